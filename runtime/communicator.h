@@ -1,0 +1,106 @@
+// Collectives over one axis of the mesh. Two implementations, one contract: MpiCommunicator (CPU tensors
+// of every dtype, and CUDA tensors staged through pinned host memory) and NcclCommunicator (CUDA tensors).
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "runtime/process.h"
+
+namespace fttrain {
+
+enum class ReduceOp { kSum, kMax };
+
+// An operation in flight. Wait() returns once operations issued on the current stream (CPU: the calling
+// thread) are ordered after its result. Dropping a Work without Wait() waits in the destructor. The
+// tensors of the call are kept alive by the Work.
+class Work {
+ public:
+  virtual ~Work() = default;
+  virtual void Wait() = 0;
+};
+
+// What one rank has sent over one axis. `wire_bytes` follows the ring algorithms' closed form, so that a
+// test can compare it with arithmetic: all_reduce 2(n-1)/n * B, all_gather and reduce_scatter (n-1) * b
+// (b = the shard), broadcast B (root only), send B, all_to_all (n-1)/n * B; B = bytes of the tensor.
+struct Traffic {
+  int64_t calls = 0;
+  int64_t wire_bytes = 0;
+};
+
+// Thrown when a collective fails during a step; names rank, axis, operation and bytes.
+class CommError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+// Collective: every rank of the axis calls the same methods in the same order with equal dtypes and the
+// shapes stated. Tensors are contiguous (TORCH_CHECK). dtypes: float64, float32, bfloat16, float16,
+// int64, int32, uint8. bfloat16 sums are accumulated in float32 and rounded once per reduction step.
+// A communicator of size 1 does nothing and counts nothing. `Process` must outlive it.
+class Communicator {
+ public:
+  Communicator(std::string axis, int rank, int size)
+      : axis_(std::move(axis)), rank_(rank), size_(size) {}
+  virtual ~Communicator() = default;
+  Communicator(const Communicator&) = delete;
+  Communicator& operator=(const Communicator&) = delete;
+
+  const std::string& axis() const { return axis_; }
+  int rank() const { return rank_; }
+  int size() const { return size_; }
+  const Traffic& traffic() const { return traffic_; }
+
+  // In place, tensor [...].
+  void AllReduce(at::Tensor tensor, ReduceOp op = ReduceOp::kSum);
+  // input [n, ...] -> output [size * n, ...], shards in rank order.
+  void AllGather(const at::Tensor& input, at::Tensor output);
+  // input [size * n, ...] -> output [n, ...], summed; rank r receives rows [r * n, (r + 1) * n).
+  void ReduceScatter(const at::Tensor& input, at::Tensor output);
+  void Broadcast(at::Tensor tensor, int root);
+  void Send(const at::Tensor& tensor, int peer);
+  void Recv(at::Tensor tensor, int peer);
+  // input and output [size * n, ...]: block p goes to rank p.
+  void AllToAll(const at::Tensor& input, at::Tensor output);
+  // Host barrier: returns after every rank has entered.
+  virtual void Barrier() = 0;
+
+  std::unique_ptr<Work> AllReduceAsync(at::Tensor tensor, ReduceOp op = ReduceOp::kSum);
+  std::unique_ptr<Work> AllGatherAsync(const at::Tensor& input, at::Tensor output);
+  std::unique_ptr<Work> ReduceScatterAsync(const at::Tensor& input, at::Tensor output);
+  std::unique_ptr<Work> SendAsync(const at::Tensor& tensor, int peer);
+  std::unique_ptr<Work> RecvAsync(at::Tensor tensor, int peer);
+
+ protected:
+  // Implementations start the operation; shapes are checked and traffic counted before the call.
+  virtual std::unique_ptr<Work> DoAllReduce(at::Tensor tensor, ReduceOp op) = 0;
+  virtual std::unique_ptr<Work> DoAllGather(at::Tensor input, at::Tensor output) = 0;
+  virtual std::unique_ptr<Work> DoReduceScatter(at::Tensor input, at::Tensor output) = 0;
+  virtual std::unique_ptr<Work> DoBroadcast(at::Tensor tensor, int root) = 0;
+  virtual std::unique_ptr<Work> DoSend(at::Tensor tensor, int peer) = 0;
+  virtual std::unique_ptr<Work> DoRecv(at::Tensor tensor, int peer) = 0;
+  virtual std::unique_ptr<Work> DoAllToAll(at::Tensor input, at::Tensor output) = 0;
+
+ private:
+  std::string axis_;
+  int rank_;
+  int size_;
+  Traffic traffic_;
+};
+
+enum class CommBackend { kMpi, kNccl };
+
+// Splits the world: ranks with equal `color` form one communicator, ordered by `key`. Collective over the
+// world, every rank in the same order. kNccl returns Unimplemented in a build without CUDA.
+absl::StatusOr<std::unique_ptr<Communicator>> CreateCommunicator(CommBackend backend,
+                                                                 const Process& process,
+                                                                 std::string axis, int color,
+                                                                 int key);
+
+// A communicator of one rank, for tests and single-rank runs.
+std::unique_ptr<Communicator> MakeSelfCommunicator(std::string axis);
+
+}  // namespace fttrain

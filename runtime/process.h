@@ -1,0 +1,52 @@
+// One process, one rank. MPI is initialised here and nowhere else.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+namespace fttrain {
+
+class Process {
+ public:
+  // Initialises MPI (MPI_THREAD_MULTIPLE). Call once, first thing in main. Without mpirun the process is
+  // rank 0 of 1. Errors: MPI cannot start, or grants a lower thread level.
+  static absl::StatusOr<std::unique_ptr<Process>> Create(int* argc, char*** argv);
+  // Finalises MPI. Not a place for collectives: call Barrier() before where ranks may arrive apart.
+  ~Process();
+  Process(const Process&) = delete;
+  Process& operator=(const Process&) = delete;
+
+  int rank() const { return rank_; }
+  int world_size() const { return world_size_; }
+  // Rank among the processes of this host; picks the device.
+  int local_rank() const { return local_rank_; }
+  int local_size() const { return local_size_; }
+  const std::string& host() const { return host_; }
+  // MPI_Comm of the world as an opaque pointer, for runtime/ only.
+  const void* world() const { return world_; }
+
+  void Barrier() const;
+
+  // Collective over the world. Returns OK on every rank if all ranks pass OK; else, on every rank, the
+  // status of the lowest failing rank with "rank R: " before its message. Setup that can fail on one rank
+  // alone ends in this call, before the next collective.
+  absl::Status AgreeOnStatus(const absl::Status& status) const;
+
+  // Rank 0's bytes on every rank. Collective over the world.
+  std::string BroadcastString(const std::string& text) const;
+
+  // The single abort path: for failures that cannot be agreed on (inside a step, say). Flushes, then
+  // MPI_Abort(exit_code), so that no rank is left waiting in a collective.
+  [[noreturn]] void AbortJob(int exit_code) const;
+
+ private:
+  Process() = default;
+  int rank_ = 0, world_size_ = 1, local_rank_ = 0, local_size_ = 1;
+  std::string host_;
+  const void* world_ = nullptr;
+};
+
+}  // namespace fttrain
