@@ -1,0 +1,71 @@
+// Parameters: one global name, one global shape, and this rank's slice of it. Checkpoints, the optimizer,
+// gradient sync, norms and weight loading all speak (name, slice).
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace fttrain {
+
+// Half-open range [offset, offset + extent) of dimension `dim`; dim < 0: the whole tensor.
+struct ParamSlice {
+  std::string name;  // Hugging Face / PEFT name, e.g. model.layers.0.self_attn.q_proj.weight
+  std::vector<int64_t> global_shape;
+  int dim = -1;
+  int64_t offset = 0;
+  int64_t extent = 0;
+
+  std::vector<int64_t> LocalShape() const;
+  int64_t LocalNumel() const;
+};
+
+// A whole tensor, and rows/columns [offset, offset + extent).
+ParamSlice WholeParam(std::string name, std::vector<int64_t> global_shape);
+ParamSlice SlicedParam(std::string name, std::vector<int64_t> global_shape, int dim, int64_t offset,
+                       int64_t extent);
+// The part of `total` that `rank` of `size` owns: ceil(total / size) each, the last ones shorter.
+struct Range {
+  int64_t offset = 0;
+  int64_t extent = 0;
+};
+Range EvenRange(int64_t total, int size, int rank);
+
+// How the gradient that one tp rank computes relates to the parameter's gradient.
+enum class TpGradient {
+  kOwned,      // the slice is this rank's alone and its gradient complete
+  kIdentical,  // every tp rank holds the same values and computes the same gradient: nothing to do
+  kPartial,    // held whole on every tp rank, each computes a part: summed over tp once per step
+  kShared,     // the slice is held by several tp ranks (kv heads < tp), each computes a part: summed over
+               // the ranks that hold the same slice
+};
+
+struct Parameter {
+  ParamSlice slice;
+  TpGradient tp_gradient = TpGradient::kOwned;
+  bool trainable = false;
+  bool weight_decay = true;            // false for biases and norm weights in full fine-tuning
+  at::ScalarType dtype = at::kFloat;   // of `value`
+  // [LocalShape()], on the model's device. For trainable parameters a view into a flat buffer.
+  at::Tensor value;
+  // Trainable only: [LocalShape()], gradient accumulator in float32 (float64 if dtype is float64). Blocks
+  // add to it; a view into a flat buffer.
+  at::Tensor grad;
+};
+
+// Owns the parameters of one rank; addresses are stable. Modules declare in their constructors and keep
+// the pointer; storage comes later, by AllocateParameters.
+class ParameterSet {
+ public:
+  Parameter* Declare(Parameter parameter);
+  const std::vector<std::unique_ptr<Parameter>>& all() const { return parameters_; }
+  std::vector<Parameter*> Trainable() const;  // in declaration order
+  Parameter* Find(const std::string& name) const;  // null if absent
+
+ private:
+  std::vector<std::unique_ptr<Parameter>> parameters_;
+};
+
+}  // namespace fttrain
