@@ -1,0 +1,85 @@
+// One transformer decoder layer (Llama family): norm, attention, residual, norm, SwiGLU MLP, residual; plain
+// functions pairs, Forward and Backward, with everything kept for backward in one named struct.
+#pragma once
+
+#include "model/attention.h"
+#include "model/local_linear.h"
+#include "model/model_config.h"
+#include "parallel/tensor_parallel.h"
+
+namespace fttrain {
+
+// Kept by Forward for Backward: per token H (input) + N D (q) + 2 K D (k, v) + N D (attention output) + N
+// float32 (lse) + H (post-attention residual) + 2 F (gate, up), heads and F divided by tp, H rows by tp under
+// sequence parallelism. Normed inputs and the SwiGLU product are recomputed.
+struct DecoderLayerSaved {
+  at::Tensor input;               // [T/tp, H]
+  at::Tensor q, k;                // [T, N/tp, D], [T, K/tp, D]: after rotary; with q/k norm, before norm and rotary
+  at::Tensor v;                   // [T, K/tp, D]
+  at::Tensor attention_out, lse;  // [T, N/tp, D], [N/tp, T]
+  at::Tensor residual;            // [T/tp, H] after attention
+  at::Tensor gate, up;            // [T, F/tp]
+};
+
+// Everything about one microbatch that layers need.
+struct MicrobatchContext {
+  SequenceLayout layout;
+  DropoutContext dropout;
+};
+
+// cos and sin [max_positions, D/2] of ModelConfig's rope, float32 (float64 in float64 compute).
+struct RopeTables {
+  at::Tensor cos, sin;
+};
+RopeTables MakeRopeTables(const ModelConfig& config, int64_t max_positions, at::ScalarType compute,
+                          c10::Device device);
+
+// What a model is built with; the same on every rank.
+struct ModelOptions {
+  at::ScalarType compute = at::kFloat;  // kFloat, kBFloat16, kDouble
+  bool train_base = false;              // full fine-tuning
+  bool use_lora = false;
+  LoraOptions lora;
+  std::vector<std::string> target_modules;  // leaf names: q_proj, ...; only with use_lora
+  bool sequence_parallel = true;
+  int64_t loss_chunk_rows = 1024;       // rows of logits alive at a time
+};
+
+class DecoderLayer {
+ public:
+  // Declares parameters under model.layers.<index>. `tp` decides the slices. Throws c10::Error if heads do
+  // not divide (CheckTensorParallel refuses earlier with a message for users).
+  DecoderLayer(const ModelConfig& config, int index, const ModelOptions& options, Communicator& tp,
+               ParameterSet& set);
+
+  // x [T/tp, H] -> [T/tp, H]. Collective over tp. `saved` may be null (evaluation).
+  at::Tensor Forward(const at::Tensor& x, const MicrobatchContext& context, const RopeTables& rope,
+                     DecoderLayerSaved* saved) const;
+  // dy [T/tp, H] -> dx [T/tp, H]; adds to gradients; consumes `saved` (gate and up are overwritten, all is
+  // freed). Collective over tp. need_dx false (frozen embedding, first layer): returns an undefined tensor.
+  at::Tensor Backward(const at::Tensor& dy, const MicrobatchContext& context, const RopeTables& rope,
+                      DecoderLayerSaved& saved, bool need_dx) const;
+
+ private:
+  // As laid out by the implementation: norms, q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj.
+  ModelConfig config_;
+  int64_t window_;
+  int64_t local_heads_, local_kv_heads_;
+  SequenceRegion region_;
+  Parameter* input_norm_;
+  Parameter* post_norm_;
+  Parameter* q_norm_ = nullptr;
+  Parameter* k_norm_ = nullptr;
+  std::unique_ptr<LocalLinear> q_, k_, v_, o_, gate_, up_, down_;
+};
+
+// InvalidArgument with the arithmetic and the tensor sizes that would work when tp does not fit: heads % tp,
+// kv_heads % tp and tp % kv_heads, intermediate_size % tp.
+absl::Status CheckTensorParallel(const ModelConfig& config, int tp);
+
+// The modules of `targets` ("all-linear", or leaf names such as q_proj) as leaf names present in the model.
+// InvalidArgument for names that match nothing or cannot be adapted here (lm_head, embed_tokens).
+absl::StatusOr<std::vector<std::string>> ResolveTargetModules(const ModelConfig& config,
+                                                              const std::vector<std::string>& targets);
+
+}  // namespace fttrain

@@ -1,0 +1,63 @@
+// The network of one rank: embedding, decoder layers, head and loss, as the executor's stage.
+#pragma once
+
+#include <vector>
+
+#include "model/embedding_head.h"
+#include "parallel/executor.h"
+#include "parallel/mesh.h"
+
+namespace fttrain {
+
+// One microbatch on the device. With sequence parallelism T is a multiple of tp (MakeModelBatch pads with a
+// document of its own that has no targets).
+struct ModelBatch {
+  at::Tensor input_ids;    // int64 [T]
+  at::Tensor target_rows;  // int64 [M]
+  at::Tensor targets;      // int64 [M]
+  MicrobatchContext context;
+};
+// Host vectors as data/ packs them (targets already shifted, -100 where there is none).
+ModelBatch MakeModelBatch(const std::vector<int32_t>& input_ids, const std::vector<int32_t>& targets,
+                          const std::vector<int32_t>& cu_seqlens, const std::vector<int64_t>& token_index,
+                          uint64_t step_key, int64_t pad_to_multiple_of, c10::Device device);
+
+class Transformer : public StageModule {
+ public:
+  // Declares every parameter of this rank in `set`, which must outlive it, as must `mesh`. Storage comes from the
+  // Optimizer (training) or AllocateFrozen (evaluation).
+  Transformer(const ModelConfig& config, const ModelOptions& options, const Mesh& mesh, ParameterSet& set,
+              int64_t max_positions, c10::Device device);
+
+  // Microbatches of the next optimizer step, and 1 / its global number of target tokens.
+  void BeginStep(std::vector<ModelBatch> batches, double loss_scale);
+  at::Tensor Forward(int chunk, int microbatch, const at::Tensor& input) override;
+  at::Tensor Backward(int chunk, int microbatch, const at::Tensor& doutput) override;
+  // Sum of token losses of this rank's microbatches since BeginStep (unscaled).
+  double LossSum() const { return loss_sum_; }
+
+  // Evaluation, nothing kept: loss sum, or logits [M, V] of the given rows, of one batch. Collective over tp.
+  double EvaluateLoss(const ModelBatch& batch) const;
+  at::Tensor Logits(const ModelBatch& batch, const at::Tensor& rows) const;
+
+ private:
+  at::Tensor Hidden(const ModelBatch& batch) const;
+  struct Activations {
+    std::vector<DecoderLayerSaved> layers;
+    LmHeadLoss::Saved head;
+  };
+  bool train_base_;
+  RopeTables rope_;
+  Embedding embedding_;
+  std::vector<std::unique_ptr<DecoderLayer>> layers_;
+  LmHeadLoss head_;
+  std::vector<ModelBatch> batches_;
+  std::vector<Activations> activations_;
+  double loss_scale_ = 1.0;
+  double loss_sum_ = 0.0;
+};
+
+// Storage for a set that is only evaluated: zeros of each local shape.
+void AllocateFrozen(ParameterSet& set, c10::Device device);
+
+}  // namespace fttrain
