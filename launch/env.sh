@@ -1,0 +1,21 @@
+# shellcheck shell=bash
+# Source this (`. launch/env.sh`) before mpirun: as root, in a container, or with more ranks than cores.
+# An ordinary user on a machine with a core for each rank does not need it. Values already set are kept.
+export OMPI_ALLOW_RUN_AS_ROOT=${OMPI_ALLOW_RUN_AS_ROOT:-1}
+export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=${OMPI_ALLOW_RUN_AS_ROOT_CONFIRM:-1}
+export OMPI_MCA_rmaps_base_oversubscribe=${OMPI_MCA_rmaps_base_oversubscribe:-1}
+# Two ranks would each be bound to one core, however many threads they run.
+export OMPI_MCA_hwloc_base_binding_policy=${OMPI_MCA_hwloc_base_binding_policy:-none}
+# Copying between processes through the kernel is refused in containers; shared memory always works.
+export OMPI_MCA_btl_vader_single_copy_mechanism=${OMPI_MCA_btl_vader_single_copy_mechanism:-none}
+
+# fttrain_mpirun RANKS PROGRAM [ARGUMENT ...]: mpirun with the cores shared out among the ranks as threads.
+fttrain_mpirun() {
+  local ranks=$1 threads=${OMP_NUM_THREADS:-}
+  shift
+  if [ -z "$threads" ]; then
+    threads=$(($(nproc) / ranks))
+    [ "$threads" -ge 1 ] || threads=1
+  fi
+  OMP_NUM_THREADS=$threads mpirun -np "$ranks" "$@"
+}
