@@ -1,0 +1,49 @@
+// Small files, whole. Errors carry the path and the errno text; a full disk also the bytes needed
+// and free.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+namespace fttrain {
+
+// Contents of a regular file (symbolic links are followed). NotFound, InvalidArgument if it is a
+// folder, a pipe or a device, or larger than max_bytes.
+absl::StatusOr<std::string> ReadFile(const std::string& path, int64_t max_bytes = int64_t{1} << 30);
+
+// Writes PATH.tmp-<pid>, fsyncs, renames: PATH is the old or the new file, never a part. The folder
+// must exist. On an error the temporary file is gone.
+absl::Status WriteFileAtomically(const std::string& path, std::string_view contents);
+
+// Opens an existing regular file for reading and returns its descriptor, which the caller closes;
+// the size goes to *size_bytes. Never blocks on a pipe.
+absl::StatusOr<int> OpenRegularFile(const std::string& path, int64_t* size_bytes);
+
+// A file being written: created under a temporary name beside PATH, appended to, then put in place.
+// Not thread-safe.
+class AtomicFile {
+ public:
+  AtomicFile() = default;
+  ~AtomicFile();  // removes the temporary file unless Commit() succeeded
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+
+  // Reserves size_bytes where the filesystem can, so that a full disk is found before any work.
+  absl::Status Open(const std::string& path, int64_t size_bytes);
+  absl::Status Append(const void* data, int64_t size_bytes);
+  absl::Status Commit();  // fsync, rename, fsync of the folder
+  const std::string& path() const { return path_; }
+
+ private:
+  absl::Status Fail(int error, std::string_view what);
+
+  std::string path_, temporary_path_;
+  int fd_ = -1;
+  int64_t expected_bytes_ = 0, written_bytes_ = 0;
+};
+
+}  // namespace fttrain
