@@ -1,0 +1,293 @@
+#include "configs/load_config.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstddef>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+#include <limits>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
+#include "configs/defaults.h"
+#include "configs/hints.h"
+#include "configs/scalar.h"
+#include "configs/schema.h"
+#include "configs/yaml_map.h"
+
+namespace fttrain::config {
+namespace {
+
+using google::protobuf::Descriptor;
+using google::protobuf::FieldDescriptor;
+using google::protobuf::Message;
+
+std::string Joined(const std::string& path, const std::string& key) {
+  return path.empty() ? key : absl::StrCat(path, ".", key);
+}
+
+// The faults of the file and the overrides, in any order.
+class Faults {
+ public:
+  void Add(int line, const std::string& text) { faults_.emplace(line, text); }
+  absl::Status AsStatus() const {
+    if (faults_.empty()) return absl::OkStatus();
+    std::vector<std::string> lines;
+    for (const auto& [line, text] : faults_) lines.push_back(text);
+    return absl::InvalidArgumentError(absl::StrJoin(lines, "\n"));
+  }
+
+ private:
+  std::multimap<int, std::string> faults_;  // equal lines keep their order
+};
+
+// Copies YAML into messages. One Reader per source: the file, or one override.
+class Reader {
+ public:
+  // `place` is "run.yaml" (the line is appended) or "--set a.b=c" with is_override.
+  Reader(std::string place, bool is_override, Faults& faults, KeyLocations& where)
+      : place_(std::move(place)), is_override_(is_override), faults_(faults), where_(where) {}
+
+  void ReadSection(const YAML::Node& map, const std::string& path, Message& section) {
+    const auto report = [&](int line, const std::string& message) { Report(line, message); };
+    for (const YamlEntry& entry : EntriesOf(map, report)) {
+      const FieldDescriptor* field = section.GetDescriptor()->FindFieldByName(entry.key);
+      if (field == nullptr) {
+        Report(entry.line, UnknownKeyMessage(*section.GetDescriptor(), path, entry.key));
+        continue;
+      }
+      ReadField(entry.value, entry.line, Joined(path, entry.key), *field, section);
+    }
+  }
+
+  // `line` is the key's, for a value that has none.
+  void ReadField(const YAML::Node& value, int line, const std::string& path,
+                 const FieldDescriptor& field, Message& section) {
+    if (value.IsNull()) return;
+    where_[path] = At(line);
+    if (field.is_repeated()) {
+      ReadList(value, line, path, field, section);
+    } else if (field.message_type() != nullptr) {
+      if (!value.IsMap()) {
+        Report(line, absl::StrCat("'", path, "' is a section: write ", Example(field)));
+        return;
+      }
+      ReadSection(value, path, *section.GetReflection()->MutableMessage(&section, &field));
+    } else if (!value.IsScalar()) {
+      Report(line, absl::StrCat("'", path, "' must be a single value, not a ",
+                                value.IsMap() ? "map" : "list"));
+    } else {
+      const int value_line = std::max(line, LineOf(value));
+      if (const std::string fault = SetScalar(value, path, field, section); !fault.empty()) {
+        Report(value_line, fault);
+      }
+    }
+  }
+
+  void Report(int line, const std::string& message) {
+    const int order = is_override_ ? std::numeric_limits<int>::max() : line;
+    faults_.Add(order, absl::StrCat(At(line), ": ", message));
+  }
+
+ private:
+  std::string At(int line) const {
+    return is_override_ || line == 0 ? place_ : absl::StrCat(place_, ":", line);
+  }
+
+  void ReadList(const YAML::Node& value, int line, const std::string& path,
+                const FieldDescriptor& field, Message& section) {
+    const bool of_sections = field.message_type() != nullptr;
+    // The one word that stands for a list.
+    if (!of_sections && value.IsScalar() && value.Scalar() == "all-linear") {
+      SetScalar(value, path, field, section);
+      return;
+    }
+    if (!value.IsSequence()) {
+      const std::string word = of_sections ? "" : "the word all-linear or ";
+      Report(line, absl::StrCat("'", path, "' is ", word, "a list: write ", Example(field)));
+      return;
+    }
+    if (!of_sections && value.size() == 0) {
+      Report(line, absl::StrCat("'", path, "' is an empty list"));
+    }
+    int index = 0;
+    for (const YAML::Node& element : value) {
+      ReadElement(element, line, absl::StrCat(path, "[", index++, "]"), field, section);
+    }
+  }
+
+  void ReadElement(const YAML::Node& element, int list_line, const std::string& path,
+                   const FieldDescriptor& field, Message& section) {
+    const int line = std::max(list_line, LineOf(element));
+    where_[path] = At(line);
+    if (field.message_type() != nullptr) {
+      if (element.IsMap()) {
+        ReadSection(element, path, *section.GetReflection()->AddMessage(&section, &field));
+      } else {
+        Report(line, absl::StrCat("'", path, "' must be a map: write ", Example(field)));
+      }
+    } else if (!element.IsScalar()) {
+      Report(line, absl::StrCat("'", path, "' must be a word"));
+    } else if (const std::string fault = SetScalar(element, path, field, section); !fault.empty()) {
+      Report(line, fault);
+    }
+  }
+
+  const std::string place_;
+  const bool is_override_;
+  Faults& faults_;
+  KeyLocations& where_;
+};
+
+// Where an override points: the message that holds the field, and the field.
+struct Target {
+  Message* section = nullptr;
+  const FieldDescriptor* field = nullptr;
+  std::string path;
+};
+
+// Walks "data.train.0.path" down from `root`. Returns "" or what is wrong.
+std::string FindTarget(const std::string& dotted, Message& root, Target& target) {
+  target.section = &root;
+  const std::vector<std::string> words = absl::StrSplit(dotted, '.');
+  for (size_t i = 0; i < words.size(); ++i) {
+    Message& section = *target.section;
+    target.field = section.GetDescriptor()->FindFieldByName(words[i]);
+    if (target.field == nullptr) {
+      return UnknownKeyMessage(*section.GetDescriptor(), target.path, words[i]);
+    }
+    target.path = Joined(target.path, words[i]);
+    if (i + 1 == words.size()) return "";
+    const FieldDescriptor& field = *target.field;
+    if (field.message_type() == nullptr) {
+      return absl::StrCat("'", target.path, "' is a value: it has no key '", words[i + 1], "'");
+    }
+    if (!field.is_repeated()) {
+      target.section = section.GetReflection()->MutableMessage(&section, &field);
+      continue;
+    }
+    const int size = section.GetReflection()->FieldSize(section, &field);
+    int index = -1;
+    if (!absl::SimpleAtoi(words[++i], &index) || index < 0 || index >= size) {
+      return absl::StrCat("'", target.path, "' has ", size, " elements, counted from 0: no '",
+                          words[i], "'");
+    }
+    absl::StrAppend(&target.path, "[", index, "]");
+    if (i + 1 == words.size()) return absl::StrCat("name a key of '", target.path, "'");
+    target.section = section.GetReflection()->MutableRepeatedMessage(&section, &field, index);
+  }
+  return "";
+}
+
+// The value of an override as YAML. Text and words are taken as they are unless quoted, so that
+// paths with ':' or '#' need no second quoting.
+YAML::Node OverrideValue(const std::string& text, const FieldDescriptor& field) {
+  const bool is_word =
+      !field.is_repeated() && (field.cpp_type() == FieldDescriptor::CPPTYPE_STRING ||
+                               field.cpp_type() == FieldDescriptor::CPPTYPE_ENUM);
+  const bool is_quoted = absl::StartsWith(text, "\"") || absl::StartsWith(text, "'");
+  if (text.empty()) return YAML::Node(YAML::NodeType::Null);
+  return is_word && !is_quoted ? YAML::Node(text) : YAML::Load(text);
+}
+
+void ApplyOverride(const std::string& override_text, RunConfig& config, Faults& faults,
+                   KeyLocations& where) {
+  Reader reader(absl::StrCat("--set ", override_text), /*is_override=*/true, faults, where);
+  const size_t equals = override_text.find('=');
+  if (equals == std::string::npos || equals == 0) {
+    reader.Report(0, "write it as section.key=value");
+    return;
+  }
+  const std::string dotted =
+      absl::StrReplaceAll(override_text.substr(0, equals), {{"[", "."}, {"]", ""}});
+  Target target;
+  if (const std::string fault = FindTarget(dotted, config, target); !fault.empty()) {
+    reader.Report(0, fault);
+    return;
+  }
+  const std::string text = override_text.substr(equals + 1);
+  if (const absl::Status status = CheckCharacters(text); !status.ok()) {
+    reader.Report(0, std::string(status.message().substr(status.message().find(' ') + 1)));
+    return;
+  }
+  try {
+    const YAML::Node value = OverrideValue(text, *target.field);
+    if (value.IsNull() || target.field->is_repeated()) {
+      target.section->GetReflection()->ClearField(target.section, target.field);
+      where.erase(target.path);
+    }
+    reader.ReadField(value, 0, target.path, *target.field, *target.section);
+  } catch (const YAML::Exception& error) {
+    reader.Report(0, absl::StrCat("YAML syntax: ", error.msg));
+  }
+}
+
+absl::StatusOr<std::string> ReadText(const std::string& path) {
+  constexpr off_t kLargestBytes = 1 << 20;
+  struct stat info;
+  if (stat(path.c_str(), &info) != 0) {
+    const std::string message = absl::StrCat(path, ": ", std::strerror(errno));
+    return errno == ENOENT ? absl::NotFoundError(message) : absl::InvalidArgumentError(message);
+  }
+  if (S_ISDIR(info.st_mode)) {
+    return absl::InvalidArgumentError(absl::StrCat(path, ": is a folder, not a YAML file"));
+  }
+  if (info.st_size > kLargestBytes) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        path, ": has ", info.st_size, " bytes; a run's configuration has at most ", kLargestBytes));
+  }
+  std::ifstream file(path, std::ios::binary);
+  std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  if (!file.is_open() || file.bad()) {
+    return absl::InvalidArgumentError(absl::StrCat(path, ": ", std::strerror(errno)));
+  }
+  return text;
+}
+
+}  // namespace
+
+absl::StatusOr<LoadedConfig> ParseRunConfig(const std::string& text, const std::string& filename,
+                                            const std::vector<std::string>& overrides) {
+  LoadedConfig loaded;
+  loaded.filename = filename;
+  Faults faults;
+  absl::StatusOr<YAML::Node> root = ParseYamlMap(text);
+  if (!root.ok()) {
+    const absl::string_view message = root.status().message();
+    const bool has_line = !message.empty() && absl::ascii_isdigit(message[0]);
+    return absl::InvalidArgumentError(absl::StrCat(filename, has_line ? ":" : ": ", message));
+  }
+  try {
+    Reader(filename, /*is_override=*/false, faults, loaded.where)
+        .ReadSection(*root, "", loaded.config);
+  } catch (const YAML::Exception& error) {
+    faults.Add(0, absl::StrCat(filename, ": YAML: ", error.what()));
+  }
+  for (const std::string& override_text : overrides) {
+    ApplyOverride(override_text, loaded.config, faults, loaded.where);
+  }
+  if (absl::Status status = faults.AsStatus(); !status.ok()) return status;
+  FillDefaults(loaded.config);
+  return loaded;
+}
+
+absl::StatusOr<LoadedConfig> LoadRunConfig(const std::string& path,
+                                           const std::vector<std::string>& overrides) {
+  absl::StatusOr<std::string> text = ReadText(path);
+  if (!text.ok()) return text.status();
+  return ParseRunConfig(*text, path, overrides);
+}
+
+}  // namespace fttrain::config

@@ -1,0 +1,113 @@
+#include "configs/schema.h"
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "configs/run_config.pb.h"
+
+namespace fttrain::config {
+namespace {
+
+using google::protobuf::Descriptor;
+using google::protobuf::EnumDescriptor;
+using google::protobuf::EnumValueDescriptor;
+using google::protobuf::FieldDescriptor;
+
+// DeviceChoice -> "DEVICE_CHOICE_": the prefix of its values' names.
+std::string EnumPrefix(const std::string& type_name) {
+  std::string prefix;
+  for (const char c : type_name) {
+    if (absl::ascii_isupper(c) && !prefix.empty()) prefix += '_';
+    prefix += absl::ascii_toupper(c);
+  }
+  return prefix + "_";
+}
+
+std::string ExampleValue(const FieldDescriptor& field) {
+  if (field.enum_type() != nullptr) return EnumWord(*field.enum_type()->value(1));
+  switch (field.cpp_type()) {
+    case FieldDescriptor::CPPTYPE_STRING:
+      return field.name() == "path" ? "FILE" : "WORD";
+    case FieldDescriptor::CPPTYPE_BOOL:
+      return "true";
+    default:
+      return "1";
+  }
+}
+
+}  // namespace
+
+std::string EnumWord(const EnumValueDescriptor& value) {
+  return absl::AsciiStrToLower(value.name().substr(EnumPrefix(value.type()->name()).size()));
+}
+
+std::vector<std::string> EnumWords(const EnumDescriptor& type) {
+  std::vector<std::string> words;
+  for (int i = 0; i < type.value_count(); ++i) {
+    if (type.value(i)->number() != 0) words.push_back(EnumWord(*type.value(i)));
+  }
+  return words;
+}
+
+std::vector<std::string> KeysOf(const Descriptor& section) {
+  std::vector<std::string> keys;
+  for (int i = 0; i < section.field_count(); ++i) keys.push_back(section.field(i)->name());
+  return keys;
+}
+
+std::vector<std::string> AllKeys(const Descriptor& section) {
+  std::vector<std::string> keys;
+  for (int i = 0; i < section.field_count(); ++i) {
+    const FieldDescriptor& field = *section.field(i);
+    const bool is_section = field.message_type() != nullptr;
+    if (!is_section || field.is_repeated()) keys.push_back(field.name());
+    if (!is_section) continue;
+    for (const std::string& key : AllKeys(*field.message_type())) {
+      keys.push_back(absl::StrCat(field.name(), field.is_repeated() ? "[]." : ".", key));
+    }
+  }
+  return keys;
+}
+
+std::string Example(const FieldDescriptor& field) {
+  if (field.message_type() == nullptr) return absl::StrCat(field.name(), ": [q_proj, v_proj]");
+  const FieldDescriptor& first = *field.message_type()->field(0);
+  if (!field.is_repeated()) {
+    if (first.is_repeated()) return absl::StrCat(field.name(), ": {", Example(first), "}");
+    return absl::StrCat(field.name(), ": {", first.name(), ": ", ExampleValue(first), "}");
+  }
+  std::vector<std::string> values;
+  for (int i = 0; i < field.message_type()->field_count(); ++i) {
+    const FieldDescriptor& inner = *field.message_type()->field(i);
+    values.push_back(absl::StrCat(inner.name(), ": ", ExampleValue(inner)));
+  }
+  return absl::StrCat(field.name(), ": [{", absl::StrJoin(values, ", "), "}]");
+}
+
+std::string RangeText(const FieldDescriptor& field) {
+  const google::protobuf::FieldOptions& options = field.options();
+  std::vector<std::string> parts;
+  if (options.HasExtension(at_least)) {
+    parts.push_back(absl::StrCat("at least ", options.GetExtension(at_least)));
+  }
+  if (options.HasExtension(above)) {
+    parts.push_back(absl::StrCat("above ", options.GetExtension(above)));
+  }
+  if (options.HasExtension(at_most)) {
+    parts.push_back(absl::StrCat("at most ", options.GetExtension(at_most)));
+  }
+  if (options.HasExtension(below)) {
+    parts.push_back(absl::StrCat("below ", options.GetExtension(below)));
+  }
+  return absl::StrJoin(parts, " and ");
+}
+
+bool InRange(const FieldDescriptor& field, double value) {
+  const google::protobuf::FieldOptions& options = field.options();
+  return !(options.HasExtension(at_least) && value < options.GetExtension(at_least)) &&
+         !(options.HasExtension(above) && value <= options.GetExtension(above)) &&
+         !(options.HasExtension(at_most) && value > options.GetExtension(at_most)) &&
+         !(options.HasExtension(below) && value >= options.GetExtension(below));
+}
+
+}  // namespace fttrain::config

@@ -1,0 +1,32 @@
+// Questions about the schema, answered by the descriptors of run_config.proto.
+#pragma once
+
+#include <google/protobuf/descriptor.h>
+
+#include <string>
+#include <vector>
+
+namespace fttrain::config {
+
+// The YAML word of an enum value: ADAPTER_METHOD_QLORA -> "qlora".
+std::string EnumWord(const google::protobuf::EnumValueDescriptor& value);
+
+// All words of an enum, without the unspecified one, in the schema's order.
+std::vector<std::string> EnumWords(const google::protobuf::EnumDescriptor& type);
+
+// The names of a section's keys, in the schema's order.
+std::vector<std::string> KeysOf(const google::protobuf::Descriptor& section);
+
+// Every key below `section` that holds a value or a list, dotted ("adapter.quantization.type",
+// "data.train[].path").
+std::vector<std::string> AllKeys(const google::protobuf::Descriptor& section);
+
+// A line of YAML that shows how `field`, a section or a list, is written:
+// "adapter: {method: lora}", "train: [{path: ..., format: messages}]".
+std::string Example(const google::protobuf::FieldDescriptor& field);
+
+// "at least 0 and below 1" from the field's range options; "" if it has none.
+std::string RangeText(const google::protobuf::FieldDescriptor& field);
+bool InRange(const google::protobuf::FieldDescriptor& field, double value);
+
+}  // namespace fttrain::config

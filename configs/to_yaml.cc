@@ -1,0 +1,117 @@
+#include "configs/to_yaml.h"
+
+#include <charconv>
+#include <string>
+#include <vector>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "configs/schema.h"
+
+namespace fttrain::config {
+namespace {
+
+using google::protobuf::FieldDescriptor;
+using google::protobuf::Message;
+using google::protobuf::Reflection;
+
+// Plain where that reads back as the same text, else in double quotes.
+std::string TextAsYaml(const std::string& text) {
+  bool plain = !text.empty() && text[0] != '-' && text[0] != '=' && text[0] != '~' &&
+               !absl::EqualsIgnoreCase(text, "null") && text != "---" && text != "...";
+  std::string quoted = "\"";
+  for (const char c : text) {
+    plain =
+        plain && (absl::ascii_isalnum(c) || absl::StrContains("_./-+=", absl::string_view(&c, 1)));
+    if (c == '"' || c == '\\') quoted += '\\';
+    quoted += c;
+  }
+  return plain ? text : quoted + "\"";
+}
+
+// The shortest digits that read back as the same double.
+std::string DoubleAsYaml(double value) {
+  char digits[32];
+  return std::string(digits, std::to_chars(digits, digits + sizeof(digits), value).ptr);
+}
+
+std::string ScalarAsYaml(const Message& section, const FieldDescriptor& field) {
+  const Reflection& reflection = *section.GetReflection();
+  switch (field.cpp_type()) {
+    case FieldDescriptor::CPPTYPE_INT32:
+      return absl::StrCat(reflection.GetInt32(section, &field));
+    case FieldDescriptor::CPPTYPE_INT64:
+      return absl::StrCat(reflection.GetInt64(section, &field));
+    case FieldDescriptor::CPPTYPE_DOUBLE:
+      return DoubleAsYaml(reflection.GetDouble(section, &field));
+    case FieldDescriptor::CPPTYPE_BOOL:
+      return reflection.GetBool(section, &field) ? "true" : "false";
+    case FieldDescriptor::CPPTYPE_ENUM:
+      return EnumWord(*reflection.GetEnum(section, &field));
+    default:
+      return TextAsYaml(reflection.GetString(section, &field));
+  }
+}
+
+std::string WordListAsYaml(const Message& section, const FieldDescriptor& field) {
+  std::vector<std::string> words;
+  for (int i = 0; i < section.GetReflection()->FieldSize(section, &field); ++i) {
+    words.push_back(TextAsYaml(section.GetReflection()->GetRepeatedString(section, &field, i)));
+  }
+  if (words.size() == 1 && words[0] == "all-linear") return words[0];
+  return absl::StrCat("[", absl::StrJoin(words, ", "), "]");
+}
+
+class Writer {
+ public:
+  explicit Writer(const Message& root) { WriteSection(root, 0); }
+  std::string Text() && { return std::move(text_); }
+
+ private:
+  void WriteSection(const Message& section, int indent) {
+    std::vector<const FieldDescriptor*> fields;
+    section.GetReflection()->ListFields(section, &fields);  // present ones, by number
+    for (const FieldDescriptor* field : fields) {
+      const std::string head = absl::StrCat(std::string(indent, ' '), field->name(), ":");
+      if (field->message_type() == nullptr) {
+        absl::StrAppend(
+            &text_, head, " ",
+            field->is_repeated() ? WordListAsYaml(section, *field) : ScalarAsYaml(section, *field),
+            "\n");
+      } else if (field->is_repeated()) {
+        absl::StrAppend(&text_, head, "\n");
+        WriteSectionList(section, *field, indent);
+      } else {
+        const Message& inner = section.GetReflection()->GetMessage(section, field);
+        absl::StrAppend(&text_, head, inner.ByteSizeLong() == 0 ? " {}\n" : "\n");
+        WriteSection(inner, indent + 2);
+      }
+    }
+  }
+
+  // Each element as one flow map: {path: a.jsonl, format: text}.
+  void WriteSectionList(const Message& section, const FieldDescriptor& field, int indent) {
+    for (int i = 0; i < section.GetReflection()->FieldSize(section, &field); ++i) {
+      const Message& element = section.GetReflection()->GetRepeatedMessage(section, &field, i);
+      std::vector<const FieldDescriptor*> fields;
+      element.GetReflection()->ListFields(element, &fields);
+      std::vector<std::string> pairs;
+      for (const FieldDescriptor* inner : fields) {
+        pairs.push_back(absl::StrCat(inner->name(), ": ", ScalarAsYaml(element, *inner)));
+      }
+      absl::StrAppend(&text_, std::string(indent + 2, ' '), "- {", absl::StrJoin(pairs, ", "),
+                      "}\n");
+    }
+  }
+
+  std::string text_;
+};
+
+}  // namespace
+
+std::string ToYaml(const RunConfig& config) { return Writer(config).Text(); }
+
+}  // namespace fttrain::config

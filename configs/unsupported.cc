@@ -1,0 +1,50 @@
+#include "configs/unsupported.h"
+
+#include <iterator>
+
+#include "absl/strings/str_cat.h"
+
+namespace fttrain::config {
+namespace {
+
+struct Row {
+  const char* key;
+  bool (*asked)(const RunConfig&);
+  const char* what;
+};
+
+bool UsesShareGpt(const RunConfig& config) {
+  for (const DataSource& source : config.data().train()) {
+    if (source.format() == DATA_FORMAT_SHAREGPT) return true;
+  }
+  return false;
+}
+
+// One row per missing ability: what implements it deletes its row.
+// clang-format off
+constexpr Row kMissing[] = {
+    {"adapter.method", [](const RunConfig& c) { return c.adapter().method() == ADAPTER_METHOD_QLORA; }, "qlora is not implemented; use lora"},
+    {"data.train", UsesShareGpt, "format sharegpt is not implemented; use messages"},
+    {"data.eval", [](const RunConfig& c) { return c.data().eval_size() > 0; }, "evaluation is not implemented; remove it"},
+    {"optimizer.state", [](const RunConfig& c) { return c.optimizer().state() != OPTIMIZER_STATE_FP32; }, "int8 is not implemented; use fp32"},
+    {"parallel.pipeline", [](const RunConfig& c) { return c.parallel().pipeline() > 1; }, "more than one stage is not implemented; use parallel.tensor or data-parallel ranks"},
+    {"parallel.zero_stage", [](const RunConfig& c) { return c.parallel().zero_stage() > 1; }, "2 and 3 are not implemented; use 1"},
+    {"parallel.pipeline_schedule", [](const RunConfig& c) { return c.parallel().pipeline_schedule() != PIPELINE_SCHEDULE_1F1B; }, "only 1f1b is implemented"},
+    {"parallel.chunks_per_stage", [](const RunConfig& c) { return c.parallel().chunks_per_stage() > 1; }, "more than 1 is not implemented"},
+    {"memory.recompute", [](const RunConfig& c) { return c.memory().recompute() != RECOMPUTE_NONE; }, "smart and full are not implemented; use none"},
+    {"memory.activations", [](const RunConfig& c) { return c.memory().activations() != ACTIVATION_PLACE_DEVICE; }, "host is not implemented; use device"},
+    {"memory.base_weights", [](const RunConfig& c) { return c.memory().base_weights() != WEIGHT_PLACE_DEVICE; }, "host and disk are not implemented; use device"},
+};
+// clang-format on
+
+}  // namespace
+
+std::vector<Unsupported> FindUnsupported(const RunConfig& config) {
+  std::vector<Unsupported> found;
+  for (const Row& row : kMissing) {
+    if (row.asked(config)) found.push_back({row.key, absl::StrCat("'", row.key, "': ", row.what)});
+  }
+  return found;
+}
+
+}  // namespace fttrain::config

@@ -1,0 +1,181 @@
+#include "configs/validate_config.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <set>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "configs/unsupported.h"
+
+namespace fttrain::config {
+namespace {
+
+class Faults {
+ public:
+  explicit Faults(const KeyLocations& where) : where_(where) {}
+
+  // `key` is what the fault is found under; a key that was not written stands under its section.
+  void Add(const std::string& key, const std::string& message) {
+    auto found = where_.find(key);
+    if (found == where_.end()) found = where_.find(key.substr(0, key.find('.')));
+    lines_.push_back(found == where_.end() ? message : absl::StrCat(found->second, ": ", message));
+  }
+
+  absl::Status AsStatus() const {
+    return lines_.empty() ? absl::OkStatus()
+                          : absl::InvalidArgumentError(absl::StrJoin(lines_, "\n"));
+  }
+
+ private:
+  const KeyLocations& where_;
+  std::vector<std::string> lines_;
+};
+
+void CheckTargets(const AdapterConfig& adapter, Faults& faults) {
+  std::set<std::string> seen;
+  for (int i = 0; i < adapter.target_modules_size(); ++i) {
+    const std::string& name = adapter.target_modules(i);
+    const std::string key = absl::StrCat("adapter.target_modules[", i, "]");
+    if (!seen.insert(name).second) {
+      faults.Add(key, absl::StrCat("'adapter.target_modules' has '", name, "' twice"));
+    }
+    if (name == "all-linear" && adapter.target_modules_size() > 1) {
+      faults.Add(key, "'adapter.target_modules': all-linear stands alone, not in a list");
+    }
+  }
+}
+
+void CheckAdapter(const AdapterConfig& adapter, Faults& faults) {
+  if (adapter.method() == ADAPTER_METHOD_NONE) {
+    const auto refuse = [&](bool present, const std::string& name) {
+      if (!present) return;
+      faults.Add(absl::StrCat("adapter.", name),
+                 absl::StrCat("'adapter.", name, "' has no meaning with adapter.method none, ",
+                              "which trains all weights: remove it, or use method lora"));
+    };
+    refuse(adapter.has_r(), "r");
+    refuse(adapter.has_alpha(), "alpha");
+    refuse(adapter.has_dropout(), "dropout");
+    refuse(adapter.target_modules_size() > 0, "target_modules");
+    refuse(adapter.has_use_rslora(), "use_rslora");
+    refuse(adapter.has_init_from(), "init_from");
+    refuse(adapter.has_quantization(), "quantization");
+    return;
+  }
+  CheckTargets(adapter, faults);
+  if (!adapter.has_quantization()) return;
+  if (adapter.method() != ADAPTER_METHOD_QLORA) {
+    faults.Add("adapter.quantization", "'adapter.quantization' needs adapter.method qlora");
+  }
+  const int block = adapter.quantization().block_size();
+  if ((block & (block - 1)) != 0) {
+    faults.Add(
+        "adapter.quantization.block_size",
+        absl::StrCat("'adapter.quantization.block_size' must be a power of two, not ", block));
+  }
+}
+
+void CheckSources(const google::protobuf::RepeatedPtrField<DataSource>& sources,
+                  const std::string& list, Faults& faults) {
+  for (int i = 0; i < sources.size(); ++i) {
+    const std::string key = absl::StrCat(list, "[", i, "]");
+    if (!sources[i].has_path()) faults.Add(key, absl::StrCat("'", key, "' has no path"));
+    if (!sources[i].has_format()) {
+      faults.Add(key, absl::StrCat("'", key, "' has no format: messages, prompt_completion, ",
+                                   "alpaca, sharegpt, text or tokens"));
+    }
+  }
+}
+
+void CheckData(const RunConfig& config, Faults& faults) {
+  const DataConfig& data = config.data();
+  if (data.train().empty()) {
+    faults.Add("data.train",
+               "'data.train' is missing or empty: write train: [{path: FILE, format: messages}]");
+  }
+  CheckSources(data.train(), "data.train", faults);
+  CheckSources(data.eval(), "data.eval", faults);
+  const int64_t tokens = int64_t{config.train().micro_batch_size()} * data.sequence_len();
+  if (tokens > std::numeric_limits<int32_t>::max()) {
+    faults.Add("train.micro_batch_size",
+               absl::StrCat("a microbatch of train.micro_batch_size ",
+                            config.train().micro_batch_size(), " x data.sequence_len ",
+                            data.sequence_len(), " = ", tokens, " tokens exceeds 2147483647"));
+  }
+}
+
+void CheckTrain(const RunConfig& config, Faults& faults) {
+  const TrainConfig& train = config.train();
+  if (train.has_max_steps() == train.has_num_epochs()) {
+    faults.Add(train.has_max_steps() ? "train.num_epochs" : "train",
+               train.has_max_steps()
+                   ? "'train.max_steps' and 'train.num_epochs' exclude each other: remove one"
+                   : "'train.max_steps' or 'train.num_epochs' is missing: how long to train");
+  }
+  const ScheduleConfig& schedule = config.schedule();
+  if (train.has_max_steps() && schedule.warmup_steps() > train.max_steps()) {
+    faults.Add("schedule.warmup_steps",
+               absl::StrCat("'schedule.warmup_steps' ", schedule.warmup_steps(),
+                            " exceeds train.max_steps ", train.max_steps()));
+  }
+  if (schedule.name() == SCHEDULE_NAME_CONSTANT && schedule.min_ratio() > 0) {
+    faults.Add("schedule.min_ratio",
+               "'schedule.min_ratio' has no meaning with schedule.name constant: remove it");
+  }
+}
+
+std::string Replicas(int64_t count) {
+  return absl::StrCat(count, count == 1 ? " replica" : " replicas");
+}
+
+// The product of the model axes must divide the ranks. Proposes rank counts that the layout fits
+// and tensor sizes that fit the ranks.
+void CheckLayout(const RunConfig& config, int world_size, const std::string& filename,
+                 Faults& faults) {
+  const int64_t tensor = config.parallel().tensor(), pipeline = config.parallel().pipeline();
+  const int64_t group = tensor * pipeline;
+  if (world_size % group == 0) return;
+  const std::string product =
+      absl::StrCat("parallel.tensor ", tensor, " x parallel.pipeline ", pipeline, " = ", group);
+  const int64_t below = world_size / group * group, above = below + group;
+  std::vector<std::string> remedies;
+  for (const int64_t ranks : {below, above}) {
+    if (ranks == 0) continue;
+    remedies.push_back(absl::StrCat("'mpirun -np ", ranks, " fttrain --config=", filename, "' (",
+                                    Replicas(ranks / group), ")"));
+  }
+  for (int64_t size = tensor - 1; size >= 1; --size) {
+    if (world_size % (size * pipeline) != 0) continue;
+    remedies.push_back(absl::StrCat("parallel.tensor ", size, " on these ", world_size,
+                                    world_size == 1 ? " rank (" : " ranks (",
+                                    Replicas(world_size / (size * pipeline)), ")"));
+    break;
+  }
+  faults.Add(tensor > 1 ? "parallel.tensor" : "parallel.pipeline",
+             absl::StrCat(product, " must divide the number of ranks, ", world_size, "; use ",
+                          absl::StrJoin(remedies, " or ")));
+}
+
+}  // namespace
+
+absl::Status Validate(const RunConfig& config, int world_size, const KeyLocations& where,
+                      const std::string& filename) {
+  Faults faults(where);
+  if (!config.model().has_path()) {
+    faults.Add("model", "'model.path' is missing: the folder of a Hugging Face model");
+  }
+  if (!config.has_output_dir()) {
+    faults.Add("output_dir", "'output_dir' is missing: the folder to write results to");
+  }
+  CheckAdapter(config.adapter(), faults);
+  CheckData(config, faults);
+  CheckTrain(config, faults);
+  for (const Unsupported& found : FindUnsupported(config)) faults.Add(found.key, found.what);
+  CheckLayout(config, world_size, filename, faults);
+  return faults.AsStatus();
+}
+
+}  // namespace fttrain::config

@@ -1,0 +1,160 @@
+#include "configs/yaml_map.h"
+
+#include <cstddef>
+#include <set>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+
+namespace fttrain::config {
+namespace {
+
+// A run's configuration merges a handful of maps; anchors that contain themselves merge forever.
+constexpr int kMostMerges = 100;
+
+class Merger {
+ public:
+  Merger(std::vector<YamlEntry>& entries, const ReportFault& report)
+      : entries_(entries), report_(report) {
+    for (const YamlEntry& entry : entries) taken_.insert(entry.key);
+  }
+
+  void Merge(int line, const YAML::Node& value) {
+    if (++merges_ > kMostMerges) {
+      if (merges_ == kMostMerges + 1) {
+        report_(line, absl::StrCat("merge key '<<' merges more than ", kMostMerges, " maps"));
+      }
+      return;
+    }
+    if (value.IsSequence()) {
+      for (const YAML::Node& element : value) Merge(line, element);
+      return;
+    }
+    if (!value.IsMap()) {
+      report_(line, "merge key '<<' needs an anchored map or a list of them");
+      return;
+    }
+    std::vector<YAML::Node> deeper;
+    for (const auto& pair : value) {
+      if (!pair.first.IsScalar()) continue;  // reported where the anchored map stands
+      if (pair.first.Scalar() == "<<") {
+        deeper.push_back(pair.second);
+      } else if (taken_.insert(pair.first.Scalar()).second) {
+        entries_.push_back({pair.first.Scalar(), LineOf(pair.first), pair.second});
+      }
+    }
+    for (const YAML::Node& node : deeper) Merge(line, node);
+  }
+
+ private:
+  std::vector<YamlEntry>& entries_;
+  const ReportFault& report_;
+  std::set<std::string> taken_;
+  int merges_ = 0;
+};
+
+// Length of the UTF-8 sequence at `at`, 0 if there is none (overlong and surrogates included).
+size_t Utf8Length(const std::string& text, size_t at) {
+  const auto byte = [&](size_t i) {
+    return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u;
+  };
+  const auto is_tail = [&](size_t i) { return (byte(i) & 0xC0u) == 0x80u; };
+  const unsigned first = byte(at), second = byte(at + 1);
+  if (first < 0x80) return 1;
+  if (first >= 0xC2 && first <= 0xDF) return is_tail(at + 1) ? 2 : 0;
+  if (first >= 0xE0 && first <= 0xEF) {
+    const bool overlong = first == 0xE0 && second < 0xA0,
+               surrogate = first == 0xED && second > 0x9F;
+    return !overlong && !surrogate && is_tail(at + 1) && is_tail(at + 2) ? 3 : 0;
+  }
+  if (first >= 0xF0 && first <= 0xF4) {
+    const bool overlong = first == 0xF0 && second < 0x90, beyond = first == 0xF4 && second > 0x8F;
+    const bool tails = is_tail(at + 1) && is_tail(at + 2) && is_tail(at + 3);
+    return !overlong && !beyond && tails ? 4 : 0;
+  }
+  return 0;
+}
+
+absl::Status AtLine(int line, const std::string& message) {
+  return absl::InvalidArgumentError(line > 0 ? absl::StrCat(line, ": ", message) : message);
+}
+
+absl::StatusOr<YAML::Node> OnlyDocument(std::vector<YAML::Node> documents) {
+  while (!documents.empty() && documents.back().IsNull()) documents.pop_back();
+  if (documents.empty()) return AtLine(0, "is empty: see configs/quickstart.yaml for an example");
+  if (documents.size() > 1) {
+    return AtLine(LineOf(documents[1]),
+                  absl::StrCat(documents.size(), " YAML documents ('---'); one is expected"));
+  }
+  if (!documents[0].IsMap()) {
+    return AtLine(
+        LineOf(documents[0]),
+        absl::StrCat("the file must be a map of sections (model:, data:, train:, ...), not ",
+                     documents[0].IsSequence() ? "a list" : "a single value"));
+  }
+  return documents[0];
+}
+
+}  // namespace
+
+absl::Status CheckCharacters(const std::string& text) {
+  int line = 1;
+  for (size_t i = 0; i < text.size();) {
+    const size_t length = Utf8Length(text, i);
+    const auto byte = static_cast<unsigned char>(text[i]);
+    if (length == 0) {
+      return absl::InvalidArgumentError(
+          absl::StrFormat("%d: byte 0x%02x is not UTF-8 text", line, byte));
+    }
+    if ((byte < 0x20 && byte != '\t' && byte != '\n' && byte != '\r') || byte == 0x7F) {
+      return absl::InvalidArgumentError(
+          absl::StrFormat("%d: control character 0x%02x: this is no YAML file", line, byte));
+    }
+    if (byte == '\n') ++line;
+    i += length;
+  }
+  return absl::OkStatus();
+}
+
+int LineOf(const YAML::Node& node) { return node.Mark().is_null() ? 0 : node.Mark().line + 1; }
+
+std::vector<YamlEntry> EntriesOf(const YAML::Node& map, const ReportFault& report) {
+  std::vector<YamlEntry> entries;
+  std::vector<std::pair<int, YAML::Node>> merges;
+  for (const auto& pair : map) {
+    const int line = LineOf(pair.first);
+    if (!pair.first.IsScalar()) {
+      report(line, "a key must be a word");
+      continue;
+    }
+    const std::string key = pair.first.Scalar();
+    if (key == "<<") {
+      merges.emplace_back(line, pair.second);
+      continue;
+    }
+    bool repeated = false;
+    for (const YamlEntry& entry : entries) {
+      if (entry.key != key) continue;
+      report(line, absl::StrCat("key '", key, "' appears twice, first on line ", entry.line));
+      repeated = true;
+      break;
+    }
+    if (!repeated) entries.push_back({key, line, pair.second});
+  }
+  Merger merger(entries, report);
+  for (const auto& [line, value] : merges) merger.Merge(line, value);
+  return entries;
+}
+
+absl::StatusOr<YAML::Node> ParseYamlMap(const std::string& text) {
+  if (absl::Status status = CheckCharacters(text); !status.ok()) return status;
+  try {
+    return OnlyDocument(YAML::LoadAll(text));
+  } catch (const YAML::Exception& error) {
+    return AtLine(error.mark.is_null() ? 0 : error.mark.line + 1,
+                  absl::StrCat("YAML syntax: ", error.msg));
+  }
+}
+
+}  // namespace fttrain::config
