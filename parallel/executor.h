@@ -3,6 +3,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "absl/status/status.h"
 #include "parallel/schedule.h"
 
 namespace fttrain {
@@ -11,16 +12,22 @@ namespace fttrain {
 class StageModule {
  public:
   virtual ~StageModule() = default;
-  // input: activation from the previous chunk, undefined for the first chunk of the first stage. Returns
-  // the activation for the next chunk, undefined after the last (which keeps its loss).
+  // input: activation from the previous chunk, undefined for the first chunk of the first stage.
+  // Returns the activation for the next chunk, undefined after the last (which keeps its loss).
   virtual at::Tensor Forward(int chunk, int microbatch, const at::Tensor& input) = 0;
-  // doutput: gradient of what Forward returned (undefined after the last chunk). Returns the gradient of
-  // `input` (undefined for the first chunk). Frees what Forward saved.
+  // doutput: gradient of what Forward returned (undefined after the last chunk). Returns the
+  // gradient of `input` (undefined for the first chunk). Frees what Forward saved.
   virtual at::Tensor Backward(int chunk, int microbatch, const at::Tensor& doutput) = 0;
 };
 
-// One stage: no sends; chunk 0 is first and last. Every step of every rank of the stage's tp group calls
-// with the same schedule. Throws what the module throws.
+// OK if the steps are executable on a single stage: the forward of (chunk, microbatch) runs once,
+// after that of the chunk before; its backward once, after its forward and the backward of the
+// chunk after; every forward has its backward. InvalidArgument names the first step that is not.
+absl::Status CheckSchedule(const std::vector<PipelineStep>& steps);
+
+// One stage: no sends; the first chunk's input and the last chunk's doutput are undefined. All
+// ranks of the stage's tp group call with the same schedule. Throws c10::Error, before any work, on
+// a schedule that CheckSchedule refuses; else what the module throws.
 void RunSchedule(const std::vector<PipelineStep>& steps, StageModule& stage);
 
 }  // namespace fttrain

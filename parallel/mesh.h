@@ -1,8 +1,10 @@
-// The grid of ranks: rank = (dp_rank * pp_size + pp_rank) * tp_size + tp_rank. Passed in, never global.
+// The grid of ranks: rank = (dp_rank * pp_size + pp_rank) * tp_size + tp_rank. Passed in, never
+// global.
 #pragma once
 
 #include <memory>
 
+#include "absl/status/statusor.h"
 #include "runtime/communicator.h"
 
 namespace fttrain {
@@ -21,13 +23,15 @@ struct MeshPosition {
   int dp = 0;
 };
 
-// Pure. InvalidArgument unless tp * pp divides world_size; dp = world_size / (tp * pp).
+// Pure. InvalidArgument, with the arithmetic and an mpirun line that works, unless tp * pp divides
+// world_size; dp = world_size / (tp * pp).
 absl::StatusOr<MeshShape> MakeMeshShape(int world_size, int tp, int pp);
 MeshPosition PositionOfRank(const MeshShape& shape, int rank);
 
 class Mesh {
  public:
-  // Collective over the world: splits one communicator per axis. `process` must outlive the mesh.
+  // Collective over the world: splits one communicator per axis, in the order tp, pp, dp (an axis
+  // of one rank needs none). Errors are agreed on by all ranks. `process` must outlive the mesh.
   static absl::StatusOr<std::unique_ptr<Mesh>> Create(CommBackend backend, const Process& process,
                                                       const MeshShape& shape);
   // One rank, for tests and single-process commands.

@@ -1,5 +1,6 @@
-// AdamW (Loshchilov & Hutter, arXiv:1711.05101; torch.optim.AdamW's arithmetic) over flat buffers, with
-// ZeRO stage 1 (Rajbhandari et al., arXiv:1910.02054 sec. 5.1): optimizer state is sharded over dp.
+// AdamW (Loshchilov & Hutter, arXiv:1711.05101; torch.optim.AdamW's arithmetic) over flat buffers,
+// with ZeRO stage 1 (Rajbhandari et al., arXiv:1910.02054 sec. 5.1): optimizer state is sharded
+// over dp.
 #pragma once
 
 #include <memory>
@@ -15,34 +16,40 @@ struct OptimizerOptions {
   double beta2 = 0.999;
   double eps = 1e-8;
   double weight_decay = 0.0;
-  int zero_stage = 1;  // 0: every dp rank holds all state and gradients are all-reduced; 1: sharded state,
-                       // gradients reduce-scattered, parameters all-gathered
+  int zero_stage = 1;  // 0: every dp rank holds all state, gradients are all-reduced; 1: state is
+                       // sharded, gradients reduce-scattered, parameters all-gathered
 };
-
-// Gives every parameter of the set its `value` storage (zeros) and every trainable one its `grad`: trainable
-// parameters become views of one flat buffer per dtype, gradients of one flat float32 (float64) buffer,
-// ordered so that each TpGradient class is contiguous, padded to a multiple of dp. Frozen ones get a tensor each.
-// Bytes are booked under kAdapters or kWeights (trainable base weights), kWeights, kGradients.
-class FlatParameters;
 
 class Optimizer {
  public:
-  // Allocates parameter, gradient and optimizer storage. `set` and `mesh` must outlive the optimizer;
-  // call before weights are loaded, then MastersFromParameters() after. Same order on all ranks.
-  Optimizer(ParameterSet& set, const Mesh& mesh, c10::Device device, const OptimizerOptions& options);
+  // Allocates parameter, gradient (AllocateParameters) and optimizer storage; the latter is booked
+  // under kOptimizer: exp_avg and exp_avg_sq in the gradient's dtype, and a float32 master where
+  // values are bfloat16, of the owned range only (everything, or 1/dp under ZeRO 1). `set` and
+  // `mesh` must outlive the optimizer; call before weights are loaded, then MastersFromParameters()
+  // after. Same set, in the same order, on all dp ranks. Throws c10::Error on a zero_stage other
+  // than 0 and 1.
+  Optimizer(ParameterSet& set, const Mesh& mesh, c10::Device device,
+            const OptimizerOptions& options);
   ~Optimizer();
+  Optimizer(const Optimizer&) = delete;
+  Optimizer& operator=(const Optimizer&) = delete;
 
-  // float32 masters of parameters in lower precision, from their current values. After loading weights.
+  // float32 masters of parameters in lower precision, from their current values. After loading
+  // weights.
   void MastersFromParameters();
   void ZeroGradients();
-  // Once per step, after the last backward. Collective over tp, then dp: sums kPartial and kShared gradients
-  // over tp, everything over dp. No averaging: the loss is already scaled by the global target count.
+  // Once per step, after the last backward. Collective over tp, then dp: sums kPartial and kShared
+  // gradients over tp, everything over dp. No averaging: the loss is already scaled by the global
+  // target count. Afterwards gradients are final in the owned range only, the rest of the buffers
+  // is undefined.
   void SyncGradients();
-  // L2 norm of the whole model's gradient before clipping, each parameter counted once however it is
-  // replicated. Collective over tp, pp and dp. After SyncGradients.
+  // L2 norm of the whole model's gradient before clipping, each parameter counted once however it
+  // is replicated, summed in float64 in a fixed order. Collective over tp, pp and dp. After
+  // SyncGradients.
   double GradientNorm();
-  // One AdamW update (step count starts at 1) of the owned slice with gradients multiplied by grad_scale, then all-gather of
-  // parameters over dp under ZeRO 1. Collective over dp.
+  // One AdamW update (step count starts at 1) of the owned range with gradients multiplied by
+  // grad_scale (which may overwrite them), then all-gather of parameters over dp under ZeRO 1.
+  // Collective over dp.
   void Step(double learning_rate, double grad_scale);
 
  private:

@@ -1,12 +1,15 @@
-// Parameters: one global name, one global shape, and this rank's slice of it. Checkpoints, the optimizer,
-// gradient sync, norms and weight loading all speak (name, slice).
+// Parameters: one global name, one global shape, and this rank's slice of it. Checkpoints, the
+// optimizer, gradient sync, norms and weight loading all speak (name, slice).
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
 #include <memory>
 #include <string>
+#include <unordered_map>
 #include <vector>
+
+#include "runtime/memory_ledger.h"
 
 namespace fttrain {
 
@@ -22,11 +25,13 @@ struct ParamSlice {
   int64_t LocalNumel() const;
 };
 
-// A whole tensor, and rows/columns [offset, offset + extent).
+// A whole tensor, and rows/columns [offset, offset + extent). Throw
+// c10::Error on a range outside the tensor.
 ParamSlice WholeParam(std::string name, std::vector<int64_t> global_shape);
 ParamSlice SlicedParam(std::string name, std::vector<int64_t> global_shape, int dim, int64_t offset,
                        int64_t extent);
-// The part of `total` that `rank` of `size` owns: ceil(total / size) each, the last ones shorter.
+// The part of `total` that `rank` of `size` owns: ceil(total / size) each, the last ones shorter or
+// empty.
 struct Range {
   int64_t offset = 0;
   int64_t extent = 0;
@@ -38,34 +43,39 @@ enum class TpGradient {
   kOwned,      // the slice is this rank's alone and its gradient complete
   kIdentical,  // every tp rank holds the same values and computes the same gradient: nothing to do
   kPartial,    // held whole on every tp rank, each computes a part: summed over tp once per step
-  kShared,     // the slice is held by several tp ranks (kv heads < tp), each computes a part: summed over
-               // the ranks that hold the same slice
+  kShared,  // the slice is held by several tp ranks (kv heads < tp), each computes a part: summed
+            // over the ranks that hold the same slice. With h holders per slice, tp ranks [h * i, h
+            // * (i + 1)) hold slice i: offset = (tp_rank / h) * extent
 };
 
 struct Parameter {
   ParamSlice slice;
   TpGradient tp_gradient = TpGradient::kOwned;
   bool trainable = false;
-  bool weight_decay = true;            // false for biases and norm weights in full fine-tuning
-  at::ScalarType dtype = at::kFloat;   // of `value`
+  bool weight_decay = true;           // false for biases and norm weights in full fine-tuning
+  at::ScalarType dtype = at::kFloat;  // of `value`; trainable: float64, float32 or bfloat16
+  MemoryCategory category = MemoryCategory::kWeights;  // of `value`; kAdapters for adapter factors
   // [LocalShape()], on the model's device. For trainable parameters a view into a flat buffer.
   at::Tensor value;
-  // Trainable only: [LocalShape()], gradient accumulator in float32 (float64 if dtype is float64). Blocks
-  // add to it; a view into a flat buffer.
+  // Trainable only: [LocalShape()], gradient accumulator in float32 (float64 if dtype is float64).
+  // Blocks add to it; a view into a flat buffer.
   at::Tensor grad;
 };
 
-// Owns the parameters of one rank; addresses are stable. Modules declare in their constructors and keep
-// the pointer; storage comes later, by AllocateParameters.
+// Owns the parameters of one rank; addresses are stable. Modules declare in their constructors and
+// keep the pointer; storage comes later, by AllocateParameters (flat_parameters.h) or the
+// Optimizer.
 class ParameterSet {
  public:
+  // Throws c10::Error if the name is already declared.
   Parameter* Declare(Parameter parameter);
   const std::vector<std::unique_ptr<Parameter>>& all() const { return parameters_; }
-  std::vector<Parameter*> Trainable() const;  // in declaration order
+  std::vector<Parameter*> Trainable() const;       // in declaration order
   Parameter* Find(const std::string& name) const;  // null if absent
 
  private:
   std::vector<std::unique_ptr<Parameter>> parameters_;
+  std::unordered_map<std::string, Parameter*> by_name_;
 };
 
 }  // namespace fttrain

@@ -6,8 +6,8 @@
 
 namespace fttrain {
 
-// A chunk is a run of layers whose weights are made available once; microbatches are indices within the
-// optimizer step of this dp rank.
+// A chunk is a run of layers whose weights are made available once; microbatches are indices within
+// the optimizer step of this dp rank.
 struct PipelineStep {
   enum class Kind { kForward, kBackward };
   Kind kind;
@@ -20,6 +20,7 @@ struct PipelineStep {
 // microbatch's activations are alive at a time.
 std::vector<PipelineStep> SingleStage(int num_microbatches);
 
-std::string ToString(const std::vector<PipelineStep>& steps);  // "F0.0 B0.0 F0.1 ..." as chunk.microbatch
+std::string ToString(
+    const std::vector<PipelineStep>& steps);  // "F0.0 B0.0 F0.1,2 ...": chunk.microbatches
 
 }  // namespace fttrain

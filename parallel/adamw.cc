@@ -1,0 +1,132 @@
+// Compiled with -O3 -ffp-contract=off (CMakeLists.txt): vectorised, and without fused
+// multiply-adds, so that an element's result depends neither on the instruction set nor on whether
+// it falls into a loop's tail.
+#include "parallel/adamw.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+
+#include <bit>
+#include <cmath>
+
+namespace fttrain {
+namespace {
+
+constexpr int64_t kGrain = 1 << 15;  // elements per task: about 1 MB of traffic
+constexpr int64_t kBlock =
+    512;  // elements rounded to bfloat16 while they are in the first-level cache
+
+// The step's scalars, derived in float64 and then rounded once, as ATen does.
+template <typename T>
+struct Coefficients {
+  explicit Coefficients(const AdamWStep& s)
+      : grad_scale(static_cast<T>(s.grad_scale)),
+        keep(static_cast<T>(1.0 - s.learning_rate * s.weight_decay)),
+        exp_avg_weight(static_cast<T>(1.0 - s.beta1)),
+        beta2(static_cast<T>(s.beta2)),
+        exp_avg_sq_weight(static_cast<T>(1.0 - s.beta2)),
+        sqrt_bias_correction2(
+            static_cast<T>(std::sqrt(1.0 - std::pow(s.beta2, static_cast<double>(s.step))))),
+        minus_step_size(static_cast<T>(-s.learning_rate /
+                                       (1.0 - std::pow(s.beta1, static_cast<double>(s.step))))),
+        eps(static_cast<T>(s.eps)) {}
+  T grad_scale, keep, exp_avg_weight, beta2, exp_avg_sq_weight, sqrt_bias_correction2,
+      minus_step_size, eps;
+};
+
+template <typename T>
+void UpdateRange(int64_t begin, int64_t end, T* __restrict param, const T* __restrict grad,
+                 T* __restrict exp_avg, T* __restrict exp_avg_sq, const Coefficients<T> c) {
+  for (int64_t i = begin; i < end; ++i) {
+    const T g = grad[i] * c.grad_scale;
+    const T m = exp_avg[i] + c.exp_avg_weight * (g - exp_avg[i]);
+    const T v = exp_avg_sq[i] * c.beta2 + c.exp_avg_sq_weight * g * g;
+    const T denominator = std::sqrt(v) / c.sqrt_bias_correction2 + c.eps;
+    param[i] = param[i] * c.keep + c.minus_step_size * m / denominator;
+    exp_avg[i] = m;
+    exp_avg_sq[i] = v;
+  }
+}
+
+// Round to nearest, ties to even; NaN stays NaN.
+void RoundRange(int64_t begin, int64_t end, const float* __restrict source,
+                uint16_t* __restrict rounded) {
+  for (int64_t i = begin; i < end; ++i) {
+    const uint32_t bits = std::bit_cast<uint32_t>(source[i]);
+    const uint32_t nearest = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+    rounded[i] = static_cast<uint16_t>((bits & 0x7fffffffu) > 0x7f800000u ? 0x7fc0u : nearest);
+  }
+}
+
+template <typename T>
+void UpdateOnCpu(const at::Tensor& param, const at::Tensor& grad, const at::Tensor& exp_avg,
+                 const at::Tensor& exp_avg_sq, const at::Tensor& rounded, const AdamWStep& step) {
+  const Coefficients<T> c(step);
+  T* p = param.data_ptr<T>();
+  const T* g = grad.const_data_ptr<T>();
+  T* m = exp_avg.data_ptr<T>();
+  T* v = exp_avg_sq.data_ptr<T>();
+  auto* low =
+      rounded.defined() ? reinterpret_cast<uint16_t*>(rounded.data_ptr<at::BFloat16>()) : nullptr;
+  at::parallel_for(0, param.numel(), kGrain, [&](int64_t begin, int64_t end) {
+    if (low == nullptr) {
+      UpdateRange(begin, end, p, g, m, v, c);
+      return;
+    }
+    for (int64_t block = begin; block < end; block += kBlock) {
+      const int64_t stop = std::min(end, block + kBlock);
+      UpdateRange(block, stop, p, g, m, v, c);
+      if constexpr (std::is_same_v<T, float>) RoundRange(block, stop, p, low);
+    }
+  });
+}
+
+void CheckOperands(const at::Tensor& param, const at::Tensor& grad, const at::Tensor& exp_avg,
+                   const at::Tensor& exp_avg_sq, const at::Tensor& rounded) {
+  const auto dtype = param.scalar_type();
+  TORCH_CHECK(dtype == at::kFloat || dtype == at::kDouble, "AdamW: param is ", dtype,
+              ", not float32 or float64");
+  for (const at::Tensor& other : {grad, exp_avg, exp_avg_sq}) {
+    TORCH_CHECK(other.scalar_type() == dtype && other.numel() == param.numel() &&
+                    other.is_contiguous() && param.is_contiguous(),
+                "AdamW: ", other.sizes(), " ", other.scalar_type(), " beside param ", param.sizes(),
+                " ", dtype);
+  }
+  TORCH_CHECK(
+      !rounded.defined() || (dtype == at::kFloat && rounded.scalar_type() == at::kBFloat16 &&
+                             rounded.numel() == param.numel() && rounded.is_contiguous()),
+      "AdamW: the rounded copy must be bfloat16 of the size of a float32 param");
+}
+
+}  // namespace
+
+void AdamWUpdate(at::Tensor param, at::Tensor grad, at::Tensor exp_avg, at::Tensor exp_avg_sq,
+                 at::Tensor rounded, const AdamWStep& step) {
+  if (!param.device().is_cpu()) {
+    AdamWUpdateAten(param, grad, exp_avg, exp_avg_sq, rounded, step);
+    return;
+  }
+  CheckOperands(param, grad, exp_avg, exp_avg_sq, rounded);
+  if (param.scalar_type() == at::kDouble) {
+    UpdateOnCpu<double>(param, grad, exp_avg, exp_avg_sq, rounded, step);
+  } else {
+    UpdateOnCpu<float>(param, grad, exp_avg, exp_avg_sq, rounded, step);
+  }
+}
+
+void AdamWUpdateAten(at::Tensor param, at::Tensor grad, at::Tensor exp_avg, at::Tensor exp_avg_sq,
+                     at::Tensor rounded, const AdamWStep& step) {
+  CheckOperands(param, grad, exp_avg, exp_avg_sq, rounded);
+  if (param.numel() == 0) return;
+  // Not the kernel's own grad_scale: that one is a float32 divisor and writes the gradient back
+  // too.
+  if (step.grad_scale != 1.0) grad.mul_(step.grad_scale);
+  const at::Tensor count =
+      at::full({}, static_cast<double>(step.step), param.options().dtype(at::kFloat));
+  at::_fused_adamw_({param}, {grad}, {exp_avg}, {exp_avg_sq}, {}, {count}, step.learning_rate,
+                    step.beta1, step.beta2, step.weight_decay, step.eps, /*amsgrad=*/false,
+                    /*maximize=*/false);
+  if (rounded.defined()) rounded.copy_(param);
+}
+
+}  // namespace fttrain

@@ -1,0 +1,127 @@
+#include "parallel/flat_parameters.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <map>
+#include <tuple>
+#include <utility>
+
+#include "runtime/memory_ledger.h"
+
+namespace fttrain {
+namespace {
+
+constexpr int64_t kAlignmentBytes = 64;
+
+int64_t RoundUp(int64_t value, int64_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
+
+// Elements that start on 64 bytes in values as well as gradients (whose elements are never
+// smaller).
+int64_t AlignmentElements(at::ScalarType dtype) {
+  return kAlignmentBytes / static_cast<int64_t>(c10::elementSize(dtype));
+}
+
+at::ScalarType GradientDtype(const Parameter& parameter) {
+  const at::ScalarType dtype = parameter.dtype;
+  TORCH_CHECK(dtype == at::kDouble || dtype == at::kFloat || dtype == at::kBFloat16,
+              parameter.slice.name,
+              ": a trainable parameter must be float64, float32 or bfloat16, not ", dtype);
+  return dtype == at::kDouble ? at::kDouble : at::kFloat;
+}
+
+at::Tensor ViewOf(const at::Tensor& flat, int64_t offset, const ParamSlice& slice) {
+  return flat.narrow(0, offset, slice.LocalNumel()).view(slice.LocalShape());
+}
+
+// Position of a parameter's segment in the buffer.
+std::pair<TpGradient, bool> SegmentKey(const Parameter* parameter) {
+  return {parameter->tp_gradient, !parameter->weight_decay};
+}
+
+// Assigns offsets; returns the number of elements before the tail's padding.
+int64_t LayOut(const std::vector<Parameter*>& parameters, int64_t alignment, FlatBuffer& buffer) {
+  int64_t offset = 0;
+  for (Parameter* parameter : parameters) {
+    const bool opens = buffer.entries.empty() ||
+                       SegmentKey(buffer.entries.back().parameter) != SegmentKey(parameter);
+    if (opens) {
+      buffer.segments.push_back(
+          {parameter->tp_gradient, parameter->weight_decay, {offset, offset}});
+    }
+    buffer.entries.push_back({parameter, offset});
+    offset = RoundUp(offset + parameter->slice.LocalNumel(), alignment);
+    buffer.segments.back().range.end = offset;
+  }
+  return offset;
+}
+
+FlatBuffer AllocateBuffer(std::vector<Parameter*> parameters, int dp_size, c10::Device device) {
+  // Stable: within a segment the order is that of declaration, equal on every rank.
+  std::stable_sort(
+      parameters.begin(), parameters.end(),
+      [](const Parameter* a, const Parameter* b) { return SegmentKey(a) < SegmentKey(b); });
+  const Parameter& first = *parameters.front();
+  const int64_t alignment = AlignmentElements(first.dtype);
+  FlatBuffer buffer;
+  const int64_t numel = RoundUp(LayOut(parameters, alignment, buffer), alignment * dp_size);
+  {
+    MemoryScope scope(first.category);
+    buffer.values = at::zeros({numel}, at::TensorOptions().dtype(first.dtype).device(device));
+  }
+  {
+    MemoryScope scope(MemoryCategory::kGradients);
+    buffer.gradients =
+        at::zeros({numel}, at::TensorOptions().dtype(GradientDtype(first)).device(device));
+  }
+  for (const FlatBuffer::Entry& entry : buffer.entries) {
+    entry.parameter->value = ViewOf(buffer.values, entry.offset, entry.parameter->slice);
+    entry.parameter->grad = ViewOf(buffer.gradients, entry.offset, entry.parameter->slice);
+  }
+  return buffer;
+}
+
+}  // namespace
+
+FlatRange Intersect(FlatRange a, FlatRange b) {
+  const int64_t begin = std::max(a.begin, b.begin);
+  return {begin, std::max(begin, std::min(a.end, b.end))};
+}
+
+FlatRange FlatBuffer::Shard(int dp_size, int dp_rank) const {
+  const int64_t size = numel() / dp_size;
+  return {size * dp_rank, size * (dp_rank + 1)};
+}
+
+FlatRange FlatBuffer::RangeOf(TpGradient tp_gradient) const {
+  FlatRange range;
+  for (const FlatSegment& segment : segments) {
+    if (segment.tp_gradient != tp_gradient) continue;
+    if (range.size() == 0) range.begin = segment.range.begin;
+    range.end = segment.range.end;
+  }
+  return range;
+}
+
+std::vector<FlatBuffer> AllocateParameters(ParameterSet& set, int dp_size, c10::Device device) {
+  std::map<std::tuple<at::ScalarType, MemoryCategory>, std::vector<Parameter*>> kinds;
+  for (const auto& parameter : set.all()) {
+    if (parameter->trainable) {
+      GradientDtype(*parameter);  // refuses the dtype by the parameter's name
+      kinds[{parameter->dtype, parameter->category}].push_back(parameter.get());
+      continue;
+    }
+    MemoryScope scope(parameter->category);
+    parameter->value = at::zeros(parameter->slice.LocalShape(),
+                                 at::TensorOptions().dtype(parameter->dtype).device(device));
+  }
+  std::vector<FlatBuffer> buffers;
+  for (auto& [kind, parameters] : kinds) {
+    buffers.push_back(AllocateBuffer(std::move(parameters), dp_size, device));
+  }
+  return buffers;
+}
+
+}  // namespace fttrain

@@ -1,0 +1,56 @@
+// Storage of a rank's parameters: one flat buffer of values and one of gradients per kind of
+// trainable parameter, laid out so that every collective of a step is one call on one contiguous
+// range.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <vector>
+
+#include "parallel/param.h"
+
+namespace fttrain {
+
+// Elements [begin, end) of a flat buffer.
+struct FlatRange {
+  int64_t begin = 0;
+  int64_t end = 0;
+  int64_t size() const { return end - begin; }
+};
+FlatRange Intersect(FlatRange a, FlatRange b);  // empty (begin == end) if disjoint
+
+// Parameters that share gradient relation and weight decay, back to back.
+struct FlatSegment {
+  TpGradient tp_gradient;
+  bool weight_decay;
+  FlatRange range;
+};
+
+// Trainable parameters of one (dtype, category). Order: [kOwned | kIdentical | kPartial | kShared],
+// in each first those with weight decay. Every parameter starts on 64 bytes; gaps and the tail are
+// zeros.
+struct FlatBuffer {
+  struct Entry {
+    Parameter* parameter;
+    int64_t offset;
+  };
+  at::Tensor values;     // [numel], the parameters' dtype
+  at::Tensor gradients;  // [numel], float32 (float64 if values are float64)
+  std::vector<Entry> entries;
+  std::vector<FlatSegment> segments;  // non-empty ones, ascending, adjacent
+
+  int64_t numel() const { return values.numel(); }
+  // The part that one dp rank owns under ZeRO 1: equal for all ranks, on 64 bytes.
+  FlatRange Shard(int dp_size, int dp_rank) const;
+  // The contiguous range of one gradient relation; empty if there is none.
+  FlatRange RangeOf(TpGradient tp_gradient) const;
+};
+
+// Gives every parameter of the set its `value` (zeros) and every trainable one its `grad` (zeros).
+// Trainable ones become views of the returned buffers, frozen ones get a tensor each. numel is
+// padded so that dp_size shards are equal. Booked under each parameter's category, and kGradients.
+// A set without trainable parameters returns no buffers: this is how a frozen model gets its
+// storage. Throws c10::Error if a trainable dtype is not float64, float32 or bfloat16.
+std::vector<FlatBuffer> AllocateParameters(ParameterSet& set, int dp_size, c10::Device device);
+
+}  // namespace fttrain
