@@ -1,21 +1,27 @@
-// One transformer decoder layer (Llama family): norm, attention, residual, norm, SwiGLU MLP, residual; plain
-// functions pairs, Forward and Backward, with everything kept for backward in one named struct.
+// One transformer decoder layer (Llama family): norm, attention, residual, norm, SwiGLU MLP,
+// residual; plain functions pairs, Forward and Backward, with everything kept for backward in one
+// named struct.
 #pragma once
+
+#include <memory>
+#include <utility>
 
 #include "model/attention.h"
 #include "model/local_linear.h"
 #include "model/model_config.h"
 #include "parallel/tensor_parallel.h"
+#include "runtime/memory_ledger.h"
 
 namespace fttrain {
 
-// Kept by Forward for Backward: per token H (input) + N D (q) + 2 K D (k, v) + N D (attention output) + N
-// float32 (lse) + H (post-attention residual) + 2 F (gate, up), heads and F divided by tp, H rows by tp under
-// sequence parallelism. Normed inputs and the SwiGLU product are recomputed.
+// Kept by Forward for Backward: per token H (input) + N D (q) + 2 K D (k, v) + N D (attention
+// output) + N float32 (lse) + H (post-attention residual) + 2 F (gate, up), heads and F divided by
+// tp, H rows by tp under sequence parallelism. Normed inputs and the SwiGLU product are recomputed.
 struct DecoderLayerSaved {
-  at::Tensor input;               // [T/tp, H]
-  at::Tensor q, k;                // [T, N/tp, D], [T, K/tp, D]: after rotary; with q/k norm, before norm and rotary
-  at::Tensor v;                   // [T, K/tp, D]
+  at::Tensor input;  // [T/tp, H]
+  at::Tensor q,
+      k;         // [T, N/tp, D], [T, K/tp, D]: after rotary; with q/k norm, before norm and rotary
+  at::Tensor v;  // [T, K/tp, D]
   at::Tensor attention_out, lse;  // [T, N/tp, D], [N/tp, T]
   at::Tensor residual;            // [T/tp, H] after attention
   at::Tensor gate, up;            // [T, F/tp]
@@ -42,26 +48,54 @@ struct ModelOptions {
   LoraOptions lora;
   std::vector<std::string> target_modules;  // leaf names: q_proj, ...; only with use_lora
   bool sequence_parallel = true;
-  int64_t loss_chunk_rows = 1024;       // rows of logits alive at a time
+  int64_t loss_chunk_rows = 1024;  // rows of logits alive at a time
 };
+
+// Norms outside blocks see each rank's own rows with sequence parallelism (kPartial), else equal
+// ones.
+TpGradient NormGradient(const SequenceRegion& region);
+// Declares an RMSNorm weight [size], trainable with the base, without weight decay.
+Parameter* DeclareNorm(const std::string& name, int64_t size, TpGradient gradient,
+                       const ModelOptions& options, ParameterSet& set);
 
 class DecoderLayer {
  public:
-  // Declares parameters under model.layers.<index>. `tp` decides the slices. Throws c10::Error if heads do
-  // not divide (CheckTensorParallel refuses earlier with a message for users).
+  // Declares parameters under model.layers.<index>. `tp` decides the slices. Throws c10::Error if
+  // heads do not divide (CheckTensorParallel refuses earlier with a message for users).
   DecoderLayer(const ModelConfig& config, int index, const ModelOptions& options, Communicator& tp,
                ParameterSet& set);
 
   // x [T/tp, H] -> [T/tp, H]. Collective over tp. `saved` may be null (evaluation).
   at::Tensor Forward(const at::Tensor& x, const MicrobatchContext& context, const RopeTables& rope,
                      DecoderLayerSaved* saved) const;
-  // dy [T/tp, H] -> dx [T/tp, H]; adds to gradients; consumes `saved` (gate and up are overwritten, all is
-  // freed). Collective over tp. need_dx false (frozen embedding, first layer): returns an undefined tensor.
-  at::Tensor Backward(const at::Tensor& dy, const MicrobatchContext& context, const RopeTables& rope,
-                      DecoderLayerSaved& saved, bool need_dx) const;
+  // dy [T/tp, H] -> dx [T/tp, H]; adds to gradients; consumes `saved` (gate and up are overwritten,
+  // all is freed). Collective over tp. need_dx false (frozen embedding, first layer): returns an
+  // undefined tensor.
+  at::Tensor Backward(const at::Tensor& dy, const MicrobatchContext& context,
+                      const RopeTables& rope, DecoderLayerSaved& saved, bool need_dx) const;
 
  private:
-  // As laid out by the implementation: norms, q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj.
+  AttentionOptions Attention() const;
+  // q and k as attention sees them, [T, heads, D], from what `saved` holds.
+  std::pair<at::Tensor, at::Tensor> RotatedQueryKey(const DecoderLayerSaved& saved,
+                                                    const MicrobatchContext& context,
+                                                    const RopeTables& rope) const;
+  // Norm, projections and attention up to o_proj's reduced output [T/tp, H], before the residual.
+  at::Tensor ForwardAttention(const at::Tensor& x, const MicrobatchContext& context,
+                              const RopeTables& rope, MemoryCategory category,
+                              DecoderLayerSaved& saved) const;
+  // A row-split linear and the reduce that ends its block.
+  at::Tensor ForwardAndLeave(const LocalLinear& linear, const at::Tensor& x,
+                             const MicrobatchContext& context, MemoryCategory category) const;
+  // dy [T/tp, H] -> gradient of the residual after attention, dy included.
+  at::Tensor BackwardMlp(const at::Tensor& dy, const MicrobatchContext& context,
+                         DecoderLayerSaved& saved) const;
+  // Gradient of the residual -> gradients of q, k, v as the projections returned them, [T, heads *
+  // D].
+  AttentionGradients BackwardAttentionCore(const at::Tensor& dresidual,
+                                           const MicrobatchContext& context, const RopeTables& rope,
+                                           DecoderLayerSaved& saved) const;
+
   ModelConfig config_;
   int64_t window_;
   int64_t local_heads_, local_kv_heads_;
@@ -73,13 +107,14 @@ class DecoderLayer {
   std::unique_ptr<LocalLinear> q_, k_, v_, o_, gate_, up_, down_;
 };
 
-// InvalidArgument with the arithmetic and the tensor sizes that would work when tp does not fit: heads % tp,
-// kv_heads % tp and tp % kv_heads, intermediate_size % tp.
+// InvalidArgument with the arithmetic and the tensor sizes that would work when tp does not fit:
+// heads % tp, kv_heads % tp and tp % kv_heads, intermediate_size % tp.
 absl::Status CheckTensorParallel(const ModelConfig& config, int tp);
 
-// The modules of `targets` ("all-linear", or leaf names such as q_proj) as leaf names present in the model.
-// InvalidArgument for names that match nothing or cannot be adapted here (lm_head, embed_tokens).
-absl::StatusOr<std::vector<std::string>> ResolveTargetModules(const ModelConfig& config,
-                                                              const std::vector<std::string>& targets);
+// The modules of `targets` ("all-linear", or leaf names such as q_proj) as leaf names present in
+// the model. InvalidArgument for names that match nothing or cannot be adapted here (lm_head,
+// embed_tokens).
+absl::StatusOr<std::vector<std::string>> ResolveTargetModules(
+    const ModelConfig& config, const std::vector<std::string>& targets);
 
 }  // namespace fttrain

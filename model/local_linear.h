@@ -1,5 +1,6 @@
-// This rank's slice of a linear layer, dense (frozen or trainable), with an optional low-rank adapter
-// (LoRA, Hu et al., arXiv:2106.09685; rsLoRA scale, arXiv:2312.03732). It never communicates.
+// This rank's slice of a linear layer, dense (frozen or trainable), with an optional low-rank
+// adapter (LoRA, Hu et al., arXiv:2106.09685; rsLoRA scale, arXiv:2312.03732). It never
+// communicates.
 #pragma once
 
 #include <string>
@@ -17,16 +18,17 @@ struct LoraOptions {
   double Scale() const;  // alpha / r, or alpha / sqrt(r)
 };
 
-// Which dimension tp splits. Column: out [out/tp, in], A whole (kPartial), B sliced. Row: in [out, in/tp],
-// A sliced, B whole (kPartial). The slice is given, so that kv heads can be shared (then `shared`).
+// Which dimension tp splits. Column: out [out/tp, in], A whole (kPartial), B sliced. Row: in [out,
+// in/tp], A sliced, B whole (kPartial). The slice is given, so that kv heads can be shared (then
+// `shared`).
 enum class LinearSplit { kColumn, kRow };
 
 struct LinearSpec {
-  std::string name;  // HF module path: model.layers.0.self_attn.q_proj
+  std::string name;         // HF module path: model.layers.0.self_attn.q_proj
   int64_t in = 0, out = 0;  // global
   LinearSplit split = LinearSplit::kColumn;
-  Range range;          // of the split dimension; the whole of it on one rank
-  bool shared = false;  // the slice is held by several tp ranks (kv heads < tp)
+  Range range;                   // of the split dimension; the whole of it on one rank
+  bool shared = false;           // the slice is held by several tp ranks (kv heads < tp)
   bool tensor_parallel = false;  // tp > 1
   bool bias = false;
   bool add_bias = true;  // row split: only tp rank 0 adds the bias to its partial sum
@@ -34,23 +36,27 @@ struct LinearSpec {
 
 // What a dropout mask depends on. Undefined token_index or p = 0: no dropout (evaluation).
 struct DropoutContext {
-  uint64_t step_key = 0;    // StepKey(seed, step)
-  at::Tensor token_index;   // int64 [T], layout-independent id of each token within the step
+  uint64_t step_key = 0;   // StepKey(seed, step)
+  at::Tensor token_index;  // int64 [T], layout-independent id of each token within the step
 };
 
 class LocalLinear {
  public:
-  // Declares `name.weight` (and `name.bias`) and, with `lora`, base_model.model.<name>.lora_A.weight [r, in]
-  // and lora_B.weight [out, r] (float32, or float64 in float64 compute; trainable). `train_base`: weight and bias are trainable.
-  LocalLinear(const LinearSpec& spec, at::ScalarType compute, bool train_base, const LoraOptions* lora,
-              ParameterSet& set);
+  // Declares `name.weight` (and `name.bias`) and, with `lora`,
+  // base_model.model.<name>.lora_A.weight [r, in] and lora_B.weight [out, r] (float32, or float64
+  // in float64 compute; trainable). `train_base`: weight and bias are trainable.
+  LocalLinear(const LinearSpec& spec, at::ScalarType compute, bool train_base,
+              const LoraOptions* lora, ParameterSet& set);
 
   // x [T, in_local] -> x W^T + b + s dropout(x) A^T B^T, [T, out_local].
   at::Tensor Forward(const at::Tensor& x, const DropoutContext& dropout) const;
 
   // dx = dy W + adapter, added to `dx` if it is defined, else stored there. Returns s * dy B [T, r]
   // (undefined without an adapter) for BackwardParams.
-  at::Tensor BackwardInput(const at::Tensor& dy, const DropoutContext& dropout, at::Tensor& dx) const;
+  at::Tensor BackwardInput(const at::Tensor& dy, const DropoutContext& dropout,
+                           at::Tensor& dx) const;
+  // The same dlow without an input gradient, where nothing below needs one.
+  at::Tensor BackwardLow(const at::Tensor& dy) const;
   // Adds to the gradients of whatever is trainable. x as given to Forward.
   void BackwardParams(const at::Tensor& dy, const at::Tensor& dlow, const at::Tensor& x,
                       const DropoutContext& dropout) const;
@@ -59,6 +65,11 @@ class LocalLinear {
   const LinearSpec& spec() const { return spec_; }
 
  private:
+  bool Drops(const DropoutContext& dropout) const;
+  // The adapter's input: x under this module's mask, or x itself. Also its transpose, for the
+  // gradient.
+  at::Tensor Dropped(const at::Tensor& x, const DropoutContext& dropout) const;
+
   LinearSpec spec_;
   bool train_base_;
   LoraOptions lora_;
@@ -68,8 +79,9 @@ class LocalLinear {
   Parameter* lora_b_ = nullptr;
 };
 
-// A: kaiming uniform (a = sqrt 5: U(-1/sqrt(in), 1/sqrt(in))), B: zero, as PEFT initialises them. Element
-// values depend on (seed, tensor name, global index) alone. Touches only lora_A / lora_B of `set`.
+// A: kaiming uniform (a = sqrt 5: U(-1/sqrt(in), 1/sqrt(in))), B: zero, as PEFT initialises them.
+// Element values depend on (seed, tensor name, global index) alone. Touches only lora_A / lora_B of
+// `set`.
 void InitializeAdapters(ParameterSet& set, uint64_t seed);
 
 }  // namespace fttrain

@@ -1,6 +1,7 @@
 // The network of one rank: embedding, decoder layers, head and loss, as the executor's stage.
 #pragma once
 
+#include <memory>
 #include <vector>
 
 #include "model/embedding_head.h"
@@ -9,8 +10,8 @@
 
 namespace fttrain {
 
-// One microbatch on the device. With sequence parallelism T is a multiple of tp (MakeModelBatch pads with a
-// document of its own that has no targets).
+// One microbatch on the device. With sequence parallelism T is a multiple of tp (MakeModelBatch
+// pads with a document of its own that has no targets).
 struct ModelBatch {
   at::Tensor input_ids;    // int64 [T]
   at::Tensor target_rows;  // int64 [M]
@@ -18,16 +19,18 @@ struct ModelBatch {
   MicrobatchContext context;
 };
 // Host vectors as data/ packs them (targets already shifted, -100 where there is none).
-ModelBatch MakeModelBatch(const std::vector<int32_t>& input_ids, const std::vector<int32_t>& targets,
-                          const std::vector<int32_t>& cu_seqlens, const std::vector<int64_t>& token_index,
-                          uint64_t step_key, int64_t pad_to_multiple_of, c10::Device device);
+ModelBatch MakeModelBatch(const std::vector<int32_t>& input_ids,
+                          const std::vector<int32_t>& targets,
+                          const std::vector<int32_t>& cu_seqlens,
+                          const std::vector<int64_t>& token_index, uint64_t step_key,
+                          int64_t pad_to_multiple_of, c10::Device device);
 
 class Transformer : public StageModule {
  public:
-  // Declares every parameter of this rank in `set`, which must outlive it, as must `mesh`. Storage comes from the
-  // Optimizer (training) or AllocateFrozen (evaluation).
-  Transformer(const ModelConfig& config, const ModelOptions& options, const Mesh& mesh, ParameterSet& set,
-              int64_t max_positions, c10::Device device);
+  // Declares every parameter of this rank in `set`, which must outlive it, as must `mesh`. Storage
+  // comes from the Optimizer (training) or AllocateFrozen (evaluation).
+  Transformer(const ModelConfig& config, const ModelOptions& options, const Mesh& mesh,
+              ParameterSet& set, int64_t max_positions, c10::Device device);
 
   // Microbatches of the next optimizer step, and 1 / its global number of target tokens.
   void BeginStep(std::vector<ModelBatch> batches, double loss_scale);
@@ -36,12 +39,17 @@ class Transformer : public StageModule {
   // Sum of token losses of this rank's microbatches since BeginStep (unscaled).
   double LossSum() const { return loss_sum_; }
 
-  // Evaluation, nothing kept: loss sum, or logits [M, V] of the given rows, of one batch. Collective over tp.
+  // Evaluation, nothing kept: loss sum, or logits [M, V] of the given rows, of one batch.
+  // Collective over tp.
   double EvaluateLoss(const ModelBatch& batch) const;
   at::Tensor Logits(const ModelBatch& batch, const at::Tensor& rows) const;
 
  private:
-  at::Tensor Hidden(const ModelBatch& batch) const;
+  static std::vector<std::unique_ptr<DecoderLayer>> MakeLayers(const ModelConfig& config,
+                                                               const ModelOptions& options,
+                                                               Communicator& tp, ParameterSet& set);
+  at::Tensor Embed(const ModelBatch& batch, MemoryCategory category) const;
+  at::Tensor Hidden(const ModelBatch& batch) const;  // without dropout
   struct Activations {
     std::vector<DecoderLayerSaved> layers;
     LmHeadLoss::Saved head;

@@ -1,0 +1,301 @@
+#include "model/decoder_layer.h"
+
+#include <cmath>
+#include <utility>
+
+namespace fttrain {
+namespace {
+
+// Rows of kv heads on this rank: K / tp of them, or one that tp / K ranks share.
+Range KvHeadRange(int64_t kv_heads, int tp_size, int tp_rank) {
+  if (kv_heads % tp_size == 0) return EvenRange(kv_heads, tp_size, tp_rank);
+  return {tp_rank * kv_heads / tp_size, 1};
+}
+
+Range Scaled(const Range& range, int64_t by) { return {range.offset * by, range.extent * by}; }
+
+// Builds the linears of one layer: what differs between them is name, shape, split and bias.
+struct LinearFactory {
+  const ModelOptions& options;
+  const Communicator& tp;
+  ParameterSet& set;
+  std::string layer;  // model.layers.<i>.
+  int64_t hidden;
+
+  bool Adapted(const std::string& module) const {
+    const std::string leaf = module.substr(module.rfind('.') + 1);
+    for (const std::string& target : options.target_modules) {
+      if (target == leaf) return options.use_lora;
+    }
+    return false;
+  }
+
+  std::unique_ptr<LocalLinear> Make(LinearSpec spec, const std::string& module) const {
+    spec.name = layer + module;
+    spec.tensor_parallel = tp.size() > 1;
+    return std::make_unique<LocalLinear>(spec, options.compute, options.train_base,
+                                         Adapted(module) ? &options.lora : nullptr, set);
+  }
+  // `rows` of the output are this rank's.
+  std::unique_ptr<LocalLinear> Column(const std::string& module, int64_t out, const Range& rows,
+                                      bool bias) const {
+    LinearSpec spec;
+    spec.in = hidden;
+    spec.out = out;
+    spec.range = rows;
+    spec.shared = rows.extent * tp.size() > out;
+    spec.bias = bias;
+    return Make(spec, module);
+  }
+  // `columns` of the input are this rank's.
+  std::unique_ptr<LocalLinear> Row(const std::string& module, int64_t in, const Range& columns,
+                                   bool bias) const {
+    LinearSpec spec;
+    spec.split = LinearSplit::kRow;
+    spec.in = in;
+    spec.out = hidden;
+    spec.range = columns;
+    spec.bias = bias;
+    spec.add_bias = tp.rank() == 0;
+    return Make(spec, module);
+  }
+};
+
+}  // namespace
+
+TpGradient NormGradient(const SequenceRegion& region) {
+  if (region.tp().size() == 1) return TpGradient::kOwned;
+  return region.sequence_parallel() ? TpGradient::kPartial : TpGradient::kIdentical;
+}
+
+Parameter* DeclareNorm(const std::string& name, int64_t size, TpGradient gradient,
+                       const ModelOptions& options, ParameterSet& set) {
+  Parameter norm;
+  norm.slice = WholeParam(name, {size});
+  norm.tp_gradient = gradient;
+  norm.trainable = options.train_base;
+  norm.weight_decay = false;
+  norm.dtype = options.compute;
+  return set.Declare(std::move(norm));
+}
+
+RopeTables MakeRopeTables(const ModelConfig& config, int64_t max_positions, at::ScalarType compute,
+                          c10::Device device) {
+  // Angles are float32 products, as the pre-trained models saw them; float64 only where all is
+  // float64.
+  const at::ScalarType dtype = compute == at::kDouble ? at::kDouble : at::kFloat;
+  const std::vector<double> frequencies = RopeInverseFrequencies(config);
+  const at::Tensor inverse = at::tensor(frequencies, at::kDouble).to(dtype);
+  const at::Tensor angles = at::outer(at::arange(max_positions, at::TensorOptions(dtype)), inverse);
+  return {angles.cos().to(device), angles.sin().to(device)};
+}
+
+DecoderLayer::DecoderLayer(const ModelConfig& config, int index, const ModelOptions& options,
+                           Communicator& tp, ParameterSet& set)
+    : config_(config),
+      window_(config.WindowOfLayer(index)),
+      region_(tp, options.sequence_parallel) {
+  const absl::Status fits = CheckTensorParallel(config, tp.size());
+  TORCH_CHECK(fits.ok(), fits.ToString());
+  const int64_t d = config.head_dim, f = config.intermediate_size;
+  const int64_t q_out = config.num_heads * d, kv_out = config.num_kv_heads * d;
+  const Range heads = EvenRange(config.num_heads, tp.size(), tp.rank());
+  const Range kv_heads = KvHeadRange(config.num_kv_heads, tp.size(), tp.rank());
+  const Range q_rows = Scaled(heads, d), kv_rows = Scaled(kv_heads, d);
+  const Range ffn = EvenRange(f, tp.size(), tp.rank());
+  local_heads_ = heads.extent;
+  local_kv_heads_ = kv_heads.extent;
+  const std::string layer = absl::StrCat("model.layers.", index, ".");
+  const LinearFactory factory{options, tp, set, layer, config.hidden_size};
+  const auto norm = [&](const char* name, int64_t size, TpGradient gradient) {
+    return DeclareNorm(layer + name + ".weight", size, gradient, options, set);
+  };
+  input_norm_ = norm("input_layernorm", config.hidden_size, NormGradient(region_));
+  q_ = factory.Column("self_attn.q_proj", q_out, q_rows, config.qkv_bias);
+  k_ = factory.Column("self_attn.k_proj", kv_out, kv_rows, config.qkv_bias);
+  v_ = factory.Column("self_attn.v_proj", kv_out, kv_rows, config.qkv_bias);
+  o_ = factory.Row("self_attn.o_proj", q_out, q_rows, config.o_bias);
+  if (config.qk_norm) {
+    // One weight for all heads: each rank sees only its own heads.
+    const TpGradient gradient = tp.size() > 1 ? TpGradient::kPartial : TpGradient::kOwned;
+    q_norm_ = norm("self_attn.q_norm", d, gradient);
+    k_norm_ = norm("self_attn.k_norm", d, gradient);
+  }
+  post_norm_ = norm("post_attention_layernorm", config.hidden_size, NormGradient(region_));
+  gate_ = factory.Column("mlp.gate_proj", f, ffn, config.mlp_bias);
+  up_ = factory.Column("mlp.up_proj", f, ffn, config.mlp_bias);
+  down_ = factory.Row("mlp.down_proj", f, ffn, config.mlp_bias);
+}
+
+AttentionOptions DecoderLayer::Attention() const {
+  return {.scale = 1.0 / std::sqrt(static_cast<double>(config_.head_dim)), .window = window_};
+}
+
+std::pair<at::Tensor, at::Tensor> DecoderLayer::RotatedQueryKey(const DecoderLayerSaved& saved,
+                                                                const MicrobatchContext& context,
+                                                                const RopeTables& rope) const {
+  if (q_norm_ == nullptr) return {saved.q, saved.k};
+  at::Tensor q = RmsNormForward(saved.q, q_norm_->value, config_.rms_norm_eps);
+  at::Tensor k = RmsNormForward(saved.k, k_norm_->value, config_.rms_norm_eps);
+  RopeInPlace(q, rope.cos, rope.sin, context.layout.positions, /*inverse=*/false);
+  RopeInPlace(k, rope.cos, rope.sin, context.layout.positions, /*inverse=*/false);
+  return {q, k};
+}
+
+at::Tensor DecoderLayer::ForwardAndLeave(const LocalLinear& linear, const at::Tensor& x,
+                                         const MicrobatchContext& context,
+                                         MemoryCategory category) const {
+  const MemoryScope scope(category);
+  at::Tensor partial;
+  {
+    // With sequence parallelism only the reduced rows are kept.
+    const MemoryScope inner(region_.sequence_parallel() ? MemoryCategory::kWorkspace : category);
+    partial = linear.Forward(x, context.dropout);
+  }
+  return region_.Leave(std::move(partial));
+}
+
+at::Tensor DecoderLayer::ForwardAttention(const at::Tensor& x, const MicrobatchContext& context,
+                                          const RopeTables& rope, MemoryCategory category,
+                                          DecoderLayerSaved& saved) const {
+  const at::Tensor normed =
+      region_.Enter(RmsNormForward(x, input_norm_->value, config_.rms_norm_eps));
+  const int64_t tokens = normed.size(0), d = config_.head_dim;
+  {
+    const MemoryScope scope(category);
+    saved.q = q_->Forward(normed, context.dropout).view({tokens, local_heads_, d});
+    saved.k = k_->Forward(normed, context.dropout).view({tokens, local_kv_heads_, d});
+    saved.v = v_->Forward(normed, context.dropout).view({tokens, local_kv_heads_, d});
+  }
+  if (q_norm_ == nullptr) {
+    RopeInPlace(saved.q, rope.cos, rope.sin, context.layout.positions, /*inverse=*/false);
+    RopeInPlace(saved.k, rope.cos, rope.sin, context.layout.positions, /*inverse=*/false);
+  }
+  const auto [q, k] = RotatedQueryKey(saved, context, rope);
+  {
+    const MemoryScope scope(category);
+    AttentionResult result = AttentionForward(q, k, saved.v, context.layout, Attention());
+    saved.attention_out = std::move(result.out);
+    saved.lse = std::move(result.lse);
+  }
+  return ForwardAndLeave(*o_, saved.attention_out.view({tokens, local_heads_ * d}), context,
+                         category);
+}
+
+at::Tensor DecoderLayer::Forward(const at::Tensor& x, const MicrobatchContext& context,
+                                 const RopeTables& rope, DecoderLayerSaved* saved) const {
+  const MemoryScope workspace(MemoryCategory::kWorkspace);
+  const MemoryCategory category =
+      saved != nullptr ? MemoryCategory::kSaved : MemoryCategory::kWorkspace;
+  DecoderLayerSaved scratch;
+  DecoderLayerSaved& keep = saved != nullptr ? *saved : scratch;
+  keep.input = x;
+  keep.residual = ForwardAttention(x, context, rope, category, keep);
+  at::Tensor normed = AddRmsNormForward(keep.residual, x, post_norm_->value, config_.rms_norm_eps);
+  normed = region_.Enter(normed);
+  {
+    const MemoryScope scope(category);
+    keep.gate = gate_->Forward(normed, context.dropout);
+    keep.up = up_->Forward(normed, context.dropout);
+  }
+  normed.reset();
+  // The output is the next layer's saved input.
+  return ForwardAndLeave(*down_, SwiGluForward(keep.gate, keep.up), context, category)
+      .add_(keep.residual);
+}
+
+at::Tensor DecoderLayer::BackwardMlp(const at::Tensor& dy, const MicrobatchContext& context,
+                                     DecoderLayerSaved& saved) const {
+  const DropoutContext& dropout = context.dropout;
+  const double eps = config_.rms_norm_eps;
+  {
+    const at::Tensor dfull = region_.Enter(dy);
+    at::Tensor dhidden;
+    const at::Tensor dlow = down_->BackwardInput(dfull, dropout, dhidden);
+    // From here gate and up hold their gradients.
+    const at::Tensor hidden =
+        SwiGluBackwardInPlace(dhidden, saved.gate, saved.up, down_->HasTrainable());
+    if (down_->HasTrainable()) down_->BackwardParams(dfull, dlow, hidden, dropout);
+  }
+  at::Tensor dx;
+  const at::Tensor gate_low = gate_->BackwardInput(saved.gate, dropout, dx);
+  const at::Tensor up_low = up_->BackwardInput(saved.up, dropout, dx);
+  if (gate_->HasTrainable() || up_->HasTrainable()) {
+    const at::Tensor x = region_.Enter(RmsNormForward(saved.residual, post_norm_->value, eps));
+    gate_->BackwardParams(saved.gate, gate_low, x, dropout);
+    up_->BackwardParams(saved.up, up_low, x, dropout);
+  }
+  saved.gate.reset();
+  saved.up.reset();
+  dx = region_.Leave(std::move(dx));
+  at::Tensor dresidual =
+      RmsNormBackward(dx, saved.residual, post_norm_->value, eps, dy, post_norm_->grad);
+  saved.residual.reset();
+  return dresidual;
+}
+
+AttentionGradients DecoderLayer::BackwardAttentionCore(const at::Tensor& dresidual,
+                                                       const MicrobatchContext& context,
+                                                       const RopeTables& rope,
+                                                       DecoderLayerSaved& saved) const {
+  const int64_t tokens = saved.v.size(0), d = config_.head_dim;
+  at::Tensor dout;
+  {
+    const at::Tensor dfull = region_.Enter(dresidual);
+    const at::Tensor dlow = o_->BackwardInput(dfull, context.dropout, dout);
+    if (o_->HasTrainable()) {
+      o_->BackwardParams(dfull, dlow, saved.attention_out.view({tokens, local_heads_ * d}),
+                         context.dropout);
+    }
+  }
+  AttentionGradients grads;
+  {
+    const auto [q, k] = RotatedQueryKey(saved, context, rope);
+    grads = AttentionBackward(dout.view({tokens, local_heads_, d}), q, k, saved.v,
+                              {saved.attention_out, saved.lse}, context.layout, Attention());
+  }
+  RopeInPlace(grads.dq, rope.cos, rope.sin, context.layout.positions, /*inverse=*/true);
+  RopeInPlace(grads.dk, rope.cos, rope.sin, context.layout.positions, /*inverse=*/true);
+  if (q_norm_ != nullptr) {
+    const double eps = config_.rms_norm_eps;
+    grads.dq = RmsNormBackward(grads.dq, saved.q, q_norm_->value, eps, {}, q_norm_->grad);
+    grads.dk = RmsNormBackward(grads.dk, saved.k, k_norm_->value, eps, {}, k_norm_->grad);
+  }
+  grads.dq = grads.dq.view({tokens, local_heads_ * d});
+  grads.dk = grads.dk.view({tokens, local_kv_heads_ * d});
+  grads.dv = grads.dv.view({tokens, local_kv_heads_ * d});
+  return grads;
+}
+
+at::Tensor DecoderLayer::Backward(const at::Tensor& dy, const MicrobatchContext& context,
+                                  const RopeTables& rope, DecoderLayerSaved& saved,
+                                  bool need_dx) const {
+  const MemoryScope workspace(MemoryCategory::kWorkspace);
+  const DropoutContext& dropout = context.dropout;
+  const at::Tensor dresidual = BackwardMlp(dy, context, saved);
+  const AttentionGradients grads = BackwardAttentionCore(dresidual, context, rope, saved);
+  const at::Tensor input = std::move(saved.input);
+  saved = {};
+
+  const bool below = need_dx || input_norm_->trainable;
+  at::Tensor dx;
+  const auto backward_input = [&](const LocalLinear& linear, const at::Tensor& grad) {
+    return below ? linear.BackwardInput(grad, dropout, dx) : linear.BackwardLow(grad);
+  };
+  const at::Tensor q_low = backward_input(*q_, grads.dq);
+  const at::Tensor k_low = backward_input(*k_, grads.dk);
+  const at::Tensor v_low = backward_input(*v_, grads.dv);
+  if (q_->HasTrainable() || k_->HasTrainable() || v_->HasTrainable()) {
+    const at::Tensor x =
+        region_.Enter(RmsNormForward(input, input_norm_->value, config_.rms_norm_eps));
+    q_->BackwardParams(grads.dq, q_low, x, dropout);
+    k_->BackwardParams(grads.dk, k_low, x, dropout);
+    v_->BackwardParams(grads.dv, v_low, x, dropout);
+  }
+  if (!below) return {};
+  dx = region_.Leave(std::move(dx));
+  return RmsNormBackward(dx, input, input_norm_->value, config_.rms_norm_eps, dresidual,
+                         input_norm_->grad);
+}
+
+}  // namespace fttrain

@@ -1,0 +1,180 @@
+#include "model/embedding_head.h"
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+namespace fttrain {
+namespace {
+
+// A [V, H] table of which this rank holds rows `rows`.
+Parameter* DeclareTable(const std::string& name, const ModelConfig& config, const Range& rows,
+                        const ModelOptions& options, ParameterSet& set) {
+  Parameter table;
+  const std::vector<int64_t> shape = {config.vocab_size, config.hidden_size};
+  table.slice = rows.extent == config.vocab_size
+                    ? WholeParam(name, shape)
+                    : SlicedParam(name, shape, 0, rows.offset, rows.extent);
+  table.trainable = options.train_base;
+  table.dtype = options.compute;
+  return set.Declare(std::move(table));
+}
+
+// Which of `ids` are rows of this rank, and where: clamped so that every lookup is in bounds.
+struct LocalIds {
+  at::Tensor local;  // int64 [T], in [0, extent)
+  at::Tensor mine;   // bool [T]
+};
+LocalIds Localize(const at::Tensor& ids, const Range& rows) {
+  const at::Tensor shifted = ids - rows.offset;
+  const at::Tensor mine = shifted.ge(0).logical_and_(shifted.lt(rows.extent));
+  return {shifted.clamp(0, rows.extent - 1), mine};
+}
+
+// Log-sum-exp and target logit of the whole vocabulary from every rank's [C, 3] statistics.
+struct LogSumExp {
+  at::Tensor lse, target;  // [C]
+};
+LogSumExp CombineStats(const at::Tensor& stats, Communicator& tp) {
+  const int64_t rows = stats.size(0);
+  at::Tensor all = stats;
+  if (tp.size() > 1) {
+    all = at::empty({tp.size() * rows, 3}, stats.options());
+    tp.AllGather(stats, all);
+  }
+  all = all.view({tp.size(), rows, 3});
+  const at::Tensor local_max = all.select(2, 0);
+  const at::Tensor max = local_max.amax(0);
+  const at::Tensor sum = (all.select(2, 1) * (local_max - max).exp()).sum(0);
+  return {max + sum.log(), all.select(2, 2).sum(0)};
+}
+
+at::Tensor LocalStats(const at::Tensor& logits, const at::Tensor& targets, const Range& rows) {
+  if (rows.extent > 0) return CrossEntropyStats(logits, targets, rows.offset);
+  // A rank beyond the end of a tiny vocabulary adds nothing to any sum.
+  const at::ScalarType dtype = logits.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  at::Tensor stats = at::zeros({logits.size(0), 3}, logits.options().dtype(dtype));
+  stats.select(1, 0).fill_(-std::numeric_limits<double>::infinity());
+  return stats;
+}
+
+}  // namespace
+
+Embedding::Embedding(const ModelConfig& config, const ModelOptions& options, Communicator& tp,
+                     ParameterSet& set)
+    : region_(tp, options.sequence_parallel),
+      rows_(EvenRange(config.vocab_size, tp.size(), tp.rank())),
+      weight_(DeclareTable("model.embed_tokens.weight", config, rows_, options, set)) {}
+
+at::Tensor Embedding::Forward(const at::Tensor& input_ids) const {
+  if (region_.tp().size() == 1) return weight_->value.index_select(0, input_ids);
+  at::Tensor partial;
+  if (rows_.extent == 0) {
+    partial = at::zeros({input_ids.size(0), weight_->value.size(1)}, weight_->value.options());
+  } else {
+    const LocalIds ids = Localize(input_ids, rows_);
+    partial = weight_->value.index_select(0, ids.local);
+    partial.masked_fill_(ids.mine.logical_not().unsqueeze(1), 0);
+  }
+  return region_.Leave(std::move(partial));
+}
+
+void Embedding::Backward(const at::Tensor& dy, const at::Tensor& input_ids) const {
+  if (!weight_->trainable) return;
+  const MemoryScope scope(MemoryCategory::kWorkspace);
+  const at::Tensor dfull = region_.Enter(dy);
+  if (rows_.extent == 0) return;
+  const LocalIds ids = Localize(input_ids, rows_);
+  at::Tensor rows = dfull.to(weight_->grad.scalar_type());
+  if (rows_.extent < weight_->slice.global_shape[0]) {
+    rows = rows.masked_fill(ids.mine.logical_not().unsqueeze(1), 0);
+  }
+  weight_->grad.index_add_(0, ids.local, rows);
+}
+
+LmHeadLoss::LmHeadLoss(const ModelConfig& config, const ModelOptions& options, Communicator& tp,
+                       Parameter* tied, ParameterSet& set)
+    : region_(tp, options.sequence_parallel),
+      eps_(config.rms_norm_eps),
+      chunk_rows_(options.loss_chunk_rows),
+      vocab_size_(config.vocab_size),
+      rows_(EvenRange(config.vocab_size, tp.size(), tp.rank())),
+      norm_(DeclareNorm("model.norm.weight", config.hidden_size, NormGradient(region_), options,
+                        set)),
+      weight_(tied != nullptr ? tied
+                              : DeclareTable("lm_head.weight", config, rows_, options, set)) {
+  TORCH_CHECK(chunk_rows_ > 0, "loss_chunk_rows is ", chunk_rows_);
+}
+
+double LmHeadLoss::Forward(const at::Tensor& x, const at::Tensor& target_rows,
+                           const at::Tensor& targets, double scale, Saved* saved) const {
+  const MemoryScope workspace(MemoryCategory::kWorkspace);
+  const at::Tensor normed = region_.Enter(RmsNormForward(x, norm_->value, eps_));
+  at::Tensor dnormed;
+  if (saved != nullptr) {
+    const MemoryScope scope(region_.sequence_parallel() ? MemoryCategory::kWorkspace
+                                                        : MemoryCategory::kSaved);
+    dnormed = at::zeros_like(normed);
+  }
+  const int64_t total = target_rows.size(0);
+  at::Tensor loss = at::zeros({}, normed.options().dtype(at::kDouble));
+  for (int64_t begin = 0; begin < total; begin += chunk_rows_) {
+    const int64_t count = std::min(chunk_rows_, total - begin);
+    loss += ChunkLoss(normed, target_rows.narrow(0, begin, count), targets.narrow(0, begin, count),
+                      scale, dnormed);
+  }
+  if (saved != nullptr) {
+    const MemoryScope scope(MemoryCategory::kSaved);
+    saved->input = x;
+    saved->dnormed = region_.Leave(std::move(dnormed));
+  }
+  // One copy to the host, after all chunks.
+  return loss.item<double>();
+}
+
+at::Tensor LmHeadLoss::ChunkLoss(const at::Tensor& normed, const at::Tensor& rows,
+                                 const at::Tensor& targets, double scale,
+                                 at::Tensor& dnormed) const {
+  const at::Tensor x = normed.index_select(0, rows);
+  const at::Tensor logits = at::mm(x, weight_->value.t());
+  const LogSumExp sums = CombineStats(LocalStats(logits, targets, rows_), region_.tp());
+  const at::Tensor loss = (sums.lse - sums.target).sum(at::kDouble);
+  if (!dnormed.defined() || rows_.extent == 0) return loss;
+  CrossEntropyBackwardInPlace(logits, sums.lse, targets, rows_.offset, scale);
+  // A row has one target, so rows are distinct and a copy suffices.
+  dnormed.index_copy_(0, rows, at::mm(logits, weight_->value));
+  if (weight_->trainable) {
+    at::Tensor grad = weight_->grad;
+    if (grad.scalar_type() == x.scalar_type()) {
+      grad.addmm_(logits.t(), x);
+    } else {
+      AccumulateInto(grad, at::mm(logits.t(), x));
+    }
+  }
+  return loss;
+}
+
+at::Tensor LmHeadLoss::Backward(Saved& saved) const {
+  const MemoryScope scope(MemoryCategory::kWorkspace);
+  at::Tensor dx = RmsNormBackward(saved.dnormed, saved.input, norm_->value, eps_, {}, norm_->grad);
+  saved = {};
+  return dx;
+}
+
+at::Tensor LmHeadLoss::Logits(const at::Tensor& x, const at::Tensor& rows) const {
+  const MemoryScope workspace(MemoryCategory::kWorkspace);
+  const at::Tensor normed = region_.Enter(RmsNormForward(x, norm_->value, eps_));
+  const at::Tensor local = at::mm(normed.index_select(0, rows), weight_->value.t());
+  const at::ScalarType dtype = local.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  Communicator& tp = region_.tp();
+  if (tp.size() == 1) return local.to(dtype);
+  // Gathered as rows of the vocabulary; only the end of the last shards is padding.
+  const int64_t shard = EvenRange(vocab_size_, tp.size(), 0).extent, count = rows.size(0);
+  at::Tensor padded = at::zeros({shard, count}, local.options().dtype(dtype));
+  padded.narrow(0, 0, rows_.extent).copy_(local.t());
+  at::Tensor all = at::empty({tp.size() * shard, count}, padded.options());
+  tp.AllGather(padded, all);
+  return all.narrow(0, 0, vocab_size_).t().contiguous();
+}
+
+}  // namespace fttrain
