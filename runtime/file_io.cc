@@ -84,10 +84,10 @@ absl::Status AtomicFile::Open(const std::string& path, int64_t size_bytes) {
   // O_EXCL also refuses a planted symbolic link.
   fd_ = open(temporary_path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666);
   if (fd_ < 0) return Fail(errno, "create");
-  if (size_bytes > 0 && fallocate(fd_, FALLOC_FL_KEEP_SIZE, 0, size_bytes) != 0) {
+  if (size_bytes > 0 && fallocate(fd_, 0, 0, size_bytes) != 0) {
     // Only what certainly stops the write; many filesystems cannot reserve.
-    if (errno == ENOSPC || errno == EDQUOT || errno == EFBIG)
-      return Fail(errno, "reserve space for");
+    const bool full = errno == ENOSPC || errno == EDQUOT || errno == EFBIG;
+    if (full) return Fail(errno, "reserve space for");
   }
   return absl::OkStatus();
 }
@@ -108,6 +108,10 @@ absl::Status AtomicFile::Append(const void* data, int64_t size_bytes) {
 
 absl::Status AtomicFile::Commit() {
   FT_CHECK(fd_ >= 0, path_, ": not open");
+  // Reserved, but not written.
+  if (written_bytes_ < expected_bytes_ && ftruncate(fd_, written_bytes_) != 0) {
+    return Fail(errno, "truncate");
+  }
   if (fsync(fd_) != 0) return Fail(errno, "fsync");
   if (rename(temporary_path_.c_str(), path_.c_str()) != 0) return Fail(errno, "rename to");
   const int closed = close(std::exchange(fd_, -1));
