@@ -1,6 +1,9 @@
 // Invariants. FT_CHECK is for impossible states: it prints file, line and the message and aborts.
 #pragma once
 
+#include <string>
+#include <utility>
+
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
@@ -10,18 +13,18 @@ namespace fttrain {
                               const std::string& message);
 }  // namespace fttrain
 
-#define FT_CHECK(condition, ...)                                                        \
-  do {                                                                                  \
-    if (!(condition)) {                                                                 \
+#define FT_CHECK(condition, ...)                                                           \
+  do {                                                                                     \
+    if (!(condition)) {                                                                    \
       ::fttrain::CheckFailed(__FILE__, __LINE__, #condition, ::absl::StrCat(__VA_ARGS__)); \
-    }                                                                                   \
+    }                                                                                      \
   } while (false)
 
 // Returns the status of `expression` from the enclosing function unless it is OK.
-#define FT_RETURN_IF_ERROR(expression)                    \
-  do {                                                    \
-    ::absl::Status ft_status_ = (expression);             \
-    if (!ft_status_.ok()) return ft_status_;              \
+#define FT_RETURN_IF_ERROR(expression)        \
+  do {                                        \
+    ::absl::Status ft_status_ = (expression); \
+    if (!ft_status_.ok()) return ft_status_;  \
   } while (false)
 
 #define FT_CONCAT_INNER_(a, b) a##b

@@ -1,12 +1,15 @@
-// Collectives over one axis of the mesh. Two implementations, one contract: MpiCommunicator (CPU tensors
-// of every dtype, and CUDA tensors staged through pinned host memory) and NcclCommunicator (CUDA tensors).
+// Collectives over one axis of the mesh. Two implementations, one contract: MpiCommunicator (CPU
+// tensors of every dtype, and CUDA tensors staged through pinned host memory) and NcclCommunicator
+// (CUDA tensors).
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
 #include <memory>
+#include <stdexcept>
 #include <string>
+#include <utility>
 
 #include "runtime/process.h"
 
@@ -14,18 +17,22 @@ namespace fttrain {
 
 enum class ReduceOp { kSum, kMax };
 
-// An operation in flight. Wait() returns once operations issued on the current stream (CPU: the calling
-// thread) are ordered after its result. Dropping a Work without Wait() waits in the destructor. The
-// tensors of the call are kept alive by the Work.
+// An operation in flight. Wait() returns once operations issued on the current stream (CPU: the
+// calling thread) are ordered after its result; later calls do nothing. Dropping a Work without
+// Wait() waits in the destructor, except while an exception unwinds: then the peers may never come.
+// The tensors of the call are kept alive by the Work. A Work must not outlive its communicator.
+// Wait throws CommError.
 class Work {
  public:
   virtual ~Work() = default;
   virtual void Wait() = 0;
 };
 
-// What one rank has sent over one axis. `wire_bytes` follows the ring algorithms' closed form, so that a
-// test can compare it with arithmetic: all_reduce 2(n-1)/n * B, all_gather and reduce_scatter (n-1) * b
-// (b = the shard), broadcast B (root only), send B, all_to_all (n-1)/n * B; B = bytes of the tensor.
+// What one rank has sent over one axis. `wire_bytes` follows the ring algorithms' closed form, so
+// that a test can compare it with arithmetic: all_reduce 2(n-1)/n * B (rounded down), all_gather
+// and reduce_scatter (n-1) * b (b = the shard), broadcast B (root only), send B, all_to_all (n-1)/n
+// * B; B = bytes of the tensor. `calls` counts the calls of this rank, receives and broadcasts
+// included.
 struct Traffic {
   int64_t calls = 0;
   int64_t wire_bytes = 0;
@@ -37,10 +44,16 @@ class CommError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// Collective: every rank of the axis calls the same methods in the same order with equal dtypes and the
-// shapes stated. Tensors are contiguous (TORCH_CHECK). dtypes: float64, float32, bfloat16, float16,
-// int64, int32, uint8. bfloat16 sums are accumulated in float32 and rounded once per reduction step.
-// A communicator of size 1 does nothing and counts nothing. `Process` must outlive it.
+// Collective: every rank of the axis calls the same methods in the same order with equal dtypes and
+// the shapes stated, from one thread at a time. Tensors are contiguous (TORCH_CHECK). dtypes:
+// float64, float32, bfloat16, float16, int64, int32, uint8. bfloat16 and float16 sums are
+// accumulated in float32 and rounded once per reduction step; every rank receives the same bits,
+// and MpiCommunicator adds in rank order. A communicator of size 1 sends and counts nothing; where
+// input and output differ it copies. In-place forms are allowed: AllGather's input may be block
+// `rank` of its output, ReduceScatter's output block `rank` of its input. Empty tensors are allowed
+// everywhere. `Process` must outlive it. Two ranks that send to each other must order it, the lower
+// rank sending first, or receive asynchronously before they send: NCCL runs the operations of one
+// axis one after another.
 class Communicator {
  public:
   Communicator(std::string axis, int rank, int size)
@@ -63,7 +76,7 @@ class Communicator {
   void Broadcast(at::Tensor tensor, int root);
   void Send(const at::Tensor& tensor, int peer);
   void Recv(at::Tensor tensor, int peer);
-  // input and output [size * n, ...]: block p goes to rank p.
+  // input and output [size * n, ...], not overlapping: block p goes to rank p.
   void AllToAll(const at::Tensor& input, at::Tensor output);
   // Host barrier: returns after every rank has entered.
   virtual void Barrier() = 0;
@@ -75,16 +88,30 @@ class Communicator {
   std::unique_ptr<Work> RecvAsync(at::Tensor tensor, int peer);
 
  protected:
-  // Implementations start the operation; shapes are checked and traffic counted before the call.
-  virtual std::unique_ptr<Work> DoAllReduce(at::Tensor tensor, ReduceOp op) = 0;
-  virtual std::unique_ptr<Work> DoAllGather(at::Tensor input, at::Tensor output) = 0;
-  virtual std::unique_ptr<Work> DoReduceScatter(at::Tensor input, at::Tensor output) = 0;
+  // A caller that waits at once may be served by a faster way that blocks. Both kinds of an
+  // operation give the same bits.
+  enum class Mode { kBlocking, kAsync };
+  // Implementations start the operation; shapes are checked, traffic is counted and empty tensors
+  // and size 1 are handled before the call.
+  virtual std::unique_ptr<Work> DoAllReduce(at::Tensor tensor, ReduceOp op, Mode mode) = 0;
+  virtual std::unique_ptr<Work> DoAllGather(at::Tensor input, at::Tensor output, Mode mode) = 0;
+  virtual std::unique_ptr<Work> DoReduceScatter(at::Tensor input, at::Tensor output, Mode mode) = 0;
   virtual std::unique_ptr<Work> DoBroadcast(at::Tensor tensor, int root) = 0;
   virtual std::unique_ptr<Work> DoSend(at::Tensor tensor, int peer) = 0;
   virtual std::unique_ptr<Work> DoRecv(at::Tensor tensor, int peer) = 0;
   virtual std::unique_ptr<Work> DoAllToAll(at::Tensor input, at::Tensor output) = 0;
 
+  // "all_reduce[tp] on rank 1/2, 4096 bytes: reason", for a CommError.
+  std::string ErrorText(const char* operation, int64_t bytes, const std::string& reason) const;
+
  private:
+  std::unique_ptr<Work> StartAllReduce(at::Tensor tensor, ReduceOp op, Mode mode);
+  std::unique_ptr<Work> StartAllGather(const at::Tensor& input, at::Tensor output, Mode mode);
+  std::unique_ptr<Work> StartReduceScatter(const at::Tensor& input, at::Tensor output, Mode mode);
+  std::unique_ptr<Work> StartSend(const at::Tensor& tensor, int peer);
+  std::unique_ptr<Work> StartRecv(at::Tensor tensor, int peer);
+  void Count(int64_t wire_bytes);
+
   std::string axis_;
   int rank_;
   int size_;
@@ -93,8 +120,9 @@ class Communicator {
 
 enum class CommBackend { kMpi, kNccl };
 
-// Splits the world: ranks with equal `color` form one communicator, ordered by `key`. Collective over the
-// world, every rank in the same order. kNccl returns Unimplemented in a build without CUDA.
+// Splits the world: ranks with equal `color` form one communicator, ordered by `key`. Collective
+// over the world, every rank in the same order. kNccl returns Unimplemented in a build without
+// CUDA.
 absl::StatusOr<std::unique_ptr<Communicator>> CreateCommunicator(CommBackend backend,
                                                                  const Process& process,
                                                                  std::string axis, int color,

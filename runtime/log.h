@@ -1,4 +1,5 @@
-// One readable line per event. Rank 0 speaks; other ranks only with errors. Not thread-hot: a step logs once.
+// One readable line per event. Rank 0 speaks; other ranks only with errors. Not thread-hot: a step
+// logs once. Every message leaves in one write, so lines of several ranks do not mix.
 #pragma once
 
 #include <string>
@@ -6,13 +7,19 @@
 
 namespace fttrain {
 
-// Sets what every message is prefixed with on errors ("[rank 1/2 host]"), and silences Info off rank 0.
+// Says who speaks, and silences Info off rank 0. Process::Create calls it; without, the process is
+// rank 0 of 1. Call before other threads log.
 void SetLogRank(int rank, int world_size, std::string_view host);
 
-void LogInfo(std::string_view message);   // stdout, rank 0 only
-void LogError(std::string_view message);  // stderr, any rank, one line
+// stdout, rank 0 only; as given, plus a line end.
+void LogInfo(std::string_view message);
 
-// Control characters escaped and cut to 200 bytes: for names and text that come from files.
+// stderr, any rank: "fttrain: error: [rank 1/2 host] message", without the bracket in a world of
+// one. One line whatever the message holds: control characters are escaped.
+void LogError(std::string_view message);
+
+// Control characters escaped and cut to 200 bytes (of the escaped text, never inside a UTF-8
+// character): for names and text that come from files.
 std::string Printable(std::string_view text);
 
 }  // namespace fttrain

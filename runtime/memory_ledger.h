@@ -1,17 +1,26 @@
-// Counts tensor bytes by category, current and peak. On CPU a counting c10::Allocator sees every tensor
-// byte (its DataPtr has data == context); on CUDA the caching allocator's statistics are read at the scope's
-// ends, so a scope must not be left while another thread allocates on the device.
+// Counts tensor bytes by category, current and peak: the bytes asked for, without the allocators'
+// own rounding. On CPU a counting c10::Allocator sees every tensor (its DataPtr has data ==
+// context, 64-byte aligned), on CUDA an observer of the caching allocator does, from SelectDevice
+// on. Everything here may be called from any thread.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <string_view>
 
 namespace fttrain {
 
 enum class MemoryCategory : uint8_t {
-  kOther, kWeights, kAdapters, kGradients, kOptimizer, kSaved, kWorkspace, kCommunication, kCount
+  kOther,
+  kWeights,
+  kAdapters,
+  kGradients,
+  kOptimizer,
+  kSaved,
+  kWorkspace,
+  kCommunication,
+  kCount
 };
+// "weights", "adapters", ...
 std::string_view MemoryCategoryName(MemoryCategory category);
 
 struct MemoryUse {
@@ -19,17 +28,24 @@ struct MemoryUse {
   int64_t peak_bytes = 0;
 };
 
-// Installs the counting allocator as the CPU allocator. Call once, first thing in main, before any tensor
-// exists. Tensors may outlive everything else.
+// kDevice: the memory of the process's one device, so host memory on a CPU run. kHost: pageable
+// host memory; pinned buffers are not counted.
+enum class MemoryPlace : uint8_t { kDevice, kHost };
+
+// Installs the counting allocator as the CPU allocator. Call once, first thing in main, before any
+// tensor exists. Tensors may outlive everything else.
 void InstallMemoryLedger();
 
-// The bytes live now, and the peak since start or the last ResetPeaks().
-MemoryUse MemoryOf(MemoryCategory category);
-MemoryUse TotalMemory();
+// The bytes live now, and the peak since start or the last ResetMemoryPeaks(). The total's current
+// is the sum of the categories'; its peak is the peak of the sum.
+MemoryUse MemoryOf(MemoryCategory category, MemoryPlace place = MemoryPlace::kDevice);
+MemoryUse TotalMemory(MemoryPlace place = MemoryPlace::kDevice);
+// Sets every peak to what is live now.
 void ResetMemoryPeaks();
 
-// Bytes a tensor allocated on this thread while the scope lives are booked under its category. Scopes nest;
-// the innermost counts. A tensor keeps its category until it is freed, whoever frees it.
+// Bytes a tensor allocated on this thread while the scope lives are booked under its category.
+// Scopes nest; the innermost counts. A tensor keeps its category until it is freed, whoever frees
+// it.
 class MemoryScope {
  public:
   explicit MemoryScope(MemoryCategory category) noexcept;

@@ -1,6 +1,6 @@
-// Stateless random numbers: Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3",
-// SC 2011). A number depends on its key and index alone, never on call order or rank, so every layout draws
-// the same ones. Plain C++17, usable on host and device.
+// Stateless random numbers: Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1,
+// 2, 3", SC 2011). A number depends on its key and index alone, never on call order or rank, so
+// every layout draws the same ones. Plain C++17, usable on host and device.
 #pragma once
 
 #include <cstdint>

@@ -11,8 +11,8 @@ namespace fttrain {
 
 class Process {
  public:
-  // Initialises MPI (MPI_THREAD_MULTIPLE). Call once, first thing in main. Without mpirun the process is
-  // rank 0 of 1. Errors: MPI cannot start, or grants a lower thread level.
+  // Initialises MPI (MPI_THREAD_MULTIPLE). Call once, first thing in main. Without mpirun the
+  // process is rank 0 of 1. Errors: MPI cannot start, or grants a lower thread level.
   static absl::StatusOr<std::unique_ptr<Process>> Create(int* argc, char*** argv);
   // Finalises MPI. Not a place for collectives: call Barrier() before where ranks may arrive apart.
   ~Process();
@@ -30,16 +30,16 @@ class Process {
 
   void Barrier() const;
 
-  // Collective over the world. Returns OK on every rank if all ranks pass OK; else, on every rank, the
-  // status of the lowest failing rank with "rank R: " before its message. Setup that can fail on one rank
-  // alone ends in this call, before the next collective.
+  // Collective over the world. Returns OK on every rank if all ranks pass OK; else, on every rank,
+  // the status of the lowest failing rank with "rank R: " before its message. Setup that can fail
+  // on one rank alone ends in this call, before the next collective.
   absl::Status AgreeOnStatus(const absl::Status& status) const;
 
   // Rank 0's bytes on every rank. Collective over the world.
   std::string BroadcastString(const std::string& text) const;
 
-  // The single abort path: for failures that cannot be agreed on (inside a step, say). Flushes, then
-  // MPI_Abort(exit_code), so that no rank is left waiting in a collective.
+  // The single abort path: for failures that cannot be agreed on (inside a step, say). Flushes,
+  // then MPI_Abort(exit_code), so that no rank is left waiting in a collective.
   [[noreturn]] void AbortJob(int exit_code) const;
 
  private:
