@@ -53,7 +53,7 @@ ncclDataType_t NcclType(at::ScalarType dtype) {
   return ncclFloat32;
 }
 
-size_t Count(const at::Tensor& tensor) { return static_cast<size_t>(tensor.numel()); }
+size_t Elements(const at::Tensor& tensor) { return static_cast<size_t>(tensor.numel()); }
 
 // The caller's stream waits for the operation's event; the host does not.
 class NcclWork final : public Work {
@@ -104,7 +104,7 @@ class NcclCommunicator final : public Communicator {
  protected:
   std::unique_ptr<Work> DoAllReduce(at::Tensor tensor, ReduceOp op, Mode) override {
     return Enqueue("all_reduce", {tensor}, [&](cudaStream_t stream) {
-      return ncclAllReduce(tensor.const_data_ptr(), tensor.mutable_data_ptr(), Count(tensor),
+      return ncclAllReduce(tensor.const_data_ptr(), tensor.mutable_data_ptr(), Elements(tensor),
                            NcclType(tensor.scalar_type()), op == ReduceOp::kSum ? ncclSum : ncclMax,
                            comm_, stream);
     });
@@ -112,35 +112,35 @@ class NcclCommunicator final : public Communicator {
 
   std::unique_ptr<Work> DoAllGather(at::Tensor input, at::Tensor output, Mode) override {
     return Enqueue("all_gather", {input, output}, [&](cudaStream_t stream) {
-      return ncclAllGather(input.const_data_ptr(), output.mutable_data_ptr(), Count(input),
+      return ncclAllGather(input.const_data_ptr(), output.mutable_data_ptr(), Elements(input),
                            NcclType(input.scalar_type()), comm_, stream);
     });
   }
 
   std::unique_ptr<Work> DoReduceScatter(at::Tensor input, at::Tensor output, Mode) override {
     return Enqueue("reduce_scatter", {input, output}, [&](cudaStream_t stream) {
-      return ncclReduceScatter(input.const_data_ptr(), output.mutable_data_ptr(), Count(output),
+      return ncclReduceScatter(input.const_data_ptr(), output.mutable_data_ptr(), Elements(output),
                                NcclType(input.scalar_type()), ncclSum, comm_, stream);
     });
   }
 
   std::unique_ptr<Work> DoBroadcast(at::Tensor tensor, int root) override {
     return Enqueue("broadcast", {tensor}, [&](cudaStream_t stream) {
-      return ncclBroadcast(tensor.const_data_ptr(), tensor.mutable_data_ptr(), Count(tensor),
+      return ncclBroadcast(tensor.const_data_ptr(), tensor.mutable_data_ptr(), Elements(tensor),
                            NcclType(tensor.scalar_type()), root, comm_, stream);
     });
   }
 
   std::unique_ptr<Work> DoSend(at::Tensor tensor, int peer) override {
     return Enqueue("send", {tensor}, [&](cudaStream_t stream) {
-      return ncclSend(tensor.const_data_ptr(), Count(tensor), NcclType(tensor.scalar_type()), peer,
-                      comm_, stream);
+      return ncclSend(tensor.const_data_ptr(), Elements(tensor), NcclType(tensor.scalar_type()),
+                      peer, comm_, stream);
     });
   }
 
   std::unique_ptr<Work> DoRecv(at::Tensor tensor, int peer) override {
     return Enqueue("recv", {tensor}, [&](cudaStream_t stream) {
-      return ncclRecv(tensor.mutable_data_ptr(), Count(tensor), NcclType(tensor.scalar_type()),
+      return ncclRecv(tensor.mutable_data_ptr(), Elements(tensor), NcclType(tensor.scalar_type()),
                       peer, comm_, stream);
     });
   }
