@@ -7,9 +7,9 @@
 #include <cstddef>
 #include <cstring>
 #include <fstream>
-#include <iterator>
 #include <limits>
 #include <map>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -53,6 +53,19 @@ class Faults {
   std::multimap<int, std::string> faults_;  // equal lines keep their order
 };
 
+// How to write section `field`, with the bare value that was given where it fits its first key:
+// "adapter: lora" gives "adapter: {method: lora}".
+std::string SectionFor(const YAML::Node& value, const FieldDescriptor& field) {
+  const FieldDescriptor& first = *field.message_type()->field(0);
+  const std::unique_ptr<Message> scratch(google::protobuf::MessageFactory::generated_factory()
+                                             ->GetPrototype(field.message_type())
+                                             ->New());
+  const bool fits = value.IsScalar() && !first.is_repeated() &&
+                    SetScalar(value, first.name(), first, *scratch).empty();
+  if (!fits) return Example(field);
+  return absl::StrCat(field.name(), ": {", first.name(), ": ", value.Scalar(), "}");
+}
+
 // Copies YAML into messages. One Reader per source: the file, or one override.
 class Reader {
  public:
@@ -81,7 +94,7 @@ class Reader {
       ReadList(value, line, path, field, section);
     } else if (field.message_type() != nullptr) {
       if (!value.IsMap()) {
-        Report(line, absl::StrCat("'", path, "' is a section: write ", Example(field)));
+        Report(line, absl::StrCat("'", path, "' is a section: write ", SectionFor(value, field)));
         return;
       }
       ReadSection(value, path, *section.GetReflection()->MutableMessage(&section, &field));
@@ -235,7 +248,7 @@ void ApplyOverride(const std::string& override_text, RunConfig& config, Faults& 
 }
 
 absl::StatusOr<std::string> ReadText(const std::string& path) {
-  constexpr off_t kLargestBytes = 1 << 20;
+  constexpr size_t kLargestBytes = 256 * 1024;
   struct stat info;
   if (stat(path.c_str(), &info) != 0) {
     const std::string message = absl::StrCat(path, ": ", std::strerror(errno));
@@ -244,14 +257,18 @@ absl::StatusOr<std::string> ReadText(const std::string& path) {
   if (S_ISDIR(info.st_mode)) {
     return absl::InvalidArgumentError(absl::StrCat(path, ": is a folder, not a YAML file"));
   }
-  if (info.st_size > kLargestBytes) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        path, ": has ", info.st_size, " bytes; a run's configuration has at most ", kLargestBytes));
-  }
   std::ifstream file(path, std::ios::binary);
-  std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-  if (!file.is_open() || file.bad()) {
+  if (!file.is_open()) {
     return absl::InvalidArgumentError(absl::StrCat(path, ": ", std::strerror(errno)));
+  }
+  // Bounded, since a pipe or a device has no size.
+  std::string text(kLargestBytes + 1, '\0');
+  file.read(text.data(), static_cast<std::streamsize>(text.size()));
+  if (file.bad()) return absl::InvalidArgumentError(absl::StrCat(path, ": cannot be read"));
+  text.resize(static_cast<size_t>(file.gcount()));
+  if (text.size() > kLargestBytes) {
+    return absl::InvalidArgumentError(absl::StrCat(path, ": is longer than ", kLargestBytes,
+                                                   " bytes: this is no run configuration"));
   }
   return text;
 }

@@ -44,7 +44,7 @@ std::string NearestWord(const std::string& word, const std::vector<std::string>&
   std::string nearest;
   for (const std::string& candidate : words) {
     const int distance = EditDistance(word, candidate);
-    if (distance < best) {
+    if (distance < best && distance < static_cast<int>(word.size())) {
       best = distance;
       nearest = candidate;
     }

@@ -10,8 +10,8 @@ namespace fttrain::config {
 // difference between '-' and '_' cost nothing.
 int EditDistance(const std::string& a, const std::string& b);
 
-// The closest of `words`, or "" when none is within a third of the letters (at least 1).
-// The first wins a tie.
+// The closest of `words`, or "" when none is within a third of the letters (at least 1,
+// but fewer than all of them). The first wins a tie.
 std::string NearestWord(const std::string& word, const std::vector<std::string>& words);
 
 }  // namespace fttrain::config

@@ -38,6 +38,7 @@ std::string ExampleValue(const FieldDescriptor& field) {
 }  // namespace
 
 std::string EnumWord(const EnumValueDescriptor& value) {
+  if (value.options().HasExtension(yaml_word)) return value.options().GetExtension(yaml_word);
   return absl::AsciiStrToLower(value.name().substr(EnumPrefix(value.type()->name()).size()));
 }
 

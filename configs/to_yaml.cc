@@ -2,6 +2,7 @@
 
 #include <charconv>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/ascii.h"
@@ -10,6 +11,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "configs/schema.h"
+#include "configs/schema_comments.h"
 
 namespace fttrain::config {
 namespace {
@@ -67,14 +69,19 @@ std::string WordListAsYaml(const Message& section, const FieldDescriptor& field)
 
 class Writer {
  public:
-  explicit Writer(const Message& root) { WriteSection(root, 0); }
-  std::string Text() && { return std::move(text_); }
+  explicit Writer(Comments comments) : comments_(comments) {}
+
+  std::string Write(const Message& root) && {
+    WriteSection(root, 0);
+    return std::move(text_);
+  }
 
  private:
   void WriteSection(const Message& section, int indent) {
     std::vector<const FieldDescriptor*> fields;
     section.GetReflection()->ListFields(section, &fields);  // present ones, by number
     for (const FieldDescriptor* field : fields) {
+      WriteComment(*field, indent);
       const std::string head = absl::StrCat(std::string(indent, ' '), field->name(), ":");
       if (field->message_type() == nullptr) {
         absl::StrAppend(
@@ -107,11 +114,21 @@ class Writer {
     }
   }
 
+  void WriteComment(const FieldDescriptor& field, int indent) {
+    if (comments_ == Comments::kNone) return;
+    for (const std::string& line : CommentOf(field)) {
+      absl::StrAppend(&text_, std::string(indent, ' '), "# ", line, "\n");
+    }
+  }
+
+  const Comments comments_;
   std::string text_;
 };
 
 }  // namespace
 
-std::string ToYaml(const RunConfig& config) { return Writer(config).Text(); }
+std::string ToYaml(const RunConfig& config, Comments comments) {
+  return Writer(comments).Write(config);
+}
 
 }  // namespace fttrain::config

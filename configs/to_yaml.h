@@ -7,7 +7,10 @@
 
 namespace fttrain::config {
 
-// Every present field, in the schema's order. ParseRunConfig of the result gives an equal message.
-std::string ToYaml(const RunConfig& config);
+enum class Comments { kNone, kSchema };
+
+// Every present field, in the schema's order; with kSchema, each key stands below its comment of
+// run_config.proto. ParseRunConfig of the result gives an equal message.
+std::string ToYaml(const RunConfig& config, Comments comments = Comments::kNone);
 
 }  // namespace fttrain::config

@@ -1,13 +1,15 @@
 #include "configs/validate_config.h"
 
-#include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <map>
 #include <set>
 #include <vector>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "configs/schema.h"
 #include "configs/unsupported.h"
 
 namespace fttrain::config {
@@ -21,17 +23,31 @@ class Faults {
   void Add(const std::string& key, const std::string& message) {
     auto found = where_.find(key);
     if (found == where_.end()) found = where_.find(key.substr(0, key.find('.')));
-    lines_.push_back(found == where_.end() ? message : absl::StrCat(found->second, ": ", message));
+    if (found == where_.end()) {
+      faults_.emplace(kNoLine, message);
+    } else {
+      faults_.emplace(LineIn(found->second), absl::StrCat(found->second, ": ", message));
+    }
   }
 
   absl::Status AsStatus() const {
-    return lines_.empty() ? absl::OkStatus()
-                          : absl::InvalidArgumentError(absl::StrJoin(lines_, "\n"));
+    if (faults_.empty()) return absl::OkStatus();
+    std::vector<std::string> lines;
+    for (const auto& [line, text] : faults_) lines.push_back(text);
+    return absl::InvalidArgumentError(absl::StrJoin(lines, "\n"));
   }
 
  private:
+  static constexpr int kNoLine = std::numeric_limits<int>::max();
+
+  // 7 of "run.yaml:7"; overrides come after every line.
+  static int LineIn(const std::string& location) {
+    int line = kNoLine;
+    return absl::SimpleAtoi(location.substr(location.rfind(':') + 1), &line) ? line : kNoLine;
+  }
+
   const KeyLocations& where_;
-  std::vector<std::string> lines_;
+  std::multimap<int, std::string> faults_;  // equal lines keep their order
 };
 
 void CheckTargets(const AdapterConfig& adapter, Faults& faults) {
@@ -84,8 +100,9 @@ void CheckSources(const google::protobuf::RepeatedPtrField<DataSource>& sources,
     const std::string key = absl::StrCat(list, "[", i, "]");
     if (!sources[i].has_path()) faults.Add(key, absl::StrCat("'", key, "' has no path"));
     if (!sources[i].has_format()) {
-      faults.Add(key, absl::StrCat("'", key, "' has no format: messages, prompt_completion, ",
-                                   "alpaca, sharegpt, text or tokens"));
+      const std::vector<std::string> words = EnumWords(*DataFormat_descriptor());
+      faults.Add(key,
+                 absl::StrCat("'", key, "' has no format, one of ", absl::StrJoin(words, ", ")));
     }
   }
 }

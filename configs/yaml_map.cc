@@ -1,6 +1,9 @@
 #include "configs/yaml_map.h"
 
+#include <yaml-cpp/depthguard.h>
+
 #include <cstddef>
+#include <map>
 #include <set>
 #include <utility>
 
@@ -80,6 +83,13 @@ absl::Status AtLine(int line, const std::string& message) {
   return absl::InvalidArgumentError(line > 0 ? absl::StrCat(line, ": ", message) : message);
 }
 
+bool IsTabIndented(const std::string& text, int line) {
+  size_t start = 0;
+  for (int i = 1; i < line && start != std::string::npos; ++i) start = text.find('\n', start) + 1;
+  const size_t word = text.find_first_not_of(" \t", start);
+  return text.substr(start, word - start).find('\t') != std::string::npos;
+}
+
 absl::StatusOr<YAML::Node> OnlyDocument(std::vector<YAML::Node> documents) {
   while (!documents.empty() && documents.back().IsNull()) documents.pop_back();
   if (documents.empty()) return AtLine(0, "is empty: see configs/quickstart.yaml for an example");
@@ -122,6 +132,7 @@ int LineOf(const YAML::Node& node) { return node.Mark().is_null() ? 0 : node.Mar
 std::vector<YamlEntry> EntriesOf(const YAML::Node& map, const ReportFault& report) {
   std::vector<YamlEntry> entries;
   std::vector<std::pair<int, YAML::Node>> merges;
+  std::map<std::string, int> line_of_key;
   for (const auto& pair : map) {
     const int line = LineOf(pair.first);
     if (!pair.first.IsScalar()) {
@@ -133,14 +144,12 @@ std::vector<YamlEntry> EntriesOf(const YAML::Node& map, const ReportFault& repor
       merges.emplace_back(line, pair.second);
       continue;
     }
-    bool repeated = false;
-    for (const YamlEntry& entry : entries) {
-      if (entry.key != key) continue;
-      report(line, absl::StrCat("key '", key, "' appears twice, first on line ", entry.line));
-      repeated = true;
-      break;
+    const auto [first, is_new] = line_of_key.emplace(key, line);
+    if (is_new) {
+      entries.push_back({key, line, pair.second});
+    } else {
+      report(line, absl::StrCat("key '", key, "' appears twice, first on line ", first->second));
     }
-    if (!repeated) entries.push_back({key, line, pair.second});
   }
   Merger merger(entries, report);
   for (const auto& [line, value] : merges) merger.Merge(line, value);
@@ -151,9 +160,13 @@ absl::StatusOr<YAML::Node> ParseYamlMap(const std::string& text) {
   if (absl::Status status = CheckCharacters(text); !status.ok()) return status;
   try {
     return OnlyDocument(YAML::LoadAll(text));
+  } catch (const YAML::DeepRecursion& error) {
+    return AtLine(error.mark.line + 1, "YAML syntax: nested too deeply");
   } catch (const YAML::Exception& error) {
-    return AtLine(error.mark.is_null() ? 0 : error.mark.line + 1,
-                  absl::StrCat("YAML syntax: ", error.msg));
+    const int line = error.mark.is_null() ? 0 : error.mark.line + 1;
+    return AtLine(
+        line, absl::StrCat("YAML syntax: ", error.msg,
+                           IsTabIndented(text, line) ? " (indented with a tab: use spaces)" : ""));
   }
 }
 
