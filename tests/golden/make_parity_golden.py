@@ -1,0 +1,161 @@
+#!/usr/bin/env python3
+"""Computes tests/golden/parity.json: what transformers and PEFT make of the cases of
+tiny_models.py.
+
+    .venv/bin/python tests/golden/make_parity_golden.py
+
+float32 on one CPU thread, eager attention, each row on its own (no padding). Run it only when a
+case changes; the versions it ran with are recorded. The semantics the numbers rest on:
+  loss        sum of the token losses of a step's four rows / number of their targets (labels
+              shifted by one)
+  grad_norm   of that loss, over all trained tensors, before clipping
+  clip        gradients times min(1, max_norm / (norm + 1e-6))
+  schedule    transformers' cosine with warm-up: step i counts from 0, so the first step has
+              learning rate 0
+  decay       LoRA: on A and B; full: on every matrix, on no bias and no norm weight
+"""
+
+import argparse
+import json
+import os
+import tempfile
+from pathlib import Path
+
+os.environ["TRANSFORMERS_VERBOSITY"] = "error"
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import peft
+import torch
+import transformers
+
+import tiny_models
+
+RECIPE = {
+    "learning_rate": 2e-3,
+    "warmup_steps": 2,
+    "max_grad_norm": 1.0,
+    "beta1": 0.9,
+    "beta2": 0.98,
+    "eps": 1e-8,
+    "weight_decay_lora": 0.02,
+    "weight_decay_full": 0.1,
+}
+# Rows whose logits are recorded, at these positions (-1: the last) and vocabulary ids.
+LOGIT_ROWS, LOGIT_POSITIONS, LOGIT_IDS = [0, 1], [0, 3, 9, 11, -1], [0, 1, 100, 255, 256, 500]
+
+
+def load(case_folder):
+    return transformers.AutoModelForCausalLM.from_pretrained(
+        case_folder / "model", dtype=torch.float32, attn_implementation="eager"
+    )
+
+
+def row_logits(model, row):
+    return model(input_ids=torch.tensor([row["input_ids"]]), use_cache=False).logits[0]
+
+
+def row_loss_sum(model, row):
+    logits, labels = row_logits(model, row)[:-1], torch.tensor(row["labels"][1:])
+    return torch.nn.functional.cross_entropy(logits, labels, ignore_index=-100, reduction="sum")
+
+
+def decay_groups(named, full):
+    if not full:
+        return [{"params": [p for _, p in named], "weight_decay": RECIPE["weight_decay_lora"]}]
+    plain = [p for name, p in named if name.endswith(".bias") or "norm" in name.split(".")[-2]]
+    matrices = [p for name, p in named if not any(p is q for q in plain)]
+    return [
+        {"params": matrices, "weight_decay": RECIPE["weight_decay_full"]},
+        {"params": plain, "weight_decay": 0.0},
+    ]
+
+
+def train(model, rows, steps, full):
+    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(
+        decay_groups(named, full),
+        lr=RECIPE["learning_rate"],
+        betas=(RECIPE["beta1"], RECIPE["beta2"]),
+        eps=RECIPE["eps"],
+    )
+    schedule = transformers.get_cosine_schedule_with_warmup(
+        optimizer, RECIPE["warmup_steps"], steps
+    )
+    curve = {"loss": [], "grad_norm": [], "learning_rate": [], "target_tokens": []}
+    for step in range(steps):
+        batch = rows[step * tiny_models.ROWS_PER_STEP : (step + 1) * tiny_models.ROWS_PER_STEP]
+        targets = sum(label != -100 for row in batch for label in row["labels"][1:])
+        loss = sum(row_loss_sum(model, row) for row in batch) / targets
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_([p for _, p in named], RECIPE["max_grad_norm"])
+        for key, value in [
+            ("loss", loss.item()),
+            ("grad_norm", norm.item()),
+            ("learning_rate", optimizer.param_groups[0]["lr"]),
+            ("target_tokens", targets),
+        ]:
+            curve[key].append(value)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+    return curve
+
+
+def final_norms(model, marker=""):
+    return {
+        name.replace(".default.", "."): p.detach().double().norm().item()
+        for name, p in model.named_parameters()
+        if marker in name
+    }
+
+
+@torch.no_grad()
+def some_logits(model, rows):
+    return [row_logits(model, rows[r])[LOGIT_POSITIONS][:, LOGIT_IDS].tolist() for r in LOGIT_ROWS]
+
+
+def run_case(case, folder):
+    digest = tiny_models.write_case(case, folder)
+    rows = tiny_models.token_rows(case)
+    result = {"digest": digest, "logits": some_logits(load(folder), rows)}
+
+    model = peft.PeftModel.from_pretrained(load(folder), folder / "adapter_init", is_trainable=True)
+    result["adapter_logits"] = some_logits(model, rows)
+    result["lora"] = train(model, rows, tiny_models.STEPS_LORA, full=False)
+    result["lora"]["final_norms"] = final_norms(model, "lora_")
+
+    model = load(folder)
+    result["full"] = train(model, rows, tiny_models.STEPS_FULL, full=True)
+    result["full"]["final_norms"] = final_norms(model)
+    return result
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--output", type=Path, default=Path(__file__).with_name("parity.json"))
+    output = parser.parse_args().output
+    torch.set_num_threads(1)
+    golden = {
+        "versions": {m.__name__: m.__version__ for m in (torch, transformers, peft)},
+        "recipe": RECIPE,
+        "logit_rows": LOGIT_ROWS,
+        "logit_positions": LOGIT_POSITIONS,
+        "logit_ids": LOGIT_IDS,
+        "cases": {},
+    }
+    for case in tiny_models.CASES:
+        with tempfile.TemporaryDirectory() as folder:
+            golden["cases"][case] = result = run_case(case, Path(folder))
+        print(
+            f"{case:14} lora {result['lora']['loss'][0]:.4f} -> {result['lora']['loss'][-1]:.4f} "
+            f"grad norm "
+            f"{min(result['lora']['grad_norm']):.2f}..{max(result['lora']['grad_norm']):.2f}, "
+            f"full -> {result['full']['loss'][-1]:.4f} {max(result['full']['grad_norm']):.2f}"
+        )
+    output.write_text(json.dumps(golden, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

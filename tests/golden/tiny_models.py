@@ -1,0 +1,396 @@
+"""Tiny random models, adapters and token rows for the parity tests, from seeds, with numpy alone.
+
+Nothing here is stored in the repository: numpy keeps the streams of RandomState as they are for
+good, so every machine writes the same bytes (parity.json records a digest of each case, and the
+tests check it). A case is a Hugging Face folder, a PEFT adapter to start from, and rows of token
+ids with labels.
+"""
+
+import hashlib
+import json
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+STEPS_LORA, STEPS_FULL = 20, 10
+ROWS_PER_STEP = 4
+ROW_TOKENS = (12, 48)  # shortest and longest
+LORA_RANK, LORA_ALPHA = 4, 8
+ALL_LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+COMMON = {
+    "hidden_size": 64,
+    "intermediate_size": 112,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 512,
+    "max_position_embeddings": 256,
+    "rms_norm_eps": 1e-5,
+    "hidden_act": "silu",
+    "tie_word_embeddings": False,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "torch_dtype": "float32",
+}
+
+# name -> (config.json, shards of the checkpoint, stored type, LoRA targets, rank-stabilised scale)
+CASES = {
+    # Eight query heads on two key heads; frequencies rescaled within reach of the rows; three
+    # shards.
+    "llama_grouped": (
+        {
+            **COMMON,
+            "architectures": ["LlamaForCausalLM"],
+            "model_type": "llama",
+            "num_attention_heads": 8,
+            "attention_bias": False,
+            "mlp_bias": False,
+            "rope_theta": 10000.0,
+            "rope_scaling": {
+                "rope_type": "llama3",
+                "factor": 4.0,
+                "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0,
+                "original_max_position_embeddings": 32,
+            },
+        },
+        3,
+        "F32",
+        ALL_LINEAR,
+        False,
+    ),
+    # One matrix for embedding and head, with a vocabulary that neither two nor four ranks divide.
+    "llama_tied": (
+        {
+            **COMMON,
+            "architectures": ["LlamaForCausalLM"],
+            "model_type": "llama",
+            "num_key_value_heads": 4,
+            "attention_bias": False,
+            "mlp_bias": False,
+            "vocab_size": 1003,
+            "tie_word_embeddings": True,
+            "rope_theta": 50000.0,
+            "rope_scaling": None,
+        },
+        1,
+        "F32",
+        ["q_proj", "v_proj"],
+        False,
+    ),
+    # A window shorter than most rows, heads wider than hidden / heads.
+    "mistral": (
+        {
+            **COMMON,
+            "architectures": ["MistralForCausalLM"],
+            "model_type": "mistral",
+            "head_dim": 24,
+            "sliding_window": 10,
+            "rope_theta": 10000.0,
+        },
+        2,
+        "F32",
+        ALL_LINEAR,
+        False,
+    ),
+    # Biases on q, k and v; weights stored in 16 bits.
+    "qwen2": (
+        {
+            **COMMON,
+            "architectures": ["Qwen2ForCausalLM"],
+            "model_type": "qwen2",
+            "rope_theta": 1000000.0,
+            "use_sliding_window": False,
+            "sliding_window": None,
+            "max_window_layers": 3,
+            "rms_norm_eps": 1e-6,
+        },
+        1,
+        "BF16",
+        ALL_LINEAR,
+        False,
+    ),
+    # Norms on each query and key head; the other spelling of the rotary base; rank-stabilised LoRA.
+    "qwen3": (
+        {
+            **{k: v for k, v in COMMON.items() if k != "torch_dtype"},
+            "architectures": ["Qwen3ForCausalLM"],
+            "model_type": "qwen3",
+            "head_dim": 32,
+            "attention_bias": False,
+            "tie_word_embeddings": True,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 500000.0},
+            "dtype": "float32",
+            "use_sliding_window": False,
+            "sliding_window": None,
+            "max_window_layers": 3,
+            "rms_norm_eps": 1e-6,
+        },
+        1,
+        "F32",
+        ALL_LINEAR,
+        True,
+    ),
+}
+
+
+def stream(case, name):
+    """One random stream per tensor: values do not depend on the order of anything."""
+    return np.random.RandomState(zlib.crc32(f"{case}/{name}".encode()))
+
+
+def linear_shapes(config):
+    """{module: (out, in)} of one decoder layer."""
+    hidden, ffn, heads = (
+        config["hidden_size"],
+        config["intermediate_size"],
+        config["num_attention_heads"],
+    )
+    head_dim = config.get("head_dim", hidden // heads)
+    q, kv = heads * head_dim, config["num_key_value_heads"] * head_dim
+    return {
+        "self_attn.q_proj": (q, hidden),
+        "self_attn.k_proj": (kv, hidden),
+        "self_attn.v_proj": (kv, hidden),
+        "self_attn.o_proj": (hidden, q),
+        "mlp.gate_proj": (ffn, hidden),
+        "mlp.up_proj": (ffn, hidden),
+        "mlp.down_proj": (hidden, ffn),
+    }
+
+
+def weight_shapes(config):
+    hidden, vocab = config["hidden_size"], config["vocab_size"]
+    shapes = {"model.embed_tokens.weight": (vocab, hidden)}
+    for layer in range(config["num_hidden_layers"]):
+        prefix = f"model.layers.{layer}."
+        for module, shape in linear_shapes(config).items():
+            shapes[f"{prefix}{module}.weight"] = shape
+            if config["model_type"] == "qwen2" and module[-6] in "qkv" and "self_attn" in module:
+                shapes[f"{prefix}{module}.bias"] = shape[:1]
+        for norm in ("input_layernorm", "post_attention_layernorm"):
+            shapes[f"{prefix}{norm}.weight"] = (hidden,)
+        if config["model_type"] == "qwen3":
+            for norm in ("q_norm", "k_norm"):
+                shapes[f"{prefix}self_attn.{norm}.weight"] = (config["head_dim"],)
+    shapes["model.norm.weight"] = (hidden,)
+    if not config["tie_word_embeddings"]:
+        shapes["lm_head.weight"] = (vocab, hidden)
+    return shapes
+
+
+def random_weight(case, name, shape):
+    values = stream(case, name).standard_normal(shape)
+    if "norm" in name:
+        return (1.0 + 0.1 * values).astype(np.float32)
+    scale = (
+        0.1 if name.endswith(".bias") else 0.16 if "q_proj" in name or "k_proj" in name else 0.09
+    )
+    return (scale * values).astype(np.float32)
+
+
+def to_bfloat16_bits(values):
+    """Round to nearest even, as uint16 patterns."""
+    bits = values.astype(np.float32).view(np.uint32)
+    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
+
+
+def write_safetensors(path, tensors, dtype="F32"):
+    header, position, blobs = {"__metadata__": {"format": "pt"}}, 0, []
+    for name, values in tensors.items():
+        blob = (to_bfloat16_bits(values) if dtype == "BF16" else values.astype("<f4")).tobytes()
+        header[name] = {
+            "dtype": dtype,
+            "shape": list(values.shape),
+            "data_offsets": [position, position + len(blob)],
+        }
+        position += len(blob)
+        blobs.append(blob)
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    Path(path).write_bytes(len(text).to_bytes(8, "little") + text + b"".join(blobs))
+
+
+def read_safetensors(path):
+    """{name: float32 array} of a file of F32 tensors."""
+    data = Path(path).read_bytes()
+    size = int.from_bytes(data[:8], "little")
+    header, base = json.loads(data[8 : 8 + size]), 8 + size
+    header.pop("__metadata__", None)
+    tensors = {}
+    for name, entry in header.items():
+        if entry["dtype"] != "F32":
+            raise ValueError(f"{path}: {name} is {entry['dtype']}, not F32")
+        begin, end = entry["data_offsets"]
+        tensors[name] = np.frombuffer(data[base + begin : base + end], "<f4").reshape(
+            entry["shape"]
+        )
+    return tensors
+
+
+def write_json(path, content):
+    Path(path).write_text(json.dumps(content, indent=1) + "\n")
+
+
+def write_tokenizer(folder):
+    """A byte-level tokenizer without merges: 256 byte tokens, then two added ones."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    letters = {byte: chr(byte) for byte in printable}
+    for n, byte in enumerate(b for b in range(256) if b not in letters):
+        letters[byte] = chr(256 + n)
+    vocab = {letters[byte]: byte for byte in range(256)}
+    flags = {
+        "single_word": False,
+        "lstrip": False,
+        "rstrip": False,
+        "normalized": False,
+        "special": True,
+    }
+    added = [
+        {"id": 256 + i, "content": token, **flags}
+        for i, token in enumerate(["<|im_start|>", "<|im_end|>"])
+    ]
+    byte_level = {
+        "type": "ByteLevel",
+        "add_prefix_space": False,
+        "trim_offsets": True,
+        "use_regex": True,
+    }
+    write_json(
+        folder / "tokenizer.json",
+        {
+            "version": "1.0",
+            "truncation": None,
+            "padding": None,
+            "added_tokens": added,
+            "normalizer": None,
+            "pre_tokenizer": byte_level,
+            "post_processor": None,
+            "decoder": byte_level,
+            "model": {
+                "type": "BPE",
+                "dropout": None,
+                "unk_token": None,
+                "continuing_subword_prefix": None,
+                "end_of_word_suffix": None,
+                "fuse_unk": False,
+                "byte_fallback": False,
+                "vocab": vocab,
+                "merges": [],
+            },
+        },
+    )
+    template = (
+        "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + "
+        "message['content'] + '<|im_end|>' + '\n'}}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    )
+    write_json(
+        folder / "tokenizer_config.json",
+        {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "eos_token": "<|im_end|>",
+            "clean_up_tokenization_spaces": False,
+            "chat_template": template,
+        },
+    )
+
+
+def write_model(case, folder):
+    config, shards, dtype, _, _ = CASES[case]
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "config.json", config)
+    write_tokenizer(folder)
+    names = list(weight_shapes(config))
+    weights = {
+        name: random_weight(case, name, shape) for name, shape in weight_shapes(config).items()
+    }
+    if shards == 1:
+        write_safetensors(folder / "model.safetensors", weights, dtype)
+        return
+    weight_map, per_shard = {}, -(-len(names) // shards)
+    for shard in range(shards):
+        file = f"model-{shard + 1:05d}-of-{shards:05d}.safetensors"
+        part = names[shard * per_shard : (shard + 1) * per_shard]
+        write_safetensors(folder / file, {name: weights[name] for name in part}, dtype)
+        weight_map.update(dict.fromkeys(part, file))
+    total = sum(value.nbytes for value in weights.values())
+    write_json(
+        folder / "model.safetensors.index.json",
+        {"metadata": {"total_size": total}, "weight_map": weight_map},
+    )
+
+
+def write_adapter(case, folder):
+    """What LoRA runs start from: A as PEFT draws it, B not zero, so that A learns at once."""
+    config, _, _, targets, rslora = CASES[case]
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {}
+    for layer in range(config["num_hidden_layers"]):
+        for module, (rows, columns) in linear_shapes(config).items():
+            if module.split(".")[1] not in targets:
+                continue
+            prefix = f"base_model.model.model.layers.{layer}.{module}."
+            a, b = prefix + "lora_A.weight", prefix + "lora_B.weight"
+            bound = columns**-0.5
+            tensors[a] = (
+                stream(case, a).uniform(-bound, bound, (LORA_RANK, columns)).astype(np.float32)
+            )
+            tensors[b] = (0.05 * stream(case, b).standard_normal((rows, LORA_RANK))).astype(
+                np.float32
+            )
+    write_safetensors(folder / "adapter_model.safetensors", tensors)
+    write_json(
+        folder / "adapter_config.json",
+        {
+            "peft_type": "LORA",
+            "task_type": "CAUSAL_LM",
+            "base_model_name_or_path": None,
+            "r": LORA_RANK,
+            "lora_alpha": LORA_ALPHA,
+            "lora_dropout": 0.0,
+            "target_modules": targets,
+            "bias": "none",
+            "fan_in_fan_out": False,
+            "inference_mode": True,
+            "use_rslora": rslora,
+        },
+    )
+
+
+def token_rows(case):
+    """STEPS_LORA x ROWS_PER_STEP rows. Ids follow a rule with noise: there is something to learn.
+
+    Lengths differ, and so does the number of leading positions without a target: every
+    micro-batch weighs differently.
+    """
+    random, vocab = stream(case, "rows"), CASES[case][0]["vocab_size"]
+    rows = []
+    for _ in range(STEPS_LORA * ROWS_PER_STEP):
+        length = int(random.randint(ROW_TOKENS[0], ROW_TOKENS[1] + 1))
+        ids = [int(random.randint(0, vocab))]
+        for _ in range(length - 1):
+            follows = random.randint(0, 4) > 0
+            ids.append((7 * ids[-1] + 3) % vocab if follows else int(random.randint(0, vocab)))
+        masked = int(random.randint(0, length // 2))
+        rows.append({"input_ids": ids, "labels": [-100] * masked + ids[masked:]})
+    return rows
+
+
+def write_rows(path, rows):
+    Path(path).write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def write_case(case, folder):
+    """folder/model, folder/adapter_init, folder/rows.jsonl; returns the digest of their bytes."""
+    folder = Path(folder)
+    write_model(case, folder / "model")
+    write_adapter(case, folder / "adapter_init")
+    write_rows(folder / "rows.jsonl", token_rows(case))
+    digest = hashlib.sha256()
+    for file in sorted(folder.rglob("*")):
+        if file.is_file():
+            digest.update(file.relative_to(folder).as_posix().encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,179 @@
+#!/usr/bin/env python3
+"""curves_test.py BINARY CASE: fttrain's logits and training curves equal those of transformers and
+PEFT, on every layout.
+
+The expected numbers are tests/golden/parity.json; the case's files are written anew from their
+seeds. Tolerances are far above float32's own noise (1e-6 in loss, 3e-7 in grad norm between two
+attention kernels) and far below what a wrong scale, a missing reduction or a decay on the wrong
+tensor does.
+"""
+
+import argparse
+import shutil
+import sys
+from pathlib import Path
+
+import harness
+import tiny_models
+
+LOSS, GRAD_NORM, FINAL_NORM, LEARNING_RATE, LOGIT = 1e-5, 2e-5, 2e-5, 1e-9, 1e-4
+
+# name -> (ranks, micro_batch_size, gradient_accumulation_steps, what differs from the plain run)
+LAYOUTS = {
+    "np1": (1, 2, 2, {}),
+    "tp2": (2, 2, 2, {"parallel": {"tensor": 2, "sequence_parallel": False}}),
+    "tp2-sp": (2, 2, 2, {"parallel": {"tensor": 2, "sequence_parallel": True}}),
+    "dp2": (2, 1, 2, {}),
+    "tp2-dp2": (4, 2, 1, {"parallel": {"tensor": 2, "sequence_parallel": True}}),
+}
+# One family stands for all where the family makes no difference.
+MORE_LAYOUTS = {
+    "llama_grouped": {
+        "tp4-sp": (
+            4,
+            1,
+            4,
+            {"parallel": {"tensor": 4, "sequence_parallel": True}},
+        ),  # two kv heads on four ranks
+        "dp2-zero0": (2, 2, 1, {"parallel": {"zero_stage": 0}}),
+        "recompute-smart": (1, 4, 1, {"memory": {"recompute": "smart"}}),
+        "tp2-recompute-full": (
+            2,
+            4,
+            1,
+            {"parallel": {"tensor": 2}, "memory": {"recompute": "full"}},
+        ),
+    },
+    "llama_tied": {
+        "tp4": (4, 4, 1, {"parallel": {"tensor": 4, "sequence_parallel": False}})
+    },  # 1003 = 4 * 251 - 1
+}
+
+
+def worst(what, got, want, tolerance, relative):
+    """'what 1.2e-07', or Failure with the step and both numbers."""
+    if len(got) != len(want):
+        raise harness.Failure(f"{what}: {len(got)} values, {len(want)} expected")
+    errors = [abs(g - w) / (abs(w) if relative and w else 1.0) for g, w in zip(got, want)]
+    index = max(
+        range(len(errors)), key=lambda i: errors[i] if errors[i] == errors[i] else float("inf")
+    )
+    if not errors[index] <= tolerance:  # a NaN fails
+        raise harness.Failure(
+            f"{what} of step {index + 1} is {got[index]:.9g}, not {want[index]:.9g} "
+            f"(off by {errors[index]:.1e}, {tolerance:.0e} allowed)"
+        )
+    return f"{what} {errors[index]:.1e}"
+
+
+def compare_norms(tensors, want):
+    """Norm of every tensor by name, without the k biases of full runs.
+
+    A bias on the keys hardly moves a softmax, so its gradient is rounding, which Adam then scales
+    up to a full step.
+    """
+    got = {name: float((values.astype("f8") ** 2).sum() ** 0.5) for name, values in tensors.items()}
+    if got.keys() != want.keys():
+        raise harness.Failure(f"tensors differ in name: {sorted(got.keys() ^ want.keys())[:4]}")
+    names = [name for name in want if not name.endswith("k_proj.bias")]
+    error, name = max((abs(got[name] - want[name]) / want[name], name) for name in names)
+    if not error <= FINAL_NORM:
+        raise harness.Failure(
+            f"final norm of {name} is {got[name]:.9g}, not {want[name]:.9g} (off by {error:.1e})"
+        )
+    return f"final norms {error:.1e}"
+
+
+def final_tensors(output, method):
+    folder = output / ("model" if method == "full" else "adapter")
+    tensors = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        tensors.update(tiny_models.read_safetensors(file))
+    return tensors
+
+
+def curve_check(binary, folder, golden, case, method, layout):
+    ranks, micro_batch, accumulation, sections = layout
+    want = golden["cases"][case][method]
+    steps = tiny_models.STEPS_FULL if method == "full" else tiny_models.STEPS_LORA
+    config = harness.run_config(folder, golden, method, steps, **sections)
+    config["train"].update(micro_batch_size=micro_batch, gradient_accumulation_steps=accumulation)
+    output = Path(config["output_dir"])
+    shutil.rmtree(output, ignore_errors=True)
+    rows = harness.train(binary, folder, ranks, config)
+    if [row["target_tokens"] for row in rows] != want["target_tokens"]:
+        raise harness.Failure(
+            f"target_tokens {[row['target_tokens'] for row in rows]}, not {want['target_tokens']}"
+        )
+    said = [
+        worst("loss", [row["loss"] for row in rows], want["loss"], LOSS, relative=False),
+        worst(
+            "grad_norm",
+            [row["grad_norm"] for row in rows],
+            want["grad_norm"],
+            GRAD_NORM,
+            relative=True,
+        ),
+    ]
+    worst(
+        "learning_rate",
+        [row["learning_rate"] for row in rows],
+        want["learning_rate"],
+        LEARNING_RATE,
+        relative=False,
+    )
+    said.append(compare_norms(final_tensors(output, method), want["final_norms"]))
+    return ", ".join(said)
+
+
+def logits_check(binary, folder, golden, case, adapter):
+    want = golden["cases"][case]["adapter_logits" if adapter else "logits"]
+    rows = tiny_models.token_rows(case)
+    got = harness.logits(binary, folder, [rows[r] for r in golden["logit_rows"]], adapter)
+    flat_got, flat_want = [], []
+    for row, row_want in zip(got, want):
+        for position, values in zip(golden["logit_positions"], row_want):
+            flat_got += [float(row[position, i]) for i in golden["logit_ids"]]
+            flat_want += values
+    return worst("logit", flat_got, flat_want, LOGIT, relative=False)
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("binary", type=Path)
+    parser.add_argument("case", choices=tiny_models.CASES)
+    parser.add_argument("--methods", nargs="*", default=["lora", "full"])
+    parser.add_argument("--layouts", nargs="*", help="default: all")
+    options = parser.parse_args()
+    golden = harness.load_golden()
+    with harness.scratch_folder() as scratch:
+        folder, case = Path(scratch), options.case
+        digest = tiny_models.write_case(case, folder)
+        if digest != golden["cases"][case]["digest"]:
+            sys.exit(f"{case}: the files made here are not those the golden numbers were made from")
+        layouts = {**LAYOUTS, **MORE_LAYOUTS.get(case, {})}
+        chosen = options.layouts or list(layouts)
+        checks = [
+            ("logits", lambda: logits_check(options.binary, folder, golden, case, None)),
+            (
+                "logits with an adapter",
+                lambda: logits_check(options.binary, folder, golden, case, folder / "adapter_init"),
+            ),
+        ]
+        for method in options.methods:
+            for name in chosen:
+                checks.append(
+                    (
+                        f"{case} {method} {name}",
+                        lambda m=method, n=name: curve_check(
+                            options.binary, folder, golden, case, m, layouts[n]
+                        ),
+                    )
+                )
+        harness.run_checks(checks)
+
+
+if __name__ == "__main__":
+    main()
