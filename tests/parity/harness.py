@@ -29,8 +29,7 @@ def load_golden():
 
 
 def mpirun(binary, ranks, arguments, timeout, wrapper=()):
-    """CompletedProcess of `mpirun -np ranks [wrapper] binary arguments`; Failure if it does not
-    end in time."""
+    """CompletedProcess of `mpirun -np ranks [wrapper] binary arguments`, or Failure: no end."""
     command = ["mpirun", "-np", str(ranks), *wrapper, str(binary), *map(str, arguments)]
     environment = {**os.environ, **MPI_ENVIRONMENT}
     try:
@@ -142,8 +141,10 @@ def logits(binary, folder, rows, adapter=None):
 
 
 def run_checks(checks):
-    """checks: (name, function that returns a short text or raises Failure). Prints one line each;
-    exits 1 if any failed."""
+    """Runs (name, function that returns a short text or raises Failure) pairs, a line each.
+
+    Exits the process: 0 if all hold, 1 if any failed or there was none.
+    """
     failed = 0
     for name, check in checks:
         try:

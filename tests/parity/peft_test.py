@@ -46,8 +46,7 @@ def same_logits(binary, folder, adapter, rows):
 
 
 def written_adapter_loads(binary, folder, golden, rows):
-    """Trained here on two ranks, loaded there: the same logits, and not those of the untrained
-    adapter."""
+    """Trained here on two ranks, loaded there: the same logits, and not the untrained ones."""
     config = harness.run_config(folder, golden, "lora", 12, parallel={"tensor": 2})
     harness.train(binary, folder, 2, config)
     adapter = folder / "out" / "adapter"
