@@ -26,7 +26,7 @@ namespace fttrain {
 struct Microbatch {
   std::vector<int32_t> input_ids;  // [T]
   std::vector<int32_t> targets;    // [T]; the next token's label within the document, or kNoTarget;
-                                 // the last token of a document has none
+                                   // the last token of a document has none
   std::vector<int32_t>
       cu_seqlens;  // [D + 1]; document j is tokens [cu_seqlens[j], cu_seqlens[j + 1])
   std::vector<int64_t> token_index;  // [T]; (row in the step) * sequence_len + position in the row:

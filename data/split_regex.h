@@ -1,0 +1,46 @@
+// Finds the matches of a tokenizer's pattern: PCRE2 (UTF, Unicode properties, JIT) made to agree
+// with Oniguruma's Ruby syntax, in which tokenizer.json is written.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+namespace fttrain {
+
+struct TextRange {
+  size_t begin;
+  size_t end;
+};
+
+class SplitRegex {
+ public:
+  // InvalidArgument for syntax that the two engines read differently (named), or that does not
+  // compile.
+  static absl::StatusOr<std::unique_ptr<SplitRegex>> Compile(std::string_view oniguruma);
+  // Matches exactly the string.
+  static std::unique_ptr<SplitRegex> Literal(std::string_view text);
+  ~SplitRegex();
+  SplitRegex(const SplitRegex&) = delete;
+  SplitRegex& operator=(const SplitRegex&) = delete;
+
+  // Matches from left to right, not overlapping. `text` is well-formed UTF-8. ResourceExhausted if
+  // the engine gives up.
+  absl::Status FindAll(std::string_view text, std::vector<TextRange>* matches) const;
+
+ private:
+  struct Impl;
+  explicit SplitRegex(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+// The pattern in PCRE2's words: \s and \S as explicit classes (PCRE2 also counts U+180E), \p{Han}
+// as a script without its extensions, \uXXXX as \x{XXXX}. Refuses what differs and cannot be
+// rewritten.
+absl::StatusOr<std::string> RewriteForPcre2(std::string_view oniguruma);
+
+}  // namespace fttrain
