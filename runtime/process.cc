@@ -28,10 +28,11 @@ int UsableCores() {
 
 // Open MPI settings that must be in place before MPI_Init; the user's own environment wins.
 void SetOpenMpiDefaults() {
-  // Ranks that wait in MPI spin; with more ranks than cores they would starve the ones with work.
+  // Ranks that wait in MPI spin. With no core to spare that starves whoever else has work: a peer,
+  // or a thread of their own. Yielding costs a few microseconds a call, so it is not the rule.
   int local_ranks = 1;
   const char* text = std::getenv("OMPI_COMM_WORLD_LOCAL_SIZE");
-  if (text != nullptr && absl::SimpleAtoi(text, &local_ranks) && local_ranks > UsableCores()) {
+  if (text != nullptr && absl::SimpleAtoi(text, &local_ranks) && local_ranks >= UsableCores()) {
     setenv("OMPI_MCA_mpi_yield_when_idle", "1", 0);
   }
   // Reading a peer's memory is forbidden in most containers, and then fails loudly in mid-run.

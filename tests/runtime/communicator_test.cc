@@ -308,7 +308,7 @@ TEST_P(Collectives, SumsAreMadeInRankOrder) {
 const Kind kKinds[] = {
 #if defined(FTTRAIN_TEST_NCCL)
     {"Nccl", CommBackend::kNccl, DeviceKind::kCuda},
-#elif defined(FTTRAIN_TEST_GPU)
+#elif defined(FTTRAIN_TEST_CUDA)
     {"MpiCuda", CommBackend::kMpi, DeviceKind::kCuda},
 #else
     {"MpiCpu", CommBackend::kMpi, DeviceKind::kCpu},

@@ -1,0 +1,15 @@
+#!/bin/sh
+# abort_job_test.sh RANKS MPIEXEC PROGRAM: when one rank aborts, the whole job ends within seconds, with that
+# rank's exit code and one line that names the rank.
+ranks=$1 mpiexec=$2 program=$3
+errors=$(timeout 20 "$mpiexec" -np "$ranks" "$program" 2>&1)
+code=$?
+if [ "$code" -ne 42 ]; then
+  echo "exit code $code, expected 42 (124: the job hung). Output: $errors"
+  exit 1
+fi
+lines=$(printf '%s\n' "$errors" | grep -c "^fttrain: error: \[rank $((ranks - 1))/$ranks .*\] the disk is full$")
+if [ "$lines" -ne 1 ]; then
+  echo "expected one line of rank $((ranks - 1)), got $lines: $errors"
+  exit 1
+fi

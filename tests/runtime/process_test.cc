@@ -1,0 +1,67 @@
+#include "runtime/process.h"
+
+#include <gmock/gmock.h>
+
+#include "absl/strings/str_cat.h"
+#include "tests/mpi_test_main.h"
+
+namespace fttrain {
+namespace {
+
+const Process& Us() { return TestProcess(); }
+
+TEST(Process, KnowsItsPlaceInTheWorldAndOnItsHost) {
+  EXPECT_GE(Us().rank(), 0);
+  EXPECT_LT(Us().rank(), Us().world_size());
+  // The test runs on one host.
+  EXPECT_EQ(Us().local_rank(), Us().rank());
+  EXPECT_EQ(Us().local_size(), Us().world_size());
+  EXPECT_FALSE(Us().host().empty());
+}
+
+TEST(AgreeOnStatus, IsOkIfAllRanksAreOk) {
+  EXPECT_EQ(Us().AgreeOnStatus(absl::OkStatus()), absl::OkStatus());
+}
+
+TEST(AgreeOnStatus, GivesTheFailureOfOneRankToAll) {
+  for (int failing = 0; failing < Us().world_size(); ++failing) {
+    const absl::Status local =
+        Us().rank() == failing ? absl::NotFoundError("shard 3 is missing") : absl::OkStatus();
+    EXPECT_EQ(Us().AgreeOnStatus(local),
+              absl::NotFoundError(absl::StrCat("rank ", failing, ": shard 3 is missing")));
+  }
+}
+
+TEST(AgreeOnStatus, PrefersTheLowestFailingRank) {
+  // All ranks but 0 fail, each with its own code and message; alone, rank 0 fails.
+  const int lowest = Us().world_size() > 1 ? 1 : 0;
+  const auto failure = [](int rank) {
+    return absl::Status(rank == 1 ? absl::StatusCode::kDataLoss : absl::StatusCode::kInternal,
+                        absl::StrCat("reason of ", rank));
+  };
+  const absl::Status local = Us().rank() >= lowest ? failure(Us().rank()) : absl::OkStatus();
+  const absl::Status want = failure(lowest);
+  const absl::Status agreed = Us().AgreeOnStatus(local);
+  EXPECT_EQ(agreed.code(), want.code());
+  EXPECT_EQ(agreed.message(), absl::StrCat("rank ", lowest, ": ", want.message()));
+}
+
+TEST(AgreeOnStatus, CarriesEmptyAndLongMessages) {
+  const int last = Us().world_size() - 1;
+  for (const size_t length : {size_t{0}, size_t{1000000}}) {
+    const std::string message(length, 'x');
+    const absl::Status local = Us().rank() == last ? absl::AbortedError(message) : absl::OkStatus();
+    EXPECT_EQ(Us().AgreeOnStatus(local),
+              absl::AbortedError(absl::StrCat("rank ", last, ": ", message)));
+  }
+}
+
+TEST(BroadcastString, GivesRankZerosBytesToAll) {
+  using namespace std::string_literals;
+  for (const std::string& text : {""s, "a\0b"s, std::string(3000000, 'y')}) {
+    EXPECT_EQ(Us().BroadcastString(Us().rank() == 0 ? text : "something else"), text);
+  }
+}
+
+}  // namespace
+}  // namespace fttrain
