@@ -1,0 +1,57 @@
+// The plain model with LibTorch's autograd, whole tensors on one rank, in float64: the oracle of
+// every block's values and gradients. Written from the definitions; of the blocks' code it uses the
+// dropout mask.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <map>
+#include <string>
+
+#include "model/transformer.h"
+
+namespace fttrain {
+
+using NamedTensors = std::map<std::string, at::Tensor>;
+
+// A whole tensor for each parameter of the set, of its global shape: values of about unit variance
+// of the layer's output (norm weights around 1), from the name alone, so equal on every rank.
+// float64, leaves of autograd.
+NamedTensors SeededTensors(const ParameterSet& set);
+
+struct OracleModel {
+  ModelConfig config;
+  ModelOptions options;
+  NamedTensors params;  // by Hugging Face / PEFT name
+};
+
+// x W^T + b + s dropout(x) A^T B^T of module `name`; bias and adapter if their tensors exist.
+at::Tensor OracleLinear(const OracleModel& model, const std::string& name, const at::Tensor& x,
+                        const DropoutContext& dropout);
+at::Tensor OracleDecoderLayer(const OracleModel& model, int index, const at::Tensor& x,
+                              const MicrobatchContext& context);
+at::Tensor OracleEmbedding(const OracleModel& model, const at::Tensor& input_ids);
+// [T, V] of final norm and head.
+at::Tensor OracleLogits(const OracleModel& model, const at::Tensor& x);
+// Sum of token losses, a scalar.
+at::Tensor OracleLoss(const OracleModel& model, const at::Tensor& x, const at::Tensor& target_rows,
+                      const at::Tensor& targets);
+// Embedding, every layer, loss.
+at::Tensor OracleTransformerLoss(const OracleModel& model, const ModelBatch& batch);
+
+// What `slice` shows of a whole tensor.
+at::Tensor LocalPart(const at::Tensor& whole, const ParamSlice& slice);
+// value and grad of every parameter, without an optimizer.
+void AllocateForTest(ParameterSet& set);
+// Every parameter's value from the whole tensors.
+void CopyValues(ParameterSet& set, const NamedTensors& params);
+// A deterministic leaf of autograd, equal on every rank.
+at::Tensor SeededTensor(std::vector<int64_t> shape, const std::string& name, double scale = 1.0);
+
+// max |got - want| / max |want|; infinite on a shape mismatch.
+double RelativeError(const at::Tensor& got, const at::Tensor& want);
+// EXPECTs that the gradient of every trainable parameter is its part of the oracle's, and is not
+// zero.
+void ExpectGradientsNear(const ParameterSet& set, const NamedTensors& params, double rtol);
+
+}  // namespace fttrain
