@@ -166,7 +166,9 @@ TEST(LocalLinear, GradientsOfMicrobatchesAddUp) {
 TEST(LocalLinear, WithoutTokenIndexNothingIsDropped) {
   const Case c{.name = "", .use_lora = true, .dropout = 0.5};
   Shard shard = MakeShard(c, LinearSplit::kColumn, 1, 0);
-  OracleModel oracle{.options = {.lora = Lora(c)}, .params = SeededTensors(shard.set)};
+  OracleModel oracle;
+  oracle.options.lora = Lora(c);
+  oracle.params = SeededTensors(shard.set);
   CopyValues(shard.set, oracle.params);
   const at::Tensor x = SeededTensor({kTokens, kIn}, "x").detach();
   EXPECT_LE(RelativeError(shard.linear->Forward(x, {}), OracleLinear(oracle, kName, x, {})), 1e-12);
