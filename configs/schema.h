@@ -2,6 +2,7 @@
 #pragma once
 
 #include <google/protobuf/descriptor.h>
+#include <google/protobuf/generated_enum_reflection.h>
 
 #include <string>
 #include <vector>
@@ -10,6 +11,12 @@ namespace fttrain::config {
 
 // The YAML word of an enum value: ADAPTER_METHOD_QLORA -> "qlora".
 std::string EnumWord(const google::protobuf::EnumValueDescriptor& value);
+
+// The same from the value itself: Word(ADAPTER_METHOD_QLORA) == "qlora".
+template <typename Enum>
+std::string Word(Enum value) {
+  return EnumWord(*google::protobuf::GetEnumDescriptor<Enum>()->FindValueByNumber(value));
+}
 
 // All words of an enum, without the unspecified one, in the schema's order.
 std::vector<std::string> EnumWords(const google::protobuf::EnumDescriptor& type);

@@ -1,0 +1,115 @@
+// The tables behind "did you mean".
+#include "configs/hints.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <set>
+#include <string>
+#include <utility>
+
+#include "configs/nearest_word.h"
+#include "configs/run_config.pb.h"
+#include "configs/schema.h"
+
+namespace fttrain::config {
+namespace {
+
+TEST(Hints, LeadToKeysThatExist) {
+  const std::vector<std::string> keys = AllKeys(*RunConfig::descriptor());
+  for (const Hint& hint : AllHints()) {
+    if (hint.key.empty()) continue;
+    EXPECT_THAT(keys, ::testing::Contains(hint.key)) << hint.name;
+  }
+}
+
+TEST(Hints, NameNothingTwiceAndNoKeyOfOurs) {
+  std::set<std::string> last_words;
+  for (const std::string& key : AllKeys(*RunConfig::descriptor())) {
+    last_words.insert(key.substr(key.rfind('.') + 1));
+  }
+  std::set<std::pair<std::string, std::string>> seen;
+  for (const Hint& hint : AllHints()) {
+    EXPECT_TRUE(seen.emplace(hint.section, hint.name).second) << hint.name;
+    // Inside a list's elements a word may mean something else than elsewhere in the schema.
+    if (hint.section.empty()) EXPECT_EQ(last_words.count(hint.name), 0u) << hint.name;
+  }
+}
+
+// The names of the four tools' documentation that a run's file most often has.
+TEST(Hints, KnowTheOthersNames) {
+  const char* const names[] = {"base_model",
+                               "lora_r",
+                               "lora_alpha",
+                               "lora_dropout",
+                               "lora_target_modules",
+                               "lora_target_linear",
+                               "lora_modules_to_save",
+                               "peft_use_rslora",
+                               "load_in_4bit",
+                               "bf16",
+                               "tf32",
+                               "gradient_checkpointing",
+                               "attn_implementation",
+                               "datasets",
+                               "sample_packing",
+                               "pad_to_sequence_len",
+                               "train_on_inputs",
+                               "val_set_size",
+                               "lr_scheduler",
+                               "cosine_min_lr_ratio",
+                               "warmup_ratio",
+                               "adam_beta1",
+                               "adam_epsilon",
+                               "logging_steps",
+                               "use_tensorboard",
+                               "tensor_parallel_size",
+                               "pipeline_parallel_size",
+                               "model_name_or_path",
+                               "lora_rank",
+                               "lora_target",
+                               "cutoff_len",
+                               "max_seq_length",
+                               "max_length",
+                               "per_device_train_batch_size",
+                               "batch_size",
+                               "num_train_epochs",
+                               "epochs",
+                               "lr_scheduler_type",
+                               "val_size",
+                               "template",
+                               "finetuning_type",
+                               "report_to"};
+  for (const char* name : names) {
+    const std::string message = UnknownKeyMessage(*RunConfig::descriptor(), "", name);
+    EXPECT_THAT(message, ::testing::Not(::testing::HasSubstr("unknown key"))) << name;
+  }
+}
+
+TEST(NearestWord, CountsInsertionDeletionReplacementAndSwapAsOne) {
+  EXPECT_EQ(EditDistance("tensor", "tensor"), 0);
+  EXPECT_EQ(EditDistance("tensr", "tensor"), 1);
+  EXPECT_EQ(EditDistance("tennsor", "tensor"), 1);
+  EXPECT_EQ(EditDistance("tenzor", "tensor"), 1);
+  EXPECT_EQ(EditDistance("tesnor", "tensor"), 1);
+  EXPECT_EQ(EditDistance("Max-Steps", "max_steps"), 0);
+  EXPECT_EQ(EditDistance("", "abc"), 3);
+}
+
+TEST(NearestWord, IsEmptyWhenNothingIsNear) {
+  EXPECT_EQ(NearestWord("recmpute", {"activations", "recompute"}), "recompute");
+  EXPECT_EQ(NearestWord("banana", {"activations", "recompute"}), "");
+  EXPECT_EQ(NearestWord("a", {"r"}), "");
+  EXPECT_EQ(NearestWord(std::string(1000, 'r'), {"r"}), "");
+}
+
+TEST(Schema, EveryNumberHasARangeAndEveryFieldADescribedDefault) {
+  EXPECT_EQ(Word(PIPELINE_SCHEDULE_1F1B), "1f1b");
+  EXPECT_EQ(Word(CHAT_TEMPLATE_LLAMA3_1), "llama3.1");
+  EXPECT_THAT(EnumWords(*AdapterMethod_descriptor()),
+              ::testing::ElementsAre("none", "lora", "qlora"));
+}
+
+}  // namespace
+}  // namespace fttrain::config

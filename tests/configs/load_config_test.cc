@@ -1,0 +1,264 @@
+// What loads, what overrides do, and that the printed configuration loads back.
+#include "configs/load_config.h"
+
+#include <gmock/gmock.h>
+#include <google/protobuf/util/message_differencer.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "configs/defaults.h"
+#include "configs/schema.h"
+#include "configs/to_yaml.h"
+#include "configs/validate_config.h"
+
+namespace fttrain::config {
+namespace {
+
+using ::google::protobuf::util::MessageDifferencer;
+using ::testing::ElementsAre;
+
+RunConfig Load(const std::string& text, const std::vector<std::string>& overrides = {}) {
+  const auto loaded = ParseRunConfig(text, "run.yaml", overrides);
+  EXPECT_TRUE(loaded.ok()) << loaded.status();
+  return loaded.ok() ? loaded->config : RunConfig();
+}
+
+std::string Fault(const std::vector<std::string>& overrides) {
+  const std::string text = "data: {train: [{path: a, format: text}]}\n";
+  return std::string(ParseRunConfig(text, "run.yaml", overrides).status().message());
+}
+
+// Every key is written, with a value that is no default.
+constexpr char kEverything[] = R"(
+model: {path: "models/a b: #c"}
+adapter:
+  method: qlora
+  r: 4
+  alpha: 7.5
+  dropout: 0.1
+  target_modules: [q_proj, "model.layers.0.mlp.up_proj"]
+  use_rslora: yes
+  init_from: null-adapter
+  quantization: {type: nf4, double_quant: false, block_size: 128}
+data:
+  train: [{path: a.jsonl, format: tokens}, {path: "b\\\"é.json", format: prompt_completion}]
+  eval: [{path: "null", format: text}]
+  sequence_len: 100
+  packing: false
+  shuffle: no
+  chat_template: llama3.1
+train: {max_steps: 9000000000, num_epochs: 1.5, micro_batch_size: 3, gradient_accumulation_steps: 5,
+        seed: 9223372036854775807, eval_steps: 6, save_steps: 7, save_total_limit: 2,
+        deterministic: True, log_steps: 10}
+optimizer: {name: adamw, learning_rate: 1e-4, weight_decay: 1.0E-2, beta1: .8, beta2: 0.95,
+            eps: 3.0000000000000004e-07, max_grad_norm: +0.5, state: int8}
+schedule: {name: linear, warmup_steps: 3, min_ratio: 0.3}
+parallel: {tensor: 2, pipeline: 4, zero_stage: 3, sequence_parallel: false,
+           pipeline_schedule: layer_major, chunks_per_stage: 2}
+memory: {recompute: smart, activations: host, base_weights: disk}
+precision: {compute: fp32}
+device: cpu
+output_dir: runs/x
+)";
+
+TEST(LoadConfig, ReadsEveryKey) {
+  const RunConfig config = Load(kEverything);
+  EXPECT_EQ(config.model().path(), "models/a b: #c");
+  EXPECT_THAT(config.adapter().target_modules(),
+              ElementsAre("q_proj", "model.layers.0.mlp.up_proj"));
+  EXPECT_TRUE(config.adapter().use_rslora());
+  EXPECT_EQ(config.adapter().quantization().block_size(), 128);
+  EXPECT_EQ(config.data().train(1).path(), "b\\\"\u00e9.json");
+  EXPECT_EQ(config.data().train(1).format(), DATA_FORMAT_PROMPT_COMPLETION);
+  EXPECT_EQ(config.data().eval(0).path(), "null");
+  EXPECT_FALSE(config.data().shuffle());
+  EXPECT_EQ(config.data().chat_template(), CHAT_TEMPLATE_LLAMA3_1);
+  EXPECT_EQ(config.train().max_steps(), 9000000000);
+  EXPECT_EQ(config.train().seed(), 9223372036854775807);
+  EXPECT_TRUE(config.train().deterministic());
+  EXPECT_EQ(config.optimizer().learning_rate(), 1e-4);
+  EXPECT_EQ(config.optimizer().beta1(), 0.8);
+  EXPECT_EQ(config.parallel().pipeline_schedule(), PIPELINE_SCHEDULE_LAYER_MAJOR);
+  EXPECT_EQ(config.memory().base_weights(), WEIGHT_PLACE_DISK);
+}
+
+TEST(LoadConfig, TheTestAboveWritesEveryKeyOfTheSchema) {
+  const auto loaded = ParseRunConfig(kEverything, "run.yaml", {});
+  ASSERT_TRUE(loaded.ok());
+  for (std::string key : AllKeys(*RunConfig::descriptor())) {
+    if (const size_t at = key.find("[]"); at != std::string::npos) key.insert(at + 1, "0");
+    EXPECT_EQ(loaded->where.count(key), 1u) << key;
+  }
+}
+
+TEST(LoadConfig, EveryDefaultIsWrittenDown) {
+  const RunConfig config = Load("model: {path: m}\n");
+  EXPECT_EQ(config.adapter().method(), ADAPTER_METHOD_LORA);
+  EXPECT_EQ(config.adapter().r(), 16);
+  EXPECT_EQ(config.adapter().alpha(), 32);
+  EXPECT_THAT(config.adapter().target_modules(), ElementsAre("all-linear"));
+  EXPECT_FALSE(config.adapter().has_quantization());
+  EXPECT_EQ(config.data().sequence_len(), 2048);
+  EXPECT_TRUE(config.data().packing());
+  EXPECT_TRUE(config.data().shuffle());
+  EXPECT_FALSE(config.train().has_max_steps());
+  EXPECT_FALSE(config.train().has_num_epochs());
+  EXPECT_EQ(config.train().seed(), 42);
+  EXPECT_EQ(config.optimizer().learning_rate(), 2e-4);
+  EXPECT_EQ(config.optimizer().max_grad_norm(), 1);
+  EXPECT_EQ(config.schedule().name(), SCHEDULE_NAME_COSINE);
+  EXPECT_EQ(config.parallel().zero_stage(), 1);
+  EXPECT_TRUE(config.parallel().sequence_parallel());
+  EXPECT_EQ(config.memory().recompute(), RECOMPUTE_NONE);
+  EXPECT_EQ(config.precision().compute(), COMPUTE_TYPE_BF16);
+  EXPECT_EQ(config.device(), DEVICE_CHOICE_AUTO);
+}
+
+TEST(LoadConfig, TrainingAllWeightsHasNoAdapterDefaults) {
+  const RunConfig config = Load("adapter: {method: none}\n");
+  EXPECT_FALSE(config.adapter().has_r());
+  EXPECT_EQ(config.adapter().target_modules_size(), 0);
+  EXPECT_EQ(config.optimizer().learning_rate(), 2e-5);
+}
+
+TEST(LoadConfig, FillingDefaultsTwiceChangesNothing) {
+  const RunConfig once = Load(kEverything);
+  RunConfig twice = once;
+  FillDefaults(twice);
+  EXPECT_TRUE(MessageDifferencer::Equals(once, twice));
+}
+
+TEST(LoadConfig, JsonIsYaml) {
+  const RunConfig config = Load(
+      "{\n \"adapter\": {\"method\": \"lora\", \"r\": 8, \"init_from\": null},\n"
+      " \"optimizer\": {\"eps\": 1e-08}, \"data\": {\"packing\": false}\n}\n");
+  EXPECT_EQ(config.adapter().r(), 8);
+  EXPECT_FALSE(config.adapter().has_init_from());
+  EXPECT_EQ(config.optimizer().eps(), 1e-8);
+  EXPECT_FALSE(config.data().packing());
+}
+
+TEST(LoadConfig, KeyWithoutValueIsAbsent) {
+  const RunConfig config = Load("adapter:\ntrain:\n  seed:\n  max_steps: ~\n");
+  EXPECT_EQ(config.train().seed(), 42);
+  EXPECT_FALSE(config.train().has_max_steps());
+}
+
+TEST(LoadConfig, MergeKeysGiveWayToWrittenOnesAndToEarlierMerges) {
+  const RunConfig config = Load(
+      "data:\n  train:\n    - &first {path: a, format: text}\n    - {<<: *first, path: b}\n"
+      "    - {<<: [{path: c}, *first]}\n");
+  ASSERT_EQ(config.data().train_size(), 3);
+  EXPECT_EQ(config.data().train(1).path(), "b");
+  EXPECT_EQ(config.data().train(1).format(), DATA_FORMAT_TEXT);
+  EXPECT_EQ(config.data().train(2).path(), "c");
+  EXPECT_EQ(config.data().train(2).format(), DATA_FORMAT_TEXT);
+}
+
+TEST(LoadConfig, ByteOrderMarkAndWindowsLineEndsDoNotMatter) {
+  EXPECT_EQ(Load("\xEF\xBB\xBFmodel: {path: m}\r\ntrain:\r\n  seed: 3\r\n").train().seed(), 3);
+}
+
+TEST(Overrides, ReplaceAddAndRemove) {
+  const std::string text =
+      "train: {seed: 1, max_steps: 5}\n"
+      "data: {train: [{path: a, format: text}]}\n"
+      "adapter: {target_modules: [q_proj]}\n";
+  const RunConfig config = Load(
+      text, {"train.seed=7", "train.max_steps=", "train.num_epochs=2", "data.train.0.path=b: #",
+             "data.eval=[{path: e, format: text}]", "adapter.target_modules=[k_proj, v_proj]",
+             "output_dir=\"quoted\"", "parallel={tensor: 2}", "train.seed=8"});
+  EXPECT_EQ(config.train().seed(), 8);
+  EXPECT_FALSE(config.train().has_max_steps());
+  EXPECT_EQ(config.train().num_epochs(), 2);
+  EXPECT_EQ(config.data().train(0).path(), "b: #");
+  EXPECT_EQ(config.data().train(0).format(), DATA_FORMAT_TEXT);
+  EXPECT_EQ(config.data().eval(0).path(), "e");
+  EXPECT_THAT(config.adapter().target_modules(), ElementsAre("k_proj", "v_proj"));
+  EXPECT_EQ(config.output_dir(), "quoted");
+  EXPECT_EQ(config.parallel().tensor(), 2);
+}
+
+TEST(Overrides, FaultsNameTheOverride) {
+  EXPECT_EQ(Fault({"adapter.rr=3"}),
+            "--set adapter.rr=3: unknown key 'rr' in adapter; did you mean 'r'?");
+  EXPECT_EQ(Fault({"lora_r=3"}), "--set lora_r=3: 'lora_r' is adapter.r here");
+  EXPECT_EQ(Fault({"adapter"}), "--set adapter: write it as section.key=value");
+  EXPECT_EQ(Fault({"=3"}), "--set =3: write it as section.key=value");
+  EXPECT_EQ(Fault({"adapter.r.x=3"}),
+            "--set adapter.r.x=3: 'adapter.r' is a value: it has no key 'x'");
+  EXPECT_EQ(Fault({"data.train.1.path=b"}),
+            "--set data.train.1.path=b: 'data.train' has 1 elements, counted from 0: no '1'");
+  EXPECT_EQ(Fault({"data.train.0=b"}), "--set data.train.0=b: name a key of 'data.train[0]'");
+  EXPECT_EQ(Fault({"data.train=[{"}),
+            "--set data.train=[{: YAML syntax: end of sequence flow not found");
+  EXPECT_EQ(Fault({"output_dir=a\x01"}),
+            "--set output_dir=a\x01: control character 0x01: this is no YAML file");
+}
+
+TEST(Locations, NameFileAndLineOrTheOverride) {
+  const auto loaded = ParseRunConfig("data:\n  train:\n    - path: a\n      format: text\n",
+                                     "run.yaml", {"train.seed=1"});
+  ASSERT_TRUE(loaded.ok());
+  EXPECT_EQ(loaded->where.at("data.train[0].format"), "run.yaml:4");
+  EXPECT_EQ(loaded->where.at("train.seed"), "--set train.seed=1");
+  EXPECT_EQ(loaded->where.count("adapter.r"), 0u);
+}
+
+TEST(Files, AbsentFileFolderAndEndlessFileAreErrors) {
+  const std::string folder = ::testing::TempDir();
+  EXPECT_EQ(LoadRunConfig(folder + "/no-such.yaml", {}).status(),
+            absl::NotFoundError(folder + "/no-such.yaml: No such file or directory"));
+  EXPECT_EQ(LoadRunConfig(folder, {}).status(),
+            absl::InvalidArgumentError(folder + ": is a folder, not a YAML file"));
+  EXPECT_EQ(LoadRunConfig("/dev/zero", {}).status(),
+            absl::InvalidArgumentError(
+                "/dev/zero: is longer than 262144 bytes: this is no run configuration"));
+}
+
+TEST(ToYaml, LoadsBackToAnEqualMessage) {
+  for (const char* text : {kEverything, "adapter: {method: none}\n", "model: {path: \"~\"}\n",
+                           "model: {path: '- a'}\noutput_dir: '1'\n", "device: cuda\n"}) {
+    const RunConfig config = Load(text);
+    for (const Comments comments : {Comments::kNone, Comments::kSchema}) {
+      const std::string yaml = ToYaml(config, comments);
+      EXPECT_TRUE(MessageDifferencer::Equals(Load(yaml), config)) << yaml;
+    }
+  }
+}
+
+TEST(ToYaml, ShowsTheSchemasComments) {
+  EXPECT_THAT(ToYaml(Load("adapter: {r: 8}\n"), Comments::kSchema),
+              ::testing::HasSubstr("  # Rank of the update B A. Default: 16.\n  r: 8\n"));
+}
+
+TEST(Recipes, LoadAndValidate) {
+  int recipes = 0;
+  for (const auto& file : std::filesystem::directory_iterator(FTTRAIN_SOURCE_DIR "/configs")) {
+    if (file.path().extension() != ".yaml") continue;
+    ++recipes;
+    const auto loaded = LoadRunConfig(file.path().string(), {});
+    ASSERT_TRUE(loaded.ok()) << loaded.status();
+    const int group = loaded->config.parallel().tensor() * loaded->config.parallel().pipeline();
+    EXPECT_EQ(Validate(*loaded, 2 * group), absl::OkStatus());
+  }
+  EXPECT_EQ(recipes, 6);
+}
+
+TEST(Recipes, QuickstartTakesEightDialoguesAStepOnTwoRanks) {
+  const auto loaded = LoadRunConfig(FTTRAIN_SOURCE_DIR "/configs/quickstart.yaml", {});
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  EXPECT_EQ(Validate(*loaded, 2), absl::OkStatus());
+  const TrainConfig& train = loaded->config.train();
+  EXPECT_EQ(2 * train.micro_batch_size() * train.gradient_accumulation_steps(), 8);
+  EXPECT_FALSE(loaded->config.data().packing());
+  EXPECT_TRUE(std::filesystem::exists(std::string(FTTRAIN_SOURCE_DIR "/") +
+                                      loaded->config.data().train(0).path()));
+}
+
+}  // namespace
+}  // namespace fttrain::config

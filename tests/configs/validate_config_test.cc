@@ -1,0 +1,186 @@
+// What several keys, or the number of ranks, get wrong together.
+#include "configs/validate_config.h"
+
+#include <gtest/gtest.h>
+
+#include <ostream>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "configs/unsupported.h"
+
+namespace fttrain::config {
+namespace {
+
+// Complete for a run; the cases change it with overrides, so that faults name the override.
+constexpr char kGood[] =
+    "model: {path: m}\n"
+    "data: {train: [{path: a.jsonl, format: messages}]}\n"
+    "train: {max_steps: 10}\n"
+    "output_dir: out\n";
+
+std::string FaultOf(const std::vector<std::string>& overrides, int world_size = 1) {
+  const auto loaded = ParseRunConfig(kGood, "run.yaml", overrides);
+  EXPECT_TRUE(loaded.ok()) << loaded.status();
+  const absl::Status status = Validate(*loaded, world_size);
+  EXPECT_TRUE(status.ok() || absl::IsInvalidArgument(status));
+  return std::string(status.message());
+}
+
+struct Contradiction {
+  const char* name;
+  std::vector<std::string> overrides;
+  const char* want;
+};
+
+void PrintTo(const Contradiction& bad, std::ostream* out) { *out << bad.name; }
+
+class Contradictions : public ::testing::TestWithParam<Contradiction> {};
+
+TEST_P(Contradictions, AreRefusedWithTheArithmetic) {
+  EXPECT_EQ(FaultOf(GetParam().overrides), GetParam().want);
+}
+
+const Contradiction kContradictions[] = {
+    {"NoModel",
+     {"model.path="},
+     "run.yaml:1: 'model.path' is missing: the folder of a Hugging Face "
+     "model"},
+    {"NoOutput", {"output_dir="}, "'output_dir' is missing: the folder to write results to"},
+    {"NoData",
+     {"data.train="},
+     "run.yaml:2: 'data.train' is missing or empty: write train: [{path: "
+     "FILE, format: messages}]"},
+    {"EmptyData",
+     {"data.train=[]"},
+     "--set data.train=[]: 'data.train' is missing or empty: write "
+     "train: [{path: FILE, format: messages}]"},
+    {"NoPath", {"data.train.0.path="}, "run.yaml:2: 'data.train[0]' has no path"},
+    {"NoFormat",
+     {"data.train.0.format="},
+     "run.yaml:2: 'data.train[0]' has no format, one of "
+     "messages, prompt_completion, alpaca, sharegpt, text, tokens"},
+    {"NoLength",
+     {"train.max_steps="},
+     "run.yaml:3: 'train.max_steps' or 'train.num_epochs' is "
+     "missing: how long to train"},
+    {"TwoLengths",
+     {"train.num_epochs=2"},
+     "--set train.num_epochs=2: 'train.max_steps' and "
+     "'train.num_epochs' exclude each other: remove one"},
+    {"WarmupBeyondTheEnd",
+     {"schedule.warmup_steps=11"},
+     "--set schedule.warmup_steps=11: "
+     "'schedule.warmup_steps' 11 exceeds train.max_steps 10"},
+    {"MinimumOfAConstant",
+     {"schedule.name=constant", "schedule.min_ratio=0.1"},
+     "--set schedule.min_ratio=0.1: 'schedule.min_ratio' has no meaning with schedule.name "
+     "constant: "
+     "remove it"},
+    {"RankWithoutAdapter",
+     {"adapter={method: none, r: 8}"},
+     "--set adapter={method: none, r: 8}: 'adapter.r' has no meaning with adapter.method none, "
+     "which "
+     "trains all weights: remove it, or use method lora"},
+    {"InitWithoutAdapter",
+     {"adapter={method: none, init_from: x}"},
+     "--set adapter={method: none, init_from: x}: 'adapter.init_from' has no meaning with "
+     "adapter.method none, which trains all weights: remove it, or use method lora"},
+    {"QuantisedLora",
+     {"adapter.quantization={type: nf4}"},
+     "--set adapter.quantization={type: nf4}: 'adapter.quantization' needs adapter.method qlora"},
+    {"TargetTwice",
+     {"adapter.target_modules=[q_proj, v_proj, q_proj]"},
+     "--set adapter.target_modules=[q_proj, v_proj, q_proj]: 'adapter.target_modules' has 'q_proj' "
+     "twice"},
+    {"AllLinearAmongOthers",
+     {"adapter.target_modules=[all-linear, lm_head]"},
+     "--set adapter.target_modules=[all-linear, lm_head]: 'adapter.target_modules': all-linear "
+     "stands "
+     "alone, not in a list"},
+    {"MicrobatchTooLarge",
+     {"train.micro_batch_size=4096", "data.sequence_len=1048576"},
+     "--set train.micro_batch_size=4096: a microbatch of train.micro_batch_size 4096 x "
+     "data.sequence_len 1048576 = 4294967296 tokens exceeds 2147483647"},
+};
+
+INSTANTIATE_TEST_SUITE_P(All, Contradictions, ::testing::ValuesIn(kContradictions),
+                         [](const auto& info) { return info.param.name; });
+
+TEST(Validate, AcceptsACompleteRunOnAnyNumberOfDataParallelRanks) {
+  for (const int world_size : {1, 2, 3, 8}) EXPECT_EQ(FaultOf({}, world_size), "");
+  EXPECT_EQ(FaultOf({"adapter={method: none}"}), "");
+  EXPECT_EQ(FaultOf({"train.max_steps=", "train.num_epochs=0.5"}), "");
+  EXPECT_EQ(FaultOf({"parallel.tensor=4", "parallel.zero_stage=0"}, 8), "");
+  EXPECT_EQ(FaultOf({"schedule.warmup_steps=10"}), "");
+}
+
+TEST(Validate, ReportsEveryFaultSortedByLine) {
+  const auto loaded = ParseRunConfig(
+      "train: {max_steps: 5, num_epochs: 1}\nadapter:\n  method: none\n  r: 8\n", "run.yaml", {});
+  ASSERT_TRUE(loaded.ok());
+  EXPECT_EQ(Validate(*loaded, 1).message(),
+            "run.yaml:1: 'train.max_steps' and 'train.num_epochs' exclude each other: remove one\n"
+            "run.yaml:4: 'adapter.r' has no meaning with adapter.method none, which trains all "
+            "weights: remove it, or use method lora\n"
+            "'model.path' is missing: the folder of a Hugging Face model\n"
+            "'output_dir' is missing: the folder to write results to\n"
+            "'data.train' is missing or empty: write train: [{path: FILE, format: messages}]");
+}
+
+TEST(Layout, RanksThatTheModelAxesDoNotDivideAreAnsweredWithLayoutsThatFit) {
+  EXPECT_EQ(
+      FaultOf({"parallel.tensor=2"}, 3),
+      "--set parallel.tensor=2: parallel.tensor 2 x parallel.pipeline 1 = 2 must divide the "
+      "number of ranks, 3; use 'mpirun -np 2 fttrain --config=run.yaml' (1 replica) or 'mpirun "
+      "-np 4 fttrain --config=run.yaml' (2 replicas) or parallel.tensor 1 on these 3 ranks (3 "
+      "replicas)");
+}
+
+TEST(Layout, FewerRanksThanOneReplicaNeeds) {
+  EXPECT_EQ(FaultOf({"parallel.tensor=4"}, 1),
+            "--set parallel.tensor=4: parallel.tensor 4 x parallel.pipeline 1 = 4 must divide the "
+            "number of ranks, 1; use 'mpirun -np 4 fttrain --config=run.yaml' (1 replica) or "
+            "parallel.tensor 1 on these 1 rank (1 replica)");
+}
+
+TEST(Layout, ProposesTheLargestTensorSizeThatFits) {
+  EXPECT_EQ(
+      FaultOf({"parallel.tensor=8"}, 12),
+      "--set parallel.tensor=8: parallel.tensor 8 x parallel.pipeline 1 = 8 must divide the "
+      "number of ranks, 12; use 'mpirun -np 8 fttrain --config=run.yaml' (1 replica) or 'mpirun "
+      "-np 16 fttrain --config=run.yaml' (2 replicas) or parallel.tensor 6 on these 12 ranks "
+      "(2 replicas)");
+}
+
+// Whoever implements one of these moves its line to a test of the thing itself.
+TEST(Unsupported, IsRefusedByName) {
+  const std::vector<std::pair<std::string, std::string>> cases = {
+      {"adapter.method=qlora", "qlora is not implemented; use lora"},
+      {"data.eval=[{path: e, format: text}]", "evaluation is not implemented; remove it"},
+      {"optimizer.state=int8", "int8 is not implemented; use fp32"},
+      {"parallel.zero_stage=2", "2 and 3 are not implemented; use 1"},
+      {"parallel.pipeline_schedule=gpipe", "only 1f1b is implemented"},
+      {"parallel.chunks_per_stage=2", "more than 1 is not implemented"},
+      {"parallel.pipeline=2",
+       "more than one stage is not implemented; use parallel.tensor or data-parallel ranks"},
+      {"memory.recompute=full", "smart and full are not implemented; use none"},
+      {"memory.activations=host", "host is not implemented; use device"},
+      {"memory.base_weights=disk", "host and disk are not implemented; use device"},
+  };
+  for (const auto& [override_text, why] : cases) {
+    const std::string key = override_text.substr(0, override_text.find('='));
+    EXPECT_EQ(FaultOf({override_text}, 2),
+              absl::StrCat("--set ", override_text, ": '", key, "': ", why));
+  }
+}
+
+TEST(Unsupported, WhatTheDefaultsAskForIsAllSupported) {
+  const auto loaded = ParseRunConfig(kGood, "run.yaml", {});
+  ASSERT_TRUE(loaded.ok());
+  EXPECT_TRUE(FindUnsupported(loaded->config).empty());
+}
+
+}  // namespace
+}  // namespace fttrain::config
