@@ -132,13 +132,13 @@ constexpr Names kNamesWithoutKey[] = {
 };
 
 // Words that mean `ours` for an enum key, in lower case.
-struct Word {
+struct KnownWord {
   const char* key;
   const char* word;
   const char* ours;
 };
 
-constexpr Word kWords[] = {
+constexpr KnownWord kWords[] = {
     {"adapter.method", "full", "none"},
     {"optimizer.name", "adamw_torch", "adamw"},
     {"optimizer.name", "adamw_torch_fused", "adamw"},
@@ -243,7 +243,7 @@ std::string UnknownKeyMessage(const google::protobuf::Descriptor& section, const
 }
 
 std::string WordKnownElsewhere(const std::string& key, const std::string& word) {
-  for (const Word& row : kWords) {
+  for (const KnownWord& row : kWords) {
     if (WithoutIndex(key) == row.key && absl::AsciiStrToLower(word) == row.word) return row.ours;
   }
   return "";

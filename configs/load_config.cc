@@ -143,7 +143,8 @@ class Reader {
 
   void ReadElement(const YAML::Node& element, int list_line, const std::string& path,
                    const FieldDescriptor& field, Message& section) {
-    const int line = std::max(list_line, LineOf(element));
+    // yaml-cpp places an empty element where the next token is.
+    const int line = element.IsNull() ? list_line : std::max(list_line, LineOf(element));
     where_[path] = At(line);
     if (field.message_type() != nullptr) {
       if (element.IsMap()) {
@@ -194,8 +195,8 @@ std::string FindTarget(const std::string& dotted, Message& root, Target& target)
     const int size = section.GetReflection()->FieldSize(section, &field);
     int index = -1;
     if (!absl::SimpleAtoi(words[++i], &index) || index < 0 || index >= size) {
-      return absl::StrCat("'", target.path, "' has ", size, " elements, counted from 0: no '",
-                          words[i], "'");
+      return absl::StrCat("'", target.path, "' has no element ", words[i], " (its length is ", size,
+                          ", the first is 0)");
     }
     absl::StrAppend(&target.path, "[", index, "]");
     if (i + 1 == words.size()) return absl::StrCat("name a key of '", target.path, "'");

@@ -119,7 +119,7 @@ absl::Status CheckCharacters(const std::string& text) {
     }
     if ((byte < 0x20 && byte != '\t' && byte != '\n' && byte != '\r') || byte == 0x7F) {
       return absl::InvalidArgumentError(
-          absl::StrFormat("%d: control character 0x%02x: this is no YAML file", line, byte));
+          absl::StrFormat("%d: control character 0x%02x is not allowed", line, byte));
     }
     if (byte == '\n') ++line;
     i += length;

@@ -26,7 +26,7 @@ TEST_P(BadConfigs, AreAnsweredWithFileLineAndReason) {
   const auto loaded = ParseRunConfig(GetParam().text, "run.yaml", {});
   ASSERT_FALSE(loaded.ok());
   EXPECT_EQ(loaded.status().code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(loaded.status().message(), GetParam().want);
+  EXPECT_EQ(std::string(loaded.status().message()), GetParam().want);
 }
 
 constexpr BadConfig kNames[] = {
@@ -40,9 +40,7 @@ constexpr BadConfig kNames[] = {
      "run.yaml:2: unknown key 'learing_rate' in memory; did you mean 'optimizer.learning_rate'?"},
     {"KeyLikeNothing", "precision: {quux: 1}\n",
      "run.yaml:1: unknown key 'quux' in precision; keys are compute"},
-    {"UpperCaseKey", "adapter: {R: 8}\n",
-     "run.yaml:1: unknown key 'R' in adapter; keys are method, "
-     "r, alpha, dropout, target_modules, use_rslora, init_from, quantization"},
+    {"UpperCaseKey", "adapter: {R: 8}\n", "run.yaml:1: 'R' is adapter.r here"},
     {"RightKeyAtTopLevel", "model: {path: m}\nlearning_rate: 1\n",
      "run.yaml:2: 'learning_rate' is optimizer.learning_rate here"},
     {"RightKeyInWrongSection", "train:\n  sequence_len: 8\n",
@@ -100,7 +98,7 @@ constexpr BadConfig kShapes[] = {
     {"ListInTargets", "adapter: {target_modules: [[q_proj]]}\n",
      "run.yaml:1: 'adapter.target_modules[0]' must be a word"},
     {"NothingInTargets", "adapter:\n  target_modules:\n  - q_proj\n  -\n",
-     "run.yaml:4: 'adapter.target_modules[1]' must be a word"},
+     "run.yaml:2: 'adapter.target_modules[1]' must be a word"},
     {"ListForAFile", "- a\n",
      "run.yaml:1: the file must be a map of sections (model:, data:, train:, ...), not a list"},
     {"WordForAFile", "\nhello\n",
@@ -208,7 +206,7 @@ constexpr BadConfig kSyntax[] = {
      "run.yaml:1: YAML syntax: the referenced anchor is not defined"},
     {"BrokenUtf8", "model:\n  path: \xff\n", "run.yaml:2: byte 0xff is not UTF-8 text"},
     {"ControlCharacter", "model: {path: m}\n\x04train: {seed: 1}\n",
-     "run.yaml:2: control character 0x04: this is no YAML file"},
+     "run.yaml:2: control character 0x04 is not allowed"},
     {"MergeOfAWord", "train: {<<: x}\n",
      "run.yaml:1: merge key '<<' needs an anchored map or a list of them"},
     {"MergeOfItself", "train: &t\n  <<: *t\n  seed: 1\n",
@@ -218,13 +216,13 @@ constexpr BadConfig kSyntax[] = {
 };
 
 INSTANTIATE_TEST_SUITE_P(Names, BadConfigs, ::testing::ValuesIn(kNames),
-                         [](const auto& info) { return info.param.name; });
+                         [](const auto& test) { return test.param.name; });
 INSTANTIATE_TEST_SUITE_P(Shapes, BadConfigs, ::testing::ValuesIn(kShapes),
-                         [](const auto& info) { return info.param.name; });
+                         [](const auto& test) { return test.param.name; });
 INSTANTIATE_TEST_SUITE_P(Values, BadConfigs, ::testing::ValuesIn(kValues),
-                         [](const auto& info) { return info.param.name; });
+                         [](const auto& test) { return test.param.name; });
 INSTANTIATE_TEST_SUITE_P(Syntax, BadConfigs, ::testing::ValuesIn(kSyntax),
-                         [](const auto& info) { return info.param.name; });
+                         [](const auto& test) { return test.param.name; });
 
 TEST(BadConfig, ReportsEveryFaultSortedByLine) {
   const char text[] =

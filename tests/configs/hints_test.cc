@@ -4,14 +4,16 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <set>
 #include <string>
 #include <utility>
+#include <vector>
 
+#include "absl/strings/str_join.h"
 #include "configs/nearest_word.h"
 #include "configs/run_config.pb.h"
 #include "configs/schema.h"
+#include "configs/schema_comments.h"
 
 namespace fttrain::config {
 namespace {
@@ -33,7 +35,9 @@ TEST(Hints, NameNothingTwiceAndNoKeyOfOurs) {
   for (const Hint& hint : AllHints()) {
     EXPECT_TRUE(seen.emplace(hint.section, hint.name).second) << hint.name;
     // Inside a list's elements a word may mean something else than elsewhere in the schema.
-    if (hint.section.empty()) EXPECT_EQ(last_words.count(hint.name), 0u) << hint.name;
+    if (hint.section.empty()) {
+      EXPECT_EQ(last_words.count(hint.name), 0u) << hint.name;
+    }
   }
 }
 
@@ -104,11 +108,35 @@ TEST(NearestWord, IsEmptyWhenNothingIsNear) {
   EXPECT_EQ(NearestWord(std::string(1000, 'r'), {"r"}), "");
 }
 
-TEST(Schema, EveryNumberHasARangeAndEveryFieldADescribedDefault) {
+TEST(Schema, SpellsEnumsInLowerCaseWithoutTheirPrefix) {
   EXPECT_EQ(Word(PIPELINE_SCHEDULE_1F1B), "1f1b");
   EXPECT_EQ(Word(CHAT_TEMPLATE_LLAMA3_1), "llama3.1");
   EXPECT_THAT(EnumWords(*AdapterMethod_descriptor()),
               ::testing::ElementsAre("none", "lora", "qlora"));
+}
+
+void CheckFields(const google::protobuf::Descriptor& section) {
+  for (int i = 0; i < section.field_count(); ++i) {
+    const google::protobuf::FieldDescriptor& field = *section.field(i);
+    if (field.message_type() != nullptr) CheckFields(*field.message_type());
+    if (field.message_type() != nullptr && !field.is_repeated()) continue;
+    const std::string comment = absl::StrJoin(CommentOf(field), " ");
+    EXPECT_THAT(comment, ::testing::ContainsRegex("Default: |Required")) << field.full_name();
+    using google::protobuf::FieldDescriptor;
+    const bool is_number = field.cpp_type() == FieldDescriptor::CPPTYPE_INT32 ||
+                           field.cpp_type() == FieldDescriptor::CPPTYPE_INT64 ||
+                           field.cpp_type() == FieldDescriptor::CPPTYPE_DOUBLE;
+    EXPECT_EQ(is_number, !RangeText(field).empty()) << field.full_name();
+    // A comment that lists the words of an enum lists them all.
+    if (field.enum_type() == nullptr) continue;
+    for (const std::string& word : EnumWords(*field.enum_type())) {
+      EXPECT_THAT(comment, ::testing::HasSubstr(word)) << field.full_name();
+    }
+  }
+}
+
+TEST(Schema, EveryKeyHasACommentWithItsDefaultAndEveryNumberARange) {
+  CheckFields(*RunConfig::descriptor());
 }
 
 }  // namespace

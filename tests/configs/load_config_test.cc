@@ -191,13 +191,14 @@ TEST(Overrides, FaultsNameTheOverride) {
   EXPECT_EQ(Fault({"=3"}), "--set =3: write it as section.key=value");
   EXPECT_EQ(Fault({"adapter.r.x=3"}),
             "--set adapter.r.x=3: 'adapter.r' is a value: it has no key 'x'");
-  EXPECT_EQ(Fault({"data.train.1.path=b"}),
-            "--set data.train.1.path=b: 'data.train' has 1 elements, counted from 0: no '1'");
+  EXPECT_EQ(
+      Fault({"data.train.1.path=b"}),
+      "--set data.train.1.path=b: 'data.train' has no element 1 (its length is 1, the first is 0)");
   EXPECT_EQ(Fault({"data.train.0=b"}), "--set data.train.0=b: name a key of 'data.train[0]'");
   EXPECT_EQ(Fault({"data.train=[{"}),
-            "--set data.train=[{: YAML syntax: end of sequence flow not found");
+            "--set data.train=[{: YAML syntax: end of map flow not found");
   EXPECT_EQ(Fault({"output_dir=a\x01"}),
-            "--set output_dir=a\x01: control character 0x01: this is no YAML file");
+            "--set output_dir=a\x01: control character 0x01 is not allowed");
 }
 
 TEST(Locations, NameFileAndLineOrTheOverride) {

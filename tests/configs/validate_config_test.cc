@@ -106,7 +106,7 @@ const Contradiction kContradictions[] = {
 };
 
 INSTANTIATE_TEST_SUITE_P(All, Contradictions, ::testing::ValuesIn(kContradictions),
-                         [](const auto& info) { return info.param.name; });
+                         [](const auto& test) { return test.param.name; });
 
 TEST(Validate, AcceptsACompleteRunOnAnyNumberOfDataParallelRanks) {
   for (const int world_size : {1, 2, 3, 8}) EXPECT_EQ(FaultOf({}, world_size), "");
