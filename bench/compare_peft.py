@@ -1,0 +1,355 @@
+#!/usr/bin/env python3
+"""How do speed and memory compare with transformers + PEFT on this machine's CPU?
+
+    .venv/bin/python bench/compare_peft.py build/release/fttrain
+
+Both sides train the same random Llama on the same tokens with the same number of threads, one run
+after the other in turns (A, B, A, B, ...); the table shows medians. transformers gets its best
+ordinary settings: sdpa attention, fused AdamW, no checkpointing. The questions:
+  lora-fp32, lora-bf16, full-fp32, full-bf16   fttrain against transformers + PEFT
+  tp2-lora-fp32, tp2-lora-bf16                 two ranks of half the threads against one rank
+Memory is what a process takes on top of the loaded weights: its largest resident size in the steps
+minus its resident size when loading had ended (summed over ranks).
+"""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+MPI_ENVIRONMENT = {
+    "OMPI_ALLOW_RUN_AS_ROOT": "1",
+    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+    "OMPI_MCA_rmaps_base_oversubscribe": "1",
+    "OMPI_MCA_hwloc_base_binding_policy": "none",
+    "OMPI_MCA_btl_vader_single_copy_mechanism": "none",
+}
+MODEL = {
+    "hidden_size": 1024,
+    "intermediate_size": 2816,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 4,
+    "vocab_size": 32000,
+    "max_position_embeddings": 2048,
+    "tie_word_embeddings": False,
+}
+ROWS, TOKENS, LORA_RANK = 2, 512, 16
+PEFT_MODES = ["lora-fp32", "lora-bf16", "full-fp32", "full-bf16"]
+TP_MODES = ["tp2-lora-fp32", "tp2-lora-bf16"]
+
+
+def make_inputs(folder, steps):
+    """The model folder (once; 16-bit, 0.4 GB) and the rows of all steps."""
+    import torch
+    import transformers
+
+    if not (folder / "model" / "config.json").exists():
+        torch.manual_seed(1)
+        config = transformers.LlamaConfig(**MODEL, bos_token_id=1, eos_token_id=2)
+        model = transformers.LlamaForCausalLM(config).to(torch.bfloat16)
+        model.save_pretrained(folder / "model.part")
+        (folder / "model.part").rename(folder / "model")
+    generator = torch.Generator().manual_seed(2)
+    ids = torch.randint(0, MODEL["vocab_size"], (steps * ROWS, TOKENS), generator=generator)
+    lines = [json.dumps({"input_ids": row, "labels": row}) for row in ids.tolist()]
+    (folder / "rows.jsonl").write_text("\n".join(lines) + "\n")
+
+
+class MemoryWatch:
+    """Resident bytes of every process of a program that has a given argument, while it runs."""
+
+    def __init__(self, program, argument):
+        self.program, self.argument = program, argument.encode()
+        self.samples, self.peak, self.done = [], {}, threading.Event()
+        self.thread = threading.Thread(target=self.run)
+
+    def run(self):
+        while not self.done.wait(0.01):
+            now = {}
+            for pid in self.pids():
+                resident, highest = status_bytes(pid)
+                if resident:
+                    now[pid] = resident
+                    self.peak[pid] = highest
+            self.samples.append((time.time(), now))
+
+    def pids(self):
+        for folder in (Path("/proc") / p for p in os.listdir("/proc") if p.isdigit()):
+            try:
+                is_program = (folder / "comm").read_text().strip() == self.program
+                if is_program and self.argument in (folder / "cmdline").read_bytes().split(b"\0"):
+                    yield int(folder.name)
+            except OSError:  # it has ended
+                continue
+
+    def above(self, loaded_at):
+        """Peak minus what was resident at that time, summed over processes."""
+        before = [s for t, s in self.samples if t <= loaded_at]
+        after = [s for t, s in self.samples if t > loaded_at]
+        total = 0
+        for pid, resident in before[-1].items():
+            earlier = max(s.get(pid, 0) for s in before)
+            sampled = max(s.get(pid, 0) for s in after)
+            # The kernel's own high-water mark misses nothing, but it may stem from loading.
+            total += (self.peak[pid] if sampled > earlier else sampled) - resident
+        return total
+
+
+def status_bytes(pid):
+    try:
+        text = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0, 0
+    fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+    return tuple(int(fields.get(key, "0 kB").split()[0]) * 1024 for key in ("VmRSS", "VmHWM"))
+
+
+def peft_side(folder, mode, steps):
+    """Runs in a process of its own; prints one JSON line."""
+    import peft
+    import torch
+    import transformers
+
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    method, precision = mode.split("-")
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder / "model", dtype=dtype)
+    model.config.use_cache = False
+    if method == "lora":
+        lora = peft.LoraConfig(
+            r=LORA_RANK,
+            lora_alpha=2 * LORA_RANK,
+            target_modules="all-linear",
+            task_type="CAUSAL_LM",
+        )
+        model = peft.get_peft_model(model, lora)
+    model.train()
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=1e-4, weight_decay=0.0, fused=True)
+    rows = [json.loads(line)["input_ids"] for line in (folder / "rows.jsonl").open()]
+    loaded, _ = status_bytes("self")
+    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew
+    seconds, losses = [], []
+    for step in range(steps):
+        start = time.perf_counter()
+        ids = torch.tensor(rows[step * ROWS : (step + 1) * ROWS])
+        loss = model(input_ids=ids, labels=ids).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+        seconds.append(time.perf_counter() - start)
+    _, highest = status_bytes("self")
+    print(json.dumps({"seconds": seconds, "loss": losses, "memory_bytes": highest - loaded}))
+
+
+def run_peft(options, mode):
+    command = [sys.executable, __file__, "--peft-side", mode, str(options.folder)]
+    command += ["--steps", str(options.steps)]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads)}
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def fttrain_config(options, method, precision, ranks):
+    lora = {
+        "method": "lora",
+        "r": LORA_RANK,
+        "alpha": 2 * LORA_RANK,
+        "dropout": 0.0,
+        "target_modules": "all-linear",
+    }
+    return {
+        "model": {"path": str(options.folder / "model")},
+        "adapter": lora if method == "lora" else {"method": "none"},
+        "data": {
+            "train": [{"path": str(options.folder / "rows.jsonl"), "format": "tokens"}],
+            "sequence_len": TOKENS,
+            "packing": False,
+            "shuffle": False,
+        },
+        "train": {
+            "max_steps": options.steps,
+            "micro_batch_size": ROWS,
+            "gradient_accumulation_steps": 1,
+        },
+        "optimizer": {"name": "adamw", "learning_rate": 1e-4, "max_grad_norm": 1.0},
+        "schedule": {"name": "constant"},
+        "parallel": {"tensor": ranks},
+        "memory": {"recompute": options.recompute},
+        "precision": {"compute": precision},
+        "device": "cpu",
+        "output_dir": str(options.folder / "out"),
+    }
+
+
+def run_fttrain(options, mode, ranks=1):
+    method, precision = mode.split("-")
+    config = options.folder / "run.yaml"
+    config.write_text(json.dumps(fttrain_config(options, method, precision, ranks)))
+    output = options.folder / "out"
+    shutil.rmtree(output, ignore_errors=True)
+    argument = f"--config={config}"
+    command = [str(options.binary.resolve()), "train", argument]
+    if ranks > 1:
+        command = ["mpirun", "-np", str(ranks), *command]
+    threads = max(1, options.threads // ranks)
+    environment = {**os.environ, **MPI_ENVIRONMENT, "OMP_NUM_THREADS": str(threads)}
+    watch = MemoryWatch(options.binary.name, argument)
+    watch.thread.start()
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    loaded_at = None
+    while process.poll() is None:
+        metrics = output / "metrics.jsonl"
+        if loaded_at is None and metrics.exists() and metrics.read_text().endswith("\n"):
+            first = json.loads(metrics.read_text().splitlines()[0])
+            loaded_at = metrics.stat().st_mtime - first["seconds"]
+        time.sleep(0.01)
+    watch.done.set()
+    watch.thread.join()
+    if process.returncode != 0:
+        sys.exit(f"fttrain failed: {process.stderr.read()}")
+    rows = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+    return {
+        "seconds": [row["seconds"] for row in rows],
+        "loss": [row["loss"] for row in rows],
+        "memory_bytes": watch.above(loaded_at),
+        "ledger_peak_bytes": max(row["peak_bytes"] for row in rows),
+    }
+
+
+def summary(runs, warm_up):
+    """Medians over runs; a run's speed is that of its median step after the warm-up."""
+    speeds = [ROWS * TOKENS / statistics.median(run["seconds"][warm_up:]) for run in runs]
+    result = {
+        "tokens_per_second": statistics.median(speeds),
+        "tokens_per_second_of_runs": speeds,
+        "memory_bytes": statistics.median(run["memory_bytes"] for run in runs),
+        "first_loss": runs[0]["loss"][0],
+        "last_loss": runs[0]["loss"][-1],
+    }
+    if "ledger_peak_bytes" in runs[0]:
+        result["ledger_peak_bytes"] = runs[0]["ledger_peak_bytes"]
+    return result
+
+
+def sides_of(options, mode):
+    """[(name, function)] of a question; the first side is what the second is held to."""
+    if mode in TP_MODES:
+        plain = mode.removeprefix("tp2-")
+        return [
+            ("fttrain, one rank", lambda: run_fttrain(options, plain)),
+            ("fttrain, two ranks", lambda: run_fttrain(options, plain, ranks=2)),
+        ]
+    return [
+        ("transformers + peft", lambda: run_peft(options, mode)),
+        ("fttrain", lambda: run_fttrain(options, mode)),
+    ]
+
+
+def compare(options, mode):
+    sides = [side for side in sides_of(options, mode) if options.only in side[0]]
+    runs = {name: [] for name, _ in sides}
+    for _ in range(options.repeat):
+        for name, run in sides:
+            runs[name].append(run())
+    return {name: summary(results, options.warm_up) for name, results in runs.items()}
+
+
+def machine():
+    text = Path("/proc/cpuinfo").read_text()
+    model = next((x.split(":")[1].strip() for x in text.splitlines() if "model name" in x), "?")
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return f"{os.cpu_count()} cores of {model}, {memory:.0f} GiB, {platform.platform()}"
+
+
+def table(results):
+    lines = [
+        "| question | side | tokens/s | ratio | memory above weights, MiB | ratio |",
+        "|---|---|---|---|---|---|",
+    ]
+    for mode, sides in results.items():
+        first = next(iter(sides.values()))
+        for name, side in sides.items():
+            speed = side["tokens_per_second"] / first["tokens_per_second"]
+            memory = side["memory_bytes"] / first["memory_bytes"]
+            lines.append(
+                f"| {mode} | {name} | {side['tokens_per_second']:.0f} | {speed:.2f} | "
+                f"{side['memory_bytes'] / 2**20:.0f} | {memory:.2f} |"
+            )
+    return "\n".join(lines)
+
+
+def write_results(options, results):
+    commit = subprocess.run(
+        ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"], capture_output=True, text=True
+    ).stdout.strip()
+    import peft
+    import torch
+    import transformers
+
+    about = {
+        "machine": machine(),
+        "commit": commit,
+        "command": "bench/compare_peft.py " + " ".join(sys.argv[1:]),
+        "date": time.strftime("%Y-%m-%d"),
+        "versions": {m.__name__: m.__version__ for m in (torch, transformers, peft)},
+        "threads": options.threads,
+        "steps": options.steps,
+        "repeat": options.repeat,
+    }
+    options.results.mkdir(parents=True, exist_ok=True)
+    content = json.dumps({"about": about, "results": results}, indent=1) + "\n"
+    (options.results / "compare_peft.json").write_text(content)
+    facts = "\n".join(f"- {key}: {value}" for key, value in about.items())
+    text = f"# fttrain and transformers + PEFT on a CPU\n\n{table(results)}\n\n{facts}\n"
+    (options.results / "compare_peft.md").write_text(text)
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("binary", type=Path, nargs="?", default=ROOT / "build/release/fttrain")
+    parser.add_argument("--modes", nargs="*", default=PEFT_MODES + TP_MODES)
+    parser.add_argument("--only", default="", help="sides whose name contains this")
+    parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--warm-up", type=int, default=2, help="steps not counted")
+    parser.add_argument("--repeat", type=int, default=3, help="runs of each side")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--recompute", default="none")
+    parser.add_argument("--folder", type=Path, default=ROOT / "build/bench/compare_peft")
+    parser.add_argument("--results", type=Path, default=ROOT / "bench/results")
+    parser.add_argument("--quick", action="store_true", help="a tiny model: does the bench work?")
+    parser.add_argument("--peft-side", nargs=2, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.peft_side:
+        peft_side(Path(options.peft_side[1]), options.peft_side[0], options.steps)
+        return
+    if options.quick:
+        MODEL.update(hidden_size=256, intermediate_size=704, num_hidden_layers=2, vocab_size=2000)
+        options.folder = options.folder.with_name("compare_peft_quick")
+    options.folder.mkdir(parents=True, exist_ok=True)
+    make_inputs(options.folder, options.steps)
+    results = {}
+    for mode in options.modes:
+        results[mode] = compare(options, mode)
+        print(json.dumps({mode: results[mode]}), flush=True)
+    write_results(options, results)
+    print(table(results))
+
+
+if __name__ == "__main__":
+    main()
