@@ -1,0 +1,205 @@
+#include "model/decoder_layer.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "runtime/philox.h"
+#include "tests/model/rig.h"
+
+namespace fttrain {
+namespace {
+
+// Layer 1 of the tiny model on all ranks of the job as one tp group.
+struct LayerOnTp {
+  LayerOnTp(const ModelVariant& variant, bool sequence_parallel)
+      : mesh(TestMesh(TestProcess().world_size())) {
+    config = TinyConfig();
+    options = Float64Options();
+    options.sequence_parallel = sequence_parallel;
+    variant.apply(config, options);
+    layer = std::make_unique<DecoderLayer>(config, 1, options, mesh->tp(), set);
+    optimizer = std::make_unique<Optimizer>(set, *mesh, at::kCPU, OptimizerOptions{});
+    rope = MakeRopeTables(config, 16, options.compute, at::kCPU);
+    params = SeededTensors(set);
+    CopyValues(set, params);
+  }
+  std::unique_ptr<Mesh> mesh;
+  ModelConfig config;
+  ModelOptions options;
+  ParameterSet set;
+  std::unique_ptr<DecoderLayer> layer;
+  std::unique_ptr<Optimizer> optimizer;
+  RopeTables rope;
+  NamedTensors params;
+};
+
+class DecoderLayerOnTp : public ::testing::TestWithParam<std::tuple<ModelVariant, bool>> {};
+
+TEST_P(DecoderLayerOnTp, ValuesAndGradientsEqualAutogradInFloat64) {
+  const auto& [variant, sequence_parallel] = GetParam();
+  LayerOnTp rig(variant, sequence_parallel);
+  const MicrobatchContext context = PackedContext();
+  const at::Tensor x = SeededTensor({12, rig.config.hidden_size}, "x");
+  const at::Tensor dy = SeededTensor({12, rig.config.hidden_size}, "dy").detach();
+  const at::Tensor want = OracleDecoderLayer({rig.config, rig.options, rig.params}, 1, x, context);
+  want.backward(dy);
+
+  const c10::NoGradGuard no_grad;
+  const SequenceRegion region(rig.mesh->tp(), sequence_parallel);
+  DecoderLayerSaved saved;
+  const at::Tensor x_local = region.LocalRows(x.detach()).clone();
+  const at::Tensor y = rig.layer->Forward(x_local, context, rig.rope, &saved);
+  EXPECT_LE(RelativeError(y, region.LocalRows(want)), 1e-10);
+  EXPECT_TRUE(at::equal(x_local, region.LocalRows(x.detach()))) << "the input was overwritten";
+
+  rig.optimizer->ZeroGradients();
+  const at::Tensor dy_local = region.LocalRows(dy).clone();
+  const at::Tensor dx = rig.layer->Backward(dy_local, context, rig.rope, saved, /*need_dx=*/true);
+  rig.optimizer->SyncGradients();
+  EXPECT_LE(RelativeError(dx, region.LocalRows(x.grad())), 1e-10);
+  EXPECT_FALSE(saved.input.defined() || saved.q.defined() || saved.attention_out.defined() ||
+               saved.residual.defined() || saved.gate.defined() || saved.up.defined());
+  ExpectGradientsNear(rig.set, rig.params, 1e-10);
+  EXPECT_EQ(rig.set.Trainable().empty(), !rig.options.use_lora && !rig.options.train_base);
+}
+
+constexpr auto kAllOptions = [](ModelConfig& c, ModelOptions& o) {
+  c.qkv_bias = c.o_bias = c.mlp_bias = c.qk_norm = true;
+  c.layer_windows = {0, 3};
+  o.train_base = true;
+  UseLora(o, AllLinear());
+  o.lora.dropout = 0.25;
+  o.lora.use_rslora = true;
+};
+
+const ModelVariant kVariants[] = {
+    {"FrozenBase", [](ModelConfig&, ModelOptions&) {}},
+    {"TrainBase", [](ModelConfig&, ModelOptions& o) { o.train_base = true; }},
+    {"TrainBaseManyKvHeads",
+     [](ModelConfig& c, ModelOptions& o) { c.num_kv_heads = 4, o.train_base = true; }},
+    {"TrainBaseOneKvHead",
+     [](ModelConfig& c, ModelOptions& o) { c.num_kv_heads = 1, o.train_base = true; }},
+    {"TrainBaseWindow",
+     [](ModelConfig& c, ModelOptions& o) {
+       c.layer_windows = {0, 2}, o.train_base = true;
+     }},
+    {"TrainBaseQkvBias", [](ModelConfig& c, ModelOptions& o) { c.qkv_bias = o.train_base = true; }},
+    {"TrainBaseEveryBias",
+     [](ModelConfig& c, ModelOptions& o) {
+       c.qkv_bias = c.o_bias = c.mlp_bias = o.train_base = true;
+     }},
+    {"TrainBaseQueryKeyNorm",
+     [](ModelConfig& c, ModelOptions& o) { c.qk_norm = o.train_base = true; }},
+    {"LoraAllLinear", [](ModelConfig&, ModelOptions& o) { UseLora(o, AllLinear()); }},
+    {"LoraQueryValueOnly",
+     [](ModelConfig&, ModelOptions& o) {
+       UseLora(o, {"q_proj", "v_proj"});
+     }},
+    {"LoraRowSplitOnly",
+     [](ModelConfig&, ModelOptions& o) {
+       UseLora(o, {"o_proj", "down_proj"});
+     }},
+    {"LoraGateOnlyWithBiasAndNorm",
+     [](ModelConfig& c, ModelOptions& o) {
+       c.qkv_bias = c.o_bias = c.mlp_bias = c.qk_norm = true;
+       UseLora(o, {"gate_proj"});
+     }},
+    {"LoraDropout",
+     [](ModelConfig&, ModelOptions& o) { UseLora(o, AllLinear()), o.lora.dropout = 0.3; }},
+    {"RsLora",
+     [](ModelConfig&, ModelOptions& o) { UseLora(o, AllLinear()), o.lora.use_rslora = true; }},
+    {"EverythingAtOnce", kAllOptions},
+};
+
+std::string LayerName(const ::testing::TestParamInfo<std::tuple<ModelVariant, bool>>& test) {
+  return std::get<0>(test.param).name + (std::get<1>(test.param) ? "SequenceParallel" : "");
+}
+INSTANTIATE_TEST_SUITE_P(Options, DecoderLayerOnTp,
+                         ::testing::Combine(::testing::ValuesIn(kVariants), ::testing::Bool()),
+                         LayerName);
+
+TEST(DecoderLayer, WithoutNeedOfDxTheSameParameterGradientsAreMade) {
+  const ModelVariant lora{"", [](ModelConfig&, ModelOptions& o) { UseLora(o, AllLinear()); }};
+  LayerOnTp rig(lora, /*sequence_parallel=*/true);
+  const MicrobatchContext context = PackedContext();
+  const at::Tensor x = SeededTensor({12, rig.config.hidden_size}, "x");
+  const at::Tensor dy = SeededTensor({12, rig.config.hidden_size}, "dy").detach();
+  OracleDecoderLayer({rig.config, rig.options, rig.params}, 1, x, context).backward(dy);
+  const c10::NoGradGuard no_grad;
+  const SequenceRegion region(rig.mesh->tp(), true);
+  DecoderLayerSaved saved;
+  rig.layer->Forward(region.LocalRows(x.detach()).clone(), context, rig.rope, &saved);
+  rig.optimizer->ZeroGradients();
+  const at::Tensor dx =
+      rig.layer->Backward(region.LocalRows(dy).clone(), context, rig.rope, saved, false);
+  rig.optimizer->SyncGradients();
+  EXPECT_FALSE(dx.defined());
+  ExpectGradientsNear(rig.set, rig.params, 1e-10);
+}
+
+TEST(DecoderLayer, EvaluationGivesTheValuesOfTraining) {
+  LayerOnTp rig({"", kAllOptions}, /*sequence_parallel=*/true);
+  const c10::NoGradGuard no_grad;
+  const SequenceRegion region(rig.mesh->tp(), true);
+  const at::Tensor x =
+      region.LocalRows(SeededTensor({12, rig.config.hidden_size}, "x").detach()).clone();
+  DecoderLayerSaved saved;
+  const at::Tensor trained = rig.layer->Forward(x, PackedContext(), rig.rope, &saved);
+  EXPECT_TRUE(at::equal(rig.layer->Forward(x, PackedContext(), rig.rope, nullptr), trained));
+}
+
+TEST(DecoderLayer, KeepsExactlyTheTensorsOfItsContract) {
+  LayerOnTp rig({"", [](ModelConfig&, ModelOptions& o) { UseLora(o, AllLinear()); }}, true);
+  const c10::NoGradGuard no_grad;
+  const int64_t tp = rig.mesh->tp().size(), tokens = 12;
+  const int64_t h = rig.config.hidden_size, d = rig.config.head_dim,
+                f = rig.config.intermediate_size;
+  const int64_t kv = std::max<int64_t>(1, rig.config.num_kv_heads / tp);
+  const at::Tensor x = SeededTensor({tokens / tp, h}, "x").detach();
+  const int64_t before = MemoryOf(MemoryCategory::kSaved).current_bytes;
+  DecoderLayerSaved saved;
+  const at::Tensor y = rig.layer->Forward(x, PackedContext(), rig.rope, &saved);
+  const int64_t elements = tokens * (2 * (rig.config.num_heads / tp) * d + 2 * kv * d +
+                                     rig.config.num_heads / tp + 2 * f / tp) +
+                           2 * (tokens / tp) * h;  // after attention, and the next layer's input
+  EXPECT_EQ(MemoryOf(MemoryCategory::kSaved).current_bytes - before,
+            elements * static_cast<int64_t>(sizeof(double)));
+}
+
+TEST(CheckTensorParallel, SaysWhatDoesNotDivideAndWhatFits) {
+  ModelConfig config = TinyConfig();
+  config.num_heads = 9;
+  config.num_kv_heads = 3;
+  config.intermediate_size = 1536;
+  EXPECT_TRUE(CheckTensorParallel(config, 3).ok());
+  const absl::Status status = CheckTensorParallel(config, 2);
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()),
+              ::testing::AllOf(::testing::HasSubstr("9 attention heads / 2 leaves 1"),
+                               ::testing::HasSubstr("Sizes that fit: 1, 3")));
+}
+
+TEST(CheckTensorParallel, AllowsKvHeadsToBeShared) {
+  EXPECT_TRUE(CheckTensorParallel(TinyConfig(), 4).ok());
+  ModelConfig config = TinyConfig();
+  config.num_kv_heads = 3;
+  EXPECT_THAT(std::string(CheckTensorParallel(config, 4).message()),
+              ::testing::HasSubstr("neither 3 key-value heads / 4 nor 4 / 3 is whole"));
+}
+
+TEST(ResolveTargetModules, ListsModulesInTheOrderOfTheLayer) {
+  EXPECT_EQ(*ResolveTargetModules(TinyConfig(), {"all-linear"}), AllLinear());
+  EXPECT_THAT(*ResolveTargetModules(TinyConfig(), {"v_proj", "q_proj", "v_proj"}),
+              ::testing::ElementsAre("q_proj", "v_proj"));
+}
+
+TEST(ResolveTargetModules, RefusesWhatItCannotAdaptByName) {
+  for (const char* name : {"lm_head", "embed_tokens", "c_attn"}) {
+    const auto resolved = ResolveTargetModules(TinyConfig(), {"q_proj", name});
+    EXPECT_THAT(std::string(resolved.status().message()), ::testing::HasSubstr(name));
+  }
+  EXPECT_FALSE(ResolveTargetModules(TinyConfig(), {}).ok());
+}
+
+}  // namespace
+}  // namespace fttrain

@@ -1,0 +1,187 @@
+#include "model/transformer.h"
+
+#include <gtest/gtest.h>
+
+#include "runtime/philox.h"
+#include "tests/model/rig.h"
+
+namespace fttrain {
+namespace {
+
+// Documents of one optimizer step, the same on every rank; two to a microbatch.
+constexpr int kMicrobatches = 4;
+const std::vector<std::vector<int64_t>> kDocuments = {{6, 5}, {9}, {3, 4, 3}, {7, 2}};
+
+struct HostBatch {
+  std::vector<int32_t> ids, targets, cu_seqlens{0};
+  std::vector<int64_t> token_index;
+};
+
+// Next-token targets, the first third of each document masked; microbatch 3 has none at all.
+HostBatch MakeHostBatch(int microbatch, int64_t vocab) {
+  HostBatch batch;
+  for (const int64_t length : kDocuments[microbatch]) {
+    const int64_t begin = batch.cu_seqlens.back();
+    for (int64_t i = 0; i < length; ++i) {
+      batch.ids.push_back(static_cast<int32_t>((microbatch * 31 + (begin + i) * 7) % vocab));
+      const bool target = microbatch != 3 && 3 * i >= length && i + 1 < length;
+      batch.targets.push_back(
+          target ? static_cast<int32_t>((microbatch * 31 + (begin + i + 1) * 7) % vocab) : -100);
+      batch.token_index.push_back(microbatch * 64 + begin + i);
+    }
+    batch.cu_seqlens.push_back(static_cast<int32_t>(begin + length));
+  }
+  return batch;
+}
+
+ModelBatch OnRank(const HostBatch& host, int64_t multiple) {
+  return MakeModelBatch(host.ids, host.targets, host.cu_seqlens, host.token_index, StepKey(5, 2),
+                        multiple, at::kCPU);
+}
+
+// The tiny transformer on a tp x dp mesh, its step's microbatches dealt over dp.
+struct TransformerOnMesh {
+  TransformerOnMesh(const ModelVariant& variant, int tp, bool sequence_parallel)
+      : mesh(TestMesh(tp)), config(TinyConfig()), options(Float64Options()) {
+    options.sequence_parallel = sequence_parallel;
+    variant.apply(config, options);
+    model =
+        std::make_unique<Transformer>(config, options, *mesh, set, /*max_positions=*/32, at::kCPU);
+    optimizer =
+        std::make_unique<Optimizer>(set, *mesh, at::kCPU, OptimizerOptions{.zero_stage = 0});
+    params = SeededTensors(set);
+    CopyValues(set, params);
+    optimizer->ZeroGradients();
+  }
+  // Forward and backward of one optimizer step, then sync. Returns this rank's loss sum.
+  double RunStep(double scale) {
+    std::vector<ModelBatch> mine;
+    const MeshShape& shape = mesh->shape();
+    for (int i = mesh->position().dp; i < kMicrobatches; i += shape.dp) {
+      mine.push_back(OnRank(MakeHostBatch(i, config.vocab_size), shape.tp));
+    }
+    const int count = static_cast<int>(mine.size());
+    model->BeginStep(std::move(mine), scale);
+    RunSchedule(SingleStage(count), *model);
+    optimizer->SyncGradients();
+    return model->LossSum();
+  }
+  std::unique_ptr<Mesh> mesh;
+  ModelConfig config;
+  ModelOptions options;
+  ParameterSet set;
+  std::unique_ptr<Transformer> model;
+  std::unique_ptr<Optimizer> optimizer;
+  NamedTensors params;
+};
+
+// tp 0: all ranks of the job.
+class TransformerOn : public ::testing::TestWithParam<std::tuple<ModelVariant, int, bool>> {};
+
+TEST_P(TransformerOn, GradientsOfAStepEqualAutogradInFloat64) {
+  const auto& [variant, tp, sequence_parallel] = GetParam();
+  const int world = TestProcess().world_size();
+  TransformerOnMesh rig(variant, tp == 0 ? world : std::min(tp, world), sequence_parallel);
+  const OracleModel oracle{rig.config, rig.options, rig.params};
+  const double scale = 1.0 / 29.0;
+  at::Tensor want = at::zeros({}, at::kDouble);
+  for (int i = 0; i < kMicrobatches; ++i) {
+    want = want + OracleTransformerLoss(oracle, OnRank(MakeHostBatch(i, rig.config.vocab_size), 1));
+  }
+  (want * scale).backward();
+
+  at::Tensor loss = at::full({1}, rig.RunStep(scale), at::kDouble);
+  rig.mesh->dp().AllReduce(loss);
+  EXPECT_NEAR(loss.item<double>(), want.item<double>(), 1e-10 * want.item<double>());
+  ExpectGradientsNear(rig.set, rig.params, 1e-10);
+
+  double squares = 0.0;
+  for (const Parameter* parameter : rig.set.Trainable()) {
+    squares += rig.params.at(parameter->slice.name).grad().square().sum().item<double>();
+  }
+  EXPECT_NEAR(rig.optimizer->GradientNorm(), std::sqrt(squares), 1e-10 * std::sqrt(squares));
+}
+
+const ModelVariant kVariants[] = {
+    {"FullFineTuning",
+     [](ModelConfig& c, ModelOptions& o) {
+       c.layer_windows = {0, 4}, o.train_base = true;
+     }},
+    {"TiedWithBiases",
+     [](ModelConfig& c, ModelOptions& o) {
+       c.tie_word_embeddings = c.qkv_bias = c.o_bias = c.mlp_bias = o.train_base = true;
+     }},
+    {"QueryKeyNorm",
+     [](ModelConfig& c, ModelOptions& o) {
+       c.qk_norm = c.tie_word_embeddings = o.train_base = true;
+     }},
+    {"LoraWithDropout",
+     [](ModelConfig& c, ModelOptions& o) {
+       c.qkv_bias = true;
+       UseLora(o, AllLinear());
+       o.lora.dropout = 0.2;
+     }},
+};
+std::string TestName(const ::testing::TestParamInfo<std::tuple<ModelVariant, int, bool>>& test) {
+  const auto& [variant, tp, sequence_parallel] = test.param;
+  return variant.name + (tp == 0 ? "TpOfAllRanks" : "Tp" + std::to_string(tp)) +
+         (sequence_parallel ? "SequenceParallel" : "");
+}
+// On four ranks: tp 4, dp 4 and tp 2 x dp 2.
+INSTANTIATE_TEST_SUITE_P(Layouts, TransformerOn,
+                         ::testing::Combine(::testing::ValuesIn(kVariants),
+                                            ::testing::Values(0, 1, 2), ::testing::Bool()),
+                         TestName);
+
+const ModelVariant kLora{"", [](ModelConfig&, ModelOptions& o) {
+                           UseLora(o, AllLinear());
+                           o.lora.dropout = 0.5;
+                         }};
+
+TEST(Transformer, EvaluationEqualsThePlainModelWithoutDropout) {
+  TransformerOnMesh rig(kLora, TestProcess().world_size(), /*sequence_parallel=*/true);
+  const ModelBatch batch = OnRank(MakeHostBatch(2, 37), TestProcess().world_size());
+  const OracleModel oracle{rig.config, rig.options, rig.params};
+  ModelBatch plain = OnRank(MakeHostBatch(2, 37), 1);
+  plain.context.dropout = {};
+  const double want = OracleTransformerLoss(oracle, plain).item<double>();
+  EXPECT_NEAR(rig.model->EvaluateLoss(batch), want, 1e-10 * want);
+
+  at::Tensor x = OracleEmbedding(oracle, plain.input_ids);
+  for (int i = 0; i < 2; ++i) x = OracleDecoderLayer(oracle, i, x, plain.context);
+  const at::Tensor rows = at::tensor(std::vector<int64_t>{6, 9}, at::kLong);
+  EXPECT_LE(
+      RelativeError(rig.model->Logits(batch, rows), OracleLogits(oracle, x).index_select(0, rows)),
+      1e-10);
+}
+
+TEST(Transformer, KeepsNothingAfterBackward) {
+  TransformerOnMesh rig(kLora, TestProcess().world_size(), /*sequence_parallel=*/true);
+  const int64_t before = MemoryOf(MemoryCategory::kSaved).current_bytes;
+  std::vector<ModelBatch> batches;
+  batches.push_back(OnRank(MakeHostBatch(0, 37), TestProcess().world_size()));
+  rig.model->BeginStep(std::move(batches), 1.0);
+  rig.model->Forward(0, 0, {});
+  EXPECT_GT(MemoryOf(MemoryCategory::kSaved).current_bytes, before);
+  rig.model->Backward(0, 0, {});
+  EXPECT_EQ(MemoryOf(MemoryCategory::kSaved).current_bytes, before);
+}
+
+TEST(MakeModelBatch, PadsWithADocumentThatHasNoTargets) {
+  const ModelBatch batch =
+      MakeModelBatch({4, 5, 6}, {5, -100, 9}, {0, 2, 3}, {70, 71, 72}, 1, 4, at::kCPU);
+  EXPECT_EQ(batch.context.layout.cu_seqlens, (std::vector<int32_t>{0, 2, 3, 4}));
+  EXPECT_EQ(batch.input_ids.size(0), 4);
+  EXPECT_EQ(batch.context.dropout.token_index.size(0), 4);
+  EXPECT_TRUE(at::equal(batch.target_rows, at::tensor(std::vector<int64_t>{0, 2}, at::kLong)));
+  EXPECT_TRUE(at::equal(batch.targets, at::tensor(std::vector<int64_t>{5, 9}, at::kLong)));
+}
+
+TEST(MakeModelBatch, AnEmptyShareBecomesOneDocumentWithoutTargets) {
+  const ModelBatch batch = MakeModelBatch({}, {}, {0}, {}, 1, 2, at::kCPU);
+  EXPECT_EQ(batch.context.layout.cu_seqlens, (std::vector<int32_t>{0, 2}));
+  EXPECT_EQ(batch.target_rows.size(0), 0);
+}
+
+}  // namespace
+}  // namespace fttrain
