@@ -214,8 +214,8 @@ def run_fttrain(options, mode, ranks=1):
     while process.poll() is None:
         metrics = output / "metrics.jsonl"
         if loaded_at is None and metrics.exists() and metrics.read_text().endswith("\n"):
-            first = json.loads(metrics.read_text().splitlines()[0])
-            loaded_at = metrics.stat().st_mtime - first["seconds"]
+            so_far = [json.loads(line)["seconds"] for line in metrics.read_text().splitlines()]
+            loaded_at = metrics.stat().st_mtime - sum(so_far)
         time.sleep(0.01)
     watch.done.set()
     watch.thread.join()
