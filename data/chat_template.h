@@ -60,7 +60,7 @@ class ChatTemplate {
   std::string Header(const std::string& role) const;
 
   std::string name_, bos_, end_of_turn_, after_turn_, default_system_;
-  bool trim_ = false;
+  bool trim_ = false, refuses_system_ = false;
 };
 
 }  // namespace fttrain

@@ -4,6 +4,7 @@
 #include <unicode/normalizer2.h>
 #include <unicode/stringpiece.h>
 #include <unicode/uchar.h>
+#include <unicode/uniset.h>
 
 #include <array>
 
@@ -154,12 +155,20 @@ bool IsUnicodeWord(uint32_t c) {
 
 absl::StatusOr<std::string> NormalizeUnicode(UnicodeForm form, std::string_view text) {
   UErrorCode error = U_ZERO_ERROR;
-  const icu::Normalizer2* normalizer = IcuNormalizer(form, &error);
+  // Hugging Face's normalizer has the tables of Unicode 9: characters from later versions neither
+  // combine nor reorder.
+  static const icu::UnicodeSet* const kUnicode9 = [] {
+    UErrorCode ignored = U_ZERO_ERROR;
+    return (new icu::UnicodeSet(UNICODE_STRING_SIMPLE("[:Age=9.0:]"), ignored))->freeze();
+  }();
+  const icu::Normalizer2* all = IcuNormalizer(form, &error);
   std::string out;
+  if (U_SUCCESS(error) && kUnicode9->isEmpty()) error = U_MISSING_RESOURCE_ERROR;
   if (U_SUCCESS(error)) {
+    const icu::FilteredNormalizer2 normalizer(*all, *kUnicode9);
     icu::StringByteSink<std::string> sink(&out, static_cast<int32_t>(text.size()));
-    normalizer->normalizeUTF8(0, icu::StringPiece(text.data(), static_cast<int32_t>(text.size())),
-                              sink, nullptr, error);
+    normalizer.normalizeUTF8(0, icu::StringPiece(text.data(), static_cast<int32_t>(text.size())),
+                             sink, nullptr, error);
   }
   if (U_FAILURE(error)) {
     return absl::InternalError(absl::StrCat("Unicode normalization: ", u_errorName(error)));
