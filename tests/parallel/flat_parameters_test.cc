@@ -1,0 +1,105 @@
+#include "parallel/flat_parameters.h"
+
+#include <ATen/ATen.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace fttrain {
+namespace {
+
+Parameter Trainable(std::string name, int64_t numel, TpGradient tp_gradient, bool weight_decay,
+                    at::ScalarType dtype = at::kFloat) {
+  return {.slice = WholeParam(std::move(name), {numel}),
+          .tp_gradient = tp_gradient,
+          .trainable = true,
+          .weight_decay = weight_decay,
+          .dtype = dtype};
+}
+
+std::vector<std::string> Names(const FlatBuffer& buffer) {
+  std::vector<std::string> names;
+  for (const auto& entry : buffer.entries) names.push_back(entry.parameter->slice.name);
+  return names;
+}
+
+TEST(AllocateParameters, OrdersByGradientRelationThenDecayThenDeclaration) {
+  ParameterSet set;
+  set.Declare(Trainable("shared", 3, TpGradient::kShared, true));
+  set.Declare(Trainable("partial.norm", 3, TpGradient::kPartial, false));
+  set.Declare(Trainable("partial", 3, TpGradient::kPartial, true));
+  set.Declare(Trainable("owned.bias", 3, TpGradient::kOwned, false));
+  set.Declare(Trainable("owned.2", 20, TpGradient::kOwned, true));
+  set.Declare(Trainable("owned.1", 3, TpGradient::kOwned, true));
+  const auto buffers = AllocateParameters(set, /*dp_size=*/4, at::kCPU);
+  ASSERT_EQ(buffers.size(), 1u);
+  const FlatBuffer& buffer = buffers[0];
+  EXPECT_THAT(Names(buffer), ::testing::ElementsAre("owned.2", "owned.1", "owned.bias", "partial",
+                                                    "partial.norm", "shared"));
+  ASSERT_EQ(buffer.segments.size(), 5u);
+  // 16 float32 are 64 bytes: 32 + 16 | 16 | 16 | 16 | 16, and 128 = 4 shards of 32.
+  EXPECT_EQ(buffer.segments[0].range.end, 48);
+  EXPECT_EQ(buffer.RangeOf(TpGradient::kPartial).begin, 64);
+  EXPECT_EQ(buffer.RangeOf(TpGradient::kPartial).end, 96);
+  EXPECT_EQ(buffer.RangeOf(TpGradient::kIdentical).size(), 0);
+  EXPECT_EQ(buffer.numel(), 128);
+  EXPECT_EQ(buffer.Shard(4, 3).begin, 96);
+}
+
+TEST(AllocateParameters, ViewsStartOn64BytesAndAliasTheBuffers) {
+  ParameterSet set;
+  for (const auto dtype : {at::kBFloat16, at::kFloat, at::kDouble}) {
+    for (const int64_t numel : {1, 33, 7}) {
+      set.Declare(Trainable(std::string(toString(dtype)) + std::to_string(numel), numel,
+                            TpGradient::kOwned, true, dtype));
+    }
+  }
+  auto buffers = AllocateParameters(set, /*dp_size=*/3, at::kCPU);
+  ASSERT_EQ(buffers.size(), 3u);
+  for (FlatBuffer& buffer : buffers) {
+    EXPECT_EQ(buffer.numel() % 3, 0);
+    EXPECT_EQ(buffer.Shard(3, 1).begin * buffer.values.element_size() % 64, 0);
+    buffer.values.fill_(2);
+    buffer.gradients.fill_(3);
+  }
+  for (const auto& p : set.all()) {
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(p->value.data_ptr()) % 64, 0u) << p->slice.name;
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(p->grad.data_ptr()) % 64, 0u) << p->slice.name;
+    EXPECT_EQ(p->value.scalar_type(), p->dtype);
+    EXPECT_EQ(p->grad.scalar_type(), p->dtype == at::kDouble ? at::kDouble : at::kFloat);
+    EXPECT_TRUE(p->value.eq(2).all().item<bool>() && p->grad.eq(3).all().item<bool>())
+        << p->slice.name;
+  }
+}
+
+TEST(AllocateParameters, FrozenParametersGetAValueAndNoGradient) {
+  ParameterSet set;
+  const Parameter* frozen =
+      set.Declare({.slice = SlicedParam("w", {8, 3}, 0, 4, 4), .dtype = at::kHalf});
+  EXPECT_TRUE(AllocateParameters(set, 1, at::kCPU).empty());
+  EXPECT_EQ(frozen->value.sizes(), at::IntArrayRef({4, 3}));
+  EXPECT_EQ(frozen->value.scalar_type(), at::kHalf);
+  EXPECT_FALSE(frozen->grad.defined());
+}
+
+TEST(AllocateParameters, AdaptersAndTrainableWeightsHaveBuffersOfTheirOwn) {
+  ParameterSet set;
+  set.Declare(Trainable("weight", 4, TpGradient::kOwned, true));
+  Parameter adapter = Trainable("adapter", 4, TpGradient::kOwned, true);
+  adapter.category = MemoryCategory::kAdapters;
+  set.Declare(adapter);
+  EXPECT_EQ(AllocateParameters(set, 1, at::kCPU).size(), 2u);
+}
+
+TEST(AllocateParameters, TrainableFloat16IsRefusedByName) {
+  ParameterSet set;
+  set.Declare(Trainable("half.weight", 4, TpGradient::kOwned, true, at::kHalf));
+  try {
+    AllocateParameters(set, 1, at::kCPU);
+    FAIL() << "accepted";
+  } catch (const c10::Error& error) {
+    EXPECT_THAT(error.what(), ::testing::HasSubstr("half.weight: a trainable parameter must be"));
+  }
+}
+
+}  // namespace
+}  // namespace fttrain
