@@ -56,10 +56,10 @@ struct Parameter {
   at::ScalarType dtype = at::kFloat;  // of `value`; trainable: float64, float32 or bfloat16
   MemoryCategory category = MemoryCategory::kWeights;  // of `value`; kAdapters for adapter factors
   // [LocalShape()], on the model's device. For trainable parameters a view into a flat buffer.
-  at::Tensor value;
+  at::Tensor value{};
   // Trainable only: [LocalShape()], gradient accumulator in float32 (float64 if dtype is float64).
   // Blocks add to it; a view into a flat buffer.
-  at::Tensor grad;
+  at::Tensor grad{};
 };
 
 // Owns the parameters of one rank; addresses are stable. Modules declare in their constructors and

@@ -97,7 +97,7 @@ TEST(AdamW, RoundedCopyIsTheNearestBfloat16OfTheMaster) {
   at::Tensor rounded = at::empty({n}, at::kBFloat16);
   AdamWUpdate(state.p, at::zeros({n}), state.m, state.v, rounded, {.step = 1});
   const at::Tensor want = state.p.to(at::kBFloat16);
-  EXPECT_TRUE(at::equal(rounded.view(at::kShort), want.view(at::kShort)));
+  EXPECT_TRUE(at::allclose(rounded, want, /*rtol=*/0, /*atol=*/0, /*equal_nan=*/true));
 }
 
 TEST(AdamW, MismatchedOperandsAreRefused) {

@@ -101,7 +101,7 @@ TEST_P(SequenceRegionOnWorld, TokensThatTheAxisDoesNotDivideAreRefused) {
 }
 
 INSTANTIATE_TEST_SUITE_P(SequenceParallel, SequenceRegionOnWorld, ::testing::Bool(),
-                         [](const auto& info) { return info.param ? "On" : "Off"; });
+                         [](const auto& sp) { return sp.param ? "On" : "Off"; });
 
 }  // namespace
 }  // namespace fttrain

@@ -1,0 +1,76 @@
+// How close does an AdamW step come to memory bandwidth?
+//   bench_optimizer_step [millions of parameters, default 135] [threads, default 1]
+// Prints the median of nine steps for this project's loop, for ATen's fused kernel, and for a loop
+// with the same reads and writes and almost no arithmetic (what the memory allows).
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <functional>
+#include <vector>
+
+#include "parallel/adamw.h"
+#include "parallel/sum_of_squares.h"
+
+namespace {
+
+double MedianSeconds(const std::function<void()>& body) {
+  std::vector<double> seconds;
+  for (int i = 0; i < 9; ++i) {
+    const auto start = std::chrono::steady_clock::now();
+    body();
+    seconds.push_back(
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+  }
+  std::nth_element(seconds.begin(), seconds.begin() + 4, seconds.end());
+  return seconds[4];
+}
+
+void Report(const char* what, double seconds, double bytes) {
+  std::printf("%-42s %8.1f ms %7.2f GB/s\n", what, 1e3 * seconds, 1e-9 * bytes / seconds);
+}
+
+// The traffic of a float32 step: reads p, g, m, v and writes p, m, v.
+void SameTraffic(float* __restrict p, const float* __restrict g, float* __restrict m,
+                 float* __restrict v, int64_t begin, int64_t end) {
+  for (int64_t i = begin; i < end; ++i) {
+    p[i] += g[i];
+    m[i] += g[i];
+    v[i] += g[i];
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const int64_t n = (argc > 1 ? std::atoll(argv[1]) : 135) * 1000000;
+  at::set_num_threads(argc > 2 ? std::atoi(argv[2]) : 1);
+  const double elements = static_cast<double>(n);
+  const at::Tensor p = at::randn({n}), g = at::randn({n}), m = at::zeros({n}), v = at::zeros({n});
+  std::printf("%.0f million parameters, %d thread(s)\n", elements / 1e6, at::get_num_threads());
+
+  fttrain::AdamWStep step{.learning_rate = 1e-4, .weight_decay = 0.01};
+  const double memory = MedianSeconds([&] {
+    at::parallel_for(0, n, 1 << 15, [&](int64_t begin, int64_t end) {
+      SameTraffic(p.data_ptr<float>(), g.data_ptr<float>(), m.data_ptr<float>(),
+                  v.data_ptr<float>(), begin, end);
+    });
+  });
+  Report("same traffic, no arithmetic", memory, 28 * elements);
+  v.abs_();
+  const auto run = [&](auto update, const at::Tensor& rounded) {
+    return MedianSeconds([&] {
+      update(p, g, m, v, rounded, step);
+      ++step.step;
+    });
+  };
+  Report("AdamWUpdate, float32", run(fttrain::AdamWUpdate, at::Tensor()), 28 * elements);
+  Report("AdamWUpdateAten, float32", run(fttrain::AdamWUpdateAten, at::Tensor()), 28 * elements);
+  const at::Tensor rounded = at::zeros({n}, at::kBFloat16);
+  Report("AdamWUpdate, bfloat16 with master", run(fttrain::AdamWUpdate, rounded), 30 * elements);
+  Report("SumOfSquares, float32", MedianSeconds([&] { fttrain::SumOfSquares(g); }), 4 * elements);
+  return 0;
+}
