@@ -134,8 +134,7 @@ std::string SetEnum(const YAML::Node& value, const std::string& key, const Field
   const std::vector<std::string> words = EnumWords(type);
   std::string near = WordKnownElsewhere(key, value.Scalar());
   if (near.empty()) near = NearestWord(value.Scalar(), words);
-  return absl::StrCat("'", key, "' must be ", words.size() > 1 ? "one of " : "",
-                      absl::StrJoin(words, ", "), ", not ", Shown(value),
+  return absl::StrCat("'", key, "' cannot be ", Shown(value), ", only ", absl::StrJoin(words, ", "),
                       near.empty() ? "" : absl::StrCat("; did you mean '", near, "'?"));
 }
 

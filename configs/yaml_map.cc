@@ -1,10 +1,13 @@
 #include "configs/yaml_map.h"
 
 #include <yaml-cpp/depthguard.h>
+#include <yaml-cpp/eventhandler.h>
 
 #include <cstddef>
 #include <map>
 #include <set>
+#include <sstream>
+#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -85,25 +88,60 @@ absl::Status AtLine(int line, const std::string& message) {
 
 bool IsTabIndented(const std::string& text, int line) {
   size_t start = 0;
-  for (int i = 1; i < line && start != std::string::npos; ++i) start = text.find('\n', start) + 1;
+  for (int i = 1; i < line; ++i) {
+    const size_t end = text.find('\n', start);
+    if (end == std::string::npos) return false;
+    start = end + 1;
+  }
   const size_t word = text.find_first_not_of(" \t", start);
   return text.substr(start, word - start).find('\t') != std::string::npos;
 }
 
-absl::StatusOr<YAML::Node> OnlyDocument(std::vector<YAML::Node> documents) {
-  while (!documents.empty() && documents.back().IsNull()) documents.pop_back();
-  if (documents.empty()) return AtLine(0, "is empty: see configs/quickstart.yaml for an example");
-  if (documents.size() > 1) {
-    return AtLine(LineOf(documents[1]),
-                  absl::StrCat(documents.size(), " YAML documents ('---'); one is expected"));
+// Notes where a document begins and whether it has anything in it.
+class DocumentWatcher : public YAML::EventHandler {
+ public:
+  int line() const { return line_; }
+  bool is_empty() const { return events_ == 0; }
+
+  void OnDocumentStart(const YAML::Mark& mark) override {
+    line_ = mark.line + 1;
+    events_ = 0;
   }
-  if (!documents[0].IsMap()) {
-    return AtLine(
-        LineOf(documents[0]),
-        absl::StrCat("the file must be a map of sections (model:, data:, train:, ...), not ",
-                     documents[0].IsSequence() ? "a list" : "a single value"));
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnAlias(const YAML::Mark&, YAML::anchor_t) override { ++events_; }
+  void OnScalar(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                const std::string&) override {
+    ++events_;
   }
-  return documents[0];
+  void OnSequenceStart(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                       YAML::EmitterStyle::value) override {
+    ++events_;
+  }
+  void OnSequenceEnd() override {}
+  void OnMapStart(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                  YAML::EmitterStyle::value) override {
+    ++events_;
+  }
+  void OnMapEnd() override {}
+
+ private:
+  int line_ = 0;
+  int events_ = 0;
+};
+
+// An empty document may follow the first (a closing "---"), nothing else. YAML::LoadAll would not
+// do: a stray token that the parser cannot consume gives it documents without end.
+absl::Status CheckOneDocument(const std::string& text) {
+  std::istringstream stream(text);
+  YAML::Parser parser(stream);
+  DocumentWatcher watcher;
+  if (!parser.HandleNextDocument(watcher) || !parser.HandleNextDocument(watcher)) {
+    return absl::OkStatus();
+  }
+  const int line = watcher.line();
+  if (watcher.is_empty() && !parser.HandleNextDocument(watcher)) return absl::OkStatus();
+  return AtLine(line, "unexpected text: the file must be one map of sections");
 }
 
 }  // namespace
@@ -159,7 +197,14 @@ std::vector<YamlEntry> EntriesOf(const YAML::Node& map, const ReportFault& repor
 absl::StatusOr<YAML::Node> ParseYamlMap(const std::string& text) {
   if (absl::Status status = CheckCharacters(text); !status.ok()) return status;
   try {
-    return OnlyDocument(YAML::LoadAll(text));
+    if (absl::Status status = CheckOneDocument(text); !status.ok()) return status;
+    YAML::Node root = YAML::Load(text);
+    if (root.IsNull()) return AtLine(0, "is empty: see configs/quickstart.yaml for an example");
+    if (root.IsMap()) return root;
+    return AtLine(
+        LineOf(root),
+        absl::StrCat("the file must be a map of sections (model:, data:, train:, ...), not ",
+                     root.IsSequence() ? "a list" : "a single value"));
   } catch (const YAML::DeepRecursion& error) {
     return AtLine(error.mark.line + 1, "YAML syntax: nested too deeply");
   } catch (const YAML::Exception& error) {

@@ -35,7 +35,7 @@ absl::Status CheckCharacters(const std::string& text);
 
 // The root map of the only document in `text`. Errors read "4: what is wrong" ("what is wrong" if
 // the line is unknown): bytes that are not UTF-8, control characters, YAML syntax, nesting too
-// deep, no document or several, a root that is no map.
+// deep, no document or anything behind it, a root that is no map.
 absl::StatusOr<YAML::Node> ParseYamlMap(const std::string& text);
 
 }  // namespace fttrain::config

@@ -107,8 +107,10 @@ constexpr BadConfig kShapes[] = {
     {"EmptyFile", "", "run.yaml: is empty: see configs/quickstart.yaml for an example"},
     {"OnlyComments", "# nothing\n",
      "run.yaml: is empty: see configs/quickstart.yaml for an example"},
+    {"StrayText", "# A run\n, its new name\nmodel: {path: m}\n",
+     "run.yaml:2: unexpected text: the file must be one map of sections"},
     {"TwoDocuments", "model: {path: m}\n---\ntrain: {seed: 1}\n",
-     "run.yaml:3: 2 YAML documents ('---'); one is expected"},
+     "run.yaml:2: unexpected text: the file must be one map of sections"},
 };
 
 constexpr BadConfig kValues[] = {
@@ -175,24 +177,25 @@ constexpr BadConfig kValues[] = {
     {"QuotedBoolean", "data: {packing: \"true\"}\n",
      "run.yaml:1: 'data.packing' must be true or false, not \"true\": remove the quotes"},
     {"MisspeltWord", "schedule: {name: cosin}\n",
-     "run.yaml:1: 'schedule.name' must be one of constant, linear, cosine, not 'cosin'; did you "
+     "run.yaml:1: 'schedule.name' cannot be 'cosin', only constant, linear, cosine; did you "
      "mean "
      "'cosine'?"},
     {"UpperCaseWord", "adapter: {method: LoRA}\n",
-     "run.yaml:1: 'adapter.method' must be one of none, lora, qlora, not 'LoRA'; did you mean "
+     "run.yaml:1: 'adapter.method' cannot be 'LoRA', only none, lora, qlora; did you mean "
      "'lora'?"},
     {"WordLikeNothing", "adapter: {method: prefix-tuning}\n",
-     "run.yaml:1: 'adapter.method' must be one of none, lora, qlora, not 'prefix-tuning'"},
+     "run.yaml:1: 'adapter.method' cannot be 'prefix-tuning', only none, lora, qlora"},
     {"WordKnownElsewhere", "precision: {compute: bfloat16}\n",
-     "run.yaml:1: 'precision.compute' must be one of bf16, fp32, not 'bfloat16'; did you mean "
+     "run.yaml:1: 'precision.compute' cannot be 'bfloat16', only bf16, fp32; did you mean "
      "'bf16'?"},
     {"WordOfTheSchemaItself", "device: unspecified\n",
-     "run.yaml:1: 'device' must be one of auto, cuda, cpu, not 'unspecified'"},
+     "run.yaml:1: 'device' cannot be 'unspecified', only auto, cuda, cpu"},
     {"OptimizerKnownElsewhere", "optimizer: {name: adamw_torch}\n",
-     "run.yaml:1: 'optimizer.name' must be adamw, not 'adamw_torch'; did you mean 'adamw'?"},
+     "run.yaml:1: 'optimizer.name' cannot be 'adamw_torch', only adamw; did you mean 'adamw'?"},
     {"FormatKnownElsewhere", "data: {train: [{path: a, format: completion}]}\n",
-     "run.yaml:1: 'data.train[0].format' must be one of messages, prompt_completion, alpaca, "
-     "sharegpt, text, tokens, not 'completion'; did you mean 'text'?"},
+     "run.yaml:1: 'data.train[0].format' cannot be 'completion', only messages, prompt_completion, "
+     "alpaca, "
+     "sharegpt, text, tokens; did you mean 'text'?"},
     {"EmptyPath", "model: {path: \"\"}\n", "run.yaml:1: 'model.path' must not be empty"},
     {"ControlCharacterInPath", "model: {path: \"a\\tb\"}\n",
      "run.yaml:1: 'model.path' contains a control character: \"a b\""},

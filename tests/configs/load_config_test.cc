@@ -159,6 +159,11 @@ TEST(LoadConfig, MergeKeysGiveWayToWrittenOnesAndToEarlierMerges) {
   EXPECT_EQ(config.data().train(2).format(), DATA_FORMAT_TEXT);
 }
 
+TEST(LoadConfig, ClosingDocumentMarksDoNotMatter) {
+  EXPECT_EQ(Load("---\ntrain: {seed: 3}\n---\n").train().seed(), 3);
+  EXPECT_EQ(Load("train: {seed: 3}\n...\n").train().seed(), 3);
+}
+
 TEST(LoadConfig, ByteOrderMarkAndWindowsLineEndsDoNotMatter) {
   EXPECT_EQ(Load("\xEF\xBB\xBFmodel: {path: m}\r\ntrain:\r\n  seed: 3\r\n").train().seed(), 3);
 }
