@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "model/tensor_io.h"
 #include "runtime/check.h"
 #include "runtime/log.h"
 #include "runtime/memory_ledger.h"
@@ -17,24 +18,7 @@
 namespace fttrain {
 namespace {
 
-constexpr int64_t kStagingBytes = int64_t{8} << 20;
 constexpr size_t kMaxListed = 20;
-
-// c10's name of a float dtype of the format; Undefined for others.
-at::ScalarType ScalarTypeOf(SafetensorsDtype dtype) {
-  switch (dtype) {
-    case SafetensorsDtype::kF64:
-      return at::kDouble;
-    case SafetensorsDtype::kF32:
-      return at::kFloat;
-    case SafetensorsDtype::kF16:
-      return at::kHalf;
-    case SafetensorsDtype::kBF16:
-      return at::kBFloat16;
-    default:
-      return at::ScalarType::Undefined;
-  }
-}
 
 std::string ShapeText(const std::vector<int64_t>& shape) {
   return absl::StrCat("[", absl::StrJoin(shape, ", "), "]");
@@ -83,7 +67,7 @@ absl::Status CheckEntry(const SafetensorsFolder& folder, std::string_view name,
     return absl::InvalidArgumentError(absl::StrCat(where, "has shape ", ShapeText(entry->shape),
                                                    ", expected ", ShapeText(shape)));
   }
-  if (ScalarTypeOf(entry->dtype) == at::ScalarType::Undefined) {
+  if (!FloatTypeOf(entry->dtype)) {
     return absl::InvalidArgumentError(absl::StrCat(
         where, "has dtype ", DtypeName(entry->dtype).data(), ", expected F64, F32, F16 or BF16"));
   }
@@ -130,7 +114,7 @@ absl::Status LoadSliceInto(const SafetensorsFolder& folder, std::string_view nam
               ": the destination must be contiguous and ", ShapeText(local), ", is ",
               destination.sizes());
   const Runs slice = RunsOf(shape, dim, offset, extent);
-  const at::ScalarType from = ScalarTypeOf(folder.Find(name)->dtype);
+  const at::ScalarType from = *FloatTypeOf(folder.Find(name)->dtype);
   const int64_t element_bytes = DtypeBytes(folder.Find(name)->dtype);
   const int64_t total = destination.numel();
   if (from == destination.scalar_type() && destination.is_cpu()) {
@@ -162,7 +146,7 @@ absl::Status CheckTensors(const SafetensorsFolder& folder, const std::vector<Ten
     } else if (entry->shape != tensor.shape) {
       wrong.push_back(absl::StrCat(Printable(tensor.name), " ", ShapeText(entry->shape), " for ",
                                    ShapeText(tensor.shape)));
-    } else if (ScalarTypeOf(entry->dtype) == at::ScalarType::Undefined) {
+    } else if (!FloatTypeOf(entry->dtype)) {
       wrong.push_back(absl::StrCat(Printable(tensor.name), " ", DtypeName(entry->dtype).data()));
     }
   }

@@ -1,0 +1,49 @@
+#include "model/tensor_io.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "runtime/check.h"
+#include "runtime/memory_ledger.h"
+
+namespace fttrain {
+namespace {
+
+constexpr std::pair<SafetensorsDtype, at::ScalarType> kFloatTypes[] = {
+    {SafetensorsDtype::kF64, at::kDouble},
+    {SafetensorsDtype::kF32, at::kFloat},
+    {SafetensorsDtype::kF16, at::kHalf},
+    {SafetensorsDtype::kBF16, at::kBFloat16},
+};
+
+}  // namespace
+
+std::optional<at::ScalarType> FloatTypeOf(SafetensorsDtype dtype) {
+  for (const auto& [file, torch] : kFloatTypes) {
+    if (file == dtype) return torch;
+  }
+  return {};
+}
+
+std::optional<SafetensorsDtype> FloatDtypeOf(at::ScalarType type) {
+  for (const auto& [file, torch] : kFloatTypes) {
+    if (torch == type) return file;
+  }
+  return {};
+}
+
+absl::Status AppendTensor(SafetensorsWriter& writer, const at::Tensor& value, at::ScalarType to) {
+  const MemoryScope scope(MemoryCategory::kWorkspace);
+  const at::Tensor flat = value.detach().contiguous().view({-1});
+  const int64_t most = kStagingBytes / static_cast<int64_t>(sizeof(double));
+  for (int64_t begin = 0; begin < flat.numel(); begin += most) {
+    const int64_t count = std::min(most, flat.numel() - begin);
+    const at::Tensor piece = flat.narrow(0, begin, count).to(at::kCPU, to);
+    FT_RETURN_IF_ERROR(writer.Append(piece.data_ptr(), piece.nbytes()));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace fttrain

@@ -1,0 +1,24 @@
+// Between safetensors and ATen.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <optional>
+
+#include "absl/status/status.h"
+#include "runtime/safetensors.h"
+
+namespace fttrain {
+
+// Bytes of the buffers through which tensors are converted on their way from and to files.
+inline constexpr int64_t kStagingBytes = int64_t{8} << 20;
+
+// Floating dtypes only; nothing for others.
+std::optional<at::ScalarType> FloatTypeOf(SafetensorsDtype dtype);
+std::optional<SafetensorsDtype> FloatDtypeOf(at::ScalarType type);
+
+// Appends all of `value`, of any floating dtype and device, as dtype `to`, in pieces of at most
+// kStagingBytes.
+absl::Status AppendTensor(SafetensorsWriter& writer, const at::Tensor& value, at::ScalarType to);
+
+}  // namespace fttrain
