@@ -1,6 +1,6 @@
-// Causal grouped-query attention over packed documents, forward and explicit backward (FlashAttention-2,
-// Dao, arXiv:2307.08691): the log-sum-exp is kept, probabilities are recomputed. CPU: ATen's or our blocked
-// kernel; CUDA: ATen's flash attention with cu_seqlens.
+// Causal grouped-query attention over packed documents, forward and explicit backward
+// (FlashAttention-2, Dao, arXiv:2307.08691): the log-sum-exp is kept, probabilities are recomputed.
+// CPU: ATen's or our blocked kernel; CUDA: ATen's flash attention with cu_seqlens.
 #pragma once
 
 #include "model/sequence_layout.h"
@@ -8,8 +8,8 @@
 namespace fttrain {
 
 struct AttentionOptions {
-  double scale = 0.0;   // softmax(scale * q k^T)
-  int64_t window = 0;   // sliding window incl. the token itself; 0: none
+  double scale = 0.0;  // softmax(scale * q k^T)
+  int64_t window = 0;  // sliding window incl. the token itself; 0: none
 };
 
 struct AttentionResult {
@@ -24,8 +24,9 @@ AttentionResult AttentionForward(const at::Tensor& q, const at::Tensor& k, const
 struct AttentionGradients {
   at::Tensor dq, dk, dv;  // shapes of q, k, v
 };
-AttentionGradients AttentionBackward(const at::Tensor& dout, const at::Tensor& q, const at::Tensor& k,
-                                     const at::Tensor& v, const AttentionResult& forward,
-                                     const SequenceLayout& layout, const AttentionOptions& options);
+AttentionGradients AttentionBackward(const at::Tensor& dout, const at::Tensor& q,
+                                     const at::Tensor& k, const at::Tensor& v,
+                                     const AttentionResult& forward, const SequenceLayout& layout,
+                                     const AttentionOptions& options);
 
 }  // namespace fttrain

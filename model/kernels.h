@@ -1,7 +1,8 @@
-// Fused element-wise operations, one entry for CPU and CUDA: element arithmetic is shared (element_math.h),
-// the CPU loops are vectorised and threaded, the .cu files hold indexing only. x may be float64, float32 or
-// bfloat16 (float16 on CUDA); statistics are float32 (float64 for float64 input). Tensors are contiguous and on one
-// device. All enqueue on the current stream. Throw c10::Error on shape or dtype mismatch.
+// Fused element-wise operations, one entry for CPU and CUDA: element arithmetic is shared
+// (element_math.h), the CPU loops are vectorised and threaded, the .cu files hold indexing only. x
+// may be float64, float32 or bfloat16 (float16 on CUDA); statistics are float32 (float64 for
+// float64 input). Tensors are contiguous and on one device. All enqueue on the current stream.
+// Throw c10::Error on shape or dtype mismatch.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -10,31 +11,37 @@
 
 namespace fttrain {
 
-// RMSNorm (Zhang & Sennrich, arXiv:1910.07467), as transformers computes it: the normalised value is rounded
-// to x's dtype before the product with weight. x [..., H], weight [H] of x's dtype -> [..., H].
+// RMSNorm (Zhang & Sennrich, arXiv:1910.07467), as transformers computes it: the normalised value
+// is rounded to x's dtype before the product with weight. x [..., H], weight [H] of x's dtype ->
+// [..., H].
 at::Tensor RmsNormForward(const at::Tensor& x, const at::Tensor& weight, double eps);
-// h = x + delta is written to x (in place), RMSNorm(h) returned: the residual add fused into the norm.
-at::Tensor AddRmsNormForward(at::Tensor x, const at::Tensor& delta, const at::Tensor& weight, double eps);
-// dx = d RMSNorm(x)^T dy + dresidual (if defined); statistics are recomputed from x. dweight (float32, or
-// float64; [H]), if defined, is added to.
-at::Tensor RmsNormBackward(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& weight, double eps,
-                           const at::Tensor& dresidual, at::Tensor dweight);
+// h = x + delta is written to x (in place), RMSNorm(h) returned: the residual add fused into the
+// norm.
+at::Tensor AddRmsNormForward(at::Tensor x, const at::Tensor& delta, const at::Tensor& weight,
+                             double eps);
+// dx = d RMSNorm(x)^T dy + dresidual (if defined); statistics are recomputed from x. dweight
+// (float32, or float64; [H]), if defined, is added to.
+at::Tensor RmsNormBackward(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& weight,
+                           double eps, const at::Tensor& dresidual, at::Tensor dweight);
 
 // Rotary embedding, rotate-half layout (Su et al., arXiv:2104.09864). In place on x [T, heads, D];
-// cos, sin [max_positions, D/2] float32 (float64 for float64 x); positions int64 [T]. inverse: the transpose (backward).
-void RopeInPlace(at::Tensor x, const at::Tensor& cos, const at::Tensor& sin, const at::Tensor& positions,
-                 bool inverse);
+// cos, sin [max_positions, D/2] float32 (float64 for float64 x); positions int64 [T]. inverse: the
+// transpose (backward).
+void RopeInPlace(at::Tensor x, const at::Tensor& cos, const at::Tensor& sin,
+                 const at::Tensor& positions, bool inverse);
 
 // SwiGLU (Shazeer, arXiv:2002.05202): silu(gate) * up. All [T, F].
 at::Tensor SwiGluForward(const at::Tensor& gate, const at::Tensor& up);
-// Overwrites gate with d gate and up with d up. Returns h = silu(gate) * up if with_hidden, else undefined
-// (h is what the down projection's adapter and weight gradients need, so it is not saved).
-at::Tensor SwiGluBackwardInPlace(const at::Tensor& dhidden, at::Tensor gate, at::Tensor up, bool with_hidden);
+// Overwrites gate with d gate and up with d up. Returns h = silu(gate) * up if with_hidden, else
+// undefined (h is what the down projection's adapter and weight gradients need, so it is not
+// saved).
+at::Tensor SwiGluBackwardInPlace(const at::Tensor& dhidden, at::Tensor gate, at::Tensor up,
+                                 bool with_hidden);
 
-// Inverted dropout with a mask that depends only on (key, stream, token_index[t], feature_offset + j):
-// y[t, j] = keep ? x[t, j] / (1 - p) : 0. x [T, F_local], token_index int64 [T]. The element's index is
-// token_index * features + feature_offset + j; its bits are word (index % 4) of Philox block (index / 4).
-// The backward is the same call on dy.
+// Inverted dropout with a mask that depends only on (key, stream, token_index[t], feature_offset +
+// j): y[t, j] = keep ? x[t, j] / (1 - p) : 0. x [T, F_local], token_index int64 [T]. The element's
+// index is token_index * features + feature_offset + j; its bits are word (index % 4) of Philox
+// block (index / 4). The backward is the same call on dy.
 struct DropoutKey {
   uint64_t key = 0;     // StepKey(seed, step)
   uint64_t stream = 0;  // StreamOfName(module)
@@ -43,12 +50,15 @@ at::Tensor Dropout(const at::Tensor& x, const at::Tensor& token_index, double p,
                    int64_t feature_offset, int64_t features);
 
 // Cross entropy over a vocabulary slice, in two passes around one collective.
-// logits [C, V_local], targets int64 [C] (global ids), rows [vocab_offset, vocab_offset + V_local) are local.
-// Returns float32 (float64) [C, 3]: local max, sum exp(logit - local max), target's logit (0 if not local).
-at::Tensor CrossEntropyStats(const at::Tensor& logits, const at::Tensor& targets, int64_t vocab_offset);
-// In place: logits[c, v] = (exp(logits[c, v] - lse[c]) - [v == target]) * scale. lse float32 (float64) [C].
-void CrossEntropyBackwardInPlace(at::Tensor logits, const at::Tensor& lse, const at::Tensor& targets,
-                                 int64_t vocab_offset, double scale);
+// logits [C, V_local], targets int64 [C] (global ids), rows [vocab_offset, vocab_offset + V_local)
+// are local. Returns float32 (float64) [C, 3]: local max, sum exp(logit - local max), target's
+// logit (0 if not local).
+at::Tensor CrossEntropyStats(const at::Tensor& logits, const at::Tensor& targets,
+                             int64_t vocab_offset);
+// In place: logits[c, v] = (exp(logits[c, v] - lse[c]) - [v == target]) * scale. lse float32
+// (float64) [C].
+void CrossEntropyBackwardInPlace(at::Tensor logits, const at::Tensor& lse,
+                                 const at::Tensor& targets, int64_t vocab_offset, double scale);
 
 // accumulator (float32 / float64) += value (any float dtype), same shape.
 void AccumulateInto(at::Tensor accumulator, const at::Tensor& value);

@@ -1,0 +1,106 @@
+// The CPU loops behind kernels.h and attention.h, as tables of functions over raw pointers: the
+// same source compiled for several instruction sets, chosen at run time. Single-threaded; callers
+// split rows over threads. No function reads or writes beyond the sizes given. All are thread-safe
+// and depend on their arguments alone.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace fttrain {
+
+struct Bf16 {
+  uint16_t bits;
+};
+
+template <class T>
+struct StatisticsOf {
+  using Type = float;
+};
+template <>
+struct StatisticsOf<double> {
+  using Type = double;
+};
+
+struct DropoutSlice {
+  uint64_t key, stream;
+  double p;
+  int64_t offset, features;  // index = token * features + offset + column
+};
+
+// One (document, kv head) of attention. Pointers are at the document's first token and the head's
+// first element; strides count elements between tokens. Query heads follow one another every
+// head_dim elements.
+template <class T>
+struct AttentionHead {
+  using S = typename StatisticsOf<T>::Type;
+  const T *q, *k, *v;
+  T* out;  // forward: written; backward: read
+  S* lse;  // [group, tokens of the batch]; row stride lse_stride
+  int64_t q_stride, kv_stride, lse_stride;
+  int64_t length, group, head_dim, window;
+  double scale;
+  const T* dout = nullptr;  // backward only, as the four below; laid out as q, q, k, v
+  T *dq = nullptr, *dk = nullptr, *dv = nullptr;
+};
+
+// Operations on rows of T with statistics S. Semantics as in kernels.h.
+template <class T>
+struct RowKernels {
+  using S = typename StatisticsOf<T>::Type;
+  // delta, if any, is added to x first (in place).
+  void (*rms_norm)(T* x, const T* delta, const T* weight, T* y, int64_t rows, int64_t columns,
+                   double eps);
+  // dresidual and dweight may be null.
+  void (*rms_norm_backward)(const T* dy, const T* x, const T* weight, const T* dresidual, T* dx,
+                            S* dweight, int64_t rows, int64_t columns, double eps);
+  void (*rope)(T* x, const S* cos, const S* sin, const int64_t* positions, int64_t rows,
+               int64_t heads, int64_t head_dim, bool inverse);
+  void (*swiglu)(const T* gate, const T* up, T* hidden, int64_t count);
+  void (*swiglu_backward)(const T* dhidden, T* gate, T* up, T* hidden, int64_t count);
+  void (*dropout)(const T* x, const int64_t* tokens, T* y, int64_t rows, int64_t columns,
+                  const DropoutSlice& slice);
+  void (*cross_entropy_stats)(const T* logits, const int64_t* targets, S* stats, int64_t rows,
+                              int64_t vocab, int64_t vocab_offset);
+  void (*cross_entropy_backward)(T* logits, const S* lse, const int64_t* targets, int64_t rows,
+                                 int64_t vocab, int64_t vocab_offset, double scale);
+  void (*accumulate)(S* accumulator, const T* value, int64_t count);
+  // workspace: attention_workspace(head, backward) bytes, 64-byte aligned.
+  int64_t (*attention_workspace)(const AttentionHead<T>& head, bool backward);
+  void (*attention_forward)(const AttentionHead<T>& head, void* workspace);
+  void (*attention_backward)(const AttentionHead<T>& head, void* workspace);
+};
+
+struct CpuKernels {
+  const char* name;
+  RowKernels<double> float64;
+  RowKernels<float> float32;
+  RowKernels<Bf16> bfloat16;
+};
+
+const CpuKernels& CpuKernelsBase();
+#if defined(__x86_64__)
+const CpuKernels& CpuKernelsAvx2();
+const CpuKernels& CpuKernelsAvx512();
+const CpuKernels& CpuKernelsAvx512Bf16();
+#endif
+
+// Those this machine can run, the fastest last.
+std::vector<const CpuKernels*> UsableCpuKernels();
+
+template <class T>
+const RowKernels<T>& RowsOf(const CpuKernels& kernels);
+template <>
+inline const RowKernels<double>& RowsOf(const CpuKernels& kernels) {
+  return kernels.float64;
+}
+template <>
+inline const RowKernels<float>& RowsOf(const CpuKernels& kernels) {
+  return kernels.float32;
+}
+template <>
+inline const RowKernels<Bf16>& RowsOf(const CpuKernels& kernels) {
+  return kernels.bfloat16;
+}
+
+}  // namespace fttrain

@@ -1,0 +1,53 @@
+// Everything compiled once per instruction set: included by each cpu_kernels_<isa>.cc, which
+// defines FT_ISA (the namespace) and FT_ISA_FUNCTION (the table's accessor). It includes no header
+// whose inline functions could be emitted here and then be picked by the linker for code that runs
+// on older machines.
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
+#include <cstddef>
+#include <cstdint>
+
+#include "model/cpu_kernels.h"
+#include "model/element_math.h"
+#include "runtime/philox.h"
+
+namespace fttrain {
+namespace FT_ISA {
+#include "model/cpu_vector_impl.h"
+}  // namespace FT_ISA
+
+template <>
+struct Element<FT_ISA::FloatVector> {
+  using Scalar = float;
+  static FT_INLINE FT_ISA::Int32Vector ToBits(const FT_ISA::FloatVector& v) {
+    return (FT_ISA::Int32Vector)v;
+  }
+  static FT_INLINE FT_ISA::FloatVector FromBits(const FT_ISA::Int32Vector& v) {
+    return (FT_ISA::FloatVector)v;
+  }
+};
+template <>
+struct Element<FT_ISA::DoubleVector> {
+  using Scalar = double;
+  static FT_INLINE FT_ISA::Int64Vector ToBits(const FT_ISA::DoubleVector& v) {
+    return (FT_ISA::Int64Vector)v;
+  }
+  static FT_INLINE FT_ISA::DoubleVector FromBits(const FT_ISA::Int64Vector& v) {
+    return (FT_ISA::DoubleVector)v;
+  }
+};
+
+namespace FT_ISA {
+#include "model/cpu_rows_impl.h"
+}  // namespace FT_ISA
+
+const CpuKernels& FT_ISA_FUNCTION() {
+  static constexpr CpuKernels kernels = {FT_ISA_NAME, FT_ISA::MakeRowKernels<double>(),
+                                         FT_ISA::MakeRowKernels<float>(),
+                                         FT_ISA::MakeRowKernels<Bf16>()};
+  return kernels;
+}
+
+}  // namespace fttrain
