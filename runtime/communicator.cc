@@ -22,6 +22,10 @@ std::unique_ptr<Work> CopyOver(const at::Tensor& input, at::Tensor output) {
   return Done();
 }
 
+void Finish(const std::unique_ptr<Work>& work) {
+  if (work != nullptr) work->Wait();
+}
+
 void CheckTensor(const at::Tensor& tensor, const char* operation, const char* name) {
   TORCH_CHECK(tensor.defined(), operation, ": ", name, " is undefined");
   TORCH_CHECK(tensor.is_contiguous(), operation, ": ", name, " of sizes ", tensor.sizes(),
@@ -134,15 +138,15 @@ std::unique_ptr<Work> Communicator::StartRecv(at::Tensor tensor, int peer) {
 }
 
 void Communicator::AllReduce(at::Tensor tensor, ReduceOp op) {
-  StartAllReduce(std::move(tensor), op, Mode::kBlocking)->Wait();
+  Finish(StartAllReduce(std::move(tensor), op, Mode::kBlocking));
 }
 
 void Communicator::AllGather(const at::Tensor& input, at::Tensor output) {
-  StartAllGather(input, std::move(output), Mode::kBlocking)->Wait();
+  Finish(StartAllGather(input, std::move(output), Mode::kBlocking));
 }
 
 void Communicator::ReduceScatter(const at::Tensor& input, at::Tensor output) {
-  StartReduceScatter(input, std::move(output), Mode::kBlocking)->Wait();
+  Finish(StartReduceScatter(input, std::move(output), Mode::kBlocking));
 }
 
 void Communicator::Broadcast(at::Tensor tensor, int root) {

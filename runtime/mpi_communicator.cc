@@ -7,6 +7,7 @@
 #include <exception>
 
 #include "runtime/check.h"
+#include "runtime/host_exchange.h"
 #include "runtime/memory_ledger.h"
 #include "runtime/mpi_operation.h"
 #include "runtime/mpi_util.h"
@@ -66,7 +67,7 @@ class StagedWork final : public Work {
   void Wait() override {
     if (waited_) return;
     waited_ = true;
-    inner_->Wait();
+    if (inner_ != nullptr) inner_->Wait();
     device_.copy_(host_, /*non_blocking=*/true);
   }
 
@@ -80,7 +81,10 @@ class StagedWork final : public Work {
 class MpiCommunicator final : public Communicator {
  public:
   MpiCommunicator(std::string axis, int rank, int size, MPI_Comm comm)
-      : Communicator(std::move(axis), rank, size), comm_(comm), queue_(comm) {}
+      : Communicator(std::move(axis), rank, size),
+        comm_(comm),
+        queue_(comm),
+        host_(HostExchange::Create(comm, [this] { queue_.Poll(); })) {}
 
   void Barrier() override {
     const int code = MPI_Barrier(comm_);
@@ -127,8 +131,12 @@ class MpiCommunicator final : public Communicator {
   // A step that sums this rank's shard of `input` and what the others sent, in rank order.
   Step SumShard(at::Tensor input, at::Tensor received, ReduceOp op, void* out);
 
+  // Whether a blocking collective goes through shared memory. The same on every rank.
+  bool ThroughHost(Mode mode) const { return mode == Mode::kBlocking && host_ != nullptr; }
+
   MPI_Comm comm_;
   MpiQueue queue_;
+  std::unique_ptr<HostExchange> host_;
   int tag_ = 0;
 };
 
@@ -203,6 +211,10 @@ std::unique_ptr<Work> MpiCommunicator::DoAllReduce(at::Tensor tensor, ReduceOp o
     at::Tensor host = OnHost(tensor);
     return std::make_unique<StagedWork>(DoAllReduce(host, op, mode), host, tensor);
   }
+  if (ThroughHost(mode)) {
+    host_->AllReduce(tensor.scalar_type(), op, BytesAt(tensor, 0), tensor.numel());
+    return nullptr;
+  }
   const int64_t element = tensor.element_size();
   const Shard own = ShardOf(tensor.numel(), rank(), size());
   at::Tensor received = Workspace(ShardOf(tensor.numel(), 0, size()).length * element * size());
@@ -229,6 +241,11 @@ std::unique_ptr<Work> MpiCommunicator::DoReduceScatter(at::Tensor input, at::Ten
     at::Tensor host = PinnedLike(output);
     return std::make_unique<StagedWork>(DoReduceScatter(OnHost(input), host, mode), host, output);
   }
+  if (ThroughHost(mode)) {
+    host_->ReduceScatter(input.scalar_type(), input.const_data_ptr(), BytesAt(output, 0),
+                         output.numel());
+    return nullptr;
+  }
   at::Tensor received = Workspace(static_cast<int64_t>(input.nbytes()));
   return Start("reduce_scatter", static_cast<int64_t>(input.nbytes()), {input, output, received},
                {ExchangeShards(input, received, NextTag()),
@@ -241,6 +258,10 @@ std::unique_ptr<Work> MpiCommunicator::DoAllGather(at::Tensor input, at::Tensor 
     return std::make_unique<StagedWork>(DoAllGather(OnHost(input), host, mode), host, output);
   }
   const int64_t bytes = static_cast<int64_t>(input.nbytes());
+  if (ThroughHost(mode)) {
+    host_->AllGather(input.const_data_ptr(), BytesAt(output, 0), bytes);
+    return nullptr;
+  }
   const int tag = NextTag();
   Step exchange = [=, this](MpiOperation& operation) mutable {
     ForEachPeer([&](int p) { queue_.Irecv(operation, BytesAt(output, p * bytes), bytes, p, tag); });

@@ -40,6 +40,9 @@ class MpiQueue {
   // Advances everything in flight until `operation` is complete.
   void WaitFor(const MpiOperation& operation);
 
+  // Advances everything in flight, here and in the rest of the process, as far as it goes.
+  void Poll();
+
   // For steps: queue a transfer. Large ones are split into pieces, which MPI keeps in order.
   void Isend(MpiOperation& operation, const void* data, int64_t bytes, int peer, int tag);
   void Irecv(MpiOperation& operation, void* data, int64_t bytes, int peer, int tag);

@@ -79,6 +79,18 @@ FT_INLINE A Combine(A a, A b, std::integral_constant<ReduceOp, ReduceOp::kMax>) 
 template <typename T, ReduceOp kOp>
 FT_INLINE void ReduceLoop(const void* const* inputs, int count, int64_t elements, void* out) {
   using A = Accumulator<T>;
+  constexpr std::integral_constant<ReduceOp, kOp> kTag;
+  if (count == 2) {
+    const T* first = static_cast<const T*>(inputs[0]);
+    const T* second = static_cast<const T*>(inputs[1]);
+    T* to = static_cast<T*>(out);
+    // `out` is one of the inputs or apart from both, so elements do not depend on each other.
+#pragma GCC ivdep
+    for (int64_t i = 0; i < elements; ++i) {
+      to[i] = Narrow<T>(Combine<A>(Widen<T>(first[i]), Widen<T>(second[i]), kTag));
+    }
+    return;
+  }
   // Small enough for the accumulators to stay in the first-level cache.
   constexpr int64_t kBlock = 1024;
   A sums[kBlock];
@@ -89,7 +101,7 @@ FT_INLINE void ReduceLoop(const void* const* inputs, int count, int64_t elements
     for (int k = 1; k < count; ++k) {
       const T* next = static_cast<const T*>(inputs[k]) + begin;
       for (int64_t i = 0; i < length; ++i) {
-        sums[i] = Combine<A>(sums[i], Widen<T>(next[i]), std::integral_constant<ReduceOp, kOp>());
+        sums[i] = Combine<A>(sums[i], Widen<T>(next[i]), kTag);
       }
     }
     T* to = static_cast<T*>(out) + begin;
