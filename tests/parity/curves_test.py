@@ -92,11 +92,11 @@ def final_tensors(output, method):
     return tensors
 
 
-def curve_check(binary, folder, golden, case, method, layout):
+def curve_check(binary, folder, golden, case, method, layout, device):
     ranks, micro_batch, accumulation, sections = layout
     want = golden["cases"][case][method]
     steps = tiny_models.STEPS_FULL if method == "full" else tiny_models.STEPS_LORA
-    config = harness.run_config(folder, golden, method, steps, **sections)
+    config = harness.run_config(folder, golden, method, steps, **sections, device=device)
     config["train"].update(micro_batch_size=micro_batch, gradient_accumulation_steps=accumulation)
     output = Path(config["output_dir"])
     shutil.rmtree(output, ignore_errors=True)
@@ -146,6 +146,7 @@ def main():
     parser.add_argument("case", choices=tiny_models.CASES)
     parser.add_argument("--methods", nargs="*", default=["lora", "full"])
     parser.add_argument("--layouts", nargs="*", help="default: all")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     options = parser.parse_args()
     golden = harness.load_golden()
     with harness.scratch_folder() as scratch:
@@ -168,7 +169,7 @@ def main():
                     (
                         f"{case} {method} {name}",
                         lambda m=method, n=name: curve_check(
-                            options.binary, folder, golden, case, m, layouts[n]
+                            options.binary, folder, golden, case, m, layouts[n], options.device
                         ),
                     )
                 )
