@@ -9,8 +9,10 @@ tensor does.
 """
 
 import argparse
+import itertools
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 
 import harness
@@ -126,10 +128,10 @@ def curve_check(binary, folder, golden, case, method, layout, device):
     return ", ".join(said)
 
 
-def logits_check(binary, folder, golden, case, adapter):
+def logits_check(binary, folder, golden, case, adapter, device):
     want = golden["cases"][case]["adapter_logits" if adapter else "logits"]
     rows = tiny_models.token_rows(case)
-    got = harness.logits(binary, folder, [rows[r] for r in golden["logit_rows"]], adapter)
+    got = harness.logits(binary, folder, [rows[r] for r in golden["logit_rows"]], adapter, device)
     flat_got, flat_want = [], []
     for row, row_want in zip(got, want):
         for position, values in zip(golden["logit_positions"], row_want):
@@ -156,23 +158,13 @@ def main():
             sys.exit(f"{case}: the files made here are not those the golden numbers were made from")
         layouts = {**LAYOUTS, **MORE_LAYOUTS.get(case, {})}
         chosen = options.layouts or list(layouts)
-        checks = [
-            ("logits", lambda: logits_check(options.binary, folder, golden, case, None)),
-            (
-                "logits with an adapter",
-                lambda: logits_check(options.binary, folder, golden, case, folder / "adapter_init"),
-            ),
-        ]
-        for method in options.methods:
-            for name in chosen:
-                checks.append(
-                    (
-                        f"{case} {method} {name}",
-                        lambda m=method, n=name: curve_check(
-                            options.binary, folder, golden, case, m, layouts[n], options.device
-                        ),
-                    )
-                )
+        inputs = (options.binary, folder, golden, case)
+        checks = []
+        for name, adapter in [("logits", None), ("logits of an adapter", folder / "adapter_init")]:
+            checks.append((name, partial(logits_check, *inputs, adapter, options.device)))
+        for method, name in itertools.product(options.methods, chosen):
+            run = partial(curve_check, *inputs, method, layouts[name], options.device)
+            checks.append((f"{case} {method} {name}", run))
         harness.run_checks(checks)
 
 

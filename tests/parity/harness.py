@@ -117,7 +117,7 @@ def train(binary, folder, ranks, config):
     return [row for row in map(json.loads, lines) if "loss" in row]
 
 
-def logits(binary, folder, rows, adapter=None):
+def logits(binary, folder, rows, adapter=None, device="cpu"):
     """[T, V] float32 logits of each row, from `fttrain logits`."""
     import tiny_models
 
@@ -131,7 +131,7 @@ def logits(binary, folder, rows, adapter=None):
         "--set",
         "precision.compute=fp32",
         "--set",
-        "device=cpu",
+        f"device={device}",
     ]
     if adapter:
         arguments.append(f"--adapter={adapter}")
