@@ -6,8 +6,12 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
+#include <type_traits>
+
+#include "parallel/simd.h"
 
 namespace fttrain {
 namespace {
@@ -35,9 +39,10 @@ struct Coefficients {
 };
 
 template <typename T>
-void UpdateRange(int64_t begin, int64_t end, T* __restrict param, const T* __restrict grad,
-                 T* __restrict exp_avg, T* __restrict exp_avg_sq, const Coefficients<T> c) {
-  for (int64_t i = begin; i < end; ++i) {
+FT_ALWAYS_INLINE void UpdateLoop(int64_t n, T* __restrict param, const T* __restrict grad,
+                                 T* __restrict exp_avg, T* __restrict exp_avg_sq,
+                                 const Coefficients<T> c) {
+  for (int64_t i = 0; i < n; ++i) {
     const T g = grad[i] * c.grad_scale;
     const T m = exp_avg[i] + c.exp_avg_weight * (g - exp_avg[i]);
     const T v = exp_avg_sq[i] * c.beta2 + c.exp_avg_sq_weight * g * g;
@@ -49,36 +54,59 @@ void UpdateRange(int64_t begin, int64_t end, T* __restrict param, const T* __res
 }
 
 // Round to nearest, ties to even; NaN stays NaN.
-void RoundRange(int64_t begin, int64_t end, const float* __restrict source,
-                uint16_t* __restrict rounded) {
-  for (int64_t i = begin; i < end; ++i) {
+FT_ALWAYS_INLINE void RoundLoop(int64_t n, const float* __restrict source,
+                                uint16_t* __restrict rounded) {
+  for (int64_t i = 0; i < n; ++i) {
     const uint32_t bits = std::bit_cast<uint32_t>(source[i]);
     const uint32_t nearest = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
     rounded[i] = static_cast<uint16_t>((bits & 0x7fffffffu) > 0x7f800000u ? 0x7fc0u : nearest);
   }
 }
 
+// Raw operands of an update.
+template <typename T>
+struct Operands {
+  T* param;
+  const T* grad;
+  T* exp_avg;
+  T* exp_avg_sq;
+  uint16_t* rounded;  // null: none
+};
+
+template <typename T>
+FT_ALWAYS_INLINE void UpdateRange(const Operands<T>& o, int64_t begin, int64_t end,
+                                  const Coefficients<T>& c) {
+  const int64_t block = o.rounded == nullptr ? end - begin : kBlock;
+  for (int64_t i = begin; i < end; i += block) {
+    const int64_t n = std::min(block, end - i);
+    UpdateLoop(n, o.param + i, o.grad + i, o.exp_avg + i, o.exp_avg_sq + i, c);
+    if constexpr (std::is_same_v<T, float>) {
+      if (o.rounded != nullptr) RoundLoop(n, o.param + i, o.rounded + i);
+    }
+  }
+}
+
+template <typename T>
+void UpdateBaseline(const Operands<T>& o, int64_t begin, int64_t end, const Coefficients<T>& c) {
+  UpdateRange(o, begin, end, c);
+}
+template <typename T>
+FT_TARGET_AVX2 void UpdateAvx2(const Operands<T>& o, int64_t begin, int64_t end,
+                               const Coefficients<T>& c) {
+  UpdateRange(o, begin, end, c);
+}
+
 template <typename T>
 void UpdateOnCpu(const at::Tensor& param, const at::Tensor& grad, const at::Tensor& exp_avg,
                  const at::Tensor& exp_avg_sq, const at::Tensor& rounded, const AdamWStep& step) {
   const Coefficients<T> c(step);
-  T* p = param.data_ptr<T>();
-  const T* g = grad.const_data_ptr<T>();
-  T* m = exp_avg.data_ptr<T>();
-  T* v = exp_avg_sq.data_ptr<T>();
-  auto* low =
-      rounded.defined() ? reinterpret_cast<uint16_t*>(rounded.data_ptr<at::BFloat16>()) : nullptr;
-  at::parallel_for(0, param.numel(), kGrain, [&](int64_t begin, int64_t end) {
-    if (low == nullptr) {
-      UpdateRange(begin, end, p, g, m, v, c);
-      return;
-    }
-    for (int64_t block = begin; block < end; block += kBlock) {
-      const int64_t stop = std::min(end, block + kBlock);
-      UpdateRange(block, stop, p, g, m, v, c);
-      if constexpr (std::is_same_v<T, float>) RoundRange(block, stop, p, low);
-    }
-  });
+  const Operands<T> o{
+      param.data_ptr<T>(), grad.const_data_ptr<T>(), exp_avg.data_ptr<T>(),
+      exp_avg_sq.data_ptr<T>(),
+      rounded.defined() ? reinterpret_cast<uint16_t*>(rounded.data_ptr<at::BFloat16>()) : nullptr};
+  const auto update = HasAvx2() ? UpdateAvx2<T> : UpdateBaseline<T>;
+  at::parallel_for(0, param.numel(), kGrain,
+                   [&](int64_t begin, int64_t end) { update(o, begin, end, c); });
 }
 
 void CheckOperands(const at::Tensor& param, const at::Tensor& grad, const at::Tensor& exp_avg,

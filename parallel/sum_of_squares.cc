@@ -8,16 +8,18 @@
 #include <array>
 #include <vector>
 
+#include "parallel/simd.h"
+
 namespace fttrain {
 namespace {
 
 constexpr int64_t kBlock = 1 << 14;  // elements whose partial sum one task computes
 constexpr int64_t kDeviceBlock = 1
                                  << 24;  // bounds the float64 copy that ATen makes on other devices
-constexpr int64_t kLanes = 16;           // independent sums: room for the widest registers
+constexpr int64_t kLanes = 16;           // independent sums, in four AVX2 registers
 
 template <typename T>
-double BlockSum(const T* data, int64_t n) {
+FT_ALWAYS_INLINE double BlockSum(const T* data, int64_t n) {
   std::array<double, kLanes> lanes{};
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) {
@@ -33,13 +35,23 @@ double BlockSum(const T* data, int64_t n) {
 }
 
 template <typename T>
+double BlockSumBaseline(const T* data, int64_t n) {
+  return BlockSum(data, n);
+}
+template <typename T>
+FT_TARGET_AVX2 double BlockSumAvx2(const T* data, int64_t n) {
+  return BlockSum(data, n);
+}
+
+template <typename T>
 double SumOnCpu(const at::Tensor& flat) {
   const T* data = flat.const_data_ptr<T>();
   const int64_t n = flat.numel(), blocks = (n + kBlock - 1) / kBlock;
+  const auto block_sum = HasAvx2() ? BlockSumAvx2<T> : BlockSumBaseline<T>;
   std::vector<double> sums(static_cast<size_t>(blocks));
   at::parallel_for(0, blocks, /*grain_size=*/8, [&](int64_t begin, int64_t end) {
     for (int64_t b = begin; b < end; ++b) {
-      sums[static_cast<size_t>(b)] = BlockSum(data + b * kBlock, std::min(kBlock, n - b * kBlock));
+      sums[static_cast<size_t>(b)] = block_sum(data + b * kBlock, std::min(kBlock, n - b * kBlock));
     }
   });
   double total = 0.0;
