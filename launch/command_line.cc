@@ -1,0 +1,133 @@
+#include "launch/command_line.h"
+
+#include <algorithm>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "configs/nearest_word.h"
+#include "runtime/log.h"
+
+namespace fttrain {
+namespace {
+
+struct Flag {
+  const char* name;
+  bool is_switch;
+};
+struct Command {
+  const char* name;
+  const char* purpose;
+  std::vector<Flag> flags;
+};
+
+const std::vector<Command>& Commands() {
+  static const std::vector<Command> commands = {
+      {"train",
+       "fine-tune: --config=FILE [--set path=value ...] [--print-config]",
+       {{"config", false}, {"set", false}, {"print-config", true}}},
+      {"generate",
+       "answer a prompt: --model=FOLDER | --config=FILE, [--adapter=FOLDER] --prompt=TEXT [--raw] "
+       "[--max_new_tokens=64] [--temperature=0] [--seed=0] [--set path=value ...]",
+       {{"config", false}, {"set", false}, {"model", false}, {"adapter", false}, {"prompt", false},
+        {"raw", true}, {"max_new_tokens", false}, {"temperature", false}, {"seed", false}}},
+      {"logits",
+       "write logits of token rows: --model=FOLDER | --config=FILE, [--adapter=FOLDER] --input=ROWS.jsonl "
+       "--output=FILE.safetensors [--set path=value ...]",
+       {{"config", false}, {"set", false}, {"model", false}, {"adapter", false}, {"input", false},
+        {"output", false}}},
+      {"help", "print this text", {}},
+  };
+  return commands;
+}
+
+const Command* FindCommand(const std::string& name) {
+  for (const Command& command : Commands()) {
+    if (name == command.name) return &command;
+  }
+  return nullptr;
+}
+
+std::string DidYouMean(const char* prefix, const std::string& word,
+                       const std::vector<std::string>& known) {
+  const std::string nearest = config::NearestWord(word, known);
+  return nearest.empty() ? "" : absl::StrCat(", did you mean '", prefix, nearest, "'?");
+}
+
+}  // namespace
+
+std::string CommandLine::Get(const std::string& flag, const std::string& fallback) const {
+  const auto it = flags.find(flag);
+  return it == flags.end() ? fallback : it->second.back();
+}
+
+std::vector<std::string> CommandLine::All(const std::string& flag) const {
+  const auto it = flags.find(flag);
+  return it == flags.end() ? std::vector<std::string>{} : it->second;
+}
+
+absl::StatusOr<CommandLine> ParseCommandLine(int argc, const char* const* argv) {
+  CommandLine line;
+  int next = 1;
+  if (argc > 1 && argv[1][0] != '-') {
+    line.command = argv[1];
+    next = 2;
+  } else {
+    line.command = "train";
+  }
+  if (argc > 1 && (absl::string_view(argv[1]) == "--help" || absl::string_view(argv[1]) == "-h")) {
+    line.command = "help";
+    return line;
+  }
+  const Command* command = FindCommand(line.command);
+  if (command == nullptr) {
+    std::vector<std::string> names;
+    for (const Command& c : Commands()) names.push_back(c.name);
+    return absl::InvalidArgumentError(absl::StrCat("unknown command '", Printable(line.command), "'",
+                                                   DidYouMean("", line.command, names),
+                                                   "; commands: ", absl::StrJoin(names, ", ")));
+  }
+  for (; next < argc; ++next) {
+    const std::string word = argv[next];
+    if (!absl::StartsWith(word, "--") || word.size() < 3) {
+      return absl::InvalidArgumentError(absl::StrCat("unexpected word '", Printable(word), "' after '",
+                                                     line.command, "': flags are written --name=value"));
+    }
+    const size_t equals = word.find('=');
+    const std::string name = word.substr(2, equals == std::string::npos ? equals : equals - 2);
+    const auto flag = std::find_if(command->flags.begin(), command->flags.end(),
+                                   [&](const Flag& f) { return name == f.name; });
+    if (flag == command->flags.end()) {
+      std::vector<std::string> names;
+      for (const Flag& f : command->flags) names.push_back(f.name);
+      return absl::InvalidArgumentError(
+          absl::StrCat("unknown flag '--", Printable(name), "' of '", line.command, "'",
+                       DidYouMean("--", name, names)));
+    }
+    std::string value = "true";
+    if (equals != std::string::npos) {
+      value = word.substr(equals + 1);
+    } else if (!flag->is_switch) {
+      if (next + 1 >= argc) {
+        return absl::InvalidArgumentError(absl::StrCat("flag '--", name, "' needs a value"));
+      }
+      value = argv[++next];
+    }
+    line.flags[name].push_back(value);
+  }
+  return line;
+}
+
+std::string Usage() {
+  std::string text = "usage: [mpirun -np N] fttrain [command] [flags]\n";
+  for (const Command& command : Commands()) {
+    absl::StrAppend(&text, "  ", command.name, std::string(10 - std::string(command.name).size(), ' '),
+                    command.purpose, "\n");
+  }
+  absl::StrAppend(&text,
+                  "Without a command, `train`; without --config, fttrain.yaml of the current folder.\n"
+                  "A run to try: mpirun -np 2 build/release/fttrain --config=configs/quickstart.yaml\n");
+  return text;
+}
+
+}  // namespace fttrain

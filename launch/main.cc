@@ -1,0 +1,85 @@
+#include <ATen/Parallel.h>
+#include <c10/util/Exception.h>
+#include <sched.h>
+
+#include <algorithm>
+#include <csignal>
+#include <cstdlib>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "launch/command_line.h"
+#include "launch/commands.h"
+#include "launch/exit_code.h"
+#include "runtime/log.h"
+#include "runtime/memory_ledger.h"
+#include "runtime/process.h"
+
+namespace fttrain {
+namespace {
+
+// Cores of this rank: the ones it is bound to, or its share of the host's; OMP_NUM_THREADS decides if set.
+void SetThreads(const Process& process) {
+  if (std::getenv("OMP_NUM_THREADS") != nullptr) return;
+  const int host = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  cpu_set_t bound;
+  CPU_ZERO(&bound);
+  int cores = host;
+  if (sched_getaffinity(0, sizeof(bound), &bound) == 0) cores = CPU_COUNT(&bound);
+  if (cores >= host) cores = host / process.local_size();
+  at::set_num_threads(std::max(1, cores));
+}
+
+absl::Status Run(int argc, char** argv, const Process& process) {
+  absl::StatusOr<CommandLine> line = ParseCommandLine(argc, argv);
+  if (!line.ok()) return process.AgreeOnStatus(line.status());
+  if (line->command == "help") {
+    LogInfo(Usage());
+    return absl::OkStatus();
+  }
+  if (line->command == "generate") return GenerateCommand(*line, process);
+  if (line->command == "logits") return LogitsCommand(*line, process);
+  return TrainCommand(*line, process);
+}
+
+// Every rank has the same status; the first one says it. One line per fault.
+int Report(const absl::Status& status, const Process& process) {
+  const int code = ExitCode(status);
+  if (!status.ok() && process.rank() == 0) {
+    for (absl::string_view fault : absl::StrSplit(status.message(), '\n', absl::SkipEmpty())) {
+      LogError(std::string(fault));
+    }
+  }
+  // mpirun kills the ranks that are still busy once one has left with an error.
+  process.Barrier();
+  return code;
+}
+
+}  // namespace
+}  // namespace fttrain
+
+int main(int argc, char** argv) {
+  using namespace fttrain;
+  InstallMemoryLedger();
+  // A full quota or a closed pipe is an error of the write that meets it, not the end of the process.
+  std::signal(SIGXFSZ, SIG_IGN);
+  std::signal(SIGPIPE, SIG_IGN);
+  absl::StatusOr<std::unique_ptr<Process>> process = Process::Create(&argc, &argv);
+  if (!process.ok()) {
+    LogError(process.status().ToString());
+    return kExitInternal;
+  }
+  SetLogRank((*process)->rank(), (*process)->world_size(), (*process)->host());
+  SetThreads(**process);
+  std::string failure;
+  try {
+    return Report(Run(argc, argv, **process), **process);
+  } catch (const c10::Error& error) {
+    failure = error.what_without_backtrace();
+  } catch (const std::exception& error) {
+    failure = error.what();
+  }
+  LogError(failure);
+  (*process)->AbortJob(kExitInternal);
+}

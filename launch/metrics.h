@@ -1,0 +1,58 @@
+// What one optimizer step reports, where it goes (metrics.jsonl), and the line a person reads.
+#pragma once
+
+#include <cstdint>
+#include <cstdio>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+
+namespace fttrain {
+
+struct StepMetrics {
+  int64_t step = 0;           // 1 for the first
+  double loss = 0;            // sum of token losses / target tokens, over all ranks
+  double grad_norm = 0;       // before clipping
+  double learning_rate = 0;
+  int64_t tokens = 0;         // over all ranks
+  int64_t target_tokens = 0;
+  double seconds = 0;
+  int64_t peak_bytes = 0;     // tensor bytes, of the rank that holds the most
+
+  double TokensPerSecond() const { return seconds > 0 ? static_cast<double>(tokens) / seconds : 0; }
+};
+
+std::string ToJsonLine(const StepMetrics& metrics);  // without the newline
+// "step 12/30  loss 1.2345  grad_norm 0.812  lr 1.0e-03  5210 tok/s  mem 1.23 GiB  eta 0:12"
+std::string ToReadableLine(const StepMetrics& metrics, int64_t total_steps, double eta_seconds);
+
+// Appends one JSON object per line and flushes each. Only rank 0 makes one.
+class MetricsFile {
+ public:
+  static absl::StatusOr<std::unique_ptr<MetricsFile>> Create(const std::string& path);
+  ~MetricsFile();
+  absl::Status Append(const StepMetrics& metrics);
+
+ private:
+  explicit MetricsFile(std::FILE* file, std::string path) : file_(file), path_(std::move(path)) {}
+  std::FILE* file_;
+  std::string path_;
+};
+
+// Shows progress on stdout: on a terminal the line and a bar, redrawn in place, in a pipe one plain line every
+// log_steps.
+class Progress {
+ public:
+  Progress(int64_t total_steps, int64_t log_steps);
+  ~Progress();
+  void Show(const StepMetrics& metrics);
+
+ private:
+  int64_t total_steps_, log_steps_;
+  bool terminal_;
+  bool open_line_ = false;
+  double mean_seconds_ = 0;
+};
+
+}  // namespace fttrain

@@ -1,0 +1,98 @@
+#include "launch/network.h"
+
+#include "absl/strings/str_cat.h"
+#include "configs/load_config.h"
+#include "launch/settings.h"
+#include "launch/weights.h"
+#include "nlohmann/json.hpp"
+#include "runtime/check.h"
+
+namespace fttrain {
+namespace {
+
+absl::StatusOr<config::RunConfig> EvaluationConfig(const CommandLine& line) {
+  std::vector<std::string> overrides = line.All("set");
+  if (line.Has("model")) {
+    overrides.push_back(absl::StrCat("model.path=", nlohmann::json(line.Get("model")).dump()));
+  }
+  if (line.Has("config")) {
+    FT_ASSIGN_OR_RETURN(config::LoadedConfig loaded, config::LoadRunConfig(line.Get("config"), overrides));
+    return loaded.config;
+  }
+  if (!line.Has("model")) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("'", line.command, "' needs --model=FOLDER or --config=FILE"));
+  }
+  FT_ASSIGN_OR_RETURN(config::LoadedConfig loaded, config::ParseRunConfig("{}", "command line", overrides));
+  return loaded.config;
+}
+
+// No data parallelism, no dropout, and the adapter's own settings in place of the config's.
+absl::StatusOr<EvaluationSetup> ReadEvaluation(const CommandLine& line, const Process& process) {
+  EvaluationSetup setup;
+  FT_ASSIGN_OR_RETURN(setup.run, EvaluationConfig(line));
+  setup.run.mutable_adapter()->set_method(config::ADAPTER_METHOD_NONE);
+  setup.run.mutable_parallel()->set_tensor(process.world_size());
+  setup.run.mutable_parallel()->set_pipeline(1);
+  FT_ASSIGN_OR_RETURN(setup.plan, PlanNetwork(setup.run, process));
+  ModelOptions& options = setup.plan.options;
+  options.train_base = false;
+  setup.adapter_folder = line.Get("adapter");
+  if (!setup.adapter_folder.empty()) {
+    FT_ASSIGN_OR_RETURN(setup.adapter, ReadAdapterConfig(setup.adapter_folder));
+    options.use_lora = true;
+    options.lora = {setup.adapter.r, setup.adapter.alpha, /*dropout=*/0.0, setup.adapter.use_rslora};
+    FT_ASSIGN_OR_RETURN(options.target_modules,
+                        ResolveTargetModules(setup.plan.model, setup.adapter.target_modules));
+  }
+  return setup;
+}
+
+}  // namespace
+
+absl::StatusOr<NetworkPlan> PlanNetwork(const config::RunConfig& run, const Process& process) {
+  NetworkPlan plan;
+  plan.model_path = run.model().path();
+  FT_ASSIGN_OR_RETURN(
+      plan.mesh, MakeMeshShape(process.world_size(), run.parallel().tensor(), run.parallel().pipeline()));
+  FT_ASSIGN_OR_RETURN(plan.model, LoadModelConfig(plan.model_path));
+  FT_RETURN_IF_ERROR(CheckTensorParallel(plan.model, plan.mesh.tp));
+  FT_ASSIGN_OR_RETURN(plan.options, ModelOptionsOf(run, plan.model));
+  // Ranks beyond the host's GPUs share them; NCCL refuses that, so collectives then go over MPI.
+  plan.share_gpu = GpuCount() > 0 && process.local_size() > GpuCount();
+  FT_ASSIGN_OR_RETURN(plan.device, SelectDevice(DeviceOf(run), process, plan.share_gpu));
+  return plan;
+}
+
+absl::StatusOr<std::unique_ptr<Network>> BuildNetwork(const NetworkPlan& plan, int64_t max_positions,
+                                                      const Process& process) {
+  auto network = std::make_unique<Network>();
+  network->plan = plan;
+  const bool nccl = plan.device.is_cuda() && !plan.share_gpu;
+  FT_ASSIGN_OR_RETURN(network->mesh,
+                      Mesh::Create(nccl ? CommBackend::kNccl : CommBackend::kMpi, process, plan.mesh));
+  network->transformer = std::make_unique<Transformer>(
+      plan.model, plan.options, *network->mesh, network->parameters, max_positions, plan.device);
+  return network;
+}
+
+absl::StatusOr<EvaluationSetup> PrepareEvaluation(const CommandLine& line, const Process& process) {
+  absl::StatusOr<EvaluationSetup> setup = ReadEvaluation(line, process);
+  FT_RETURN_IF_ERROR(process.AgreeOnStatus(setup.status()));
+  return setup;
+}
+
+absl::StatusOr<std::unique_ptr<Network>> LoadForEvaluation(const EvaluationSetup& setup,
+                                                           int64_t max_positions, const Process& process) {
+  const NetworkPlan& plan = setup.plan;
+  FT_ASSIGN_OR_RETURN(std::unique_ptr<Network> network, BuildNetwork(plan, max_positions, process));
+  AllocateFrozen(network->parameters, plan.device);
+  absl::Status loaded = LoadBaseWeights(network->parameters, plan.model_path, plan.device);
+  if (loaded.ok() && !setup.adapter_folder.empty()) {
+    loaded = LoadAdapter(network->parameters, setup.adapter_folder, setup.adapter, plan.device);
+  }
+  FT_RETURN_IF_ERROR(process.AgreeOnStatus(loaded));
+  return network;
+}
+
+}  // namespace fttrain

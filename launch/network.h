@@ -1,0 +1,58 @@
+// From a config to this rank's model on its device, in two phases: the first reads and checks and cannot hang, the
+// second is collective. Every command starts here.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "configs/run_config.pb.h"
+#include "launch/command_line.h"
+#include "model/adapter_files.h"
+#include "model/model_config.h"
+#include "model/transformer.h"
+#include "parallel/mesh.h"
+#include "runtime/device.h"
+#include "runtime/process.h"
+
+namespace fttrain {
+
+// What is known before any collective and before weights are read.
+struct NetworkPlan {
+  c10::Device device = c10::Device(c10::kCPU);
+  bool share_gpu = false;  // several ranks on one GPU: collectives then go over MPI
+  MeshShape mesh;
+  ModelConfig model;
+  ModelOptions options;
+  std::string model_path;
+};
+
+// Reads config.json, checks that the layout fits the model, picks the device. Not collective: agree on the status.
+absl::StatusOr<NetworkPlan> PlanNetwork(const config::RunConfig& run, const Process& process);
+
+struct Network {
+  NetworkPlan plan;
+  std::unique_ptr<Mesh> mesh;
+  ParameterSet parameters;
+  std::unique_ptr<Transformer> transformer;
+};
+
+// Declares the model; parameters have no storage yet. Collective over the world.
+absl::StatusOr<std::unique_ptr<Network>> BuildNetwork(const NetworkPlan& plan, int64_t max_positions,
+                                                      const Process& process);
+
+// For commands that only evaluate: the config of --config (or just --model=FOLDER), with --model and --set applied, and the
+// settings of the adapter of --adapter. All ranks form one tensor-parallel group. Agrees on errors.
+struct EvaluationSetup {
+  config::RunConfig run;
+  NetworkPlan plan;
+  std::string adapter_folder;  // empty: the base model
+  AdapterConfig adapter;
+};
+absl::StatusOr<EvaluationSetup> PrepareEvaluation(const CommandLine& line, const Process& process);
+
+// The network of `setup` with its weights. Agrees on errors. Collective over the world.
+absl::StatusOr<std::unique_ptr<Network>> LoadForEvaluation(const EvaluationSetup& setup,
+                                                           int64_t max_positions, const Process& process);
+
+}  // namespace fttrain

@@ -1,0 +1,47 @@
+#include "launch/output_folder.h"
+
+#include <filesystem>
+
+#include "absl/strings/str_cat.h"
+#include "runtime/file_io.h"
+#include "runtime/check.h"
+
+namespace fttrain {
+namespace fs = std::filesystem;
+namespace {
+
+absl::Status Fail(const std::string& path, const std::error_code& error) {
+  const std::string message =
+      absl::StrCat("output_dir ", path, ": cannot write there: ", error.message(), "; choose another folder");
+  return error == std::errc::permission_denied ? absl::PermissionDeniedError(message)
+                                               : absl::UnavailableError(message);
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> PrepareOutputFolder(const std::string& folder) {
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (error) return Fail(folder, error);
+  const fs::path probe = fs::path(folder) / ".writable";
+  FT_RETURN_IF_ERROR(WriteFileAtomically(probe.string(), "fttrain\n"));
+  fs::remove(probe, error);
+
+  std::string previous;
+  for (const char* name : {"metrics.jsonl", "config.yaml", "adapter", "model"}) {
+    const fs::path old = fs::path(folder) / name;
+    if (!fs::exists(fs::symlink_status(old, error))) continue;
+    if (previous.empty()) {
+      int k = 1;
+      while (fs::exists(fs::path(folder) / absl::StrCat("previous-", k))) ++k;
+      previous = (fs::path(folder) / absl::StrCat("previous-", k)).string();
+      fs::create_directory(previous, error);
+      if (error) return Fail(previous, error);
+    }
+    fs::rename(old, fs::path(previous) / name, error);
+    if (error) return Fail(previous, error);
+  }
+  return previous;
+}
+
+}  // namespace fttrain

@@ -1,0 +1,89 @@
+#include "launch/settings.h"
+
+#include <algorithm>
+
+#include "configs/to_yaml.h"
+#include "runtime/check.h"
+
+namespace fttrain {
+namespace {
+
+// The YAML word of an enum value, which is also the name the modules use.
+template <typename Enum>
+std::string Word(const google::protobuf::EnumDescriptor* descriptor, Enum value) {
+  return config::EnumWord(*descriptor->FindValueByNumber(static_cast<int>(value)));
+}
+
+}  // namespace
+
+DeviceKind DeviceOf(const config::RunConfig& run) {
+  switch (run.device()) {
+    case config::DEVICE_CHOICE_CUDA: return DeviceKind::kCuda;
+    case config::DEVICE_CHOICE_CPU: return DeviceKind::kCpu;
+    default: return DeviceKind::kAuto;
+  }
+}
+
+RowOptions RowOptionsOf(const config::RunConfig& run) {
+  RowOptions options;
+  options.sequence_len = run.data().sequence_len();
+  options.packing = run.data().packing();
+  options.shuffle = run.data().shuffle();
+  options.seed = static_cast<uint64_t>(run.train().seed());
+  return options;
+}
+
+StepShape StepShapeOf(const config::RunConfig& run, int dp_size) {
+  return {run.train().micro_batch_size(), run.train().gradient_accumulation_steps(), dp_size};
+}
+
+OptimizerOptions OptimizerOptionsOf(const config::RunConfig& run) {
+  OptimizerOptions options;
+  options.beta1 = run.optimizer().beta1();
+  options.beta2 = run.optimizer().beta2();
+  options.eps = run.optimizer().eps();
+  options.weight_decay = run.optimizer().weight_decay();
+  options.zero_stage = run.parallel().zero_stage();
+  return options;
+}
+
+LrSchedule LrScheduleOf(const config::RunConfig& run, int64_t total_steps) {
+  LrSchedule schedule;
+  switch (run.schedule().name()) {
+    case config::SCHEDULE_NAME_CONSTANT: schedule.kind = LrSchedule::Kind::kConstant; break;
+    case config::SCHEDULE_NAME_LINEAR: schedule.kind = LrSchedule::Kind::kLinear; break;
+    default: schedule.kind = LrSchedule::Kind::kCosine; break;
+  }
+  schedule.peak = run.optimizer().learning_rate();
+  schedule.warmup_steps = run.schedule().warmup_steps();
+  schedule.total_steps = total_steps;
+  schedule.min_ratio = run.schedule().min_ratio();
+  return schedule;
+}
+
+std::string ChatTemplateName(const config::RunConfig& run) {
+  return Word(config::ChatTemplate_descriptor(), run.data().chat_template());
+}
+
+std::string FormatName(config::DataFormat format) {
+  return Word(config::DataFormat_descriptor(), format);
+}
+
+absl::StatusOr<ModelOptions> ModelOptionsOf(const config::RunConfig& run, const ModelConfig& model) {
+  ModelOptions options;
+  options.compute =
+      run.precision().compute() == config::COMPUTE_TYPE_FP32 ? at::kFloat : at::kBFloat16;
+  options.sequence_parallel = run.parallel().sequence_parallel();
+  options.train_base = run.adapter().method() == config::ADAPTER_METHOD_NONE;
+  options.use_lora = !options.train_base;
+  if (options.use_lora) {
+    const config::AdapterConfig& adapter = run.adapter();
+    options.lora = {adapter.r(), adapter.alpha(), adapter.dropout(), adapter.use_rslora()};
+    FT_ASSIGN_OR_RETURN(options.target_modules,
+                        ResolveTargetModules(model, {adapter.target_modules().begin(),
+                                                     adapter.target_modules().end()}));
+  }
+  return options;
+}
+
+}  // namespace fttrain

@@ -1,0 +1,26 @@
+// The config's words as the options of the modules below. Pure.
+#pragma once
+
+#include "configs/run_config.pb.h"
+#include "data/chat_template.h"
+#include "data/packer.h"
+#include "model/model_config.h"
+#include "model/transformer.h"
+#include "parallel/lr_schedule.h"
+#include "parallel/optimizer.h"
+#include "runtime/device.h"
+
+namespace fttrain {
+
+// All take a config with defaults filled and validated.
+DeviceKind DeviceOf(const config::RunConfig& run);
+RowOptions RowOptionsOf(const config::RunConfig& run);
+StepShape StepShapeOf(const config::RunConfig& run, int dp_size);
+OptimizerOptions OptimizerOptionsOf(const config::RunConfig& run);
+LrSchedule LrScheduleOf(const config::RunConfig& run, int64_t total_steps);
+std::string ChatTemplateName(const config::RunConfig& run);
+std::string FormatName(config::DataFormat format);
+// Resolves adapter.target_modules against the model. InvalidArgument as ResolveTargetModules.
+absl::StatusOr<ModelOptions> ModelOptionsOf(const config::RunConfig& run, const ModelConfig& model);
+
+}  // namespace fttrain

@@ -1,0 +1,17 @@
+// What rank 0 says before the first step.
+#pragma once
+
+#include <string>
+
+#include "data/packer.h"
+#include "launch/network.h"
+#include "launch/trainer.h"
+#include "launch/weights.h"
+
+namespace fttrain {
+
+// Several lines: model, mesh and which layers are on which rank, trainable parameters in PEFT's words, data, global batch.
+std::string StartSummary(const NetworkPlan& plan, const ParameterCounts& parameters,
+                         const DatasetSummary& data, const TrainerOptions& trainer, int64_t sequence_len, int zero_stage);
+
+}  // namespace fttrain

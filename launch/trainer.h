@@ -1,0 +1,42 @@
+// The training step, on one screen, and the loop around it.
+#pragma once
+
+#include <functional>
+
+#include "data/packer.h"
+#include "launch/metrics.h"
+#include "model/transformer.h"
+#include "parallel/lr_schedule.h"
+#include "parallel/optimizer.h"
+#include "runtime/process.h"
+
+namespace fttrain {
+
+struct TrainerOptions {
+  int64_t steps = 0;
+  StepShape shape;            // rows of a step
+  LrSchedule schedule;
+  double max_grad_norm = 1.0;
+  uint64_t seed = 0;
+};
+
+// All references must outlive the trainer.
+class Trainer {
+ public:
+  Trainer(const TrainerOptions& options, const Mesh& mesh, c10::Device device, RowStream& rows,
+          Transformer& model, Optimizer& optimizer);
+
+  // One optimizer step; `step` counts from 0. Collective over the mesh: every rank calls with the same step.
+  // Aborted, on every rank alike, when loss or gradient norm is not finite: parameters are then untouched.
+  absl::StatusOr<StepMetrics> Step(int64_t step);
+
+ private:
+  TrainerOptions options_;
+  const Mesh* mesh_;
+  c10::Device device_;
+  RowStream* rows_;
+  Transformer* model_;
+  Optimizer* optimizer_;
+};
+
+}  // namespace fttrain

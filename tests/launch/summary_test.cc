@@ -1,0 +1,43 @@
+#include "launch/summary.h"
+
+#include <gmock/gmock.h>
+
+namespace fttrain {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+TEST(StartSummary, SaysWhereEverythingIsInPeftsWords) {
+  NetworkPlan plan;
+  plan.model_path = "models/tiny";
+  plan.model.num_layers = 4;
+  plan.model.hidden_size = 64;
+  plan.model.num_heads = 4;
+  plan.model.num_kv_heads = 2;
+  plan.model.vocab_size = 1000;
+  plan.mesh = {/*tp=*/2, /*pp=*/1, /*dp=*/2};
+  plan.options.use_lora = true;
+  plan.options.target_modules = {"q_proj", "v_proj"};
+  DatasetSummary data;
+  data.examples = 60;
+  data.tokens = 12345;
+  data.targets = 5000;
+  data.rows = 60;
+  data.truncated = 3;
+  data.longest = 400;
+  TrainerOptions trainer;
+  trainer.steps = 30;
+  trainer.shape = {2, 3, 2};
+  const std::string text = StartSummary(plan, {460800, 134975808}, data, trainer, 256, 1);
+  EXPECT_THAT(text, HasSubstr("trainable params: 460,800 || all params: 134,975,808 || trainable%: 0.3414"));
+  EXPECT_THAT(text, HasSubstr("4 ranks = dp 2 x pp 1 x tp 2; zero stage 1; sequence parallel on"));
+  EXPECT_THAT(text, HasSubstr("rank 3    dp 1 pp 0 tp 1: embedding, layers 0-3, head (1/2 of each matrix)"));
+  EXPECT_THAT(text, HasSubstr("12 rows a step = micro batch 2 x accumulation 3 x dp 2; 30 steps"));
+  EXPECT_THAT(text, HasSubstr("3 of 60 examples cut to 256 tokens (the longest has 400)"));
+  EXPECT_THAT(text, HasSubstr("lora r 16, alpha 32, dropout 0 on q_proj, v_proj"));
+  EXPECT_THAT(text, Not(HasSubstr("dropped")));
+}
+
+}  // namespace
+}  // namespace fttrain
