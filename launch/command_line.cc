@@ -29,12 +29,24 @@ const std::vector<Command>& Commands() {
       {"generate",
        "answer a prompt: --model=FOLDER | --config=FILE, [--adapter=FOLDER] --prompt=TEXT [--raw] "
        "[--max_new_tokens=64] [--temperature=0] [--seed=0] [--set path=value ...]",
-       {{"config", false}, {"set", false}, {"model", false}, {"adapter", false}, {"prompt", false},
-        {"raw", true}, {"max_new_tokens", false}, {"temperature", false}, {"seed", false}}},
+       {{"config", false},
+        {"set", false},
+        {"model", false},
+        {"adapter", false},
+        {"prompt", false},
+        {"raw", true},
+        {"max_new_tokens", false},
+        {"temperature", false},
+        {"seed", false}}},
       {"logits",
-       "write logits of token rows: --model=FOLDER | --config=FILE, [--adapter=FOLDER] --input=ROWS.jsonl "
+       "write logits of token rows: --model=FOLDER | --config=FILE, [--adapter=FOLDER] "
+       "--input=ROWS.jsonl "
        "--output=FILE.safetensors [--set path=value ...]",
-       {{"config", false}, {"set", false}, {"model", false}, {"adapter", false}, {"input", false},
+       {{"config", false},
+        {"set", false},
+        {"model", false},
+        {"adapter", false},
+        {"input", false},
         {"output", false}}},
       {"help", "print this text", {}},
   };
@@ -83,15 +95,16 @@ absl::StatusOr<CommandLine> ParseCommandLine(int argc, const char* const* argv) 
   if (command == nullptr) {
     std::vector<std::string> names;
     for (const Command& c : Commands()) names.push_back(c.name);
-    return absl::InvalidArgumentError(absl::StrCat("unknown command '", Printable(line.command), "'",
-                                                   DidYouMean("", line.command, names),
+    return absl::InvalidArgumentError(absl::StrCat("unknown command '", Printable(line.command),
+                                                   "'", DidYouMean("", line.command, names),
                                                    "; commands: ", absl::StrJoin(names, ", ")));
   }
   for (; next < argc; ++next) {
     const std::string word = argv[next];
     if (!absl::StartsWith(word, "--") || word.size() < 3) {
-      return absl::InvalidArgumentError(absl::StrCat("unexpected word '", Printable(word), "' after '",
-                                                     line.command, "': flags are written --name=value"));
+      return absl::InvalidArgumentError(absl::StrCat("unexpected word '", Printable(word),
+                                                     "' after '", line.command,
+                                                     "': flags are written --name=value"));
     }
     const size_t equals = word.find('=');
     const std::string name = word.substr(2, equals == std::string::npos ? equals : equals - 2);
@@ -100,9 +113,9 @@ absl::StatusOr<CommandLine> ParseCommandLine(int argc, const char* const* argv) 
     if (flag == command->flags.end()) {
       std::vector<std::string> names;
       for (const Flag& f : command->flags) names.push_back(f.name);
-      return absl::InvalidArgumentError(
-          absl::StrCat("unknown flag '--", Printable(name), "' of '", line.command, "'",
-                       DidYouMean("--", name, names)));
+      return absl::InvalidArgumentError(absl::StrCat("unknown flag '--", Printable(name), "' of '",
+                                                     line.command, "'",
+                                                     DidYouMean("--", name, names)));
     }
     std::string value = "true";
     if (equals != std::string::npos) {
@@ -121,12 +134,13 @@ absl::StatusOr<CommandLine> ParseCommandLine(int argc, const char* const* argv) 
 std::string Usage() {
   std::string text = "usage: [mpirun -np N] fttrain [command] [flags]\n";
   for (const Command& command : Commands()) {
-    absl::StrAppend(&text, "  ", command.name, std::string(10 - std::string(command.name).size(), ' '),
-                    command.purpose, "\n");
+    absl::StrAppend(&text, "  ", command.name,
+                    std::string(10 - std::string(command.name).size(), ' '), command.purpose, "\n");
   }
-  absl::StrAppend(&text,
-                  "Without a command, `train`; without --config, fttrain.yaml of the current folder.\n"
-                  "A run to try: mpirun -np 2 build/release/fttrain --config=configs/quickstart.yaml\n");
+  absl::StrAppend(
+      &text,
+      "Without a command, `train`; without --config, fttrain.yaml of the current folder.\n"
+      "A run to try: mpirun -np 2 build/release/fttrain --config=configs/quickstart.yaml\n");
   return text;
 }
 

@@ -10,8 +10,8 @@
 namespace fttrain {
 
 struct CommandLine {
-  std::string command;                                     // "train" if none was given
-  std::map<std::string, std::vector<std::string>> flags;   // a switch has the value "true"
+  std::string command;                                    // "train" if none was given
+  std::map<std::string, std::vector<std::string>> flags;  // a switch has the value "true"
 
   bool Has(const std::string& flag) const { return flags.count(flag) > 0; }
   // The last value given, or `fallback`.
@@ -19,7 +19,8 @@ struct CommandLine {
   std::vector<std::string> All(const std::string& flag) const;
 };
 
-// InvalidArgument for an unknown command or flag (with the nearest known one), a missing value, or a stray word.
+// InvalidArgument for an unknown command or flag (with the nearest known one), a missing value, or
+// a stray word.
 absl::StatusOr<CommandLine> ParseCommandLine(int argc, const char* const* argv);
 
 // What `fttrain help` prints.

@@ -5,28 +5,36 @@
 
 namespace fttrain {
 
-inline constexpr int kExitUsage = 64;      // flags, config, layout
-inline constexpr int kExitData = 65;       // a model or data file is bad
-inline constexpr int kExitNoInput = 66;    // an input is missing
+inline constexpr int kExitUsage = 64;    // flags, config, layout
+inline constexpr int kExitData = 65;     // a model or data file is bad
+inline constexpr int kExitNoInput = 66;  // an input is missing
 inline constexpr int kExitInternal = 70;
-inline constexpr int kExitIo = 74;         // cannot write, disk full
+inline constexpr int kExitIo = 74;  // cannot write, disk full
 inline constexpr int kExitPermission = 77;
-inline constexpr int kExitNumerics = 80;   // loss or gradients are not finite
+inline constexpr int kExitNumerics = 80;  // loss or gradients are not finite
 
 inline int ExitCode(const absl::Status& status) {
   switch (status.code()) {
-    case absl::StatusCode::kOk: return 0;
+    case absl::StatusCode::kOk:
+      return 0;
     case absl::StatusCode::kInvalidArgument:
     case absl::StatusCode::kFailedPrecondition:
-    case absl::StatusCode::kUnimplemented: return kExitUsage;
+    case absl::StatusCode::kUnimplemented:
+      return kExitUsage;
     case absl::StatusCode::kDataLoss:
-    case absl::StatusCode::kOutOfRange: return kExitData;
-    case absl::StatusCode::kNotFound: return kExitNoInput;
+    case absl::StatusCode::kOutOfRange:
+      return kExitData;
+    case absl::StatusCode::kNotFound:
+      return kExitNoInput;
     case absl::StatusCode::kUnavailable:
-    case absl::StatusCode::kResourceExhausted: return kExitIo;
-    case absl::StatusCode::kPermissionDenied: return kExitPermission;
-    case absl::StatusCode::kAborted: return kExitNumerics;
-    default: return kExitInternal;
+    case absl::StatusCode::kResourceExhausted:
+      return kExitIo;
+    case absl::StatusCode::kPermissionDenied:
+      return kExitPermission;
+    case absl::StatusCode::kAborted:
+      return kExitNumerics;
+    default:
+      return kExitInternal;
   }
 }
 

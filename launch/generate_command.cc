@@ -31,7 +31,8 @@ struct Prompt {
 absl::StatusOr<Sampling> ParseSampling(const CommandLine& line) {
   Sampling s;
   int64_t seed = 0;
-  if (!absl::SimpleAtoi(line.Get("max_new_tokens", "64"), &s.max_new_tokens) || s.max_new_tokens < 1) {
+  if (!absl::SimpleAtoi(line.Get("max_new_tokens", "64"), &s.max_new_tokens) ||
+      s.max_new_tokens < 1) {
     return absl::InvalidArgumentError("--max_new_tokens must be a whole number of at least 1");
   }
   if (!absl::SimpleAtod(line.Get("temperature", "0"), &s.temperature) || !(s.temperature >= 0) ||
@@ -50,17 +51,20 @@ absl::StatusOr<Prompt> MakePrompt(const CommandLine& line, const config::RunConf
   Prompt prompt;
   FT_ASSIGN_OR_RETURN(prompt.tokenizer, Tokenizer::Load(run.model().path()));
   FT_RETURN_IF_ERROR(CheckTokenizerFits(*prompt.tokenizer, model.vocab_size));
-  prompt.stop_ids.assign(model.eos_token_ids.begin(), model.eos_token_ids.end());
+  FT_ASSIGN_OR_RETURN(const std::vector<int64_t> stop, LoadStopTokenIds(run.model().path(), model));
+  prompt.stop_ids.assign(stop.begin(), stop.end());
   if (prompt.tokenizer->EosId()) prompt.stop_ids.push_back(*prompt.tokenizer->EosId());
   if (line.Has("raw")) {
     FT_ASSIGN_OR_RETURN(prompt.ids, prompt.tokenizer->Encode(line.Get("prompt"), true));
   } else {
-    FT_ASSIGN_OR_RETURN(ChatTemplate chat,
-                        ChatTemplate::Create(ChatTemplateName(run), run.model().path(), *prompt.tokenizer));
+    FT_ASSIGN_OR_RETURN(
+        ChatTemplate chat,
+        ChatTemplate::Create(ChatTemplateName(run), run.model().path(), *prompt.tokenizer));
     const Message user{"user", line.Get("prompt"), false};
     FT_ASSIGN_OR_RETURN(const std::string text, chat.RenderPrompt({user}));
     FT_ASSIGN_OR_RETURN(prompt.ids, prompt.tokenizer->Encode(text, false));
-    if (const auto id = prompt.tokenizer->TokenToId(chat.end_of_turn())) prompt.stop_ids.push_back(*id);
+    if (const auto id = prompt.tokenizer->TokenToId(chat.end_of_turn()))
+      prompt.stop_ids.push_back(*id);
   }
   if (prompt.ids.empty()) return absl::InvalidArgumentError("the prompt has no tokens");
   return prompt;
@@ -71,19 +75,21 @@ int32_t ChooseToken(const at::Tensor& logits, const Sampling& sampling, int64_t 
   if (sampling.temperature == 0) return static_cast<int32_t>(logits.argmax().item<int64_t>());
   const at::Tensor cumulative =
       at::softmax(logits.to(at::kDouble) / sampling.temperature, 0).cumsum(0).contiguous();
-  const double u = UniformFromBits(Philox4x32(sampling.seed, position, StreamOfName("generate")).x[0]);
+  const double u =
+      UniformFromBits(Philox4x32(sampling.seed, position, StreamOfName("generate")).x[0]);
   const double* begin = cumulative.data_ptr<double>();
   const double* end = begin + cumulative.numel();
   return static_cast<int32_t>(std::min(std::upper_bound(begin, end, u * end[-1]), end - 1) - begin);
 }
 
-std::vector<int32_t> Sample(const Network& network, const Prompt& prompt, const Sampling& sampling) {
+std::vector<int32_t> Sample(const Network& network, const Prompt& prompt,
+                            const Sampling& sampling) {
   std::vector<int32_t> ids = prompt.ids, answer;
   const c10::Device device = network.plan.device;
   while (static_cast<int64_t>(answer.size()) < sampling.max_new_tokens) {
     const auto tokens = static_cast<int32_t>(ids.size());
-    const ModelBatch batch = MakeModelBatch(ids, std::vector<int32_t>(tokens, kNoTarget), {0, tokens}, {}, 0,
-                                            network.plan.mesh.tp, device);
+    const ModelBatch batch = MakeModelBatch(ids, std::vector<int32_t>(tokens, kNoTarget),
+                                            {0, tokens}, {}, 0, network.plan.mesh.tp, device);
     const at::Tensor last = at::full({1}, tokens - 1, at::TensorOptions(at::kLong).device(device));
     const at::Tensor logits = network.transformer->Logits(batch, last)[0].cpu();
     const int32_t next = ChooseToken(logits, sampling, tokens);
@@ -102,12 +108,14 @@ absl::Status GenerateCommand(const CommandLine& line, const Process& process) {
   }
   const absl::StatusOr<Sampling> sampling = ParseSampling(line);
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(sampling.status()));
-  // Positions are known once the prompt is tokenised, which needs the model's folder: read it first.
+  // Positions are known once the prompt is tokenised, which needs the model's folder: read it
+  // first.
   FT_ASSIGN_OR_RETURN(EvaluationSetup setup, PrepareEvaluation(line, process));
   absl::StatusOr<Prompt> prompt = MakePrompt(line, setup.run, setup.plan.model);
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(prompt.status()));
   const int64_t positions = static_cast<int64_t>(prompt->ids.size()) + sampling->max_new_tokens;
-  FT_ASSIGN_OR_RETURN(std::unique_ptr<Network> network, LoadForEvaluation(setup, positions, process));
+  FT_ASSIGN_OR_RETURN(std::unique_ptr<Network> network,
+                      LoadForEvaluation(setup, positions, process));
   const std::vector<int32_t> answer = Sample(*network, *prompt, *sampling);
   LogInfo(prompt->tokenizer->Decode(answer, /*skip_special=*/true));
   return absl::OkStatus();

@@ -27,7 +27,8 @@ absl::StatusOr<std::unique_ptr<SafetensorsWriter>> CreateOutput(const CommandLin
   if (process.rank() != 0) return nullptr;
   std::vector<SafetensorsWriter::Tensor> tensors;
   for (size_t i = 0; i < rows.size(); ++i) {
-    tensors.push_back({absl::StrCat("row_", i), SafetensorsDtype::kF32,
+    tensors.push_back({absl::StrCat("row_", i),
+                       SafetensorsDtype::kF32,
                        {static_cast<int64_t>(rows[i].input_ids.size()), vocab_size}});
   }
   return SafetensorsWriter::Create(line.Get("output"), tensors, {});
@@ -37,8 +38,8 @@ absl::StatusOr<std::unique_ptr<SafetensorsWriter>> CreateOutput(const CommandLin
 
 absl::Status LogitsCommand(const CommandLine& line, const Process& process) {
   if (!line.Has("input") || !line.Has("output")) {
-    return process.AgreeOnStatus(
-        absl::InvalidArgumentError("'logits' needs --input=ROWS.jsonl and --output=FILE.safetensors"));
+    return process.AgreeOnStatus(absl::InvalidArgumentError(
+        "'logits' needs --input=ROWS.jsonl and --output=FILE.safetensors"));
   }
   FT_ASSIGN_OR_RETURN(const EvaluationSetup setup, PrepareEvaluation(line, process));
   const int64_t vocab_size = setup.plan.model.vocab_size;
@@ -49,17 +50,20 @@ absl::Status LogitsCommand(const CommandLine& line, const Process& process) {
 
   int64_t longest = 0;
   for (const Example& row : *rows) longest = std::max<int64_t>(longest, row.input_ids.size());
-  FT_ASSIGN_OR_RETURN(const std::unique_ptr<Network> network, LoadForEvaluation(setup, longest, process));
+  FT_ASSIGN_OR_RETURN(const std::unique_ptr<Network> network,
+                      LoadForEvaluation(setup, longest, process));
   absl::Status written;
   for (const Example& row : *rows) {
     const auto tokens = static_cast<int32_t>(row.input_ids.size());
     const ModelBatch batch =
         MakeModelBatch(row.input_ids, std::vector<int32_t>(tokens, kNoTarget), {0, tokens}, {}, 0,
                        setup.plan.mesh.tp, setup.plan.device);
-    const at::Tensor all = at::arange(tokens, at::TensorOptions(at::kLong).device(setup.plan.device));
+    const at::Tensor all =
+        at::arange(tokens, at::TensorOptions(at::kLong).device(setup.plan.device));
     const at::Tensor logits =
         network->transformer->Logits(batch, all).to(at::kCPU, at::kFloat).contiguous();
-    if (*output != nullptr && written.ok()) written = (*output)->Append(logits.data_ptr(), logits.nbytes());
+    if (*output != nullptr && written.ok())
+      written = (*output)->Append(logits.data_ptr(), logits.nbytes());
   }
   if (*output != nullptr && written.ok()) written = (*output)->Finish();
   return process.AgreeOnStatus(written);

@@ -19,7 +19,8 @@
 namespace fttrain {
 namespace {
 
-// Cores of this rank: the ones it is bound to, or its share of the host's; OMP_NUM_THREADS decides if set.
+// Cores of this rank: the ones it is bound to, or its share of the host's; OMP_NUM_THREADS decides
+// if set.
 void SetThreads(const Process& process) {
   if (std::getenv("OMP_NUM_THREADS") != nullptr) return;
   const int host = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
@@ -62,7 +63,8 @@ int Report(const absl::Status& status, const Process& process) {
 int main(int argc, char** argv) {
   using namespace fttrain;
   InstallMemoryLedger();
-  // A full quota or a closed pipe is an error of the write that meets it, not the end of the process.
+  // A full quota or a closed pipe is an error of the write that meets it, not the end of the
+  // process.
   std::signal(SIGXFSZ, SIG_IGN);
   std::signal(SIGPIPE, SIG_IGN);
   absl::StatusOr<std::unique_ptr<Process>> process = Process::Create(&argc, &argv);

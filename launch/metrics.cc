@@ -36,10 +36,11 @@ std::string ToJsonLine(const StepMetrics& metrics) {
 }
 
 std::string ToReadableLine(const StepMetrics& metrics, int64_t total_steps, double eta_seconds) {
-  return absl::StrFormat("step %d/%d  loss %.4f  grad_norm %.3f  lr %.2e  %.0f tok/s  mem %.2f GiB  eta %s",
-                         metrics.step, total_steps, metrics.loss, metrics.grad_norm,
-                         metrics.learning_rate, metrics.TokensPerSecond(),
-                         static_cast<double>(metrics.peak_bytes) / (1 << 30), ClockTime(eta_seconds));
+  return absl::StrFormat(
+      "step %d/%d  loss %.4f  grad_norm %.3f  lr %.2e  %.0f tok/s  mem %.2f GiB  eta %s",
+      metrics.step, total_steps, metrics.loss, metrics.grad_norm, metrics.learning_rate,
+      metrics.TokensPerSecond(), static_cast<double>(metrics.peak_bytes) / (1 << 30),
+      ClockTime(eta_seconds));
 }
 
 absl::StatusOr<std::unique_ptr<MetricsFile>> MetricsFile::Create(const std::string& path) {

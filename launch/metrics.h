@@ -11,14 +11,14 @@
 namespace fttrain {
 
 struct StepMetrics {
-  int64_t step = 0;           // 1 for the first
-  double loss = 0;            // sum of token losses / target tokens, over all ranks
-  double grad_norm = 0;       // before clipping
+  int64_t step = 0;      // 1 for the first
+  double loss = 0;       // sum of token losses / target tokens, over all ranks
+  double grad_norm = 0;  // before clipping
   double learning_rate = 0;
-  int64_t tokens = 0;         // over all ranks
+  int64_t tokens = 0;  // over all ranks
   int64_t target_tokens = 0;
   double seconds = 0;
-  int64_t peak_bytes = 0;     // tensor bytes, of the rank that holds the most
+  int64_t peak_bytes = 0;  // tensor bytes, of the rank that holds the most
 
   double TokensPerSecond() const { return seconds > 0 ? static_cast<double>(tokens) / seconds : 0; }
 };
@@ -40,8 +40,8 @@ class MetricsFile {
   std::string path_;
 };
 
-// Shows progress on stdout: on a terminal the line and a bar, redrawn in place, in a pipe one plain line every
-// log_steps.
+// Shows progress on stdout: on a terminal the line and a bar, redrawn in place, in a pipe one plain
+// line every log_steps.
 class Progress {
  public:
   Progress(int64_t total_steps, int64_t log_steps);

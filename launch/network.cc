@@ -16,14 +16,16 @@ absl::StatusOr<config::RunConfig> EvaluationConfig(const CommandLine& line) {
     overrides.push_back(absl::StrCat("model.path=", nlohmann::json(line.Get("model")).dump()));
   }
   if (line.Has("config")) {
-    FT_ASSIGN_OR_RETURN(config::LoadedConfig loaded, config::LoadRunConfig(line.Get("config"), overrides));
+    FT_ASSIGN_OR_RETURN(config::LoadedConfig loaded,
+                        config::LoadRunConfig(line.Get("config"), overrides));
     return loaded.config;
   }
   if (!line.Has("model")) {
     return absl::InvalidArgumentError(
         absl::StrCat("'", line.command, "' needs --model=FOLDER or --config=FILE"));
   }
-  FT_ASSIGN_OR_RETURN(config::LoadedConfig loaded, config::ParseRunConfig("{}", "command line", overrides));
+  FT_ASSIGN_OR_RETURN(config::LoadedConfig loaded,
+                      config::ParseRunConfig("{}", "command line", overrides));
   return loaded.config;
 }
 
@@ -41,7 +43,8 @@ absl::StatusOr<EvaluationSetup> ReadEvaluation(const CommandLine& line, const Pr
   if (!setup.adapter_folder.empty()) {
     FT_ASSIGN_OR_RETURN(setup.adapter, ReadAdapterConfig(setup.adapter_folder));
     options.use_lora = true;
-    options.lora = {setup.adapter.r, setup.adapter.alpha, /*dropout=*/0.0, setup.adapter.use_rslora};
+    options.lora = {setup.adapter.r, setup.adapter.alpha, /*dropout=*/0.0,
+                    setup.adapter.use_rslora};
     FT_ASSIGN_OR_RETURN(options.target_modules,
                         ResolveTargetModules(setup.plan.model, setup.adapter.target_modules));
   }
@@ -53,8 +56,8 @@ absl::StatusOr<EvaluationSetup> ReadEvaluation(const CommandLine& line, const Pr
 absl::StatusOr<NetworkPlan> PlanNetwork(const config::RunConfig& run, const Process& process) {
   NetworkPlan plan;
   plan.model_path = run.model().path();
-  FT_ASSIGN_OR_RETURN(
-      plan.mesh, MakeMeshShape(process.world_size(), run.parallel().tensor(), run.parallel().pipeline()));
+  FT_ASSIGN_OR_RETURN(plan.mesh, MakeMeshShape(process.world_size(), run.parallel().tensor(),
+                                               run.parallel().pipeline()));
   FT_ASSIGN_OR_RETURN(plan.model, LoadModelConfig(plan.model_path));
   FT_RETURN_IF_ERROR(CheckTensorParallel(plan.model, plan.mesh.tp));
   FT_ASSIGN_OR_RETURN(plan.options, ModelOptionsOf(run, plan.model));
@@ -64,13 +67,14 @@ absl::StatusOr<NetworkPlan> PlanNetwork(const config::RunConfig& run, const Proc
   return plan;
 }
 
-absl::StatusOr<std::unique_ptr<Network>> BuildNetwork(const NetworkPlan& plan, int64_t max_positions,
+absl::StatusOr<std::unique_ptr<Network>> BuildNetwork(const NetworkPlan& plan,
+                                                      int64_t max_positions,
                                                       const Process& process) {
   auto network = std::make_unique<Network>();
   network->plan = plan;
   const bool nccl = plan.device.is_cuda() && !plan.share_gpu;
-  FT_ASSIGN_OR_RETURN(network->mesh,
-                      Mesh::Create(nccl ? CommBackend::kNccl : CommBackend::kMpi, process, plan.mesh));
+  FT_ASSIGN_OR_RETURN(network->mesh, Mesh::Create(nccl ? CommBackend::kNccl : CommBackend::kMpi,
+                                                  process, plan.mesh));
   network->transformer = std::make_unique<Transformer>(
       plan.model, plan.options, *network->mesh, network->parameters, max_positions, plan.device);
   return network;
@@ -83,11 +87,13 @@ absl::StatusOr<EvaluationSetup> PrepareEvaluation(const CommandLine& line, const
 }
 
 absl::StatusOr<std::unique_ptr<Network>> LoadForEvaluation(const EvaluationSetup& setup,
-                                                           int64_t max_positions, const Process& process) {
+                                                           int64_t max_positions,
+                                                           const Process& process) {
   const NetworkPlan& plan = setup.plan;
   FT_ASSIGN_OR_RETURN(std::unique_ptr<Network> network, BuildNetwork(plan, max_positions, process));
   AllocateFrozen(network->parameters, plan.device);
-  absl::Status loaded = LoadBaseWeights(network->parameters, plan.model_path, plan.device);
+  absl::Status loaded =
+      LoadBaseWeights(network->parameters, plan.model_path, plan.model, plan.device);
   if (loaded.ok() && !setup.adapter_folder.empty()) {
     loaded = LoadAdapter(network->parameters, setup.adapter_folder, setup.adapter, plan.device);
   }

@@ -1,5 +1,5 @@
-// From a config to this rank's model on its device, in two phases: the first reads and checks and cannot hang, the
-// second is collective. Every command starts here.
+// From a config to this rank's model on its device, in two phases: the first reads and checks and
+// cannot hang, the second is collective. Every command starts here.
 #pragma once
 
 #include <memory>
@@ -27,7 +27,8 @@ struct NetworkPlan {
   std::string model_path;
 };
 
-// Reads config.json, checks that the layout fits the model, picks the device. Not collective: agree on the status.
+// Reads config.json, checks that the layout fits the model, picks the device. Not collective: agree
+// on the status.
 absl::StatusOr<NetworkPlan> PlanNetwork(const config::RunConfig& run, const Process& process);
 
 struct Network {
@@ -38,11 +39,13 @@ struct Network {
 };
 
 // Declares the model; parameters have no storage yet. Collective over the world.
-absl::StatusOr<std::unique_ptr<Network>> BuildNetwork(const NetworkPlan& plan, int64_t max_positions,
+absl::StatusOr<std::unique_ptr<Network>> BuildNetwork(const NetworkPlan& plan,
+                                                      int64_t max_positions,
                                                       const Process& process);
 
-// For commands that only evaluate: the config of --config (or just --model=FOLDER), with --model and --set applied, and the
-// settings of the adapter of --adapter. All ranks form one tensor-parallel group. Agrees on errors.
+// For commands that only evaluate: the config of --config (or just --model=FOLDER), with --model
+// and --set applied, and the settings of the adapter of --adapter. All ranks form one
+// tensor-parallel group. Agrees on errors.
 struct EvaluationSetup {
   config::RunConfig run;
   NetworkPlan plan;
@@ -53,6 +56,7 @@ absl::StatusOr<EvaluationSetup> PrepareEvaluation(const CommandLine& line, const
 
 // The network of `setup` with its weights. Agrees on errors. Collective over the world.
 absl::StatusOr<std::unique_ptr<Network>> LoadForEvaluation(const EvaluationSetup& setup,
-                                                           int64_t max_positions, const Process& process);
+                                                           int64_t max_positions,
+                                                           const Process& process);
 
 }  // namespace fttrain

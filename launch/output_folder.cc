@@ -3,16 +3,16 @@
 #include <filesystem>
 
 #include "absl/strings/str_cat.h"
-#include "runtime/file_io.h"
 #include "runtime/check.h"
+#include "runtime/file_io.h"
 
 namespace fttrain {
 namespace fs = std::filesystem;
 namespace {
 
 absl::Status Fail(const std::string& path, const std::error_code& error) {
-  const std::string message =
-      absl::StrCat("output_dir ", path, ": cannot write there: ", error.message(), "; choose another folder");
+  const std::string message = absl::StrCat(
+      "output_dir ", path, ": cannot write there: ", error.message(), "; choose another folder");
   return error == std::errc::permission_denied ? absl::PermissionDeniedError(message)
                                                : absl::UnavailableError(message);
 }

@@ -7,9 +7,10 @@
 
 namespace fttrain {
 
-// Creates the folder (and its parents) and proves that it can be written to, before any weight is read. What an earlier run left there
-// (metrics.jsonl, config.yaml, adapter/, model/) is moved to previous-K/, the first free K, so that nothing is lost; returns that
-// folder's path, empty if there was nothing. Rank 0 only.
+// Creates the folder (and its parents) and proves that it can be written to, before any weight is
+// read. What an earlier run left there (metrics.jsonl, config.yaml, adapter/, model/) is moved to
+// previous-K/, the first free K, so that nothing is lost; returns that folder's path, empty if
+// there was nothing. Rank 0 only.
 absl::StatusOr<std::string> PrepareOutputFolder(const std::string& folder);
 
 }  // namespace fttrain

@@ -18,9 +18,12 @@ std::string Word(const google::protobuf::EnumDescriptor* descriptor, Enum value)
 
 DeviceKind DeviceOf(const config::RunConfig& run) {
   switch (run.device()) {
-    case config::DEVICE_CHOICE_CUDA: return DeviceKind::kCuda;
-    case config::DEVICE_CHOICE_CPU: return DeviceKind::kCpu;
-    default: return DeviceKind::kAuto;
+    case config::DEVICE_CHOICE_CUDA:
+      return DeviceKind::kCuda;
+    case config::DEVICE_CHOICE_CPU:
+      return DeviceKind::kCpu;
+    default:
+      return DeviceKind::kAuto;
   }
 }
 
@@ -50,9 +53,15 @@ OptimizerOptions OptimizerOptionsOf(const config::RunConfig& run) {
 LrSchedule LrScheduleOf(const config::RunConfig& run, int64_t total_steps) {
   LrSchedule schedule;
   switch (run.schedule().name()) {
-    case config::SCHEDULE_NAME_CONSTANT: schedule.kind = LrSchedule::Kind::kConstant; break;
-    case config::SCHEDULE_NAME_LINEAR: schedule.kind = LrSchedule::Kind::kLinear; break;
-    default: schedule.kind = LrSchedule::Kind::kCosine; break;
+    case config::SCHEDULE_NAME_CONSTANT:
+      schedule.kind = LrSchedule::Kind::kConstant;
+      break;
+    case config::SCHEDULE_NAME_LINEAR:
+      schedule.kind = LrSchedule::Kind::kLinear;
+      break;
+    default:
+      schedule.kind = LrSchedule::Kind::kCosine;
+      break;
   }
   schedule.peak = run.optimizer().learning_rate();
   schedule.warmup_steps = run.schedule().warmup_steps();
@@ -69,7 +78,8 @@ std::string FormatName(config::DataFormat format) {
   return Word(config::DataFormat_descriptor(), format);
 }
 
-absl::StatusOr<ModelOptions> ModelOptionsOf(const config::RunConfig& run, const ModelConfig& model) {
+absl::StatusOr<ModelOptions> ModelOptionsOf(const config::RunConfig& run,
+                                            const ModelConfig& model) {
   ModelOptions options;
   options.compute =
       run.precision().compute() == config::COMPUTE_TYPE_FP32 ? at::kFloat : at::kBFloat16;

@@ -19,8 +19,8 @@ std::string WithCommas(int64_t n) {
 std::string Cut(const DatasetSummary& data, int64_t sequence_len) {
   std::string text;
   if (data.truncated > 0) {
-    absl::StrAppend(&text, "; ", data.truncated, " of ", data.examples, " examples cut to ", sequence_len,
-                    " tokens (the longest has ", data.longest, ")");
+    absl::StrAppend(&text, "; ", data.truncated, " of ", data.examples, " examples cut to ",
+                    sequence_len, " tokens (the longest has ", data.longest, ")");
   }
   if (data.dropped > 0) {
     absl::StrAppend(&text, "; ", data.dropped, " dropped: no target left once cut");
@@ -31,43 +31,46 @@ std::string Cut(const DatasetSummary& data, int64_t sequence_len) {
 }  // namespace
 
 std::string StartSummary(const NetworkPlan& plan, const ParameterCounts& parameters,
-                         const DatasetSummary& data, const TrainerOptions& trainer, int64_t sequence_len, int zero_stage) {
+                         const DatasetSummary& data, const TrainerOptions& trainer,
+                         int64_t sequence_len, int zero_stage) {
   const ModelConfig& m = plan.model;
   const MeshShape& mesh = plan.mesh;
-  const absl::string_view family(ModelFamilyName(m.family).data(), ModelFamilyName(m.family).size());
+  const absl::string_view family(ModelFamilyName(m.family).data(),
+                                 ModelFamilyName(m.family).size());
   std::vector<std::string> lines;
-  lines.push_back(absl::StrFormat("model      %s: %s, %d layers, hidden %d, heads %d/%d, vocabulary %d; %s on %s",
-                                  plan.model_path, family, m.num_layers, m.hidden_size, m.num_heads,
-                                  m.num_kv_heads, m.vocab_size,
-                                  plan.options.compute == at::kFloat ? "fp32" : "bf16", plan.device.str()));
-  lines.push_back(absl::StrFormat("mesh       %d ranks = dp %d x pp %d x tp %d; zero stage %d; sequence parallel %s; "
-                                  "%d threads a rank",
-                                  mesh.world_size(), mesh.dp, mesh.pp, mesh.tp, zero_stage,
-                                  plan.options.sequence_parallel && mesh.tp > 1 ? "on" : "off",
-                                  at::get_num_threads()));
+  lines.push_back(absl::StrFormat(
+      "model      %s: %s, %d layers, hidden %d, heads %d/%d, vocabulary %d; %s on %s",
+      plan.model_path, family, m.num_layers, m.hidden_size, m.num_heads, m.num_kv_heads,
+      m.vocab_size, plan.options.compute == at::kFloat ? "fp32" : "bf16", plan.device.str()));
+  lines.push_back(absl::StrFormat(
+      "mesh       %d ranks = dp %d x pp %d x tp %d; zero stage %d; sequence parallel %s; "
+      "%d threads a rank",
+      mesh.world_size(), mesh.dp, mesh.pp, mesh.tp, zero_stage,
+      plan.options.sequence_parallel && mesh.tp > 1 ? "on" : "off", at::get_num_threads()));
   for (int rank = 0; rank < mesh.world_size(); ++rank) {
     const MeshPosition at = PositionOfRank(mesh, rank);
-    lines.push_back(absl::StrFormat("  rank %-4d dp %d pp %d tp %d: embedding, layers 0-%d, head%s", rank, at.dp,
-                                    at.pp, at.tp, m.num_layers - 1,
-                                    mesh.tp > 1 ? absl::StrCat(" (1/", mesh.tp, " of each matrix)") : ""));
+    lines.push_back(absl::StrFormat(
+        "  rank %-4d dp %d pp %d tp %d: embedding, layers 0-%d, head%s", rank, at.dp, at.pp, at.tp,
+        m.num_layers - 1, mesh.tp > 1 ? absl::StrCat(" (1/", mesh.tp, " of each matrix)") : ""));
   }
   lines.push_back(absl::StrFormat(
-      "trainable params: %s || all params: %s || trainable%%: %.4f", WithCommas(parameters.trainable),
-      WithCommas(parameters.all),
+      "trainable params: %s || all params: %s || trainable%%: %.4f",
+      WithCommas(parameters.trainable), WithCommas(parameters.all),
       100.0 * static_cast<double>(parameters.trainable) / static_cast<double>(parameters.all)));
   if (plan.options.use_lora) {
     const LoraOptions& lora = plan.options.lora;
-    lines.push_back(absl::StrFormat("adapter    lora r %d, alpha %g%s, dropout %g on %s", lora.r, lora.alpha,
-                                    lora.use_rslora ? " (rslora)" : "", lora.dropout,
+    lines.push_back(absl::StrFormat("adapter    lora r %d, alpha %g%s, dropout %g on %s", lora.r,
+                                    lora.alpha, lora.use_rslora ? " (rslora)" : "", lora.dropout,
                                     absl::StrJoin(plan.options.target_modules, ", ")));
   }
-  lines.push_back(absl::StrFormat("data       %d examples, %s tokens, %s with a target, %d rows an epoch%s",
-                                  data.examples, WithCommas(data.tokens), WithCommas(data.targets), data.rows,
-                                  Cut(data, sequence_len)));
+  lines.push_back(absl::StrFormat(
+      "data       %d examples, %s tokens, %s with a target, %d rows an epoch%s", data.examples,
+      WithCommas(data.tokens), WithCommas(data.targets), data.rows, Cut(data, sequence_len)));
   const StepShape& shape = trainer.shape;
-  lines.push_back(absl::StrFormat("batch      %d rows a step = micro batch %d x accumulation %d x dp %d; %d steps",
-                                  shape.rows_per_step(), shape.micro_batch_size, shape.accumulation,
-                                  shape.dp_size, trainer.steps));
+  lines.push_back(absl::StrFormat(
+      "batch      %d rows a step = micro batch %d x accumulation %d x dp %d; %d steps",
+      shape.rows_per_step(), shape.micro_batch_size, shape.accumulation, shape.dp_size,
+      trainer.steps));
   return absl::StrJoin(lines, "\n");
 }
 

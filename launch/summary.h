@@ -10,8 +10,10 @@
 
 namespace fttrain {
 
-// Several lines: model, mesh and which layers are on which rank, trainable parameters in PEFT's words, data, global batch.
+// Several lines: model, mesh and which layers are on which rank, trainable parameters in PEFT's
+// words, data, global batch.
 std::string StartSummary(const NetworkPlan& plan, const ParameterCounts& parameters,
-                         const DatasetSummary& data, const TrainerOptions& trainer, int64_t sequence_len, int zero_stage);
+                         const DatasetSummary& data, const TrainerOptions& trainer,
+                         int64_t sequence_len, int zero_stage);
 
 }  // namespace fttrain

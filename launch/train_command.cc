@@ -42,14 +42,17 @@ absl::StatusOr<config::LoadedConfig> ReadConfig(const CommandLine& line) {
   return config::LoadRunConfig(line.Get("config", kDefault), line.All("set"));
 }
 
-absl::StatusOr<std::vector<Example>> ReadData(const config::RunConfig& run, const ModelConfig& model) {
+absl::StatusOr<std::vector<Example>> ReadData(const config::RunConfig& run,
+                                              const ModelConfig& model) {
   DatasetOptions options;
   options.vocab_size = model.vocab_size;
-  // Rows of ready-made tokens need neither tokenizer nor template, so a folder without them will do.
+  // Rows of ready-made tokens need neither tokenizer nor template, so a folder without them will
+  // do.
   bool needs_text = false, needs_chat = false;
   for (const config::DataSource& source : run.data().train()) {
     needs_text |= source.format() != config::DATA_FORMAT_TOKENS;
-    needs_chat |= source.format() != config::DATA_FORMAT_TOKENS && source.format() != config::DATA_FORMAT_TEXT;
+    needs_chat |= source.format() != config::DATA_FORMAT_TOKENS &&
+                  source.format() != config::DATA_FORMAT_TEXT;
   }
   std::unique_ptr<Tokenizer> tokenizer;
   std::unique_ptr<ChatTemplate> chat;
@@ -60,8 +63,8 @@ absl::StatusOr<std::vector<Example>> ReadData(const config::RunConfig& run, cons
     options.tokenizer = tokenizer.get();
   }
   if (needs_chat) {
-    FT_ASSIGN_OR_RETURN(ChatTemplate made,
-                        ChatTemplate::Create(ChatTemplateName(run), run.model().path(), *tokenizer));
+    FT_ASSIGN_OR_RETURN(ChatTemplate made, ChatTemplate::Create(ChatTemplateName(run),
+                                                                run.model().path(), *tokenizer));
     chat = std::make_unique<ChatTemplate>(std::move(made));
     options.chat = chat.get();
   }
@@ -86,7 +89,8 @@ AdapterConfig AdapterConfigOf(const TrainPlan& plan) {
   return adapter;
 }
 
-absl::Status MakeTrainPlan(const config::LoadedConfig& loaded, const Process& process, TrainPlan& plan) {
+absl::Status MakeTrainPlan(const config::LoadedConfig& loaded, const Process& process,
+                           TrainPlan& plan) {
   FT_RETURN_IF_ERROR(config::Validate(loaded, process.world_size()));
   plan.run = loaded.config;
   FT_ASSIGN_OR_RETURN(plan.network, PlanNetwork(plan.run, process));
@@ -97,9 +101,10 @@ absl::Status MakeTrainPlan(const config::LoadedConfig& loaded, const Process& pr
 
   TrainerOptions& trainer = plan.trainer;
   trainer.shape = StepShapeOf(plan.run, plan.network.mesh.dp);
-  trainer.steps = plan.run.train().has_max_steps()
-                      ? plan.run.train().max_steps()
-                      : plan.rows->StepsForEpochs(plan.run.train().num_epochs(), trainer.shape.rows_per_step());
+  trainer.steps =
+      plan.run.train().has_max_steps()
+          ? plan.run.train().max_steps()
+          : plan.rows->StepsForEpochs(plan.run.train().num_epochs(), trainer.shape.rows_per_step());
   trainer.schedule = LrScheduleOf(plan.run, trainer.steps);
   trainer.max_grad_norm = plan.run.optimizer().max_grad_norm();
   trainer.seed = static_cast<uint64_t>(plan.run.train().seed());
@@ -115,10 +120,12 @@ absl::Status PrepareOutput(const TrainPlan& plan, const Process& process) {
 }
 
 absl::Status LoadWeights(const TrainPlan& plan, Network& network) {
-  FT_RETURN_IF_ERROR(LoadBaseWeights(network.parameters, plan.network.model_path, plan.network.device));
+  FT_RETURN_IF_ERROR(LoadBaseWeights(network.parameters, plan.network.model_path,
+                                     plan.network.model, plan.network.device));
   if (!plan.network.options.use_lora) return absl::OkStatus();
   if (plan.run.adapter().has_init_from()) {
-    return LoadAdapter(network.parameters, plan.run.adapter().init_from(), plan.adapter, plan.network.device);
+    return LoadAdapter(network.parameters, plan.run.adapter().init_from(), plan.adapter,
+                       plan.network.device);
   }
   InitializeAdapters(network.parameters, plan.trainer.seed);
   return absl::OkStatus();
@@ -174,16 +181,18 @@ absl::Status TrainCommand(const CommandLine& line, const Process& process) {
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(PrepareOutput(plan, process)));
 
   const int64_t positions = plan.run.data().sequence_len();
-  FT_ASSIGN_OR_RETURN(const std::unique_ptr<Network> network, BuildNetwork(plan.network, positions, process));
-  Optimizer optimizer(network->parameters, *network->mesh, plan.network.device, OptimizerOptionsOf(plan.run));
+  FT_ASSIGN_OR_RETURN(const std::unique_ptr<Network> network,
+                      BuildNetwork(plan.network, positions, process));
+  Optimizer optimizer(network->parameters, *network->mesh, plan.network.device,
+                      OptimizerOptionsOf(plan.run));
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(LoadWeights(plan, *network)));
   optimizer.MastersFromParameters();
-  LogInfo(StartSummary(plan.network, CountParameters(network->parameters), plan.rows->summary(), plan.trainer,
-                       positions, plan.run.parallel().zero_stage()));
+  LogInfo(StartSummary(plan.network, CountParameters(network->parameters), plan.rows->summary(),
+                       plan.trainer, positions, plan.run.parallel().zero_stage()));
 
   ResetMemoryPeaks();
-  Trainer trainer(plan.trainer, *network->mesh, plan.network.device, *plan.rows, *network->transformer,
-                  optimizer);
+  Trainer trainer(plan.trainer, *network->mesh, plan.network.device, *plan.rows,
+                  *network->transformer, optimizer);
   FT_RETURN_IF_ERROR(RunSteps(plan, trainer, process));
   return SaveResult(plan, *network, process);
 }

@@ -31,9 +31,14 @@ int64_t LargestOverMesh(int64_t value, const Mesh& mesh, c10::Device device) {
 
 }  // namespace
 
-Trainer::Trainer(const TrainerOptions& options, const Mesh& mesh, c10::Device device, RowStream& rows,
-                 Transformer& model, Optimizer& optimizer)
-    : options_(options), mesh_(&mesh), device_(device), rows_(&rows), model_(&model), optimizer_(&optimizer) {}
+Trainer::Trainer(const TrainerOptions& options, const Mesh& mesh, c10::Device device,
+                 RowStream& rows, Transformer& model, Optimizer& optimizer)
+    : options_(options),
+      mesh_(&mesh),
+      device_(device),
+      rows_(&rows),
+      model_(&model),
+      optimizer_(&optimizer) {}
 
 absl::StatusOr<StepMetrics> Trainer::Step(int64_t step) {
   const auto start = std::chrono::steady_clock::now();
@@ -50,7 +55,8 @@ absl::StatusOr<StepMetrics> Trainer::Step(int64_t step) {
   }
   const std::vector<double> counts = SumOverDp({tokens, targets}, *mesh_, device_);
 
-  // The loss is the sum of token losses over the targets of the whole step: one scale for all microbatches and ranks.
+  // The loss is the sum of token losses over the targets of the whole step: one scale for all
+  // microbatches and ranks.
   model_->BeginStep(std::move(batches), 1.0 / counts[1]);
   optimizer_->ZeroGradients();
   RunSchedule(SingleStage(static_cast<int>(microbatches.size())), *model_);
@@ -62,11 +68,13 @@ absl::StatusOr<StepMetrics> Trainer::Step(int64_t step) {
   metrics.grad_norm = optimizer_->GradientNorm();
   metrics.learning_rate = LearningRate(options_.schedule, step);
   if (!std::isfinite(metrics.loss) || !std::isfinite(metrics.grad_norm)) {
-    return absl::AbortedError(absl::StrCat("step ", step + 1, ": loss ", metrics.loss, ", gradient norm ",
-                                           metrics.grad_norm, " is not finite; nothing was updated. Lower "
-                                           "optimizer.learning_rate or look at the rows of this step"));
+    return absl::AbortedError(absl::StrCat(
+        "step ", step + 1, ": loss ", metrics.loss, ", gradient norm ", metrics.grad_norm,
+        " is not finite; nothing was updated. Lower "
+        "optimizer.learning_rate or look at the rows of this step"));
   }
-  optimizer_->Step(metrics.learning_rate, ClipCoefficient(metrics.grad_norm, options_.max_grad_norm));
+  optimizer_->Step(metrics.learning_rate,
+                   ClipCoefficient(metrics.grad_norm, options_.max_grad_norm));
 
   SynchronizeDevice(device_);
   metrics.tokens = std::llround(counts[0]);

@@ -14,7 +14,7 @@ namespace fttrain {
 
 struct TrainerOptions {
   int64_t steps = 0;
-  StepShape shape;            // rows of a step
+  StepShape shape;  // rows of a step
   LrSchedule schedule;
   double max_grad_norm = 1.0;
   uint64_t seed = 0;
@@ -26,8 +26,9 @@ class Trainer {
   Trainer(const TrainerOptions& options, const Mesh& mesh, c10::Device device, RowStream& rows,
           Transformer& model, Optimizer& optimizer);
 
-  // One optimizer step; `step` counts from 0. Collective over the mesh: every rank calls with the same step.
-  // Aborted, on every rank alike, when loss or gradient norm is not finite: parameters are then untouched.
+  // One optimizer step; `step` counts from 0. Collective over the mesh: every rank calls with the
+  // same step. Aborted, on every rank alike, when loss or gradient norm is not finite: parameters
+  // are then untouched.
   absl::StatusOr<StepMetrics> Step(int64_t step);
 
  private:

@@ -10,21 +10,25 @@
 
 namespace fttrain {
 
-// Checks that the folder holds every base weight of `set` with its global shape (all faults in one error), then
-// reads this rank's slices, converted to each parameter's dtype. Peak memory beyond the parameters: one slice.
-absl::Status LoadBaseWeights(ParameterSet& set, const std::string& folder, c10::Device device);
+// Checks that the folder holds every weight of the model with its shape (all faults in one error),
+// then reads this rank's slices, converted to each parameter's dtype. Peak memory beyond the
+// parameters: one slice.
+absl::Status LoadBaseWeights(ParameterSet& set, const std::string& folder,
+                             const ModelConfig& config, c10::Device device);
 
-// Reads the PEFT adapter's slices into the adapter parameters of `set`. InvalidArgument if its settings or tensors
-// are not the ones `expected` and `set` have.
-absl::Status LoadAdapter(ParameterSet& set, const std::string& folder, const AdapterConfig& expected,
-                         c10::Device device);
+// Reads the PEFT adapter's slices into the adapter parameters of `set`. InvalidArgument if its
+// settings or tensors are not the ones `expected` and `set` have.
+absl::Status LoadAdapter(ParameterSet& set, const std::string& folder,
+                         const AdapterConfig& expected, c10::Device device);
 
-// Writes the trained parameters, whole, from the first rank: adapter/ in PEFT form, or model/ as a Hugging Face folder in
-// `save_dtype`. Collective over tp on every rank; only rank 0 of the world touches files. The status is this rank's: agree on it.
-absl::Status SaveAdapter(const ParameterSet& set, const std::string& folder, const AdapterConfig& config,
-                         const Mesh& mesh);
-absl::Status SaveModel(const ParameterSet& set, const std::string& base_folder, const std::string& folder,
-                       const ModelConfig& config, at::ScalarType save_dtype, const Mesh& mesh);
+// Writes the trained parameters, whole, from the first rank: adapter/ in PEFT form, or model/ as a
+// Hugging Face folder in `save_dtype`. Collective over tp on every rank; only rank 0 of the world
+// touches files. The status is this rank's: agree on it.
+absl::Status SaveAdapter(const ParameterSet& set, const std::string& folder,
+                         const AdapterConfig& config, const Mesh& mesh);
+absl::Status SaveModel(const ParameterSet& set, const std::string& base_folder,
+                       const std::string& folder, const ModelConfig& config,
+                       at::ScalarType save_dtype, const Mesh& mesh);
 
 // Numbers of parameters over the whole model, as PEFT counts them.
 struct ParameterCounts {

@@ -33,8 +33,8 @@ at::Tensor GatherWhole(const ParamSlice& slice, const at::Tensor& local, Communi
   int64_t covered = 0;
   for (int r = 0; r < tp.size(); ++r) {
     const int64_t offset = range[r][0], extent = range[r][1];
-    TORCH_CHECK(offset <= covered, slice.name, ": tp rank ", r, " holds [", offset, ", ", offset + extent,
-                ") of ", total, ", leaving a gap after ", covered);
+    TORCH_CHECK(offset <= covered, slice.name, ": tp rank ", r, " holds [", offset, ", ",
+                offset + extent, ") of ", total, ", leaving a gap after ", covered);
     covered = std::max(covered, offset + extent);
     whole.narrow(slice.dim, offset, extent)
         .copy_(all.narrow(0, r * widest, extent).transpose(0, slice.dim));

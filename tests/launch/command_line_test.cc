@@ -23,7 +23,8 @@ TEST(CommandLine, WithoutACommandTrains) {
 }
 
 TEST(CommandLine, TakesValuesWithAndWithoutAnEqualsSign) {
-  const auto line = Parse({"train", "--config", "run.yaml", "--set", "adapter.r=8", "--set=train.seed=7"});
+  const auto line =
+      Parse({"train", "--config", "run.yaml", "--set", "adapter.r=8", "--set=train.seed=7"});
   ASSERT_TRUE(line.ok()) << line.status();
   EXPECT_EQ(line->Get("config"), "run.yaml");
   EXPECT_THAT(line->All("set"), ElementsAre("adapter.r=8", "train.seed=7"));

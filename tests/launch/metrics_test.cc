@@ -34,8 +34,9 @@ TEST(Metrics, JsonLineHoldsEveryFieldToFullPrecision) {
 }
 
 TEST(Metrics, ReadableLineHasLossNormRateSpeedMemoryAndEta) {
-  EXPECT_EQ(ToReadableLine(Sample(), 30, 75.4),
-            "step 12/30  loss 1.2346  grad_norm 0.500  lr 1.00e-03  4000 tok/s  mem 1.50 GiB  eta 1:15");
+  EXPECT_EQ(
+      ToReadableLine(Sample(), 30, 75.4),
+      "step 12/30  loss 1.2346  grad_norm 0.500  lr 1.00e-03  4000 tok/s  mem 1.50 GiB  eta 1:15");
 }
 
 TEST(MetricsFile, HasOneLinePerStepAtOnce) {

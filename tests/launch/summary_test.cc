@@ -30,9 +30,13 @@ TEST(StartSummary, SaysWhereEverythingIsInPeftsWords) {
   trainer.steps = 30;
   trainer.shape = {2, 3, 2};
   const std::string text = StartSummary(plan, {460800, 134975808}, data, trainer, 256, 1);
-  EXPECT_THAT(text, HasSubstr("trainable params: 460,800 || all params: 134,975,808 || trainable%: 0.3414"));
+  EXPECT_THAT(
+      text,
+      HasSubstr("trainable params: 460,800 || all params: 134,975,808 || trainable%: 0.3414"));
   EXPECT_THAT(text, HasSubstr("4 ranks = dp 2 x pp 1 x tp 2; zero stage 1; sequence parallel on"));
-  EXPECT_THAT(text, HasSubstr("rank 3    dp 1 pp 0 tp 1: embedding, layers 0-3, head (1/2 of each matrix)"));
+  EXPECT_THAT(
+      text,
+      HasSubstr("rank 3    dp 1 pp 0 tp 1: embedding, layers 0-3, head (1/2 of each matrix)"));
   EXPECT_THAT(text, HasSubstr("12 rows a step = micro batch 2 x accumulation 3 x dp 2; 30 steps"));
   EXPECT_THAT(text, HasSubstr("3 of 60 examples cut to 256 tokens (the longest has 400)"));
   EXPECT_THAT(text, HasSubstr("lora r 16, alpha 32, dropout 0 on q_proj, v_proj"));

@@ -1,4 +1,5 @@
-// The same steps in every layout: loss, gradient norm and every trained parameter equal one rank's, in float64.
+// The same steps in every layout: loss, gradient norm and every trained parameter equal one rank's,
+// in float64.
 #include "launch/trainer.h"
 
 #include <ATen/ATen.h>
@@ -80,7 +81,8 @@ ModelOptions Options(bool full) {
   options.train_base = full;
   options.use_lora = !full;
   options.lora = {/*r=*/3, /*alpha=*/6, /*dropout=*/0.2, /*use_rslora=*/false};
-  options.target_modules = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"};
+  options.target_modules = {"q_proj",    "k_proj",  "v_proj",   "o_proj",
+                            "gate_proj", "up_proj", "down_proj"};
   options.loss_chunk_rows = 5;
   return options;
 }
@@ -154,17 +156,20 @@ TEST_P(EveryLayout, TrainsAsOneRankDoes) {
     for (const bool sequence_parallel : {false, true}) {
       if (tp == 1 && sequence_parallel) continue;
       for (const int zero_stage : {0, 1}) {
-        SCOPED_TRACE(testing::Message() << "tp " << tp << " dp " << world / tp << " sp " << sequence_parallel
-                                        << " zero " << zero_stage);
-        ExpectEqual(Train(**mesh, {tp, sequence_parallel, zero_stage, 2}, full, tied, packing), want);
+        SCOPED_TRACE(testing::Message() << "tp " << tp << " dp " << world / tp << " sp "
+                                        << sequence_parallel << " zero " << zero_stage);
+        ExpectEqual(Train(**mesh, {tp, sequence_parallel, zero_stage, 2}, full, tied, packing),
+                    want);
       }
     }
   }
 }
 
 INSTANTIATE_TEST_SUITE_P(Methods, EveryLayout,
-                         ::testing::Values(std::tuple(false, false, true), std::tuple(false, true, false),
-                                           std::tuple(true, false, true), std::tuple(true, true, false)));
+                         ::testing::Values(std::tuple(false, false, true),
+                                           std::tuple(false, true, false),
+                                           std::tuple(true, false, true),
+                                           std::tuple(true, true, false)));
 
 TEST(Trainer, ALossThatIsNotFiniteStopsEveryRankAndTouchesNothing) {
   const int world = TestProcess().world_size();

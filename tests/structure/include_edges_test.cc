@@ -1,5 +1,6 @@
-// The architecture's arrows, as #include lines: launch -> {configs, data, model, parallel, runtime};
-// model -> {parallel, runtime}; parallel -> runtime; data -> runtime. Nothing points back.
+// The architecture's arrows, as #include lines: launch -> {configs, data, model, parallel,
+// runtime}; model -> {parallel, runtime}; parallel -> runtime; data -> runtime. Nothing points
+// back.
 #include <gmock/gmock.h>
 
 #include <filesystem>
@@ -18,12 +19,9 @@ using Edges = std::map<std::string, std::set<std::string>>;
 
 const Edges& Allowed() {
   static const Edges allowed = {
-      {"runtime", {}},
-      {"parallel", {"runtime"}},
-      {"data", {"runtime"}},
-      {"model", {"parallel", "runtime"}},
-      {"configs", {}},
-      {"launch", {"configs", "data", "model", "parallel", "runtime"}},
+      {"runtime", {}},       {"parallel", {"runtime"}},
+      {"data", {"runtime"}}, {"model", {"parallel", "runtime"}},
+      {"configs", {}},       {"launch", {"configs", "data", "model", "parallel", "runtime"}},
   };
   return allowed;
 }
@@ -50,14 +48,15 @@ std::vector<std::string> Violations(const fs::path& root) {
   for (const auto& [folder, targets] : Allowed()) {
     for (const auto& entry : fs::recursive_directory_iterator(root / folder)) {
       const std::string extension = entry.path().extension().string();
-      if (extension != ".h" && extension != ".cc" && extension != ".cu" && extension != ".inc") continue;
+      if (extension != ".h" && extension != ".cc" && extension != ".cu" && extension != ".inc")
+        continue;
       std::ifstream file(entry.path());
       std::string line;
       for (int number = 1; std::getline(file, line); ++number) {
         const std::string complaint = Complaint(folder, line);
         if (!complaint.empty()) {
-          found.push_back(fs::relative(entry.path(), root).string() + ":" + std::to_string(number) + ": " +
-                          complaint);
+          found.push_back(fs::relative(entry.path(), root).string() + ":" + std::to_string(number) +
+                          ": " + complaint);
         }
       }
     }

@@ -1,0 +1,109 @@
+#include "launch/weights.h"
+
+#include <ATen/ATen.h>
+
+#include <set>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "model/export.h"
+#include "model/weight_loader.h"
+#include "parallel/param_gather.h"
+#include "runtime/check.h"
+
+namespace fttrain {
+namespace {
+
+bool IsAdapter(const Parameter& p) { return absl::StartsWith(p.slice.name, "base_model."); }
+
+absl::Status LoadInto(const SafetensorsFolder& folder, Parameter& p, c10::Device device) {
+  const ParamSlice& s = p.slice;
+  if (p.trainable)
+    return LoadSliceInto(folder, s.name, s.global_shape, s.dim, s.offset, s.extent, p.value);
+  // Frozen: the tensor that is read becomes the parameter.
+  FT_ASSIGN_OR_RETURN(p.value, LoadSlice(folder, s.name, s.global_shape, s.dim, s.offset, s.extent,
+                                         p.dtype, device));
+  return absl::OkStatus();
+}
+
+std::vector<Parameter*> AdapterParameters(const ParameterSet& set) {
+  std::vector<Parameter*> adapters;
+  for (const auto& p : set.all()) {
+    if (IsAdapter(*p)) adapters.push_back(p.get());
+  }
+  return adapters;
+}
+
+}  // namespace
+
+absl::Status LoadBaseWeights(ParameterSet& set, const std::string& folder,
+                             const ModelConfig& config, c10::Device device) {
+  FT_ASSIGN_OR_RETURN(const std::unique_ptr<SafetensorsFolder> files,
+                      SafetensorsFolder::Open(folder));
+  FT_RETURN_IF_ERROR(CheckModelTensors(*files, config));
+  for (const auto& p : set.all()) {
+    if (!IsAdapter(*p)) FT_RETURN_IF_ERROR(LoadInto(*files, *p, device));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status LoadAdapter(ParameterSet& set, const std::string& folder,
+                         const AdapterConfig& expected, c10::Device device) {
+  FT_ASSIGN_OR_RETURN(const AdapterConfig saved, ReadAdapterConfig(folder));
+  FT_RETURN_IF_ERROR(CompareAdapterConfigs(folder, saved, expected));
+  FT_ASSIGN_OR_RETURN(const std::unique_ptr<SafetensorsFolder> files, OpenAdapterTensors(folder));
+  const std::vector<Parameter*> adapters = AdapterParameters(set);
+  std::vector<TensorSpec> specs;
+  for (const Parameter* p : adapters) specs.push_back({p->slice.name, p->slice.global_shape});
+  FT_RETURN_IF_ERROR(CheckTensors(*files, specs));
+  for (Parameter* p : adapters) FT_RETURN_IF_ERROR(LoadInto(*files, *p, device));
+  return absl::OkStatus();
+}
+
+absl::Status SaveAdapter(const ParameterSet& set, const std::string& folder,
+                         const AdapterConfig& config, const Mesh& mesh) {
+  if (mesh.position().dp != 0) return absl::OkStatus();
+  std::vector<AdapterTensor> tensors;
+  for (const Parameter* p : AdapterParameters(set)) {
+    tensors.push_back({p->slice.name, GatherWhole(p->slice, p->value, mesh.tp())});
+  }
+  if (mesh.position().tp != 0) return absl::OkStatus();
+  return WriteAdapter(folder, config, tensors);
+}
+
+absl::Status SaveModel(const ParameterSet& set, const std::string& base_folder,
+                       const std::string& folder, const ModelConfig& config,
+                       at::ScalarType save_dtype, const Mesh& mesh) {
+  if (mesh.position().dp != 0) return absl::OkStatus();
+  const std::vector<TensorSpec> specs = ModelTensors(config);
+  std::unique_ptr<ModelExporter> exporter;
+  absl::Status status;
+  if (mesh.position().tp == 0) {
+    auto created = ModelExporter::Create(base_folder, folder, specs, save_dtype);
+    status = created.status();
+    if (created.ok()) exporter = std::move(*created);
+  }
+  // A writer that fails still takes part in gathering what is left, or the others would wait for
+  // it.
+  for (const TensorSpec& spec : specs) {
+    const Parameter* p = set.Find(spec.name);
+    FT_CHECK(p != nullptr, spec.name, " is not a parameter of this model");
+    const at::Tensor whole = GatherWhole(p->slice, p->value, mesh.tp());
+    if (exporter != nullptr && status.ok()) status = exporter->Append(spec.name, whole);
+  }
+  if (exporter != nullptr && status.ok()) status = exporter->Finish();
+  return status;
+}
+
+ParameterCounts CountParameters(const ParameterSet& set) {
+  ParameterCounts counts;
+  for (const auto& p : set.all()) {
+    int64_t numel = 1;
+    for (const int64_t n : p->slice.global_shape) numel *= n;
+    counts.all += numel;
+    if (p->trainable) counts.trainable += numel;
+  }
+  return counts;
+}
+
+}  // namespace fttrain
