@@ -2,19 +2,10 @@
 
 #include <algorithm>
 
-#include "configs/to_yaml.h"
+#include "configs/schema.h"
 #include "runtime/check.h"
 
 namespace fttrain {
-namespace {
-
-// The YAML word of an enum value, which is also the name the modules use.
-template <typename Enum>
-std::string Word(const google::protobuf::EnumDescriptor* descriptor, Enum value) {
-  return config::EnumWord(*descriptor->FindValueByNumber(static_cast<int>(value)));
-}
-
-}  // namespace
 
 DeviceKind DeviceOf(const config::RunConfig& run) {
   switch (run.device()) {
@@ -71,12 +62,10 @@ LrSchedule LrScheduleOf(const config::RunConfig& run, int64_t total_steps) {
 }
 
 std::string ChatTemplateName(const config::RunConfig& run) {
-  return Word(config::ChatTemplate_descriptor(), run.data().chat_template());
+  return config::Word(run.data().chat_template());
 }
 
-std::string FormatName(config::DataFormat format) {
-  return Word(config::DataFormat_descriptor(), format);
-}
+std::string FormatName(config::DataFormat format) { return config::Word(format); }
 
 absl::StatusOr<ModelOptions> ModelOptionsOf(const config::RunConfig& run,
                                             const ModelConfig& model) {

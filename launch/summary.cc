@@ -11,9 +11,8 @@ namespace {
 
 // 1234567 -> "1,234,567"
 std::string WithCommas(int64_t n) {
-  std::string digits = absl::StrCat(n);
-  for (int at = static_cast<int>(digits.size()) - 3; at > 0; at -= 3) digits.insert(at, ",");
-  return digits;
+  if (n < 1000) return absl::StrCat(n);
+  return absl::StrFormat("%s,%03d", WithCommas(n / 1000), n % 1000);
 }
 
 std::string Cut(const DatasetSummary& data, int64_t sequence_len) {

@@ -173,7 +173,7 @@ absl::Status TrainCommand(const CommandLine& line, const Process& process) {
   const absl::StatusOr<config::LoadedConfig> loaded = ReadConfig(line);
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(loaded.status()));
   if (line.Has("print-config")) {
-    LogInfo(config::ToYaml(loaded->config, /*comments=*/true));
+    LogInfo(config::ToYaml(loaded->config, config::Comments::kSchema));
     return absl::OkStatus();
   }
   TrainPlan plan;
