@@ -114,6 +114,7 @@ absl::Status AddedTokens::Index(const Normalizer& normalizer) {
     if (tokens_[i].normalized) {
       FT_ASSIGN_OR_RETURN(text, normalizer.Apply(text));
     }
+    tokens_[i].spelling = text;
     if (text.empty()) continue;
     patterns_[tokens_[i].normalized][static_cast<unsigned char>(text[0])].push_back({text, i});
   }

@@ -19,6 +19,7 @@ class Normalizer;
 struct AddedToken {
   int32_t id = 0;
   std::string content;
+  std::string spelling;  // what it decodes to: the content, normalized if the token is
   bool special = false, normalized = false, lstrip = false, rstrip = false, single_word = false;
 };
 

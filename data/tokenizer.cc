@@ -130,7 +130,7 @@ std::optional<int32_t> Tokenizer::Impl::Id(std::string_view token) const {
 }
 
 std::string Tokenizer::Impl::Spelling(int32_t id) const {
-  if (const AddedToken* token = added.FindId(id)) return token->content;
+  if (const AddedToken* token = added.FindId(id)) return token->spelling;
   const std::string* token = model.IdToToken(id);
   return token == nullptr ? "" : *token;
 }

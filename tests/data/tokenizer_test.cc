@@ -83,7 +83,7 @@ TEST(Tokenizer, SegmentsEndWhereTheirTextEnds) {
 TEST(Tokenizer, ATokenAcrossTwoSegmentsIsAnError) {
   const auto tokenizer = GoldenTokenizer("llama3");
   for (const auto& [left, right] : std::vector<std::pair<std::string, std::string>>{
-           {"carr", "ied"}, {"<|eot", "_id|>"}, {"the her", "on"}, {" ", "lamps"}}) {
+           {" bro", "ther"}, {"<|eot", "_id|>"}, {" her", "on"}, {" ", "lamps"}}) {
     const auto got = tokenizer->EncodeSegments({left, right}, false);
     ASSERT_FALSE(got.ok()) << left << "|" << right;
     EXPECT_THAT(std::string(got.status().message()), HasSubstr("covers the end of part 1"));
@@ -93,7 +93,7 @@ TEST(Tokenizer, ATokenAcrossTwoSegmentsIsAnError) {
 TEST(Tokenizer, ComposedCharactersCannotBeCut) {
   const auto tokenizer = GoldenTokenizer("qwen2");  // NFC
   EXPECT_FALSE(tokenizer->EncodeSegments({"cafe", "\xCC\x81"}, false).ok());
-  EXPECT_TRUE(tokenizer->EncodeSegments({"caf", "e\xCC\x81"}, false).ok());
+  EXPECT_TRUE(tokenizer->EncodeSegments({"9", "e\xCC\x81"}, false).ok());
 }
 
 TEST(Tokenizer, InvalidUtf8IsAnErrorThatNamesTheByte) {
