@@ -40,7 +40,29 @@ struct Element<FT_ISA::DoubleVector> {
 };
 
 namespace FT_ISA {
+// In this order: each builds on those before it.
+// clang-format off
 #include "model/cpu_rows_impl.h"
+#include "model/cpu_gemm_impl.h"
+#include "model/cpu_attention_impl.h"
+#include "model/cpu_attention_backward_impl.h"
+// clang-format on
+
+template <class T>
+constexpr RowKernels<T> MakeRowKernels() {
+  return {RmsNorm<T>,
+          RmsNormBackward<T>,
+          Rope<T>,
+          SwiGluForward<T>,
+          SwiGluBackwardInPlace<T>,
+          Dropout<T>,
+          CrossEntropyStats<T>,
+          CrossEntropyBackward<T>,
+          Accumulate<T>,
+          AttentionWorkspace<T>,
+          AttentionForward<T>,
+          AttentionBackward<T>};
+}
 }  // namespace FT_ISA
 
 const CpuKernels& FT_ISA_FUNCTION() {

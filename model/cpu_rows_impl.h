@@ -218,19 +218,3 @@ void Accumulate(StatisticsT<T>* accumulator, const T* value, int64_t count) {
     io.Put(accumulator + i, io.Get(accumulator + i) + io.Get(value + i));
   });
 }
-
-template <class T>
-constexpr RowKernels<T> MakeRowKernels() {
-  return {RmsNorm<T>,
-          RmsNormBackward<T>,
-          Rope<T>,
-          SwiGluForward<T>,
-          SwiGluBackwardInPlace<T>,
-          Dropout<T>,
-          CrossEntropyStats<T>,
-          CrossEntropyBackward<T>,
-          Accumulate<T>,
-          nullptr,
-          nullptr,
-          nullptr};
-}
