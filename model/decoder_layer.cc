@@ -4,80 +4,6 @@
 #include <utility>
 
 namespace fttrain {
-namespace {
-
-// Rows of kv heads on this rank: K / tp of them, or one that tp / K ranks share.
-Range KvHeadRange(int64_t kv_heads, int tp_size, int tp_rank) {
-  if (kv_heads % tp_size == 0) return EvenRange(kv_heads, tp_size, tp_rank);
-  return {tp_rank * kv_heads / tp_size, 1};
-}
-
-Range Scaled(const Range& range, int64_t by) { return {range.offset * by, range.extent * by}; }
-
-// Builds the linears of one layer: what differs between them is name, shape, split and bias.
-struct LinearFactory {
-  const ModelOptions& options;
-  const Communicator& tp;
-  ParameterSet& set;
-  std::string layer;  // model.layers.<i>.
-  int64_t hidden;
-
-  bool Adapted(const std::string& module) const {
-    const std::string leaf = module.substr(module.rfind('.') + 1);
-    for (const std::string& target : options.target_modules) {
-      if (target == leaf) return options.use_lora;
-    }
-    return false;
-  }
-
-  std::unique_ptr<LocalLinear> Make(LinearSpec spec, const std::string& module) const {
-    spec.name = layer + module;
-    spec.tensor_parallel = tp.size() > 1;
-    return std::make_unique<LocalLinear>(spec, options.compute, options.train_base,
-                                         Adapted(module) ? &options.lora : nullptr, set);
-  }
-  // `rows` of the output are this rank's.
-  std::unique_ptr<LocalLinear> Column(const std::string& module, int64_t out, const Range& rows,
-                                      bool bias) const {
-    LinearSpec spec;
-    spec.in = hidden;
-    spec.out = out;
-    spec.range = rows;
-    spec.shared = rows.extent * tp.size() > out;
-    spec.bias = bias;
-    return Make(spec, module);
-  }
-  // `columns` of the input are this rank's.
-  std::unique_ptr<LocalLinear> Row(const std::string& module, int64_t in, const Range& columns,
-                                   bool bias) const {
-    LinearSpec spec;
-    spec.split = LinearSplit::kRow;
-    spec.in = in;
-    spec.out = hidden;
-    spec.range = columns;
-    spec.bias = bias;
-    spec.add_bias = tp.rank() == 0;
-    return Make(spec, module);
-  }
-};
-
-}  // namespace
-
-TpGradient NormGradient(const SequenceRegion& region) {
-  if (region.tp().size() == 1) return TpGradient::kOwned;
-  return region.sequence_parallel() ? TpGradient::kPartial : TpGradient::kIdentical;
-}
-
-Parameter* DeclareNorm(const std::string& name, int64_t size, TpGradient gradient,
-                       const ModelOptions& options, ParameterSet& set) {
-  Parameter norm;
-  norm.slice = WholeParam(name, {size});
-  norm.tp_gradient = gradient;
-  norm.trainable = options.train_base;
-  norm.weight_decay = false;
-  norm.dtype = options.compute;
-  return set.Declare(std::move(norm));
-}
 
 RopeTables MakeRopeTables(const ModelConfig& config, int64_t max_positions, at::ScalarType compute,
                           c10::Device device) {
@@ -88,43 +14,6 @@ RopeTables MakeRopeTables(const ModelConfig& config, int64_t max_positions, at::
   const at::Tensor inverse = at::tensor(frequencies, at::kDouble).to(dtype);
   const at::Tensor angles = at::outer(at::arange(max_positions, at::TensorOptions(dtype)), inverse);
   return {angles.cos().to(device), angles.sin().to(device)};
-}
-
-DecoderLayer::DecoderLayer(const ModelConfig& config, int index, const ModelOptions& options,
-                           Communicator& tp, ParameterSet& set)
-    : config_(config),
-      window_(config.WindowOfLayer(index)),
-      region_(tp, options.sequence_parallel) {
-  const absl::Status fits = CheckTensorParallel(config, tp.size());
-  TORCH_CHECK(fits.ok(), fits.ToString());
-  const int64_t d = config.head_dim, f = config.intermediate_size;
-  const int64_t q_out = config.num_heads * d, kv_out = config.num_kv_heads * d;
-  const Range heads = EvenRange(config.num_heads, tp.size(), tp.rank());
-  const Range kv_heads = KvHeadRange(config.num_kv_heads, tp.size(), tp.rank());
-  const Range q_rows = Scaled(heads, d), kv_rows = Scaled(kv_heads, d);
-  const Range ffn = EvenRange(f, tp.size(), tp.rank());
-  local_heads_ = heads.extent;
-  local_kv_heads_ = kv_heads.extent;
-  const std::string layer = absl::StrCat("model.layers.", index, ".");
-  const LinearFactory factory{options, tp, set, layer, config.hidden_size};
-  const auto norm = [&](const char* name, int64_t size, TpGradient gradient) {
-    return DeclareNorm(layer + name + ".weight", size, gradient, options, set);
-  };
-  input_norm_ = norm("input_layernorm", config.hidden_size, NormGradient(region_));
-  q_ = factory.Column("self_attn.q_proj", q_out, q_rows, config.qkv_bias);
-  k_ = factory.Column("self_attn.k_proj", kv_out, kv_rows, config.qkv_bias);
-  v_ = factory.Column("self_attn.v_proj", kv_out, kv_rows, config.qkv_bias);
-  o_ = factory.Row("self_attn.o_proj", q_out, q_rows, config.o_bias);
-  if (config.qk_norm) {
-    // One weight for all heads: each rank sees only its own heads.
-    const TpGradient gradient = tp.size() > 1 ? TpGradient::kPartial : TpGradient::kOwned;
-    q_norm_ = norm("self_attn.q_norm", d, gradient);
-    k_norm_ = norm("self_attn.k_norm", d, gradient);
-  }
-  post_norm_ = norm("post_attention_layernorm", config.hidden_size, NormGradient(region_));
-  gate_ = factory.Column("mlp.gate_proj", f, ffn, config.mlp_bias);
-  up_ = factory.Column("mlp.up_proj", f, ffn, config.mlp_bias);
-  down_ = factory.Row("mlp.down_proj", f, ffn, config.mlp_bias);
 }
 
 AttentionOptions DecoderLayer::Attention() const {
@@ -215,6 +104,7 @@ at::Tensor DecoderLayer::BackwardMlp(const at::Tensor& dy, const MicrobatchConte
     // From here gate and up hold their gradients.
     const at::Tensor hidden =
         SwiGluBackwardInPlace(dhidden, saved.gate, saved.up, down_->HasTrainable());
+    dhidden.reset();
     if (down_->HasTrainable()) down_->BackwardParams(dfull, dlow, hidden, dropout);
   }
   at::Tensor dx;
@@ -267,12 +157,13 @@ AttentionGradients DecoderLayer::BackwardAttentionCore(const at::Tensor& dresidu
   return grads;
 }
 
-at::Tensor DecoderLayer::Backward(const at::Tensor& dy, const MicrobatchContext& context,
+at::Tensor DecoderLayer::Backward(at::Tensor dy, const MicrobatchContext& context,
                                   const RopeTables& rope, DecoderLayerSaved& saved,
                                   bool need_dx) const {
   const MemoryScope workspace(MemoryCategory::kWorkspace);
   const DropoutContext& dropout = context.dropout;
   const at::Tensor dresidual = BackwardMlp(dy, context, saved);
+  dy.reset();
   const AttentionGradients grads = BackwardAttentionCore(dresidual, context, rope, saved);
   const at::Tensor input = std::move(saved.input);
   saved = {};

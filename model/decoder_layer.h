@@ -68,11 +68,11 @@ class DecoderLayer {
   // x [T/tp, H] -> [T/tp, H]. Collective over tp. `saved` may be null (evaluation).
   at::Tensor Forward(const at::Tensor& x, const MicrobatchContext& context, const RopeTables& rope,
                      DecoderLayerSaved* saved) const;
-  // dy [T/tp, H] -> dx [T/tp, H]; adds to gradients; consumes `saved` (gate and up are overwritten,
-  // all is freed). Collective over tp. need_dx false (frozen embedding, first layer): returns an
-  // undefined tensor.
-  at::Tensor Backward(const at::Tensor& dy, const MicrobatchContext& context,
-                      const RopeTables& rope, DecoderLayerSaved& saved, bool need_dx) const;
+  // dy [T/tp, H] (move it in: it is freed as soon as possible) -> dx [T/tp, H]; adds to gradients;
+  // consumes `saved` (gate and up are overwritten, all is freed). Collective over tp. need_dx false
+  // (frozen embedding, first layer): returns an undefined tensor.
+  at::Tensor Backward(at::Tensor dy, const MicrobatchContext& context, const RopeTables& rope,
+                      DecoderLayerSaved& saved, bool need_dx) const;
 
  private:
   AttentionOptions Attention() const;

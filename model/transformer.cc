@@ -100,7 +100,8 @@ at::Tensor Transformer::Backward(int chunk, int microbatch, const at::Tensor& /*
   at::Tensor dx = head_.Backward(kept.head);
   for (size_t i = layers_.size(); i-- > 0;) {
     // A frozen embedding is the bottom: nothing needs the first layer's input gradient.
-    dx = layers_[i]->Backward(dx, batch.context, rope_, kept.layers[i], i > 0 || train_base_);
+    dx = layers_[i]->Backward(std::move(dx), batch.context, rope_, kept.layers[i],
+                              i > 0 || train_base_);
   }
   if (train_base_) embedding_.Backward(dx, batch.input_ids);
   kept = {};

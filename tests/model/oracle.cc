@@ -11,8 +11,15 @@
 namespace fttrain {
 namespace {
 
+// Statistics, softmax and loss of a plain bfloat16 model are float32.
+at::Tensor Wide(const at::Tensor& x) {
+  return x.scalar_type() == at::kBFloat16 ? x.to(at::kFloat) : x;
+}
+
 at::Tensor RmsNorm(const at::Tensor& x, const at::Tensor& weight, double eps) {
-  return x * (x.square().mean(-1, /*keepdim=*/true) + eps).rsqrt() * weight;
+  const at::Tensor wide = Wide(x);
+  const at::Tensor normed = wide * (wide.square().mean(-1, /*keepdim=*/true) + eps).rsqrt();
+  return normed.to(x.scalar_type()) * weight;
 }
 
 const at::Tensor& Param(const OracleModel& model, const std::string& name) {
@@ -56,7 +63,7 @@ at::Tensor Attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
   at::Tensor scores = at::einsum("tnd,snd->nts", {q, keys}) / std::sqrt(double(q.size(2)));
   scores = scores.masked_fill(AllowedPairs(layout, window).logical_not(),
                               -std::numeric_limits<double>::infinity());
-  return at::einsum("nts,snd->tnd", {scores.softmax(-1), values});
+  return at::einsum("nts,snd->tnd", {Wide(scores).softmax(-1).to(q.scalar_type()), values});
 }
 
 }  // namespace
@@ -153,7 +160,7 @@ at::Tensor OracleLogits(const OracleModel& model, const at::Tensor& x) {
 at::Tensor OracleLoss(const OracleModel& model, const at::Tensor& x, const at::Tensor& target_rows,
                       const at::Tensor& targets) {
   const at::Tensor log_probabilities =
-      OracleLogits(model, x).index_select(0, target_rows).log_softmax(-1);
+      Wide(OracleLogits(model, x).index_select(0, target_rows)).log_softmax(-1);
   return -log_probabilities.gather(1, targets.unsqueeze(1)).sum();
 }
 
