@@ -121,8 +121,8 @@ at::Tensor LocalLinear::Forward(const at::Tensor& x, const DropoutContext& dropo
   if (lora_a_ == nullptr) return y;
   const MemoryScope scope(MemoryCategory::kWorkspace);
   const at::Tensor low = at::mm(Dropped(x, dropout), lora_a_->value.to(x.scalar_type()).t());
-  // The small factor carries the scale, and beta = 1 adds in the GEMM: no [T, out] temporary.
-  y.addmm_(low, (lora_b_->value * lora_.Scale()).to(x.scalar_type()).t());
+  // Scaled and added within the GEMM: no [T, out] temporary, and no rounding of s B.
+  y.addmm_(low, lora_b_->value.to(x.scalar_type()).t(), /*beta=*/1.0, /*alpha=*/lora_.Scale());
   return y;
 }
 
@@ -146,7 +146,7 @@ at::Tensor LocalLinear::BackwardInput(const at::Tensor& dy, const DropoutContext
 
 at::Tensor LocalLinear::BackwardLow(const at::Tensor& dy) const {
   if (lora_a_ == nullptr) return {};
-  return at::mm(dy, (lora_b_->value * lora_.Scale()).to(dy.scalar_type()));
+  return at::mm(dy, lora_b_->value.to(dy.scalar_type())).mul_(lora_.Scale());
 }
 
 void LocalLinear::BackwardParams(const at::Tensor& dy, const at::Tensor& dlow, const at::Tensor& x,

@@ -138,6 +138,47 @@ const ModelVariant kLora{"", [](ModelConfig&, ModelOptions& o) {
                            o.lora.dropout = 0.5;
                          }};
 
+// Square root of the sum over all trained parameters of |got - want|^2, relative to |want|.
+double GradientError(const NamedTensors& got, const NamedTensors& want) {
+  double error = 0.0, size = 0.0;
+  for (const auto& [name, tensor] : got) {
+    const at::Tensor reference = want.at(name).grad();
+    error += (tensor.to(at::kDouble) - reference).square().sum().item<double>();
+    size += reference.square().sum().item<double>();
+  }
+  return std::sqrt(error / size);
+}
+
+TEST(Transformer, Bfloat16GradientsAreAsCloseToFloat64AsThePlainBfloat16Models) {
+  const ModelVariant variant{"", [](ModelConfig& c, ModelOptions& o) {
+                               c.qk_norm = c.qkv_bias = o.train_base = true;
+                               o.compute = at::kBFloat16;
+                               UseLora(o, AllLinear());
+                             }};
+  TransformerOnMesh rig(variant, /*tp=*/1, /*sequence_parallel=*/false);
+  OracleModel exact{rig.config, rig.options, {}}, plain = exact;
+  for (const auto& [name, tensor] : rig.params) {
+    plain.params[name] = tensor.detach().to(at::kBFloat16).set_requires_grad(true);
+    exact.params[name] = plain.params[name].detach().to(at::kDouble).set_requires_grad(true);
+  }
+  CopyValues(rig.set, exact.params);
+  const double scale = 1.0 / 29.0;
+  for (int i = 0; i < kMicrobatches; ++i) {
+    const ModelBatch batch = OnRank(MakeHostBatch(i, rig.config.vocab_size), 1);
+    (OracleTransformerLoss(exact, batch) * scale).backward();
+    (OracleTransformerLoss(plain, batch) * scale).backward();
+  }
+  rig.RunStep(scale);
+  NamedTensors ours, plains;
+  for (const Parameter* parameter : rig.set.Trainable()) {
+    ours[parameter->slice.name] = parameter->grad;
+    plains[parameter->slice.name] = plain.params.at(parameter->slice.name).grad();
+  }
+  const double error = GradientError(ours, exact.params);
+  EXPECT_GT(error, 1e-4) << "this is not bfloat16";
+  EXPECT_LE(error, GradientError(plains, exact.params));
+}
+
 TEST(Transformer, EvaluationEqualsThePlainModelWithoutDropout) {
   TransformerOnMesh rig(kLora, TestProcess().world_size(), /*sequence_parallel=*/true);
   const ModelBatch batch = OnRank(MakeHostBatch(2, 37), TestProcess().world_size());
