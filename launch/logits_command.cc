@@ -56,8 +56,8 @@ absl::Status LogitsCommand(const CommandLine& line, const Process& process) {
   for (const Example& row : *rows) {
     const auto tokens = static_cast<int32_t>(row.input_ids.size());
     const ModelBatch batch =
-        MakeModelBatch(row.input_ids, std::vector<int32_t>(tokens, kNoTarget), {0, tokens}, {}, 0,
-                       setup.plan.mesh.tp, setup.plan.device);
+        MakeModelBatch(row.input_ids, std::vector<int32_t>(tokens, kNoTarget), {0, tokens},
+                       std::vector<int64_t>(tokens), 0, setup.plan.mesh.tp, setup.plan.device);
     const at::Tensor all =
         at::arange(tokens, at::TensorOptions(at::kLong).device(setup.plan.device));
     const at::Tensor logits =
