@@ -186,7 +186,6 @@ def fttrain_config(options, method, precision, ranks):
         "optimizer": {"name": "adamw", "learning_rate": 1e-4, "max_grad_norm": 1.0},
         "schedule": {"name": "constant"},
         "parallel": {"tensor": ranks},
-        "memory": {"recompute": options.recompute},
         "precision": {"compute": precision},
         "device": "cpu",
         "output_dir": str(options.folder / "out"),
@@ -329,7 +328,6 @@ def main():
     parser.add_argument("--warm-up", type=int, default=2, help="steps not counted")
     parser.add_argument("--repeat", type=int, default=3, help="runs of each side")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--recompute", default="none")
     parser.add_argument("--folder", type=Path, default=ROOT / "build/bench/compare_peft")
     parser.add_argument("--results", type=Path, default=ROOT / "bench/results")
     parser.add_argument("--quick", action="store_true", help="a tiny model: does the bench work?")

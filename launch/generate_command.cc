@@ -89,9 +89,9 @@ std::vector<int32_t> Sample(const Network& network, const Prompt& prompt,
   while (static_cast<int64_t>(answer.size()) < sampling.max_new_tokens) {
     const auto tokens = static_cast<int32_t>(ids.size());
     // Token indices key dropout, which evaluation does not have.
-    const ModelBatch batch = MakeModelBatch(ids, std::vector<int32_t>(tokens, kNoTarget),
-                                            {0, tokens}, std::vector<int64_t>(tokens), 0,
-                                            network.plan.mesh.tp, device);
+    const ModelBatch batch =
+        MakeModelBatch(ids, std::vector<int32_t>(tokens, kNoTarget), {0, tokens},
+                       std::vector<int64_t>(tokens), 0, network.plan.mesh.tp, device);
     const at::Tensor last = at::full({1}, tokens - 1, at::TensorOptions(at::kLong).device(device));
     const at::Tensor logits = network.transformer->Logits(batch, last)[0].cpu();
     const int32_t next = ChooseToken(logits, sampling, tokens);

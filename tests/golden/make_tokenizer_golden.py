@@ -15,22 +15,55 @@ import unicodedata
 from pathlib import Path
 
 import jinja2
-from tokenizers import (AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers,
-                        processors, trainers)
+from tokenizers import (
+    AddedToken,
+    Regex,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
 
-SUBJECTS = ["the heron", "our neighbour", "a careful pilot", "Nadia", "the third engine", "my brother"]
+SUBJECTS = [
+    "the heron",
+    "our neighbour",
+    "a careful pilot",
+    "Nadia",
+    "the third engine",
+    "my brother",
+]
 VERBS = ["doesn't need", "carried", "they'll repair", "wouldn't paint", "counted", "is measuring"]
-OBJECTS = ["12 lamps", "a 3500 kg crate", "the café's roof", "naïve maps", "two red kites", "東京行きの電車"]
-CORPUS = [f"{s.capitalize()} {v} {o}, {e}" for s, v, o, e in itertools.product(
-    SUBJECTS, VERBS, OBJECTS, ["I'm told.", "isn't that odd?\n", "    (see page 48)", "über alles 🚀!"])]
+OBJECTS = [
+    "12 lamps",
+    "a 3500 kg crate",
+    "the café's roof",
+    "naïve maps",
+    "two red kites",
+    "東京行きの電車",
+]
+CORPUS = [
+    f"{s.capitalize()} {v} {o}, {e}"
+    for s, v, o, e in itertools.product(
+        SUBJECTS,
+        VERBS,
+        OBJECTS,
+        ["I'm told.", "isn't that odd?\n", "    (see page 48)", "über alles 🚀!"],
+    )
+]
 
 CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 LLAMA3 = CONTRACTIONS + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}" + REST
 QWEN2 = CONTRACTIONS + r"|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}" + REST
-DEEPSEEK = [r"\p{N}{1,3}", "[一-龥぀-ゟ゠-ヿ]+",
-            r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"
-            r"| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"]
+DEEPSEEK = [
+    r"\p{N}{1,3}",
+    "[一-龥぀-ゟ゠-ヿ]+",
+    r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"
+    r"| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+]
 
 
 def isolated(pattern):
@@ -42,8 +75,12 @@ def byte_level(prefix_space=False, use_regex=False):
 
 
 def train(tokenizer, special, size, alphabet=True):
-    trainer = trainers.BpeTrainer(vocab_size=size, special_tokens=special, show_progress=False,
-                                  initial_alphabet=pre_tokenizers.ByteLevel.alphabet() if alphabet else [])
+    trainer = trainers.BpeTrainer(
+        vocab_size=size,
+        special_tokens=special,
+        show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet() if alphabet else [],
+    )
     tokenizer.train_from_iterator(CORPUS, trainer)
     return tokenizer
 
@@ -78,37 +115,101 @@ def piecewise(pre=None, normalizer=None, decoder=None):
 def with_bos(tokenizer, bos, eos=None):
     before = f"{bos} $A" + (f" {eos}" if eos else "")
     tokens = [(t, tokenizer.token_to_id(t)) for t in (bos, eos) if t]
-    tokenizer.post_processor = processors.TemplateProcessing(single=before, pair=f"{bos} $A $B",
-                                                             special_tokens=tokens)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=before, pair=f"{bos} $A $B", special_tokens=tokens
+    )
     return tokenizer
 
 
 def make():
     chatml = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-    llama = ["<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
+    llama = [
+        "<|begin_of_text|>",
+        "<|end_of_text|>",
+        "<|start_header_id|>",
+        "<|end_header_id|>",
+        "<|eot_id|>",
+    ]
     sequence = pre_tokenizers.Sequence
     yield "gpt2", bytewise(byte_level(use_regex=True), ["<|endoftext|>"])
-    yield "smollm2", bytewise(sequence([pre_tokenizers.Digits(True), byte_level(use_regex=True)]), chatml)
-    yield "llama3", with_bos(bytewise(sequence([isolated(LLAMA3), byte_level()]), llama, ignore_merges=True),
-                             "<|begin_of_text|>")
+    yield (
+        "smollm2",
+        bytewise(sequence([pre_tokenizers.Digits(True), byte_level(use_regex=True)]), chatml),
+    )
+    yield (
+        "llama3",
+        with_bos(
+            bytewise(sequence([isolated(LLAMA3), byte_level()]), llama, ignore_merges=True),
+            "<|begin_of_text|>",
+        ),
+    )
     yield "qwen2", bytewise(sequence([isolated(QWEN2), byte_level()]), chatml, normalizers.NFC())
-    yield "deepseek", with_bos(bytewise(sequence([isolated(p) for p in DEEPSEEK] + [byte_level()]),
-                                        ["<bos>", "<eos>"]), "<bos>", "<eos>")
-    flags = bytewise(sequence([pre_tokenizers.Digits(False), byte_level(True, True)]), ["<|pad|>"], normalizers.NFKC())
-    flags.add_tokens([AddedToken("[left]", lstrip=True), AddedToken("[right]", rstrip=True),
-                      AddedToken("word", single_word=True), AddedToken("word!", single_word=True),
-                      AddedToken("ﬁx", normalized=True), AddedToken("é+", normalized=False)])
+    yield (
+        "deepseek",
+        with_bos(
+            bytewise(
+                sequence([isolated(p) for p in DEEPSEEK] + [byte_level()]), ["<bos>", "<eos>"]
+            ),
+            "<bos>",
+            "<eos>",
+        ),
+    )
+    flags = bytewise(
+        sequence([pre_tokenizers.Digits(False), byte_level(True, True)]),
+        ["<|pad|>"],
+        normalizers.NFKC(),
+    )
+    flags.add_tokens(
+        [
+            AddedToken("[left]", lstrip=True),
+            AddedToken("[right]", rstrip=True),
+            AddedToken("word", single_word=True),
+            AddedToken("word!", single_word=True),
+            AddedToken("ﬁx", normalized=True),
+            AddedToken("é+", normalized=False),
+        ]
+    )
     yield "flags", flags
-    yield "gemma", with_bos(piecewise(
-        normalizer=normalizers.Replace(" ", "▁"),
-        decoder=decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])), "<s>")
-    yield "llama2", with_bos(piecewise(
-        normalizer=normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]),
-        decoder=decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(),
-                                   decoders.Strip(" ", 1, 0)])), "<s>")
-    yield "metaspace", piecewise(
-        pre=pre_tokenizers.Metaspace(prepend_scheme="first", split=True),
-        decoder=decoders.Sequence([decoders.ByteFallback(), decoders.Metaspace(prepend_scheme="first")]))
+    yield (
+        "gemma",
+        with_bos(
+            piecewise(
+                normalizer=normalizers.Replace(" ", "▁"),
+                decoder=decoders.Sequence(
+                    [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+                ),
+            ),
+            "<s>",
+        ),
+    )
+    yield (
+        "llama2",
+        with_bos(
+            piecewise(
+                normalizer=normalizers.Sequence(
+                    [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
+                ),
+                decoder=decoders.Sequence(
+                    [
+                        decoders.Replace("▁", " "),
+                        decoders.ByteFallback(),
+                        decoders.Fuse(),
+                        decoders.Strip(" ", 1, 0),
+                    ]
+                ),
+            ),
+            "<s>",
+        ),
+    )
+    yield (
+        "metaspace",
+        piecewise(
+            pre=pre_tokenizers.Metaspace(prepend_scheme="first", split=True),
+            decoder=decoders.Sequence(
+                [decoders.ByteFallback(), decoders.Metaspace(prepend_scheme="first")]
+            ),
+        ),
+    )
 
 
 FRAGMENTS = """a|b|the|The|heron|Nadia| |  |   |    |\n|\r\n|\n\n|\t|'s|'S|'LL|'re|ſ|'ſ|0|7|123|4567|٣|½|Ⅷ|é|e\u0301|ｆ|ﬁ|ﬁx|ß|İ|K|Å
@@ -120,7 +221,17 @@ def texts():
     rng = random.Random(20240)
     fragments = FRAGMENTS.replace("\n|", "|").split("|")
     # Splitting cut what holds bars itself and dropped line ends.
-    fragments += ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|eot_id|>", "<|begin_of_text|>", "<|pad|>", "\n", "\n\n", "\r\n"]
+    fragments += [
+        "<|endoftext|>",
+        "<|im_start|>",
+        "<|im_end|>",
+        "<|eot_id|>",
+        "<|begin_of_text|>",
+        "<|pad|>",
+        "\n",
+        "\n\n",
+        "\r\n",
+    ]
     out = ["", " ", "\n", "Hello, world!", " leading", "trailing ", "a" * 300, " " * 70, "12" * 40]
     out += CORPUS[::97]
     for _ in range(220):
@@ -131,27 +242,35 @@ def texts():
     return out
 
 
-CHATML = ("{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
-          "{{ '<|im_start|>system\nYou answer in one line.<|im_end|>\n' }}{% endif %}"
-          "{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}"
-          "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}")
+CHATML = (
+    "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
+    "{{ '<|im_start|>system\nYou answer in one line.<|im_end|>\n' }}{% endif %}"
+    "{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
 TEMPLATES = {
     "chatml_default": CHATML,
     "chatml_plain": "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content']"
-                    " + '<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}",
+    " + '<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}",
     "llama3": "{% for message in messages %}{% set content = '<|start_header_id|>' + message['role'] + "
-              "'<|end_header_id|>\n\n' + message['content'] | trim + '<|eot_id|>' %}{% if loop.index0 == 0 %}"
-              "{% set content = bos_token + content %}{% endif %}{{ content }}{% endfor %}"
-              "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}",
+    "'<|end_header_id|>\n\n' + message['content'] | trim + '<|eot_id|>' %}{% if loop.index0 == 0 %}"
+    "{% set content = bos_token + content %}{% endif %}{{ content }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}",
     "gemma": "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{% set opening = messages[0]['content'] + '\n\n' %}"
-             "{% set rest = messages[1:] %}{% else %}{% set opening = '' %}{% set rest = messages %}{% endif %}"
-             "{% for message in rest %}{{ '<start_of_turn>' + ('model' if message['role'] == 'assistant' else message['role'])"
-             " + '\n' + (opening if loop.first else '') + message['content'] | trim + '<end_of_turn>\n' }}{% endfor %}"
-             "{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}",
+    "{% set rest = messages[1:] %}{% else %}{% set opening = '' %}{% set rest = messages %}{% endif %}"
+    "{% for message in rest %}{{ '<start_of_turn>' + ('model' if message['role'] == 'assistant' else message['role'])"
+    " + '\n' + (opening if loop.first else '') + message['content'] | trim + '<end_of_turn>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}",
 }
 CHATS = [
     [("user", "Who paints the heron?"), ("assistant", "Nadia.")],
-    [("system", "Be brief."), ("user", "  12 lamps?\n"), ("assistant", " Yes,\n two. "), ("user", "And?"), ("assistant", "No.")],
+    [
+        ("system", "Be brief."),
+        ("user", "  12 lamps?\n"),
+        ("assistant", " Yes,\n two. "),
+        ("user", "And?"),
+        ("assistant", "No."),
+    ],
     [("user", "It isn't odd"), ("assistant", "Really \u00a0"), ("user", "")],
 ]
 
@@ -163,7 +282,9 @@ def conversations():
         cases = []
         for chat in CHATS:
             messages = [{"role": r, "content": c} for r, c in chat]
-            render = lambda prompt: template.render(messages=messages, bos_token="<BOS>", add_generation_prompt=prompt)
+            render = lambda prompt: template.render(
+                messages=messages, bos_token="<BOS>", add_generation_prompt=prompt
+            )
             cases.append({"messages": messages, "rendered": render(False), "prompt": render(True)})
         yield {"name": name, "template": text, "cases": cases}
 
@@ -189,11 +310,15 @@ def main():
         write(folder / f"{name}.tokenizer.json", json.loads(tokenizer.to_str()))
         plain = tokenizer.encode_batch(strings, add_special_tokens=False)
         special = tokenizer.encode_batch(strings[:12], add_special_tokens=True)
-        write(folder / f"{name}.expected.json", {
-            "ids": [e.ids for e in plain],
-            "with_special": [e.ids for e in special],
-            "decoded": decoded(tokenizer, plain, strings, False),
-            "decoded_skip_special": decoded(tokenizer, plain, strings, True)})
+        write(
+            folder / f"{name}.expected.json",
+            {
+                "ids": [e.ids for e in plain],
+                "with_special": [e.ids for e in special],
+                "decoded": decoded(tokenizer, plain, strings, False),
+                "decoded_skip_special": decoded(tokenizer, plain, strings, True),
+            },
+        )
     write(folder / "chats.json", list(conversations()))
 
 

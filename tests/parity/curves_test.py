@@ -38,12 +38,9 @@ MORE_LAYOUTS = {
             {"parallel": {"tensor": 4, "sequence_parallel": True}},
         ),  # two kv heads on four ranks
         "dp2-zero0": (2, 2, 1, {"parallel": {"zero_stage": 0}}),
-        "recompute-smart": (1, 4, 1, {"memory": {"recompute": "smart"}}),
-        "tp2-recompute-full": (
             2,
             4,
             1,
-            {"parallel": {"tensor": 2}, "memory": {"recompute": "full"}},
         ),
     },
     "llama_tied": {
