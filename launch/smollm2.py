@@ -186,7 +186,10 @@ def convert(gguf_file, folder):
     from safetensors.numpy import save_file
 
     reader = GGUFReader(gguf_file)
-    field = lambda name: reader.fields[name].contents()
+
+    def field(name):
+        return reader.fields[name].contents()
+
     config = model_config(field)
     tensors = read_tensors(reader, config["num_attention_heads"], config["num_key_value_heads"])
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})

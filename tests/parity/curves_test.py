@@ -31,21 +31,14 @@ LAYOUTS = {
 # One family stands for all where the family makes no difference.
 MORE_LAYOUTS = {
     "llama_grouped": {
-        "tp4-sp": (
-            4,
-            1,
-            4,
-            {"parallel": {"tensor": 4, "sequence_parallel": True}},
-        ),  # two kv heads on four ranks
+        # Two kv heads on four ranks.
+        "tp4-sp": (4, 1, 4, {"parallel": {"tensor": 4, "sequence_parallel": True}}),
         "dp2-zero0": (2, 2, 1, {"parallel": {"zero_stage": 0}}),
-            2,
-            4,
-            1,
-        ),
     },
     "llama_tied": {
-        "tp4": (4, 4, 1, {"parallel": {"tensor": 4, "sequence_parallel": False}})
-    },  # 1003 = 4 * 251 - 1
+        # 1003 = 4 * 251 - 1.
+        "tp4": (4, 4, 1, {"parallel": {"tensor": 4, "sequence_parallel": False}}),
+    },
 }
 
 
