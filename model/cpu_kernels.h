@@ -87,6 +87,8 @@ const CpuKernels& CpuKernelsAvx512Bf16();
 
 // Those this machine can run, the fastest last.
 std::vector<const CpuKernels*> UsableCpuKernels();
+// The fastest of them, function by function.
+CpuKernels FastestCpuKernels();
 
 template <class T>
 const RowKernels<T>& RowsOf(const CpuKernels& kernels);

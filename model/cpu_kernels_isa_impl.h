@@ -21,20 +21,20 @@ namespace FT_ISA {
 template <>
 struct Element<FT_ISA::FloatVector> {
   using Scalar = float;
-  static FT_INLINE FT_ISA::Int32Vector ToBits(const FT_ISA::FloatVector& v) {
-    return (FT_ISA::Int32Vector)v;
+  static FT_INLINE FT_ISA::Uint32Vector ToBits(const FT_ISA::FloatVector& v) {
+    return (FT_ISA::Uint32Vector)v;
   }
-  static FT_INLINE FT_ISA::FloatVector FromBits(const FT_ISA::Int32Vector& v) {
+  static FT_INLINE FT_ISA::FloatVector FromBits(const FT_ISA::Uint32Vector& v) {
     return (FT_ISA::FloatVector)v;
   }
 };
 template <>
 struct Element<FT_ISA::DoubleVector> {
   using Scalar = double;
-  static FT_INLINE FT_ISA::Int64Vector ToBits(const FT_ISA::DoubleVector& v) {
-    return (FT_ISA::Int64Vector)v;
+  static FT_INLINE FT_ISA::Uint64Vector ToBits(const FT_ISA::DoubleVector& v) {
+    return (FT_ISA::Uint64Vector)v;
   }
-  static FT_INLINE FT_ISA::DoubleVector FromBits(const FT_ISA::Int64Vector& v) {
+  static FT_INLINE FT_ISA::DoubleVector FromBits(const FT_ISA::Uint64Vector& v) {
     return (FT_ISA::DoubleVector)v;
   }
 };

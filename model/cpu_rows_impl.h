@@ -7,40 +7,26 @@ using StatisticsT = typename StatisticsOf<T>::Type;
 FT_INLINE float SquareRoot(float x) { return __builtin_sqrtf(x); }
 FT_INLINE double SquareRoot(double x) { return __builtin_sqrt(x); }
 
-// Two accumulators hide the latency of the additions.
-template <class S>
-struct RowSum {
-  Vector<S> even = Vector<S>(), odd = Vector<S>();
-  FT_INLINE void Add(const Vector<S>& v, int64_t i) {
-    if ((i / kLanes<S>) % 2 == 0) {
-      even += v;
-    } else {
-      odd += v;
-    }
-  }
-  FT_INLINE S Total() const { return SumLanes<S>(even + odd); }
-};
-
 template <class T>
 void RmsNorm(T* x, const T* delta, const T* weight, T* y, int64_t rows, int64_t columns,
              double eps) {
   using S = StatisticsT<T>;
   for (int64_t r = 0; r < rows; ++r, x += columns, y += columns) {
-    RowSum<S> squares;
+    S squares;
     if (delta != nullptr) {
-      ForEachVector<S>(columns, [&](int64_t i, auto io) {
+      squares = SumOverRow<S>(columns, [&](int64_t i, auto io) {
         const Vector<S> sum = RoundTo(io.Get(x + i) + io.Get(delta + i), x);
         io.Put(x + i, sum);
-        squares.Add(sum * sum, i);
+        return sum * sum;
       });
       delta += columns;
     } else {
-      ForEachVector<S>(columns, [&](int64_t i, auto io) {
+      squares = SumOverRow<S>(columns, [&](int64_t i, auto io) {
         const Vector<S> value = io.Get(x + i);
-        squares.Add(value * value, i);
+        return value * value;
       });
     }
-    const S rstd = S(1) / SquareRoot(squares.Total() / S(columns) + S(eps));
+    const S rstd = S(1) / SquareRoot(squares / S(columns) + S(eps));
     ForEachVector<S>(columns, [&](int64_t i, auto io) {
       const Vector<S> normalized = RoundTo(io.Get(x + i) * rstd, x);
       io.Put(y + i, normalized * io.Get(weight + i));
@@ -53,14 +39,15 @@ void RmsNormBackward(const T* dy, const T* x, const T* weight, const T* dresidua
                      StatisticsT<T>* dweight, int64_t rows, int64_t columns, double eps) {
   using S = StatisticsT<T>;
   for (int64_t r = 0; r < rows; ++r) {
-    RowSum<S> squares, products;
-    ForEachVector<S>(columns, [&](int64_t i, auto io) {
+    const S squares = SumOverRow<S>(columns, [&](int64_t i, auto io) {
       const Vector<S> value = io.Get(x + i);
-      squares.Add(value * value, i);
-      products.Add(io.Get(dy + i) * io.Get(weight + i) * value, i);
+      return value * value;
     });
-    const S rstd = S(1) / SquareRoot(squares.Total() / S(columns) + S(eps));
-    const S mean_gx = products.Total() / S(columns) * rstd * rstd;
+    const S products = SumOverRow<S>(columns, [&](int64_t i, auto io) {
+      return io.Get(dy + i) * io.Get(weight + i) * io.Get(x + i);
+    });
+    const S rstd = S(1) / SquareRoot(squares / S(columns) + S(eps));
+    const S mean_gx = products / S(columns) * rstd * rstd;
     ForEachVector<S>(columns, [&](int64_t i, auto io) {
       const Vector<S> value = io.Get(x + i), grad = io.Get(dy + i);
       Vector<S> out = RmsNormGradient(grad * io.Get(weight + i), value, rstd, mean_gx);
@@ -166,24 +153,29 @@ void CrossEntropyStats(const T* logits, const int64_t* targets, StatisticsT<T>* 
     for (int64_t begin = 0; begin < vocab; begin += kBlock) {
       const T* block = logits + begin;
       const int64_t count = vocab - begin < kBlock ? vocab - begin : kBlock;
-      Vector<S> maxima = Vector<S>() + max;
+      Vector<S> maxima[4] = {Vector<S>() + max, Vector<S>() + max, Vector<S>() + max,
+                             Vector<S>() + max};
       int64_t i = 0;
-      for (; i + kLanes<S> <= count; i += kLanes<S>) {
-        const Vector<S> v = Load(block + i);
-        maxima = v > maxima ? v : maxima;
+      for (; i + 4 * kLanes<S> <= count; i += 4 * kLanes<S>) {
+#pragma GCC unroll 4
+        for (int u = 0; u < 4; ++u) {
+          const Vector<S> v = Load(block + i + u * kLanes<S>);
+          maxima[u] = v > maxima[u] ? v : maxima[u];
+        }
       }
       const S old_max = max;
-      max = MaxLanes<S>(maxima);
-      for (int64_t tail = i; tail < count; ++tail) {
-        const S value = LoadPart(block + tail, 1)[0];
+      for (int u = 0; u < 4; ++u) {
+        const S lane_max = MaxLanes<S>(maxima[u]);
+        max = lane_max > max ? lane_max : max;
+      }
+      for (; i < count; ++i) {
+        const S value = LoadPart(block + i, 1)[0];
         max = value > max ? value : max;
       }
-      RowSum<S> exponentials;
-      for (i = 0; i + kLanes<S> <= count; i += kLanes<S>) {
-        exponentials.Add(Exp<Vector<S>>(Load(block + i) - max), i);
-      }
-      S block_sum = exponentials.Total();
-      for (; i < count; ++i) block_sum += Exp<S>(LoadPart(block + i, 1)[0] - max);
+      const int64_t whole = count - count % kLanes<S>;
+      S block_sum = SumOverRow<S>(
+          whole, [&](int64_t at, auto io) { return Exp<Vector<S>>(io.Get(block + at) - max); });
+      for (i = whole; i < count; ++i) block_sum += Exp<S>(LoadPart(block + i, 1)[0] - max);
       sum = sum * Exp<S>(old_max - max) + block_sum;
     }
     const int64_t target = targets[r] - vocab_offset;

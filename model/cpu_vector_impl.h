@@ -20,6 +20,7 @@ using FloatVector __attribute__((vector_size(kVectorBytes))) = float;
 using DoubleVector __attribute__((vector_size(kVectorBytes))) = double;
 using Int32Vector __attribute__((vector_size(kVectorBytes))) = int32_t;
 using Uint32Vector __attribute__((vector_size(kVectorBytes))) = uint32_t;
+using Uint64Vector __attribute__((vector_size(kVectorBytes))) = uint64_t;
 using Int64Vector __attribute__((vector_size(kVectorBytes))) = int64_t;
 using Uint16Vector __attribute__((vector_size(kVectorBytes / 2))) = uint16_t;
 
@@ -138,6 +139,22 @@ struct Part {
 template <class S, class Body>
 FT_INLINE void ForEachVector(int64_t columns, const Body& body) {
   int64_t i = 0;
+#pragma GCC unroll 4
   for (; i + kLanes<S> <= columns; i += kLanes<S>) body(i, Whole{});
   if (i < columns) body(i, Part{columns - i});
+}
+
+// Sums over a row in four interleaved accumulators, which hide the latency of the additions:
+// term(i, io) is the vector at column i.
+template <class S, class Term>
+FT_INLINE S SumOverRow(int64_t columns, const Term& term) {
+  Vector<S> sums[4] = {};
+  int64_t i = 0;
+  for (; i + 4 * kLanes<S> <= columns; i += 4 * kLanes<S>) {
+#pragma GCC unroll 4
+    for (int u = 0; u < 4; ++u) sums[u] += term(i + u * kLanes<S>, Whole{});
+  }
+  for (; i + kLanes<S> <= columns; i += kLanes<S>) sums[0] += term(i, Whole{});
+  if (i < columns) sums[1] += term(i, Part{columns - i});
+  return SumLanes<S>((sums[0] + sums[1]) + (sums[2] + sums[3]));
 }

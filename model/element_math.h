@@ -17,7 +17,7 @@ struct Element;
 template <>
 struct Element<float> {
   using Scalar = float;
-  using Bits = int32_t;
+  using Bits = uint32_t;
   static FT_HOST_DEVICE Bits ToBits(float x) {
     Bits bits;
     memcpy(&bits, &x, sizeof(bits));
@@ -33,7 +33,7 @@ struct Element<float> {
 template <>
 struct Element<double> {
   using Scalar = double;
-  using Bits = int64_t;
+  using Bits = uint64_t;
   static FT_HOST_DEVICE Bits ToBits(double x) {
     Bits bits;
     memcpy(&bits, &x, sizeof(bits));
@@ -82,6 +82,7 @@ struct ExpConstants<float> {
   static constexpr float kLog2e = 1.44269504f, kRound = 12582912.0f;
   static constexpr float kLn2High = 0.693359375f, kLn2Low = -2.12194440e-4f;
   static constexpr float kMin = -87.336544f, kMax = 88.722839f;
+  static constexpr float kLargest = 3.4028235e38f;
   static constexpr int kSignificandBits = 23;
 };
 template <>
@@ -89,23 +90,23 @@ struct ExpConstants<double> {
   static constexpr double kLog2e = 1.4426950408889634, kRound = 6755399441055744.0;
   static constexpr double kLn2High = 0.69314718036912381649, kLn2Low = 1.9082149292705877e-10;
   static constexpr double kMin = -708.39641853226408, kMax = 709.78271289338397;
+  static constexpr double kLargest = 1.7976931348623157e308;
   static constexpr int kSignificandBits = 52;
 };
 
-// e^x to about one unit in the last place. Below the smallest normal result 0, above the largest
-// finite one that one (never infinity); NaN stays NaN.
+// e^x to about one unit in the last place; 0 below the smallest normal result, infinity above the
+// largest finite one, NaN for NaN.
 template <class V>
 FT_HOST_DEVICE V Exp(V x) {
   using Scalar = typename Element<V>::Scalar;
   using K = ExpConstants<Scalar>;
-  V clamped = x > K::kMax ? V() + K::kMax : x;
-  clamped = clamped < K::kMin ? V() + K::kMin : clamped;
-  const V shifted = clamped * K::kLog2e + K::kRound;
+  const V shifted = x * K::kLog2e + K::kRound;
   const V n = shifted - K::kRound;
-  const V r = (clamped - n * K::kLn2High) - n * K::kLn2Low;
+  const V r = (x - n * K::kLn2High) - n * K::kLn2Low;
   const V power = Element<V>::FromBits(Element<V>::ToBits(ExpReduced(r, Scalar(0))) +
                                        (Element<V>::ToBits(shifted) << K::kSignificandBits));
-  return x < K::kMin ? V() : (x != x ? x : power);
+  const V finite_or_nan = x <= K::kMax ? power : x * K::kLargest;
+  return x < K::kMin ? V() : finite_or_nan;
 }
 
 template <class V>
@@ -147,10 +148,10 @@ FT_HOST_DEVICE V RmsNormGradient(V dy_times_weight, V x, Scalar rstd, Scalar mea
 
 // Bit pattern of a bfloat16, and its conversions; rounds to nearest even, NaN to a quiet NaN.
 FT_HOST_DEVICE float FloatFromBf16(uint16_t bits) {
-  return Element<float>::FromBits(static_cast<int32_t>(static_cast<uint32_t>(bits) << 16));
+  return Element<float>::FromBits(static_cast<uint32_t>(bits) << 16);
 }
 FT_HOST_DEVICE uint16_t Bf16FromFloat(float x) {
-  const uint32_t bits = static_cast<uint32_t>(Element<float>::ToBits(x));
+  const uint32_t bits = Element<float>::ToBits(x);
   const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
   return x != x ? uint16_t{0x7fc0} : static_cast<uint16_t>(rounded);
 }

@@ -42,7 +42,7 @@ T* MutableData(const at::Tensor& x) {
 
 // The fastest loops this machine runs.
 inline const CpuKernels& SelectedCpuKernels() {
-  static const CpuKernels& selected = *UsableCpuKernels().back();
+  static const CpuKernels selected = FastestCpuKernels();
   return selected;
 }
 
