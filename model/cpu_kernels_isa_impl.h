@@ -2,7 +2,7 @@
 // defines FT_ISA (the namespace) and FT_ISA_FUNCTION (the table's accessor). It includes no header
 // whose inline functions could be emitted here and then be picked by the linker for code that runs
 // on older machines.
-#if defined(__AVX512F__)
+#if defined(__AVX2__)
 #include <immintrin.h>
 #endif
 

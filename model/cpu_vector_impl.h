@@ -51,12 +51,22 @@ FT_INLINE void StoreVector(void* to, const V& v) {
   __builtin_memcpy(to, &v, sizeof(v));
 }
 
+// bfloat16 bits to the upper half of float32 lanes. The compiler's own widening takes three
+// instructions.
+FT_INLINE FloatVector WidenBf16(const Uint16Vector& bits) {
+#if defined(__AVX512F__)
+  // The unmasked form trips the compiler's warning of uninitialised values.
+  return (FloatVector)((Uint32Vector)_mm512_maskz_cvtepu16_epi32(0xffff, (__m256i)bits) << 16);
+#elif defined(__AVX2__)
+  return (FloatVector)((Uint32Vector)_mm256_cvtepu16_epi32((__m128i)bits) << 16);
+#else
+  return (FloatVector)(__builtin_convertvector(bits, Uint32Vector) << 16);
+#endif
+}
+
 FT_INLINE FloatVector Load(const float* from) { return LoadVector<FloatVector>(from); }
 FT_INLINE DoubleVector Load(const double* from) { return LoadVector<DoubleVector>(from); }
-FT_INLINE FloatVector Load(const Bf16* from) {
-  const Uint16Vector bits = LoadVector<Uint16Vector>(from);
-  return (FloatVector)(__builtin_convertvector(bits, Uint32Vector) << 16);
-}
+FT_INLINE FloatVector Load(const Bf16* from) { return WidenBf16(LoadVector<Uint16Vector>(from)); }
 
 FT_INLINE void Store(float* to, const FloatVector& v) { StoreVector(to, v); }
 FT_INLINE void Store(double* to, const DoubleVector& v) { StoreVector(to, v); }
@@ -90,7 +100,7 @@ FT_INLINE void StorePart(T* to, const V& v, int64_t count) {
 FT_INLINE FloatVector RoundTo(const FloatVector& v, const float*) { return v; }
 FT_INLINE DoubleVector RoundTo(const DoubleVector& v, const double*) { return v; }
 FT_INLINE FloatVector RoundTo(const FloatVector& v, const Bf16*) {
-  return (FloatVector)(__builtin_convertvector(RoundToBf16(v), Uint32Vector) << 16);
+  return WidenBf16(RoundToBf16(v));
 }
 
 // Sums in a fixed tree, so that the result depends on nothing but the vector width.
