@@ -4,6 +4,8 @@
 #include <limits>
 #include <utility>
 
+#include "model/matmul.h"
+
 namespace fttrain {
 namespace {
 
@@ -136,21 +138,17 @@ at::Tensor LmHeadLoss::ChunkLoss(const at::Tensor& normed, const at::Tensor& row
                                  const at::Tensor& targets, double scale,
                                  at::Tensor& dnormed) const {
   const at::Tensor x = normed.index_select(0, rows);
-  const at::Tensor logits = at::mm(x, weight_->value.t());
+  const at::Tensor logits = at::empty({x.size(0), rows_.extent}, x.options());
+  AddProducts(logits, {{x, weight_->value.t()}}, /*accumulate=*/false);
   const LogSumExp sums = CombineStats(LocalStats(logits, targets, rows_), region_.tp());
   const at::Tensor loss = (sums.lse - sums.target).sum(at::kDouble);
   if (!dnormed.defined() || rows_.extent == 0) return loss;
   CrossEntropyBackwardInPlace(logits, sums.lse, targets, rows_.offset, scale);
   // A row has one target, so rows are distinct and a copy suffices.
-  dnormed.index_copy_(0, rows, at::mm(logits, weight_->value));
-  if (weight_->trainable) {
-    at::Tensor grad = weight_->grad;
-    if (grad.scalar_type() == x.scalar_type()) {
-      grad.addmm_(logits.t(), x);
-    } else {
-      AccumulateInto(grad, at::mm(logits.t(), x));
-    }
-  }
+  const at::Tensor dx = at::empty_like(x);
+  AddProducts(dx, {{logits, weight_->value}}, /*accumulate=*/false);
+  dnormed.index_copy_(0, rows, dx);
+  if (weight_->trainable) AddProducts(weight_->grad, {{logits.t(), x}}, /*accumulate=*/true);
   return loss;
 }
 
@@ -164,7 +162,8 @@ at::Tensor LmHeadLoss::Backward(Saved& saved) const {
 at::Tensor LmHeadLoss::Logits(const at::Tensor& x, const at::Tensor& rows) const {
   const MemoryScope workspace(MemoryCategory::kWorkspace);
   const at::Tensor normed = region_.Enter(RmsNormForward(x, norm_->value, eps_));
-  const at::Tensor local = at::mm(normed.index_select(0, rows), weight_->value.t());
+  const at::Tensor local = at::empty({rows.size(0), rows_.extent}, normed.options());
+  AddProducts(local, {{normed.index_select(0, rows), weight_->value.t()}}, /*accumulate=*/false);
   const at::ScalarType dtype = local.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   Communicator& tp = region_.tp();
   if (tp.size() == 1) return local.to(dtype);

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <utility>
 
+#include "model/matmul.h"
 #include "runtime/memory_ledger.h"
 #include "runtime/philox.h"
 
@@ -16,14 +17,9 @@ ParamSlice SliceAlong(std::string name, std::vector<int64_t> shape, int dim, con
   return SlicedParam(std::move(name), std::move(shape), dim, range.offset, range.extent);
 }
 
-// grad += a^T b over the rows of a [T, m] and b [T, n]. In lower precision the product is summed in
-// float32 inside the GEMM, rounded once, and accumulated in float32.
-void AddTransposedProduct(at::Tensor grad, const at::Tensor& a, const at::Tensor& b) {
-  if (grad.scalar_type() == a.scalar_type()) {
-    grad.addmm_(a.t(), b);
-  } else {
-    AccumulateInto(grad, at::mm(a.t(), b));
-  }
+// grad += a^T b over the rows of a [T, m] and b [T, n], in the gradient's precision.
+void AddTransposedProduct(const at::Tensor& grad, const at::Tensor& a, const at::Tensor& b) {
+  AddProducts(grad, {{a.t(), b}}, /*accumulate=*/true);
 }
 
 constexpr std::string_view kLoraA = ".lora_A.weight";
@@ -116,37 +112,42 @@ at::Tensor LocalLinear::Dropped(const at::Tensor& x, const DropoutContext& dropo
 at::Tensor LocalLinear::Forward(const at::Tensor& x, const DropoutContext& dropout) const {
   TORCH_CHECK(x.dim() == 2 && x.size(1) == weight_->value.size(1), spec_.name, ": input ",
               x.sizes(), " for a weight ", weight_->value.sizes());
-  at::Tensor y = bias_ != nullptr && spec_.add_bias ? at::addmm(bias_->value, x, weight_->value.t())
-                                                    : at::mm(x, weight_->value.t());
-  if (lora_a_ == nullptr) return y;
+  at::Tensor y = at::empty({x.size(0), weight_->value.size(0)}, x.options());
+  const bool add_bias = bias_ != nullptr && spec_.add_bias;
+  if (add_bias) y.copy_(bias_->value.expand_as(y));
+  const MatrixProduct base = {x, weight_->value.t()};
+  if (lora_a_ == nullptr) {
+    AddProducts(y, {base}, add_bias);
+    return y;
+  }
   const MemoryScope scope(MemoryCategory::kWorkspace);
-  const at::Tensor low = at::mm(Dropped(x, dropout), lora_a_->value.to(x.scalar_type()).t());
-  // Scaled and added within the GEMM: no [T, out] temporary, and no rounding of s B.
-  y.addmm_(low, lora_b_->value.to(x.scalar_type()).t(), /*beta=*/1.0, /*alpha=*/lora_.Scale());
+  const at::Tensor low = LowRankProduct({Dropped(x, dropout), lora_a_->value.t()});
+  AddProducts(y, {base, {low, lora_b_->value.t(), lora_.Scale()}}, add_bias);
   return y;
 }
 
 at::Tensor LocalLinear::BackwardInput(const at::Tensor& dy, const DropoutContext& dropout,
                                       at::Tensor& dx) const {
-  if (dx.defined()) {
-    dx.addmm_(dy, weight_->value);
-  } else {
-    dx = at::mm(dy, weight_->value);
-  }
+  const bool accumulate = dx.defined();
+  if (!accumulate) dx = at::empty({dy.size(0), weight_->value.size(1)}, dy.options());
+  const MatrixProduct base = {dy, weight_->value};
   const at::Tensor dlow = BackwardLow(dy);
-  if (!dlow.defined()) return dlow;
-  const at::Tensor a = lora_a_->value.to(dy.scalar_type());
-  if (Drops(dropout)) {
-    dx.add_(Dropped(at::mm(dlow, a), dropout));
+  if (!dlow.defined()) {
+    AddProducts(dx, {base}, accumulate);
+  } else if (Drops(dropout)) {
+    AddProducts(dx, {base}, accumulate);
+    at::Tensor dadapter = at::empty_like(dx);
+    AddProducts(dadapter, {{dlow, lora_a_->value}}, /*accumulate=*/false);
+    dx.add_(Dropped(dadapter, dropout));
   } else {
-    dx.addmm_(dlow, a);
+    AddProducts(dx, {base, {dlow, lora_a_->value}}, accumulate);
   }
   return dlow;
 }
 
 at::Tensor LocalLinear::BackwardLow(const at::Tensor& dy) const {
   if (lora_a_ == nullptr) return {};
-  return at::mm(dy, lora_b_->value.to(dy.scalar_type())).mul_(lora_.Scale());
+  return LowRankProduct({dy, lora_b_->value, lora_.Scale()});
 }
 
 void LocalLinear::BackwardParams(const at::Tensor& dy, const at::Tensor& dlow, const at::Tensor& x,
@@ -159,8 +160,8 @@ void LocalLinear::BackwardParams(const at::Tensor& dy, const at::Tensor& dlow, c
   if (lora_a_ == nullptr) return;
   const at::Tensor dropped = Dropped(x, dropout);
   AddTransposedProduct(lora_a_->grad, dlow, dropped);
-  at::Tensor low = at::mm(dropped, lora_a_->value.to(x.scalar_type()).t());
-  AddTransposedProduct(lora_b_->grad, dy, low.mul_(lora_.Scale()));
+  AddTransposedProduct(lora_b_->grad, dy,
+                       LowRankProduct({dropped, lora_a_->value.t(), lora_.Scale()}));
 }
 
 void InitializeAdapters(ParameterSet& set, uint64_t seed) {

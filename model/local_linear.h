@@ -52,7 +52,7 @@ class LocalLinear {
   at::Tensor Forward(const at::Tensor& x, const DropoutContext& dropout) const;
 
   // dx = dy W + adapter, added to `dx` if it is defined, else stored there. Returns s * dy B [T, r]
-  // (undefined without an adapter) for BackwardParams.
+  // (undefined without an adapter; float32 where products are formed so) for BackwardParams.
   at::Tensor BackwardInput(const at::Tensor& dy, const DropoutContext& dropout,
                            at::Tensor& dx) const;
   // The same dlow without an input gradient, where nothing below needs one.

@@ -1,0 +1,218 @@
+#include "model/matmul.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <string_view>
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+#include "model/kernels.h"
+#include "parallel/param.h"
+#include "runtime/memory_ledger.h"
+
+namespace fttrain {
+namespace {
+
+// Rows and columns of a block of the result, and the terms of a dot product summed before the next
+// block of operands is expanded. Float32 copies then take at most 8 MiB each for the operands and 4
+// MiB for the result; expanding costs 3 % of the multiplications in the worst case, in which no
+// block is used twice.
+constexpr int64_t kBlockRows = 1024, kBlockColumns = 1024, kBlockInner = 2048;
+
+struct Blocks {
+  int64_t size, count, step;
+  Range Of(int64_t index) const {
+    const int64_t offset = index * step;
+    return {offset, std::min(step, size - offset)};
+  }
+};
+
+// Even blocks, so that none is a thin remainder; whole cache lines.
+Blocks Split(int64_t size, int64_t most) {
+  const int64_t even = std::max<int64_t>(1, (size + most - 1) / most);
+  const int64_t step = std::max<int64_t>(16, ((size + even - 1) / even + 15) / 16 * 16);
+  return {size, (size + step - 1) / step, step};
+}
+
+at::Tensor Block(const at::Tensor& matrix, const Range& rows, const Range& columns) {
+  return matrix.narrow(0, rows.offset, rows.extent).narrow(1, columns.offset, columns.extent);
+}
+
+// Float32 copies of blocks of one operand. The last one is kept: consecutive blocks of the result
+// often share an operand's.
+class Expanded {
+ public:
+  at::Tensor Of(const at::Tensor& matrix, const Range& rows, const Range& columns) {
+    const at::Tensor block = Block(matrix, rows, columns);
+    if (block.scalar_type() == at::kFloat) return block;
+    const bool same =
+        last_.defined() && source_ == block.data_ptr() && last_.sizes() == block.sizes();
+    if (same) return last_;
+    // Laid out as the source is, so that expanding reads and writes along rows.
+    const bool transposed = block.stride(0) == 1 && block.stride(1) != 1;
+    const int64_t count = block.numel();
+    if (!scratch_.defined() || scratch_.numel() < count) {
+      scratch_ = at::Tensor();
+      scratch_ = at::empty({count}, block.options().dtype(at::kFloat));
+    }
+    const at::Tensor flat = scratch_.narrow(0, 0, count);
+    last_ = transposed ? flat.view({block.size(1), block.size(0)}).t() : flat.view(block.sizes());
+    last_.copy_(block);
+    source_ = block.data_ptr();
+    return last_;
+  }
+
+ private:
+  at::Tensor scratch_, last_;
+  const void* source_ = nullptr;
+};
+
+void CheckShapes(const at::Tensor& out, const MatrixProduct& product) {
+  const auto& [a, b, alpha] = product;
+  TORCH_CHECK(a.dim() == 2 && b.dim() == 2 && out.dim() == 2 && a.size(1) == b.size(0) &&
+                  out.size(0) == a.size(0) && out.size(1) == b.size(1),
+              "product of ", a.sizes(), " and ", b.sizes(), " into ", out.sizes());
+}
+
+class Float32Gemm {
+ public:
+  void Run(const at::Tensor& out, std::initializer_list<MatrixProduct> products, bool accumulate) {
+    const Blocks rows = Split(out.size(0), kBlockRows), columns = Split(out.size(1), kBlockColumns);
+    const bool direct = out.scalar_type() == at::kFloat;
+    at::Tensor scratch;
+    if (!direct) {
+      scratch = at::empty({rows.step * columns.step}, out.options().dtype(at::kFloat));
+    }
+    for (int64_t i = 0; i < rows.count; ++i) {
+      for (int64_t j = 0; j < columns.count; ++j) {
+        const Range block_rows = rows.Of(i), block_columns = columns.Of(j);
+        at::Tensor block = Block(out, block_rows, block_columns), sum = block;
+        if (!direct) {
+          sum = scratch.narrow(0, 0, block.numel()).view(block.sizes());
+          if (accumulate) sum.copy_(block);
+        }
+        Sum(sum, products, block_rows, block_columns, accumulate);
+        if (!direct) block.copy_(sum);
+      }
+    }
+  }
+
+ private:
+  void Sum(at::Tensor& sum, std::initializer_list<MatrixProduct> products, const Range& rows,
+           const Range& columns, bool accumulate) {
+    for (const MatrixProduct& product : products) {
+      const Blocks inner = Split(product.a.size(1), kBlockInner);
+      for (int64_t k = 0; k < inner.count; ++k, accumulate = true) {
+        const Range terms = inner.Of(k);
+        sum.addmm_(a_.Of(product.a, rows, terms), b_.Of(product.b, terms, columns),
+                   accumulate ? 1.0 : 0.0, product.alpha);
+      }
+    }
+    if (!accumulate) sum.zero_();  // no terms at all: the product of [M, 0] and [0, N]
+  }
+
+  Expanded a_, b_;
+};
+
+// ATen's own GEMM of out's dtype; what is not of that dtype is rounded to it.
+void NativeGemm(at::Tensor out, std::initializer_list<MatrixProduct> products, bool accumulate) {
+  for (const auto& [a, b, alpha] : products) {
+    const at::ScalarType dtype = a.scalar_type() == at::kFloat ? b.scalar_type() : a.scalar_type();
+    if (dtype != out.scalar_type()) {
+      at::Tensor product = at::mm(a.to(dtype), b.to(dtype));
+      if (alpha != 1.0) product.mul_(alpha);
+      if (!accumulate) out.zero_();
+      AccumulateInto(out, product);
+    } else {
+      out.addmm_(a.to(dtype), b.to(dtype), accumulate ? 1.0 : 0.0, alpha);
+    }
+    accumulate = true;
+  }
+}
+
+bool UseFloat32(const at::Tensor& tensor, Bf16Gemm backend) {
+  return backend == Bf16Gemm::kFloat32 && tensor.is_cpu();
+}
+
+bool AnyBf16(const at::Tensor& out, std::initializer_list<MatrixProduct> products) {
+  const auto is_bf16 = [](const at::Tensor& t) { return t.scalar_type() == at::kBFloat16; };
+  return is_bf16(out) || std::any_of(products.begin(), products.end(), [&](const MatrixProduct& p) {
+           return is_bf16(p.a) || is_bf16(p.b);
+         });
+}
+
+#if defined(__x86_64__)
+// AMX needs the system's leave to save its tiles, and Linux's is asked for by whoever uses them:
+// what counts here is that the state is enabled.
+bool TilesEnabled() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  constexpr unsigned kOsXsave = 1u << 27, kTileStates = 3u << 17;
+  if (__get_cpuid(1, &a, &b, &c, &d) == 0 || (c & kOsXsave) == 0) return false;
+  unsigned low = 0, high = 0;
+  __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return (low & kTileStates) == kTileStates;
+}
+
+CpuFeatures ThisCpu() {
+  CpuFeatures features;
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  features.intel = __builtin_cpu_is("intel") != 0;
+  features.avx512_bf16 = __builtin_cpu_supports("avx512bf16") != 0;
+  constexpr unsigned kAmxBf16 = 1u << 22;
+  features.amx_bf16 =
+      __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & kAmxBf16) != 0 && TilesEnabled();
+  return features;
+}
+#else
+// No comparison has been made on other processors: their library's own choice.
+CpuFeatures ThisCpu() { return {.avx512_bf16 = true}; }
+#endif
+
+}  // namespace
+
+Bf16Gemm PreferredBf16Gemm(const CpuFeatures& features) {
+  const bool native = features.amx_bf16 || (features.avx512_bf16 && !features.intel);
+  return native ? Bf16Gemm::kNative : Bf16Gemm::kFloat32;
+}
+
+Bf16Gemm DefaultBf16Gemm() {
+  static const Bf16Gemm backend = [] {
+    const char* choice = std::getenv("FTTRAIN_BF16_GEMM");
+    if (choice == nullptr) return PreferredBf16Gemm(ThisCpu());
+    const std::string_view name = choice;
+    TORCH_CHECK(name == "native" || name == "float32", "FTTRAIN_BF16_GEMM=", choice,
+                ": expected native or float32");
+    return name == "native" ? Bf16Gemm::kNative : Bf16Gemm::kFloat32;
+  }();
+  return backend;
+}
+
+const char* Bf16GemmName(Bf16Gemm backend) {
+  return backend == Bf16Gemm::kNative ? "native" : "float32";
+}
+
+void AddProducts(at::Tensor out, std::initializer_list<MatrixProduct> products, bool accumulate,
+                 Bf16Gemm backend) {
+  for (const MatrixProduct& product : products) CheckShapes(out, product);
+  const MemoryScope scope(MemoryCategory::kWorkspace);
+  if (UseFloat32(out, backend) && AnyBf16(out, products)) {
+    Float32Gemm().Run(out, products, accumulate);
+  } else {
+    NativeGemm(out, products, accumulate);
+  }
+}
+
+at::Tensor LowRankProduct(const MatrixProduct& product, Bf16Gemm backend) {
+  const bool widen = UseFloat32(product.a, backend) && product.a.scalar_type() == at::kBFloat16;
+  const at::ScalarType dtype = widen ? at::kFloat : product.a.scalar_type();
+  at::Tensor out =
+      at::empty({product.a.size(0), product.b.size(1)}, product.a.options().dtype(dtype));
+  AddProducts(out, {product}, /*accumulate=*/false, backend);
+  return out;
+}
+
+}  // namespace fttrain

@@ -1,0 +1,168 @@
+// Both ways to multiply bfloat16 matrices against float64 products of the same values.
+#include "model/matmul.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <gtest/gtest.h>
+
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "runtime/memory_ledger.h"
+#include "tests/model/test_device.h"
+
+namespace fttrain {
+namespace {
+
+struct Size {
+  int64_t tokens, in, out;
+};
+void PrintTo(const Size& s, std::ostream* out) { *out << s.tokens << "x" << s.in << "x" << s.out; }
+
+double LargestError(const at::Tensor& got, const at::Tensor& want) {
+  if (want.numel() == 0) return 0.0;
+  return (Wide(got) - want).abs().max().item<double>();
+}
+
+// One linear layer with an adapter of rank 5, in bfloat16 with float32 factors and gradients.
+class Matmul : public testing::TestWithParam<std::tuple<Size, Bf16Gemm>> {
+ protected:
+  const Size size = std::get<0>(GetParam());
+  const Bf16Gemm backend = std::get<1>(GetParam());
+  const at::Tensor x = Values({size.tokens, size.in}, at::kBFloat16, 1);
+  const at::Tensor w = Values({size.out, size.in}, at::kBFloat16, 2);
+  const at::Tensor dy = Values({size.tokens, size.out}, at::kBFloat16, 3);
+  const at::Tensor low = Values({size.tokens, 5}, at::kFloat, 4);
+  const at::Tensor b = Values({size.out, 5}, at::kFloat, 5);
+
+  static at::Tensor Values(at::IntArrayRef shape, at::ScalarType type, uint64_t seed) {
+    return Randn(shape, at::kFloat, seed, 1.0).to(at::kCPU, type);
+  }
+  // An implementation that sums in float32 is off by the rounding of its result and by float32's
+  // errors of summing `terms` products of about one; kNative also rounds float32 operands and parts
+  // of the sum to bfloat16, which counts as two more roundings.
+  void ExpectNear(const at::Tensor& got, const at::Tensor& want, int64_t terms) const {
+    const bool wide = got.scalar_type() == at::kFloat;
+    const double largest = want.numel() == 0 ? 0.0 : want.abs().max().item<double>();
+    const double sum = static_cast<double>(terms) * 1e-7 * 4;
+    const double unit = 1.0 / 256;  // half a last place of bfloat16, relative
+    const double roundings = backend == Bf16Gemm::kNative ? 3.0 : (wide ? 0.0 : 1.0);
+    EXPECT_LE(LargestError(got, want), roundings * unit * largest + sum);
+  }
+};
+
+TEST_P(Matmul, ForwardIsTheSumOfBaseAndAdapter) {
+  at::Tensor y = at::full({size.tokens, size.out}, 7.0, x.options());  // is overwritten
+  AddProducts(y, {{x, w.t()}, {low, b.t(), 0.5}}, /*accumulate=*/false, backend);
+  const at::Tensor want = Wide(x).mm(Wide(w).t()) + Wide(low).mm(Wide(b).t()) * 0.5;
+  ExpectNear(y, want, size.in + 5);
+}
+
+TEST_P(Matmul, InputGradientsAreAddedToWhatIsThere) {
+  at::Tensor dx = x.clone();
+  AddProducts(dx, {{dy, w}}, /*accumulate=*/true, backend);
+  ExpectNear(dx, Wide(x) + Wide(dy).mm(Wide(w)), size.out + 1);
+}
+
+TEST_P(Matmul, WeightGradientsAccumulateInFloat32) {
+  at::Tensor grad = at::full({size.out, size.in}, 0.25, at::kFloat);
+  AddProducts(grad, {{dy.t(), x}}, /*accumulate=*/true, backend);
+  ExpectNear(grad, Wide(dy).t().mm(Wide(x)) + 0.25, size.tokens + 1);
+}
+
+TEST_P(Matmul, AdapterGradientsTakeAMixedPair) {
+  at::Tensor grad = at::zeros({size.out, 5}, at::kFloat);
+  AddProducts(grad, {{dy.t(), low, 0.5}}, /*accumulate=*/true, backend);
+  ExpectNear(grad, Wide(dy).t().mm(Wide(low)) * 0.5, size.tokens);
+}
+
+TEST_P(Matmul, LowRankProductsKeepTheirPrecisionInFloat32) {
+  const at::Tensor factor = Values({5, size.in}, at::kFloat, 6);
+  const at::Tensor product = LowRankProduct({x, factor.t(), 2.0}, backend);
+  EXPECT_EQ(product.scalar_type(), backend == Bf16Gemm::kFloat32 ? at::kFloat : at::kBFloat16);
+  ExpectNear(product, Wide(x).mm(Wide(factor).t()) * 2.0, size.in);
+}
+
+// The float32 library may cut a long sum over threads, so their number shows in the last bits.
+TEST_P(Matmul, DependsOnTheNumberOfThreadsByTheOrderOfSumsAlone) {
+  at::Tensor y[3], grad[3];
+  for (int run : {0, 1, 2}) {
+    at::set_num_threads(run == 0 ? 1 : 2);
+    y[run] = dy.clone();
+    AddProducts(y[run], {{x, w.t()}, {low, b.t()}}, /*accumulate=*/true, backend);
+    grad[run] = at::zeros({size.out, size.in}, at::kFloat);
+    AddProducts(grad[run], {{dy.t(), x}}, /*accumulate=*/true, backend);
+  }
+  EXPECT_LE(RelativeError(y[0], y[1]), 1e-4);
+  EXPECT_LE(RelativeError(grad[0], grad[1]), 1e-6);
+  EXPECT_TRUE(at::equal(y[1], y[2]));
+  EXPECT_TRUE(at::equal(grad[1], grad[2]));
+}
+
+std::string CaseName(const testing::TestParamInfo<Matmul::ParamType>& test) {
+  const auto& [size, backend] = test.param;
+  return Bf16GemmName(backend) + std::string("_") + std::to_string(size.tokens) + "x" +
+         std::to_string(size.in) + "x" + std::to_string(size.out);
+}
+
+// Nothing, one row, odd sizes, more than one block along each dimension.
+INSTANTIATE_TEST_SUITE_P(Sizes, Matmul,
+                         testing::Combine(testing::Values(Size{0, 24, 40}, Size{1, 7, 3},
+                                                          Size{37, 53, 71}, Size{1100, 40, 24},
+                                                          Size{24, 2100, 40}, Size{24, 40, 2100}),
+                                          testing::Values(Bf16Gemm::kNative, Bf16Gemm::kFloat32)),
+                         CaseName);
+
+TEST(MatmulPrecision, Float32ErrorIsNoLargerThanNativeBf16Error) {
+  const at::Tensor x = Randn({64, 300}, at::kBFloat16, 1), w = Randn({80, 300}, at::kBFloat16, 2);
+  const at::Tensor low = Randn({64, 8}, at::kFloat, 3), b = Randn({80, 8}, at::kFloat, 4);
+  const at::Tensor want = Wide(x).mm(Wide(w).t()) + Wide(low).mm(Wide(b).t());
+  const auto error = [&](Bf16Gemm backend) {
+    const at::Tensor y = at::empty({64, 80}, x.options());
+    AddProducts(y, {{x, w.t()}, {low, b.t()}}, /*accumulate=*/false, backend);
+    return RelativeError(y, want);
+  };
+  EXPECT_LE(error(Bf16Gemm::kFloat32), error(Bf16Gemm::kNative));
+}
+
+TEST(MatmulMemory, ScratchIsBoundedWhateverTheSizes) {
+  InstallMemoryLedger();
+  const at::Tensor x = at::ones({2000, 5000}, at::kBFloat16);
+  const at::Tensor w = at::ones({3000, 5000}, at::kBFloat16);
+  at::Tensor y = at::empty({2000, 3000}, at::kBFloat16);
+  ResetMemoryPeaks();
+  const int64_t before = MemoryOf(MemoryCategory::kWorkspace).current_bytes;
+  AddProducts(y, {{x, w.t()}}, /*accumulate=*/false, Bf16Gemm::kFloat32);
+  const MemoryUse use = MemoryOf(MemoryCategory::kWorkspace);
+  EXPECT_EQ(use.current_bytes, before);
+  EXPECT_LE(use.peak_bytes - before, 20 << 20);
+  EXPECT_GT(use.peak_bytes, before);          // the ledger was looking
+  EXPECT_EQ(y.min().item<float>(), 4992.0f);  // 5000 in bfloat16
+  EXPECT_EQ(y.max().item<float>(), 4992.0f);
+}
+
+TEST(MatmulShape, ThatDoesNotFitIsRefusedWithAllSizes) {
+  at::Tensor y = at::zeros({2, 3});
+  try {
+    AddProducts(y, {{at::ones({2, 4}), at::ones({5, 3})}}, /*accumulate=*/false);
+    FAIL();
+  } catch (const c10::Error& error) {
+    EXPECT_NE(std::string(error.what()).find("product of [2, 4] and [5, 3] into [2, 3]"),
+              std::string::npos);
+  }
+}
+
+TEST(PreferredBf16Gemm, IsNativeWhereTheMachineIsFastAtIt) {
+  const auto preferred = [](bool intel, bool avx512_bf16, bool amx) {
+    return PreferredBf16Gemm({.intel = intel, .avx512_bf16 = avx512_bf16, .amx_bf16 = amx});
+  };
+  EXPECT_EQ(preferred(true, true, true), Bf16Gemm::kNative);
+  EXPECT_EQ(preferred(true, true, false), Bf16Gemm::kFloat32);
+  EXPECT_EQ(preferred(true, false, false), Bf16Gemm::kFloat32);
+  EXPECT_EQ(preferred(false, true, false), Bf16Gemm::kNative);
+  EXPECT_EQ(preferred(false, false, false), Bf16Gemm::kFloat32);
+}
+
+}  // namespace
+}  // namespace fttrain
