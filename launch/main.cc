@@ -49,7 +49,7 @@ int Report(const absl::Status& status, const Process& process) {
   const int code = ExitCode(status);
   if (!status.ok() && process.rank() == 0) {
     for (absl::string_view fault : absl::StrSplit(status.message(), '\n', absl::SkipEmpty())) {
-      LogError(std::string(fault));
+      LogAgreedError(code, std::string(fault));
     }
   }
   // mpirun kills the ranks that are still busy once one has left with an error.

@@ -38,7 +38,6 @@ echo "$before"
 
 step="training"
 say "mpirun -np $RANKS build/release/fttrain --config=$CONFIG"
-rm -rf runs/quickstart
 started=$SECONDS
 fttrain_mpirun $RANKS build/release/fttrain --config=$CONFIG
 trained_seconds=$((SECONDS - started))

@@ -64,6 +64,11 @@ void LogError(std::string_view message) {
   WriteLine(stderr, g_log.error_prefix + Escaped(message));
 }
 
+void LogAgreedError(int code, std::string_view message) {
+  std::fflush(stdout);
+  WriteLine(stderr, absl::StrCat("fttrain: error[", code, "]: ", Escaped(message)));
+}
+
 std::string Printable(std::string_view text) {
   // Escaping only grows text, so what lies beyond the limit cannot show.
   std::string out = Escaped(text.substr(0, kPrintableBytes + 1));

@@ -18,6 +18,10 @@ void LogInfo(std::string_view message);
 // one. One line whatever the message holds: control characters are escaped.
 void LogError(std::string_view message);
 
+// stderr: "fttrain: error[CODE]: message", one line. For a fault that all ranks have agreed on,
+// told by one of them; `code` is the exit code. The message names a rank where one matters.
+void LogAgreedError(int code, std::string_view message);
+
 // Control characters escaped and cut to 200 bytes (of the escaped text, never inside a UTF-8
 // character): for names and text that come from files.
 std::string Printable(std::string_view text);
