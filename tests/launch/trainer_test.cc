@@ -6,6 +6,8 @@
 #include <gmock/gmock.h>
 
 #include "parallel/param_gather.h"
+#include "runtime/check.h"
+#include "runtime/memory_ledger.h"
 #include "runtime/philox.h"
 #include "tests/mpi_test_main.h"
 
@@ -21,9 +23,9 @@ ModelConfig TinyModel(bool tied) {
   m.hidden_size = 32;
   m.intermediate_size = 48;
   m.num_layers = 2;
-  m.num_heads = 4;
+  m.num_heads = 8;
   m.num_kv_heads = 2;
-  m.head_dim = 8;
+  m.head_dim = 4;
   m.vocab_size = 37;
   m.max_position_embeddings = 64;
   m.tie_word_embeddings = tied;
@@ -170,6 +172,70 @@ INSTANTIATE_TEST_SUITE_P(Methods, EveryLayout,
                                            std::tuple(false, true, false),
                                            std::tuple(true, false, true),
                                            std::tuple(true, true, false)));
+
+int64_t LocalWeightBytes(const Mesh& mesh) {
+  const int64_t before = MemoryOf(MemoryCategory::kWeights).current_bytes;
+  ParameterSet set;
+  Transformer model(TinyModel(false), Options(false), mesh, set, kSequence, at::kCPU);
+  Optimizer optimizer(set, mesh, at::kCPU, {});
+  return MemoryOf(MemoryCategory::kWeights).current_bytes - before;
+}
+
+// Matrices are divided, rows of the vocabulary as ceil(V / tp), shared kv heads and norms are not.
+int64_t WeightNumel(const ModelConfig& m, int tp, int tp_rank) {
+  const int64_t h = m.hidden_size, d = m.head_dim;
+  const int64_t kv_heads = std::max<int64_t>(1, m.num_kv_heads / tp);
+  const int64_t layer = 2 * h * (m.num_heads / tp) * d + 2 * h * kv_heads * d +
+                        3 * h * m.intermediate_size / tp + 2 * h;
+  return m.num_layers * layer + 2 * h * EvenRange(m.vocab_size, tp, tp_rank).extent + h;
+}
+
+TEST(TensorParallel, EachRankHoldsItsShareOfTheWeightBytes) {
+  const int world = TestProcess().world_size();
+  const auto mesh = Mesh::Create(CommBackend::kMpi, TestProcess(), {world, 1, 1});
+  ASSERT_TRUE(mesh.ok()) << mesh.status();
+  const int rank = (*mesh)->position().tp;
+  EXPECT_EQ(LocalWeightBytes(*Mesh::Single()), 8 * WeightNumel(TinyModel(false), 1, 0));
+  EXPECT_EQ(LocalWeightBytes(**mesh), 8 * WeightNumel(TinyModel(false), world, rank));
+}
+
+// One microbatch forward and backward with adapters, everything inside one tp group: per layer two
+// gathers and two reduces forward; backward two gathers of the gradient, two of recomputed inputs,
+// two reduces; the first layer of a frozen embedding hands no gradient down. The head gathers its
+// input, reduces its gradient, and gathers three numbers a target.
+TEST(TensorParallel, WireBytesEqualTheClosedForm) {
+  const int tp = TestProcess().world_size();
+  const auto mesh = Mesh::Create(CommBackend::kMpi, TestProcess(), {tp, 1, 1});
+  ASSERT_TRUE(mesh.ok()) << mesh.status();
+  const ModelConfig config = TinyModel(false);
+  for (const bool sequence_parallel : {false, true}) {
+    ModelOptions options = Options(false);
+    options.sequence_parallel = sequence_parallel;
+    ParameterSet set;
+    Transformer model(config, options, **mesh, set, kSequence, at::kCPU);
+    Optimizer optimizer(set, **mesh, at::kCPU, {});
+    Fill(set);
+    const int32_t tokens = kSequence;  // a multiple of every tp tried
+    std::vector<int32_t> ids(tokens, 3), targets(tokens, 5);
+    targets.back() = kNoTarget;
+    std::vector<ModelBatch> batches;
+    batches.push_back(MakeModelBatch(ids, targets, {0, tokens}, std::vector<int64_t>(tokens, 0), 1,
+                                     tp, at::kCPU));
+    model.BeginStep(std::move(batches), 1.0);
+    const int64_t before = (*mesh)->tp().traffic().wire_bytes;
+    RunSchedule(SingleStage(1), model);
+    const int64_t sent = (*mesh)->tp().traffic().wire_bytes - before;
+
+    const int64_t gather = (tp - 1) * (tokens / tp) * config.hidden_size * 8;
+    const int64_t all_reduce = 2 * (tp - 1) * tokens * config.hidden_size * 8 / tp;
+    const int64_t layers = config.num_layers;
+    const int64_t statistics = (tp - 1) * (tokens - 1) * 3 * 8;
+    const int64_t want = tp == 1             ? 0
+                         : sequence_parallel ? (1 + 10 * layers - 1 + 2) * gather + statistics
+                                             : (1 + 4 * layers - 1 + 1) * all_reduce + statistics;
+    EXPECT_EQ(sent, want) << "sequence parallel " << sequence_parallel;
+  }
+}
 
 TEST(Trainer, ALossThatIsNotFiniteStopsEveryRankAndTouchesNothing) {
   const int world = TestProcess().world_size();
