@@ -93,6 +93,7 @@ LocalLinear::LocalLinear(const LinearSpec& spec, at::ScalarType compute, bool tr
   a.tp_gradient = column ? when_split(TpGradient::kPartial) : TpGradient::kOwned;
   b.tp_gradient = column ? sliced : when_split(TpGradient::kPartial);
   a.trainable = b.trainable = true;
+  a.category = b.category = MemoryCategory::kAdapters;
   a.dtype = b.dtype = compute == at::kDouble ? at::kDouble : at::kFloat;
   lora_a_ = set.Declare(std::move(a));
   lora_b_ = set.Declare(std::move(b));

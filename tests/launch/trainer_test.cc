@@ -89,7 +89,7 @@ ModelOptions Options(bool full) {
   return options;
 }
 
-// `rows_per_step` 8 in every layout.
+// 16 rows a step in every layout.
 Outcome Train(const Mesh& mesh, const Layout& layout, bool full, bool tied, bool packing) {
   ModelOptions options = Options(full);
   options.sequence_parallel = layout.sequence_parallel;
@@ -112,7 +112,7 @@ Outcome Train(const Mesh& mesh, const Layout& layout, bool full, bool tied, bool
   TrainerOptions trainer_options;
   trainer_options.steps = kSteps;
   const int64_t dp = mesh.shape().dp;
-  trainer_options.shape = {layout.micro_batch_size, 8 / (layout.micro_batch_size * dp), dp};
+  trainer_options.shape = {layout.micro_batch_size, 16 / (layout.micro_batch_size * dp), dp};
   trainer_options.schedule = {LrSchedule::Kind::kCosine, 1e-2, 1, kSteps, 0.0};
   trainer_options.max_grad_norm = 0.5;
   trainer_options.seed = 11;
@@ -151,7 +151,7 @@ TEST_P(EveryLayout, TrainsAsOneRankDoes) {
   const int world = TestProcess().world_size();
   const auto single = Mesh::Single();
   const Outcome want = Train(*single, {}, full, tied, packing);
-  EXPECT_LT(want.metrics.back().loss, want.metrics.front().loss);
+  EXPECT_GT(want.metrics.front().grad_norm, 0.5) << "clipping has nothing to do";
   for (int tp = 1; tp <= world; tp *= 2) {
     const auto mesh = Mesh::Create(CommBackend::kMpi, TestProcess(), {tp, 1, world / tp});
     ASSERT_TRUE(mesh.ok()) << mesh.status();
