@@ -80,6 +80,12 @@ absl::Status AtomicFile::Open(const std::string& path, int64_t size_bytes) {
   path_ = path;
   temporary_path_ = absl::StrCat(path, ".tmp-", getpid());
   expected_bytes_ = size_bytes;
+  // Renaming over it would replace a device or a link (/dev/null, say) by a file.
+  struct stat info;
+  if (lstat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode)) {
+    return absl::UnavailableError(
+        absl::StrCat("cannot write ", path, ": it exists and is not a regular file"));
+  }
   unlink(temporary_path_.c_str());  // left by a dead process that had our number
   // O_EXCL also refuses a planted symbolic link.
   fd_ = open(temporary_path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666);
@@ -127,7 +133,8 @@ absl::Status AtomicFile::Commit() {
 absl::Status AtomicFile::Fail(int error, std::string_view what) {
   std::string message =
       absl::StrCat("cannot ", absl::string_view(what.data(), what.size()), " ", path_);
-  if (error == ENOSPC || error == EDQUOT || error == EFBIG) {
+  const bool space_is_short = error == ENOSPC || error == EDQUOT || error == EFBIG;
+  if (space_is_short) {
     struct statvfs space;
     absl::StrAppend(&message, " (", expected_bytes_ - written_bytes_, " bytes to go");
     if (statvfs(FolderOf(path_).c_str(), &space) == 0) {
@@ -139,7 +146,11 @@ absl::Status AtomicFile::Fail(int error, std::string_view what) {
     close(std::exchange(fd_, -1));
     unlink(temporary_path_.c_str());
   }
-  return absl::ErrnoToStatus(error, message);
+  const absl::Status status = absl::ErrnoToStatus(error, message);
+  if (status.code() == absl::StatusCode::kPermissionDenied) return status;
+  // Whatever else the system says, what failed is writing: a full disk or no such place.
+  return space_is_short ? absl::ResourceExhaustedError(status.message())
+                        : absl::UnavailableError(status.message());
 }
 
 }  // namespace fttrain

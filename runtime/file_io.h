@@ -24,7 +24,8 @@ absl::Status WriteFileAtomically(const std::string& path, std::string_view conte
 absl::StatusOr<int> OpenRegularFile(const std::string& path, int64_t* size_bytes);
 
 // A file being written: created under a temporary name beside PATH, appended to, then put in place.
-// Not thread-safe.
+// Refuses a PATH that exists and is not a regular file. Errors: PermissionDenied, ResourceExhausted
+// (the bytes do not fit), Unavailable (every other failure to write). Not thread-safe.
 class AtomicFile {
  public:
   AtomicFile() = default;

@@ -151,7 +151,7 @@ TEST(SafetensorsWriter, RemovesItsTemporaryFileWhenTheDiskFillsUp) {
 
 TEST(SafetensorsWriter, NamesAFolderThatIsNotThere) {
   const auto writer = SafetensorsWriter::Create("/nonexistent/x", {}, {});
-  EXPECT_EQ(writer.status().code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(writer.status().code(), absl::StatusCode::kUnavailable);
   EXPECT_THAT(Message(writer.status()), HasSubstr("/nonexistent/x"));
 }
 
@@ -334,6 +334,32 @@ TEST(WriteFileAtomically, ReplacesTheFileAndLeavesNoOther) {
   ASSERT_TRUE(WriteFileAtomically(path, "new").ok());
   EXPECT_EQ(*ReadFile(path), "new");
   EXPECT_EQ(where.FileCount(), 1);
+}
+
+TEST(WriteFileAtomically, WhereNothingCanBeWrittenIsAFailureToWrite) {
+  const TempFolder where;
+  where.Write("file", "x");
+  for (const char* path : {"file/x", "missing/x"}) {
+    const absl::Status status = WriteFileAtomically(where / path, "new");
+    EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable) << status;
+  }
+  std::filesystem::create_directory(where / "folder");
+  EXPECT_EQ(WriteFileAtomically(where / "folder", "new").code(), absl::StatusCode::kUnavailable);
+}
+
+TEST(WriteFileAtomically, OnlyReplacesARegularFile) {
+  const TempFolder where;
+  const std::string pipe = where / "pipe", link = where / "link";
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  std::filesystem::create_symlink(where.Write("file", "old"), link);
+  for (const std::string& path : {pipe, link}) {
+    const absl::Status status = WriteFileAtomically(path, "new");
+    EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
+    EXPECT_THAT(Message(status), HasSubstr("is not a regular file"));
+  }
+  EXPECT_TRUE(std::filesystem::is_fifo(pipe));
+  EXPECT_TRUE(std::filesystem::is_symlink(link));
+  EXPECT_EQ(where.FileCount(), 3);
 }
 
 TEST(WriteFileAtomically, DoesNotFollowALinkPlantedAtTheTemporaryName) {
