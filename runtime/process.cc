@@ -131,8 +131,9 @@ absl::Status Process::AgreeOnStatus(const absl::Status& status) const {
   const absl::string_view own = status.message();
   const std::string message =
       BroadcastText(std::string(own.data(), own.size()), lowest_failing, world_comm);
-  return absl::Status(static_cast<absl::StatusCode>(code),
-                      absl::StrCat("rank ", lowest_failing, ": ", message));
+  return absl::Status(
+      static_cast<absl::StatusCode>(code),
+      lowest_failing == 0 ? message : absl::StrCat("rank ", lowest_failing, ": ", message));
 }
 
 std::string Process::BroadcastString(const std::string& text) const {

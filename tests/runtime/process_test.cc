@@ -10,6 +10,11 @@ namespace {
 
 const Process& Us() { return TestProcess(); }
 
+// Of the rank that failed; rank 0, which reports, needs no name.
+std::string From(int rank, const std::string& message) {
+  return rank == 0 ? message : absl::StrCat("rank ", rank, ": ", message);
+}
+
 TEST(Process, KnowsItsPlaceInTheWorldAndOnItsHost) {
   EXPECT_GE(Us().rank(), 0);
   EXPECT_LT(Us().rank(), Us().world_size());
@@ -27,8 +32,7 @@ TEST(AgreeOnStatus, GivesTheFailureOfOneRankToAll) {
   for (int failing = 0; failing < Us().world_size(); ++failing) {
     const absl::Status local =
         Us().rank() == failing ? absl::NotFoundError("shard 3 is missing") : absl::OkStatus();
-    EXPECT_EQ(Us().AgreeOnStatus(local),
-              absl::NotFoundError(absl::StrCat("rank ", failing, ": shard 3 is missing")));
+    EXPECT_EQ(Us().AgreeOnStatus(local), absl::NotFoundError(From(failing, "shard 3 is missing")));
   }
 }
 
@@ -43,7 +47,7 @@ TEST(AgreeOnStatus, PrefersTheLowestFailingRank) {
   const absl::Status want = failure(lowest);
   const absl::Status agreed = Us().AgreeOnStatus(local);
   EXPECT_EQ(agreed.code(), want.code());
-  EXPECT_EQ(agreed.message(), absl::StrCat("rank ", lowest, ": ", want.message()));
+  EXPECT_EQ(agreed.message(), From(lowest, std::string(want.message())));
 }
 
 TEST(AgreeOnStatus, CarriesEmptyAndLongMessages) {
@@ -51,8 +55,7 @@ TEST(AgreeOnStatus, CarriesEmptyAndLongMessages) {
   for (const size_t length : {size_t{0}, size_t{1000000}}) {
     const std::string message(length, 'x');
     const absl::Status local = Us().rank() == last ? absl::AbortedError(message) : absl::OkStatus();
-    EXPECT_EQ(Us().AgreeOnStatus(local),
-              absl::AbortedError(absl::StrCat("rank ", last, ": ", message)));
+    EXPECT_EQ(Us().AgreeOnStatus(local), absl::AbortedError(From(last, message)));
   }
 }
 
