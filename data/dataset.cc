@@ -1,16 +1,27 @@
 #include "data/dataset.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <fstream>
 
 #include "data/json_node.h"
 #include "data/unicode.h"
+#include "runtime/file_io.h"
 
 namespace fttrain {
 namespace {
 
 constexpr int64_t kJsonFileFactor = 64;
 constexpr size_t kReadBytes = size_t{1} << 20;
+
+// A pipe would be read by one rank and keep the others waiting.
+absl::Status CheckRegularFile(const std::string& path) {
+  int64_t size_bytes = 0;
+  FT_ASSIGN_OR_RETURN(const int fd, OpenRegularFile(path, &size_bytes));
+  close(fd);
+  return absl::OkStatus();
+}
 
 // Calls `line(text, number)` for every line of at most `max_bytes`, without its end (LF or CRLF)
 // and without a leading BOM.
@@ -375,6 +386,7 @@ absl::StatusOr<std::vector<Example>> LoadExamples(const DatasetSpec& spec,
     return absl::InvalidArgumentError(
         absl::StrCat(Printable(spec.path), ": the name must end in .jsonl or .json"));
   }
+  FT_RETURN_IF_ERROR(CheckRegularFile(spec.path));
   FT_ASSIGN_OR_RETURN(std::vector<Example> examples,
                       lines ? LoadLines(spec, options) : LoadArray(spec, options));
   if (examples.empty())

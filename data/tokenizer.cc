@@ -1,7 +1,6 @@
 #include "data/tokenizer.h"
 
 #include <algorithm>
-#include <fstream>
 #include <sstream>
 
 #include "data/added_tokens.h"
@@ -11,24 +10,12 @@
 #include "data/normalizer.h"
 #include "data/pre_tokenizer.h"
 #include "data/unicode.h"
+#include "runtime/file_io.h"
 
 namespace fttrain {
 namespace {
 
-constexpr std::streamoff kMaxFileBytes = std::streamoff{256} << 20;
-
-absl::StatusOr<std::string> ReadText(const std::string& path) {
-  std::ifstream in(path, std::ios::binary | std::ios::ate);
-  if (!in) return absl::NotFoundError(absl::StrCat(path, ": cannot be opened"));
-  const std::streamoff size = in.tellg();
-  if (size < 0 || size > kMaxFileBytes) {
-    return absl::InvalidArgumentError(absl::StrCat(path, ": not a file of at most 256 MiB"));
-  }
-  std::string text(static_cast<size_t>(size), '\0');
-  in.seekg(0);
-  if (!in.read(text.data(), size)) return absl::DataLossError(absl::StrCat(path, ": short read"));
-  return text;
-}
+constexpr int64_t kMaxFileBytes = int64_t{256} << 20;
 
 // What the post-processor puts around a single text.
 struct Around {
@@ -261,10 +248,10 @@ Tokenizer::~Tokenizer() = default;
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::Load(const std::string& folder) {
   const std::string path = folder + "/tokenizer.json";
-  FT_ASSIGN_OR_RETURN(const std::string text, ReadText(path));
+  FT_ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxFileBytes));
   nlohmann::json config = nlohmann::json::object();
   for (const char* name : {"/special_tokens_map.json", "/tokenizer_config.json"}) {
-    const auto more = ReadText(folder + name);
+    const auto more = ReadFile(folder + name, kMaxFileBytes);
     if (absl::IsNotFound(more.status())) continue;
     FT_RETURN_IF_ERROR(more.status());
     FT_ASSIGN_OR_RETURN(const nlohmann::json parsed, ParseJson(*more, folder + name));

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include <filesystem>
 #include <fstream>
@@ -131,6 +132,16 @@ TEST_F(Dataset, ABadRowIsNamedByItsLine) {
       Write("train.jsonl", "{\"text\": \"one\"}\n{\"text\": \"two\"}\n{\"txt\": 1}\n");
   const auto examples = LoadExamples({path, "text"}, options_);
   EXPECT_EQ(examples.status().message(), path + ":3: key 'text' is missing");
+}
+
+TEST_F(Dataset, OnlyARegularFileIsRead) {
+  const std::string pipe = Write("pipe.jsonl", "");
+  std::filesystem::remove(pipe);
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  const auto examples = LoadExamples({pipe, "text"}, options_);  // reading it would never return
+  EXPECT_EQ(examples.status().message(), pipe + ": not a regular file");
+  EXPECT_EQ(LoadExamples({pipe + "-missing.jsonl", "text"}, options_).status().code(),
+            absl::StatusCode::kNotFound);
 }
 
 TEST_F(Dataset, LinesBeyondTheLimitAreRefusedByNumber) {
