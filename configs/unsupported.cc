@@ -26,6 +26,7 @@ constexpr Row kMissing[] = {
     {"adapter.method", [](const RunConfig& c) { return c.adapter().method() == ADAPTER_METHOD_QLORA; }, "qlora is not implemented; use lora"},
     {"data.train", UsesShareGpt, "format sharegpt is not implemented; use messages"},
     {"data.eval", [](const RunConfig& c) { return c.data().eval_size() > 0; }, "evaluation is not implemented; remove it"},
+    {"train.eval_steps", [](const RunConfig& c) { return c.train().eval_steps() > 0; }, "evaluation is not implemented; remove it"},
     {"train.save_steps", [](const RunConfig& c) { return c.train().save_steps() > 0; }, "saving during a run is not implemented; use 0 (the result is saved at the end)"},
     {"train.deterministic", [](const RunConfig& c) { return c.train().deterministic(); }, "is not implemented; remove it (on CPUs equal runs give equal bits as it is)"},
     {"optimizer.state", [](const RunConfig& c) { return c.optimizer().state() != OPTIMIZER_STATE_FP32; }, "int8 is not implemented; use fp32"},
