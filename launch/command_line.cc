@@ -101,6 +101,10 @@ absl::StatusOr<CommandLine> ParseCommandLine(int argc, const char* const* argv) 
   }
   for (; next < argc; ++next) {
     const std::string word = argv[next];
+    if (word == "--help" || word == "-h") {
+      line.command = "help";
+      return line;
+    }
     if (!absl::StartsWith(word, "--") || word.size() < 3) {
       return absl::InvalidArgumentError(absl::StrCat("unexpected word '", Printable(word),
                                                      "' after '", line.command,
@@ -118,6 +122,10 @@ absl::StatusOr<CommandLine> ParseCommandLine(int argc, const char* const* argv) 
                                                      DidYouMean("--", name, names)));
     }
     std::string value = "true";
+    if (equals != std::string::npos && flag->is_switch) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("flag '--", name, "' takes no value: write --", name, " or leave it out"));
+    }
     if (equals != std::string::npos) {
       value = word.substr(equals + 1);
     } else if (!flag->is_switch) {
@@ -125,6 +133,9 @@ absl::StatusOr<CommandLine> ParseCommandLine(int argc, const char* const* argv) 
         return absl::InvalidArgumentError(absl::StrCat("flag '--", name, "' needs a value"));
       }
       value = argv[++next];
+    }
+    if (value.empty() && name != "prompt") {
+      return absl::InvalidArgumentError(absl::StrCat("flag '--", name, "' needs a value"));
     }
     line.flags[name].push_back(value);
   }
