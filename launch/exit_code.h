@@ -2,6 +2,7 @@
 #pragma once
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 
 namespace fttrain {
 
@@ -36,6 +37,20 @@ inline int ExitCode(const absl::Status& status) {
     default:
       return kExitInternal;
   }
+}
+
+// The status of reading a file: a reader calls what it cannot accept an invalid argument, which for
+// the command is a bad file (65), not a wrong use (64).
+inline absl::Status FromFile(const absl::Status& status) {
+  const bool refused = status.code() == absl::StatusCode::kInvalidArgument ||
+                       status.code() == absl::StatusCode::kFailedPrecondition ||
+                       status.code() == absl::StatusCode::kUnimplemented;
+  return refused ? absl::Status(absl::StatusCode::kDataLoss, status.message()) : status;
+}
+template <typename T>
+absl::StatusOr<T> FromFile(absl::StatusOr<T> result) {
+  if (result.ok()) return result;
+  return FromFile(result.status());
 }
 
 }  // namespace fttrain

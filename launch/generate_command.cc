@@ -2,11 +2,13 @@
 
 #include <cmath>
 #include <cstdio>
+#include <limits>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "data/chat_template.h"
 #include "launch/commands.h"
+#include "launch/exit_code.h"
 #include "launch/network.h"
 #include "launch/settings.h"
 #include "runtime/check.h"
@@ -32,8 +34,8 @@ absl::StatusOr<Sampling> ParseSampling(const CommandLine& line) {
   Sampling s;
   int64_t seed = 0;
   if (!absl::SimpleAtoi(line.Get("max_new_tokens", "64"), &s.max_new_tokens) ||
-      s.max_new_tokens < 1) {
-    return absl::InvalidArgumentError("--max_new_tokens must be a whole number of at least 1");
+      s.max_new_tokens < 1 || s.max_new_tokens > std::numeric_limits<int32_t>::max()) {
+    return absl::InvalidArgumentError("--max_new_tokens must be a whole number from 1 to 2^31 - 1");
   }
   if (!absl::SimpleAtod(line.Get("temperature", "0"), &s.temperature) || !(s.temperature >= 0) ||
       std::isinf(s.temperature)) {
@@ -47,10 +49,10 @@ absl::StatusOr<Sampling> ParseSampling(const CommandLine& line) {
 }
 
 absl::StatusOr<Prompt> MakePrompt(const CommandLine& line, const config::RunConfig& run,
-                                  const ModelConfig& model) {
+                                  const ModelConfig& model, int64_t max_new_tokens) {
   Prompt prompt;
-  FT_ASSIGN_OR_RETURN(prompt.tokenizer, Tokenizer::Load(run.model().path()));
-  FT_RETURN_IF_ERROR(CheckTokenizerFits(*prompt.tokenizer, model.vocab_size));
+  FT_ASSIGN_OR_RETURN(prompt.tokenizer, FromFile(Tokenizer::Load(run.model().path())));
+  FT_RETURN_IF_ERROR(FromFile(CheckTokenizerFits(*prompt.tokenizer, model.vocab_size)));
   FT_ASSIGN_OR_RETURN(const std::vector<int64_t> stop, LoadStopTokenIds(run.model().path(), model));
   prompt.stop_ids.assign(stop.begin(), stop.end());
   if (prompt.tokenizer->EosId()) prompt.stop_ids.push_back(*prompt.tokenizer->EosId());
@@ -67,6 +69,10 @@ absl::StatusOr<Prompt> MakePrompt(const CommandLine& line, const config::RunConf
       prompt.stop_ids.push_back(*id);
   }
   if (prompt.ids.empty()) return absl::InvalidArgumentError("the prompt has no tokens");
+  FT_RETURN_IF_ERROR(CheckPositions(
+      model, static_cast<int64_t>(prompt.ids.size()) + max_new_tokens,
+      absl::StrCat("the prompt's ", prompt.ids.size(), " tokens and --max_new_tokens make"),
+      "shorten one of them"));
   return prompt;
 }
 
@@ -113,7 +119,8 @@ absl::Status GenerateCommand(const CommandLine& line, const Process& process) {
   // Positions are known once the prompt is tokenised, which needs the model's folder: read it
   // first.
   FT_ASSIGN_OR_RETURN(EvaluationSetup setup, PrepareEvaluation(line, process));
-  absl::StatusOr<Prompt> prompt = MakePrompt(line, setup.run, setup.plan.model);
+  absl::StatusOr<Prompt> prompt =
+      MakePrompt(line, setup.run, setup.plan.model, sampling->max_new_tokens);
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(prompt.status()));
   const int64_t positions = static_cast<int64_t>(prompt->ids.size()) + sampling->max_new_tokens;
   FT_ASSIGN_OR_RETURN(std::unique_ptr<Network> network,

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "data/dataset.h"
 #include "launch/commands.h"
+#include "launch/exit_code.h"
 #include "launch/network.h"
 #include "runtime/check.h"
 #include "runtime/log.h"
@@ -17,6 +18,12 @@ absl::StatusOr<std::vector<Example>> ReadRows(const CommandLine& line, int64_t v
   DatasetOptions options;
   options.vocab_size = vocab_size;
   return LoadExamples({line.Get("input"), "tokens"}, options);
+}
+
+int64_t Longest(const std::vector<Example>& rows) {
+  size_t longest = 0;
+  for (const Example& row : rows) longest = std::max(longest, row.input_ids.size());
+  return static_cast<int64_t>(longest);
 }
 
 // Null on every rank but the first.
@@ -43,13 +50,14 @@ absl::Status LogitsCommand(const CommandLine& line, const Process& process) {
   }
   FT_ASSIGN_OR_RETURN(const EvaluationSetup setup, PrepareEvaluation(line, process));
   const int64_t vocab_size = setup.plan.model.vocab_size;
-  const absl::StatusOr<std::vector<Example>> rows = ReadRows(line, vocab_size);
+  const absl::StatusOr<std::vector<Example>> rows = FromFile(ReadRows(line, vocab_size));
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(rows.status()));
+  const int64_t longest = Longest(*rows);
+  FT_RETURN_IF_ERROR(process.AgreeOnStatus(
+      CheckPositions(setup.plan.model, longest, "the longest row of --input has", "shorten it")));
   auto output = CreateOutput(line, *rows, vocab_size, process);
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(output.status()));
 
-  int64_t longest = 0;
-  for (const Example& row : *rows) longest = std::max<int64_t>(longest, row.input_ids.size());
   FT_ASSIGN_OR_RETURN(const std::unique_ptr<Network> network,
                       LoadForEvaluation(setup, longest, process));
   absl::Status written;

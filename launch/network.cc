@@ -1,11 +1,15 @@
 #include "launch/network.h"
 
+#include <filesystem>
+
 #include "absl/strings/str_cat.h"
 #include "configs/load_config.h"
+#include "launch/exit_code.h"
 #include "launch/settings.h"
 #include "launch/weights.h"
 #include "nlohmann/json.hpp"
 #include "runtime/check.h"
+#include "runtime/log.h"
 
 namespace fttrain {
 namespace {
@@ -41,7 +45,7 @@ absl::StatusOr<EvaluationSetup> ReadEvaluation(const CommandLine& line, const Pr
   options.train_base = false;
   setup.adapter_folder = line.Get("adapter");
   if (!setup.adapter_folder.empty()) {
-    FT_ASSIGN_OR_RETURN(setup.adapter, ReadAdapterConfig(setup.adapter_folder));
+    FT_ASSIGN_OR_RETURN(setup.adapter, FromFile(ReadAdapterConfig(setup.adapter_folder)));
     options.use_lora = true;
     options.lora = {setup.adapter.r, setup.adapter.alpha, /*dropout=*/0.0,
                     setup.adapter.use_rslora};
@@ -58,13 +62,27 @@ absl::StatusOr<NetworkPlan> PlanNetwork(const config::RunConfig& run, const Proc
   plan.model_path = run.model().path();
   FT_ASSIGN_OR_RETURN(plan.mesh, MakeMeshShape(process.world_size(), run.parallel().tensor(),
                                                run.parallel().pipeline()));
-  FT_ASSIGN_OR_RETURN(plan.model, LoadModelConfig(plan.model_path));
+  std::error_code ignored;
+  if (!std::filesystem::is_directory(plan.model_path, ignored)) {
+    return absl::NotFoundError(absl::StrCat(
+        "model.path ", Printable(plan.model_path),
+        ": no such folder; models are not downloaded, give the folder of one that is"));
+  }
+  FT_ASSIGN_OR_RETURN(plan.model, FromFile(LoadModelConfig(plan.model_path)));
   FT_RETURN_IF_ERROR(CheckTensorParallel(plan.model, plan.mesh.tp));
   FT_ASSIGN_OR_RETURN(plan.options, ModelOptionsOf(run, plan.model));
   // Ranks beyond the host's GPUs share them; NCCL refuses that, so collectives then go over MPI.
   plan.share_gpu = GpuCount() > 0 && process.local_size() > GpuCount();
   FT_ASSIGN_OR_RETURN(plan.device, SelectDevice(DeviceOf(run), process, plan.share_gpu));
   return plan;
+}
+
+absl::Status CheckPositions(const ModelConfig& model, int64_t tokens, const std::string& what,
+                            const std::string& remedy) {
+  if (tokens <= model.max_position_embeddings) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(what, " ", tokens, " tokens, more than the model's max_position_embeddings ",
+                   model.max_position_embeddings, "; ", remedy));
 }
 
 absl::StatusOr<std::unique_ptr<Network>> BuildNetwork(const NetworkPlan& plan,
@@ -97,7 +115,7 @@ absl::StatusOr<std::unique_ptr<Network>> LoadForEvaluation(const EvaluationSetup
   if (loaded.ok() && !setup.adapter_folder.empty()) {
     loaded = LoadAdapter(network->parameters, setup.adapter_folder, setup.adapter, plan.device);
   }
-  FT_RETURN_IF_ERROR(process.AgreeOnStatus(loaded));
+  FT_RETURN_IF_ERROR(process.AgreeOnStatus(FromFile(loaded)));
   return network;
 }
 

@@ -31,6 +31,11 @@ struct NetworkPlan {
 // on the status.
 absl::StatusOr<NetworkPlan> PlanNetwork(const config::RunConfig& run, const Process& process);
 
+// InvalidArgument if documents of `tokens` have positions that the model was not made for. `remedy`
+// ends the sentence.
+absl::Status CheckPositions(const ModelConfig& model, int64_t tokens, const std::string& what,
+                            const std::string& remedy);
+
 struct Network {
   NetworkPlan plan;
   std::unique_ptr<Mesh> mesh;

@@ -10,14 +10,30 @@ namespace fttrain {
 namespace fs = std::filesystem;
 namespace {
 
+constexpr const char* kResults[] = {"metrics.jsonl", "config.yaml", "adapter", "model"};
+
 absl::Status Fail(const std::string& path, const std::error_code& error) {
   const std::string message = absl::StrCat(
       "output_dir ", path, ": cannot write there: ", error.message(), "; choose another folder");
-  return error == std::errc::permission_denied ? absl::PermissionDeniedError(message)
-                                               : absl::UnavailableError(message);
+  const bool forbidden =
+      error == std::errc::permission_denied || error == std::errc::read_only_file_system;
+  return forbidden ? absl::PermissionDeniedError(message) : absl::UnavailableError(message);
 }
 
 }  // namespace
+
+absl::Status CheckIsNotMoved(const std::string& key, const std::string& path,
+                             const std::string& folder) {
+  std::error_code error;
+  const fs::path read = fs::weakly_canonical(path, error);
+  for (const char* name : kResults) {
+    if (error || read != fs::weakly_canonical(fs::path(folder) / name, error)) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat(key, " ", path, " is a result in output_dir ", folder,
+                     ", which this run would move away; choose another output_dir"));
+  }
+  return absl::OkStatus();
+}
 
 absl::StatusOr<std::string> PrepareOutputFolder(const std::string& folder) {
   std::error_code error;
@@ -28,7 +44,7 @@ absl::StatusOr<std::string> PrepareOutputFolder(const std::string& folder) {
   fs::remove(probe, error);
 
   std::string previous;
-  for (const char* name : {"metrics.jsonl", "config.yaml", "adapter", "model"}) {
+  for (const char* name : kResults) {
     const fs::path old = fs::path(folder) / name;
     if (!fs::exists(fs::symlink_status(old, error))) continue;
     if (previous.empty()) {

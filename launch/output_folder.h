@@ -13,4 +13,9 @@ namespace fttrain {
 // there was nothing. Rank 0 only.
 absl::StatusOr<std::string> PrepareOutputFolder(const std::string& folder);
 
+// InvalidArgument if `path`, which the run reads under the key `key`, is among what
+// PrepareOutputFolder would move away.
+absl::Status CheckIsNotMoved(const std::string& key, const std::string& path,
+                             const std::string& folder);
+
 }  // namespace fttrain

@@ -1,5 +1,6 @@
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "absl/strings/str_cat.h"
@@ -8,6 +9,7 @@
 #include "configs/validate_config.h"
 #include "data/dataset.h"
 #include "launch/commands.h"
+#include "launch/exit_code.h"
 #include "launch/network.h"
 #include "launch/output_folder.h"
 #include "launch/settings.h"
@@ -28,6 +30,7 @@ struct TrainPlan {
   NetworkPlan network;
   std::vector<Example> examples;
   std::unique_ptr<RowStream> rows;
+  int64_t positions = 0;  // of the longest document
   TrainerOptions trainer;
   AdapterConfig adapter;  // with adapter.method lora
 };
@@ -58,8 +61,8 @@ absl::StatusOr<std::vector<Example>> ReadData(const config::RunConfig& run,
   std::unique_ptr<ChatTemplate> chat;
   absl::Status no_chat;
   if (needs_text) {
-    FT_ASSIGN_OR_RETURN(tokenizer, Tokenizer::Load(run.model().path()));
-    FT_RETURN_IF_ERROR(CheckTokenizerFits(*tokenizer, model.vocab_size));
+    FT_ASSIGN_OR_RETURN(tokenizer, FromFile(Tokenizer::Load(run.model().path())));
+    FT_RETURN_IF_ERROR(FromFile(CheckTokenizerFits(*tokenizer, model.vocab_size)));
     options.tokenizer = tokenizer.get();
   }
   if (needs_chat) {
@@ -70,8 +73,9 @@ absl::StatusOr<std::vector<Example>> ReadData(const config::RunConfig& run,
   }
   std::vector<Example> examples;
   for (const config::DataSource& source : run.data().train()) {
-    FT_ASSIGN_OR_RETURN(std::vector<Example> more,
-                        LoadExamples({source.path(), FormatName(source.format())}, options));
+    FT_ASSIGN_OR_RETURN(
+        std::vector<Example> more,
+        FromFile(LoadExamples({source.path(), FormatName(source.format())}, options)));
     std::move(more.begin(), more.end(), std::back_inserter(examples));
   }
   return examples;
@@ -89,15 +93,33 @@ AdapterConfig AdapterConfigOf(const TrainPlan& plan) {
   return adapter;
 }
 
+// What can be refused about adapter.init_from without its tensors, and inputs that the run would
+// move away.
+absl::Status CheckInputFolders(const TrainPlan& plan) {
+  const config::RunConfig& run = plan.run;
+  FT_RETURN_IF_ERROR(CheckIsNotMoved("model.path", run.model().path(), run.output_dir()));
+  if (!run.adapter().has_init_from()) return absl::OkStatus();
+  const std::string& folder = run.adapter().init_from();
+  FT_RETURN_IF_ERROR(CheckIsNotMoved("adapter.init_from", folder, run.output_dir()));
+  FT_ASSIGN_OR_RETURN(const AdapterConfig saved, FromFile(ReadAdapterConfig(folder)));
+  return FromFile(CompareAdapterConfigs(folder, saved, plan.adapter));
+}
+
 absl::Status MakeTrainPlan(const config::LoadedConfig& loaded, const Process& process,
                            TrainPlan& plan) {
   FT_RETURN_IF_ERROR(config::Validate(loaded, process.world_size()));
   plan.run = loaded.config;
   FT_ASSIGN_OR_RETURN(plan.network, PlanNetwork(plan.run, process));
   plan.adapter = AdapterConfigOf(plan);
+  FT_RETURN_IF_ERROR(CheckInputFolders(plan));
   FT_ASSIGN_OR_RETURN(plan.examples, ReadData(plan.run, plan.network.model));
-  FT_ASSIGN_OR_RETURN(RowStream rows, RowStream::Create(&plan.examples, RowOptionsOf(plan.run)));
+  FT_ASSIGN_OR_RETURN(RowStream rows,
+                      FromFile(RowStream::Create(&plan.examples, RowOptionsOf(plan.run))));
   plan.rows = std::make_unique<RowStream>(std::move(rows));
+  plan.positions = std::min<int64_t>(plan.run.data().sequence_len(), plan.rows->summary().longest);
+  FT_RETURN_IF_ERROR(
+      CheckPositions(plan.network.model, plan.positions, "the longest example of data.train has",
+                     "set data.sequence_len to at most that, so that examples are cut"));
 
   TrainerOptions& trainer = plan.trainer;
   trainer.shape = StepShapeOf(plan.run, plan.network.mesh.dp);
@@ -180,15 +202,15 @@ absl::Status TrainCommand(const CommandLine& line, const Process& process) {
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(MakeTrainPlan(*loaded, process, plan)));
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(PrepareOutput(plan, process)));
 
-  const int64_t positions = plan.run.data().sequence_len();
   FT_ASSIGN_OR_RETURN(const std::unique_ptr<Network> network,
-                      BuildNetwork(plan.network, positions, process));
+                      BuildNetwork(plan.network, plan.positions, process));
   Optimizer optimizer(network->parameters, *network->mesh, plan.network.device,
                       OptimizerOptionsOf(plan.run));
-  FT_RETURN_IF_ERROR(process.AgreeOnStatus(LoadWeights(plan, *network)));
+  FT_RETURN_IF_ERROR(process.AgreeOnStatus(FromFile(LoadWeights(plan, *network))));
   optimizer.MastersFromParameters();
   LogInfo(StartSummary(plan.network, CountParameters(network->parameters), plan.rows->summary(),
-                       plan.trainer, positions, plan.run.parallel().zero_stage()));
+                       plan.trainer, plan.run.data().sequence_len(),
+                       plan.run.parallel().zero_stage()));
 
   ResetMemoryPeaks();
   Trainer trainer(plan.trainer, *network->mesh, plan.network.device, *plan.rows,

@@ -54,6 +54,12 @@ absl::StatusOr<StepMetrics> Trainer::Step(int64_t step) {
     targets += static_cast<double>(m.num_targets);
   }
   const std::vector<double> counts = SumOverDp({tokens, targets}, *mesh_, device_);
+  if (counts[1] == 0) {
+    return absl::DataLossError(absl::StrCat(
+        "step ", step + 1, ": none of its ", options_.shape.rows_per_step(),
+        " rows has a token to learn; remove the rows whose labels are all masked, or set "
+        "data.shuffle or data.packing, which drop them"));
+  }
 
   // The loss is the sum of token losses over the targets of the whole step: one scale for all
   // microbatches and ranks.

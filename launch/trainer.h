@@ -27,8 +27,8 @@ class Trainer {
           Transformer& model, Optimizer& optimizer);
 
   // One optimizer step; `step` counts from 0. Collective over the mesh: every rank calls with the
-  // same step. Aborted, on every rank alike, when loss or gradient norm is not finite: parameters
-  // are then untouched.
+  // same step. Errors, on every rank alike, with parameters untouched: Aborted when loss or
+  // gradient norm is not finite, DataLoss when no row of the step has a target.
   absl::StatusOr<StepMetrics> Step(int64_t step);
 
  private:

@@ -47,6 +47,8 @@ TEST(CommandLine, TheLastValueCounts) {
 TEST(CommandLine, HelpIsACommandAndAFlag) {
   EXPECT_EQ(Parse({"--help"})->command, "help");
   EXPECT_EQ(Parse({"help"})->command, "help");
+  EXPECT_EQ(Parse({"train", "--help"})->command, "help");
+  EXPECT_EQ(Parse({"generate", "--prompt=a", "-h"})->command, "help");
   EXPECT_THAT(Usage(), HasSubstr("generate"));
 }
 
@@ -59,6 +61,9 @@ TEST(CommandLine, ErrorsNameTheWordAndTheNearestKnownOne) {
       {{"train", "--confg=x"}, "unknown flag '--confg' of 'train', did you mean '--config'?"},
       {{"generate", "--promt=x"}, "did you mean '--prompt'?"},
       {{"train", "--config"}, "flag '--config' needs a value"},
+      {{"train", "--config="}, "flag '--config' needs a value"},
+      {{"train", "--config", ""}, "flag '--config' needs a value"},
+      {{"train", "--print-config=false"}, "flag '--print-config' takes no value"},
       {{"train", "run.yaml"}, "unexpected word 'run.yaml'"},
       {{"train", "--"}, "unexpected word '--'"},
       {{"logits", "--prompt=x"}, "unknown flag '--prompt' of 'logits'"},
@@ -69,6 +74,20 @@ TEST(CommandLine, ErrorsNameTheWordAndTheNearestKnownOne) {
     EXPECT_EQ(ExitCode(line.status()), kExitUsage);
     EXPECT_THAT(std::string(line.status().message()), HasSubstr(c.expected));
   }
+}
+
+TEST(ExitCode, OfWhatAReaderRefusesIsThatOfABadFile) {
+  for (const absl::Status& refused : {absl::InvalidArgumentError("m/config.json: x"),
+                                      absl::UnimplementedError("m/config.json: x"),
+                                      absl::FailedPreconditionError("m/config.json: x")}) {
+    EXPECT_EQ(ExitCode(FromFile(refused)), kExitData);
+    EXPECT_EQ(FromFile(refused).message(), "m/config.json: x");
+    EXPECT_EQ(ExitCode(FromFile(absl::StatusOr<int>(refused)).status()), kExitData);
+  }
+  EXPECT_EQ(ExitCode(FromFile(absl::NotFoundError(""))), kExitNoInput);
+  EXPECT_EQ(ExitCode(FromFile(absl::PermissionDeniedError(""))), kExitPermission);
+  EXPECT_TRUE(FromFile(absl::OkStatus()).ok());
+  EXPECT_EQ(*FromFile(absl::StatusOr<int>(3)), 3);
 }
 
 TEST(ExitCode, TellsKindsOfFailureApart) {

@@ -49,5 +49,16 @@ TEST(OutputFolder, AFileInItsPlaceIsAnErrorThatNamesIt) {
   EXPECT_THAT(std::string(previous.status().message()), ::testing::HasSubstr(folder));
 }
 
+TEST(OutputFolder, WhatTheRunReadsIsNotMovedAway) {
+  const std::string folder = FreshFolder("fttrain_out_read");
+  fs::create_directories(folder + "/adapter");
+  const absl::Status refused =
+      CheckIsNotMoved("adapter.init_from", folder + "/./adapter/", folder + "/");
+  EXPECT_EQ(refused.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(refused.message()), ::testing::HasSubstr("choose another output_dir"));
+  EXPECT_TRUE(CheckIsNotMoved("adapter.init_from", folder + "/previous-1/adapter", folder).ok());
+  EXPECT_TRUE(CheckIsNotMoved("model.path", "models/adapter", folder).ok());
+}
+
 }  // namespace
 }  // namespace fttrain
