@@ -261,5 +261,32 @@ TEST(Trainer, ALossThatIsNotFiniteStopsEveryRankAndTouchesNothing) {
   EXPECT_TRUE(at::equal(set.Trainable()[0]->value, before));
 }
 
+TEST(Trainer, AStepWithoutATargetIsRefusedOnEveryRank) {
+  const int world = TestProcess().world_size();
+  const auto mesh = Mesh::Create(CommBackend::kMpi, TestProcess(), {1, 1, world});
+  ASSERT_TRUE(mesh.ok()) << mesh.status();
+  ParameterSet set;
+  Transformer model(TinyModel(false), Options(false), **mesh, set, kSequence, at::kCPU);
+  Optimizer optimizer(set, **mesh, at::kCPU, {});
+  Fill(set);
+  // As given, in file order: the first step has only masked rows, the second has targets.
+  std::vector<Example> examples = Documents();
+  examples.resize(2 * static_cast<size_t>(world));
+  for (int i = 0; i < world; ++i) {
+    std::fill(examples[i].labels.begin(), examples[i].labels.end(), kNoTarget);
+  }
+  auto rows = RowStream::Create(&examples, {kSequence, false, false, 3});
+  ASSERT_TRUE(rows.ok()) << rows.status();
+  TrainerOptions options;
+  options.steps = 2;
+  options.shape = {1, 1, world};
+  options.schedule = {LrSchedule::Kind::kConstant, 1e-2, 0, 2, 0.0};
+  Trainer trainer(options, **mesh, at::kCPU, *rows, model, optimizer);
+  const auto refused = trainer.Step(0);
+  EXPECT_EQ(refused.status().code(), absl::StatusCode::kDataLoss);
+  EXPECT_THAT(std::string(refused.status().message()), ::testing::HasSubstr("step 1: none of its"));
+  EXPECT_TRUE(trainer.Step(1).ok());
+}
+
 }  // namespace
 }  // namespace fttrain
