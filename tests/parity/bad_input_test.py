@@ -7,6 +7,7 @@ the line must say.
 """
 
 import json
+import os
 import re
 import shutil
 import struct
@@ -137,6 +138,26 @@ def output_is_a_file(folder, config):
     Path(config["output_dir"]).write_text("")
 
 
+def pipe_for_data(folder, config):
+    (folder / "rows.jsonl").unlink()
+    os.mkfifo(folder / "rows.jsonl")
+
+
+def too_many_epochs(folder, config):
+    del config["train"]["max_steps"]
+    config["train"]["num_epochs"] = 1e7
+
+
+def longer_than_the_model(folder, config):
+    edit_json(folder / "model" / "config.json", max_position_embeddings=8)
+
+
+def first_step_masked(folder, config):
+    rows = tiny_models.token_rows("llama_grouped")
+    masked = [{**row, "labels": [-100] * len(row["labels"])} for row in rows]
+    tiny_models.write_rows(folder / "rows.jsonl", masked + rows)
+
+
 def large_adapter(folder, config):
     config["adapter"].update(r=64)
     del config["adapter"]["init_from"]
@@ -146,82 +167,104 @@ def large_adapter(folder, config):
 FULL_DISK = ("--mca", "btl", "self,tcp")  # shared memory is a file too
 FULL_DISK += ("bash", "-c", 'trap "" XFSZ; ulimit -f 64; exec "$@"', "bash")
 
-# (what is wrong, how to spoil the run, ranks, what the line must say)
+USAGE, BAD_FILE, MISSING, CANNOT_WRITE = 64, 65, 66, 74
+
+# (what is wrong, exit code, how to spoil the run, ranks, what the line must say)
 CASES = [
     (
         "tensor parallel 3 does not divide 8 heads",
+        USAGE,
         tensor_parallel(3),
         3,
         r"\b3\b.*heads.*\b8\b|heads.*\b8\b.*\b3\b",
     ),
     (
         "3 ranks are not a multiple of tensor parallel 2",
+        USAGE,
         tensor_parallel(2),
         3,
         r"\b3\b.*\b2\b|\b2\b.*\b3\b",
     ),
-    ("1 rank, but tensor parallel 2", tensor_parallel(2), 1, r"\b1\b.*\b2\b|\b2\b.*\b1\b"),
-    ("a shard is missing", missing_shard, 2, r"model-00002-of-00003\.safetensors"),
-    ("a shard is truncated", truncated_shard, 2, r"model-00001-of-00003\.safetensors"),
+    ("1 rank, but tensor parallel 2", USAGE, tensor_parallel(2), 1, r"\b1\b.*\b2\b|\b2\b.*\b1\b"),
+    ("a shard is missing", MISSING, missing_shard, 2, r"model-00002-of-00003\.safetensors"),
+    ("a shard is truncated", BAD_FILE, truncated_shard, 2, r"model-00001-of-00003\.safetensors"),
     (
         "a header is longer than its file",
+        BAD_FILE,
         header_longer_than_file,
         2,
         r"model-00001-of-00003\.safetensors.*header",
     ),
     (
         "two tensors share bytes",
+        BAD_FILE,
         overlapping_tensors,
         2,
         r"model-00001-of-00003\.safetensors.*layernorm",
     ),
     (
         "the index names a file outside the folder",
+        BAD_FILE,
         shard_outside_the_folder,
         2,
         r"\.\./stolen\.safetensors",
     ),
-    ("the model folder is missing", missing_model, 2, r"model"),
-    ("the architecture is unknown", unknown_architecture, 2, r"mamba|MambaForCausalLM"),
-    ("a config key is misspelt", unknown_key, 2, r"run\.yaml:\d+.*max_step\b.*max_steps"),
-    ("a method is unknown", unknown_method, 2, r"run\.yaml:\d+.*dora.*qlora"),
-    ("a learning rate is negative", negative_learning_rate, 2, r"run\.yaml:\d+.*learning_rate"),
-    ("the data file is missing", missing_data_file, 2, r"rows\.jsonl"),
-    ("a row is no JSON", bad_row('{"input_ids": [1, 2'), 2, r"rows\.jsonl:3"),
-    ("a row lacks its key", bad_row('{"tokens": [1, 2]}'), 2, r"rows\.jsonl:3.*input_ids"),
+    ("the model folder is missing", MISSING, missing_model, 2, r"model"),
+    ("the architecture is unknown", BAD_FILE, unknown_architecture, 2, r"mamba|MambaForCausalLM"),
+    ("a config key is misspelt", USAGE, unknown_key, 2, r"run\.yaml:\d+.*max_step\b.*max_steps"),
+    ("a method is unknown", USAGE, unknown_method, 2, r"run\.yaml:\d+.*dora.*qlora"),
+    ("a learning rate is negative", USAGE, negative_learning_rate, 2, r"run\.yaml:\d+.*learning_rate"),
+    ("the data file is missing", MISSING, missing_data_file, 2, r"rows\.jsonl"),
+    ("a row is no JSON", BAD_FILE, bad_row('{"input_ids": [1, 2'), 2, r"rows\.jsonl:3"),
+    ("a row lacks its key", BAD_FILE, bad_row('{"tokens": [1, 2]}'), 2, r"rows\.jsonl:3.*input_ids"),
     (
         "a row has fewer labels than ids",
+        BAD_FILE,
         bad_row('{"input_ids": [1, 2, 3], "labels": [1, 2]}'),
         2,
         r"rows\.jsonl:3",
     ),
     (
         "a token id is beyond the embedding",
+        BAD_FILE,
         bad_row('{"input_ids": [1, 512], "labels": [1, 512]}'),
         2,
         r"\b512\b",
     ),
-    ("no row has a target", all_masked, 2, r"target|mask"),
+    ("no row has a target", BAD_FILE, all_masked, 2, r"target|mask"),
     (
         "the tokenizer has ids beyond the embedding",
+        BAD_FILE,
         tokenizer_beyond_embedding,
         2,
         r"\b700\b.*\b512\b|\b512\b.*\b700\b",
     ),
     (
         "the adapter to start from has another rank",
+        BAD_FILE,
         adapter_of_another_rank,
         2,
         r"\b9\b.*\b4\b|\b4\b.*\b9\b",
     ),
-    ("the output folder is a file", output_is_a_file, 2, r"/out\b"),
+    ("the output folder is a file", CANNOT_WRITE, output_is_a_file, 2, r"/out\b"),
     (
         "the disk is full when the adapter is written",
+        CANNOT_WRITE,
         large_adapter,
         2,
         r"adapter_model\.safetensors.*|.*/adapter\b",
         FULL_DISK,
     ),
+    ("the data file is a pipe", BAD_FILE, pipe_for_data, 2, r"rows\.jsonl.*not a regular file"),
+    ("too many epochs", USAGE, too_many_epochs, 2, r"run\.yaml:\d+.*num_epochs.*below 1e\+06"),
+    (
+        "an example is longer than the model's positions",
+        USAGE,
+        longer_than_the_model,
+        2,
+        r"max_position_embeddings 8",
+    ),
+    ("the rows of a step have no target", BAD_FILE, first_step_masked, 2, r"step 1: none of its"),
 ]
 
 
@@ -242,7 +285,7 @@ def works(binary, scratch):
     return "3 steps"
 
 
-def fails_clearly(binary, scratch, spoil, ranks, must_say, wrapper=()):
+def fails_clearly(binary, scratch, code, spoil, ranks, must_say, wrapper=()):
     folder, config = prepare(scratch)
     if ranks == 1 or ranks % 2 == 0:
         config["parallel"]["tensor"] = 2
@@ -257,8 +300,8 @@ def fails_clearly(binary, scratch, spoil, ranks, must_say, wrapper=()):
     )
     seconds = time.monotonic() - start
     own_lines = [line for line in MPIRUN_NOISE.sub("", done.stderr).splitlines() if line.strip()]
-    if done.returncode == 0:
-        raise harness.Failure("mpirun ended with 0")
+    if done.returncode != code:
+        raise harness.Failure(f"mpirun ended with {done.returncode}, {code} expected: {own_lines[:1]}")
     if len(own_lines) != 1:
         raise harness.Failure(
             f"{len(own_lines)} lines on stderr, 1 expected: " + " | ".join(own_lines[:5])
