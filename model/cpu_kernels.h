@@ -65,6 +65,8 @@ struct RowKernels {
   void (*cross_entropy_backward)(T* logits, const S* lse, const int64_t* targets, int64_t rows,
                                  int64_t vocab, int64_t vocab_offset, double scale);
   void (*accumulate)(S* accumulator, const T* value, int64_t count);
+  void (*widen)(const T* x, S* y, int64_t count);
+  void (*round)(const S* x, T* y, int64_t count);
   // workspace: attention_workspace(head, backward) bytes, 64-byte aligned.
   int64_t (*attention_workspace)(const AttentionHead<T>& head, bool backward);
   void (*attention_forward)(const AttentionHead<T>& head, void* workspace);

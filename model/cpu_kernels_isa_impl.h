@@ -59,6 +59,8 @@ constexpr RowKernels<T> MakeRowKernels() {
           CrossEntropyStats<T>,
           CrossEntropyBackward<T>,
           Accumulate<T>,
+          Widen<T>,
+          Round<T>,
           AttentionWorkspace<T>,
           AttentionForward<T>,
           AttentionBackward<T>};

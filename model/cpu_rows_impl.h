@@ -210,3 +210,13 @@ void Accumulate(StatisticsT<T>* accumulator, const T* value, int64_t count) {
     io.Put(accumulator + i, io.Get(accumulator + i) + io.Get(value + i));
   });
 }
+
+template <class T>
+void Widen(const T* x, StatisticsT<T>* y, int64_t count) {
+  ForEachVector<StatisticsT<T>>(count, [&](int64_t i, auto io) { io.Put(y + i, io.Get(x + i)); });
+}
+
+template <class T>
+void Round(const StatisticsT<T>* x, T* y, int64_t count) {
+  ForEachVector<StatisticsT<T>>(count, [&](int64_t i, auto io) { io.Put(y + i, io.Get(x + i)); });
+}

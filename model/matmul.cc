@@ -10,6 +10,7 @@
 #include <cpuid.h>
 #endif
 
+#include "model/kernel_dispatch.h"
 #include "model/kernels.h"
 #include "parallel/param.h"
 #include "runtime/memory_ledger.h"
@@ -42,6 +43,45 @@ at::Tensor Block(const at::Tensor& matrix, const Range& rows, const Range& colum
   return matrix.narrow(0, rows.offset, rows.extent).narrow(1, columns.offset, columns.extent);
 }
 
+// The rows in memory of a block; a transposed block has its columns there.
+struct MemoryRows {
+  explicit MemoryRows(const at::Tensor& block)
+      : transposed(block.stride(0) == 1 && block.stride(1) != 1),
+        rows(block.size(transposed ? 1 : 0)),
+        columns(block.size(transposed ? 0 : 1)),
+        stride(block.stride(transposed ? 1 : 0)) {
+    TORCH_CHECK(block.stride(transposed ? 0 : 1) == 1 || columns <= 1,
+                "a matrix or its transpose must have contiguous rows, got strides ",
+                block.strides());
+  }
+  bool transposed;
+  int64_t rows, columns, stride;
+};
+
+// to [rows, columns] float32, contiguous as block is in memory.
+void Widen(const at::Tensor& block, float* to) {
+  const MemoryRows memory(block);
+  const Bf16* from = Data<Bf16>(block);
+  ParallelItems(memory.rows, memory.columns, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      SelectedCpuKernels().bfloat16.widen(from + row * memory.stride, to + row * memory.columns,
+                                          memory.columns);
+    }
+  });
+}
+
+// The same, back. Only blocks of outputs: never transposed.
+void Round(const float* from, const at::Tensor& block) {
+  const MemoryRows memory(block);
+  Bf16* to = MutableData<Bf16>(block);
+  ParallelItems(memory.rows, memory.columns, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      SelectedCpuKernels().bfloat16.round(from + row * memory.columns, to + row * memory.stride,
+                                          memory.columns);
+    }
+  });
+}
+
 // Float32 copies of blocks of one operand. The last one is kept: consecutive blocks of the result
 // often share an operand's.
 class Expanded {
@@ -53,7 +93,7 @@ class Expanded {
         last_.defined() && source_ == block.data_ptr() && last_.sizes() == block.sizes();
     if (same) return last_;
     // Laid out as the source is, so that expanding reads and writes along rows.
-    const bool transposed = block.stride(0) == 1 && block.stride(1) != 1;
+    const bool transposed = MemoryRows(block).transposed;
     const int64_t count = block.numel();
     if (!scratch_.defined() || scratch_.numel() < count) {
       scratch_ = at::Tensor();
@@ -61,7 +101,7 @@ class Expanded {
     }
     const at::Tensor flat = scratch_.narrow(0, 0, count);
     last_ = transposed ? flat.view({block.size(1), block.size(0)}).t() : flat.view(block.sizes());
-    last_.copy_(block);
+    Widen(block, MutableData<float>(flat));
     source_ = block.data_ptr();
     return last_;
   }
@@ -93,10 +133,10 @@ class Float32Gemm {
         at::Tensor block = Block(out, block_rows, block_columns), sum = block;
         if (!direct) {
           sum = scratch.narrow(0, 0, block.numel()).view(block.sizes());
-          if (accumulate) sum.copy_(block);
+          if (accumulate) Widen(block, MutableData<float>(sum));
         }
         Sum(sum, products, block_rows, block_columns, accumulate);
-        if (!direct) block.copy_(sum);
+        if (!direct) Round(Data<float>(sum), block);
       }
     }
   }

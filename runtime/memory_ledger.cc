@@ -1,6 +1,7 @@
 #include "runtime/memory_ledger.h"
 
 #include <c10/core/Allocator.h>
+#include <malloc.h>
 
 #include <cstdlib>
 #include <cstring>
@@ -58,6 +59,16 @@ class CountingAllocator final : public c10::Allocator {
     std::free(header);
   }
 };
+
+// A training step frees and asks again for the same large blocks. glibc would return each to the
+// system and have every page of the next zeroed and mapped anew, some percent of a step; from the
+// heap they are reused as they are.
+void KeepFreedMemory() {
+#if defined(__GLIBC__)
+  mallopt(M_MMAP_MAX, 0);  // large blocks come from the heap too
+  mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
+#endif
+}
 
 const MemoryBook& BookOf(MemoryPlace place) {
   const bool device = place == MemoryPlace::kDevice && g_has_device.load(std::memory_order_relaxed);
@@ -131,6 +142,7 @@ std::string_view MemoryCategoryName(MemoryCategory category) {
 }
 
 void InstallMemoryLedger() {
+  KeepFreedMemory();
   // Never destroyed: tensors may outlive every static.
   static auto* const allocator = new CountingAllocator();
   c10::SetAllocator(c10::DeviceType::CPU, allocator, /*priority=*/255);

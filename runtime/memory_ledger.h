@@ -32,8 +32,9 @@ struct MemoryUse {
 // host memory; pinned buffers are not counted.
 enum class MemoryPlace : uint8_t { kDevice, kHost };
 
-// Installs the counting allocator as the CPU allocator. Call once, first thing in main, before any
-// tensor exists. Tensors may outlive everything else.
+// Installs the counting allocator as the CPU allocator, and makes the process keep freed host
+// memory for its next allocations. Call once, first thing in main, before any tensor exists.
+// Tensors may outlive everything else.
 void InstallMemoryLedger();
 
 // The bytes live now, and the peak since start or the last ResetMemoryPeaks(). The total's current
