@@ -121,9 +121,14 @@ at::Tensor LocalLinear::Forward(const at::Tensor& x, const DropoutContext& dropo
     AddProducts(y, {base}, add_bias);
     return y;
   }
+  const at::Tensor a = lora_a_->value.t(), b = lora_b_->value.t();
   const MemoryScope scope(MemoryCategory::kWorkspace);
-  const at::Tensor low = LowRankProduct({Dropped(x, dropout), lora_a_->value.t()});
-  AddProducts(y, {base, {low, lora_b_->value.t(), lora_.Scale()}}, add_bias);
+  if (Drops(dropout)) {
+    const at::Tensor low = LowRankProduct({Dropped(x, dropout), a});
+    AddProducts(y, {base, {low, b, lora_.Scale()}}, add_bias);
+  } else {
+    AddAdaptedProduct(y, {base.a, base.b, a, b, 1.0, lora_.Scale()}, add_bias);
+  }
   return y;
 }
 
@@ -131,17 +136,17 @@ at::Tensor LocalLinear::BackwardInput(const at::Tensor& dy, const DropoutContext
                                       at::Tensor& dx) const {
   const bool accumulate = dx.defined();
   if (!accumulate) dx = at::empty({dy.size(0), weight_->value.size(1)}, dy.options());
-  const MatrixProduct base = {dy, weight_->value};
+  const at::Tensor& weight = weight_->value;
+  if (lora_a_ != nullptr && !Drops(dropout)) {
+    return AddAdaptedProduct(dx, {dy, weight, lora_b_->value, lora_a_->value, lora_.Scale(), 1.0},
+                             accumulate);
+  }
+  AddProducts(dx, {{dy, weight}}, accumulate);
   const at::Tensor dlow = BackwardLow(dy);
-  if (!dlow.defined()) {
-    AddProducts(dx, {base}, accumulate);
-  } else if (Drops(dropout)) {
-    AddProducts(dx, {base}, accumulate);
+  if (dlow.defined()) {
     at::Tensor dadapter = at::empty_like(dx);
     AddProducts(dadapter, {{dlow, lora_a_->value}}, /*accumulate=*/false);
     dx.add_(Dropped(dadapter, dropout));
-  } else {
-    AddProducts(dx, {base, {dlow, lora_a_->value}}, accumulate);
   }
   return dlow;
 }

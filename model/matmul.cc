@@ -19,10 +19,10 @@ namespace fttrain {
 namespace {
 
 // Rows and columns of a block of the result, and the terms of a dot product summed before the next
-// block of operands is expanded. Float32 copies then take at most 8 MiB each for the operands and 4
-// MiB for the result; expanding costs 3 % of the multiplications in the worst case, in which no
+// block of operands is expanded. Float32 copies then take at most 16 MiB each for the operands and
+// 4 MiB for the result; expanding costs 3 % of the multiplications in the worst case, in which no
 // block is used twice.
-constexpr int64_t kBlockRows = 1024, kBlockColumns = 1024, kBlockInner = 2048;
+constexpr int64_t kBlockRows = 1024, kBlockColumns = 1024, kBlockInner = 4096;
 
 struct Blocks {
   int64_t size, count, step;
@@ -89,8 +89,8 @@ class Expanded {
   at::Tensor Of(const at::Tensor& matrix, const Range& rows, const Range& columns) {
     const at::Tensor block = Block(matrix, rows, columns);
     if (block.scalar_type() == at::kFloat) return block;
-    const bool same =
-        last_.defined() && source_ == block.data_ptr() && last_.sizes() == block.sizes();
+    const bool same = source_.defined() && source_.data_ptr() == block.data_ptr() &&
+                      source_.sizes() == block.sizes() && source_.strides() == block.strides();
     if (same) return last_;
     // Laid out as the source is, so that expanding reads and writes along rows.
     const bool transposed = MemoryRows(block).transposed;
@@ -102,13 +102,13 @@ class Expanded {
     const at::Tensor flat = scratch_.narrow(0, 0, count);
     last_ = transposed ? flat.view({block.size(1), block.size(0)}).t() : flat.view(block.sizes());
     Widen(block, MutableData<float>(flat));
-    source_ = block.data_ptr();
+    source_ = block;
     return last_;
   }
 
  private:
   at::Tensor scratch_, last_;
-  const void* source_ = nullptr;
+  at::Tensor source_;  // held, so that its address stays its own
 };
 
 void CheckShapes(const at::Tensor& out, const MatrixProduct& product) {
@@ -246,13 +246,44 @@ void AddProducts(at::Tensor out, std::initializer_list<MatrixProduct> products, 
   }
 }
 
+namespace {
+
+at::Tensor EmptyLow(const at::Tensor& a, const at::Tensor& down, Bf16Gemm backend) {
+  const bool widen = UseFloat32(a, backend) && a.scalar_type() == at::kBFloat16;
+  const at::ScalarType dtype = widen ? at::kFloat : a.scalar_type();
+  return at::empty({a.size(0), down.size(1)}, a.options().dtype(dtype));
+}
+
+}  // namespace
+
 at::Tensor LowRankProduct(const MatrixProduct& product, Bf16Gemm backend) {
-  const bool widen = UseFloat32(product.a, backend) && product.a.scalar_type() == at::kBFloat16;
-  const at::ScalarType dtype = widen ? at::kFloat : product.a.scalar_type();
-  at::Tensor out =
-      at::empty({product.a.size(0), product.b.size(1)}, product.a.options().dtype(dtype));
-  AddProducts(out, {product}, /*accumulate=*/false, backend);
-  return out;
+  at::Tensor low = EmptyLow(product.a, product.b, backend);
+  AddProducts(low, {product}, /*accumulate=*/false, backend);
+  return low;
+}
+
+at::Tensor AddAdaptedProduct(at::Tensor out, const AdaptedProduct& product, bool accumulate,
+                             Bf16Gemm backend) {
+  const auto& [a, base, down, up, down_scale, up_scale] = product;
+  at::Tensor low = EmptyLow(a, down, backend);
+  if (!UseFloat32(out, backend) || a.scalar_type() != at::kBFloat16) {
+    AddProducts(low, {{a, down, down_scale}}, /*accumulate=*/false, backend);
+    AddProducts(out, {{a, base}, {low, up, up_scale}}, accumulate, backend);
+    return low;
+  }
+  CheckShapes(low, {a, down});
+  CheckShapes(out, {a, base});
+  CheckShapes(out, {low, up});
+  const MemoryScope scope(MemoryCategory::kWorkspace);
+  Float32Gemm gemm;
+  const Blocks blocks = Split(a.size(0), kBlockRows);
+  for (int64_t i = 0; i < blocks.count; ++i) {
+    const auto [begin, count] = blocks.Of(i);
+    const at::Tensor rows = a.narrow(0, begin, count), low_rows = low.narrow(0, begin, count);
+    gemm.Run(low_rows, {{rows, down, down_scale}}, /*accumulate=*/false);
+    gemm.Run(out.narrow(0, begin, count), {{rows, base}, {low_rows, up, up_scale}}, accumulate);
+  }
+  return low;
 }
 
 }  // namespace fttrain

@@ -46,4 +46,15 @@ void AddProducts(at::Tensor out, std::initializer_list<MatrixProduct> products, 
 // float32 (for products with few columns that are multiplied on: an adapter's low-rank factor).
 at::Tensor LowRankProduct(const MatrixProduct& product, Bf16Gemm backend = DefaultBf16Gemm());
 
+// A linear with an adapter, forward (a = x, base = W^T, down = A^T, up = B^T) or to its input
+// (a = dy, base = W, down = B, up = A): low = down_scale a down, out = (accumulate ? out : 0) + a
+// base + up_scale low up. Returns low [M, R], of LowRankProduct's dtype. The same as the two calls
+// above, but `a` is expanded to float32 once.
+struct AdaptedProduct {
+  at::Tensor a, base, down, up;
+  double down_scale = 1.0, up_scale = 1.0;
+};
+at::Tensor AddAdaptedProduct(at::Tensor out, const AdaptedProduct& product, bool accumulate,
+                             Bf16Gemm backend = DefaultBf16Gemm());
+
 }  // namespace fttrain
