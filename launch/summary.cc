@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "model/matmul.h"
 
 namespace fttrain {
 namespace {
@@ -27,6 +28,13 @@ std::string Cut(const DatasetSummary& data, int64_t sequence_len) {
   return text;
 }
 
+// "fp32", "bf16"; on the CPU also what multiplies bfloat16 here.
+std::string Precision(const NetworkPlan& plan) {
+  if (plan.options.compute == at::kFloat) return "fp32";
+  if (!plan.device.is_cpu()) return "bf16";
+  return absl::StrCat("bf16 (", Bf16GemmName(DefaultBf16Gemm()), " GEMM)");
+}
+
 }  // namespace
 
 std::string StartSummary(const NetworkPlan& plan, const ParameterCounts& parameters,
@@ -40,7 +48,7 @@ std::string StartSummary(const NetworkPlan& plan, const ParameterCounts& paramet
   lines.push_back(absl::StrFormat(
       "model      %s: %s, %d layers, hidden %d, heads %d/%d, vocabulary %d; %s on %s",
       plan.model_path, family, m.num_layers, m.hidden_size, m.num_heads, m.num_kv_heads,
-      m.vocab_size, plan.options.compute == at::kFloat ? "fp32" : "bf16", plan.device.str()));
+      m.vocab_size, Precision(plan), plan.device.str()));
   lines.push_back(absl::StrFormat(
       "mesh       %d ranks = dp %d x pp %d x tp %d; zero stage %d; sequence parallel %s; "
       "%d threads a rank",
