@@ -1,8 +1,8 @@
-# Imported targets LibTorch::cpu and, with CUDA, LibTorch::cuda and LibTorch::nccl.
+# Imported targets LibTorch::cpu, LibTorch::openmp and, with CUDA, LibTorch::cuda and LibTorch::nccl.
 # The wheel's own CMake package is not used: it hijacks Protobuf, probes for GPUs and insists on a toolkit.
 if(NOT FTTRAIN_TORCH_ROOT)
   file(GLOB _torch_candidates ${CMAKE_SOURCE_DIR}/.venv/lib/python3*/site-packages/torch)
-  list(GET _torch_candidates 0 _torch_first)
+  list(POP_FRONT _torch_candidates _torch_first)
   set(FTTRAIN_TORCH_ROOT "${_torch_first}" CACHE PATH "" FORCE)
 endif()
 if(NOT EXISTS ${FTTRAIN_TORCH_ROOT}/include/ATen/ATen.h)
@@ -17,6 +17,19 @@ set_target_properties(LibTorch::cpu PROPERTIES
     IMPORTED_LOCATION ${_torch_lib}/libtorch_cpu.so
     INTERFACE_INCLUDE_DIRECTORIES "${FTTRAIN_TORCH_ROOT}/include"
     INTERFACE_LINK_LIBRARIES LibTorch::c10)
+
+# at::parallel_for is inline code for OpenMP. There is one pool of threads: of the libgomp that torch itself loads. The
+# wheel brings one; the compiler's, of the same name in another folder, must not be linked beside it.
+file(GLOB _torch_gomp ${_torch_lib}/libgomp*.so*)
+if(_torch_gomp)
+  list(GET _torch_gomp 0 _torch_gomp)
+  add_library(LibTorch::openmp SHARED IMPORTED)
+  set_target_properties(LibTorch::openmp PROPERTIES
+      IMPORTED_LOCATION ${_torch_gomp} INTERFACE_COMPILE_OPTIONS "$<$<COMPILE_LANGUAGE:CXX>:-fopenmp>")
+else()
+  find_package(OpenMP REQUIRED COMPONENTS CXX)
+  add_library(LibTorch::openmp ALIAS OpenMP::OpenMP_CXX)
+endif()
 
 if(FTTRAIN_WITH_CUDA)
   add_library(LibTorch::c10_cuda SHARED IMPORTED)

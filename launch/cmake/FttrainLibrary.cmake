@@ -1,5 +1,6 @@
-# fttrain_library(folder LINK targets ... [NO_TORCH] [EXCLUDE a.cc]): the static library fttrain_<folder> of every .cc (and, with
-# CUDA, .cu) file directly in the folder. Torch-using libraries share one precompiled header.
+# fttrain_library(folder LINK targets ... [NO_TORCH] [EXCLUDE a.cc]): the static library fttrain_<folder> of
+# every .cc (and, with CUDA, .cu) file directly in the folder. NO_TORCH: its sources include no LibTorch header;
+# the others share one precompiled header.
 function(fttrain_library folder)
   cmake_parse_arguments(L "NO_TORCH" "" "LINK;EXCLUDE" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cc)
@@ -11,11 +12,6 @@ function(fttrain_library folder)
     list(REMOVE_ITEM sources ${CMAKE_CURRENT_SOURCE_DIR}/${file})
   endforeach()
   set(target fttrain_${folder})
-  if(NOT sources)
-    add_library(${target} INTERFACE)
-    target_link_libraries(${target} INTERFACE ${L_LINK})
-    return()
-  endif()
   add_library(${target} STATIC ${sources})
   target_link_libraries(${target} PUBLIC ${L_LINK} PRIVATE fttrain_flags)
   target_include_directories(${target} PUBLIC ${CMAKE_SOURCE_DIR})

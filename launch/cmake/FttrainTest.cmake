@@ -1,28 +1,26 @@
-# fttrain_test(NAME SOURCES a.cc ... [LIBS ...] [NP 1 2 4] [LABELS unit|dist|gpu] [TIMEOUT seconds])
-# One executable; without NP one plain run, with NP one mpirun per rank count, named NAME.npN.
-find_package(GTest)
+# fttrain_test(NAME SOURCES a.cc ... [LIBS ...] [NP 1 2 4] LABELS unit|dist|gpu|gpus [TIMEOUT seconds])
+# One executable; without NP one plain run, with NP one mpirun per rank count, named NAME.npN. Label gpu needs one
+# GPU, gpus as many as ranks.
+
 # Makes mpirun work as root and with more ranks than cores; one intra-op thread per rank.
 set(FTTRAIN_MPI_ENV
     "OMPI_ALLOW_RUN_AS_ROOT=1;OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1;OMPI_MCA_rmaps_base_oversubscribe=1;OMPI_MCA_hwloc_base_binding_policy=none;OMPI_MCA_btl_vader_single_copy_mechanism=none;OMP_NUM_THREADS=1")
 
 function(fttrain_test name)
-  cmake_parse_arguments(T "" "TIMEOUT;MAIN" "SOURCES;LIBS;NP;LABELS" ${ARGN})
+  cmake_parse_arguments(T "" "TIMEOUT" "SOURCES;LIBS;NP;LABELS" ${ARGN})
   if(NOT T_TIMEOUT)
     set(T_TIMEOUT 60)
   endif()
   add_executable(${name} ${T_SOURCES})
   if(T_NP)
     target_link_libraries(${name} PRIVATE ${T_LIBS} fttrain_mpi_test_main GTest::gmock fttrain_flags)
-  else()
-    target_link_libraries(${name} PRIVATE ${T_LIBS} GTest::gmock GTest::gmock_main GTest::gtest fttrain_flags)
-  endif()
-  if(T_NP)
     foreach(np ${T_NP})
       add_test(NAME ${name}.np${np} COMMAND ${MPIEXEC_EXECUTABLE} -np ${np} $<TARGET_FILE:${name}>)
       set_tests_properties(${name}.np${np} PROPERTIES LABELS "${T_LABELS}" TIMEOUT ${T_TIMEOUT}
           PROCESSORS 2 ENVIRONMENT "${FTTRAIN_MPI_ENV}")
     endforeach()
   else()
+    target_link_libraries(${name} PRIVATE ${T_LIBS} GTest::gmock GTest::gmock_main GTest::gtest fttrain_flags)
     add_test(NAME ${name} COMMAND ${name})
     set_tests_properties(${name} PROPERTIES LABELS "${T_LABELS}" TIMEOUT ${T_TIMEOUT})
   endif()
