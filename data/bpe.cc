@@ -1,6 +1,7 @@
 #include "data/bpe.h"
 
 #include <algorithm>
+#include <functional>
 
 #include "absl/strings/str_format.h"
 #include "data/json_node.h"
@@ -216,9 +217,7 @@ void BpeModel::Push(int32_t position) const {
   const auto merge = merges_.find(PairKey(left.id, symbols_[static_cast<size_t>(left.next)].id));
   if (merge == merges_.end()) return;
   heap_.push_back({merge->second.rank, static_cast<uint32_t>(position), merge->second.id});
-  std::push_heap(heap_.begin(), heap_.end(), [](const Candidate& a, const Candidate& b) {
-    return a.rank != b.rank ? a.rank > b.rank : a.position > b.position;
-  });
+  std::push_heap(heap_.begin(), heap_.end(), std::greater<>());
 }
 
 void BpeModel::Merged(std::string_view word, std::vector<Piece>* out) const {
@@ -226,9 +225,7 @@ void BpeModel::Merged(std::string_view word, std::vector<Piece>* out) const {
   heap_.clear();
   for (size_t i = 0; i + 1 < symbols_.size(); ++i) Push(static_cast<int32_t>(i));
   while (!heap_.empty()) {
-    std::pop_heap(heap_.begin(), heap_.end(), [](const Candidate& a, const Candidate& b) {
-      return a.rank != b.rank ? a.rank > b.rank : a.position > b.position;
-    });
+    std::pop_heap(heap_.begin(), heap_.end(), std::greater<>());
     const Candidate top = heap_.back();
     heap_.pop_back();
     Symbol& left = symbols_[top.position];

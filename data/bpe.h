@@ -2,6 +2,7 @@
 // tokenizer.json defines it.
 #pragma once
 
+#include <compare>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -47,9 +48,11 @@ class BpeModel {
     uint32_t bytes;  // 0: merged away
     int32_t prev, next;
   };
+  // A merge that may be next: the lowest rank, of equal ones the leftmost.
   struct Candidate {
     uint32_t rank, position;
     int32_t id;
+    auto operator<=>(const Candidate&) const = default;
   };
 
   absl::Status ReadVocabulary(const JsonNode& vocab);

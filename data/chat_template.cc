@@ -1,17 +1,17 @@
 #include "data/chat_template.h"
 
-#include <fstream>
-#include <iterator>
 #include <set>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "data/json_node.h"
 #include "data/unicode.h"
+#include "runtime/file_io.h"
 
 namespace fttrain {
 namespace {
 
+constexpr int64_t kMaxFileBytes = int64_t{256} << 20;
 constexpr char kNames[] = "chatml, llama3, llama3.1, gemma";
 // What the checkpoint's template falls back to where the renderer gives it no date.
 constexpr char kLlama31Dates[] =
@@ -81,15 +81,16 @@ absl::Status NotRecognised(std::string_view why) {
 }
 
 absl::StatusOr<std::string> ReadTemplateText(const std::string& folder) {
-  std::ifstream jinja(folder + "/chat_template.jinja", std::ios::binary);
-  if (jinja) return std::string(std::istreambuf_iterator<char>(jinja), {});
+  absl::StatusOr<std::string> jinja = ReadFile(folder + "/chat_template.jinja", kMaxFileBytes);
+  if (!absl::IsNotFound(jinja.status())) return jinja;
   const std::string path = folder + "/tokenizer_config.json";
-  std::ifstream config(path, std::ios::binary);
-  if (!config)
+  const absl::StatusOr<std::string> config = ReadFile(path, kMaxFileBytes);
+  if (absl::IsNotFound(config.status())) {
     return NotRecognised(
         absl::StrCat("there is neither chat_template.jinja nor tokenizer_config.json in ", folder));
-  FT_ASSIGN_OR_RETURN(const nlohmann::json parsed,
-                      ParseJson(std::string(std::istreambuf_iterator<char>(config), {}), path));
+  }
+  FT_RETURN_IF_ERROR(config.status());
+  FT_ASSIGN_OR_RETURN(const nlohmann::json parsed, ParseJson(*config, path));
   const JsonNode node = JsonNode(&parsed, path)["chat_template"];
   if (!node.present()) return NotRecognised(path + " has no chat_template");
   if (!node.value().is_array()) return node.String();

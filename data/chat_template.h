@@ -23,12 +23,14 @@ struct ChatSegment {
   bool target = false;
 };
 
-// chatml   "<|im_start|>ROLE\nCONTENT<|im_end|>\n"; a checkpoint's template may bring a default
-// system message. llama3   "<|start_header_id|>ROLE<|end_header_id|>\n\nCONTENT<|eot_id|>" after
-// BOS, content trimmed. llama3.1 the same with the knowledge-date lines in front of the system
-// message, date fixed to "26 Jul 2024". gemma    "<start_of_turn>ROLE\nCONTENT<end_of_turn>\n"
-// after BOS; assistant is "model", the system message opens the first
-//          user turn, roles must alternate.
+// The renderers:
+//   chatml    "<|im_start|>ROLE\nCONTENT<|im_end|>\n"; a checkpoint's template may bring a default
+//             system message
+//   llama3    "<|start_header_id|>ROLE<|end_header_id|>\n\nCONTENT<|eot_id|>" after BOS, content
+//             trimmed
+//   llama3.1  the same, with knowledge-date lines before the system message; today: 26 Jul 2024
+//   gemma     "<start_of_turn>ROLE\nCONTENT<end_of_turn>\n" after BOS; assistant is "model", the
+//             system message opens the first user turn, roles must alternate
 class ChatTemplate {
  public:
   // `name`: one of the above, or "auto": recognise the text of `folder`'s chat_template.jinja, or

@@ -12,20 +12,22 @@
 
 namespace fttrain {
 
-// format: what a row is
-//   messages           {"messages": [{"role": "user", "content": "..."}, ...]}; loss on assistant
-//   turns prompt_completion  {"prompt": P, "completion": C}, both strings (loss on C and the EOS
-//   put behind it if it lacks one) or both
-//                      lists of messages (loss on C's assistant turns)
-//   alpaca             {"instruction", "input" (optional), "output", "system" and "history"
-//   (optional)}, made into messages text               {"text": "..."}, EOS put behind it if it
-//   lacks one; loss on every token tokens             {"input_ids": [...], "labels": [...]}, used
-//   as given; without labels every token is a target
+// `format` says what a row is:
+//   messages           {"messages": [{"role": "user", "content": "..."}, ...]}; loss on the
+//                      assistant's turns
+//   prompt_completion  {"prompt": P, "completion": C}: both strings, loss on C and the EOS put
+//                      behind it if it lacks one; or both lists of messages, loss on C's assistant
+//                      turns
+//   alpaca             {"instruction", "output"} and, if there, "input", "system" and "history",
+//                      made into messages
+//   text               {"text": "..."}, EOS put behind it if it lacks one; loss on every token
+//   tokens             {"input_ids": [...], "labels": [...]}, used as given; without labels every
+//                      token is a target
 // Strings are encoded with the tokenizer's post-processor (BOS), rendered conversations without.
 // Other keys are ignored.
 struct DatasetSpec {
-  std::string
-      path;  // .jsonl: one object a line (blank lines are skipped); .json: an array of objects
+  // .jsonl: one object a line (blank lines are skipped); .json: an array of objects.
+  std::string path;
   std::string format;
 };
 

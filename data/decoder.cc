@@ -8,19 +8,6 @@
 namespace fttrain {
 namespace {
 
-std::string ReplaceMatches(const std::string& text, const SplitRegex& pattern,
-                           const std::string& content) {
-  std::vector<TextRange> matches;
-  if (!pattern.FindAll(text, &matches).ok()) return text;  // a token is a few bytes: cannot give up
-  std::string out;
-  size_t at = 0;
-  for (const TextRange& m : matches) {
-    out.append(text, at, m.begin - at).append(content);
-    at = m.end;
-  }
-  return out.append(text, at, std::string::npos);
-}
-
 // The value of "<0xE2>", or -1.
 int FallbackByte(const std::string& token) {
   if (token.size() != 6 || token.compare(0, 3, "<0x") != 0 || token[5] != '>') return -1;
@@ -70,12 +57,8 @@ std::string JoinByteLevel(const std::vector<std::string>& tokens) {
 }
 
 std::string StripEnds(std::string text, const std::string& content, int64_t start, int64_t stop) {
-  for (int64_t i = 0; i < start && text.compare(0, content.size(), content) == 0; ++i) {
-    text.erase(0, content.size());
-  }
-  for (int64_t i = 0; i < stop && text.size() >= content.size() &&
-                      text.compare(text.size() - content.size(), content.size(), content) == 0;
-       ++i) {
+  for (int64_t i = 0; i < start && text.starts_with(content); ++i) text.erase(0, content.size());
+  for (int64_t i = 0; i < stop && text.ends_with(content); ++i) {
     text.erase(text.size() - content.size());
   }
   return text;
@@ -101,35 +84,34 @@ absl::StatusOr<TokenDecoder> TokenDecoder::Create(const JsonNode& node) {
 }
 
 absl::Status TokenDecoder::Add(const JsonNode& node) {
-  const absl::StatusOr<std::string> type = node["type"].String();
-  FT_RETURN_IF_ERROR(type.status());
-  if (*type == "Sequence") {
+  FT_ASSIGN_OR_RETURN(const std::string type, node["type"].String());
+  if (type == "Sequence") {
     const JsonNode list = node["decoders"];
     FT_RETURN_IF_ERROR(list.IsArray());
     for (size_t i = 0; i < list.size(); ++i) FT_RETURN_IF_ERROR(Add(list[i]));
-  } else if (*type == "ByteLevel") {
+  } else if (type == "ByteLevel") {
     steps_.push_back({Kind::kByteLevel, ""});
-  } else if (*type == "ByteFallback") {
+  } else if (type == "ByteFallback") {
     steps_.push_back({Kind::kByteFallback, ""});
-  } else if (*type == "Fuse") {
+  } else if (type == "Fuse") {
     steps_.push_back({Kind::kFuse, ""});
-  } else if (*type == "Replace") {
+  } else if (type == "Replace") {
     FT_ASSIGN_OR_RETURN(std::string content, node["content"].String());
     FT_ASSIGN_OR_RETURN(auto pattern, ReadPattern(node["pattern"]));
     steps_.push_back({Kind::kReplace, std::move(content), std::move(pattern)});
-  } else if (*type == "Strip") {
+  } else if (type == "Strip") {
     FT_ASSIGN_OR_RETURN(std::string content, node["content"].String());
     FT_ASSIGN_OR_RETURN(const int64_t start, node["start"].Int(0, INT32_MAX));
     FT_ASSIGN_OR_RETURN(const int64_t stop, node["stop"].Int(0, INT32_MAX));
     if (content.empty()) return node["content"].Error("one character is needed");
     steps_.push_back({Kind::kStrip, std::move(content), nullptr, start, stop});
-  } else if (*type == "Metaspace") {
+  } else if (type == "Metaspace") {
     FT_ASSIGN_OR_RETURN(std::string marker, node["replacement"].String("\xE2\x96\x81"));
     FT_ASSIGN_OR_RETURN(const bool legacy, node["add_prefix_space"].Bool(true));
-    const auto scheme = node["prepend_scheme"].String(legacy ? "always" : "never");
-    FT_RETURN_IF_ERROR(scheme.status());
+    FT_ASSIGN_OR_RETURN(const std::string scheme,
+                        node["prepend_scheme"].String(legacy ? "always" : "never"));
     if (marker.empty()) return node["replacement"].Error("one character is needed");
-    steps_.push_back({Kind::kMetaspace, std::move(marker), nullptr, 0, 0, *scheme != "never"});
+    steps_.push_back({Kind::kMetaspace, std::move(marker), nullptr, 0, 0, scheme != "never"});
   } else {
     return node["type"].Unsupported();
   }
@@ -145,7 +127,10 @@ std::vector<std::string> TokenDecoder::Run(const Step& step, std::vector<std::st
     case Kind::kFuse:
       return {absl::StrJoin(tokens, "")};
     case Kind::kReplace:
-      for (std::string& token : tokens) token = ReplaceMatches(token, *step.pattern, step.content);
+      for (std::string& token : tokens) {
+        // A token is a few bytes: matching it cannot give up.
+        token = step.pattern->ReplaceAll(token, step.content).value_or(token);
+      }
       return tokens;
     case Kind::kStrip:
       for (std::string& token : tokens)

@@ -51,21 +51,13 @@ absl::Status Normalizer::Add(const JsonNode& node) {
 
 absl::StatusOr<std::string> Normalizer::Apply(std::string_view text) const {
   std::string out(text);
-  std::vector<TextRange> matches;
   for (const Step& step : steps_) {
     if (step.kind == Step::kUnicode) {
       FT_ASSIGN_OR_RETURN(out, NormalizeUnicode(step.form, out));
     } else if (step.kind == Step::kPrepend) {
       if (!out.empty()) out.insert(0, step.content);
     } else {
-      FT_RETURN_IF_ERROR(step.pattern->FindAll(out, &matches));
-      std::string replaced;
-      size_t at = 0;
-      for (const TextRange& match : matches) {
-        replaced.append(out, at, match.begin - at).append(step.content);
-        at = match.end;
-      }
-      out = replaced.append(out, at, std::string::npos);
+      FT_ASSIGN_OR_RETURN(out, step.pattern->ReplaceAll(out, step.content));
     }
   }
   return out;

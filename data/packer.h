@@ -2,15 +2,13 @@
 // rank), so every layout trains on the same rows in the same order, and a run's position is its
 // step number.
 //
-//   epoch e : the examples in the order EpochOrder(n, seed, e) gives. With packing each goes whole
-//   into the first row
-//             with room for it (first fit), rows hold at most sequence_len tokens; without packing
-//             a row is one example. Longer examples keep their first sequence_len tokens.
-//   stream  : rows of epoch 0, 1, 2, ...; step s takes rows [s * R, (s + 1) * R), R =
-//   micro_batch_size * accumulation * dp.
-//             A step that an epoch's end cuts is filled from the next epoch's start.
-//   rank    : microbatch a of dp rank d is rows [(a * dp + d) * micro_batch_size, ... +
-//   micro_batch_size) of the step.
+//   epoch e: the examples in the order EpochOrder(n, seed, e) gives. With packing each goes whole
+//     into the first row with room for it (first fit), rows hold at most sequence_len tokens;
+//     without packing a row is one example. Longer examples keep their first sequence_len tokens.
+//   stream: rows of epoch 0, 1, 2, ...; step s takes rows [s * R, (s + 1) * R), R = rows_per_step.
+//     A step that an epoch's end cuts is filled from the next epoch's start.
+//   rank: microbatch a of dp rank d is the micro_batch_size rows from (a * dp + d) *
+//     micro_batch_size of the step on.
 #pragma once
 
 #include <cstdint>
@@ -25,12 +23,12 @@ namespace fttrain {
 // Documents back to back, no padding. T tokens, D documents.
 struct Microbatch {
   std::vector<int32_t> input_ids;  // [T]
-  std::vector<int32_t> targets;    // [T]; the next token's label within the document, or kNoTarget;
-                                   // the last token of a document has none
-  std::vector<int32_t>
-      cu_seqlens;  // [D + 1]; document j is tokens [cu_seqlens[j], cu_seqlens[j + 1])
-  std::vector<int64_t> token_index;  // [T]; (row in the step) * sequence_len + position in the row:
-                                     // the token's name for dropout, the same in every layout
+  // [T]: the next token's label within the document, kNoTarget for its last token.
+  std::vector<int32_t> targets;
+  std::vector<int32_t> cu_seqlens;  // [D + 1]: document j begins at token cu_seqlens[j]
+  // [T]: (row in the step) * sequence_len + position in the row. The token's name for dropout, the
+  // same in every layout.
+  std::vector<int64_t> token_index;
   int64_t num_targets = 0;
 };
 
@@ -66,8 +64,8 @@ struct EpochRows {
   int64_t size() const { return static_cast<int64_t>(begin.size()) - 1; }
 };
 
-// First fit of `lengths[order[i]]`, i = 0, 1, ..., into rows of `capacity`; each length in [1,
-// capacity]. O(n log n).
+// First fit of `lengths[order[i]]`, i = 0, 1, ..., into rows of `capacity`, which no length
+// exceeds. O(n log n).
 EpochRows PackFirstFit(const std::vector<int64_t>& lengths, const std::vector<int64_t>& order,
                        int64_t capacity);
 

@@ -78,6 +78,7 @@ absl::StatusOr<PreTokenizer> PreTokenizer::Create(const JsonNode& node) {
 }
 
 absl::Status PreTokenizer::Add(const JsonNode& node) {
+  // Not moved out of its StatusOr: g++ 12 then warns of a string that may be uninitialized.
   const absl::StatusOr<std::string> type = node["type"].String();
   FT_RETURN_IF_ERROR(type.status());
   if (*type == "Sequence") {

@@ -139,10 +139,6 @@ class Rewriter {
 
 }  // namespace
 
-absl::StatusOr<std::string> RewriteForPcre2(std::string_view oniguruma) {
-  return Rewriter(oniguruma).Run();
-}
-
 struct SplitRegex::Impl {
   std::string literal;  // used when there is no code
   pcre2_code* code = nullptr;
@@ -167,7 +163,7 @@ std::unique_ptr<SplitRegex> SplitRegex::Literal(std::string_view text) {
 }
 
 absl::StatusOr<std::unique_ptr<SplitRegex>> SplitRegex::Compile(std::string_view oniguruma) {
-  FT_ASSIGN_OR_RETURN(const std::string pattern, RewriteForPcre2(oniguruma));
+  FT_ASSIGN_OR_RETURN(const std::string pattern, Rewriter(oniguruma).Run());
   auto impl = std::make_unique<Impl>();
   int error = 0;
   PCRE2_SIZE where = 0;
@@ -217,6 +213,19 @@ absl::Status SplitRegex::FindAll(std::string_view text, std::vector<TextRange>* 
     }
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> SplitRegex::ReplaceAll(std::string_view text,
+                                                   std::string_view content) const {
+  std::vector<TextRange> matches;
+  FT_RETURN_IF_ERROR(FindAll(text, &matches));
+  std::string out;
+  size_t at = 0;
+  for (const TextRange& match : matches) {
+    out.append(text.substr(at, match.begin - at)).append(content);
+    at = match.end;
+  }
+  return std::move(out.append(text.substr(at)));
 }
 
 }  // namespace fttrain

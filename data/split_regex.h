@@ -1,5 +1,7 @@
 // Finds the matches of a tokenizer's pattern: PCRE2 (UTF, Unicode properties, JIT) made to agree
-// with Oniguruma's Ruby syntax, in which tokenizer.json is written.
+// with Oniguruma's Ruby syntax, in which tokenizer.json is written. \s and \S become explicit
+// classes (PCRE2 also counts U+180E), \p{Han} a script without its extensions, \uXXXX becomes
+// \x{XXXX}.
 #pragma once
 
 #include <memory>
@@ -31,16 +33,13 @@ class SplitRegex {
   // Matches from left to right, not overlapping. `text` is well-formed UTF-8. ResourceExhausted if
   // the engine gives up.
   absl::Status FindAll(std::string_view text, std::vector<TextRange>* matches) const;
+  // `text` with `content` in place of every match, taken literally.
+  absl::StatusOr<std::string> ReplaceAll(std::string_view text, std::string_view content) const;
 
  private:
   struct Impl;
   explicit SplitRegex(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };
-
-// The pattern in PCRE2's words: \s and \S as explicit classes (PCRE2 also counts U+180E), \p{Han}
-// as a script without its extensions, \uXXXX as \x{XXXX}. Refuses what differs and cannot be
-// rewritten.
-absl::StatusOr<std::string> RewriteForPcre2(std::string_view oniguruma);
 
 }  // namespace fttrain

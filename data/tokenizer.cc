@@ -1,13 +1,13 @@
 #include "data/tokenizer.h"
 
 #include <algorithm>
-#include <sstream>
 
 #include "data/added_tokens.h"
 #include "data/bpe.h"
 #include "data/decoder.h"
 #include "data/json_node.h"
 #include "data/normalizer.h"
+#include "data/post_processor.h"
 #include "data/pre_tokenizer.h"
 #include "data/unicode.h"
 #include "runtime/file_io.h"
@@ -16,49 +16,6 @@ namespace fttrain {
 namespace {
 
 constexpr int64_t kMaxFileBytes = int64_t{256} << 20;
-
-// What the post-processor puts around a single text.
-struct Around {
-  std::vector<int32_t> before, behind;
-};
-
-absl::Status ReadTemplate(const JsonNode& node, Around* around) {
-  const JsonNode single = node["single"];
-  FT_RETURN_IF_ERROR(single.IsArray());
-  Around mine;
-  bool seen = false;
-  for (size_t i = 0; i < single.size(); ++i) {
-    if (single[i]["Sequence"].present()) {
-      if (seen) return single[i].Error("the text occurs twice");
-      seen = true;
-      continue;
-    }
-    FT_ASSIGN_OR_RETURN(const std::string name, single[i]["SpecialToken"]["id"].String());
-    const JsonNode ids = node["special_tokens"][name.c_str()]["ids"];
-    FT_RETURN_IF_ERROR(ids.IsArray());
-    for (size_t k = 0; k < ids.size(); ++k) {
-      FT_ASSIGN_OR_RETURN(const int64_t id, ids[k].Int(0, INT32_MAX));
-      (seen ? mine.behind : mine.before).push_back(static_cast<int32_t>(id));
-    }
-  }
-  if (!seen) return single.Error("the text does not occur");
-  around->before.insert(around->before.begin(), mine.before.begin(), mine.before.end());
-  around->behind.insert(around->behind.end(), mine.behind.begin(), mine.behind.end());
-  return absl::OkStatus();
-}
-
-absl::Status ReadPostProcessor(const JsonNode& node, Around* around) {
-  if (!node.present()) return absl::OkStatus();
-  const absl::StatusOr<std::string> type = node["type"].String();
-  FT_RETURN_IF_ERROR(type.status());
-  if (*type == "ByteLevel") return absl::OkStatus();  // changes offsets only
-  if (*type == "TemplateProcessing") return ReadTemplate(node, around);
-  if (*type != "Sequence") return node["type"].Unsupported();
-  const JsonNode list = node["processors"];
-  FT_RETURN_IF_ERROR(list.IsArray());
-  for (size_t i = 0; i < list.size(); ++i) FT_RETURN_IF_ERROR(ReadPostProcessor(list[i], around));
-  return absl::OkStatus();
-}
 
 // Where segments end inside a text that changes as it is normalized: byte offsets, rising, and the
 // segment's number.
@@ -83,7 +40,7 @@ struct Tokenizer::Impl {
   PreTokenizer pre;
   AddedTokens added;
   TokenDecoder decoder;
-  Around around;
+  PostProcessor post;
   std::string bos, eos;
 
   absl::Status ReadSpecialTokens(const JsonNode& config);
@@ -282,7 +239,7 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::FromJson(std::string_view 
                       AddedTokens::Create(root["added_tokens"], config_root["added_tokens_decoder"],
                                           impl->model, impl->normalizer));
   FT_ASSIGN_OR_RETURN(impl->decoder, TokenDecoder::Create(root["decoder"]));
-  FT_RETURN_IF_ERROR(ReadPostProcessor(root["post_processor"], &impl->around));
+  FT_ASSIGN_OR_RETURN(impl->post, PostProcessor::Create(root["post_processor"]));
   FT_RETURN_IF_ERROR(impl->ReadSpecialTokens(config_root));
   return std::unique_ptr<Tokenizer>(new Tokenizer(std::move(impl)));
 }
@@ -307,10 +264,10 @@ absl::StatusOr<SegmentedIds> Tokenizer::EncodeSegments(absl::Span<const std::str
   }
   SegmentedIds out;
   out.ends.assign(segments.size(), 0);
-  if (add_special_tokens) out.ids = impl_->around.before;
+  if (add_special_tokens) out.ids = impl_->post.before;
   FT_RETURN_IF_ERROR(impl_->EncodeText(text, std::move(marks), &out));
   if (add_special_tokens) {
-    out.ids.insert(out.ids.end(), impl_->around.behind.begin(), impl_->around.behind.end());
+    out.ids.insert(out.ids.end(), impl_->post.behind.begin(), impl_->post.behind.end());
   }
   if (!out.ends.empty()) out.ends.back() = static_cast<int64_t>(out.ids.size());
   return out;
@@ -332,14 +289,6 @@ std::optional<int32_t> Tokenizer::TokenToId(std::string_view token) const {
   return impl_->Id(token);
 }
 std::string Tokenizer::IdToToken(int32_t id) const { return impl_->Spelling(id); }
-
-int64_t Tokenizer::VocabSize() const {
-  int64_t size = impl_->model.size();
-  for (const AddedToken& token : impl_->added.tokens()) {
-    size += impl_->model.IdToToken(token.id) == nullptr;
-  }
-  return size;
-}
 
 int32_t Tokenizer::MaxId() const {
   int32_t max_id = impl_->model.max_id();

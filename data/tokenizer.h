@@ -55,7 +55,6 @@ class Tokenizer {
 
   std::optional<int32_t> TokenToId(std::string_view token) const;
   std::string IdToToken(int32_t id) const;  // as the file spells it; empty if there is none
-  int64_t VocabSize() const;                // tokens, added ones included
   int32_t MaxId() const;
 
   std::optional<int32_t> BosId() const;

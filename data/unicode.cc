@@ -178,16 +178,12 @@ absl::StatusOr<std::string> NormalizeUnicode(UnicodeForm form, std::string_view 
 
 uint32_t ByteLevelCharacter(unsigned char byte) { return kByteLevel.character[byte]; }
 
-int ByteOfByteLevelCharacter(uint32_t c) {
-  return c < kByteLevel.byte.size() ? kByteLevel.byte[c] : -1;
-}
-
 bool BytesOfByteLevelToken(std::string_view token, std::string* bytes) {
   bytes->clear();
   for (size_t i = 0; i < token.size(); i += Utf8Length(static_cast<unsigned char>(token[i]))) {
-    const int byte = ByteOfByteLevelCharacter(Utf8CodePoint(token, i));
-    if (byte < 0) return false;
-    bytes->push_back(static_cast<char>(byte));
+    const uint32_t c = Utf8CodePoint(token, i);
+    if (c >= kByteLevel.byte.size() || kByteLevel.byte[c] < 0) return false;
+    bytes->push_back(static_cast<char>(kByteLevel.byte[c]));
   }
   return true;
 }

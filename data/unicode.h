@@ -35,8 +35,6 @@ absl::StatusOr<std::string> NormalizeUnicode(UnicodeForm form, std::string_view 
 // The bijection of byte-level BPE between the 256 bytes and printable characters (GPT-2): bytes
 // that print in Latin-1 stand for themselves, the rest for U+0100 and on.
 uint32_t ByteLevelCharacter(unsigned char byte);
-// The byte a character stands for, or -1.
-int ByteOfByteLevelCharacter(uint32_t code_point);
 // All bytes of a token's spelling; false if a character stands for none.
 bool BytesOfByteLevelToken(std::string_view token, std::string* bytes);
 
