@@ -8,7 +8,6 @@
 #include <cstring>
 #include <fstream>
 #include <limits>
-#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -18,10 +17,10 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "configs/defaults.h"
+#include "configs/faults.h"
 #include "configs/hints.h"
 #include "configs/scalar.h"
 #include "configs/schema.h"
@@ -37,21 +36,6 @@ using google::protobuf::Message;
 std::string Joined(const std::string& path, const std::string& key) {
   return path.empty() ? key : absl::StrCat(path, ".", key);
 }
-
-// The faults of the file and the overrides, in any order.
-class Faults {
- public:
-  void Add(int line, const std::string& text) { faults_.emplace(line, text); }
-  absl::Status AsStatus() const {
-    if (faults_.empty()) return absl::OkStatus();
-    std::vector<std::string> lines;
-    for (const auto& [line, text] : faults_) lines.push_back(text);
-    return absl::InvalidArgumentError(absl::StrJoin(lines, "\n"));
-  }
-
- private:
-  std::multimap<int, std::string> faults_;  // equal lines keep their order
-};
 
 // How to write section `field`, with the bare value that was given where it fits its first key:
 // "adapter: lora" gives "adapter: {method: lora}".

@@ -2,40 +2,36 @@
 
 #include <cstdint>
 #include <limits>
-#include <map>
 #include <set>
 #include <vector>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "configs/faults.h"
 #include "configs/schema.h"
 #include "configs/unsupported.h"
 
 namespace fttrain::config {
 namespace {
 
-class Faults {
+// Faults by key.
+class KeyFaults {
  public:
-  explicit Faults(const KeyLocations& where) : where_(where) {}
+  explicit KeyFaults(const KeyLocations& where) : where_(where) {}
 
   // `key` is what the fault is found under; a key that was not written stands under its section.
   void Add(const std::string& key, const std::string& message) {
     auto found = where_.find(key);
     if (found == where_.end()) found = where_.find(key.substr(0, key.find('.')));
     if (found == where_.end()) {
-      faults_.emplace(kNoLine, message);
+      faults_.Add(kNoLine, message);
     } else {
-      faults_.emplace(LineIn(found->second), absl::StrCat(found->second, ": ", message));
+      faults_.Add(LineIn(found->second), absl::StrCat(found->second, ": ", message));
     }
   }
 
-  absl::Status AsStatus() const {
-    if (faults_.empty()) return absl::OkStatus();
-    std::vector<std::string> lines;
-    for (const auto& [line, text] : faults_) lines.push_back(text);
-    return absl::InvalidArgumentError(absl::StrJoin(lines, "\n"));
-  }
+  absl::Status AsStatus() const { return faults_.AsStatus(); }
 
  private:
   static constexpr int kNoLine = std::numeric_limits<int>::max();
@@ -47,10 +43,10 @@ class Faults {
   }
 
   const KeyLocations& where_;
-  std::multimap<int, std::string> faults_;  // equal lines keep their order
+  Faults faults_;
 };
 
-void CheckTargets(const AdapterConfig& adapter, Faults& faults) {
+void CheckTargets(const AdapterConfig& adapter, KeyFaults& faults) {
   std::set<std::string> seen;
   for (int i = 0; i < adapter.target_modules_size(); ++i) {
     const std::string& name = adapter.target_modules(i);
@@ -64,7 +60,7 @@ void CheckTargets(const AdapterConfig& adapter, Faults& faults) {
   }
 }
 
-void CheckAdapter(const AdapterConfig& adapter, Faults& faults) {
+void CheckAdapter(const AdapterConfig& adapter, KeyFaults& faults) {
   if (adapter.method() == ADAPTER_METHOD_NONE) {
     const auto refuse = [&](bool present, const std::string& name) {
       if (!present) return;
@@ -95,7 +91,7 @@ void CheckAdapter(const AdapterConfig& adapter, Faults& faults) {
 }
 
 void CheckSources(const google::protobuf::RepeatedPtrField<DataSource>& sources,
-                  const std::string& list, Faults& faults) {
+                  const std::string& list, KeyFaults& faults) {
   for (int i = 0; i < sources.size(); ++i) {
     const std::string key = absl::StrCat(list, "[", i, "]");
     if (!sources[i].has_path()) faults.Add(key, absl::StrCat("'", key, "' has no path"));
@@ -107,7 +103,7 @@ void CheckSources(const google::protobuf::RepeatedPtrField<DataSource>& sources,
   }
 }
 
-void CheckData(const RunConfig& config, Faults& faults) {
+void CheckData(const RunConfig& config, KeyFaults& faults) {
   const DataConfig& data = config.data();
   if (data.train().empty()) {
     faults.Add("data.train",
@@ -124,7 +120,7 @@ void CheckData(const RunConfig& config, Faults& faults) {
   }
 }
 
-void CheckTrain(const RunConfig& config, Faults& faults) {
+void CheckTrain(const RunConfig& config, KeyFaults& faults) {
   const TrainConfig& train = config.train();
   if (train.has_max_steps() == train.has_num_epochs()) {
     faults.Add(train.has_max_steps() ? "train.num_epochs" : "train",
@@ -151,7 +147,7 @@ std::string Replicas(int64_t count) {
 // The product of the model axes must divide the ranks. Proposes rank counts that the layout fits
 // and tensor sizes that fit the ranks.
 void CheckLayout(const RunConfig& config, int world_size, const std::string& filename,
-                 Faults& faults) {
+                 KeyFaults& faults) {
   const int64_t tensor = config.parallel().tensor(), pipeline = config.parallel().pipeline();
   const int64_t group = tensor * pipeline;
   if (world_size % group == 0) return;
@@ -180,7 +176,7 @@ void CheckLayout(const RunConfig& config, int world_size, const std::string& fil
 
 absl::Status Validate(const RunConfig& config, int world_size, const KeyLocations& where,
                       const std::string& filename) {
-  Faults faults(where);
+  KeyFaults faults(where);
   if (!config.model().has_path()) {
     faults.Add("model", "'model.path' is missing: the folder of a Hugging Face model");
   }
