@@ -94,12 +94,9 @@ std::vector<int32_t> Sample(const Network& network, const Prompt& prompt,
   const c10::Device device = network.plan.device;
   while (static_cast<int64_t>(answer.size()) < sampling.max_new_tokens) {
     const auto tokens = static_cast<int32_t>(ids.size());
-    // Token indices key dropout, which evaluation does not have.
-    const ModelBatch batch =
-        MakeModelBatch(ids, std::vector<int32_t>(tokens, kNoTarget), {0, tokens},
-                       std::vector<int64_t>(tokens), 0, network.plan.mesh.tp, device);
     const at::Tensor last = at::full({1}, tokens - 1, at::TensorOptions(at::kLong).device(device));
-    const at::Tensor logits = network.transformer->Logits(batch, last)[0].cpu();
+    const at::Tensor logits =
+        network.transformer->Logits(EvaluationBatch(ids, network.plan), last)[0].cpu();
     const int32_t next = ChooseToken(logits, sampling, tokens);
     if (std::count(prompt.stop_ids.begin(), prompt.stop_ids.end(), next) > 0) break;
     ids.push_back(next);
@@ -116,8 +113,7 @@ absl::Status GenerateCommand(const CommandLine& line, const Process& process) {
   }
   const absl::StatusOr<Sampling> sampling = ParseSampling(line);
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(sampling.status()));
-  // Positions are known once the prompt is tokenised, which needs the model's folder: read it
-  // first.
+  // Positions are known once the prompt is tokenised, so the model's folder is read first.
   FT_ASSIGN_OR_RETURN(EvaluationSetup setup, PrepareEvaluation(line, process));
   absl::StatusOr<Prompt> prompt =
       MakePrompt(line, setup.run, setup.plan.model, sampling->max_new_tokens);

@@ -62,12 +62,9 @@ absl::Status LogitsCommand(const CommandLine& line, const Process& process) {
                       LoadForEvaluation(setup, longest, process));
   absl::Status written;
   for (const Example& row : *rows) {
-    const auto tokens = static_cast<int32_t>(row.input_ids.size());
-    const ModelBatch batch =
-        MakeModelBatch(row.input_ids, std::vector<int32_t>(tokens, kNoTarget), {0, tokens},
-                       std::vector<int64_t>(tokens), 0, setup.plan.mesh.tp, setup.plan.device);
-    const at::Tensor all =
-        at::arange(tokens, at::TensorOptions(at::kLong).device(setup.plan.device));
+    const ModelBatch batch = EvaluationBatch(row.input_ids, setup.plan);
+    const at::Tensor all = at::arange(static_cast<int64_t>(row.input_ids.size()),
+                                      at::TensorOptions(at::kLong).device(setup.plan.device));
     const at::Tensor logits =
         network->transformer->Logits(batch, all).to(at::kCPU, at::kFloat).contiguous();
     if (*output != nullptr && written.ok())

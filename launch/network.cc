@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "configs/load_config.h"
+#include "data/example.h"
 #include "launch/exit_code.h"
 #include "launch/settings.h"
 #include "launch/weights.h"
@@ -96,6 +97,12 @@ absl::StatusOr<std::unique_ptr<Network>> BuildNetwork(const NetworkPlan& plan,
   network->transformer = std::make_unique<Transformer>(
       plan.model, plan.options, *network->mesh, network->parameters, max_positions, plan.device);
   return network;
+}
+
+ModelBatch EvaluationBatch(const std::vector<int32_t>& input_ids, const NetworkPlan& plan) {
+  const auto tokens = static_cast<int32_t>(input_ids.size());
+  return MakeModelBatch(input_ids, std::vector<int32_t>(tokens, kNoTarget), {0, tokens},
+                        std::vector<int64_t>(tokens), /*step_key=*/0, plan.mesh.tp, plan.device);
 }
 
 absl::StatusOr<EvaluationSetup> PrepareEvaluation(const CommandLine& line, const Process& process) {

@@ -48,6 +48,9 @@ absl::StatusOr<std::unique_ptr<Network>> BuildNetwork(const NetworkPlan& plan,
                                                       int64_t max_positions,
                                                       const Process& process);
 
+// One document in evaluation: no targets, and no dropout whose token indices would matter.
+ModelBatch EvaluationBatch(const std::vector<int32_t>& input_ids, const NetworkPlan& plan);
+
 // For commands that only evaluate: the config of --config (or just --model=FOLDER), with --model
 // and --set applied, and the settings of the adapter of --adapter. All ranks form one
 // tensor-parallel group. Agrees on errors.

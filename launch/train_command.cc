@@ -59,7 +59,6 @@ absl::StatusOr<std::vector<Example>> ReadData(const config::RunConfig& run,
   }
   std::unique_ptr<Tokenizer> tokenizer;
   std::unique_ptr<ChatTemplate> chat;
-  absl::Status no_chat;
   if (needs_text) {
     FT_ASSIGN_OR_RETURN(tokenizer, FromFile(Tokenizer::Load(run.model().path())));
     FT_RETURN_IF_ERROR(FromFile(CheckTokenizerFits(*tokenizer, model.vocab_size)));
