@@ -1,14 +1,11 @@
-// The training step, on one screen, and the loop around it.
+// The training step, on one screen.
 #pragma once
-
-#include <functional>
 
 #include "data/packer.h"
 #include "launch/metrics.h"
 #include "model/transformer.h"
 #include "parallel/lr_schedule.h"
 #include "parallel/optimizer.h"
-#include "runtime/process.h"
 
 namespace fttrain {
 

@@ -98,8 +98,7 @@ absl::Status SaveModel(const ParameterSet& set, const std::string& base_folder,
 ParameterCounts CountParameters(const ParameterSet& set) {
   ParameterCounts counts;
   for (const auto& p : set.all()) {
-    int64_t numel = 1;
-    for (const int64_t n : p->slice.global_shape) numel *= n;
+    const int64_t numel = p->slice.GlobalNumel();
     counts.all += numel;
     if (p->trainable) counts.trainable += numel;
   }

@@ -1,6 +1,5 @@
 // One transformer decoder layer (Llama family): norm, attention, residual, norm, SwiGLU MLP,
-// residual; plain functions pairs, Forward and Backward, with everything kept for backward in one
-// named struct.
+// residual. Forward and Backward are a pair; what is kept between them is one named struct.
 #pragma once
 
 #include <memory>
@@ -19,9 +18,9 @@ namespace fttrain {
 // tp, H rows by tp under sequence parallelism. Normed inputs and the SwiGLU product are recomputed.
 struct DecoderLayerSaved {
   at::Tensor input;  // [T/tp, H]
-  at::Tensor q,
-      k;         // [T, N/tp, D], [T, K/tp, D]: after rotary; with q/k norm, before norm and rotary
-  at::Tensor v;  // [T, K/tp, D]
+  // [T, N/tp, D], [T, K/tp, D]: after rotary; with q/k norm, before norm and rotary.
+  at::Tensor q, k;
+  at::Tensor v;                   // [T, K/tp, D]
   at::Tensor attention_out, lse;  // [T, N/tp, D], [N/tp, T]
   at::Tensor residual;            // [T/tp, H] after attention
   at::Tensor gate, up;            // [T, F/tp]

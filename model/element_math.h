@@ -1,16 +1,18 @@
 // Element arithmetic shared by the CPU loops and the CUDA kernels. Each function is a template over
-// V: float or double on either side, a SIMD vector of them on the CPU (cpu_vector.h). Plain C++17,
-// branch-free, no headers of ATen, so that the CPU's unit tests cover what the .cu files compute.
+// V: float or double on either side, a SIMD vector of them on the CPU (cpu_vector_impl.h). Plain
+// C++17, branch-free, no headers of ATen, so that the CPU's unit tests cover what the .cu files
+// compute.
 #pragma once
 
 #include <cstdint>
 #include <cstring>
 
-#include "runtime/philox.h"  // FT_HOST_DEVICE
+#include "runtime/bf16.h"
+#include "runtime/host_device.h"
 
 namespace fttrain {
 
-// Scalar type and bit operations of V; specialised for vectors in cpu_vector.h.
+// Scalar type and bit operations of V; specialised for vectors in cpu_kernels_isa_impl.h.
 template <class V>
 struct Element;
 
@@ -144,16 +146,6 @@ FT_HOST_DEVICE void RotatePair(V& first, V& second, V cosine, V sine) {
 template <class V, class Scalar>
 FT_HOST_DEVICE V RmsNormGradient(V dy_times_weight, V x, Scalar rstd, Scalar mean_gx) {
   return (dy_times_weight - x * mean_gx) * rstd;
-}
-
-// Bit pattern of a bfloat16, and its conversions; rounds to nearest even, NaN to a quiet NaN.
-FT_HOST_DEVICE float FloatFromBf16(uint16_t bits) {
-  return Element<float>::FromBits(static_cast<uint32_t>(bits) << 16);
-}
-FT_HOST_DEVICE uint16_t Bf16FromFloat(float x) {
-  const uint32_t bits = Element<float>::ToBits(x);
-  const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
-  return x != x ? uint16_t{0x7fc0} : static_cast<uint16_t>(rounded);
 }
 
 }  // namespace fttrain

@@ -1,5 +1,6 @@
 // Operations without sums: one pack of 16 bytes per thread and operand.
 #include "model/cuda_common.h"
+#include "runtime/philox.h"
 
 namespace fttrain::cuda {
 namespace {

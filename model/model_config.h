@@ -44,9 +44,8 @@ struct ModelConfig {
   bool qkv_bias = false;
   bool o_bias = false;
   bool mlp_bias = false;
-  bool qk_norm = false;  // RMSNorm over head_dim of q and k, before rotary
-  std::vector<int64_t>
-      layer_windows;  // [num_layers] sliding window incl. the token itself; 0: none
+  bool qk_norm = false;                // RMSNorm over head_dim of q and k, before rotary
+  std::vector<int64_t> layer_windows;  // [num_layers] tokens seen, incl. the token itself; 0: all
   RopeConfig rope;
   std::string torch_dtype;  // of the saved weights, "" if not said: float32, bfloat16, float16
   std::optional<int64_t> bos_token_id;

@@ -7,18 +7,17 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <type_traits>
 
 #include "parallel/simd.h"
+#include "runtime/bf16.h"
 
 namespace fttrain {
 namespace {
 
 constexpr int64_t kGrain = 1 << 15;  // elements per task: about 1 MB of traffic
-constexpr int64_t kBlock =
-    512;  // elements rounded to bfloat16 while they are in the first-level cache
+constexpr int64_t kBlock = 512;      // elements rounded to bfloat16 while in the nearest cache
 
 // The step's scalars, derived in float64 and then rounded once, as ATen does.
 template <typename T>
@@ -53,14 +52,9 @@ FT_ALWAYS_INLINE void UpdateLoop(int64_t n, T* __restrict param, const T* __rest
   }
 }
 
-// Round to nearest, ties to even; NaN stays NaN.
 FT_ALWAYS_INLINE void RoundLoop(int64_t n, const float* __restrict source,
                                 uint16_t* __restrict rounded) {
-  for (int64_t i = 0; i < n; ++i) {
-    const uint32_t bits = std::bit_cast<uint32_t>(source[i]);
-    const uint32_t nearest = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
-    rounded[i] = static_cast<uint16_t>((bits & 0x7fffffffu) > 0x7f800000u ? 0x7fc0u : nearest);
-  }
+  for (int64_t i = 0; i < n; ++i) rounded[i] = Bf16FromFloat(source[i]);
 }
 
 // Raw operands of an update.

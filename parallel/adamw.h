@@ -1,7 +1,8 @@
 // One AdamW update of contiguous elements, the arithmetic of torch.optim.AdamW:
-//   g = grad * grad_scale;  p *= 1 - lr * weight_decay;  m += (1 - beta1) * (g - m);
-//   v = beta2 * v + (1 - beta2) * g * g;  p -= lr / (1 - beta1^t) * m / (sqrt(v) / sqrt(1 -
-//   beta2^t) + eps).
+//   g = grad * grad_scale
+//   p *= 1 - lr * weight_decay
+//   m += (1 - beta1) * (g - m);  v = beta2 * v + (1 - beta2) * g * g
+//   p -= lr / (1 - beta1^t) * m / (sqrt(v) / sqrt(1 - beta2^t) + eps)
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <optional>
 #include <utility>
 
 #include "parallel/adamw.h"
@@ -39,18 +38,10 @@ OwnedBuffer AllocateState(FlatBuffer flat, FlatRange owned) {
   return buffer;
 }
 
-int64_t Numel(const std::vector<int64_t>& shape) {
-  int64_t numel = 1;
-  for (const int64_t size : shape) numel *= size;
-  return numel;
-}
-
-int64_t GlobalNumel(const Parameter& parameter) { return Numel(parameter.slice.global_shape); }
-
 // The slice's place in `flat`, which holds the whole parameter from `offset` on.
 at::Tensor PlaceInGlobal(const at::Tensor& flat, int64_t offset, const Parameter& parameter) {
   const ParamSlice& slice = parameter.slice;
-  const at::Tensor whole = flat.narrow(0, offset, GlobalNumel(parameter)).view(slice.global_shape);
+  const at::Tensor whole = flat.narrow(0, offset, slice.GlobalNumel()).view(slice.global_shape);
   return slice.dim < 0 ? whole : whole.narrow(slice.dim, slice.offset, slice.extent);
 }
 
@@ -63,7 +54,7 @@ void SumSharedOverTp(const FlatBuffer& flat, Communicator& tp) {
   for (const FlatBuffer::Entry& entry : flat.entries) {
     if (entry.parameter->tp_gradient != TpGradient::kShared) continue;
     places.emplace_back(entry.parameter, numel);
-    numel += GlobalNumel(*entry.parameter);
+    numel += entry.parameter->slice.GlobalNumel();
   }
   if (places.empty()) return;
   MemoryScope scope(MemoryCategory::kCommunication);

@@ -1,6 +1,7 @@
 #include "parallel/param.h"
 
 #include <c10/util/Exception.h>
+#include <c10/util/accumulate.h>
 
 #include <algorithm>
 #include <utility>
@@ -13,11 +14,8 @@ std::vector<int64_t> ParamSlice::LocalShape() const {
   return shape;
 }
 
-int64_t ParamSlice::LocalNumel() const {
-  int64_t numel = 1;
-  for (const int64_t size : LocalShape()) numel *= size;
-  return numel;
-}
+int64_t ParamSlice::LocalNumel() const { return c10::multiply_integers(LocalShape()); }
+int64_t ParamSlice::GlobalNumel() const { return c10::multiply_integers(global_shape); }
 
 ParamSlice WholeParam(std::string name, std::vector<int64_t> global_shape) {
   return {.name = std::move(name), .global_shape = std::move(global_shape)};

@@ -23,10 +23,11 @@ struct ParamSlice {
 
   std::vector<int64_t> LocalShape() const;
   int64_t LocalNumel() const;
+  int64_t GlobalNumel() const;
 };
 
-// A whole tensor, and rows/columns [offset, offset + extent). Throw
-// c10::Error on a range outside the tensor.
+// A whole tensor, and rows/columns [offset, offset + extent). Throw c10::Error on a range outside
+// the tensor.
 ParamSlice WholeParam(std::string name, std::vector<int64_t> global_shape);
 ParamSlice SlicedParam(std::string name, std::vector<int64_t> global_shape, int dim, int64_t offset,
                        int64_t extent);
@@ -43,9 +44,9 @@ enum class TpGradient {
   kOwned,      // the slice is this rank's alone and its gradient complete
   kIdentical,  // every tp rank holds the same values and computes the same gradient: nothing to do
   kPartial,    // held whole on every tp rank, each computes a part: summed over tp once per step
-  kShared,  // the slice is held by several tp ranks (kv heads < tp), each computes a part: summed
-            // over the ranks that hold the same slice. With h holders per slice, tp ranks [h * i, h
-            // * (i + 1)) hold slice i: offset = (tp_rank / h) * extent
+  // The slice is held by several tp ranks (kv heads < tp), each computes a part: summed over the
+  // ranks that hold the same slice. With h holders, tp ranks [h * i, h * i + h) hold slice i.
+  kShared,
 };
 
 struct Parameter {

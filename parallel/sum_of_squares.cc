@@ -14,9 +14,9 @@ namespace fttrain {
 namespace {
 
 constexpr int64_t kBlock = 1 << 14;  // elements whose partial sum one task computes
-constexpr int64_t kDeviceBlock = 1
-                                 << 24;  // bounds the float64 copy that ATen makes on other devices
-constexpr int64_t kLanes = 16;           // independent sums, in four AVX2 registers
+// Bounds the float64 copy that ATen makes on other devices.
+constexpr int64_t kDeviceBlock = 1 << 24;
+constexpr int64_t kLanes = 16;  // independent sums, in four AVX2 registers
 
 template <typename T>
 FT_ALWAYS_INLINE double BlockSum(const T* data, int64_t n) {

@@ -7,41 +7,24 @@
 
 #include <cstdint>
 #include <memory>
-#include <stdexcept>
 #include <string>
 #include <utility>
 
 #include "runtime/process.h"
+#include "runtime/work.h"
 
 namespace fttrain {
 
 enum class ReduceOp { kSum, kMax };
 
-// An operation in flight. Wait() returns once operations issued on the current stream (CPU: the
-// calling thread) are ordered after its result; later calls do nothing. Dropping a Work without
-// Wait() waits in the destructor, except while an exception unwinds: then the peers may never come.
-// The tensors of the call are kept alive by the Work. A Work must not outlive its communicator.
-// Wait throws CommError.
-class Work {
- public:
-  virtual ~Work() = default;
-  virtual void Wait() = 0;
-};
-
 // What one rank has sent over one axis. `wire_bytes` follows the ring algorithms' closed form, so
-// that a test can compare it with arithmetic: all_reduce 2(n-1)/n * B (rounded down), all_gather
-// and reduce_scatter (n-1) * b (b = the shard), broadcast B (root only), send B, all_to_all (n-1)/n
-// * B; B = bytes of the tensor. `calls` counts the calls of this rank, receives and broadcasts
-// included.
+// that a test can compare it with arithmetic; of a tensor of B bytes, or shards of b:
+//   all_reduce 2(n-1)/n * B (rounded down); all_gather and reduce_scatter (n-1) * b;
+//   broadcast B (root only); send B; all_to_all (n-1)/n * B.
+// `calls` counts the calls of this rank, receives and broadcasts included.
 struct Traffic {
   int64_t calls = 0;
   int64_t wire_bytes = 0;
-};
-
-// Thrown when a collective fails during a step; names rank, axis, operation and bytes.
-class CommError : public std::runtime_error {
- public:
-  using std::runtime_error::runtime_error;
 };
 
 // Collective: every rank of the axis calls the same methods in the same order with equal dtypes and

@@ -4,10 +4,9 @@
 #include <cuda_runtime_api.h>
 #include <nccl.h>
 
-#include <stdexcept>
 #include <string>
 
-#include "runtime/communicator.h"
+#include "runtime/work.h"
 
 // Throws CommError with `context` (a std::string that names rank, axis, operation and bytes;
 // evaluated on failure alone) and the library's text unless the call succeeds.

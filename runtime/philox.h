@@ -6,11 +6,7 @@
 #include <cstdint>
 #include <string_view>
 
-#if defined(__CUDACC__)
-#define FT_HOST_DEVICE __host__ __device__ __forceinline__
-#else
-#define FT_HOST_DEVICE inline __attribute__((always_inline))
-#endif
+#include "runtime/host_device.h"
 
 namespace fttrain {
 

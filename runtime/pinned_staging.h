@@ -8,7 +8,7 @@
 #include <memory>
 #include <utility>
 
-#include "runtime/communicator.h"
+#include "runtime/work.h"
 
 namespace fttrain {
 

@@ -7,6 +7,7 @@
 #include <bit>
 #include <type_traits>
 
+#include "runtime/bf16.h"
 #include "runtime/check.h"
 
 // The loops below are plain and meant for the vectoriser.
@@ -34,7 +35,7 @@ FT_INLINE Accumulator<T> Widen(T value) {
 }
 template <>
 FT_INLINE float Widen(BFloat16Bits value) {
-  return std::bit_cast<float>(static_cast<uint32_t>(value.bits) << 16);
+  return FloatFromBf16(value.bits);
 }
 template <>
 FT_INLINE float Widen(c10::Half value) {
@@ -47,10 +48,7 @@ FT_INLINE T Narrow(Accumulator<T> value) {
 }
 template <>
 FT_INLINE BFloat16Bits Narrow(float value) {
-  const uint32_t bits = std::bit_cast<uint32_t>(value);
-  const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
-  const bool nan = (bits & 0x7fffffffu) > 0x7f800000u;
-  return {static_cast<uint16_t>(nan ? 0x7fc0u : rounded)};
+  return {Bf16FromFloat(value)};
 }
 template <>
 FT_INLINE c10::Half Narrow(float value) {

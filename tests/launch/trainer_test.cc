@@ -51,8 +51,7 @@ std::vector<Example> Documents() {
 // Every rank's slice of values that depend on the parameter's name and the global index alone.
 void Fill(ParameterSet& set) {
   for (const auto& p : set.all()) {
-    int64_t numel = 1;
-    for (const int64_t n : p->slice.global_shape) numel *= n;
+    const int64_t numel = p->slice.GlobalNumel();
     std::vector<double> values(numel);
     const bool norm = p->slice.name.find("norm") != std::string::npos;
     for (int64_t i = 0; i < numel; ++i) {

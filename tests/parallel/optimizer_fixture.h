@@ -64,9 +64,7 @@ inline at::Tensor Cut(const at::Tensor& whole, const ParamSlice& slice) {
 // holders of a slice divide.
 constexpr int kUnits = 4;
 inline at::Tensor UnitGradient(const GlobalParam& p, int step, int unit) {
-  int64_t numel = 1;
-  for (const int64_t size : p.shape) numel *= size;
-  at::Tensor g = at::arange(numel, at::kLong);
+  at::Tensor g = at::arange(c10::multiply_integers(p.shape), at::kLong);
   const auto salt = static_cast<int64_t>(p.name.size() * 131 + p.shape.size());
   g = (g * 37 + salt + step * 101 + unit * 53).remainder(127) - 63;
   return g.to(at::kDouble).div_(256).view(p.shape);
