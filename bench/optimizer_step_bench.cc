@@ -1,5 +1,5 @@
 // How close does an AdamW step come to memory bandwidth?
-//   bench_optimizer_step [millions of parameters, default 135] [threads, default 1]
+//   optimizer_step_bench [millions of parameters, default 135] [threads, default 1]
 // Prints the median of nine steps for this project's loop, for ATen's fused kernel, and for a loop
 // with the same reads and writes and almost no arithmetic (what the memory allows).
 #include <ATen/ATen.h>
