@@ -211,6 +211,7 @@ absl::Status TrainCommand(const CommandLine& line, const Process& process) {
                        plan.trainer, plan.run.data().sequence_len(),
                        plan.run.parallel().zero_stage()));
 
+  ReleaseFreedMemory();
   ResetMemoryPeaks();
   Trainer trainer(plan.trainer, *network->mesh, plan.network.device, *plan.rows,
                   *network->transformer, optimizer);

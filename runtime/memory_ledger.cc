@@ -154,6 +154,12 @@ MemoryUse MemoryOf(MemoryCategory category, MemoryPlace place) {
 
 MemoryUse TotalMemory(MemoryPlace place) { return BookOf(place).Total(); }
 
+void ReleaseFreedMemory() {
+#if defined(__GLIBC__)
+  malloc_trim(0);
+#endif
+}
+
 void ResetMemoryPeaks() {
   g_host_book.ResetPeaks();
   g_device_book.ResetPeaks();

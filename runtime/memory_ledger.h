@@ -43,6 +43,9 @@ MemoryUse MemoryOf(MemoryCategory category, MemoryPlace place = MemoryPlace::kDe
 MemoryUse TotalMemory(MemoryPlace place = MemoryPlace::kDevice);
 // Sets every peak to what is live now.
 void ResetMemoryPeaks();
+// Gives host memory that is freed but kept for reuse back to the system. After loading, whose large
+// temporaries no step needs again.
+void ReleaseFreedMemory();
 
 // Bytes a tensor allocated on this thread while the scope lives are booked under its category.
 // Scopes nest; the innermost counts. A tensor keeps its category until it is freed, whoever frees
