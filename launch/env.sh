@@ -8,6 +8,8 @@ export OMPI_MCA_rmaps_base_oversubscribe=${OMPI_MCA_rmaps_base_oversubscribe:-1}
 export OMPI_MCA_hwloc_base_binding_policy=${OMPI_MCA_hwloc_base_binding_policy:-none}
 # Copying between processes through the kernel is refused in containers; shared memory always works.
 export OMPI_MCA_btl_vader_single_copy_mechanism=${OMPI_MCA_btl_vader_single_copy_mechanism:-none}
+# In containers that hide the machine's topology hwloc says so on every start; nothing is amiss.
+export HWLOC_HIDE_ERRORS=${HWLOC_HIDE_ERRORS:-2}
 
 # fttrain_mpirun RANKS PROGRAM [ARGUMENT ...]: mpirun with the cores shared out among the ranks as threads.
 fttrain_mpirun() {

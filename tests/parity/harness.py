@@ -16,6 +16,7 @@ MPI_ENVIRONMENT = {
     "OMPI_MCA_rmaps_base_oversubscribe": "1",
     "OMPI_MCA_hwloc_base_binding_policy": "none",
     "OMPI_MCA_btl_vader_single_copy_mechanism": "none",
+    "HWLOC_HIDE_ERRORS": "2",
     "OMP_NUM_THREADS": "1",
 }
 
