@@ -117,10 +117,9 @@ absl::StatusOr<std::unique_ptr<Network>> LoadForEvaluation(const EvaluationSetup
   const NetworkPlan& plan = setup.plan;
   FT_ASSIGN_OR_RETURN(std::unique_ptr<Network> network, BuildNetwork(plan, max_positions, process));
   AllocateFrozen(network->parameters, plan.device);
-  absl::Status loaded =
-      LoadBaseWeights(network->parameters, plan.model_path, plan.model, plan.device);
+  absl::Status loaded = LoadBaseWeights(network->parameters, plan.model_path, plan.model);
   if (loaded.ok() && !setup.adapter_folder.empty()) {
-    loaded = LoadAdapter(network->parameters, setup.adapter_folder, setup.adapter, plan.device);
+    loaded = LoadAdapter(network->parameters, setup.adapter_folder, setup.adapter);
   }
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(FromFile(loaded)));
   return network;

@@ -16,14 +16,9 @@ namespace {
 
 bool IsAdapter(const Parameter& p) { return absl::StartsWith(p.slice.name, "base_model."); }
 
-absl::Status LoadInto(const SafetensorsFolder& folder, Parameter& p, c10::Device device) {
+absl::Status LoadInto(const SafetensorsFolder& folder, Parameter& p) {
   const ParamSlice& s = p.slice;
-  if (p.trainable)
-    return LoadSliceInto(folder, s.name, s.global_shape, s.dim, s.offset, s.extent, p.value);
-  // Frozen: the tensor that is read becomes the parameter.
-  FT_ASSIGN_OR_RETURN(p.value, LoadSlice(folder, s.name, s.global_shape, s.dim, s.offset, s.extent,
-                                         p.dtype, device));
-  return absl::OkStatus();
+  return LoadSliceInto(folder, s.name, s.global_shape, s.dim, s.offset, s.extent, p.value);
 }
 
 std::vector<Parameter*> AdapterParameters(const ParameterSet& set) {
@@ -37,18 +32,18 @@ std::vector<Parameter*> AdapterParameters(const ParameterSet& set) {
 }  // namespace
 
 absl::Status LoadBaseWeights(ParameterSet& set, const std::string& folder,
-                             const ModelConfig& config, c10::Device device) {
+                             const ModelConfig& config) {
   FT_ASSIGN_OR_RETURN(const std::unique_ptr<SafetensorsFolder> files,
                       SafetensorsFolder::Open(folder));
   FT_RETURN_IF_ERROR(CheckModelTensors(*files, config));
   for (const auto& p : set.all()) {
-    if (!IsAdapter(*p)) FT_RETURN_IF_ERROR(LoadInto(*files, *p, device));
+    if (!IsAdapter(*p)) FT_RETURN_IF_ERROR(LoadInto(*files, *p));
   }
   return absl::OkStatus();
 }
 
 absl::Status LoadAdapter(ParameterSet& set, const std::string& folder,
-                         const AdapterConfig& expected, c10::Device device) {
+                         const AdapterConfig& expected) {
   FT_ASSIGN_OR_RETURN(const AdapterConfig saved, ReadAdapterConfig(folder));
   FT_RETURN_IF_ERROR(CompareAdapterConfigs(folder, saved, expected));
   FT_ASSIGN_OR_RETURN(const std::unique_ptr<SafetensorsFolder> files, OpenAdapterTensors(folder));
@@ -56,7 +51,7 @@ absl::Status LoadAdapter(ParameterSet& set, const std::string& folder,
   std::vector<TensorSpec> specs;
   for (const Parameter* p : adapters) specs.push_back({p->slice.name, p->slice.global_shape});
   FT_RETURN_IF_ERROR(CheckTensors(*files, specs));
-  for (Parameter* p : adapters) FT_RETURN_IF_ERROR(LoadInto(*files, *p, device));
+  for (Parameter* p : adapters) FT_RETURN_IF_ERROR(LoadInto(*files, *p));
   return absl::OkStatus();
 }
 

@@ -11,15 +11,15 @@
 namespace fttrain {
 
 // Checks that the folder holds every weight of the model with its shape (all faults in one error),
-// then reads this rank's slices, converted to each parameter's dtype. Peak memory beyond the
-// parameters: one slice.
+// then reads this rank's slices into the parameters' storage, converted to their dtype. Memory
+// beyond the parameters: a staging buffer of some MiB.
 absl::Status LoadBaseWeights(ParameterSet& set, const std::string& folder,
-                             const ModelConfig& config, c10::Device device);
+                             const ModelConfig& config);
 
 // Reads the PEFT adapter's slices into the adapter parameters of `set`. InvalidArgument if its
 // settings or tensors are not the ones `expected` and `set` have.
 absl::Status LoadAdapter(ParameterSet& set, const std::string& folder,
-                         const AdapterConfig& expected, c10::Device device);
+                         const AdapterConfig& expected);
 
 // Writes the trained parameters, whole, from the first rank: adapter/ in PEFT form, or model/ as a
 // Hugging Face folder in `save_dtype`. Collective over tp on every rank; only rank 0 of the world
