@@ -236,51 +236,50 @@ TEST(TensorParallel, WireBytesEqualTheClosedForm) {
   }
 }
 
-TEST(Trainer, ALossThatIsNotFiniteStopsEveryRankAndTouchesNothing) {
-  const int world = TestProcess().world_size();
-  const auto mesh = Mesh::Create(CommBackend::kMpi, TestProcess(), {1, 1, world});
-  ASSERT_TRUE(mesh.ok()) << mesh.status();
-  ParameterSet set;
-  Transformer model(TinyModel(false), Options(false), **mesh, set, kSequence, at::kCPU);
-  Optimizer optimizer(set, **mesh, at::kCPU, {});
-  Fill(set);
-  set.Find("model.norm.weight")->value.fill_(std::numeric_limits<double>::quiet_NaN());
-  const at::Tensor before = set.Trainable()[0]->value.clone();
+// Every rank a data-parallel one, with adapters on the tiny model.
+class TrainerOverDp : public ::testing::Test {
+ protected:
+  TrainerOverDp() { Fill(set_); }
+
+  Trainer MakeTrainer(RowStream& rows, int64_t steps) {
+    TrainerOptions options;
+    options.steps = steps;
+    options.shape = {1, 1, world_};
+    options.schedule = {LrSchedule::Kind::kConstant, 1e-2, 0, steps, 0.0};
+    return Trainer(options, *mesh_, at::kCPU, rows, model_, optimizer_);
+  }
+
+  const int world_ = TestProcess().world_size();
+  const std::unique_ptr<Mesh> mesh_ =
+      Mesh::Create(CommBackend::kMpi, TestProcess(), {1, 1, world_}).value();
+  ParameterSet set_;
+  Transformer model_{TinyModel(false), Options(false), *mesh_, set_, kSequence, at::kCPU};
+  Optimizer optimizer_{set_, *mesh_, at::kCPU, {}};
+};
+
+TEST_F(TrainerOverDp, ALossThatIsNotFiniteStopsEveryRankAndTouchesNothing) {
+  set_.Find("model.norm.weight")->value.fill_(std::numeric_limits<double>::quiet_NaN());
+  const at::Tensor before = set_.Trainable()[0]->value.clone();
   const std::vector<Example> examples = Documents();
   auto rows = RowStream::Create(&examples, {kSequence, true, true, 3});
   ASSERT_TRUE(rows.ok()) << rows.status();
-  TrainerOptions options;
-  options.steps = 1;
-  options.shape = {1, 1, world};
-  options.schedule = {LrSchedule::Kind::kConstant, 1e-2, 0, 1, 0.0};
-  Trainer trainer(options, **mesh, at::kCPU, *rows, model, optimizer);
+  Trainer trainer = MakeTrainer(*rows, 1);
   const auto metrics = trainer.Step(0);
   EXPECT_EQ(metrics.status().code(), absl::StatusCode::kAborted);
   EXPECT_THAT(std::string(metrics.status().message()), ::testing::HasSubstr("step 1"));
-  EXPECT_TRUE(at::equal(set.Trainable()[0]->value, before));
+  EXPECT_TRUE(at::equal(set_.Trainable()[0]->value, before));
 }
 
-TEST(Trainer, AStepWithoutATargetIsRefusedOnEveryRank) {
-  const int world = TestProcess().world_size();
-  const auto mesh = Mesh::Create(CommBackend::kMpi, TestProcess(), {1, 1, world});
-  ASSERT_TRUE(mesh.ok()) << mesh.status();
-  ParameterSet set;
-  Transformer model(TinyModel(false), Options(false), **mesh, set, kSequence, at::kCPU);
-  Optimizer optimizer(set, **mesh, at::kCPU, {});
-  Fill(set);
+TEST_F(TrainerOverDp, AStepWithoutATargetIsRefusedOnEveryRank) {
   // As given, in file order: the first step has only masked rows, the second has targets.
   std::vector<Example> examples = Documents();
-  examples.resize(2 * static_cast<size_t>(world));
-  for (int i = 0; i < world; ++i) {
+  examples.resize(2 * static_cast<size_t>(world_));
+  for (int i = 0; i < world_; ++i) {
     std::fill(examples[i].labels.begin(), examples[i].labels.end(), kNoTarget);
   }
   auto rows = RowStream::Create(&examples, {kSequence, false, false, 3});
   ASSERT_TRUE(rows.ok()) << rows.status();
-  TrainerOptions options;
-  options.steps = 2;
-  options.shape = {1, 1, world};
-  options.schedule = {LrSchedule::Kind::kConstant, 1e-2, 0, 2, 0.0};
-  Trainer trainer(options, **mesh, at::kCPU, *rows, model, optimizer);
+  Trainer trainer = MakeTrainer(*rows, 2);
   const auto refused = trainer.Step(0);
   EXPECT_EQ(refused.status().code(), absl::StatusCode::kDataLoss);
   EXPECT_THAT(std::string(refused.status().message()), ::testing::HasSubstr("step 1: none of its"));
