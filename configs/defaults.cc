@@ -22,6 +22,7 @@ void FillAdapter(AdapterConfig& adapter) {
   FT_DEFAULT(quantization, type, QUANTIZATION_TYPE_NF4);
   FT_DEFAULT(quantization, double_quant, true);
   FT_DEFAULT(quantization, block_size, 64);
+  FT_DEFAULT(quantization, lm_head, false);
 }
 
 void FillData(DataConfig& data) {
@@ -77,6 +78,7 @@ void FillDefaults(RunConfig& config) {
   FT_DEFAULT(*config.mutable_memory(), recompute, RECOMPUTE_NONE);
   FT_DEFAULT(*config.mutable_memory(), activations, ACTIVATION_PLACE_DEVICE);
   FT_DEFAULT(*config.mutable_memory(), base_weights, WEIGHT_PLACE_DEVICE);
+  FT_DEFAULT(*config.mutable_memory(), embedding, EMBEDDING_PLACE_DEVICE);
   FT_DEFAULT(*config.mutable_precision(), compute, COMPUTE_TYPE_BF16);
   FT_DEFAULT(config, device, DEVICE_CHOICE_AUTO);
 }

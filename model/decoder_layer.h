@@ -3,11 +3,13 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "model/attention.h"
 #include "model/local_linear.h"
 #include "model/model_config.h"
+#include "model/nf4.h"
 #include "parallel/tensor_parallel.h"
 #include "runtime/memory_ledger.h"
 
@@ -48,6 +50,11 @@ struct ModelOptions {
   std::vector<std::string> target_modules;  // leaf names: q_proj, ...; only with use_lora
   bool sequence_parallel = true;
   int64_t loss_chunk_rows = 1024;  // rows of logits alive at a time
+  // QLoRA: the layers' matrices are stored as NF4, but for the modules (full names:
+  // model.layers.0.mlp.gate_proj, lm_head) of nf4_dense, which stay in compute dtype.
+  std::optional<Nf4Options> nf4;
+  std::vector<std::string> nf4_dense;
+  bool embedding_on_host = false;  // the frozen table stays in host memory, rows are gathered there
 };
 
 // Norms outside blocks see each rank's own rows with sequence parallelism (kPartial), else equal

@@ -132,11 +132,7 @@ at::Tensor Transformer::Logits(const ModelBatch& batch, const at::Tensor& rows) 
 }
 
 void AllocateFrozen(ParameterSet& set, c10::Device device) {
-  const MemoryScope scope(MemoryCategory::kWeights);
-  for (const auto& parameter : set.all()) {
-    parameter->value = at::zeros(parameter->slice.LocalShape(),
-                                 at::TensorOptions(parameter->dtype).device(device));
-  }
+  for (const auto& parameter : set.all()) parameter->value = AllocateValue(*parameter, device);
 }
 
 }  // namespace fttrain

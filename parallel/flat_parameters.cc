@@ -113,9 +113,7 @@ std::vector<FlatBuffer> AllocateParameters(ParameterSet& set, int dp_size, c10::
       kinds[{parameter->dtype, parameter->category}].push_back(parameter.get());
       continue;
     }
-    MemoryScope scope(parameter->category);
-    parameter->value = at::zeros(parameter->slice.LocalShape(),
-                                 at::TensorOptions().dtype(parameter->dtype).device(device));
+    parameter->value = AllocateValue(*parameter, device);
   }
   std::vector<FlatBuffer> buffers;
   for (auto& [kind, parameters] : kinds) {

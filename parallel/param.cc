@@ -1,5 +1,6 @@
 #include "parallel/param.h"
 
+#include <ATen/ops/zeros.h>
 #include <c10/util/Exception.h>
 #include <c10/util/accumulate.h>
 
@@ -30,6 +31,15 @@ ParamSlice SlicedParam(std::string name, std::vector<int64_t> global_shape, int 
               offset, ", ", offset, " + ", extent, ") is outside dimension ", dim, " of size ",
               size);
   return {std::move(name), std::move(global_shape), dim, offset, extent};
+}
+
+at::Tensor AllocateValue(const Parameter& parameter, c10::Device device) {
+  const MemoryScope scope(parameter.category);
+  const auto options = at::TensorOptions()
+                           .dtype(parameter.dtype)
+                           .device(parameter.on_host ? c10::Device(c10::kCPU) : device);
+  if (parameter.packed_bytes > 0) return at::zeros({parameter.packed_bytes}, options);
+  return at::zeros(parameter.slice.LocalShape(), options);
 }
 
 Range EvenRange(int64_t total, int size, int rank) {

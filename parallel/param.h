@@ -56,12 +56,19 @@ struct Parameter {
   bool weight_decay = true;           // false for biases and norm weights in full fine-tuning
   at::ScalarType dtype = at::kFloat;  // of `value`; trainable: float64, float32 or bfloat16
   MemoryCategory category = MemoryCategory::kWeights;  // of `value`; kAdapters for adapter factors
+  // Frozen only. Above 0: `value` is this many bytes in a form that only its module knows (4-bit
+  // codes and scales), kByte [packed_bytes]; dtype is then kByte.
+  int64_t packed_bytes = 0;
+  bool on_host = false;  // frozen only: `value` is in host memory whatever the model's device
   // [LocalShape()], on the model's device. For trainable parameters a view into a flat buffer.
   at::Tensor value{};
   // Trainable only: [LocalShape()], gradient accumulator in float32 (float64 if dtype is float64).
   // Blocks add to it; a view into a flat buffer.
   at::Tensor grad{};
 };
+
+// Zeros for the `value` of a frozen parameter, booked under its category.
+at::Tensor AllocateValue(const Parameter& parameter, c10::Device device);
 
 // Owns the parameters of one rank; addresses are stable. Modules declare in their constructors and
 // keep the pointer; storage comes later, by AllocateParameters (flat_parameters.h) or the
