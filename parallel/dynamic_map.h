@@ -10,23 +10,21 @@
 
 namespace fttrain {
 
-// Equal bit for bit to bitsandbytes.functional.create_dynamic_map(signed, 7 or 6 exponent bits, 8).
+// Equal bit for bit to bitsandbytes.functional.create_dynamic_map(signed, 7, 8): True and False.
 const std::array<float, 256>& SignedDynamicMap();
 const std::array<float, 256>& UnsignedDynamicMap();
 
-// Index of the entry of an ascending map of 256 values nearest to x; x beyond an end takes that
-// end, a tie goes the way bitsandbytes' CUDA kernel (dQuantize) decides it. NaN: unspecified.
+// Index of the entry of an ascending map of 256 values nearest to x, decided by float32 middles of
+// neighbours as in bitsandbytes' CUDA kernels (dQuantize, quantize_2D); a tie goes to the even
+// index. x beyond an end takes that end; NaN takes 0.
 FT_HOST_DEVICE uint8_t NearestDynamicCode(const float* map, float x) {
-  int low = 0, high = 255;
-  while (high - low > 1) {
-    const int middle = (low + high) / 2;
-    if (map[middle] <= x) {
-      low = middle;
-    } else {
-      high = middle;
-    }
+  int pivot = 127;  // even after the seven steps, its neighbours within [-1, 255]
+  for (int step = 64; step > 0; step /= 2) pivot += x > map[pivot] ? step : -step;
+  if (x > map[pivot]) {
+    return static_cast<uint8_t>(x > (map[pivot + 1] + map[pivot]) * 0.5F ? pivot + 1 : pivot);
   }
-  return static_cast<uint8_t>(x - map[low] <= map[high] - x ? low : high);
+  if (pivot == 0) return 0;
+  return static_cast<uint8_t>(x < (map[pivot - 1] + map[pivot]) * 0.5F ? pivot - 1 : pivot);
 }
 
 }  // namespace fttrain
