@@ -1,0 +1,163 @@
+#include "parallel/schedule_simulator.h"
+
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <set>
+#include <tuple>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace fttrain {
+namespace {
+
+using Kind = PipelineStep::Kind;
+
+// One chunk for one microbatch; `run` counts the model's runs of layers over all stages.
+struct Cell {
+  Kind kind;
+  int run, microbatch;
+  auto Key() const { return std::tuple(kind == Kind::kForward, run, microbatch); }
+  bool operator<(const Cell& other) const { return Key() < other.Key(); }
+  bool operator==(const Cell& other) const { return Key() == other.Key(); }
+};
+
+std::string Name(const Cell& cell) {
+  return absl::StrCat("the ", cell.kind == Kind::kForward ? "forward" : "backward", " of run ",
+                      cell.run, ", microbatch ", cell.microbatch);
+}
+
+// Messages of one direction between two stages, in the order sent.
+struct Channel {
+  std::vector<Cell> sent;
+  std::vector<double> sent_at, taken_at;
+};
+
+class Simulator {
+ public:
+  Simulator(const std::vector<std::vector<PipelineStep>>& stages, const SimulationOptions& options)
+      : options_(options), num_stages_(static_cast<int>(stages.size())) {
+    for (int stage = 0; stage < num_stages_; ++stage) {
+      std::vector<Cell>& cells = cells_.emplace_back();
+      for (const PipelineStep& step : stages[stage]) {
+        const int run = step.chunk * num_stages_ + stage;
+        runs_ = std::max(runs_, run + 1);
+        for (const int microbatch : step.microbatches) {
+          cells.push_back({step.kind, run, microbatch});
+        }
+      }
+    }
+    next_.resize(num_stages_);
+    clock_.resize(num_stages_);
+    busy_.resize(num_stages_);
+    computed_.resize(num_stages_);
+  }
+
+  absl::StatusOr<Simulation> Run() {
+    for (bool progress = true; progress;) {
+      progress = false;
+      for (int stage = 0; stage < num_stages_; ++stage) {
+        while (next_[stage] < cells_[stage].size()) {
+          const absl::StatusOr<bool> done = Advance(stage);
+          if (!done.ok()) return done.status();
+          if (!*done) break;
+          progress = true;
+        }
+      }
+    }
+    for (int stage = 0; stage < num_stages_; ++stage) {
+      if (next_[stage] == cells_[stage].size()) continue;
+      return absl::InvalidArgumentError(absl::StrCat("stage ", stage, " waits for ever with ",
+                                                     Name(cells_[stage][next_[stage]])));
+    }
+    return Simulation{*std::max_element(clock_.begin(), clock_.end()), busy_};
+  }
+
+ private:
+  // What the cell's input comes from; none at the ends of the model.
+  std::optional<Cell> Source(const Cell& cell) const {
+    if (cell.kind == Kind::kForward) {
+      if (cell.run == 0) return std::nullopt;
+      return Cell{Kind::kForward, cell.run - 1, cell.microbatch};
+    }
+    // The last run's backward follows its own forward.
+    if (cell.run == runs_ - 1) return Cell{Kind::kForward, cell.run, cell.microbatch};
+    return Cell{Kind::kBackward, cell.run + 1, cell.microbatch};
+  }
+  std::optional<int> Target(const Cell& cell) const {
+    const int run = cell.kind == Kind::kForward ? cell.run + 1 : cell.run - 1;
+    if (run < 0 || run >= runs_) return std::nullopt;
+    return run % num_stages_;
+  }
+
+  // Does what the stage's next cell can do now: compute, or hand on what is computed.
+  absl::StatusOr<bool> Advance(int stage) {
+    if (!computed_[stage]) return Compute(stage);
+    return Deliver(stage);
+  }
+
+  absl::StatusOr<bool> Compute(int stage) {
+    const Cell& cell = cells_[stage][next_[stage]];
+    // A backward needs its own forward, whatever else it waits for.
+    if (cell.kind == Kind::kBackward &&
+        done_.count({Kind::kForward, cell.run, cell.microbatch}) == 0) {
+      return false;
+    }
+    const std::optional<Cell> source = Source(cell);
+    if (source && source->run % num_stages_ == stage) {
+      if (done_.count(*source) == 0) return false;
+    } else if (source) {
+      Channel& in = channels_[{cell.kind, source->run % num_stages_, stage}];
+      const size_t index = in.taken_at.size();
+      if (index >= in.sent.size()) return false;
+      if (!(in.sent[index] == *source)) {
+        return absl::InvalidArgumentError(absl::StrCat(
+            "stage ", stage, ": ", Name(cell), " would take the output of ", Name(in.sent[index])));
+      }
+      clock_[stage] = std::max(clock_[stage], in.sent_at[index]);
+      in.taken_at.push_back(clock_[stage]);
+    }
+    const double seconds =
+        cell.kind == Kind::kForward ? options_.forward_seconds : options_.backward_seconds;
+    clock_[stage] += seconds;
+    busy_[stage] += seconds;
+    done_.insert(cell);
+    computed_[stage] = true;
+    return true;
+  }
+
+  bool Deliver(int stage) {
+    const Cell& cell = cells_[stage][next_[stage]];
+    const std::optional<int> to = Target(cell);
+    if (to && *to != stage) {
+      Channel& out = channels_[{cell.kind, stage, *to}];
+      const int waiting = static_cast<int>(out.sent.size()) - options_.buffers;
+      if (waiting >= static_cast<int>(out.taken_at.size())) return false;
+      if (waiting >= 0) clock_[stage] = std::max(clock_[stage], out.taken_at[waiting]);
+      out.sent.push_back(cell);
+      out.sent_at.push_back(clock_[stage]);
+    }
+    computed_[stage] = false;
+    ++next_[stage];
+    return true;
+  }
+
+  SimulationOptions options_;
+  int num_stages_, runs_ = 0;
+  std::vector<std::vector<Cell>> cells_;
+  std::vector<size_t> next_;
+  std::vector<double> clock_, busy_;
+  std::vector<bool> computed_;  // the next cell has run and waits to be handed on
+  std::set<Cell> done_;
+  std::map<std::tuple<Kind, int, int>, Channel> channels_;
+};
+
+}  // namespace
+
+absl::StatusOr<Simulation> Simulate(const std::vector<std::vector<PipelineStep>>& stages,
+                                    const SimulationOptions& options) {
+  return Simulator(stages, options).Run();
+}
+
+}  // namespace fttrain
