@@ -15,6 +15,8 @@
 
 namespace fttrain {
 
+class HostChannel;
+
 enum class ReduceOp { kSum, kMax };
 
 // What one rank has sent over one axis. `wire_bytes` follows the ring algorithms' closed form, so
@@ -64,6 +66,10 @@ class Communicator {
   // Host barrier: returns after every rank has entered.
   virtual void Barrier() = 0;
 
+  // Shared memory from rank 0 to rank 1 of two ranks (channel.h); null where there is none.
+  // Collective.
+  virtual std::unique_ptr<HostChannel> OpenHostChannel(int places, int64_t place_bytes);
+
   std::unique_ptr<Work> AllReduceAsync(at::Tensor tensor, ReduceOp op = ReduceOp::kSum);
   std::unique_ptr<Work> AllGatherAsync(const at::Tensor& input, at::Tensor output);
   std::unique_ptr<Work> ReduceScatterAsync(const at::Tensor& input, at::Tensor output);
@@ -103,9 +109,9 @@ class Communicator {
 
 enum class CommBackend { kMpi, kNccl };
 
-// Splits the world: ranks with equal `color` form one communicator, ordered by `key`. Collective
-// over the world, every rank in the same order. kNccl returns Unimplemented in a build without
-// CUDA.
+// Splits the world: ranks with equal `color` form one communicator, ordered by `key`; color < 0:
+// this rank takes no part and gets null. Collective over the world, every rank in the same order.
+// kNccl returns Unimplemented in a build without CUDA.
 absl::StatusOr<std::unique_ptr<Communicator>> CreateCommunicator(CommBackend backend,
                                                                  const Process& process,
                                                                  std::string axis, int color,

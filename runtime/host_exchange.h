@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "runtime/communicator.h"
+#include "runtime/shared_segment.h"
 
 namespace fttrain {
 
@@ -23,7 +24,6 @@ class HostExchange {
   // While a rank waits it calls `poll` now and then, so that other operations of this process get
   // on.
   static std::unique_ptr<HostExchange> Create(MPI_Comm comm, std::function<void()> poll);
-  ~HostExchange();
   HostExchange(const HostExchange&) = delete;
   HostExchange& operator=(const HostExchange&) = delete;
 
@@ -35,7 +35,8 @@ class HostExchange {
   void ReduceScatter(c10::ScalarType dtype, const void* input, void* output, int64_t elements);
 
  private:
-  HostExchange(int rank, int size, void* segment, std::function<void()> poll);
+  HostExchange(int rank, int size, std::unique_ptr<SharedSegment> segment,
+               std::function<void()> poll);
   // Every meeting has two areas per rank in turn: what a rank wrote for meeting s is read between
   // meetings s and s + 1, and written over for meeting s + 2, after all have left s + 1.
   char* Mine() { return AreaOf(rank_, meeting_ + 1); }
@@ -49,7 +50,7 @@ class HostExchange {
               void* out);
 
   int rank_, size_;
-  char* segment_;
+  std::unique_ptr<SharedSegment> segment_;
   uint64_t meeting_ = 0;
   std::function<void()> poll_;
   std::vector<const void*> parts_;

@@ -7,6 +7,7 @@
 #include <exception>
 
 #include "runtime/check.h"
+#include "runtime/host_channel.h"
 #include "runtime/host_exchange.h"
 #include "runtime/memory_ledger.h"
 #include "runtime/mpi_operation.h"
@@ -57,6 +58,10 @@ class MpiCommunicator final : public Communicator {
   void Barrier() override {
     const int code = MPI_Barrier(comm_);
     if (code != MPI_SUCCESS) throw CommError(ErrorText("barrier", 0, MpiErrorText(code)));
+  }
+
+  std::unique_ptr<HostChannel> OpenHostChannel(int places, int64_t place_bytes) override {
+    return HostChannel::Create(comm_, places, place_bytes, [this] { queue_.Poll(); });
   }
 
   void WaitFor(const MpiOperation& operation) {
@@ -300,6 +305,7 @@ absl::StatusOr<std::unique_ptr<Communicator>> CreateMpiCommunicator(const Proces
                                                                     std::string axis, int color,
                                                                     int key) {
   FT_ASSIGN_OR_RETURN(const MPI_Comm comm, SplitWorld(process, color, key));
+  if (comm == MPI_COMM_NULL) return nullptr;
   int rank = 0, size = 1;
   MPI_Comm_rank(comm, &rank);
   MPI_Comm_size(comm, &size);

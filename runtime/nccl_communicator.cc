@@ -226,18 +226,24 @@ absl::StatusOr<std::unique_ptr<Communicator>> CreateNcclCommunicator(const Proce
                                                                      int key) {
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(CheckNcclVersion()));
   FT_ASSIGN_OR_RETURN(const MPI_Comm hosts, SplitWorld(process, color, key));
+  // A rank that takes no part still agrees with the others.
+  const bool member = hosts != MPI_COMM_NULL;
   int rank = 0, size = 1;
-  MPI_Comm_rank(hosts, &rank);
-  MPI_Comm_size(hosts, &size);
-  const absl::StatusOr<ncclUniqueId> id = ShareUniqueId(rank, hosts);
+  if (member) {
+    MPI_Comm_rank(hosts, &rank);
+    MPI_Comm_size(hosts, &size);
+  }
+  absl::StatusOr<ncclUniqueId> id = ncclUniqueId{};
+  if (member) id = ShareUniqueId(rank, hosts);
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(id.status()));
   ncclComm_t comm = nullptr;
-  const ncclResult_t code = ncclCommInitRank(&comm, size, *id, rank);
+  const ncclResult_t code = member ? ncclCommInitRank(&comm, size, *id, rank) : ncclSuccess;
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(
       code == ncclSuccess ? absl::OkStatus()
                           : absl::UnavailableError(absl::StrCat(
                                 "NCCL cannot connect the ", size, " ranks of axis ", axis, ": ",
                                 ncclGetErrorString(code), "; ", ncclGetLastError(nullptr)))));
+  if (!member) return nullptr;
   return std::make_unique<NcclCommunicator>(std::move(axis), rank, size, hosts, comm,
                                             c10::cuda::getStreamFromPool(/*isHighPriority=*/true));
 }

@@ -73,11 +73,11 @@ std::string MpiErrorText(int code) {
 
 absl::StatusOr<MPI_Comm> SplitWorld(const Process& process, int color, int key) {
   MPI_Comm comm = MPI_COMM_NULL;
-  const int code = MPI_Comm_split(WorldOf(process), color, key, &comm);
+  const int code = MPI_Comm_split(WorldOf(process), color < 0 ? MPI_UNDEFINED : color, key, &comm);
   if (code != MPI_SUCCESS) {
     return absl::InternalError(absl::StrCat("MPI_Comm_split: ", MpiErrorText(code)));
   }
-  MPI_Comm_set_errhandler(comm, MPI_ERRORS_RETURN);
+  if (comm != MPI_COMM_NULL) MPI_Comm_set_errhandler(comm, MPI_ERRORS_RETURN);
   return comm;
 }
 
