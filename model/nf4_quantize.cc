@@ -1,6 +1,6 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
-#include <c10/util/ParallelGuard.h>
+#include <omp.h>
 
 #include <algorithm>
 #include <cmath>
@@ -94,9 +94,19 @@ int64_t WholeBlocks(const Nf4Layout& layout) {
   return CeilDivide(layout.whole_elements, layout.options.block_size);
 }
 
+// ATen splits a sum over the calling thread's number of OpenMP threads; at::set_num_threads would
+// change it for others too.
+class OneOpenMpThread {
+ public:
+  OneOpenMpThread() { omp_set_num_threads(1); }
+  ~OneOpenMpThread() { omp_set_num_threads(before_); }
+
+ private:
+  int before_ = at::get_num_threads();
+};
+
 float MeanOnOneThread(const at::Tensor& x) {
-  // ATen splits a sum by threads, unless it is called from a parallel region.
-  const c10::ParallelGuard as_if_in_a_parallel_region(true);
+  const OneOpenMpThread guard;
   return x.mean().item<float>();
 }
 

@@ -262,5 +262,75 @@ INSTANTIATE_TEST_SUITE_P(Shapes, Nf4Slices,
                                            Shape{40, 96, 64}, Shape{24, 96, 32}, Shape{16, 33, 64},
                                            Shape{9, 101, 32}, Shape{96, 2080, 64}));
 
+TEST(Nf4, NothingDependsOnTheNumberOfThreads) {
+  const at::Tensor x = Random(1000, 1312);  // enough blocks for ATen to split their sum
+  const int threads = at::get_num_threads();
+  std::vector<Nf4Matrix> slices;
+  std::vector<at::Tensor> values;
+  for (const int count : {1, 2, 5}) {
+    at::set_num_threads(count);
+    const Quantised q = QuantiseWhole(x, {32, true});
+    slices.push_back(SliceOf(q, 1, 656, 656, 100000));
+    values.push_back(Values(slices.back(), at::kBFloat16));
+  }
+  at::set_num_threads(threads);
+  for (const size_t other : {1U, 2U}) {
+    EXPECT_TRUE(SameBits(slices[other].bytes, slices[0].bytes));
+    EXPECT_TRUE(SameBits(values[other], values[0]));
+  }
+}
+
+TEST(Nf4, TheOffsetIsTheMeanThatAtenFormsOnOneThread) {
+  const at::Tensor absmax = Random(1000, 333, at::kFloat).abs().flatten();
+  const int threads = at::get_num_threads();
+  at::set_num_threads(1);
+  const float want = absmax.mean().item<float>();
+  at::set_num_threads(7);
+  const float got = QuantizeAbsmax(absmax).offset;
+  EXPECT_EQ(at::get_num_threads(), 7);
+  at::set_num_threads(threads);
+  EXPECT_EQ(got, want);
+}
+
+TEST(Nf4, DecodedScalesAreWhatSlicesHold) {
+  const Quantised q = QuantiseWhole(Random(300, 128), {64, true});
+  Quantised plain = q;
+  plain.options.double_quant = false;
+  plain.absmax = DequantizeAbsmax(q.scales);
+  EXPECT_TRUE(SameBits(Values(WholeOf(plain), at::kFloat), Values(WholeOf(q), at::kFloat)));
+}
+
+TEST(Nf4, BytesAreThoseOfTheFormula) {
+  // 8192 x 28672 in blocks of 64: half a byte an element, a byte a block, four bytes a group.
+  const auto bytes = [](int dim, int64_t offset, int64_t extent, bool double_quant) {
+    const ParamSlice slice = dim < 0 ? WholeParam("w", {8192, 28672})
+                                     : SlicedParam("w", {8192, 28672}, dim, offset, extent);
+    return MakeNf4Layout(slice, {64, double_quant}).bytes;
+  };
+  const int64_t elements = 8192 * 28672, blocks = elements / 64;
+  EXPECT_EQ(bytes(-1, 0, 0, true), elements / 2 + blocks + blocks / 256 * 4 + 16);
+  EXPECT_EQ(bytes(-1, 0, 0, false), elements / 2 + blocks * 4);
+  EXPECT_NEAR(8.0 * static_cast<double>(bytes(-1, 0, 0, true)) / static_cast<double>(elements),
+              4.127, 0.0005);
+  EXPECT_EQ(bytes(0, 4096, 4096, true), (elements / 2 + blocks + blocks / 256 * 4) / 2 + 16);
+  // A range of columns needs every group.
+  EXPECT_EQ(bytes(1, 14336, 14336, true), (elements / 2 + blocks) / 2 + blocks / 256 * 4 + 16);
+}
+
+TEST(Nf4, RefusesWhatDoesNotFit) {
+  const Quantised q = QuantiseWhole(Random(8, 64), {64, true});
+  const Nf4Matrix whole = WholeOf(q);
+  const at::Tensor out = at::empty({8, 64}, q.codes.options().dtype(at::kFloat));
+  EXPECT_THROW(DequantizeNf4(whole, {0, 9}, {0, 64}, out), c10::Error);
+  EXPECT_THROW(DequantizeNf4(whole, {0, 8}, {0, 64}, out.t()), c10::Error);
+  EXPECT_THROW(DequantizeNf4(whole, {0, 8}, {0, 64}, out.to(at::kInt)), c10::Error);
+  EXPECT_THROW(StoreNf4Codes(whole, 1, 2, q.codes.narrow(0, 0, 1)), c10::Error);
+  EXPECT_THROW(StoreNf4Codes(whole, 0, 513, at::zeros({257}, q.codes.options())), c10::Error);
+  EXPECT_THROW(StoreNf4Absmax(whole, q.absmax), c10::Error);
+  EXPECT_THROW(QuantizeNf4Blocks(out, 48, q.codes, q.absmax), c10::Error);
+  EXPECT_THROW(QuantizeNf4Blocks(out.to(at::kDouble), 64, q.codes, q.absmax), c10::Error);
+  EXPECT_THROW(QuantizeAbsmax(at::full({2}, INFINITY, at::kFloat)), c10::Error);
+}
+
 }  // namespace
 }  // namespace fttrain
