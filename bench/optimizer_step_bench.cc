@@ -1,7 +1,8 @@
 // How close does an AdamW step come to memory bandwidth?
 //   optimizer_step_bench [millions of parameters, default 135] [threads, default 1]
-// Prints the median of nine steps for this project's loop, for ATen's fused kernel, and for a loop
-// with the same reads and writes and almost no arithmetic (what the memory allows).
+// Prints the median of nine steps for this project's loops (moments in float32 and in 8 bits), for
+// ATen's fused kernel, and for a loop with the same reads and writes as the float32 step and almost
+// no arithmetic (what the memory allows).
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
@@ -14,6 +15,7 @@
 #include <vector>
 
 #include "parallel/adamw.h"
+#include "parallel/adamw_int8.h"
 #include "parallel/sum_of_squares.h"
 
 namespace {
@@ -48,7 +50,7 @@ Seconds MedianSeconds(const std::function<void()>& body) {
 }
 
 void Report(const char* what, Seconds seconds, double bytes) {
-  std::printf("%-34s %8.1f ms wall %8.1f ms cpu %7.2f GB/s\n", what, 1e3 * seconds.wall,
+  std::printf("%-38s %8.1f ms wall %8.1f ms cpu %7.2f GB/s\n", what, 1e3 * seconds.wall,
               1e3 * seconds.cpu, 1e-9 * bytes / seconds.wall);
 }
 
@@ -90,6 +92,20 @@ int main(int argc, char** argv) {
   Report("AdamWUpdateAten, float32", run(fttrain::AdamWUpdateAten, at::Tensor()), 28 * elements);
   const at::Tensor rounded = at::zeros({n}, at::kBFloat16);
   Report("AdamWUpdate, bfloat16 with master", run(fttrain::AdamWUpdate, rounded), 30 * elements);
+  const int64_t n8 = n / fttrain::kInt8Block * fttrain::kInt8Block;
+  const fttrain::Int8Moments moments = fttrain::ZeroInt8Moments(n8, at::kCPU);
+  const at::Tensor tables = fttrain::MakeInt8Tables(at::kCPU), p8 = p.narrow(0, 0, n8),
+                   g8 = g.narrow(0, 0, n8);
+  step.step = 1;
+  const auto run_int8 = [&](const at::Tensor& copy) {
+    return MedianSeconds([&] {
+      fttrain::AdamWInt8Update(p8, g8, moments, copy, tables, step);
+      ++step.step;
+    });
+  };
+  Report("AdamWInt8Update, float32", run_int8(at::Tensor()), 16 * elements);
+  Report("AdamWInt8Update, bfloat16 with master", run_int8(rounded.narrow(0, 0, n8)),
+         18 * elements);
   Report("SumOfSquares, float32", MedianSeconds([&] { fttrain::SumOfSquares(g); }), 4 * elements);
   return 0;
 }

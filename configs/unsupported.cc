@@ -29,7 +29,6 @@ constexpr Row kMissing[] = {
     {"train.eval_steps", [](const RunConfig& c) { return c.train().eval_steps() > 0; }, "evaluation is not implemented; remove it"},
     {"train.save_steps", [](const RunConfig& c) { return c.train().save_steps() > 0; }, "saving during a run is not implemented; use 0 (the result is saved at the end)"},
     {"train.deterministic", [](const RunConfig& c) { return c.train().deterministic(); }, "is not implemented; remove it (on CPUs equal runs give equal bits as it is)"},
-    {"optimizer.state", [](const RunConfig& c) { return c.optimizer().state() != OPTIMIZER_STATE_FP32; }, "int8 is not implemented; use fp32"},
     {"parallel.pipeline", [](const RunConfig& c) { return c.parallel().pipeline() > 1; }, "more than one stage is not implemented; use parallel.tensor or data-parallel ranks"},
     {"parallel.zero_stage", [](const RunConfig& c) { return c.parallel().zero_stage() > 1; }, "2 and 3 are not implemented; use 1"},
     {"parallel.pipeline_schedule", [](const RunConfig& c) { return c.parallel().pipeline_schedule() != PIPELINE_SCHEDULE_1F1B; }, "only 1f1b is implemented"},

@@ -37,6 +37,9 @@ OptimizerOptions OptimizerOptionsOf(const config::RunConfig& run) {
   options.beta2 = run.optimizer().beta2();
   options.eps = run.optimizer().eps();
   options.weight_decay = run.optimizer().weight_decay();
+  if (run.optimizer().state() == config::OPTIMIZER_STATE_INT8) {
+    options.moments = MomentStorage::kInt8;
+  }
   options.zero_stage = run.parallel().zero_stage();
   return options;
 }

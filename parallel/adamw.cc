@@ -7,7 +7,6 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
-#include <cmath>
 #include <type_traits>
 
 #include "parallel/simd.h"
@@ -19,36 +18,16 @@ namespace {
 constexpr int64_t kGrain = 1 << 15;  // elements per task: about 1 MB of traffic
 constexpr int64_t kBlock = 512;      // elements rounded to bfloat16 while in the nearest cache
 
-// The step's scalars, derived in float64 and then rounded once, as ATen does.
-template <typename T>
-struct Coefficients {
-  explicit Coefficients(const AdamWStep& s)
-      : grad_scale(static_cast<T>(s.grad_scale)),
-        keep(static_cast<T>(1.0 - s.learning_rate * s.weight_decay)),
-        exp_avg_weight(static_cast<T>(1.0 - s.beta1)),
-        beta2(static_cast<T>(s.beta2)),
-        exp_avg_sq_weight(static_cast<T>(1.0 - s.beta2)),
-        sqrt_bias_correction2(
-            static_cast<T>(std::sqrt(1.0 - std::pow(s.beta2, static_cast<double>(s.step))))),
-        minus_step_size(static_cast<T>(-s.learning_rate /
-                                       (1.0 - std::pow(s.beta1, static_cast<double>(s.step))))),
-        eps(static_cast<T>(s.eps)) {}
-  T grad_scale, keep, exp_avg_weight, beta2, exp_avg_sq_weight, sqrt_bias_correction2,
-      minus_step_size, eps;
-};
-
 template <typename T>
 FT_ALWAYS_INLINE void UpdateLoop(int64_t n, T* __restrict param, const T* __restrict grad,
                                  T* __restrict exp_avg, T* __restrict exp_avg_sq,
-                                 const Coefficients<T> c) {
+                                 const AdamWCoefficients<T> c) {
   for (int64_t i = 0; i < n; ++i) {
-    const T g = grad[i] * c.grad_scale;
-    const T m = exp_avg[i] + c.exp_avg_weight * (g - exp_avg[i]);
-    const T v = exp_avg_sq[i] * c.beta2 + c.exp_avg_sq_weight * g * g;
-    const T denominator = std::sqrt(v) / c.sqrt_bias_correction2 + c.eps;
-    param[i] = param[i] * c.keep + c.minus_step_size * m / denominator;
-    exp_avg[i] = m;
-    exp_avg_sq[i] = v;
+    const AdamWElement<T> updated =
+        AdamWUpdated(AdamWElement<T>{param[i], exp_avg[i], exp_avg_sq[i]}, grad[i], c);
+    param[i] = updated.param;
+    exp_avg[i] = updated.exp_avg;
+    exp_avg_sq[i] = updated.exp_avg_sq;
   }
 }
 
@@ -69,7 +48,7 @@ struct Operands {
 
 template <typename T>
 FT_ALWAYS_INLINE void UpdateRange(const Operands<T>& o, int64_t begin, int64_t end,
-                                  const Coefficients<T>& c) {
+                                  const AdamWCoefficients<T>& c) {
   const int64_t block = o.rounded == nullptr ? end - begin : kBlock;
   for (int64_t i = begin; i < end; i += block) {
     const int64_t n = std::min(block, end - i);
@@ -81,19 +60,20 @@ FT_ALWAYS_INLINE void UpdateRange(const Operands<T>& o, int64_t begin, int64_t e
 }
 
 template <typename T>
-void UpdateBaseline(const Operands<T>& o, int64_t begin, int64_t end, const Coefficients<T>& c) {
+void UpdateBaseline(const Operands<T>& o, int64_t begin, int64_t end,
+                    const AdamWCoefficients<T>& c) {
   UpdateRange(o, begin, end, c);
 }
 template <typename T>
 FT_TARGET_AVX2 void UpdateAvx2(const Operands<T>& o, int64_t begin, int64_t end,
-                               const Coefficients<T>& c) {
+                               const AdamWCoefficients<T>& c) {
   UpdateRange(o, begin, end, c);
 }
 
 template <typename T>
 void UpdateOnCpu(const at::Tensor& param, const at::Tensor& grad, const at::Tensor& exp_avg,
                  const at::Tensor& exp_avg_sq, const at::Tensor& rounded, const AdamWStep& step) {
-  const Coefficients<T> c(step);
+  const AdamWCoefficients<T> c(step);
   const Operands<T> o{
       param.data_ptr<T>(), grad.const_data_ptr<T>(), exp_avg.data_ptr<T>(),
       exp_avg_sq.data_ptr<T>(),

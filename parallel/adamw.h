@@ -1,23 +1,11 @@
-// One AdamW update of contiguous elements, the arithmetic of torch.optim.AdamW:
-//   g = grad * grad_scale
-//   p *= 1 - lr * weight_decay
-//   m += (1 - beta1) * (g - m);  v = beta2 * v + (1 - beta2) * g * g
-//   p -= lr / (1 - beta1^t) * m / (sqrt(v) / sqrt(1 - beta2^t) + eps)
+// One AdamW update of contiguous elements, the arithmetic of torch.optim.AdamW (adamw_math.h).
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
-namespace fttrain {
+#include "parallel/adamw_math.h"
 
-struct AdamWStep {
-  int64_t step = 1;  // t, from 1
-  double learning_rate = 0.0;
-  double beta1 = 0.9;
-  double beta2 = 0.999;
-  double eps = 1e-8;
-  double weight_decay = 0.0;
-  double grad_scale = 1.0;
-};
+namespace fttrain {
 
 // param, grad, exp_avg, exp_avg_sq: [n], contiguous, all float32 or all float64. `rounded`, if
 // defined, bfloat16 [n], receives param rounded to nearest even. On the CPU every element's result

@@ -7,21 +7,24 @@
 #include <tuple>
 #include <utility>
 
+#include "parallel/int8_moments.h"
 #include "runtime/memory_ledger.h"
 
 namespace fttrain {
 namespace {
 
 constexpr int64_t kAlignmentBytes = 64;
+constexpr int64_t kMinInt8Numel = 4096;
 
 int64_t RoundUp(int64_t value, int64_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
 }
 
 // Elements that start on 64 bytes in values as well as gradients (whose elements are never
-// smaller).
-int64_t AlignmentElements(at::ScalarType dtype) {
-  return kAlignmentBytes / static_cast<int64_t>(c10::elementSize(dtype));
+// smaller), and blocks of 8-bit moments that straddle neither parameters nor shards.
+int64_t AlignmentElements(at::ScalarType dtype, MomentStorage moments) {
+  const int64_t elements = kAlignmentBytes / static_cast<int64_t>(c10::elementSize(dtype));
+  return moments == MomentStorage::kInt8 ? std::max(elements, kInt8Block) : elements;
 }
 
 at::ScalarType GradientDtype(const Parameter& parameter) {
@@ -36,20 +39,27 @@ at::Tensor ViewOf(const at::Tensor& flat, int64_t offset, const ParamSlice& slic
   return flat.narrow(0, offset, slice.LocalNumel()).view(slice.LocalShape());
 }
 
-// Position of a parameter's segment in the buffer.
-std::pair<TpGradient, bool> SegmentKey(const Parameter* parameter) {
-  return {parameter->tp_gradient, !parameter->weight_decay};
+FlatSegment SegmentOf(const Parameter& parameter, MomentStorage moments) {
+  return {parameter.tp_gradient,
+          parameter.weight_decay,
+          moments == MomentStorage::kInt8 && TakesInt8Moments(parameter),
+          {}};
+}
+
+// Position of a segment in the buffer.
+std::tuple<TpGradient, bool, bool> SegmentKey(const FlatSegment& segment) {
+  return {segment.tp_gradient, !segment.weight_decay, !segment.int8_moments};
 }
 
 // Assigns offsets; returns the number of elements before the tail's padding.
-int64_t LayOut(const std::vector<Parameter*>& parameters, int64_t alignment, FlatBuffer& buffer) {
+int64_t LayOut(const std::vector<Parameter*>& parameters, int64_t alignment, MomentStorage moments,
+               FlatBuffer& buffer) {
   int64_t offset = 0;
   for (Parameter* parameter : parameters) {
-    const bool opens = buffer.entries.empty() ||
-                       SegmentKey(buffer.entries.back().parameter) != SegmentKey(parameter);
-    if (opens) {
-      buffer.segments.push_back(
-          {parameter->tp_gradient, parameter->weight_decay, {offset, offset}});
+    FlatSegment segment = SegmentOf(*parameter, moments);
+    if (buffer.segments.empty() || SegmentKey(buffer.segments.back()) != SegmentKey(segment)) {
+      segment.range = {offset, offset};
+      buffer.segments.push_back(segment);
     }
     buffer.entries.push_back({parameter, offset});
     offset = RoundUp(offset + parameter->slice.LocalNumel(), alignment);
@@ -58,15 +68,18 @@ int64_t LayOut(const std::vector<Parameter*>& parameters, int64_t alignment, Fla
   return offset;
 }
 
-FlatBuffer AllocateBuffer(std::vector<Parameter*> parameters, int dp_size, c10::Device device) {
+FlatBuffer AllocateBuffer(std::vector<Parameter*> parameters, int dp_size, c10::Device device,
+                          MomentStorage moments) {
   // Stable: within a segment the order is that of declaration, equal on every rank.
-  std::stable_sort(
-      parameters.begin(), parameters.end(),
-      [](const Parameter* a, const Parameter* b) { return SegmentKey(a) < SegmentKey(b); });
+  std::stable_sort(parameters.begin(), parameters.end(),
+                   [moments](const Parameter* a, const Parameter* b) {
+                     return SegmentKey(SegmentOf(*a, moments)) < SegmentKey(SegmentOf(*b, moments));
+                   });
   const Parameter& first = *parameters.front();
-  const int64_t alignment = AlignmentElements(first.dtype);
+  const int64_t alignment = AlignmentElements(first.dtype, moments);
   FlatBuffer buffer;
-  const int64_t numel = RoundUp(LayOut(parameters, alignment, buffer), alignment * dp_size);
+  const int64_t numel =
+      RoundUp(LayOut(parameters, alignment, moments, buffer), alignment * dp_size);
   {
     MemoryScope scope(first.category);
     buffer.values = at::zeros({numel}, at::TensorOptions().dtype(first.dtype).device(device));
@@ -84,6 +97,10 @@ FlatBuffer AllocateBuffer(std::vector<Parameter*> parameters, int dp_size, c10::
 }
 
 }  // namespace
+
+bool TakesInt8Moments(const Parameter& parameter) {
+  return parameter.slice.GlobalNumel() >= kMinInt8Numel;
+}
 
 FlatRange Intersect(FlatRange a, FlatRange b) {
   const int64_t begin = std::max(a.begin, b.begin);
@@ -105,11 +122,14 @@ FlatRange FlatBuffer::RangeOf(TpGradient tp_gradient) const {
   return range;
 }
 
-std::vector<FlatBuffer> AllocateParameters(ParameterSet& set, int dp_size, c10::Device device) {
+std::vector<FlatBuffer> AllocateParameters(ParameterSet& set, int dp_size, c10::Device device,
+                                           MomentStorage moments) {
   std::map<std::tuple<at::ScalarType, MemoryCategory>, std::vector<Parameter*>> kinds;
   for (const auto& parameter : set.all()) {
     if (parameter->trainable) {
-      GradientDtype(*parameter);  // refuses the dtype by the parameter's name
+      const at::ScalarType gradient = GradientDtype(*parameter);  // refuses by the parameter's name
+      TORCH_CHECK(moments == MomentStorage::kGradientDtype || gradient == at::kFloat,
+                  parameter->slice.name, ": 8-bit moments are not for ", gradient);
       kinds[{parameter->dtype, parameter->category}].push_back(parameter.get());
       continue;
     }
@@ -117,7 +137,7 @@ std::vector<FlatBuffer> AllocateParameters(ParameterSet& set, int dp_size, c10::
   }
   std::vector<FlatBuffer> buffers;
   for (auto& [kind, parameters] : kinds) {
-    buffers.push_back(AllocateBuffer(std::move(parameters), dp_size, device));
+    buffers.push_back(AllocateBuffer(std::move(parameters), dp_size, device, moments));
   }
   return buffers;
 }

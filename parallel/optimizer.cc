@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "parallel/adamw.h"
+#include "parallel/adamw_int8.h"
 #include "parallel/flat_parameters.h"
 #include "parallel/sum_of_squares.h"
 #include "runtime/memory_ledger.h"
@@ -14,12 +15,23 @@
 namespace fttrain {
 namespace {
 
+// What a rank owns of a segment. Its moments begin at `moments` in the buffer's arrays of their
+// storage.
+struct OwnedSegment {
+  FlatRange range;
+  bool weight_decay;
+  bool int8;
+  int64_t moments;
+};
+
 // A flat buffer and the optimizer state of the range that this rank owns.
 struct OwnedBuffer {
   FlatBuffer flat;
   FlatRange owned;
+  std::vector<OwnedSegment> segments;
   at::Tensor master;  // [owned] float32; undefined where the values are their own masters
-  at::Tensor exp_avg, exp_avg_sq;  // [owned], gradients' dtype
+  at::Tensor exp_avg, exp_avg_sq;  // gradients' dtype: what is owned and not in 8 bits
+  Int8Moments int8;                // of the owned elements of segments with 8-bit moments
 
   at::Tensor OwnedValues() const { return flat.values.narrow(0, owned.begin, owned.size()); }
   at::Tensor OwnedGradients() const { return flat.gradients.narrow(0, owned.begin, owned.size()); }
@@ -28,14 +40,47 @@ struct OwnedBuffer {
 OwnedBuffer AllocateState(FlatBuffer flat, FlatRange owned) {
   MemoryScope scope(MemoryCategory::kOptimizer);
   const auto options = flat.gradients.options();
-  OwnedBuffer buffer{
-      .flat = std::move(flat), .owned = owned, .master = {}, .exp_avg = {}, .exp_avg_sq = {}};
-  buffer.exp_avg = at::zeros({owned.size()}, options);
-  buffer.exp_avg_sq = at::zeros({owned.size()}, options);
+  OwnedBuffer buffer{.flat = std::move(flat),
+                     .owned = owned,
+                     .segments = {},
+                     .master = {},
+                     .exp_avg = {},
+                     .exp_avg_sq = {},
+                     .int8 = {}};
+  int64_t wide = 0, int8 = 0;
+  for (const FlatSegment& segment : buffer.flat.segments) {
+    const FlatRange mine = Intersect(segment.range, owned);
+    if (mine.size() == 0) continue;
+    int64_t& next = segment.int8_moments ? int8 : wide;
+    buffer.segments.push_back({mine, segment.weight_decay, segment.int8_moments, next});
+    next += mine.size();
+  }
+  buffer.exp_avg = at::zeros({owned.size() - int8}, options);
+  buffer.exp_avg_sq = at::zeros({owned.size() - int8}, options);
+  if (int8 > 0) buffer.int8 = ZeroInt8Moments(int8, options.device());
   if (buffer.flat.values.scalar_type() != buffer.flat.gradients.scalar_type()) {
     buffer.master = at::zeros({owned.size()}, options);
   }
   return buffer;
+}
+
+// Updates the owned values of one segment; `tables` as AdamWInt8Update wants them.
+void UpdateSegment(const OwnedBuffer& buffer, const OwnedSegment& segment, const at::Tensor& tables,
+                   const AdamWStep& step) {
+  const int64_t begin = segment.range.begin, size = segment.range.size();
+  const at::Tensor values = buffer.flat.values.narrow(0, begin, size);
+  const at::Tensor gradients = buffer.flat.gradients.narrow(0, begin, size);
+  const bool has_master = buffer.master.defined();
+  const at::Tensor param =
+      has_master ? buffer.master.narrow(0, begin - buffer.owned.begin, size) : values;
+  const at::Tensor rounded = has_master ? values : at::Tensor();
+  if (segment.int8) {
+    AdamWInt8Update(param, gradients, buffer.int8.Narrow(segment.moments, size), rounded, tables,
+                    step);
+  } else {
+    AdamWUpdate(param, gradients, buffer.exp_avg.narrow(0, segment.moments, size),
+                buffer.exp_avg_sq.narrow(0, segment.moments, size), rounded, step);
+  }
 }
 
 // The slice's place in `flat`, which holds the whole parameter from `offset` on.
@@ -131,20 +176,26 @@ struct Optimizer::State {
   OptimizerOptions options;
   c10::Device device;
   std::vector<OwnedBuffer> buffers;
+  at::Tensor int8_tables;  // undefined without 8-bit moments
   int64_t steps = 0;
 };
 
 Optimizer::Optimizer(ParameterSet& set, const Mesh& mesh, c10::Device device,
                      const OptimizerOptions& options)
-    : state_(new State{.mesh = mesh, .options = options, .device = device, .buffers = {}}) {
+    : state_(new State{
+          .mesh = mesh, .options = options, .device = device, .buffers = {}, .int8_tables = {}}) {
   TORCH_CHECK(options.zero_stage == 0 || options.zero_stage == 1, "zero_stage ", options.zero_stage,
               " is not 0 or 1");
   for (const Parameter* parameter : set.Trainable()) CheckShared(*parameter, mesh.tp().size());
   const int dp_size = mesh.dp().size();
-  for (FlatBuffer& flat : AllocateParameters(set, dp_size, device)) {
+  for (FlatBuffer& flat : AllocateParameters(set, dp_size, device, options.moments)) {
     const FlatRange owned = options.zero_stage == 1 ? flat.Shard(dp_size, mesh.dp().rank())
                                                     : FlatRange{0, flat.numel()};
     state_->buffers.push_back(AllocateState(std::move(flat), owned));
+  }
+  if (options.moments == MomentStorage::kInt8) {
+    MemoryScope scope(MemoryCategory::kWorkspace);
+    state_->int8_tables = MakeInt8Tables(device);
   }
 }
 
@@ -194,23 +245,14 @@ void Optimizer::Step(double learning_rate, double grad_scale) {
                  .eps = options.eps,
                  .grad_scale = grad_scale};
   for (const OwnedBuffer& buffer : state_->buffers) {
-    const at::Tensor values = buffer.OwnedValues(), gradients = buffer.OwnedGradients();
-    for (const FlatSegment& segment : buffer.flat.segments) {
-      const FlatRange mine = Intersect(segment.range, buffer.owned);
-      if (mine.size() == 0) continue;
-      const auto part = [&](const at::Tensor& owned) {
-        return owned.defined() ? owned.narrow(0, mine.begin - buffer.owned.begin, mine.size())
-                               : owned;
-      };
-      const bool has_master = buffer.master.defined();
+    for (const OwnedSegment& segment : buffer.segments) {
       step.weight_decay = segment.weight_decay ? options.weight_decay : 0.0;
-      AdamWUpdate(part(has_master ? buffer.master : values), part(gradients), part(buffer.exp_avg),
-                  part(buffer.exp_avg_sq), has_master ? part(values) : at::Tensor(), step);
+      UpdateSegment(buffer, segment, state_->int8_tables, step);
     }
     Communicator& dp = state_->mesh.dp();
     if (options.zero_stage == 1 && dp.size() > 1) {
       MemoryScope scope(MemoryCategory::kCommunication);
-      dp.AllGather(values.clone(), buffer.flat.values);
+      dp.AllGather(buffer.OwnedValues().clone(), buffer.flat.values);
     }
   }
 }

@@ -6,6 +6,7 @@
 #include <memory>
 #include <vector>
 
+#include "parallel/flat_parameters.h"
 #include "parallel/mesh.h"
 #include "parallel/param.h"
 
@@ -18,16 +19,21 @@ struct OptimizerOptions {
   double weight_decay = 0.0;
   int zero_stage = 1;  // 0: every dp rank holds all state, gradients are all-reduced; 1: state is
                        // sharded, gradients reduce-scattered, parameters all-gathered
+  // kInt8: AdamW with 8-bit blockwise moments (adamw_int8.h) for tensors of 4096 elements or more.
+  // Blocks of 256 elements begin where the rank's slice of a parameter begins and never straddle
+  // parameters or shards, so results do not depend on dp and zero_stage, bit by bit; nor on tp,
+  // where what is contiguous of a slice in the whole tensor is a multiple of 256 elements.
+  MomentStorage moments = MomentStorage::kGradientDtype;
 };
 
 class Optimizer {
  public:
   // Allocates parameter, gradient (AllocateParameters) and optimizer storage; the latter is booked
-  // under kOptimizer: exp_avg and exp_avg_sq in the gradient's dtype, and a float32 master where
-  // values are bfloat16, of the owned range only (everything, or 1/dp under ZeRO 1). `set` and
-  // `mesh` must outlive the optimizer; call before weights are loaded, then MastersFromParameters()
-  // after. Same set, in the same order, on all dp ranks. Throws c10::Error on a zero_stage other
-  // than 0 and 1.
+  // under kOptimizer: exp_avg and exp_avg_sq in the gradient's dtype (in 8 bits 2 + 8 / 256 bytes
+  // per element together), and a float32 master where values are bfloat16, of the owned range only
+  // (everything, or 1/dp under ZeRO 1). `set` and `mesh` must outlive the optimizer; call before
+  // weights are loaded, then MastersFromParameters() after. Same set, in the same order, on all dp
+  // ranks. Throws c10::Error on a zero_stage other than 0 and 1, and on float64 beside kInt8.
   Optimizer(ParameterSet& set, const Mesh& mesh, c10::Device device,
             const OptimizerOptions& options);
   ~Optimizer();

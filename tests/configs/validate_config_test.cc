@@ -160,7 +160,6 @@ TEST(Unsupported, IsRefusedByName) {
       {"adapter.method=qlora", "qlora is not implemented; use lora"},
       {"data.eval=[{path: e, format: text}]", "evaluation is not implemented; remove it"},
       {"train.eval_steps=5", "evaluation is not implemented; remove it"},
-      {"optimizer.state=int8", "int8 is not implemented; use fp32"},
       {"parallel.zero_stage=2", "2 and 3 are not implemented; use 1"},
       {"parallel.pipeline_schedule=gpipe", "only 1f1b is implemented"},
       {"parallel.chunks_per_stage=2", "more than 1 is not implemented"},

@@ -45,6 +45,25 @@ TEST(AllocateParameters, OrdersByGradientRelationThenDecayThenDeclaration) {
   EXPECT_EQ(buffer.Shard(4, 3).begin, 96);
 }
 
+TEST(AllocateParameters, EightBitMomentsPutLargeTensorsFirstAndAlignOn256Elements) {
+  ParameterSet set;
+  set.Declare(Trainable("small", 4095, TpGradient::kOwned, true));
+  set.Declare(Trainable("large", 4097, TpGradient::kOwned, true));
+  // The whole tensor decides, not the slice.
+  set.Declare({.slice = SlicedParam("slice", {4096}, 0, 0, 10), .trainable = true});
+  set.Declare(Trainable("large.bias", 4096, TpGradient::kOwned, false));
+  const auto buffers = AllocateParameters(set, /*dp_size=*/3, at::kCPU, MomentStorage::kInt8);
+  ASSERT_EQ(buffers.size(), 1u);
+  const FlatBuffer& buffer = buffers[0];
+  EXPECT_THAT(Names(buffer), ::testing::ElementsAre("large", "slice", "small", "large.bias"));
+  ASSERT_EQ(buffer.segments.size(), 3u);
+  EXPECT_TRUE(buffer.segments[0].int8_moments);
+  EXPECT_EQ(buffer.segments[0].range.end, 4352 + 256);
+  EXPECT_FALSE(buffer.segments[1].int8_moments);
+  EXPECT_EQ(buffer.entries[3].offset, 4352 + 256 + 4096);
+  EXPECT_EQ(buffer.numel(), 13056) << "12800 elements in three shards of a multiple of 256";
+}
+
 TEST(AllocateParameters, ViewsStartOn64BytesAndAliasTheBuffers) {
   ParameterSet set;
   for (const auto dtype : {at::kBFloat16, at::kFloat, at::kDouble}) {

@@ -107,11 +107,12 @@ inline std::unique_ptr<Mesh> CreateMesh(int tp, int pp) {
   return *std::move(mesh);
 }
 
-// The parameters that this rank declares; Model() order.
+// The parameters that this rank declares, in the model's order.
 inline std::vector<Parameter*> DeclareModel(ParameterSet& set, const Mesh& mesh,
-                                            at::ScalarType dtype) {
+                                            at::ScalarType dtype,
+                                            const std::vector<GlobalParam>& model = Model()) {
   std::vector<Parameter*> declared;
-  for (const GlobalParam& p : Model()) {
+  for (const GlobalParam& p : model) {
     declared.push_back(set.Declare({.slice = Place(p, mesh.tp().size(), mesh.tp().rank()).slice,
                                     .tp_gradient = p.relation,
                                     .trainable = true,
@@ -123,9 +124,8 @@ inline std::vector<Parameter*> DeclareModel(ParameterSet& set, const Mesh& mesh,
 
 // Zeroes the accumulators and adds this rank's gradients of `step`.
 inline void Backward(Optimizer& optimizer, const std::vector<Parameter*>& parameters,
-                     const Mesh& mesh, int step) {
+                     const Mesh& mesh, int step, const std::vector<GlobalParam>& model = Model()) {
   optimizer.ZeroGradients();
-  const std::vector<GlobalParam> model = Model();
   for (size_t i = 0; i < model.size(); ++i) {
     const Placement place = Place(model[i], mesh.tp().size(), mesh.tp().rank());
     parameters[i]->grad.add_(RankGradient(model[i], place, mesh, step));
