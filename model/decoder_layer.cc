@@ -52,9 +52,10 @@ at::Tensor DecoderLayer::ForwardAttention(const at::Tensor& x, const MicrobatchC
   const int64_t tokens = normed.size(0), d = config_.head_dim;
   {
     const MemoryScope scope(category);
-    saved.q = q_->Forward(normed, context.dropout).view({tokens, local_heads_, d});
-    saved.k = k_->Forward(normed, context.dropout).view({tokens, local_kv_heads_, d});
-    saved.v = v_->Forward(normed, context.dropout).view({tokens, local_kv_heads_, d});
+    const std::vector<at::Tensor> qkv = qkv_->Forward(normed, context.dropout);
+    saved.q = qkv[0].view({tokens, local_heads_, d});
+    saved.k = qkv[1].view({tokens, local_kv_heads_, d});
+    saved.v = qkv[2].view({tokens, local_kv_heads_, d});
   }
   if (q_norm_ == nullptr) {
     RopeInPlace(saved.q, rope.cos, rope.sin, context.layout.positions, /*inverse=*/false);
@@ -84,8 +85,9 @@ at::Tensor DecoderLayer::Forward(const at::Tensor& x, const MicrobatchContext& c
   normed = region_.Enter(normed);
   {
     const MemoryScope scope(category);
-    keep.gate = gate_->Forward(normed, context.dropout);
-    keep.up = up_->Forward(normed, context.dropout);
+    std::vector<at::Tensor> gate_up = gate_up_->Forward(normed, context.dropout);
+    keep.gate = std::move(gate_up[0]);
+    keep.up = std::move(gate_up[1]);
   }
   normed.reset();
   // The output is the next layer's saved input.
@@ -108,15 +110,14 @@ at::Tensor DecoderLayer::BackwardMlp(const at::Tensor& dy, const MicrobatchConte
     if (down_->HasTrainable()) down_->BackwardParams(dfull, dlow, hidden, dropout);
   }
   at::Tensor dx;
-  const at::Tensor gate_low = gate_->BackwardInput(saved.gate, dropout, dx);
-  const at::Tensor up_low = up_->BackwardInput(saved.up, dropout, dx);
-  if (gate_->HasTrainable() || up_->HasTrainable()) {
-    const at::Tensor x = region_.Enter(RmsNormForward(saved.residual, post_norm_->value, eps));
-    gate_->BackwardParams(saved.gate, gate_low, x, dropout);
-    up_->BackwardParams(saved.up, up_low, x, dropout);
+  {
+    const std::vector<at::Tensor> dgate_up = {std::move(saved.gate), std::move(saved.up)};
+    const at::Tensor dlow = gate_up_->BackwardInput(dgate_up, dropout, dx);
+    if (gate_up_->HasTrainable()) {
+      const at::Tensor x = region_.Enter(RmsNormForward(saved.residual, post_norm_->value, eps));
+      gate_up_->BackwardParams(dgate_up, dlow, x, dropout);
+    }
   }
-  saved.gate.reset();
-  saved.up.reset();
   dx = region_.Leave(std::move(dx));
   at::Tensor dresidual =
       RmsNormBackward(dx, saved.residual, post_norm_->value, eps, dy, post_norm_->grad);
@@ -164,24 +165,19 @@ at::Tensor DecoderLayer::Backward(at::Tensor dy, const MicrobatchContext& contex
   const DropoutContext& dropout = context.dropout;
   const at::Tensor dresidual = BackwardMlp(dy, context, saved);
   dy.reset();
-  const AttentionGradients grads = BackwardAttentionCore(dresidual, context, rope, saved);
+  AttentionGradients grads = BackwardAttentionCore(dresidual, context, rope, saved);
+  const std::vector<at::Tensor> dqkv = {std::move(grads.dq), std::move(grads.dk),
+                                        std::move(grads.dv)};
   const at::Tensor input = std::move(saved.input);
   saved = {};
 
   const bool below = need_dx || input_norm_->trainable;
   at::Tensor dx;
-  const auto backward_input = [&](const LocalLinear& linear, const at::Tensor& grad) {
-    return below ? linear.BackwardInput(grad, dropout, dx) : linear.BackwardLow(grad);
-  };
-  const at::Tensor q_low = backward_input(*q_, grads.dq);
-  const at::Tensor k_low = backward_input(*k_, grads.dk);
-  const at::Tensor v_low = backward_input(*v_, grads.dv);
-  if (q_->HasTrainable() || k_->HasTrainable() || v_->HasTrainable()) {
+  const at::Tensor dlow = below ? qkv_->BackwardInput(dqkv, dropout, dx) : qkv_->BackwardLow(dqkv);
+  if (qkv_->HasTrainable()) {
     const at::Tensor x =
         region_.Enter(RmsNormForward(input, input_norm_->value, config_.rms_norm_eps));
-    q_->BackwardParams(grads.dq, q_low, x, dropout);
-    k_->BackwardParams(grads.dk, k_low, x, dropout);
-    v_->BackwardParams(grads.dv, v_low, x, dropout);
+    qkv_->BackwardParams(dqkv, dlow, x, dropout);
   }
   if (!below) return {};
   dx = region_.Leave(std::move(dx));

@@ -7,9 +7,8 @@
 #include <utility>
 
 #include "model/attention.h"
-#include "model/local_linear.h"
+#include "model/linear_group.h"
 #include "model/model_config.h"
-#include "model/nf4.h"
 #include "parallel/tensor_parallel.h"
 #include "runtime/memory_ledger.h"
 
@@ -57,6 +56,9 @@ struct ModelOptions {
   bool embedding_on_host = false;  // the frozen table stays in host memory, rows are gathered there
 };
 
+// How the matrix of a module (full name) is stored: options.nf4 unless nf4_dense names it.
+std::optional<Nf4Options> Nf4OfModule(const ModelOptions& options, const std::string& name);
+
 // Norms outside blocks see each rank's own rows with sequence parallelism (kPartial), else equal
 // ones.
 TpGradient NormGradient(const SequenceRegion& region);
@@ -67,9 +69,10 @@ Parameter* DeclareNorm(const std::string& name, int64_t size, TpGradient gradien
 class DecoderLayer {
  public:
   // Declares parameters under model.layers.<index>. `tp` decides the slices. Throws c10::Error if
-  // heads do not divide (CheckTensorParallel refuses earlier with a message for users).
+  // heads do not divide (CheckTensorParallel refuses earlier with a message for users). `ahead`
+  // (may be null) dequantises NF4 matrices and must outlive this.
   DecoderLayer(const ModelConfig& config, int index, const ModelOptions& options, Communicator& tp,
-               ParameterSet& set);
+               ParameterSet& set, Nf4Ahead* ahead = nullptr);
 
   // x [T/tp, H] -> [T/tp, H]. Collective over tp. `saved` may be null (evaluation).
   at::Tensor Forward(const at::Tensor& x, const MicrobatchContext& context, const RopeTables& rope,
@@ -79,6 +82,11 @@ class DecoderLayer {
   // (frozen embedding, first layer): returns an undefined tensor.
   at::Tensor Backward(at::Tensor dy, const MicrobatchContext& context, const RopeTables& rope,
                       DecoderLayerSaved& saved, bool need_dx) const;
+
+  // From Hold to Release every NF4 matrix of the layer exists dequantised, for all Forward and
+  // Backward calls between: worth it for more than one microbatch. Nothing for dense matrices.
+  void HoldWeights();
+  void ReleaseWeights();
 
  private:
   AttentionOptions Attention() const;
@@ -111,6 +119,7 @@ class DecoderLayer {
   Parameter* q_norm_ = nullptr;
   Parameter* k_norm_ = nullptr;
   std::unique_ptr<LocalLinear> q_, k_, v_, o_, gate_, up_, down_;
+  std::optional<LinearGroup> qkv_, gate_up_;
 };
 
 // InvalidArgument with the arithmetic and the tensor sizes that would work when tp does not fit:

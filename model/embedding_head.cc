@@ -10,8 +10,8 @@ namespace fttrain {
 namespace {
 
 // A [V, H] table of which this rank holds rows `rows`.
-Parameter* DeclareTable(const std::string& name, const ModelConfig& config, const Range& rows,
-                        const ModelOptions& options, ParameterSet& set) {
+Parameter Table(const std::string& name, const ModelConfig& config, const Range& rows,
+                const ModelOptions& options) {
   Parameter table;
   const std::vector<int64_t> shape = {config.vocab_size, config.hidden_size};
   table.slice = rows.extent == config.vocab_size
@@ -19,7 +19,22 @@ Parameter* DeclareTable(const std::string& name, const ModelConfig& config, cons
                     : SlicedParam(name, shape, 0, rows.offset, rows.extent);
   table.trainable = options.train_base;
   table.dtype = options.compute;
+  return table;
+}
+
+Parameter* DeclareEmbedding(const ModelConfig& config, const Range& rows,
+                            const ModelOptions& options, ParameterSet& set) {
+  Parameter table = Table("model.embed_tokens.weight", config, rows, options);
+  table.on_host = options.embedding_on_host;
+  TORCH_CHECK(!table.on_host || !(table.trainable || config.tie_word_embeddings), table.slice.name,
+              ": an embedding in host memory must be frozen and no tied head may read it");
   return set.Declare(std::move(table));
+}
+
+// Rows of a table on the device of the indices, wherever the table is.
+at::Tensor Gather(const at::Tensor& table, const at::Tensor& rows) {
+  if (table.device() == rows.device()) return table.index_select(0, rows);
+  return table.index_select(0, rows.to(table.device())).to(rows.device());
 }
 
 // Which of `ids` are rows of this rank, and where: clamped so that every lookup is in bounds.
@@ -66,16 +81,17 @@ Embedding::Embedding(const ModelConfig& config, const ModelOptions& options, Com
                      ParameterSet& set)
     : region_(tp, options.sequence_parallel),
       rows_(EvenRange(config.vocab_size, tp.size(), tp.rank())),
-      weight_(DeclareTable("model.embed_tokens.weight", config, rows_, options, set)) {}
+      weight_(DeclareEmbedding(config, rows_, options, set)) {}
 
 at::Tensor Embedding::Forward(const at::Tensor& input_ids) const {
-  if (region_.tp().size() == 1) return weight_->value.index_select(0, input_ids);
+  if (region_.tp().size() == 1) return Gather(weight_->value, input_ids);
   at::Tensor partial;
   if (rows_.extent == 0) {
-    partial = at::zeros({input_ids.size(0), weight_->value.size(1)}, weight_->value.options());
+    partial = at::zeros({input_ids.size(0), weight_->value.size(1)},
+                        weight_->value.options().device(input_ids.device()));
   } else {
     const LocalIds ids = Localize(input_ids, rows_);
-    partial = weight_->value.index_select(0, ids.local);
+    partial = Gather(weight_->value, ids.local);
     partial.masked_fill_(ids.mine.logical_not().unsqueeze(1), 0);
   }
   return region_.Leave(std::move(partial));
@@ -103,10 +119,49 @@ LmHeadLoss::LmHeadLoss(const ModelConfig& config, const ModelOptions& options, C
       rows_(EvenRange(config.vocab_size, tp.size(), tp.rank())),
       norm_(DeclareNorm("model.norm.weight", config.hidden_size, NormGradient(region_), options,
                         set)),
-      weight_(tied != nullptr ? tied
-                              : DeclareTable("lm_head.weight", config, rows_, options, set)) {
+      tied_(tied) {
   TORCH_CHECK(chunk_rows_ > 0, "loss_chunk_rows is ", chunk_rows_);
+  if (tied != nullptr) return;
+  own_ = std::make_unique<WeightMatrix>(Table("lm_head.weight", config, rows_, options),
+                                        Nf4OfModule(options, "lm_head"),
+                                        /*ahead=*/nullptr, set);
 }
+
+void LmHeadLoss::HoldWeights() {
+  if (own_) own_->Hold();
+}
+
+void LmHeadLoss::ReleaseWeights() {
+  if (own_) own_->Release();
+}
+
+Operand LmHeadLoss::Weight() const { return own_ ? own_->operand() : Operand(tied_->value); }
+
+at::Tensor LmHeadLoss::WeightGradient() const {
+  const Parameter* parameter = own_ ? own_->parameter() : tied_;
+  return parameter->trainable ? parameter->grad : at::Tensor();
+}
+
+namespace {
+
+// Dequantised once for all chunks, where that is what each product would do.
+class HeldHere {
+ public:
+  explicit HeldHere(WeightMatrix* weight)
+      : weight_(weight != nullptr && weight->DequantizedWhole() ? weight : nullptr) {
+    if (weight_ != nullptr) weight_->Hold();
+  }
+  ~HeldHere() {
+    if (weight_ != nullptr) weight_->Release();
+  }
+  HeldHere(const HeldHere&) = delete;
+  HeldHere& operator=(const HeldHere&) = delete;
+
+ private:
+  WeightMatrix* weight_;
+};
+
+}  // namespace
 
 double LmHeadLoss::Forward(const at::Tensor& x, const at::Tensor& target_rows,
                            const at::Tensor& targets, double scale, Saved* saved) const {
@@ -118,6 +173,7 @@ double LmHeadLoss::Forward(const at::Tensor& x, const at::Tensor& target_rows,
                                                         : MemoryCategory::kSaved);
     dnormed = at::zeros_like(normed);
   }
+  const HeldHere held(own_.get());
   const int64_t total = target_rows.size(0);
   at::Tensor loss = at::zeros({}, normed.options().dtype(at::kDouble));
   for (int64_t begin = 0; begin < total; begin += chunk_rows_) {
@@ -139,16 +195,18 @@ at::Tensor LmHeadLoss::ChunkLoss(const at::Tensor& normed, const at::Tensor& row
                                  at::Tensor& dnormed) const {
   const at::Tensor x = normed.index_select(0, rows);
   const at::Tensor logits = at::empty({x.size(0), rows_.extent}, x.options());
-  AddProducts(logits, {{x, weight_->value.t()}}, /*accumulate=*/false);
+  AddProducts(logits, {{x, Weight().t()}}, /*accumulate=*/false);
   const LogSumExp sums = CombineStats(LocalStats(logits, targets, rows_), region_.tp());
   const at::Tensor loss = (sums.lse - sums.target).sum(at::kDouble);
   if (!dnormed.defined() || rows_.extent == 0) return loss;
   CrossEntropyBackwardInPlace(logits, sums.lse, targets, rows_.offset, scale);
   // A row has one target, so rows are distinct and a copy suffices.
   const at::Tensor dx = at::empty_like(x);
-  AddProducts(dx, {{logits, weight_->value}}, /*accumulate=*/false);
+  AddProducts(dx, {{logits, Weight()}}, /*accumulate=*/false);
   dnormed.index_copy_(0, rows, dx);
-  if (weight_->trainable) AddProducts(weight_->grad, {{logits.t(), x}}, /*accumulate=*/true);
+  if (const at::Tensor grad = WeightGradient(); grad.defined()) {
+    AddProducts(grad, {{logits.t(), x}}, /*accumulate=*/true);
+  }
   return loss;
 }
 
@@ -163,7 +221,7 @@ at::Tensor LmHeadLoss::Logits(const at::Tensor& x, const at::Tensor& rows) const
   const MemoryScope workspace(MemoryCategory::kWorkspace);
   const at::Tensor normed = region_.Enter(RmsNormForward(x, norm_->value, eps_));
   const at::Tensor local = at::empty({rows.size(0), rows_.extent}, normed.options());
-  AddProducts(local, {{normed.index_select(0, rows), weight_->value.t()}}, /*accumulate=*/false);
+  AddProducts(local, {{normed.index_select(0, rows), Weight().t()}}, /*accumulate=*/false);
   const at::ScalarType dtype = local.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   Communicator& tp = region_.tp();
   if (tp.size() == 1) return local.to(dtype);

@@ -7,8 +7,10 @@
 namespace fttrain {
 
 // Token embedding (vocabulary-parallel, Megatron-LM sec. 3). Declares model.embed_tokens.weight.
+// With embedding_on_host the table is in host memory, its rows are gathered there and copied.
 class Embedding {
  public:
+  // Throws c10::Error for a table on the host that is trained, or that a tied head reads.
   Embedding(const ModelConfig& config, const ModelOptions& options, Communicator& tp,
             ParameterSet& set);
   // input_ids int64 [T] -> [T/tp, H]. Collective over tp.
@@ -28,8 +30,9 @@ class Embedding {
 // pass.
 class LmHeadLoss {
  public:
-  // Declares model.norm.weight and, unless tied, lm_head.weight. `tied`: the embedding's parameter
-  // or null.
+  // Declares model.norm.weight and, unless tied, lm_head.weight, which is NF4 if options.nf4 is and
+  // nf4_dense does not name lm_head (a tied head never is). `tied`: the embedding's parameter or
+  // null.
   LmHeadLoss(const ModelConfig& config, const ModelOptions& options, Communicator& tp,
              Parameter* tied, ParameterSet& set);
   struct Saved {
@@ -43,6 +46,9 @@ class LmHeadLoss {
   double Forward(const at::Tensor& x, const at::Tensor& target_rows, const at::Tensor& targets,
                  double scale, Saved* saved) const;
   at::Tensor Backward(Saved& saved) const;  // -> dx [T/tp, H]; adds to the norm's gradient
+  // As DecoderLayer's. Forward holds an NF4 head by itself where its products need all of it.
+  void HoldWeights();
+  void ReleaseWeights();
   // Logits of `rows` (int64 [M]) over the whole vocabulary, [M, V] float32 (float64), on every
   // rank. Collective.
   at::Tensor Logits(const at::Tensor& x, const at::Tensor& rows) const;
@@ -53,13 +59,18 @@ class LmHeadLoss {
   at::Tensor ChunkLoss(const at::Tensor& normed, const at::Tensor& rows, const at::Tensor& targets,
                        double scale, at::Tensor& dnormed) const;
 
+  Operand Weight() const;  // [V/tp, H]
+  // The head's gradient if it is trained, else undefined.
+  at::Tensor WeightGradient() const;
+
   SequenceRegion region_;
   double eps_;
   int64_t chunk_rows_;
   int64_t vocab_size_;
   Range rows_;
   Parameter* norm_;
-  Parameter* weight_;
+  Parameter* tied_;
+  std::unique_ptr<WeightMatrix> own_;  // unless tied; held within a const Forward
 };
 
 }  // namespace fttrain

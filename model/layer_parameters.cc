@@ -1,4 +1,5 @@
 // The parameters of a decoder layer and which slices of them a tensor-parallel rank holds.
+#include <algorithm>
 #include <utility>
 
 #include "model/decoder_layer.h"
@@ -21,6 +22,7 @@ struct LinearFactory {
   ParameterSet& set;
   std::string layer;  // model.layers.<i>.
   int64_t hidden;
+  Nf4Ahead* ahead;
 
   bool Adapted(const std::string& module) const {
     const std::string leaf = module.substr(module.rfind('.') + 1);
@@ -33,6 +35,8 @@ struct LinearFactory {
   std::unique_ptr<LocalLinear> Make(LinearSpec spec, const std::string& module) const {
     spec.name = layer + module;
     spec.tensor_parallel = tp.size() > 1;
+    spec.nf4 = Nf4OfModule(options, spec.name);
+    spec.ahead = ahead;
     return std::make_unique<LocalLinear>(spec, options.compute, options.train_base,
                                          Adapted(module) ? &options.lora : nullptr, set);
   }
@@ -63,6 +67,12 @@ struct LinearFactory {
 
 }  // namespace
 
+std::optional<Nf4Options> Nf4OfModule(const ModelOptions& options, const std::string& name) {
+  const std::vector<std::string>& dense = options.nf4_dense;
+  if (std::find(dense.begin(), dense.end(), name) != dense.end()) return std::nullopt;
+  return options.nf4;
+}
+
 TpGradient NormGradient(const SequenceRegion& region) {
   if (region.tp().size() == 1) return TpGradient::kOwned;
   return region.sequence_parallel() ? TpGradient::kPartial : TpGradient::kIdentical;
@@ -80,7 +90,7 @@ Parameter* DeclareNorm(const std::string& name, int64_t size, TpGradient gradien
 }
 
 DecoderLayer::DecoderLayer(const ModelConfig& config, int index, const ModelOptions& options,
-                           Communicator& tp, ParameterSet& set)
+                           Communicator& tp, ParameterSet& set, Nf4Ahead* ahead)
     : config_(config),
       window_(config.WindowOfLayer(index)),
       region_(tp, options.sequence_parallel) {
@@ -95,7 +105,7 @@ DecoderLayer::DecoderLayer(const ModelConfig& config, int index, const ModelOpti
   local_heads_ = heads.extent;
   local_kv_heads_ = kv_heads.extent;
   const std::string layer = absl::StrCat("model.layers.", index, ".");
-  const LinearFactory factory{options, tp, set, layer, config.hidden_size};
+  const LinearFactory factory{options, tp, set, layer, config.hidden_size, ahead};
   const auto norm = [&](const char* name, int64_t size, TpGradient gradient) {
     return DeclareNorm(layer + name + ".weight", size, gradient, options, set);
   };
@@ -114,6 +124,16 @@ DecoderLayer::DecoderLayer(const ModelConfig& config, int index, const ModelOpti
   gate_ = factory.Column("mlp.gate_proj", f, ffn, config.mlp_bias);
   up_ = factory.Column("mlp.up_proj", f, ffn, config.mlp_bias);
   down_ = factory.Row("mlp.down_proj", f, ffn, config.mlp_bias);
+  qkv_.emplace(std::vector<const LocalLinear*>{q_.get(), k_.get(), v_.get()});
+  gate_up_.emplace(std::vector<const LocalLinear*>{gate_.get(), up_.get()});
+}
+
+void DecoderLayer::HoldWeights() {
+  for (auto* linear : {&q_, &k_, &v_, &o_, &gate_, &up_, &down_}) (*linear)->HoldWeight();
+}
+
+void DecoderLayer::ReleaseWeights() {
+  for (auto* linear : {&q_, &k_, &v_, &o_, &gate_, &up_, &down_}) (*linear)->ReleaseWeight();
 }
 
 }  // namespace fttrain

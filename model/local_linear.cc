@@ -3,8 +3,7 @@
 #include <cmath>
 #include <utility>
 
-#include "model/matmul.h"
-#include "runtime/memory_ledger.h"
+#include "model/linear_group.h"
 #include "runtime/philox.h"
 
 namespace fttrain {
@@ -17,9 +16,14 @@ ParamSlice SliceAlong(std::string name, std::vector<int64_t> shape, int dim, con
   return SlicedParam(std::move(name), std::move(shape), dim, range.offset, range.extent);
 }
 
-// grad += a^T b over the rows of a [T, m] and b [T, n], in the gradient's precision.
-void AddTransposedProduct(const at::Tensor& grad, const at::Tensor& a, const at::Tensor& b) {
-  AddProducts(grad, {{a.t(), b}}, /*accumulate=*/true);
+Parameter Weight(const LinearSpec& spec, at::ScalarType compute, bool trainable) {
+  Parameter weight;
+  weight.slice = SliceAlong(spec.name + ".weight", {spec.out, spec.in},
+                            spec.split == LinearSplit::kColumn ? 0 : 1, spec.range);
+  weight.tp_gradient = spec.shared ? TpGradient::kShared : TpGradient::kOwned;
+  weight.trainable = trainable;
+  weight.dtype = compute;
+  return weight;
 }
 
 constexpr std::string_view kLoraA = ".lora_A.weight";
@@ -59,19 +63,14 @@ double LoraOptions::Scale() const {
 
 LocalLinear::LocalLinear(const LinearSpec& spec, at::ScalarType compute, bool train_base,
                          const LoraOptions* lora, ParameterSet& set)
-    : spec_(spec), train_base_(train_base) {
+    : spec_(spec),
+      train_base_(train_base),
+      weight_(Weight(spec, compute, train_base), spec.nf4, spec.ahead, set) {
   const bool column = spec.split == LinearSplit::kColumn;
-  const int split_dim = column ? 0 : 1;
   const auto when_split = [&](TpGradient gradient) {
     return spec.tensor_parallel ? gradient : TpGradient::kOwned;
   };
   const TpGradient sliced = spec.shared ? TpGradient::kShared : TpGradient::kOwned;
-  Parameter weight;
-  weight.slice = SliceAlong(spec.name + ".weight", {spec.out, spec.in}, split_dim, spec.range);
-  weight.tp_gradient = sliced;
-  weight.trainable = train_base;
-  weight.dtype = compute;
-  weight_ = set.Declare(std::move(weight));
   if (spec.bias) {
     Parameter bias;
     bias.slice = column ? SliceAlong(spec.name + ".bias", {spec.out}, 0, spec.range)
@@ -111,63 +110,21 @@ at::Tensor LocalLinear::Dropped(const at::Tensor& x, const DropoutContext& dropo
 }
 
 at::Tensor LocalLinear::Forward(const at::Tensor& x, const DropoutContext& dropout) const {
-  TORCH_CHECK(x.dim() == 2 && x.size(1) == weight_->value.size(1), spec_.name, ": input ",
-              x.sizes(), " for a weight ", weight_->value.sizes());
-  at::Tensor y = at::empty({x.size(0), weight_->value.size(0)}, x.options());
-  const bool add_bias = bias_ != nullptr && spec_.add_bias;
-  if (add_bias) y.copy_(bias_->value.expand_as(y));
-  const MatrixProduct base = {x, weight_->value.t()};
-  if (lora_a_ == nullptr) {
-    AddProducts(y, {base}, add_bias);
-    return y;
-  }
-  const at::Tensor a = lora_a_->value.t(), b = lora_b_->value.t();
-  const MemoryScope scope(MemoryCategory::kWorkspace);
-  if (Drops(dropout)) {
-    const at::Tensor low = LowRankProduct({Dropped(x, dropout), a});
-    AddProducts(y, {base, {low, b, lora_.Scale()}}, add_bias);
-  } else {
-    AddAdaptedProduct(y, {base.a, base.b, a, b, 1.0, lora_.Scale()}, add_bias);
-  }
-  return y;
+  return LinearGroup({this}).Forward(x, dropout).front();
 }
 
 at::Tensor LocalLinear::BackwardInput(const at::Tensor& dy, const DropoutContext& dropout,
                                       at::Tensor& dx) const {
-  const bool accumulate = dx.defined();
-  if (!accumulate) dx = at::empty({dy.size(0), weight_->value.size(1)}, dy.options());
-  const at::Tensor& weight = weight_->value;
-  if (lora_a_ != nullptr && !Drops(dropout)) {
-    return AddAdaptedProduct(dx, {dy, weight, lora_b_->value, lora_a_->value, lora_.Scale(), 1.0},
-                             accumulate);
-  }
-  AddProducts(dx, {{dy, weight}}, accumulate);
-  const at::Tensor dlow = BackwardLow(dy);
-  if (dlow.defined()) {
-    at::Tensor dadapter = at::empty_like(dx);
-    AddProducts(dadapter, {{dlow, lora_a_->value}}, /*accumulate=*/false);
-    dx.add_(Dropped(dadapter, dropout));
-  }
-  return dlow;
+  return LinearGroup({this}).BackwardInput({dy}, dropout, dx);
 }
 
 at::Tensor LocalLinear::BackwardLow(const at::Tensor& dy) const {
-  if (lora_a_ == nullptr) return {};
-  return LowRankProduct({dy, lora_b_->value, lora_.Scale()});
+  return LinearGroup({this}).BackwardLow({dy});
 }
 
 void LocalLinear::BackwardParams(const at::Tensor& dy, const at::Tensor& dlow, const at::Tensor& x,
                                  const DropoutContext& dropout) const {
-  const MemoryScope scope(MemoryCategory::kWorkspace);
-  if (train_base_) {
-    AddTransposedProduct(weight_->grad, dy, x);
-    if (bias_ != nullptr) bias_->grad.add_(at::sum(dy, {0}, false, bias_->grad.scalar_type()));
-  }
-  if (lora_a_ == nullptr) return;
-  const at::Tensor dropped = Dropped(x, dropout);
-  AddTransposedProduct(lora_a_->grad, dlow, dropped);
-  AddTransposedProduct(lora_b_->grad, dy,
-                       LowRankProduct({dropped, lora_a_->value.t(), lora_.Scale()}));
+  LinearGroup({this}).BackwardParams({dy}, dlow, x, dropout);
 }
 
 void InitializeAdapters(ParameterSet& set, uint64_t seed) {

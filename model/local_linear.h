@@ -1,12 +1,13 @@
-// This rank's slice of a linear layer, dense (frozen or trainable), with an optional low-rank
-// adapter (LoRA, Hu et al., arXiv:2106.09685; rsLoRA scale, arXiv:2312.03732). It never
-// communicates.
+// This rank's slice of a linear layer, dense (frozen or trainable) or NF4 (frozen), with an
+// optional low-rank adapter (LoRA, Hu et al., arXiv:2106.09685; rsLoRA scale, arXiv:2312.03732;
+// over NF4: QLoRA, arXiv:2305.14314). It never communicates.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "model/kernels.h"
-#include "parallel/param.h"
+#include "model/weight_matrix.h"
 
 namespace fttrain {
 
@@ -31,7 +32,9 @@ struct LinearSpec {
   bool shared = false;           // the slice is held by several tp ranks (kv heads < tp)
   bool tensor_parallel = false;  // tp > 1
   bool bias = false;
-  bool add_bias = true;  // row split: only tp rank 0 adds the bias to its partial sum
+  bool add_bias = true;           // row split: only tp rank 0 adds the bias to its partial sum
+  std::optional<Nf4Options> nf4;  // the weight's storage; absent: compute dtype
+  Nf4Ahead* ahead = nullptr;      // see Operand
 };
 
 // What a dropout mask depends on. Undefined token_index or p = 0: no dropout (evaluation).
@@ -44,7 +47,7 @@ class LocalLinear {
  public:
   // Declares `name.weight` (and `name.bias`) and, with `lora`,
   // base_model.model.<name>.lora_A.weight [r, in] and lora_B.weight [out, r] (float32, or float64
-  // in float64 compute; trainable). `train_base`: weight and bias are trainable.
+  // in float64 compute; trainable). `train_base`: weight and bias are trainable; not with NF4.
   LocalLinear(const LinearSpec& spec, at::ScalarType compute, bool train_base,
               const LoraOptions* lora, ParameterSet& set);
 
@@ -62,9 +65,13 @@ class LocalLinear {
                       const DropoutContext& dropout) const;
   // Whether BackwardParams needs x (false: frozen without adapter).
   bool HasTrainable() const { return train_base_ || lora_a_ != nullptr; }
+  // An NF4 weight is dequantised once, for every call until it is released (WeightMatrix::Hold).
+  void HoldWeight() { weight_.Hold(); }
+  void ReleaseWeight() { weight_.Release(); }
   const LinearSpec& spec() const { return spec_; }
 
  private:
+  friend class LinearGroup;
   bool Drops(const DropoutContext& dropout) const;
   // The adapter's input: x under this module's mask, or x itself. Also its transpose, for the
   // gradient.
@@ -73,7 +80,7 @@ class LocalLinear {
   LinearSpec spec_;
   bool train_base_;
   LoraOptions lora_;
-  Parameter* weight_ = nullptr;
+  WeightMatrix weight_;
   Parameter* bias_ = nullptr;
   Parameter* lora_a_ = nullptr;
   Parameter* lora_b_ = nullptr;

@@ -4,8 +4,13 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
+#include <c10/util/ArrayRef.h>
 
-#include <initializer_list>
+#include <functional>
+#include <optional>
+#include <vector>
+
+#include "model/nf4_ahead.h"
 
 namespace fttrain {
 
@@ -29,9 +34,39 @@ Bf16Gemm PreferredBf16Gemm(const CpuFeatures& features);
 Bf16Gemm DefaultBf16Gemm();
 const char* Bf16GemmName(Bf16Gemm backend);  // "native", "float32"
 
-// alpha a b: a [M, K], b [K, N], of any strides (transposes are free).
+// The right side of a product, [K, N]: a matrix of any strides (transposes are free), or one stored
+// as NF4, or its transpose. Of an NF4 matrix the values are those of DequantizeNf4 in `dtype`; no
+// more than a block of them exists at a time where a float32 GEMM runs on the CPU, else the whole
+// of it while its product is formed.
+class Operand {
+ public:
+  Operand(at::Tensor dense) : dense_(std::move(dense)) {}  // NOLINT: meant to be implicit
+  // [rows, columns] of the matrix. `ahead` (may be null) dequantises it, on CUDA.
+  Operand(Nf4Matrix packed, at::ScalarType dtype, Nf4Ahead* ahead = nullptr);
+  Operand t() const;
+  bool packed() const { return packed_.has_value(); }
+  int64_t rows() const;     // K
+  int64_t columns() const;  // N
+  at::ScalarType dtype() const { return packed() ? dtype_ : dense_.scalar_type(); }
+  // The matrix itself, or all of it dequantised.
+  at::Tensor Dense() const;
+
+ private:
+  friend class ExpandedBlocks;
+  at::Tensor dense_;
+  std::optional<Nf4Matrix> packed_;
+  at::ScalarType dtype_ = at::kFloat;
+  Nf4Ahead* ahead_ = nullptr;
+  bool transposed_ = false;
+};
+
+// Whether products with NF4 matrices in `dtype` on a device expand blocks of them (else the whole).
+bool ExpandsBlocks(c10::Device device, at::ScalarType dtype, Bf16Gemm backend = DefaultBf16Gemm());
+
+// alpha a b: a [M, K] of any strides.
 struct MatrixProduct {
-  at::Tensor a, b;
+  at::Tensor a;
+  Operand b;
   double alpha = 1.0;
 };
 
@@ -39,22 +74,27 @@ struct MatrixProduct {
 // operands and outputs may be mixed with float32 ones (adapter factors, float32 gradients); an
 // operand of another dtype than its product's partner is rounded to bfloat16 by kNative and exact
 // with kFloat32. Throws c10::Error on a shape mismatch.
-void AddProducts(at::Tensor out, std::initializer_list<MatrixProduct> products, bool accumulate,
+void AddProducts(at::Tensor out, c10::ArrayRef<MatrixProduct> products, bool accumulate,
                  Bf16Gemm backend = DefaultBf16Gemm());
 
-// The product alone, as a new tensor [M, N] of a's dtype; with kFloat32 and a bfloat16 `a`, left in
-// float32 (for products with few columns that are multiplied on: an adapter's low-rank factor).
-at::Tensor LowRankProduct(const MatrixProduct& product, Bf16Gemm backend = DefaultBf16Gemm());
-
-// A linear with an adapter, forward (a = x, base = W^T, down = A^T, up = B^T) or to its input
-// (a = dy, base = W, down = B, up = A): low = down_scale a down, out = (accumulate ? out : 0) + a
-// base + up_scale low up. Returns low [M, R], of LowRankProduct's dtype. The same as the two calls
-// above, but `a` is expanded to float32 once.
-struct AdaptedProduct {
-  at::Tensor a, base, down, up;
-  double down_scale = 1.0, up_scale = 1.0;
+// AddProducts of each, in order; every left side and `out` has the same rows, and row by row a sum
+// may read what an earlier one gave. Where kFloat32 expands, it does so once for a left side that
+// several of them read.
+struct ProductSum {
+  at::Tensor out;
+  std::vector<MatrixProduct> products;
+  bool accumulate = false;
 };
-at::Tensor AddAdaptedProduct(at::Tensor out, const AdaptedProduct& product, bool accumulate,
-                             Bf16Gemm backend = DefaultBf16Gemm());
+void AddProductSums(c10::ArrayRef<ProductSum> sums, Bf16Gemm backend = DefaultBf16Gemm());
+
+// An uninitialised result [M, columns] for products of `a` that are multiplied on (an adapter's
+// low-rank factor): of a's dtype, but float32 for a bfloat16 `a` with kFloat32.
+at::Tensor EmptyLowRank(const at::Tensor& a, int64_t columns, Bf16Gemm backend = DefaultBf16Gemm());
+
+// Calls body(first row, some rows of x), all in turn: for several products that sum over the rows
+// of x. Where kFloat32 would expand x for each of them, with float32 copies of blocks of rows; else
+// once with x.
+void ForRows(const at::Tensor& x, const std::function<void(int64_t, const at::Tensor&)>& body,
+             Bf16Gemm backend = DefaultBf16Gemm());
 
 }  // namespace fttrain

@@ -53,19 +53,22 @@ Transformer::Transformer(const ModelConfig& config, const ModelOptions& options,
                          ParameterSet& set, int64_t max_positions, c10::Device device)
     : train_base_(options.train_base),
       rope_(MakeRopeTables(config, max_positions, options.compute, device)),
+      ahead_(options.nf4 && device.is_cuda() ? std::make_unique<Nf4Ahead>(device, options.compute)
+                                             : nullptr),
       embedding_(config, options, mesh.tp(), set),
-      layers_(MakeLayers(config, options, mesh.tp(), set)),
+      layers_(MakeLayers(config, options, mesh.tp(), set, ahead_.get())),
       head_(config, options, mesh.tp(), config.tie_word_embeddings ? embedding_.weight() : nullptr,
             set) {}
 
 std::vector<std::unique_ptr<DecoderLayer>> Transformer::MakeLayers(const ModelConfig& config,
                                                                    const ModelOptions& options,
                                                                    Communicator& tp,
-                                                                   ParameterSet& set) {
+                                                                   ParameterSet& set,
+                                                                   Nf4Ahead* ahead) {
   std::vector<std::unique_ptr<DecoderLayer>> layers;
   for (int64_t index = 0; index < config.num_layers; ++index) {
     layers.push_back(
-        std::make_unique<DecoderLayer>(config, static_cast<int>(index), options, tp, set));
+        std::make_unique<DecoderLayer>(config, static_cast<int>(index), options, tp, set, ahead));
   }
   return layers;
 }

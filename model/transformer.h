@@ -47,7 +47,8 @@ class Transformer : public StageModule {
  private:
   static std::vector<std::unique_ptr<DecoderLayer>> MakeLayers(const ModelConfig& config,
                                                                const ModelOptions& options,
-                                                               Communicator& tp, ParameterSet& set);
+                                                               Communicator& tp, ParameterSet& set,
+                                                               Nf4Ahead* ahead);
   at::Tensor Embed(const ModelBatch& batch, MemoryCategory category) const;
   at::Tensor Hidden(const ModelBatch& batch) const;  // without dropout
   struct Activations {
@@ -56,6 +57,7 @@ class Transformer : public StageModule {
   };
   bool train_base_;
   RopeTables rope_;
+  std::unique_ptr<Nf4Ahead> ahead_;  // on CUDA, if anything is NF4
   Embedding embedding_;
   std::vector<std::unique_ptr<DecoderLayer>> layers_;
   LmHeadLoss head_;

@@ -21,6 +21,7 @@ struct LayerOnTp {
     optimizer = std::make_unique<Optimizer>(set, *mesh, at::kCPU, OptimizerOptions{});
     rope = MakeRopeTables(config, 16, options.compute, at::kCPU);
     params = SeededTensors(set);
+    if (options.nf4) QuantizeValues(set, *options.nf4, params);
     CopyValues(set, params);
   }
   std::unique_ptr<Mesh> mesh;
@@ -109,6 +110,26 @@ const ModelVariant kVariants[] = {
     {"RsLora",
      [](ModelConfig&, ModelOptions& o) { UseLora(o, AllLinear()), o.lora.use_rslora = true; }},
     {"EverythingAtOnce", kAllOptions},
+    {"Nf4Frozen", [](ModelConfig&, ModelOptions& o) { UseNf4(o); }},
+    {"Nf4LoraAllLinear", [](ModelConfig&, ModelOptions& o) { UseNf4(o), UseLora(o, AllLinear()); }},
+    {"Nf4RowsOf96OneKvHead",
+     [](ModelConfig& c, ModelOptions& o) {
+       c.hidden_size = 96, c.num_kv_heads = 1;
+       UseNf4(o);
+       UseLora(o, AllLinear());
+     }},
+    {"Nf4SomeModulesDense",
+     [](ModelConfig&, ModelOptions& o) {
+       UseNf4(o, {.block_size = 32, .double_quant = false},
+              {"model.layers.1.mlp.gate_proj", "model.layers.1.self_attn.o_proj"});
+       UseLora(o, {"q_proj", "gate_proj", "down_proj"});
+     }},
+    {"Nf4DropoutBiasesAndNorms",
+     [](ModelConfig& c, ModelOptions& o) {
+       kAllOptions(c, o);
+       o.train_base = false;
+       UseNf4(o, {.block_size = 128});
+     }},
 };
 
 std::string LayerName(const ::testing::TestParamInfo<std::tuple<ModelVariant, bool>>& test) {
@@ -146,6 +167,69 @@ TEST(DecoderLayer, EvaluationGivesTheValuesOfTraining) {
   DecoderLayerSaved saved;
   const at::Tensor trained = rig.layer->Forward(x, PackedContext(), rig.rope, &saved);
   EXPECT_TRUE(at::equal(rig.layer->Forward(x, PackedContext(), rig.rope, nullptr), trained));
+}
+
+// Forward and backward of one microbatch; the adapters' gradients are added up in the rig.
+void RunMicrobatch(LayerOnTp& rig) {
+  const SequenceRegion region(rig.mesh->tp(), rig.options.sequence_parallel);
+  const at::Tensor x = SeededTensor({12, rig.config.hidden_size}, "x").detach();
+  const at::Tensor dy = SeededTensor({12, rig.config.hidden_size}, "dy").detach();
+  DecoderLayerSaved saved;
+  rig.layer->Forward(region.LocalRows(x).clone(), PackedContext(), rig.rope, &saved);
+  rig.layer->Backward(region.LocalRows(dy).clone(), PackedContext(), rig.rope, saved, true);
+}
+
+const ModelVariant kNf4Lora{"", [](ModelConfig&, ModelOptions& o) {
+                              UseNf4(o);
+                              UseLora(o, AllLinear());
+                            }};
+
+TEST(DecoderLayer, HeldWeightsServeSeveralMicrobatchesWithTheSameBits) {
+  LayerOnTp each(kNf4Lora, true), held(kNf4Lora, true);
+  const c10::NoGradGuard no_grad;
+  const int64_t before = MemoryOf(MemoryCategory::kWorkspace).current_bytes;
+  held.layer->HoldWeights();
+  int64_t elements = 0;
+  for (const auto& parameter : held.set.all()) {
+    if (parameter->packed_bytes == 0) continue;
+    elements += parameter->slice.LocalNumel();
+    parameter->value.zero_();  // is not read while held
+  }
+  EXPECT_EQ(MemoryOf(MemoryCategory::kWorkspace).current_bytes - before,
+            elements * static_cast<int64_t>(sizeof(double)));
+  for (int microbatch = 0; microbatch < 2; ++microbatch) {
+    RunMicrobatch(each);
+    RunMicrobatch(held);
+  }
+  held.layer->ReleaseWeights();
+  EXPECT_EQ(MemoryOf(MemoryCategory::kWorkspace).current_bytes, before);
+  for (const Parameter* parameter : each.set.Trainable()) {
+    EXPECT_TRUE(at::equal(parameter->grad, held.set.Find(parameter->slice.name)->grad))
+        << parameter->slice.name;
+  }
+}
+
+TEST(DecoderLayer, Nf4WeightsTakeTheBytesOfTheClosedForm) {
+  const int64_t before = MemoryOf(MemoryCategory::kWeights).current_bytes;
+  const ModelVariant wide{"", [](ModelConfig& c, ModelOptions& o) {
+                            c.hidden_size = c.intermediate_size = 256;
+                            c.num_kv_heads = 4, c.head_dim = 64;
+                            UseNf4(o);
+                            UseLora(o, AllLinear());
+                          }};
+  LayerOnTp rig(wide, true);
+  // Slices begin on blocks here: half a byte an element, a byte for 64 of them, a float32 for each
+  // 256 blocks touched, one float32; each part from a multiple of 16 bytes.
+  const int64_t elements = 256 * 256 / rig.mesh->tp().size();
+  const int64_t groups = (elements / 64 + 255) / 256;
+  // A range of columns touches the groups of the whole matrix.
+  const int64_t row_split_groups = 4;
+  const auto bytes = [&](int64_t touched) {
+    return elements / 2 + elements / 64 + (touched * 4 + 15) / 16 * 16 + 16;
+  };
+  const int64_t norms = 2 * 256 * static_cast<int64_t>(sizeof(double));
+  EXPECT_EQ(MemoryOf(MemoryCategory::kWeights).current_bytes - before,
+            5 * bytes(groups) + 2 * bytes(row_split_groups) + norms);
 }
 
 TEST(DecoderLayer, KeepsExactlyTheTensorsOfItsContract) {

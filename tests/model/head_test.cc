@@ -10,10 +10,13 @@ constexpr int64_t kTokens = 12;
 
 // Embedding and head on all ranks of the job as one tp group.
 struct EndsOnTp {
-  EndsOnTp(const ModelConfig& model, bool train_base, bool sequence_parallel)
+  EndsOnTp(const ModelConfig& model, bool train_base, bool sequence_parallel,
+           std::optional<Nf4Options> nf4 = std::nullopt)
       : config(model), mesh(TestMesh(TestProcess().world_size())) {
     options = Float64Options();
     options.train_base = train_base;
+    options.nf4 = nf4;
+    options.embedding_on_host = nf4.has_value();
     options.sequence_parallel = sequence_parallel;
     embedding = std::make_unique<Embedding>(config, options, mesh->tp(), set);
     head = std::make_unique<LmHeadLoss>(config, options, mesh->tp(),
@@ -21,6 +24,7 @@ struct EndsOnTp {
                                         set);
     optimizer = std::make_unique<Optimizer>(set, *mesh, at::kCPU, OptimizerOptions{});
     params = SeededTensors(set);
+    if (nf4) QuantizeValues(set, *nf4, params);
     CopyValues(set, params);
     optimizer->ZeroGradients();
   }
@@ -97,6 +101,37 @@ TEST_P(EndsOfTheModel, LogitsOfTheWholeVocabularyAreOnEveryRank) {
 INSTANTIATE_TEST_SUITE_P(Options, EndsOfTheModel,
                          ::testing::Combine(::testing::Values(37, 40, 5), ::testing::Bool(),
                                             ::testing::Bool(), ::testing::Bool()));
+
+// 5 rows on 4 ranks leave the last rank none.
+class Nf4Head : public ::testing::TestWithParam<int64_t> {};
+
+TEST_P(Nf4Head, LossInputGradientAndLogitsEqualAutogradOverTheDequantisedHead) {
+  const int64_t vocab = GetParam();
+  EndsOnTp rig(WithVocabulary(vocab, false), false, true, Nf4Options());
+  const Parameter& weight = *rig.set.Find("lm_head.weight");
+  EXPECT_EQ(weight.packed_bytes > 0, weight.slice.LocalNumel() > 0);
+  EXPECT_TRUE(rig.set.Find("model.embed_tokens.weight")->on_host);
+  const at::Tensor x = SeededTensor({kTokens, rig.config.hidden_size}, "x");
+  const at::Tensor want = OracleLoss(rig.Oracle(), x, Rows(), Targets(vocab));
+  (want * 0.1).backward();
+  const c10::NoGradGuard no_grad;
+  const SequenceRegion region = rig.Region();
+  const at::Tensor local = region.LocalRows(x.detach()).clone();
+  const at::Tensor logits = OracleLogits(rig.Oracle(), x).index_select(0, Rows());
+  for (const bool held : {false, true}) {
+    if (held) rig.head->HoldWeights();
+    const int64_t before = MemoryOf(MemoryCategory::kWorkspace).current_bytes;
+    LmHeadLoss::Saved saved;
+    const double loss = rig.head->Forward(local, Rows(), Targets(vocab), 0.1, &saved);
+    EXPECT_NEAR(loss, want.item<double>(), 1e-10 * want.item<double>());
+    EXPECT_LE(RelativeError(rig.head->Backward(saved), region.LocalRows(x.grad())), 1e-10);
+    EXPECT_LE(RelativeError(rig.head->Logits(local, Rows()), logits), 1e-10);
+    EXPECT_EQ(MemoryOf(MemoryCategory::kWorkspace).current_bytes, before);
+  }
+  rig.head->ReleaseWeights();
+}
+
+INSTANTIATE_TEST_SUITE_P(Vocabularies, Nf4Head, ::testing::Values(37, 40, 5));
 
 TEST(LmHeadLoss, AMicrobatchWithoutTargetsHasNoLossAndNoGradient) {
   EndsOnTp rig(WithVocabulary(37, false), /*train_base=*/true, /*sequence_parallel=*/true);

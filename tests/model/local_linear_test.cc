@@ -5,6 +5,7 @@
 #include <cmath>
 #include <vector>
 
+#include "runtime/memory_ledger.h"
 #include "runtime/philox.h"
 #include "tests/model/oracle.h"
 
@@ -20,6 +21,7 @@ struct Case {
   std::string name;
   bool bias = false, train_base = false, use_lora = false, rslora = false;
   double dropout = 0.0;
+  std::optional<Nf4Options> nf4 = std::nullopt;  // rows of 24 and slices of 6 straddle its blocks
 };
 
 std::ostream& operator<<(std::ostream& out, const Case& c) { return out << c.name; }
@@ -34,7 +36,8 @@ struct Shard {
   std::unique_ptr<LocalLinear> linear;
 };
 
-Shard MakeShard(const Case& c, LinearSplit split, int shards, int rank) {
+Shard MakeShard(const Case& c, LinearSplit split, int shards, int rank,
+                at::ScalarType compute = at::kDouble) {
   Shard shard;
   LinearSpec spec;
   spec.name = kName;
@@ -45,8 +48,9 @@ Shard MakeShard(const Case& c, LinearSplit split, int shards, int rank) {
   spec.tensor_parallel = shards > 1;
   spec.bias = c.bias;
   spec.add_bias = split == LinearSplit::kColumn || rank == 0;
+  spec.nf4 = c.nf4;
   const LoraOptions lora = Lora(c);
-  shard.linear = std::make_unique<LocalLinear>(spec, at::kDouble, c.train_base,
+  shard.linear = std::make_unique<LocalLinear>(spec, compute, c.train_base,
                                                c.use_lora ? &lora : nullptr, shard.set);
   AllocateForTest(shard.set);
   return shard;
@@ -67,7 +71,10 @@ TEST_P(LocalLinearOption, ShardsTogetherEqualTheWholeLayerInFloat64) {
   const bool column = split == LinearSplit::kColumn;
   OracleModel oracle;
   oracle.options.lora = Lora(c);
-  oracle.params = SeededTensors(MakeShard(c, split, 1, 0).set);
+  Shard whole = MakeShard(c, split, 1, 0);
+  const NamedTensors values = SeededTensors(whole.set);
+  oracle.params = values;
+  if (c.nf4) QuantizeValues(whole.set, *c.nf4, oracle.params);
   const at::Tensor x = SeededTensor({kTokens, kIn}, "x");
   const at::Tensor dy = SeededTensor({kTokens, kOut}, "dy").detach();
   const DropoutContext dropout = SomeStep();
@@ -80,6 +87,10 @@ TEST_P(LocalLinearOption, ShardsTogetherEqualTheWholeLayerInFloat64) {
   for (int rank = 0; rank < shards; ++rank) {
     Shard shard = MakeShard(c, split, shards, rank);
     CopyValues(shard.set, oracle.params);
+    if (c.nf4) {
+      NamedTensors unquantised = values;
+      QuantizeValues(shard.set, *c.nf4, unquantised);
+    }
     const Range range = shard.linear->spec().range;
     const at::Tensor x_local = column ? x.detach() : Part(x, 1, range);
     const at::Tensor dy_local = column ? Part(dy, 1, range) : dy;
@@ -129,7 +140,17 @@ INSTANTIATE_TEST_SUITE_P(
                                .bias = true,
                                .train_base = true,
                                .use_lora = true,
-                               .dropout = 0.1}),
+                               .dropout = 0.1},
+                          Case{.name = "Nf4WithBias", .bias = true, .nf4 = Nf4Options()},
+                          Case{.name = "Nf4Lora", .use_lora = true, .nf4 = Nf4Options()},
+                          Case{.name = "Nf4Blocks32SingleQuantLora",
+                               .use_lora = true,
+                               .nf4 = Nf4Options{.block_size = 32, .double_quant = false}},
+                          Case{.name = "Nf4LoraDropout",
+                               .bias = true,
+                               .use_lora = true,
+                               .dropout = 0.4,
+                               .nf4 = Nf4Options{.block_size = 32}}),
         ::testing::Values(LinearSplit::kColumn, LinearSplit::kRow), ::testing::Values(1, 2, 4)),
     OptionName);
 
@@ -172,6 +193,87 @@ TEST(LocalLinear, WithoutTokenIndexNothingIsDropped) {
   CopyValues(shard.set, oracle.params);
   const at::Tensor x = SeededTensor({kTokens, kIn}, "x").detach();
   EXPECT_LE(RelativeError(shard.linear->Forward(x, {}), OracleLinear(oracle, kName, x, {})), 1e-12);
+}
+
+// What a linear gives in a step: y, dx and the gradients of the adapter.
+std::vector<at::Tensor> RunStep(Shard& shard, at::ScalarType dtype) {
+  const at::Tensor x = SeededTensor({kTokens, kIn}, "x").detach().to(dtype);
+  const at::Tensor dy = SeededTensor({kTokens, kOut}, "dy").detach().to(dtype);
+  const at::Tensor y = shard.linear->Forward(x, {});
+  at::Tensor dx;
+  shard.linear->BackwardParams(dy, shard.linear->BackwardInput(dy, {}, dx), x, {});
+  return {y, dx, shard.set.Find(kA)->grad, shard.set.Find(kB)->grad};
+}
+
+class Nf4Linear : public ::testing::TestWithParam<at::ScalarType> {
+ protected:
+  static void SetUpTestSuite() { InstallMemoryLedger(); }
+};
+
+TEST_P(Nf4Linear, EqualsTheDenseLinearOverTheDequantisedWeight) {
+  const at::ScalarType dtype = GetParam();
+  const Case dense{.name = "", .bias = true, .use_lora = true};
+  for (const at::ScalarType rounding : {at::kFloat, at::kBFloat16, at::kHalf}) {
+    Case packed = dense;
+    packed.nf4 = Nf4Options{.rounding = rounding};
+    Shard got = MakeShard(packed, LinearSplit::kColumn, 1, 0, dtype);
+    Shard want = MakeShard(dense, LinearSplit::kColumn, 1, 0, dtype);
+    NamedTensors params = SeededTensors(got.set);
+    QuantizeValues(got.set, *packed.nf4, params);
+    CopyValues(got.set, params);
+    CopyValues(want.set, params);
+    const std::vector<at::Tensor> results = RunStep(got, dtype), expected = RunStep(want, dtype);
+    for (size_t i = 0; i < results.size(); ++i) {
+      // One product in float32 is one GEMM or several blocks of it.
+      const double rounding_error = dtype == at::kFloat ? 1e-6 : 0.0;
+      EXPECT_LE(RelativeError(results[i], expected[i]), rounding_error) << i << " " << rounding;
+    }
+  }
+}
+
+TEST_P(Nf4Linear, HeldWeightsGiveTheSameResults) {
+  const Case c{.name = "", .bias = true, .use_lora = true, .nf4 = Nf4Options()};
+  const int64_t before = MemoryOf(MemoryCategory::kWorkspace).current_bytes;
+  std::vector<at::Tensor> results[2];
+  for (const bool held : {false, true}) {
+    Shard shard = MakeShard(c, LinearSplit::kRow, 1, 0, GetParam());
+    NamedTensors params = SeededTensors(shard.set);
+    QuantizeValues(shard.set, *c.nf4, params);
+    CopyValues(shard.set, params);
+    if (held) {
+      shard.linear->HoldWeight();
+      EXPECT_EQ(MemoryOf(MemoryCategory::kWorkspace).current_bytes - before,
+                kOut * kIn * static_cast<int64_t>(c10::elementSize(GetParam())));
+      // Whatever a later call sees is what was held.
+      shard.set.Find(std::string(kName) + ".weight")->value.zero_();
+    }
+    results[held] = RunStep(shard, GetParam());
+    shard.linear->ReleaseWeight();
+  }
+  for (size_t i = 0; i < results[0].size(); ++i) {
+    const double rounding_error = GetParam() == at::kFloat ? 1e-6 : 0.0;
+    EXPECT_LE(RelativeError(results[1][i], results[0][i]), rounding_error) << i;
+  }
+  EXPECT_EQ(MemoryOf(MemoryCategory::kWorkspace).current_bytes, before);
+}
+
+INSTANTIATE_TEST_SUITE_P(Compute, Nf4Linear,
+                         ::testing::Values(at::kDouble, at::kFloat, at::kBFloat16),
+                         [](const auto& test) { return std::string(c10::toString(test.param)); });
+
+TEST(LocalLinear, RefusesToTrainAnNf4Weight) {
+  const Case c{.name = "", .train_base = true, .nf4 = Nf4Options()};
+  EXPECT_THROW(MakeShard(c, LinearSplit::kColumn, 1, 0), c10::Error);
+}
+
+TEST(LocalLinear, Nf4WeightsAreBytesUnderTheNameAndShapeOfTheWeight) {
+  Shard shard = MakeShard({.name = "", .bias = true, .nf4 = Nf4Options()}, LinearSplit::kRow, 4, 1);
+  const Parameter& weight = *shard.set.Find(std::string(kName) + ".weight");
+  EXPECT_EQ(weight.slice.global_shape, (std::vector<int64_t>{kOut, kIn}));
+  EXPECT_EQ(weight.packed_bytes, MakeNf4Layout(weight.slice, {}).bytes);
+  EXPECT_EQ(weight.value.scalar_type(), at::kByte);
+  EXPECT_EQ(weight.value.sizes(), (std::vector<int64_t>{weight.packed_bytes}));
+  EXPECT_EQ(shard.set.Find(std::string(kName) + ".bias")->dtype, at::kDouble);
 }
 
 TEST(LocalLinear, RefusesAnInputOfAnotherWidth) {

@@ -76,15 +76,78 @@ TEST_P(Matmul, AdapterGradientsTakeAMixedPair) {
   ExpectNear(grad, Wide(dy).t().mm(Wide(low)) * 0.5, size.tokens);
 }
 
-TEST_P(Matmul, AdaptedProductIsItsTwoProducts) {
+TEST_P(Matmul, SumsOfOneInputAreTheProductsAlone) {
   const at::Tensor down = Values({5, size.in}, at::kFloat, 6).t();
-  at::Tensor y = dy.clone(), want_y = dy.clone();
-  const at::Tensor low_rank =
-      AddAdaptedProduct(y, {x, w.t(), down, b.t(), 2.0, 0.5}, /*accumulate=*/true, backend);
-  const at::Tensor want_low = LowRankProduct({x, down, 2.0}, backend);
+  const at::Tensor w2 = Values({size.out, size.in}, at::kBFloat16, 8);
+  const at::Tensor low_rank = EmptyLowRank(x, 5, backend), want_low = EmptyLowRank(x, 5, backend);
+  at::Tensor y = dy.clone(), y2 = dy.clone(), want_y = dy.clone(), want_y2 = dy.clone();
+  AddProductSums({{low_rank, {{x, down, 2.0}}},
+                  {y, {{x, w.t()}, {low_rank, b.t(), 0.5}}, /*accumulate=*/true},
+                  {y2, {{x, w2.t()}}}},
+                 backend);
+  AddProducts(want_low, {{x, down, 2.0}}, /*accumulate=*/false, backend);
   AddProducts(want_y, {{x, w.t()}, {want_low, b.t(), 0.5}}, /*accumulate=*/true, backend);
+  AddProducts(want_y2, {{x, w2.t()}}, /*accumulate=*/false, backend);
   EXPECT_TRUE(at::equal(low_rank, want_low));
   EXPECT_TRUE(at::equal(y, want_y));
+  EXPECT_TRUE(at::equal(y2, want_y2));
+}
+
+TEST_P(Matmul, RowsForSeveralProductsAreThoseOfTheMatrix) {
+  int64_t next = 0;
+  ForRows(
+      x,
+      [&](int64_t begin, const at::Tensor& rows) {
+        EXPECT_EQ(begin, next);
+        EXPECT_TRUE(at::equal(Wide(rows), Wide(x.narrow(0, begin, rows.size(0)))));
+        next += rows.size(0);
+      },
+      backend);
+  EXPECT_EQ(next, size.tokens);
+}
+
+// An NF4 matrix [out, in] of random codes and scales.
+Nf4Matrix RandomNf4(int64_t out, int64_t in, const Nf4Options& options = {}) {
+  Nf4Matrix matrix;
+  matrix.layout = MakeNf4Layout(WholeParam("w", {out, in}), options);
+  const at::Tensor values = Randn({out * in}, at::kFloat, 21).cpu();
+  const at::Tensor codes = at::zeros({(out * in + 1) / 2}, at::kByte);
+  const at::Tensor absmax =
+      at::zeros({(out * in + options.block_size - 1) / options.block_size}, at::kFloat);
+  QuantizeNf4Blocks(values, options.block_size, codes, absmax);
+  matrix.bytes = at::zeros({matrix.layout.bytes}, at::kByte);
+  StoreNf4Codes(matrix, 0, out * in, codes);
+  StoreNf4Scales(matrix, QuantizeAbsmax(absmax));
+  return matrix;
+}
+
+TEST_P(Matmul, AnNf4OperandGivesTheBitsOfItsDequantisedMatrix) {
+  for (const at::ScalarType rounding : {at::kFloat, at::kBFloat16, at::kHalf}) {
+    const Operand packed(RandomNf4(size.out, size.in, {.rounding = rounding}), at::kBFloat16);
+    const at::Tensor dense = packed.Dense();
+    EXPECT_EQ(dense.scalar_type(), at::kBFloat16);
+    at::Tensor y[2] = {dy.clone(), dy.clone()}, dx[2] = {x.clone(), x.clone()};
+    for (const bool is_packed : {false, true}) {
+      const Operand w_operand = is_packed ? packed : Operand(dense);
+      AddProducts(y[is_packed], {{x, w_operand.t()}, {low, b.t()}}, /*accumulate=*/true, backend);
+      AddProducts(dx[is_packed], {{dy, w_operand}}, /*accumulate=*/true, backend);
+    }
+    EXPECT_TRUE(at::equal(y[0], y[1])) << rounding;
+    EXPECT_TRUE(at::equal(dx[0], dx[1])) << rounding;
+  }
+}
+
+TEST_P(Matmul, AnNf4OperandInFloat32IsItsDequantisedMatrix) {
+  const Operand packed(RandomNf4(size.out, size.in), at::kFloat);
+  const at::Tensor wide_x = x.to(at::kFloat), wide_dy = dy.to(at::kFloat);
+  const at::Tensor y = at::empty({size.tokens, size.out}, at::kFloat);
+  const at::Tensor dx = wide_x.clone();
+  AddProducts(y, {{wide_x, packed.t()}, {low, b.t()}}, /*accumulate=*/false, backend);
+  AddProducts(dx, {{wide_dy, packed}}, /*accumulate=*/true, backend);
+  const at::Tensor dense = Wide(packed.Dense());
+  const double error = static_cast<double>(size.in + size.out) * 4e-7;
+  EXPECT_LE(LargestError(y, Wide(x).mm(dense.t()) + Wide(low).mm(Wide(b).t())), error);
+  EXPECT_LE(LargestError(dx, Wide(x) + Wide(dy).mm(dense)), error);
 }
 
 TEST_P(Matmul, SquareOperandsAreToldFromTheirTransposes) {
@@ -95,9 +158,10 @@ TEST_P(Matmul, SquareOperandsAreToldFromTheirTransposes) {
   ExpectNear(y, s.mm(s.t()) + s.t().mm(s), 18);
 }
 
-TEST_P(Matmul, LowRankProductsKeepTheirPrecisionInFloat32) {
+TEST_P(Matmul, LowRankFactorsKeepTheirPrecisionInFloat32) {
   const at::Tensor factor = Values({5, size.in}, at::kFloat, 6);
-  const at::Tensor product = LowRankProduct({x, factor.t(), 2.0}, backend);
+  const at::Tensor product = EmptyLowRank(x, 5, backend);
+  AddProducts(product, {{x, factor.t(), 2.0}}, /*accumulate=*/false, backend);
   EXPECT_EQ(product.scalar_type(), backend == Bf16Gemm::kFloat32 ? at::kFloat : at::kBFloat16);
   ExpectNear(product, Wide(x).mm(Wide(factor).t()) * 2.0, size.in);
 }
@@ -144,8 +208,12 @@ TEST(MatmulPrecision, Float32ErrorIsNoLargerThanNativeBf16Error) {
   EXPECT_LE(error(Bf16Gemm::kFloat32), error(Bf16Gemm::kNative));
 }
 
-TEST(MatmulMemory, ScratchIsBoundedWhateverTheSizes) {
-  InstallMemoryLedger();
+class MatmulMemory : public testing::Test {
+ protected:
+  static void SetUpTestSuite() { InstallMemoryLedger(); }
+};
+
+TEST_F(MatmulMemory, ScratchIsBoundedWhateverTheSizes) {
   const at::Tensor x = at::ones({2000, 5000}, at::kBFloat16);
   const at::Tensor w = at::ones({3000, 5000}, at::kBFloat16);
   at::Tensor y = at::empty({2000, 3000}, at::kBFloat16);
@@ -158,6 +226,26 @@ TEST(MatmulMemory, ScratchIsBoundedWhateverTheSizes) {
   EXPECT_GT(use.peak_bytes, before);          // the ledger was looking
   EXPECT_EQ(y.min().item<float>(), 4992.0f);  // 5000 in bfloat16
   EXPECT_EQ(y.max().item<float>(), 4992.0f);
+}
+
+TEST_F(MatmulMemory, AnNf4OperandIsNeverDequantisedWhole) {
+  constexpr int64_t kOut = 3000, kIn = 5000;
+  const Nf4Matrix w = RandomNf4(kOut, kIn);
+  for (const at::ScalarType dtype : {at::kBFloat16, at::kFloat}) {
+    const at::Tensor x = at::ones({2000, kIn}, dtype), dy = at::ones({2000, kOut}, dtype);
+    at::Tensor y = at::empty({2000, kOut}, dtype), dx = at::empty({2000, kIn}, dtype);
+    ResetMemoryPeaks();
+    const int64_t before = MemoryOf(MemoryCategory::kWorkspace).current_bytes;
+    const Operand operand(w, dtype);
+    AddProducts(y, {{x, operand.t()}}, /*accumulate=*/false, Bf16Gemm::kFloat32);
+    AddProducts(dx, {{dy, operand}}, /*accumulate=*/false, Bf16Gemm::kFloat32);
+    const MemoryUse use = MemoryOf(MemoryCategory::kWorkspace);
+    EXPECT_EQ(use.current_bytes, before);
+    // A block of w; in bfloat16 also one of x and one of y.
+    EXPECT_LE(use.peak_bytes - before, (dtype == at::kFloat ? 16 : 36) << 20) << dtype;
+    EXPECT_LT(use.peak_bytes - before, kOut * kIn * 4);
+    EXPECT_GT(use.peak_bytes, before);
+  }
 }
 
 TEST(MatmulShape, ThatDoesNotFitIsRefusedWithAllSizes) {

@@ -186,8 +186,49 @@ void AllocateForTest(ParameterSet& set) {
 
 void CopyValues(ParameterSet& set, const NamedTensors& params) {
   for (const auto& parameter : set.all()) {
+    if (parameter->packed_bytes > 0) continue;
     const at::Tensor whole = params.at(parameter->slice.name).detach();
     parameter->value.copy_(LocalPart(whole, parameter->slice));
+  }
+}
+
+Nf4Matrix QuantizedSlice(const at::Tensor& whole, const ParamSlice& slice,
+                         const Nf4Options& options) {
+  const at::Tensor values = whole.detach().to(at::kFloat).flatten();
+  const int64_t count = values.numel();
+  const at::Tensor codes = at::zeros({(count + 1) / 2}, at::kByte);
+  const at::Tensor absmax =
+      at::zeros({(count + options.block_size - 1) / options.block_size}, at::kFloat);
+  QuantizeNf4Blocks(values, options.block_size, codes, absmax);
+  Nf4Matrix matrix;
+  matrix.layout = MakeNf4Layout(slice, options);
+  matrix.bytes = at::zeros({matrix.layout.bytes}, at::kByte);
+  StoreNf4Codes(matrix, 0, count, codes);
+  if (options.double_quant) {
+    StoreNf4Scales(matrix, QuantizeAbsmax(absmax));
+  } else {
+    StoreNf4Absmax(matrix, absmax);
+  }
+  return matrix;
+}
+
+at::Tensor Dequantized(const Nf4Matrix& matrix, at::ScalarType dtype) {
+  const at::Tensor values = at::empty({matrix.layout.rows, matrix.layout.columns}, dtype);
+  DequantizeNf4(matrix, {0, matrix.layout.rows}, {0, matrix.layout.columns}, values);
+  return values;
+}
+
+void QuantizeValues(ParameterSet& set, const Nf4Options& options, NamedTensors& params) {
+  for (const auto& parameter : set.all()) {
+    const ParamSlice& slice = parameter->slice;
+    // A rank may own no rows of a head that others hold packed.
+    const bool empty_head = slice.name == "lm_head.weight" && slice.LocalNumel() == 0;
+    if (parameter->packed_bytes == 0 && !empty_head) continue;
+    at::Tensor& whole = params.at(slice.name);
+    if (!empty_head) parameter->value.copy_(QuantizedSlice(whole, slice, options).bytes);
+    const ParamSlice all = WholeParam(slice.name, slice.global_shape);
+    const at::Tensor values = Dequantized(QuantizedSlice(whole, all, options), at::kDouble);
+    whole = values.set_requires_grad(true);
   }
 }
 

@@ -45,6 +45,15 @@ at::Tensor LocalPart(const at::Tensor& whole, const ParamSlice& slice);
 void AllocateForTest(ParameterSet& set);
 // Every parameter's value from the whole tensors.
 void CopyValues(ParameterSet& set, const NamedTensors& params);
+// For every packed parameter: quantises the whole tensor into it, and puts the dequantised values
+// into `params`, so that the oracle is the plain model over the same weights. Before CopyValues,
+// which leaves packed parameters alone.
+void QuantizeValues(ParameterSet& set, const Nf4Options& options, NamedTensors& params);
+// The slice of a whole matrix (float32), quantised.
+Nf4Matrix QuantizedSlice(const at::Tensor& whole, const ParamSlice& slice,
+                         const Nf4Options& options);
+// All of a matrix in `dtype`.
+at::Tensor Dequantized(const Nf4Matrix& matrix, at::ScalarType dtype);
 // A deterministic leaf of autograd, equal on every rank.
 at::Tensor SeededTensor(std::vector<int64_t> shape, const std::string& name, double scale = 1.0);
 

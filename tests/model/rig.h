@@ -62,6 +62,11 @@ inline void UseLora(ModelOptions& options, std::vector<std::string> targets) {
   options.lora = {.r = 4, .alpha = 6.0};
   options.target_modules = std::move(targets);
 }
+inline void UseNf4(ModelOptions& options, Nf4Options nf4 = {},
+                   std::vector<std::string> dense = {"lm_head"}) {
+  options.nf4 = nf4;
+  options.nf4_dense = std::move(dense);
+}
 inline const std::vector<std::string>& AllLinear() {
   static const std::vector<std::string> kAll = {"q_proj",    "k_proj",  "v_proj",   "o_proj",
                                                 "gate_proj", "up_proj", "down_proj"};

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "runtime/philox.h"
 #include "tests/model/rig.h"
 
@@ -50,6 +52,7 @@ struct TransformerOnMesh {
     optimizer =
         std::make_unique<Optimizer>(set, *mesh, at::kCPU, OptimizerOptions{.zero_stage = 0});
     params = SeededTensors(set);
+    if (options.nf4) QuantizeValues(set, *options.nf4, params);
     CopyValues(set, params);
     optimizer->ZeroGradients();
   }
@@ -120,6 +123,24 @@ const ModelVariant kVariants[] = {
        c.qkv_bias = true;
        UseLora(o, AllLinear());
        o.lora.dropout = 0.2;
+     }},
+    {"Qlora",
+     [](ModelConfig& c, ModelOptions& o) {
+       c.qkv_bias = true;
+       UseNf4(o);
+       UseLora(o, AllLinear());
+     }},
+    {"QloraOfTheHeadTooEmbeddingOnHost",
+     [](ModelConfig&, ModelOptions& o) {
+       UseNf4(o, {.block_size = 32, .double_quant = false}, {"model.layers.0.mlp.up_proj"});
+       UseLora(o, {"q_proj", "v_proj"});
+       o.embedding_on_host = true;
+     }},
+    {"QloraWithATiedHead",
+     [](ModelConfig& c, ModelOptions& o) {
+       c.tie_word_embeddings = true;
+       UseNf4(o, {}, {});
+       UseLora(o, AllLinear());
      }},
 };
 std::string TestName(const ::testing::TestParamInfo<std::tuple<ModelVariant, int, bool>>& test) {
@@ -194,6 +215,45 @@ TEST(Transformer, EvaluationEqualsThePlainModelWithoutDropout) {
   EXPECT_LE(
       RelativeError(rig.model->Logits(batch, rows), OracleLogits(oracle, x).index_select(0, rows)),
       1e-10);
+}
+
+TEST(Transformer, OnlyTheMatricesOfLayersAndHeadAreNf4) {
+  const auto packed = [](const ModelVariant& variant) {
+    const TransformerOnMesh rig(variant, /*tp=*/1, /*sequence_parallel=*/false);
+    std::set<std::string> names;
+    for (const auto& parameter : rig.set.all()) {
+      if (parameter->packed_bytes > 0) names.insert(parameter->slice.name);
+    }
+    return names;
+  };
+  const std::set<std::string> all =
+      packed({"", [](ModelConfig&, ModelOptions& o) { UseNf4(o, {}, {}); }});
+  EXPECT_EQ(all.size(), 2 * 7 + 1u);
+  EXPECT_TRUE(all.contains("lm_head.weight"));
+  EXPECT_FALSE(all.contains("model.embed_tokens.weight"));
+  const std::set<std::string> tied = packed({"", [](ModelConfig& c, ModelOptions& o) {
+                                               c.tie_word_embeddings = true;
+                                               UseNf4(o, {}, {});
+                                             }});
+  EXPECT_EQ(tied.size(), 2 * 7u);
+  const std::set<std::string> some =
+      packed({"", [](ModelConfig&, ModelOptions& o) {
+                UseNf4(o, {}, {"lm_head", "model.layers.1.mlp.up_proj"});
+              }});
+  EXPECT_EQ(some.size(), 2 * 7 - 1u);
+  EXPECT_FALSE(some.contains("model.layers.1.mlp.up_proj.weight"));
+  EXPECT_TRUE(some.contains("model.layers.0.mlp.up_proj.weight"));
+}
+
+TEST(Transformer, RefusesAnEmbeddingOnTheHostThatOthersNeed) {
+  const auto build = [](const ModelVariant& variant) { TransformerOnMesh(variant, 1, false); };
+  EXPECT_THROW(
+      build({"", [](ModelConfig&, ModelOptions& o) { o.embedding_on_host = o.train_base = true; }}),
+      c10::Error);
+  EXPECT_THROW(
+      build({"", [](ModelConfig& c,
+                    ModelOptions& o) { c.tie_word_embeddings = o.embedding_on_host = true; }}),
+      c10::Error);
 }
 
 TEST(Transformer, KeepsNothingAfterBackward) {

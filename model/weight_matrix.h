@@ -1,0 +1,43 @@
+// The matrix of a linear, this rank's slice [out, in]: in compute dtype, or NF4 (frozen).
+#pragma once
+
+#include <optional>
+
+#include "model/matmul.h"
+#include "parallel/param.h"
+
+namespace fttrain {
+
+class WeightMatrix {
+ public:
+  // Declares `parameter` (slice, tp_gradient, trainable and dtype, the compute dtype, are set).
+  // With `nf4` it becomes MakeNf4Layout(slice, *nf4).bytes packed bytes, kByte, unless the slice is
+  // empty; `ahead` may be null.
+  // Throws c10::Error for a trainable matrix with nf4.
+  WeightMatrix(Parameter parameter, const std::optional<Nf4Options>& nf4, Nf4Ahead* ahead,
+               ParameterSet& set);
+  int64_t out() const { return out_; }
+  int64_t in() const { return in_; }
+  Parameter* parameter() const { return parameter_; }
+  // W [out, in] for products of gradients; its t() [in, out] for those of inputs.
+  Operand operand() const;
+
+  // Whether a product now would dequantise all of it, so that holding it costs no more memory.
+  bool DequantizedWhole() const;
+  // From Hold to Release operand() is dense: an NF4 matrix is dequantised once, in the dtype that
+  // the GEMM wants, and booked as kWorkspace. Nothing for a dense matrix. The same values, so
+  // results differ by the order of sums at most.
+  void Hold();
+  void Release() { held_ = at::Tensor(); }
+
+ private:
+  Nf4Matrix Packed() const;
+  Parameter* parameter_;
+  at::ScalarType compute_;
+  std::optional<Nf4Layout> layout_;
+  int64_t out_, in_;
+  Nf4Ahead* ahead_;
+  at::Tensor held_;
+};
+
+}  // namespace fttrain
