@@ -42,8 +42,8 @@ struct Nf4Kernels {
   // absmax: count values.
   void (*decode_scales)(const Nf4NestedScales& scales, float* absmax);
   // values: at most 256, the absmax of the blocks of one group; codes and the group's absmax of
-  // value - offset.
-  float (*encode_group)(const float* values, int64_t count, float offset, const float* map,
+  // value - offset. thresholds: of the signed dynamic map.
+  float (*encode_group)(const float* values, int64_t count, float offset, const float* thresholds,
                         uint8_t* codes);
 };
 

@@ -128,7 +128,9 @@ void DequantizePiece(const Nf4Piece& piece, Out* out) {
 }
 
 template <class Out>
-void DequantizeAs(const Nf4Piece& piece, void* out) {
+void DequantizeAs(Nf4Piece piece, Nf4Dtype type, void* out) {
+  // Rounding to the result's own dtype is what the conversion does.
+  if (piece.rounding == type) piece.rounding = Nf4Dtype::kFloat32;
 #if defined(__AVX2__)
   // Every block then begins on a cache line.
   if (piece.stream && reinterpret_cast<uintptr_t>(out) % 64 == 0 && piece.first % 2 == 0 &&
@@ -144,13 +146,13 @@ void DequantizeAs(const Nf4Piece& piece, void* out) {
 void Dequantize(const Nf4Piece& piece, Nf4Dtype type, void* out) {
   switch (type) {
     case Nf4Dtype::kFloat32:
-      return DequantizeAs<float>(piece, out);
+      return DequantizeAs<float>(piece, type, out);
     case Nf4Dtype::kBfloat16:
-      return DequantizeAs<Bf16>(piece, out);
+      return DequantizeAs<Bf16>(piece, type, out);
     case Nf4Dtype::kFloat16:
-      return DequantizeAs<Half>(piece, out);
+      return DequantizeAs<Half>(piece, type, out);
     case Nf4Dtype::kFloat64:
-      return DequantizeAs<double>(piece, out);
+      return DequantizeAs<double>(piece, type, out);
   }
 }
 
@@ -246,7 +248,17 @@ void DecodeScales(const Nf4NestedScales& scales, float* absmax) {
   }
 }
 
-float EncodeGroup(const float* values, int64_t count, float offset, const float* map,
+// The codes of several values, whose searches take turns: each waits for its loads.
+constexpr int kSearches = 16;
+FT_INLINE void NearestCodes(const float* thresholds, const float* x, uint8_t* codes) {
+  uint32_t found[kSearches] = {};
+  for (uint32_t step = 128; step > 0; step /= 2) {
+    for (int i = 0; i < kSearches; ++i) found[i] = CodeAbove(thresholds, found[i], x[i], step);
+  }
+  for (int i = 0; i < kSearches; ++i) codes[i] = static_cast<uint8_t>(found[i]);
+}
+
+float EncodeGroup(const float* values, int64_t count, float offset, const float* thresholds,
                   uint8_t* codes) {
   uint32_t top = 0;
   for (int64_t i = 0; i < count; ++i) {
@@ -254,8 +266,13 @@ float EncodeGroup(const float* values, int64_t count, float offset, const float*
     top = bits > top ? bits : top;
   }
   const float absmax = FloatFromBits(top), multiplier = DivideRounded(1.0F, absmax);
-  for (int64_t i = 0; i < count; ++i) {
-    codes[i] = NearestDynamicCode(map, MultiplyRounded(values[i] - offset, multiplier));
+  for (int64_t i = 0; i < count; i += kSearches) {
+    const int64_t left = count - i, n = left < kSearches ? left : kSearches;
+    float x[kSearches] = {};
+    uint8_t nearest[kSearches];
+    for (int64_t j = 0; j < n; ++j) x[j] = MultiplyRounded(values[i + j] - offset, multiplier);
+    NearestCodes(thresholds, x, nearest);
+    __builtin_memcpy(codes + i, nearest, static_cast<size_t>(n));
   }
   return absmax;
 }

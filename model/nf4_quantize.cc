@@ -3,6 +3,7 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <vector>
@@ -156,12 +157,13 @@ Nf4Scales QuantizeAbsmax(const at::Tensor& absmax) {
   const auto* from = absmax.const_data_ptr<float>();
   auto* codes = scales.codes.mutable_data_ptr<uint8_t>();
   auto* group_absmax = scales.groups.mutable_data_ptr<float>();
+  const std::array<float, 256> thresholds = DynamicThresholds(SignedDynamicMap());
   at::parallel_for(0, groups, 8, [&](int64_t begin, int64_t end) {
     for (int64_t group = begin; group < end; ++group) {
       const int64_t first = group * kNf4Group;
-      group_absmax[group] = SelectedNf4Kernels().encode_group(
-          from + first, std::min(kNf4Group, blocks - first), scales.offset,
-          SignedDynamicMap().data(), codes + first);
+      group_absmax[group] =
+          SelectedNf4Kernels().encode_group(from + first, std::min(kNf4Group, blocks - first),
+                                            scales.offset, thresholds.data(), codes + first);
     }
   });
   return scales;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <vector>
 
 namespace fttrain {
@@ -50,6 +51,17 @@ const std::array<float, 256>& SignedDynamicMap() {
 const std::array<float, 256>& UnsignedDynamicMap() {
   static const std::array<float, 256> map = MakeDynamicMap(/*with_negative=*/false);
   return map;
+}
+
+std::array<float, 256> DynamicThresholds(const std::array<float, 256>& map) {
+  std::array<float, 256> thresholds;
+  thresholds.fill(std::numeric_limits<float>::infinity());
+  for (size_t i = 0; i + 1 < map.size(); ++i) {
+    const float middle = (map[i] + map[i + 1]) * 0.5F;
+    // A tie goes to the even one of i and i + 1.
+    thresholds[i] = i % 2 == 0 ? middle : std::nextafter(middle, -2.0F);
+  }
+  return thresholds;
 }
 
 }  // namespace fttrain

@@ -27,4 +27,11 @@ FT_HOST_DEVICE uint8_t NearestDynamicCode(const float* map, float x) {
   return static_cast<uint8_t>(x < (map[pivot - 1] + map[pivot]) * 0.5F ? pivot - 1 : pivot);
 }
 
+// The same without unpredictable branches: the nearest code is the number of thresholds below x.
+// thresholds[255] is never reached.
+std::array<float, 256> DynamicThresholds(const std::array<float, 256>& map);
+FT_HOST_DEVICE uint32_t CodeAbove(const float* thresholds, uint32_t code, float x, uint32_t step) {
+  return code + (x > thresholds[code + step - 1] ? 1U : 0U) * step;
+}
+
 }  // namespace fttrain

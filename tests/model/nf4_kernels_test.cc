@@ -5,6 +5,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <random>
@@ -111,8 +112,11 @@ TEST_F(EveryInstructionSet, CodesScalesTheSame) {
   std::vector<float> absmax = RandomScales(256, 5);
   for (float& x : absmax) x = std::fmin(x, 3.0F);
   const float* map = SignedDynamicMap().data();
+  const std::array<float, 256> table = DynamicThresholds(SignedDynamicMap());
+  const float* thresholds = table.data();
   std::vector<uint8_t> want(256);
-  const float want_group = portable_.encode_group(absmax.data(), 256, 0.7F, map, want.data());
+  const float want_group =
+      portable_.encode_group(absmax.data(), 256, 0.7F, thresholds, want.data());
   std::vector<float> want_decoded(200);
   const float groups[] = {want_group, 0.25F};
   portable_.decode_scales({want.data(), 200, 100, groups, map, 0.7F}, want_decoded.data());
@@ -120,7 +124,7 @@ TEST_F(EveryInstructionSet, CodesScalesTheSame) {
   for (const Nf4Kernels* kernels : usable_) {
     std::vector<uint8_t> got(256);
     std::vector<float> decoded(200);
-    EXPECT_EQ(kernels->encode_group(absmax.data(), 256, 0.7F, map, got.data()), want_group);
+    EXPECT_EQ(kernels->encode_group(absmax.data(), 256, 0.7F, thresholds, got.data()), want_group);
     kernels->decode_scales({want.data(), 200, 100, groups, map, 0.7F}, decoded.data());
     EXPECT_EQ(got, want) << kernels->name;
     EXPECT_EQ(decoded, want_decoded) << kernels->name;

@@ -62,6 +62,29 @@ TEST(NearestDynamicCode, ATieGoesToTheEvenIndexAndItsNeighboursToTheNearerEntry)
   }
 }
 
+TEST(DynamicThresholds, FindTheNearestCode) {
+  for (const Map* map : {&SignedDynamicMap(), &UnsignedDynamicMap()}) {
+    const Map thresholds = DynamicThresholds(*map);
+    const auto code = [&](float x) {
+      uint32_t found = 0;
+      for (uint32_t step = 128; step > 0; step /= 2) {
+        found = CodeAbove(thresholds.data(), found, x, step);
+      }
+      return found;
+    };
+    for (int i = 0; i < 255; ++i) {
+      const float middle = ((*map)[i] + (*map)[i + 1]) * 0.5F;
+      for (const float x : {(*map)[i], middle, std::nextafter(middle, -2.0F),
+                            std::nextafter(middle, 2.0F), 0.3F * middle}) {
+        EXPECT_EQ(code(x), NearestDynamicCode(map->data(), x)) << i << ": " << x;
+      }
+    }
+    EXPECT_EQ(code(std::numeric_limits<float>::infinity()), 255U);
+    EXPECT_EQ(code(-2.0F), 0U);
+    EXPECT_EQ(code(std::nanf("")), 0U);
+  }
+}
+
 TEST(NearestDynamicCode, BeyondAnEndItIsTheEnd) {
   const float* map = SignedDynamicMap().data();
   EXPECT_EQ(NearestDynamicCode(map, -1.0F), 0);
