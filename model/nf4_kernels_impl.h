@@ -23,6 +23,8 @@ namespace FT_ISA {
 
 constexpr Nf4Table kTable = MakeNf4Table();
 constexpr int kFloatLanes = kLanes<float>;
+// How far ahead of results that are stored past the caches codes are fetched.
+constexpr int kPrefetchBytes = 4096;
 
 struct Half {
   uint16_t bits;
@@ -114,17 +116,51 @@ FT_INLINE void DequantizeBlock(const uint8_t* codes, int64_t first, int64_t coun
   for (; i < count; ++i) one(first + i, out + i);
 }
 
+// Whole blocks that begin a byte, without DequantizeBlock's care for ends. kSize: their size, or 0
+// for whatever `size` is.
+template <class Out, bool kStream, int64_t kSize>
+FT_INLINE void DequantizeWholeBlocks(const uint8_t* codes, int64_t blocks, int64_t size,
+                                     const float* absmax, Nf4Dtype rounding, Out* out) {
+  constexpr int kStep = BlockTable<Out>::kStep;
+  const int64_t steps = (kSize > 0 ? kSize : size) / kStep;
+  for (int64_t block = 0; block < blocks; ++block) {
+    const BlockTable<Out> table(absmax[block], rounding);
+    if (kStream) __builtin_prefetch(codes + kPrefetchBytes);
+    for (int64_t step = 0; step < steps; ++step, codes += kStep / 2, out += kStep) {
+      table.template Step<kStream>(codes, out);
+    }
+  }
+}
+
 template <class Out, bool kStream>
 void DequantizePiece(const Nf4Piece& piece, Out* out) {
-  int64_t in_block = piece.in_block;
+  const uint8_t* codes = piece.codes;
+  const Nf4Dtype rounding = piece.rounding;
+  const int64_t size = piece.block_size;
   const float* absmax = piece.absmax;
-  for (int64_t done = 0; done < piece.count; ++absmax, in_block = 0) {
-    const int64_t left = piece.count - done, rest = piece.block_size - in_block;
-    const int64_t count = left < rest ? left : rest;
-    DequantizeBlock<Out, kStream>(piece.codes, piece.first + done, count, *absmax, piece.rounding,
-                                  out + done);
-    done += count;
+  int64_t first = piece.first, left = piece.count;
+  const auto part = [&](int64_t count) {
+    DequantizeBlock<Out, kStream>(codes, first, count, *absmax++, rounding, out);
+    first += count;
+    out += count;
+    left -= count;
+  };
+  const int64_t rest = size - piece.in_block;
+  if (rest < size) part(left < rest ? left : rest);
+  if (first % 2 == 0) {
+    const int64_t blocks = left / size, count = blocks * size;
+    const uint8_t* from = codes + first / 2;
+    if (size == 64) {
+      DequantizeWholeBlocks<Out, kStream, 64>(from, blocks, size, absmax, rounding, out);
+    } else {
+      DequantizeWholeBlocks<Out, kStream, 0>(from, blocks, size, absmax, rounding, out);
+    }
+    absmax += blocks;
+    first += count;
+    out += count;
+    left -= count;
   }
+  while (left > 0) part(left < size ? left : size);
 }
 
 template <class Out>
@@ -242,9 +278,24 @@ void Quantize(const void* values, Nf4Dtype type, int64_t count, int64_t block_si
 }
 
 void DecodeScales(const Nf4NestedScales& scales, float* absmax) {
-  for (int64_t i = 0; i < scales.count; ++i) {
-    const float group = scales.groups[(scales.in_group + i) / 256];
-    absmax[i] = Nf4Absmax(scales.map[scales.codes[i]], group, scales.offset);
+  for (int64_t i = 0; i < scales.count;) {
+    const int64_t place = scales.in_group + i, rest = 256 - place % 256, left = scales.count - i;
+    const float group = scales.groups[place / 256], offset = scales.offset;
+    const float* map = scales.map;
+    const uint8_t* codes = scales.codes + i;
+    const int64_t count = left < rest ? left : rest;
+    int64_t j = 0;
+#if defined(__AVX512F__)
+    for (; j + kFloatLanes <= count; j += kFloatLanes) {
+      __m128i bytes;
+      __builtin_memcpy(&bytes, codes + j, sizeof(bytes));
+      const __m512 values = _mm512_mask_i32gather_ps(
+          (__m512)FloatVector(), 0xffff, _mm512_maskz_cvtepu8_epi32(0xffff, bytes), map, 4);
+      StoreVector(absmax + i + j, (FloatVector)values * group + offset);
+    }
+#endif
+    for (; j < count; ++j) absmax[i + j] = Nf4Absmax(map[codes[j]], group, offset);
+    i += count;
   }
 }
 
