@@ -57,4 +57,8 @@ void CountCudaMemory() {
 }
 
 }  // namespace fttrain
+#else
+namespace fttrain {
+void CountCudaMemory() {}
+}  // namespace fttrain
 #endif

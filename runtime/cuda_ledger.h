@@ -3,8 +3,8 @@
 
 namespace fttrain {
 
-// Attaches the observer; CUDA must be initialised. Later calls do nothing. Only in builds with
-// CUDA.
+// Attaches the observer; CUDA must be initialised. Later calls do nothing, nor does any in a build
+// without CUDA.
 void CountCudaMemory();
 
 }  // namespace fttrain

@@ -34,5 +34,7 @@ MemoryCategory CurrentMemoryCategory() noexcept;
 
 // The GPU's book; the first call makes it the one that MemoryPlace::kDevice means.
 MemoryBook& UseDeviceBook();
+// The book of host memory that is not the device's (EmptyOnHost). Ask again for each allocation.
+MemoryBook& HostBook();
 
 }  // namespace fttrain

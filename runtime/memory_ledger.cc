@@ -22,7 +22,8 @@ struct alignas(kAlignment) Header {
 static_assert(sizeof(Header) == kAlignment);
 
 // Constant-initialised and never destroyed: static tensors are freed after main.
-constinit MemoryBook g_host_book;
+constinit MemoryBook g_host_book;    // of the CPU allocator
+constinit MemoryBook g_beside_book;  // of EmptyOnHost on a CPU run
 constinit MemoryBook g_device_book;
 constinit std::atomic<bool> g_has_device{false};
 thread_local MemoryCategory t_category = MemoryCategory::kOther;
@@ -71,8 +72,8 @@ void KeepFreedMemory() {
 }
 
 const MemoryBook& BookOf(MemoryPlace place) {
-  const bool device = place == MemoryPlace::kDevice && g_has_device.load(std::memory_order_relaxed);
-  return device ? g_device_book : g_host_book;
+  if (place == MemoryPlace::kHost) return HostBook();
+  return g_has_device.load(std::memory_order_relaxed) ? g_device_book : g_host_book;
 }
 
 void RaisePeak(std::atomic<int64_t>& peak, int64_t value) noexcept {
@@ -115,6 +116,10 @@ MemoryCategory CurrentMemoryCategory() noexcept { return t_category; }
 MemoryBook& UseDeviceBook() {
   g_has_device.store(true, std::memory_order_relaxed);
   return g_device_book;
+}
+
+MemoryBook& HostBook() {
+  return g_has_device.load(std::memory_order_relaxed) ? g_host_book : g_beside_book;
 }
 
 std::string_view MemoryCategoryName(MemoryCategory category) {
@@ -162,6 +167,7 @@ void ReleaseFreedMemory() {
 
 void ResetMemoryPeaks() {
   g_host_book.ResetPeaks();
+  g_beside_book.ResetPeaks();
   g_device_book.ResetPeaks();
 }
 

@@ -28,8 +28,10 @@ struct MemoryUse {
   int64_t peak_bytes = 0;
 };
 
-// kDevice: the memory of the process's one device, so host memory on a CPU run. kHost: pageable
-// host memory; pinned buffers are not counted.
+// kDevice: the memory of the process's one device, so on a CPU run that of all ordinary tensors.
+// kHost: host memory beside it: on a CPU run what EmptyOnHost gives alone (host_memory.h), which
+// stands for what a GPU run would hold in host memory; on a GPU run every tensor on the host.
+// Pinned buffers of collectives are not counted.
 enum class MemoryPlace : uint8_t { kDevice, kHost };
 
 // Installs the counting allocator as the CPU allocator, and makes the process keep freed host

@@ -8,6 +8,8 @@
 #include <thread>
 #include <vector>
 
+#include "runtime/host_memory.h"
+
 namespace fttrain {
 namespace {
 
@@ -145,6 +147,26 @@ TEST_F(MemoryLedger, AnImpossibleAllocationIsAnErrorThatNamesItsBytesAndCountsNo
   EXPECT_THAT([] { Bytes(int64_t{1} << 60); },
               ::testing::ThrowsMessage<c10::Error>(::testing::HasSubstr("1152921504606846976")));
   EXPECT_EQ(TotalMemory().current_bytes, before);
+}
+
+TEST_F(MemoryLedger, HostMemoryBesideTheDeviceIsNotTheDevices) {
+  const MemoryScope scope(MemoryCategory::kSaved);
+  const auto on_host = [] {
+    return MemoryOf(MemoryCategory::kSaved, MemoryPlace::kHost).current_bytes;
+  };
+  const int64_t device = Now(MemoryCategory::kSaved), host = on_host();
+  at::Tensor tensor = EmptyOnHost({3, 70}, at::kFloat, at::kCPU);
+  EXPECT_EQ(reinterpret_cast<uintptr_t>(tensor.const_data_ptr()) % 64, 0u);
+  tensor.fill_(2.0f);
+  EXPECT_EQ(tensor.sum().item<float>(), 420.0f);
+  EXPECT_EQ(on_host() - host, 3 * 70 * 4);
+  EXPECT_EQ(Now(MemoryCategory::kSaved), device);
+  at::Tensor view = tensor.narrow(0, 1, 1);
+  tensor.reset();
+  EXPECT_EQ(on_host() - host, 3 * 70 * 4) << "a view keeps it alive";
+  view.reset();
+  EXPECT_EQ(on_host(), host);
+  EXPECT_EQ(EmptyOnHost({0, 4}, at::kFloat, at::kCPU).numel(), 0);
 }
 
 TEST_F(MemoryLedger, EveryCategoryHasANameOfItsOwn) {
