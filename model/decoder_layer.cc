@@ -44,15 +44,21 @@ at::Tensor DecoderLayer::ForwardAndLeave(const LocalLinear& linear, const at::Te
   return region_.Leave(std::move(partial));
 }
 
-at::Tensor DecoderLayer::ForwardAttention(const at::Tensor& x, const MicrobatchContext& context,
-                                          const RopeTables& rope, MemoryCategory category,
-                                          DecoderLayerSaved& saved) const {
-  const at::Tensor normed =
-      region_.Enter(RmsNormForward(x, input_norm_->value, config_.rms_norm_eps));
-  const int64_t tokens = normed.size(0), d = config_.head_dim;
+at::Tensor DecoderLayer::AttentionInput(const at::Tensor& x) const {
+  return region_.Enter(RmsNormForward(x, input_norm_->value, config_.rms_norm_eps));
+}
+
+at::Tensor DecoderLayer::MlpInput(const at::Tensor& residual) const {
+  return region_.Enter(RmsNormForward(residual, post_norm_->value, config_.rms_norm_eps));
+}
+
+void DecoderLayer::ForwardAttention(const at::Tensor& input, const MicrobatchContext& context,
+                                    const RopeTables& rope, MemoryCategory category,
+                                    DecoderLayerSaved& saved) const {
+  const int64_t tokens = input.size(0), d = config_.head_dim;
   {
     const MemoryScope scope(category);
-    const std::vector<at::Tensor> qkv = qkv_->Forward(normed, context.dropout);
+    const std::vector<at::Tensor> qkv = qkv_->Forward(input, context.dropout);
     saved.q = qkv[0].view({tokens, local_heads_, d});
     saved.k = qkv[1].view({tokens, local_kv_heads_, d});
     saved.v = qkv[2].view({tokens, local_kv_heads_, d});
@@ -62,37 +68,76 @@ at::Tensor DecoderLayer::ForwardAttention(const at::Tensor& x, const MicrobatchC
     RopeInPlace(saved.k, rope.cos, rope.sin, context.layout.positions, /*inverse=*/false);
   }
   const auto [q, k] = RotatedQueryKey(saved, context, rope);
-  {
-    const MemoryScope scope(category);
-    AttentionResult result = AttentionForward(q, k, saved.v, context.layout, Attention());
-    saved.attention_out = std::move(result.out);
-    saved.lse = std::move(result.lse);
-  }
-  return ForwardAndLeave(*o_, saved.attention_out.view({tokens, local_heads_ * d}), context,
-                         category);
+  const MemoryScope scope(category);
+  AttentionResult result = AttentionForward(q, k, saved.v, context.layout, Attention());
+  saved.attention_out = std::move(result.out);
+  saved.lse = std::move(result.lse);
+}
+
+at::Tensor DecoderLayer::ForwardOutput(const at::Tensor& attention_out,
+                                       const MicrobatchContext& context,
+                                       MemoryCategory category) const {
+  const int64_t tokens = attention_out.size(0);
+  return ForwardAndLeave(*o_, attention_out.view({tokens, local_heads_ * config_.head_dim}),
+                         context, category);
+}
+
+void DecoderLayer::ForwardGateUp(const at::Tensor& input, const MicrobatchContext& context,
+                                 MemoryCategory category, DecoderLayerSaved& saved) const {
+  const MemoryScope scope(category);
+  std::vector<at::Tensor> gate_up = gate_up_->Forward(input, context.dropout);
+  saved.gate = std::move(gate_up[0]);
+  saved.up = std::move(gate_up[1]);
 }
 
 at::Tensor DecoderLayer::Forward(const at::Tensor& x, const MicrobatchContext& context,
                                  const RopeTables& rope, DecoderLayerSaved* saved) const {
   const MemoryScope workspace(MemoryCategory::kWorkspace);
-  const MemoryCategory category =
-      saved != nullptr ? MemoryCategory::kSaved : MemoryCategory::kWorkspace;
-  DecoderLayerSaved scratch;
-  DecoderLayerSaved& keep = saved != nullptr ? *saved : scratch;
-  keep.input = x;
-  keep.residual = ForwardAttention(x, context, rope, category, keep);
-  at::Tensor normed = AddRmsNormForward(keep.residual, x, post_norm_->value, config_.rms_norm_eps);
-  normed = region_.Enter(normed);
-  {
-    const MemoryScope scope(category);
-    std::vector<at::Tensor> gate_up = gate_up_->Forward(normed, context.dropout);
-    keep.gate = std::move(gate_up[0]);
-    keep.up = std::move(gate_up[1]);
-  }
-  normed.reset();
+  const auto category = [&](bool kept) {
+    return saved != nullptr && kept ? MemoryCategory::kSaved : MemoryCategory::kWorkspace;
+  };
+  const bool all = saved != nullptr && recompute_ == Recompute::kNone;
+  DecoderLayerSaved made;
+  ForwardAttention(AttentionInput(x), context, rope, category(all), made);
+  made.residual =
+      ForwardOutput(made.attention_out, context, category(recompute_ != Recompute::kFull));
+  if (!all) made.FreeInner();
+  ForwardGateUp(
+      region_.Enter(AddRmsNormForward(made.residual, x, post_norm_->value, config_.rms_norm_eps)),
+      context, category(all), made);
+  const at::Tensor hidden = SwiGluForward(made.gate, made.up);
+  if (!all) made.FreeInner();
   // The output is the next layer's saved input.
-  return ForwardAndLeave(*down_, SwiGluForward(keep.gate, keep.up), context, category)
-      .add_(keep.residual);
+  at::Tensor y = ForwardAndLeave(*down_, hidden, context, category(true)).add_(made.residual);
+  if (saved == nullptr) return y;
+  made.input = x;
+  if (recompute_ == Recompute::kFull) made.residual.reset();
+  *saved = std::move(made);
+  return y;
+}
+
+void DecoderLayer::RecomputeAttention(const MicrobatchContext& context, const RopeTables& rope,
+                                      DecoderLayerSaved& saved) const {
+  if (saved.q.defined()) return;
+  const at::Tensor input = AttentionInput(saved.input);
+  ForwardAttention(input, context, rope, MemoryCategory::kWorkspace, saved);
+  if (region_.sequence_parallel() && qkv_->HasTrainable()) saved.attention_input = input;
+}
+
+void DecoderLayer::RecomputeMlp(const MicrobatchContext& context, const RopeTables& rope,
+                                DecoderLayerSaved& saved) const {
+  if (saved.gate.defined()) return;
+  at::Tensor input;
+  if (saved.residual.defined()) {
+    input = MlpInput(saved.residual);
+  } else {
+    RecomputeAttention(context, rope, saved);
+    saved.residual = ForwardOutput(saved.attention_out, context, MemoryCategory::kWorkspace);
+    input = region_.Enter(
+        AddRmsNormForward(saved.residual, saved.input, post_norm_->value, config_.rms_norm_eps));
+  }
+  ForwardGateUp(input, context, MemoryCategory::kWorkspace, saved);
+  if (region_.sequence_parallel() && gate_up_->HasTrainable()) saved.mlp_input = input;
 }
 
 at::Tensor DecoderLayer::BackwardMlp(const at::Tensor& dy, const MicrobatchContext& context,
@@ -114,7 +159,8 @@ at::Tensor DecoderLayer::BackwardMlp(const at::Tensor& dy, const MicrobatchConte
     const std::vector<at::Tensor> dgate_up = {std::move(saved.gate), std::move(saved.up)};
     const at::Tensor dlow = gate_up_->BackwardInput(dgate_up, dropout, dx);
     if (gate_up_->HasTrainable()) {
-      const at::Tensor x = region_.Enter(RmsNormForward(saved.residual, post_norm_->value, eps));
+      at::Tensor x = std::move(saved.mlp_input);
+      if (!x.defined()) x = MlpInput(saved.residual);
       gate_up_->BackwardParams(dgate_up, dlow, x, dropout);
     }
   }
@@ -163,21 +209,24 @@ at::Tensor DecoderLayer::Backward(at::Tensor dy, const MicrobatchContext& contex
                                   bool need_dx) const {
   const MemoryScope workspace(MemoryCategory::kWorkspace);
   const DropoutContext& dropout = context.dropout;
+  RecomputeMlp(context, rope, saved);
   const at::Tensor dresidual = BackwardMlp(dy, context, saved);
   dy.reset();
+  RecomputeAttention(context, rope, saved);
   AttentionGradients grads = BackwardAttentionCore(dresidual, context, rope, saved);
   const std::vector<at::Tensor> dqkv = {std::move(grads.dq), std::move(grads.dk),
                                         std::move(grads.dv)};
   const at::Tensor input = std::move(saved.input);
+  at::Tensor normed = std::move(saved.attention_input);
   saved = {};
 
   const bool below = need_dx || input_norm_->trainable;
   at::Tensor dx;
   const at::Tensor dlow = below ? qkv_->BackwardInput(dqkv, dropout, dx) : qkv_->BackwardLow(dqkv);
   if (qkv_->HasTrainable()) {
-    const at::Tensor x =
-        region_.Enter(RmsNormForward(input, input_norm_->value, config_.rms_norm_eps));
-    qkv_->BackwardParams(dqkv, dlow, x, dropout);
+    if (!normed.defined()) normed = AttentionInput(input);
+    qkv_->BackwardParams(dqkv, dlow, normed, dropout);
+    normed.reset();
   }
   if (!below) return {};
   dx = region_.Leave(std::move(dx));

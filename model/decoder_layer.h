@@ -6,39 +6,13 @@
 #include <optional>
 #include <utility>
 
-#include "model/attention.h"
+#include "model/layer_activations.h"
 #include "model/linear_group.h"
 #include "model/model_config.h"
 #include "parallel/tensor_parallel.h"
 #include "runtime/memory_ledger.h"
 
 namespace fttrain {
-
-// Kept by Forward for Backward: per token H (input) + N D (q) + 2 K D (k, v) + N D (attention
-// output) + N float32 (lse) + H (post-attention residual) + 2 F (gate, up), heads and F divided by
-// tp, H rows by tp under sequence parallelism. Normed inputs and the SwiGLU product are recomputed.
-struct DecoderLayerSaved {
-  at::Tensor input;  // [T/tp, H]
-  // [T, N/tp, D], [T, K/tp, D]: after rotary; with q/k norm, before norm and rotary.
-  at::Tensor q, k;
-  at::Tensor v;                   // [T, K/tp, D]
-  at::Tensor attention_out, lse;  // [T, N/tp, D], [N/tp, T]
-  at::Tensor residual;            // [T/tp, H] after attention
-  at::Tensor gate, up;            // [T, F/tp]
-};
-
-// Everything about one microbatch that layers need.
-struct MicrobatchContext {
-  SequenceLayout layout;
-  DropoutContext dropout;
-};
-
-// cos and sin [max_positions, D/2] of ModelConfig's rope, float32 (float64 in float64 compute).
-struct RopeTables {
-  at::Tensor cos, sin;
-};
-RopeTables MakeRopeTables(const ModelConfig& config, int64_t max_positions, at::ScalarType compute,
-                          c10::Device device);
 
 // What a model is built with; the same on every rank.
 struct ModelOptions {
@@ -49,6 +23,7 @@ struct ModelOptions {
   std::vector<std::string> target_modules;  // leaf names: q_proj, ...; only with use_lora
   bool sequence_parallel = true;
   int64_t loss_chunk_rows = 1024;  // rows of logits alive at a time
+  Recompute recompute = Recompute::kNone;
   // QLoRA: the layers' matrices are stored as NF4, but for the modules (full names:
   // model.layers.0.mlp.gate_proj, lm_head) of nf4_dense, which stay in compute dtype.
   std::optional<Nf4Options> nf4;
@@ -78,8 +53,9 @@ class DecoderLayer {
   at::Tensor Forward(const at::Tensor& x, const MicrobatchContext& context, const RopeTables& rope,
                      DecoderLayerSaved* saved) const;
   // dy [T/tp, H] (move it in: it is freed as soon as possible) -> dx [T/tp, H]; adds to gradients;
-  // consumes `saved` (gate and up are overwritten, all is freed). Collective over tp. need_dx false
-  // (frozen embedding, first layer): returns an undefined tensor.
+  // consumes `saved` (gate and up are overwritten, all is freed). Collective over tp; what is made
+  // again repeats its collectives, each block just before its own backward. need_dx false (frozen
+  // embedding, first layer): returns an undefined tensor.
   at::Tensor Backward(at::Tensor dy, const MicrobatchContext& context, const RopeTables& rope,
                       DecoderLayerSaved& saved, bool need_dx) const;
 
@@ -94,10 +70,24 @@ class DecoderLayer {
   std::pair<at::Tensor, at::Tensor> RotatedQueryKey(const DecoderLayerSaved& saved,
                                                     const MicrobatchContext& context,
                                                     const RopeTables& rope) const;
-  // Norm, projections and attention up to o_proj's reduced output [T/tp, H], before the residual.
-  at::Tensor ForwardAttention(const at::Tensor& x, const MicrobatchContext& context,
-                              const RopeTables& rope, MemoryCategory category,
-                              DecoderLayerSaved& saved) const;
+  // The blocks' inputs [T, H]: norm, then the gather. Of the MLP from the finished residual.
+  at::Tensor AttentionInput(const at::Tensor& x) const;
+  at::Tensor MlpInput(const at::Tensor& residual) const;
+  // q, k, v, attention_out and lse, from attention's input; booked under `category`.
+  void ForwardAttention(const at::Tensor& input, const MicrobatchContext& context,
+                        const RopeTables& rope, MemoryCategory category,
+                        DecoderLayerSaved& saved) const;
+  // attention_out -> o_proj's reduced output [T/tp, H], before the residual.
+  at::Tensor ForwardOutput(const at::Tensor& attention_out, const MicrobatchContext& context,
+                           MemoryCategory category) const;
+  // gate and up, from the MLP's input.
+  void ForwardGateUp(const at::Tensor& input, const MicrobatchContext& context,
+                     MemoryCategory category, DecoderLayerSaved& saved) const;
+  // What is not there of what the block's backward reads.
+  void RecomputeAttention(const MicrobatchContext& context, const RopeTables& rope,
+                          DecoderLayerSaved& saved) const;
+  void RecomputeMlp(const MicrobatchContext& context, const RopeTables& rope,
+                    DecoderLayerSaved& saved) const;
   // A row-split linear and the reduce that ends its block.
   at::Tensor ForwardAndLeave(const LocalLinear& linear, const at::Tensor& x,
                              const MicrobatchContext& context, MemoryCategory category) const;
@@ -112,6 +102,7 @@ class DecoderLayer {
 
   ModelConfig config_;
   int64_t window_;
+  Recompute recompute_;
   int64_t local_heads_, local_kv_heads_;
   SequenceRegion region_;
   Parameter* input_norm_;
@@ -121,6 +112,10 @@ class DecoderLayer {
   std::unique_ptr<LocalLinear> q_, k_, v_, o_, gate_, up_, down_;
   std::optional<LinearGroup> qkv_, gate_up_;
 };
+
+// Bytes that a layer keeps of a microbatch of `tokens` for Backward on one of tp ranks. With kNone
+// at the shape of a 70B model in bfloat16, a token: 92 160 elements and 64 of float32 (lse).
+int64_t KeptBytes(const ModelConfig& config, const ModelOptions& options, int tp, int64_t tokens);
 
 // InvalidArgument with the arithmetic and the tensor sizes that would work when tp does not fit:
 // heads % tp, kv_heads % tp and tp % kv_heads, intermediate_size % tp.

@@ -93,6 +93,7 @@ DecoderLayer::DecoderLayer(const ModelConfig& config, int index, const ModelOpti
                            Communicator& tp, ParameterSet& set, Nf4Ahead* ahead)
     : config_(config),
       window_(config.WindowOfLayer(index)),
+      recompute_(options.recompute),
       region_(tp, options.sequence_parallel) {
   const absl::Status fits = CheckTensorParallel(config, tp.size());
   TORCH_CHECK(fits.ok(), fits.ToString());
@@ -126,6 +127,20 @@ DecoderLayer::DecoderLayer(const ModelConfig& config, int index, const ModelOpti
   down_ = factory.Row("mlp.down_proj", f, ffn, config.mlp_bias);
   qkv_.emplace(std::vector<const LocalLinear*>{q_.get(), k_.get(), v_.get()});
   gate_up_.emplace(std::vector<const LocalLinear*>{gate_.get(), up_.get()});
+}
+
+int64_t KeptBytes(const ModelConfig& config, const ModelOptions& options, int tp, int64_t tokens) {
+  const int64_t width = static_cast<int64_t>(c10::elementSize(options.compute));
+  const int64_t statistic = options.compute == at::kDouble ? 8 : 4;
+  const int64_t rows = options.sequence_parallel ? tokens / tp : tokens;
+  const int64_t row_bytes = rows * config.hidden_size * width;
+  if (options.recompute == Recompute::kFull) return row_bytes;
+  if (options.recompute == Recompute::kSmart) return 2 * row_bytes;
+  const int64_t heads = config.num_heads / tp;
+  const int64_t kv_heads = KvHeadRange(config.num_kv_heads, tp, 0).extent;
+  const int64_t per_token =
+      2 * (heads + kv_heads) * config.head_dim + 2 * config.intermediate_size / tp;
+  return 2 * row_bytes + tokens * (per_token * width + heads * statistic);
 }
 
 void DecoderLayer::HoldWeights() {

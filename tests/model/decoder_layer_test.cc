@@ -11,11 +11,13 @@ namespace {
 
 // Layer 1 of the tiny model on all ranks of the job as one tp group.
 struct LayerOnTp {
-  LayerOnTp(const ModelVariant& variant, bool sequence_parallel)
+  LayerOnTp(const ModelVariant& variant, bool sequence_parallel,
+            Recompute recompute = Recompute::kNone)
       : mesh(TestMesh(TestProcess().world_size())) {
     config = TinyConfig();
     options = Float64Options();
     options.sequence_parallel = sequence_parallel;
+    options.recompute = recompute;
     variant.apply(config, options);
     layer = std::make_unique<DecoderLayer>(config, 1, options, mesh->tp(), set);
     optimizer = std::make_unique<Optimizer>(set, *mesh, at::kCPU, OptimizerOptions{});
@@ -34,11 +36,12 @@ struct LayerOnTp {
   NamedTensors params;
 };
 
-class DecoderLayerOnTp : public ::testing::TestWithParam<std::tuple<ModelVariant, bool>> {};
+class DecoderLayerOnTp
+    : public ::testing::TestWithParam<std::tuple<ModelVariant, bool, Recompute>> {};
 
 TEST_P(DecoderLayerOnTp, ValuesAndGradientsEqualAutogradInFloat64) {
-  const auto& [variant, sequence_parallel] = GetParam();
-  LayerOnTp rig(variant, sequence_parallel);
+  const auto& [variant, sequence_parallel, recompute] = GetParam();
+  LayerOnTp rig(variant, sequence_parallel, recompute);
   const MicrobatchContext context = PackedContext();
   const at::Tensor x = SeededTensor({12, rig.config.hidden_size}, "x");
   const at::Tensor dy = SeededTensor({12, rig.config.hidden_size}, "dy").detach();
@@ -132,12 +135,65 @@ const ModelVariant kVariants[] = {
      }},
 };
 
-std::string LayerName(const ::testing::TestParamInfo<std::tuple<ModelVariant, bool>>& test) {
-  return std::get<0>(test.param).name + (std::get<1>(test.param) ? "SequenceParallel" : "");
+constexpr Recompute kLevels[] = {Recompute::kNone, Recompute::kSmart, Recompute::kFull};
+
+std::string LayerName(
+    const ::testing::TestParamInfo<std::tuple<ModelVariant, bool, Recompute>>& test) {
+  const auto& [variant, sequence_parallel, recompute] = test.param;
+  return variant.name + (sequence_parallel ? "SequenceParallel" : "") +
+         (recompute == Recompute::kNone ? "" : "Recompute") +
+         (recompute == Recompute::kSmart  ? "Smart"
+          : recompute == Recompute::kFull ? "Full"
+                                          : "");
 }
 INSTANTIATE_TEST_SUITE_P(Options, DecoderLayerOnTp,
-                         ::testing::Combine(::testing::ValuesIn(kVariants), ::testing::Bool()),
+                         ::testing::Combine(::testing::ValuesIn(kVariants), ::testing::Bool(),
+                                            ::testing::ValuesIn(kLevels)),
                          LayerName);
+
+// All that one microbatch gives: y, dx and the gradients of parameters before they are summed over
+// ranks.
+std::vector<at::Tensor> ResultsOf(LayerOnTp& rig) {
+  const SequenceRegion region(rig.mesh->tp(), rig.options.sequence_parallel);
+  const at::Tensor x = SeededTensor({12, rig.config.hidden_size}, "x").detach();
+  const at::Tensor dy = SeededTensor({12, rig.config.hidden_size}, "dy").detach();
+  DecoderLayerSaved saved;
+  rig.optimizer->ZeroGradients();
+  std::vector<at::Tensor> results;
+  results.push_back(rig.layer->Forward(region.LocalRows(x).to(rig.options.compute), PackedContext(),
+                                       rig.rope, &saved));
+  results.push_back(rig.layer->Backward(region.LocalRows(dy).to(rig.options.compute),
+                                        PackedContext(), rig.rope, saved, /*need_dx=*/true));
+  for (const Parameter* parameter : rig.set.Trainable()) results.push_back(parameter->grad);
+  return results;
+}
+
+TEST(DecoderLayer, WhatIsRecomputedHasTheBitsOfWhatIsKept) {
+  const c10::NoGradGuard no_grad;
+  constexpr auto kBfloat16 = [](ModelConfig& c, ModelOptions& o) {
+    kAllOptions(c, o);
+    o.compute = at::kBFloat16;
+  };
+  constexpr auto kPlain = [](ModelConfig&, ModelOptions& o) {
+    UseLora(o, AllLinear());
+    o.compute = at::kFloat;
+  };
+  for (const ModelVariant& variant :
+       {ModelVariant{"float64", kAllOptions}, {"bfloat16", kBfloat16}, {"float32", kPlain}}) {
+    for (const bool sequence_parallel : {false, true}) {
+      LayerOnTp kept(variant, sequence_parallel);
+      const std::vector<at::Tensor> want = ResultsOf(kept);
+      for (const Recompute level : {Recompute::kSmart, Recompute::kFull}) {
+        LayerOnTp rig(variant, sequence_parallel, level);
+        const std::vector<at::Tensor> got = ResultsOf(rig);
+        ASSERT_EQ(got.size(), want.size());
+        for (size_t i = 0; i < got.size(); ++i) {
+          EXPECT_TRUE(at::equal(got[i], want[i])) << variant.name << ", result " << i;
+        }
+      }
+    }
+  }
+}
 
 TEST(DecoderLayer, WithoutNeedOfDxTheSameParameterGradientsAreMade) {
   const ModelVariant lora{"", [](ModelConfig&, ModelOptions& o) { UseLora(o, AllLinear()); }};
@@ -233,21 +289,69 @@ TEST(DecoderLayer, Nf4WeightsTakeTheBytesOfTheClosedForm) {
 }
 
 TEST(DecoderLayer, KeepsExactlyTheTensorsOfItsContract) {
-  LayerOnTp rig({"", [](ModelConfig&, ModelOptions& o) { UseLora(o, AllLinear()); }}, true);
-  const c10::NoGradGuard no_grad;
-  const int64_t tp = rig.mesh->tp().size(), tokens = 12;
-  const int64_t h = rig.config.hidden_size, d = rig.config.head_dim,
-                f = rig.config.intermediate_size;
-  const int64_t kv = std::max<int64_t>(1, rig.config.num_kv_heads / tp);
-  const at::Tensor x = SeededTensor({tokens / tp, h}, "x").detach();
-  const int64_t before = MemoryOf(MemoryCategory::kSaved).current_bytes;
-  DecoderLayerSaved saved;
-  const at::Tensor y = rig.layer->Forward(x, PackedContext(), rig.rope, &saved);
-  const int64_t elements = tokens * (2 * (rig.config.num_heads / tp) * d + 2 * kv * d +
-                                     rig.config.num_heads / tp + 2 * f / tp) +
-                           2 * (tokens / tp) * h;  // after attention, and the next layer's input
-  EXPECT_EQ(MemoryOf(MemoryCategory::kSaved).current_bytes - before,
-            elements * static_cast<int64_t>(sizeof(double)));
+  const ModelVariant lora{"", [](ModelConfig&, ModelOptions& o) { UseLora(o, AllLinear()); }};
+  for (const Recompute level : kLevels) {
+    LayerOnTp rig(lora, /*sequence_parallel=*/true, level);
+    const c10::NoGradGuard no_grad;
+    const int64_t tp = rig.mesh->tp().size(), tokens = 12;
+    const int64_t h = rig.config.hidden_size, d = rig.config.head_dim,
+                  f = rig.config.intermediate_size;
+    const int64_t kv = std::max<int64_t>(1, rig.config.num_kv_heads / tp);
+    const at::Tensor x = SeededTensor({tokens / tp, h}, "x").detach();
+    const int64_t before = MemoryOf(MemoryCategory::kSaved).current_bytes;
+    DecoderLayerSaved saved;
+    const at::Tensor y = rig.layer->Forward(x, PackedContext(), rig.rope, &saved);
+    // The next layer's input, after attention, and the rest.
+    int64_t elements = tokens / tp * h;
+    if (level != Recompute::kFull) elements += tokens / tp * h;
+    if (level == Recompute::kNone) {
+      elements += tokens * (2 * (rig.config.num_heads / tp) * d + 2 * kv * d +
+                            rig.config.num_heads / tp + 2 * f / tp);
+    }
+    EXPECT_EQ(MemoryOf(MemoryCategory::kSaved).current_bytes - before,
+              elements * static_cast<int64_t>(sizeof(double)));
+    // Its own input in place of the next one's: the form that the start of a run shows.
+    EXPECT_EQ(KeptBytes(rig.config, rig.options, static_cast<int>(tp), tokens),
+              elements * static_cast<int64_t>(sizeof(double)));
+  }
+}
+
+TEST(DecoderLayer, KeepsNinetyTwoThousandElementsOfATokenAtTheShapeOf70B) {
+  ModelConfig config;
+  config.hidden_size = 8192;
+  config.intermediate_size = 28672;
+  config.num_heads = 64;
+  config.num_kv_heads = 8;
+  config.head_dim = 128;
+  ModelOptions options;
+  options.compute = at::kBFloat16;
+  // 92 160 of bfloat16 and 64 of float32 (lse), as many bytes as 92 288 of bfloat16.
+  EXPECT_EQ(KeptBytes(config, options, /*tp=*/1, /*tokens=*/1), 2 * 92288);
+  options.recompute = Recompute::kSmart;
+  EXPECT_EQ(KeptBytes(config, options, /*tp=*/1, /*tokens=*/1), 2 * 2 * 8192);
+  options.recompute = Recompute::kFull;
+  EXPECT_EQ(KeptBytes(config, options, /*tp=*/1, /*tokens=*/1), 2 * 8192);
+}
+
+TEST(DecoderLayer, WhatIsRecomputedIsWorkspaceAndGoneAfterwards) {
+  const ModelVariant lora{"", [](ModelConfig&, ModelOptions& o) { UseLora(o, AllLinear()); }};
+  for (const Recompute level : {Recompute::kSmart, Recompute::kFull}) {
+    LayerOnTp rig(lora, /*sequence_parallel=*/true, level);
+    const c10::NoGradGuard no_grad;
+    const SequenceRegion region(rig.mesh->tp(), true);
+    const int64_t workspace = MemoryOf(MemoryCategory::kWorkspace).current_bytes;
+    const at::Tensor x =
+        region.LocalRows(SeededTensor({12, rig.config.hidden_size}, "x").detach()).clone();
+    DecoderLayerSaved saved;
+    const at::Tensor y = rig.layer->Forward(x, PackedContext(), rig.rope, &saved);
+    EXPECT_EQ(MemoryOf(MemoryCategory::kWorkspace).current_bytes, workspace);
+    ResetMemoryPeaks();
+    const int64_t kept = MemoryOf(MemoryCategory::kSaved).current_bytes;
+    at::Tensor dx = rig.layer->Backward(at::ones_like(y), PackedContext(), rig.rope, saved, true);
+    EXPECT_EQ(MemoryOf(MemoryCategory::kSaved).peak_bytes, kept);
+    dx.reset();
+    EXPECT_EQ(MemoryOf(MemoryCategory::kWorkspace).current_bytes, workspace);
+  }
 }
 
 TEST(CheckTensorParallel, SaysWhatDoesNotDivideAndWhatFits) {
