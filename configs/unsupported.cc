@@ -20,6 +20,11 @@ bool UsesShareGpt(const RunConfig& config) {
   return false;
 }
 
+bool UsesSeveralStages(const RunConfig& config) {
+  const PipelineSchedule schedule = config.parallel().pipeline_schedule();
+  return schedule == PIPELINE_SCHEDULE_GPIPE || schedule == PIPELINE_SCHEDULE_INTERLEAVED;
+}
+
 // One row per missing ability: what implements it deletes its row.
 // clang-format off
 constexpr Row kMissing[] = {
@@ -31,7 +36,7 @@ constexpr Row kMissing[] = {
     {"train.deterministic", [](const RunConfig& c) { return c.train().deterministic(); }, "is not implemented; remove it (on CPUs equal runs give equal bits as it is)"},
     {"parallel.pipeline", [](const RunConfig& c) { return c.parallel().pipeline() > 1; }, "more than one stage is not implemented; use parallel.tensor or data-parallel ranks"},
     {"parallel.zero_stage", [](const RunConfig& c) { return c.parallel().zero_stage() > 1; }, "2 and 3 are not implemented; use 1"},
-    {"parallel.pipeline_schedule", [](const RunConfig& c) { return c.parallel().pipeline_schedule() != PIPELINE_SCHEDULE_1F1B; }, "only 1f1b is implemented"},
+    {"parallel.pipeline_schedule", UsesSeveralStages, "gpipe and interleaved are not implemented; use 1f1b or layer_major"},
     {"parallel.chunks_per_stage", [](const RunConfig& c) { return c.parallel().chunks_per_stage() > 1; }, "more than 1 is not implemented"},
     {"memory.recompute", [](const RunConfig& c) { return c.memory().recompute() != RECOMPUTE_NONE; }, "smart and full are not implemented; use none"},
     {"memory.activations", [](const RunConfig& c) { return c.memory().activations() != ACTIVATION_PLACE_DEVICE; }, "host is not implemented; use device"},

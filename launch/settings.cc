@@ -44,6 +44,24 @@ OptimizerOptions OptimizerOptionsOf(const config::RunConfig& run) {
   return options;
 }
 
+PipelineKind PipelineKindOf(const config::RunConfig& run) {
+  switch (run.parallel().pipeline_schedule()) {
+    case config::PIPELINE_SCHEDULE_GPIPE:
+      return PipelineKind::kGPipe;
+    case config::PIPELINE_SCHEDULE_INTERLEAVED:
+      return PipelineKind::kInterleaved;
+    case config::PIPELINE_SCHEDULE_LAYER_MAJOR:
+      return PipelineKind::kLayerMajor;
+    default:
+      return PipelineKind::kOneForwardOneBackward;
+  }
+}
+
+std::vector<int> LayersPerRunOf(const config::RunConfig& run, int64_t num_layers) {
+  if (PipelineKindOf(run) != PipelineKind::kLayerMajor) return {};
+  return std::vector<int>(static_cast<size_t>(num_layers), 1);
+}
+
 LrSchedule LrScheduleOf(const config::RunConfig& run, int64_t total_steps) {
   LrSchedule schedule;
   switch (run.schedule().name()) {

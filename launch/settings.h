@@ -8,6 +8,7 @@
 #include "model/transformer.h"
 #include "parallel/lr_schedule.h"
 #include "parallel/optimizer.h"
+#include "parallel/pipeline_schedule.h"
 #include "runtime/device.h"
 
 namespace fttrain {
@@ -17,6 +18,9 @@ DeviceKind DeviceOf(const config::RunConfig& run);
 RowOptions RowOptionsOf(const config::RunConfig& run);
 StepShape StepShapeOf(const config::RunConfig& run, int dp_size);
 OptimizerOptions OptimizerOptionsOf(const config::RunConfig& run);
+PipelineKind PipelineKindOf(const config::RunConfig& run);
+// Layers of each chunk of a stage that holds all `num_layers`: one each under layer_major.
+std::vector<int> LayersPerRunOf(const config::RunConfig& run, int64_t num_layers);
 LrSchedule LrScheduleOf(const config::RunConfig& run, int64_t total_steps);
 std::string ChatTemplateName(const config::RunConfig& run);
 std::string FormatName(config::DataFormat format);

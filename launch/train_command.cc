@@ -109,6 +109,7 @@ absl::Status MakeTrainPlan(const config::LoadedConfig& loaded, const Process& pr
   FT_RETURN_IF_ERROR(config::Validate(loaded, process.world_size()));
   plan.run = loaded.config;
   FT_ASSIGN_OR_RETURN(plan.network, PlanNetwork(plan.run, process));
+  plan.network.options.layers_per_run = LayersPerRunOf(plan.run, plan.network.model.num_layers);
   plan.adapter = AdapterConfigOf(plan);
   FT_RETURN_IF_ERROR(CheckInputFolders(plan));
   FT_ASSIGN_OR_RETURN(plan.examples, ReadData(plan.run, plan.network.model));
@@ -126,6 +127,7 @@ absl::Status MakeTrainPlan(const config::LoadedConfig& loaded, const Process& pr
       plan.run.train().has_max_steps()
           ? plan.run.train().max_steps()
           : plan.rows->StepsForEpochs(plan.run.train().num_epochs(), trainer.shape.rows_per_step());
+  trainer.pipeline = PipelineKindOf(plan.run);
   trainer.schedule = LrScheduleOf(plan.run, trainer.steps);
   trainer.max_grad_norm = plan.run.optimizer().max_grad_norm();
   trainer.seed = static_cast<uint64_t>(plan.run.train().seed());

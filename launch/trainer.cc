@@ -65,7 +65,9 @@ absl::StatusOr<StepMetrics> Trainer::Step(int64_t step) {
   // microbatches and ranks.
   model_->BeginStep(std::move(batches), 1.0 / counts[1]);
   optimizer_->ZeroGradients();
-  RunSchedule(SingleStage(static_cast<int>(microbatches.size())), *model_);
+  RunSchedule(MakePipelineSchedule(options_.pipeline, /*stage=*/0, /*num_stages=*/1,
+                                   model_->num_chunks(), static_cast<int>(microbatches.size())),
+              *model_);
   optimizer_->SyncGradients();
 
   StepMetrics metrics;

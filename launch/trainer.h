@@ -6,12 +6,14 @@
 #include "model/transformer.h"
 #include "parallel/lr_schedule.h"
 #include "parallel/optimizer.h"
+#include "parallel/pipeline_schedule.h"
 
 namespace fttrain {
 
 struct TrainerOptions {
   int64_t steps = 0;
   StepShape shape;  // rows of a step
+  PipelineKind pipeline = PipelineKind::kOneForwardOneBackward;
   LrSchedule schedule;
   double max_grad_norm = 1.0;
   uint64_t seed = 0;

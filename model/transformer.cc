@@ -3,6 +3,7 @@
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
 namespace fttrain {
@@ -56,21 +57,34 @@ Transformer::Transformer(const ModelConfig& config, const ModelOptions& options,
       ahead_(options.nf4 && device.is_cuda() ? std::make_unique<Nf4Ahead>(device, options.compute)
                                              : nullptr),
       embedding_(config, options, mesh.tp(), set),
-      layers_(MakeLayers(config, options, mesh.tp(), set, ahead_.get())),
+      chunks_(MakeChunks(config, options, mesh.tp(), set, ahead_.get())),
       head_(config, options, mesh.tp(), config.tie_word_embeddings ? embedding_.weight() : nullptr,
             set) {}
 
-std::vector<std::unique_ptr<DecoderLayer>> Transformer::MakeLayers(const ModelConfig& config,
-                                                                   const ModelOptions& options,
-                                                                   Communicator& tp,
-                                                                   ParameterSet& set,
-                                                                   Nf4Ahead* ahead) {
-  std::vector<std::unique_ptr<DecoderLayer>> layers;
-  for (int64_t index = 0; index < config.num_layers; ++index) {
-    layers.push_back(
-        std::make_unique<DecoderLayer>(config, static_cast<int>(index), options, tp, set, ahead));
+std::vector<Transformer::Chunk> Transformer::MakeChunks(const ModelConfig& config,
+                                                        const ModelOptions& options,
+                                                        Communicator& tp, ParameterSet& set,
+                                                        Nf4Ahead* ahead) {
+  const int num_layers = static_cast<int>(config.num_layers);
+  const std::vector<int> runs =
+      options.layers_per_run.empty() ? std::vector<int>{num_layers} : options.layers_per_run;
+  TORCH_CHECK(*std::min_element(runs.begin(), runs.end()) > 0 &&
+                  std::accumulate(runs.begin(), runs.end(), 0) == num_layers,
+              "runs of ", std::vector<int64_t>(runs.begin(), runs.end()), " layers of ",
+              num_layers);
+  std::vector<Chunk> chunks;
+  int index = 0;
+  for (const int layers : runs) {
+    Chunk chunk;
+    chunk.first = index == 0;
+    for (const int end = index + layers; index < end; ++index) {
+      chunk.layers.push_back(
+          std::make_unique<DecoderLayer>(config, index, options, tp, set, ahead));
+    }
+    chunk.last = index == num_layers;
+    chunks.push_back(std::move(chunk));
   }
-  return layers;
+  return chunks;
 }
 
 void Transformer::BeginStep(std::vector<ModelBatch> batches, double loss_scale) {
@@ -81,34 +95,59 @@ void Transformer::BeginStep(std::vector<ModelBatch> batches, double loss_scale) 
   loss_sum_ = 0.0;
 }
 
-at::Tensor Transformer::Forward(int chunk, int microbatch, const at::Tensor& /*input*/) {
+at::Tensor Transformer::Forward(int chunk, int microbatch, at::Tensor input) {
   const c10::NoGradGuard no_grad;
-  TORCH_CHECK(chunk == 0, "chunk ", chunk, " of a stage that holds the whole model");
+  const Chunk& run = chunks_.at(chunk);
   const ModelBatch& batch = batches_.at(microbatch);
   Activations& kept = activations_.at(microbatch);
-  kept.layers.resize(layers_.size());
-  at::Tensor x = Embed(batch, MemoryCategory::kSaved);
-  for (size_t i = 0; i < layers_.size(); ++i) {
-    x = layers_[i]->Forward(x, batch.context, rope_, &kept.layers[i]);
+  kept.chunks.resize(chunks_.size());
+  std::vector<DecoderLayerSaved>& saved = kept.chunks[chunk];
+  saved.resize(run.layers.size());
+  at::Tensor x = run.first ? Embed(batch, MemoryCategory::kSaved) : std::move(input);
+  for (size_t i = 0; i < run.layers.size(); ++i) {
+    x = run.layers[i]->Forward(x, batch.context, rope_, &saved[i]);
   }
+  if (!run.last) return x;
   loss_sum_ += head_.Forward(x, batch.target_rows, batch.targets, loss_scale_, &kept.head);
   return {};
 }
 
-at::Tensor Transformer::Backward(int chunk, int microbatch, const at::Tensor& /*doutput*/) {
+at::Tensor Transformer::Backward(int chunk, int microbatch, at::Tensor doutput) {
   const c10::NoGradGuard no_grad;
-  TORCH_CHECK(chunk == 0, "chunk ", chunk, " of a stage that holds the whole model");
+  const Chunk& run = chunks_.at(chunk);
   const ModelBatch& batch = batches_.at(microbatch);
   Activations& kept = activations_.at(microbatch);
-  at::Tensor dx = head_.Backward(kept.head);
-  for (size_t i = layers_.size(); i-- > 0;) {
+  std::vector<DecoderLayerSaved>& saved = kept.chunks.at(chunk);
+  at::Tensor dx = run.last ? head_.Backward(kept.head) : std::move(doutput);
+  if (run.last) kept.head = {};
+  for (size_t i = run.layers.size(); i-- > 0;) {
     // A frozen embedding is the bottom: nothing needs the first layer's input gradient.
-    dx = layers_[i]->Backward(std::move(dx), batch.context, rope_, kept.layers[i],
-                              i > 0 || train_base_);
+    dx = run.layers[i]->Backward(std::move(dx), batch.context, rope_, saved[i],
+                                 i > 0 || !run.first || train_base_);
   }
+  saved.clear();
+  if (!run.first) return dx;
   if (train_base_) embedding_.Backward(dx, batch.input_ids);
-  kept = {};
   return {};
+}
+
+// More layers at once would be the dense model, which NF4 is there to avoid.
+bool Transformer::HoldsWeights(const Chunk& chunk) const {
+  return chunk.layers.size() == 1 && batches_.size() > 1;
+}
+
+void Transformer::AcquireChunk(int chunk, int /*next*/) {
+  const Chunk& run = chunks_.at(chunk);
+  if (!HoldsWeights(run)) return;
+  run.layers.front()->HoldWeights();
+  if (run.last) head_.HoldWeights();
+}
+
+void Transformer::ReleaseChunk(int chunk) {
+  const Chunk& run = chunks_.at(chunk);
+  if (!HoldsWeights(run)) return;
+  run.layers.front()->ReleaseWeights();
+  if (run.last) head_.ReleaseWeights();
 }
 
 at::Tensor Transformer::Embed(const ModelBatch& batch, MemoryCategory category) const {
@@ -120,7 +159,9 @@ at::Tensor Transformer::Hidden(const ModelBatch& batch) const {
   MicrobatchContext context = batch.context;
   context.dropout = {};
   at::Tensor x = Embed(batch, MemoryCategory::kWorkspace);
-  for (const auto& layer : layers_) x = layer->Forward(x, context, rope_, nullptr);
+  for (const Chunk& chunk : chunks_) {
+    for (const auto& layer : chunk.layers) x = layer->Forward(x, context, rope_, nullptr);
+  }
   return x;
 }
 

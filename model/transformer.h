@@ -34,8 +34,13 @@ class Transformer : public StageModule {
 
   // Microbatches of the next optimizer step, and 1 / its global number of target tokens.
   void BeginStep(std::vector<ModelBatch> batches, double loss_scale);
-  at::Tensor Forward(int chunk, int microbatch, const at::Tensor& input) override;
-  at::Tensor Backward(int chunk, int microbatch, const at::Tensor& doutput) override;
+  int num_chunks() const { return static_cast<int>(chunks_.size()); }
+  at::Tensor Forward(int chunk, int microbatch, at::Tensor input) override;
+  at::Tensor Backward(int chunk, int microbatch, at::Tensor doutput) override;
+  // Of a chunk of one layer, in steps of several microbatches: NF4 matrices (the head's with the
+  // last chunk) are dequantised once for all of them.
+  void AcquireChunk(int chunk, int next) override;
+  void ReleaseChunk(int chunk) override;
   // Sum of token losses of this rank's microbatches since BeginStep (unscaled).
   double LossSum() const { return loss_sum_; }
 
@@ -45,21 +50,25 @@ class Transformer : public StageModule {
   at::Tensor Logits(const ModelBatch& batch, const at::Tensor& rows) const;
 
  private:
-  static std::vector<std::unique_ptr<DecoderLayer>> MakeLayers(const ModelConfig& config,
-                                                               const ModelOptions& options,
-                                                               Communicator& tp, ParameterSet& set,
-                                                               Nf4Ahead* ahead);
+  // A run of layers.
+  struct Chunk {
+    bool first = false, last = false;  // of the model
+    std::vector<std::unique_ptr<DecoderLayer>> layers;
+  };
+  static std::vector<Chunk> MakeChunks(const ModelConfig& config, const ModelOptions& options,
+                                       Communicator& tp, ParameterSet& set, Nf4Ahead* ahead);
+  bool HoldsWeights(const Chunk& chunk) const;
   at::Tensor Embed(const ModelBatch& batch, MemoryCategory category) const;
   at::Tensor Hidden(const ModelBatch& batch) const;  // without dropout
   struct Activations {
-    std::vector<DecoderLayerSaved> layers;
+    std::vector<std::vector<DecoderLayerSaved>> chunks;
     LmHeadLoss::Saved head;
   };
   bool train_base_;
   RopeTables rope_;
   std::unique_ptr<Nf4Ahead> ahead_;  // on CUDA, if anything is NF4
   Embedding embedding_;
-  std::vector<std::unique_ptr<DecoderLayer>> layers_;
+  std::vector<Chunk> chunks_;
   LmHeadLoss head_;
   std::vector<ModelBatch> batches_;
   std::vector<Activations> activations_;

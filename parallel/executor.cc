@@ -47,6 +47,13 @@ absl::Status Refuse(Kind kind, Cell cell, const std::string& why) {
                    cell.first, ", microbatch ", cell.second, " ", why));
 }
 
+// The first chunk after step i that is another one; -1 if there is none.
+int NextChunk(const std::vector<PipelineStep>& steps, size_t i) {
+  const int chunk = steps[i].chunk;
+  while (i < steps.size() && steps[i].chunk == chunk) ++i;
+  return i < steps.size() ? steps[i].chunk : -1;
+}
+
 // Activations and gradients between a stage's chunks, keyed by the cell that consumes them.
 using Edges = std::map<Cell, at::Tensor>;
 
@@ -79,9 +86,11 @@ void RunSchedule(const std::vector<PipelineStep>& steps, StageModule& stage) {
   TORCH_CHECK(status.ok(), status.ToString());
   const int last_chunk = LastChunk(steps);
   Edges inputs, doutputs;
-  for (const PipelineStep& step : steps) {
+  for (size_t i = 0; i < steps.size(); ++i) {
+    const PipelineStep& step = steps[i];
+    const int chunk = step.chunk;
+    if (i == 0 || steps[i - 1].chunk != chunk) stage.AcquireChunk(chunk, NextChunk(steps, i));
     for (const int microbatch : step.microbatches) {
-      const int chunk = step.chunk;
       if (step.kind == Kind::kForward) {
         at::Tensor output = stage.Forward(chunk, microbatch, Take(inputs, {chunk, microbatch}));
         if (chunk < last_chunk) inputs[{chunk + 1, microbatch}] = std::move(output);
@@ -90,6 +99,7 @@ void RunSchedule(const std::vector<PipelineStep>& steps, StageModule& stage) {
         if (chunk > 0) doutputs[{chunk - 1, microbatch}] = std::move(dinput);
       }
     }
+    if (i + 1 == steps.size() || steps[i + 1].chunk != chunk) stage.ReleaseChunk(chunk);
   }
 }
 

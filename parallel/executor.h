@@ -14,10 +14,18 @@ class StageModule {
   virtual ~StageModule() = default;
   // input: activation from the previous chunk, undefined for the first chunk of the first stage.
   // Returns the activation for the next chunk, undefined after the last (which keeps its loss).
-  virtual at::Tensor Forward(int chunk, int microbatch, const at::Tensor& input) = 0;
+  virtual at::Tensor Forward(int chunk, int microbatch, at::Tensor input) = 0;
   // doutput: gradient of what Forward returned (undefined after the last chunk). Returns the
   // gradient of `input` (undefined for the first chunk). Frees what Forward saved.
-  virtual at::Tensor Backward(int chunk, int microbatch, const at::Tensor& doutput) = 0;
+  virtual at::Tensor Backward(int chunk, int microbatch, at::Tensor doutput) = 0;
+  // Called before the first and after the last of consecutive steps on one chunk; not collective in
+  // themselves, but all ranks of a stage's tp group get the same calls. In between, and only then,
+  // the chunk's weights must be there in the form that Forward and Backward use (dequantised,
+  // copied from the host, gathered over dp). `next`: the chunk that is acquired after this one's
+  // release, -1 for none: what takes time to arrive can be sent for now. By default all weights are
+  // always there. No release follows an exception.
+  virtual void AcquireChunk(int /*chunk*/, int /*next*/) {}
+  virtual void ReleaseChunk(int /*chunk*/) {}
 };
 
 // OK if the steps are executable on a single stage: the forward of (chunk, microbatch) runs once,

@@ -72,6 +72,20 @@ std::vector<PipelineStep> Interleaved(int stage, int num_stages, int chunks, int
       [&](int i) { return step(Kind::kBackward, i); });
 }
 
+std::vector<PipelineStep> MakePipelineSchedule(PipelineKind kind, int stage, int num_stages,
+                                               int chunks, int num_microbatches) {
+  if (kind == PipelineKind::kInterleaved) {
+    return Interleaved(stage, num_stages, chunks, num_microbatches);
+  }
+  if (kind == PipelineKind::kLayerMajor) {
+    TORCH_CHECK(num_stages == 1, "layer-major on ", num_stages, " stages");
+    return LayerMajor(chunks, num_microbatches);
+  }
+  TORCH_CHECK(chunks == 1, chunks, " chunks a stage without the interleaved schedule");
+  return kind == PipelineKind::kGPipe ? GPipe(num_microbatches)
+                                      : OneForwardOneBackward(stage, num_stages, num_microbatches);
+}
+
 int MostInFlight(const std::vector<PipelineStep>& steps) {
   int now = 0, most = 0;
   for (const PipelineStep& step : steps) {

@@ -24,6 +24,12 @@ std::vector<PipelineStep> OneForwardOneBackward(int stage, int num_stages, int n
 std::vector<PipelineStep> Interleaved(int stage, int num_stages, int chunks, int num_microbatches);
 absl::Status CheckInterleaved(int num_stages, int chunks, int num_microbatches);
 
+enum class PipelineKind { kGPipe, kOneForwardOneBackward, kInterleaved, kLayerMajor };
+// What stage `stage` of `num_stages` does; `chunks` above 1 only with kInterleaved and kLayerMajor.
+// kLayerMajor (schedule.h) has one stage.
+std::vector<PipelineStep> MakePipelineSchedule(PipelineKind kind, int stage, int num_stages,
+                                               int chunks, int num_microbatches);
+
 // The most (chunk, microbatch) pairs whose forward has run and whose backward has not.
 int MostInFlight(const std::vector<PipelineStep>& steps);
 

@@ -1,5 +1,7 @@
 #include "parallel/schedule.h"
 
+#include <numeric>
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 
@@ -10,6 +12,20 @@ std::vector<PipelineStep> SingleStage(int num_microbatches) {
   for (int microbatch = 0; microbatch < num_microbatches; ++microbatch) {
     steps.push_back({PipelineStep::Kind::kForward, 0, {microbatch}});
     steps.push_back({PipelineStep::Kind::kBackward, 0, {microbatch}});
+  }
+  return steps;
+}
+
+std::vector<PipelineStep> LayerMajor(int num_chunks, int num_microbatches) {
+  std::vector<PipelineStep> steps;
+  if (num_microbatches == 0) return steps;
+  std::vector<int> all(static_cast<size_t>(num_microbatches));
+  std::iota(all.begin(), all.end(), 0);
+  for (int chunk = 0; chunk < num_chunks; ++chunk) {
+    steps.push_back({PipelineStep::Kind::kForward, chunk, all});
+  }
+  for (int chunk = num_chunks - 1; chunk >= 0; --chunk) {
+    steps.push_back({PipelineStep::Kind::kBackward, chunk, all});
   }
   return steps;
 }

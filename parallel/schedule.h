@@ -20,6 +20,12 @@ struct PipelineStep {
 // microbatch's activations are alive at a time.
 std::vector<PipelineStep> SingleStage(int num_microbatches);
 
+// Layer-major: all microbatches forward through chunk 0, then through chunk 1, ..., then backward
+// from the last chunk to the first. With a chunk of one layer each layer's weights are wanted twice
+// in an optimizer step, the last one's once, however many microbatches there are; in return what
+// all microbatches save is alive at the turn.
+std::vector<PipelineStep> LayerMajor(int num_chunks, int num_microbatches);
+
 std::string ToString(
     const std::vector<PipelineStep>& steps);  // "F0.0 B0.0 F0.1,2 ...": chunk.microbatches
 

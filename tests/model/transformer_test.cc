@@ -43,10 +43,12 @@ ModelBatch OnRank(const HostBatch& host, int64_t multiple) {
 
 // The tiny transformer on a tp x dp mesh, its step's microbatches dealt over dp.
 struct TransformerOnMesh {
-  TransformerOnMesh(const ModelVariant& variant, int tp, bool sequence_parallel)
+  TransformerOnMesh(const ModelVariant& variant, int tp, bool sequence_parallel,
+                    std::vector<int> layers_per_run = {})
       : mesh(TestMesh(tp)), config(TinyConfig()), options(Float64Options()) {
     options.sequence_parallel = sequence_parallel;
     variant.apply(config, options);
+    if (!layers_per_run.empty()) options.layers_per_run = std::move(layers_per_run);
     model =
         std::make_unique<Transformer>(config, options, *mesh, set, /*max_positions=*/32, at::kCPU);
     optimizer =
@@ -63,9 +65,9 @@ struct TransformerOnMesh {
     for (int i = mesh->position().dp; i < kMicrobatches; i += shape.dp) {
       mine.push_back(OnRank(MakeHostBatch(i, config.vocab_size), shape.tp));
     }
-    const int count = static_cast<int>(mine.size());
+    const int count = static_cast<int>(mine.size()), chunks = model->num_chunks();
     model->BeginStep(std::move(mine), scale);
-    RunSchedule(SingleStage(count), *model);
+    RunSchedule(chunks == 1 ? SingleStage(count) : LayerMajor(chunks, count), *model);
     optimizer->SyncGradients();
     return model->LossSum();
   }
@@ -142,6 +144,24 @@ const ModelVariant kVariants[] = {
        UseNf4(o, {}, {});
        UseLora(o, AllLinear());
      }},
+    {"FullFineTuningTiedLayerMajor",
+     [](ModelConfig& c, ModelOptions& o) {
+       c.tie_word_embeddings = o.train_base = true;
+       o.layers_per_run = {1, 1};
+     }},
+    {"LoraWithDropoutLayerMajor",
+     [](ModelConfig&, ModelOptions& o) {
+       UseLora(o, AllLinear());
+       o.lora.dropout = 0.2;
+       o.layers_per_run = {1, 1};
+     }},
+    {"QloraLayerMajor",
+     [](ModelConfig&, ModelOptions& o) {
+       UseNf4(o, {}, {});
+       UseLora(o, AllLinear());
+       o.lora.dropout = 0.2;
+       o.layers_per_run = {1, 1};
+     }},
 };
 std::string TestName(const ::testing::TestParamInfo<std::tuple<ModelVariant, int, bool>>& test) {
   const auto& [variant, tp, sequence_parallel] = test.param;
@@ -158,6 +178,32 @@ const ModelVariant kLora{"", [](ModelConfig&, ModelOptions& o) {
                            UseLora(o, AllLinear());
                            o.lora.dropout = 0.5;
                          }};
+
+// Every parameter adds up the same microbatches in the same order under both schedules.
+TEST(Transformer, LayerMajorGivesTheBitsOfOneForwardOneBackward) {
+  const ModelVariant full{"", [](ModelConfig&, ModelOptions& o) { o.train_base = true; }};
+  for (const ModelVariant& variant : {full, kLora}) {
+    for (const int tp : {1, std::min(2, TestProcess().world_size())}) {
+      TransformerOnMesh want(variant, tp, /*sequence_parallel=*/true);
+      TransformerOnMesh got(variant, tp, /*sequence_parallel=*/true, {1, 1});
+      EXPECT_EQ(got.model->num_chunks(), 2);
+      EXPECT_EQ(got.RunStep(1.0 / 29.0), want.RunStep(1.0 / 29.0));
+      for (const Parameter* parameter : want.set.Trainable()) {
+        const std::string& name = parameter->slice.name;
+        EXPECT_TRUE(at::equal(got.set.Find(name)->grad, parameter->grad)) << name << ", tp " << tp;
+      }
+    }
+  }
+}
+
+TEST(Transformer, RefusesRunsThatAreNotTheModelsLayers) {
+  const auto build = [](std::vector<int> runs) {
+    TransformerOnMesh(kLora, /*tp=*/1, /*sequence_parallel=*/false, std::move(runs));
+  };
+  EXPECT_THROW(build({1}), c10::Error);
+  EXPECT_THROW(build({2, 1}), c10::Error);
+  EXPECT_THROW(build({0, 2}), c10::Error);
+}
 
 // Square root of the sum over all trained parameters of |got - want|^2, relative to |want|.
 double GradientError(const NamedTensors& got, const NamedTensors& want) {
@@ -266,6 +312,61 @@ TEST(Transformer, KeepsNothingAfterBackward) {
   EXPECT_GT(MemoryOf(MemoryCategory::kSaved).current_bytes, before);
   rig.model->Backward(0, 0, {});
   EXPECT_EQ(MemoryOf(MemoryCategory::kSaved).current_bytes, before);
+}
+
+// What layer-major costs: at the turn it holds what each microbatch alone holds, of all of them.
+TEST(Transformer, LayerMajorKeepsTheActivationsOfAllMicrobatches) {
+  const int tp = TestProcess().world_size();
+  const auto saved = [] { return MemoryOf(MemoryCategory::kSaved).current_bytes; };
+  const auto batches = [tp] {
+    std::vector<ModelBatch> all;
+    for (int i = 0; i < kMicrobatches; ++i) all.push_back(OnRank(MakeHostBatch(i, 37), tp));
+    return all;
+  };
+  int64_t one_by_one = 0;
+  TransformerOnMesh whole(kLora, tp, /*sequence_parallel=*/true);
+  whole.model->BeginStep(batches(), 1.0);
+  for (int i = 0; i < kMicrobatches; ++i) {
+    const int64_t before = saved();
+    whole.model->Forward(0, i, {});
+    one_by_one += saved() - before;
+    whole.model->Backward(0, i, {});
+  }
+  TransformerOnMesh by_layer(kLora, tp, /*sequence_parallel=*/true, {1, 1});
+  by_layer.model->BeginStep(batches(), 1.0);
+  const int64_t before = saved();
+  std::vector<at::Tensor> between;
+  for (int i = 0; i < kMicrobatches; ++i) between.push_back(by_layer.model->Forward(0, i, {}));
+  for (int i = 0; i < kMicrobatches; ++i) by_layer.model->Forward(1, i, std::move(between[i]));
+  EXPECT_EQ(saved() - before, one_by_one);
+  for (int i = 0; i < kMicrobatches; ++i) between[i] = by_layer.model->Backward(1, i, {});
+  for (int i = 0; i < kMicrobatches; ++i) by_layer.model->Backward(0, i, std::move(between[i]));
+  EXPECT_EQ(saved(), before);
+}
+
+// Bytes that chunk 0 of a QLoRA model holds between acquire and release in a step.
+int64_t BytesHeld(std::vector<int> layers_per_run, int microbatches) {
+  const ModelVariant qlora{"", [](ModelConfig&, ModelOptions& o) { UseNf4(o, {}, {}); }};
+  TransformerOnMesh rig(qlora, /*tp=*/1, /*sequence_parallel=*/false, std::move(layers_per_run));
+  std::vector<ModelBatch> batches;
+  for (int i = 0; i < microbatches; ++i) batches.push_back(OnRank(MakeHostBatch(i, 37), 1));
+  rig.model->BeginStep(std::move(batches), 1.0);
+  const auto workspace = [] { return MemoryOf(MemoryCategory::kWorkspace).current_bytes; };
+  const int64_t before = workspace();
+  rig.model->AcquireChunk(0, -1);
+  const int64_t held = workspace() - before;
+  rig.model->ReleaseChunk(0);
+  EXPECT_EQ(workspace(), before);
+  return held;
+}
+
+TEST(Transformer, DequantisesAChunkOfOneLayerOnceForSeveralMicrobatches) {
+  const ModelConfig c = TinyConfig();
+  const int64_t layer = c.hidden_size * c.head_dim * 2 * (c.num_heads + c.num_kv_heads) +
+                        3 * c.hidden_size * c.intermediate_size;
+  EXPECT_EQ(BytesHeld({1, 1}, 2), 8 * layer);  // float64
+  EXPECT_EQ(BytesHeld({1, 1}, 1), 0) << "one microbatch gains nothing";
+  EXPECT_EQ(BytesHeld({2}, 2), 0) << "the whole model must not be dense at once";
 }
 
 TEST(MakeModelBatch, PadsWithADocumentThatHasNoTargets) {

@@ -21,11 +21,11 @@ constexpr auto B = PipelineStep::Kind::kBackward;
 // Records calls; activations and gradients carry numbers that say where they come from.
 class RecordingStage : public StageModule {
  public:
-  at::Tensor Forward(int chunk, int microbatch, const at::Tensor& input) override {
+  at::Tensor Forward(int chunk, int microbatch, at::Tensor input) override {
     calls.push_back(absl::StrCat("F", chunk, ".", microbatch, "(", Text(input), ")"));
     return at::full({}, 100 * chunk + microbatch);
   }
-  at::Tensor Backward(int chunk, int microbatch, const at::Tensor& doutput) override {
+  at::Tensor Backward(int chunk, int microbatch, at::Tensor doutput) override {
     calls.push_back(absl::StrCat("B", chunk, ".", microbatch, "(", Text(doutput), ")"));
     return at::full({}, -(100 * chunk + microbatch));
   }
@@ -40,6 +40,14 @@ class RecordingStage : public StageModule {
 TEST(SingleStage, AlternatesForwardAndBackwardOfEachMicrobatch) {
   EXPECT_EQ(ToString(SingleStage(3)), "F0.0 B0.0 F0.1 B0.1 F0.2 B0.2");
   EXPECT_EQ(ToString(SingleStage(0)), "");
+}
+
+TEST(LayerMajor, TakesAllMicrobatchesThroughEachChunkAndBack) {
+  EXPECT_EQ(ToString(LayerMajor(3, 2)), "F0.0,1 F1.0,1 F2.0,1 B2.0,1 B1.0,1 B0.0,1");
+  EXPECT_EQ(ToString(LayerMajor(1, 3)), "F0.0,1,2 B0.0,1,2");
+  EXPECT_EQ(ToString(LayerMajor(2, 1)), "F0.0 F1.0 B1.0 B0.0");
+  EXPECT_EQ(ToString(LayerMajor(4, 0)), "");
+  EXPECT_TRUE(CheckSchedule(LayerMajor(5, 7)).ok());
 }
 
 TEST(ToString, ListsAllMicrobatchesOfAStep) {
@@ -57,6 +65,44 @@ TEST(RunSchedule, HandsActivationsAndGradientsBetweenTheChunksOfALayerMajorSched
   RunSchedule({{F, 0, {0, 1}}, {F, 1, {0, 1}}, {B, 1, {0, 1}}, {B, 0, {0, 1}}}, stage);
   EXPECT_THAT(stage.calls, ElementsAre("F0.0()", "F0.1()", "F1.0(0)", "F1.1(1)", "B1.0()", "B1.1()",
                                        "B0.0(-100)", "B0.1(-101)"));
+}
+
+// A stage that notes when chunks come and go, and refuses to work on one that is not there.
+class HoldingStage : public StageModule {
+ public:
+  at::Tensor Forward(int chunk, int, at::Tensor) override { return Work(chunk); }
+  at::Tensor Backward(int chunk, int, at::Tensor) override { return Work(chunk); }
+  void AcquireChunk(int chunk, int next) override {
+    EXPECT_EQ(held_, -1) << "chunk " << chunk << " before the other was released";
+    held_ = chunk;
+    calls.push_back(absl::StrCat("+", chunk, " then ", next));
+  }
+  void ReleaseChunk(int chunk) override {
+    EXPECT_EQ(held_, chunk);
+    held_ = -1;
+    calls.push_back(absl::StrCat("-", chunk));
+  }
+  std::vector<std::string> calls;
+
+ private:
+  at::Tensor Work(int chunk) const {
+    EXPECT_EQ(held_, chunk);
+    return at::zeros({});
+  }
+  int held_ = -1;
+};
+
+TEST(RunSchedule, AcquiresAChunkOnceForConsecutiveStepsAndNamesTheNext) {
+  HoldingStage layer_major;
+  RunSchedule(LayerMajor(3, 4), layer_major);
+  EXPECT_THAT(layer_major.calls, ElementsAre("+0 then 1", "-0", "+1 then 2", "-1", "+2 then 1",
+                                             "-2", "+1 then 0", "-1", "+0 then -1", "-0"));
+  HoldingStage single;
+  RunSchedule(SingleStage(4), single);
+  EXPECT_THAT(single.calls, ElementsAre("+0 then -1", "-0"));
+  HoldingStage none;
+  RunSchedule({}, none);
+  EXPECT_TRUE(none.calls.empty());
 }
 
 TEST(RunSchedule, RefusesABadScheduleBeforeAnyWork) {

@@ -34,6 +34,12 @@ MORE_LAYOUTS = {
         # Two kv heads on four ranks.
         "tp4-sp": (4, 1, 4, {"parallel": {"tensor": 4, "sequence_parallel": True}}),
         "dp2-zero0": (2, 2, 1, {"parallel": {"zero_stage": 0}}),
+        "tp2-layer-major": (
+            2,
+            1,
+            4,
+            {"parallel": {"tensor": 2, "pipeline_schedule": "layer_major"}},
+        ),
     },
     "llama_tied": {
         # 1003 = 4 * 251 - 1.
