@@ -62,18 +62,6 @@ void Round(const float* from, const at::Tensor& block) {
 
 at::Tensor EmptyFloat(int64_t count) { return at::empty({count}, at::TensorOptions(at::kFloat)); }
 
-// What a GEMM in `dtype` would see of the matrix, in float32.
-void Dequantize(const Nf4Matrix& matrix, at::ScalarType dtype, const Range& rows,
-                const Range& columns, const at::Tensor& to) {
-  if (dtype == at::kFloat || matrix.rounding() == at::kBFloat16) {
-    DequantizeNf4(matrix, rows, columns, to);
-    return;
-  }
-  const at::Tensor narrow = at::empty(to.sizes(), to.options().dtype(at::kBFloat16));
-  DequantizeNf4(matrix, rows, columns, narrow);
-  Widen(narrow, MutableData<float>(to));
-}
-
 }  // namespace
 
 Blocks::Blocks(int64_t size_in, int64_t most) : size(size_in) {
@@ -84,6 +72,17 @@ Blocks::Blocks(int64_t size_in, int64_t most) : size(size_in) {
 
 void WidenInto(const at::Tensor& matrix, const at::Tensor& to) {
   Widen(matrix, MutableData<float>(to));
+}
+
+void DequantizeWide(const Nf4Matrix& matrix, at::ScalarType dtype, const Range& rows,
+                    const Range& columns, const at::Tensor& to) {
+  if (dtype == at::kFloat || matrix.rounding() == at::kBFloat16) {
+    DequantizeNf4(matrix, rows, columns, to);
+    return;
+  }
+  const at::Tensor narrow = at::empty(to.sizes(), to.options().dtype(dtype));
+  DequantizeNf4(matrix, rows, columns, narrow);
+  Widen(narrow, MutableData<float>(to));
 }
 
 ExpandedBlocks::Slot& ExpandedBlocks::Find(const Key& key, const at::Tensor& source, bool& found) {
@@ -123,8 +122,8 @@ at::Tensor ExpandedBlocks::Of(const Operand& operand, const Range& rows, const R
                            .columns = columns.extent,
                            .row_major = row_major},
                           matrix.bytes, found);
-  if (!found && row_major) Dequantize(matrix, operand.dtype(), rows, columns, slot.values);
-  if (!found && !row_major) Dequantize(matrix, operand.dtype(), columns, rows, slot.values.t());
+  if (!found && row_major) DequantizeWide(matrix, operand.dtype(), rows, columns, slot.values);
+  if (!found && !row_major) DequantizeWide(matrix, operand.dtype(), columns, rows, slot.values.t());
   return slot.values;
 }
 

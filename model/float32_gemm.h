@@ -1,6 +1,6 @@
 // The float32 GEMM on the CPU behind matmul.h: blocks of bfloat16 and NF4 operands are expanded to
-// float32, multiplied by ATen's GEMM and, for a bfloat16 result, rounded once. Included by
-// matmul.cc alone.
+// float32, multiplied by ATen's GEMM and, for a bfloat16 result, rounded once. Behind matmul.h and
+// weight_matrix.h.
 #pragma once
 
 #include <vector>
@@ -25,6 +25,11 @@ inline constexpr int64_t kGemmBlockRows = 1024;
 
 // A bfloat16 matrix with contiguous rows to contiguous float32.
 void WidenInto(const at::Tensor& matrix, const at::Tensor& to);
+
+// A rectangle as a GEMM in `dtype` (float32 or bfloat16) would see it, in float32: `to` [rows,
+// columns], contiguous.
+void DequantizeWide(const Nf4Matrix& matrix, at::ScalarType dtype, const Range& rows,
+                    const Range& columns, const at::Tensor& to);
 
 // Float32 copies of blocks of operands. The last ones are kept, as many as there are slots:
 // consecutive blocks of the result often share them.

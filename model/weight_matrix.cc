@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "model/float32_gemm.h"
 #include "runtime/memory_ledger.h"
 
 namespace fttrain {
@@ -43,8 +44,15 @@ bool WeightMatrix::DequantizedWhole() const {
 void WeightMatrix::Hold() {
   if (!layout_ || held_.defined()) return;
   const MemoryScope scope(MemoryCategory::kWorkspace);
-  held_ = at::empty({out_, in_}, parameter_->value.options().dtype(compute_));
-  DequantizeNf4(Packed(), {0, out_}, {0, in_}, held_);
+  // Float32 where that is what blocks would be expanded to: no product expands them any more.
+  const auto options = parameter_->value.options();
+  const bool wide = ExpandsBlocks(options.device(), compute_);
+  held_ = at::empty({out_, in_}, options.dtype(wide ? at::kFloat : compute_));
+  if (wide) {
+    DequantizeWide(Packed(), compute_, {0, out_}, {0, in_}, held_);
+  } else {
+    DequantizeNf4(Packed(), {0, out_}, {0, in_}, held_);
+  }
 }
 
 }  // namespace fttrain
