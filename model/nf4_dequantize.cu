@@ -1,5 +1,6 @@
 // NF4 to values: one pass from codes and nested scales.
 #include <algorithm>
+#include <type_traits>
 
 #include "model/cuda_common.h"
 #include "model/nf4_cuda.h"
@@ -207,9 +208,12 @@ void DequantizeNf4(const Nf4Source& source, const Nf4Rectangle& rectangle, const
       Launch<T, decltype(rounding)>(source, rectangle, copy, static_cast<T*>(out),
                                     static_cast<cudaStream_t>(stream));
     };
-    if (source.rounding == Nf4Dtype::kBfloat16) return launch(__nv_bfloat16{});
-    if (source.rounding == Nf4Dtype::kFloat16) return launch(__half{});
-    launch(float{});
+    // Rounding to the result's own dtype is what the conversion does.
+    if (source.rounding == Nf4Dtype::kFloat32 || source.rounding == type) return launch(float{});
+    if constexpr (!std::is_same_v<T, __nv_bfloat16>) {
+      if (source.rounding == Nf4Dtype::kBfloat16) return launch(__nv_bfloat16{});
+    }
+    if constexpr (!std::is_same_v<T, __half>) launch(__half{});
   });
 }
 
