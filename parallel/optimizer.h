@@ -21,8 +21,10 @@ struct OptimizerOptions {
                        // sharded, gradients reduce-scattered, parameters all-gathered
   // kInt8: AdamW with 8-bit blockwise moments (adamw_int8.h) for tensors of 4096 elements or more.
   // Blocks of 256 elements begin where the rank's slice of a parameter begins and never straddle
-  // parameters or shards, so results do not depend on dp and zero_stage, bit by bit; nor on tp,
-  // where what is contiguous of a slice in the whole tensor is a multiple of 256 elements.
+  // parameters or shards, so equal gradients give equal bits whatever dp and zero_stage, and
+  // whatever tp, where what is contiguous of a slice in the whole tensor is a multiple of 256
+  // elements. Gradients that differ in their last bits (sums in another order) may differ by a
+  // code.
   MomentStorage moments = MomentStorage::kGradientDtype;
 };
 
