@@ -28,7 +28,6 @@ bool UsesSeveralStages(const RunConfig& config) {
 // One row per missing ability: what implements it deletes its row.
 // clang-format off
 constexpr Row kMissing[] = {
-    {"adapter.method", [](const RunConfig& c) { return c.adapter().method() == ADAPTER_METHOD_QLORA; }, "qlora is not implemented; use lora"},
     {"data.train", UsesShareGpt, "format sharegpt is not implemented; use messages"},
     {"data.eval", [](const RunConfig& c) { return c.data().eval_size() > 0; }, "evaluation is not implemented; remove it"},
     {"train.eval_steps", [](const RunConfig& c) { return c.train().eval_steps() > 0; }, "evaluation is not implemented; remove it"},

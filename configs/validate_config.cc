@@ -90,6 +90,15 @@ void CheckAdapter(const AdapterConfig& adapter, KeyFaults& faults) {
   }
 }
 
+void CheckMemory(const RunConfig& config, KeyFaults& faults) {
+  if (config.adapter().method() != ADAPTER_METHOD_NONE) return;
+  if (config.memory().embedding() == EMBEDDING_PLACE_HOST) {
+    faults.Add("memory.embedding",
+               "'memory.embedding' host is for a frozen table; adapter.method none trains it: use "
+               "device");
+  }
+}
+
 void CheckSources(const google::protobuf::RepeatedPtrField<DataSource>& sources,
                   const std::string& list, KeyFaults& faults) {
   for (int i = 0; i < sources.size(); ++i) {
@@ -184,6 +193,7 @@ absl::Status Validate(const RunConfig& config, int world_size, const KeyLocation
     faults.Add("output_dir", "'output_dir' is missing: the folder to write results to");
   }
   CheckAdapter(config.adapter(), faults);
+  CheckMemory(config, faults);
   CheckData(config, faults);
   CheckTrain(config, faults);
   for (const Unsupported& found : FindUnsupported(config)) faults.Add(found.key, found.what);

@@ -48,6 +48,29 @@ const std::vector<Command>& Commands() {
         {"adapter", false},
         {"input", false},
         {"output", false}}},
+      {"quantize",
+       "write a model's matrices as NF4 once, for qlora and transformers: --model=FOLDER "
+       "--output=FOLDER [--block_size=64] [--double_quant=true] [--lm_head]",
+       {{"model", false},
+        {"output", false},
+        {"block_size", false},
+        {"double_quant", false},
+        {"lm_head", true}}},
+      {"merge",
+       "write a model with an adapter merged into it: --model=FOLDER --adapter=FOLDER "
+       "--output=FOLDER [--base=original|dequantized] [--quantize] [--block_size=64] "
+       "[--double_quant=true] [--lm_head]. --base=original (the default; the weights as they are) "
+       "keeps the model's full precision; --base=dequantized adds to what NF4 makes of them, which "
+       "is exactly the model a qlora run trained with, and the only choice where --model is "
+       "quantised already",
+       {{"model", false},
+        {"adapter", false},
+        {"output", false},
+        {"base", false},
+        {"quantize", true},
+        {"block_size", false},
+        {"double_quant", false},
+        {"lm_head", true}}},
       {"help", "print this text", {}},
   };
   return commands;

@@ -10,5 +10,7 @@ namespace fttrain {
 absl::Status TrainCommand(const CommandLine& line, const Process& process);
 absl::Status GenerateCommand(const CommandLine& line, const Process& process);
 absl::Status LogitsCommand(const CommandLine& line, const Process& process);
+absl::Status QuantizeCommand(const CommandLine& line, const Process& process);
+absl::Status MergeCommand(const CommandLine& line, const Process& process);
 
 }  // namespace fttrain

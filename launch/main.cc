@@ -41,6 +41,8 @@ absl::Status Run(int argc, char** argv, const Process& process) {
   }
   if (line->command == "generate") return GenerateCommand(*line, process);
   if (line->command == "logits") return LogitsCommand(*line, process);
+  if (line->command == "quantize") return process.AgreeOnStatus(QuantizeCommand(*line, process));
+  if (line->command == "merge") return process.AgreeOnStatus(MergeCommand(*line, process));
   return TrainCommand(*line, process);
 }
 

@@ -3,8 +3,8 @@
 #include <filesystem>
 
 #include "absl/strings/str_cat.h"
-#include "configs/load_config.h"
 #include "data/example.h"
+#include "launch/base_form.h"
 #include "launch/exit_code.h"
 #include "launch/settings.h"
 #include "launch/weights.h"
@@ -15,35 +15,32 @@
 namespace fttrain {
 namespace {
 
-absl::StatusOr<config::RunConfig> EvaluationConfig(const CommandLine& line) {
+absl::StatusOr<config::LoadedConfig> EvaluationConfig(const CommandLine& line) {
   std::vector<std::string> overrides = line.All("set");
   if (line.Has("model")) {
     overrides.push_back(absl::StrCat("model.path=", nlohmann::json(line.Get("model")).dump()));
   }
   if (line.Has("config")) {
-    FT_ASSIGN_OR_RETURN(config::LoadedConfig loaded,
-                        config::LoadRunConfig(line.Get("config"), overrides));
-    return loaded.config;
+    return config::LoadRunConfig(line.Get("config"), overrides);
   }
   if (!line.Has("model")) {
     return absl::InvalidArgumentError(
         absl::StrCat("'", line.command, "' needs --model=FOLDER or --config=FILE"));
   }
-  FT_ASSIGN_OR_RETURN(config::LoadedConfig loaded,
-                      config::ParseRunConfig("{}", "command line", overrides));
-  return loaded.config;
+  return config::ParseRunConfig("{}", "command line", overrides);
 }
 
 // No data parallelism, no dropout, and the adapter's own settings in place of the config's.
 absl::StatusOr<EvaluationSetup> ReadEvaluation(const CommandLine& line, const Process& process) {
   EvaluationSetup setup;
-  FT_ASSIGN_OR_RETURN(setup.run, EvaluationConfig(line));
-  setup.run.mutable_adapter()->set_method(config::ADAPTER_METHOD_NONE);
-  setup.run.mutable_parallel()->set_tensor(process.world_size());
-  setup.run.mutable_parallel()->set_pipeline(1);
-  FT_ASSIGN_OR_RETURN(setup.plan, PlanNetwork(setup.run, process));
+  FT_ASSIGN_OR_RETURN(config::LoadedConfig loaded, EvaluationConfig(line));
+  loaded.config.mutable_parallel()->set_tensor(process.world_size());
+  loaded.config.mutable_parallel()->set_pipeline(1);
+  FT_ASSIGN_OR_RETURN(setup.plan, PlanNetwork(loaded, /*training=*/false, process));
+  setup.run = loaded.config;
   ModelOptions& options = setup.plan.options;
-  options.train_base = false;
+  options.train_base = options.use_lora = false;
+  options.target_modules.clear();
   setup.adapter_folder = line.Get("adapter");
   if (!setup.adapter_folder.empty()) {
     FT_ASSIGN_OR_RETURN(setup.adapter, FromFile(ReadAdapterConfig(setup.adapter_folder)));
@@ -58,7 +55,9 @@ absl::StatusOr<EvaluationSetup> ReadEvaluation(const CommandLine& line, const Pr
 
 }  // namespace
 
-absl::StatusOr<NetworkPlan> PlanNetwork(const config::RunConfig& run, const Process& process) {
+absl::StatusOr<NetworkPlan> PlanNetwork(const config::LoadedConfig& loaded, bool training,
+                                        const Process& process) {
+  const config::RunConfig& run = loaded.config;
   NetworkPlan plan;
   plan.model_path = run.model().path();
   FT_ASSIGN_OR_RETURN(plan.mesh, MakeMeshShape(process.world_size(), run.parallel().tensor(),
@@ -72,6 +71,7 @@ absl::StatusOr<NetworkPlan> PlanNetwork(const config::RunConfig& run, const Proc
   FT_ASSIGN_OR_RETURN(plan.model, FromFile(LoadModelConfig(plan.model_path)));
   FT_RETURN_IF_ERROR(CheckTensorParallel(plan.model, plan.mesh.tp));
   FT_ASSIGN_OR_RETURN(plan.options, ModelOptionsOf(run, plan.model));
+  FT_RETURN_IF_ERROR(SetBaseForm(loaded, plan.model_path, plan.model, training, plan.options));
   // Ranks beyond the host's GPUs share them; NCCL refuses that, so collectives then go over MPI.
   plan.share_gpu = GpuCount() > 0 && process.local_size() > GpuCount();
   FT_ASSIGN_OR_RETURN(plan.device, SelectDevice(DeviceOf(run), process, plan.share_gpu));
@@ -117,7 +117,8 @@ absl::StatusOr<std::unique_ptr<Network>> LoadForEvaluation(const EvaluationSetup
   const NetworkPlan& plan = setup.plan;
   FT_ASSIGN_OR_RETURN(std::unique_ptr<Network> network, BuildNetwork(plan, max_positions, process));
   AllocateFrozen(network->parameters, plan.device);
-  absl::Status loaded = LoadBaseWeights(network->parameters, plan.model_path, plan.model);
+  absl::Status loaded =
+      LoadBaseWeights(network->parameters, plan.model_path, plan.model, plan.options.nf4);
   if (loaded.ok() && !setup.adapter_folder.empty()) {
     loaded = LoadAdapter(network->parameters, setup.adapter_folder, setup.adapter);
   }

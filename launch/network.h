@@ -6,7 +6,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "configs/run_config.pb.h"
+#include "configs/load_config.h"
 #include "launch/command_line.h"
 #include "model/adapter_files.h"
 #include "model/model_config.h"
@@ -27,9 +27,10 @@ struct NetworkPlan {
   std::string model_path;
 };
 
-// Reads config.json, checks that the layout fits the model, picks the device. Not collective: agree
-// on the status.
-absl::StatusOr<NetworkPlan> PlanNetwork(const config::RunConfig& run, const Process& process);
+// Reads config.json, checks that the layout fits the model, picks the device. `training` refuses
+// what can be evaluated only. Not collective: agree on the status.
+absl::StatusOr<NetworkPlan> PlanNetwork(const config::LoadedConfig& loaded, bool training,
+                                        const Process& process);
 
 // InvalidArgument if documents of `tokens` have positions that the model was not made for. `remedy`
 // ends the sentence.
@@ -52,8 +53,9 @@ absl::StatusOr<std::unique_ptr<Network>> BuildNetwork(const NetworkPlan& plan,
 ModelBatch EvaluationBatch(const std::vector<int32_t>& input_ids, const NetworkPlan& plan);
 
 // For commands that only evaluate: the config of --config (or just --model=FOLDER), with --model
-// and --set applied, and the settings of the adapter of --adapter. All ranks form one
-// tensor-parallel group. Agrees on errors.
+// and --set applied, and the settings of the adapter of --adapter. The base is quantised as the
+// config's run does (adapter.method qlora), or as the folder is. All ranks form one tensor-parallel
+// group. Agrees on errors.
 struct EvaluationSetup {
   config::RunConfig run;
   NetworkPlan plan;

@@ -8,6 +8,7 @@
 #include "configs/to_yaml.h"
 #include "configs/validate_config.h"
 #include "data/dataset.h"
+#include "launch/base_form.h"
 #include "launch/commands.h"
 #include "launch/exit_code.h"
 #include "launch/network.h"
@@ -32,7 +33,7 @@ struct TrainPlan {
   std::unique_ptr<RowStream> rows;
   int64_t positions = 0;  // of the longest document
   TrainerOptions trainer;
-  AdapterConfig adapter;  // with adapter.method lora
+  AdapterConfig adapter;  // with adapter.method lora and qlora
 };
 
 absl::StatusOr<config::LoadedConfig> ReadConfig(const CommandLine& line) {
@@ -108,7 +109,8 @@ absl::Status MakeTrainPlan(const config::LoadedConfig& loaded, const Process& pr
                            TrainPlan& plan) {
   FT_RETURN_IF_ERROR(config::Validate(loaded, process.world_size()));
   plan.run = loaded.config;
-  FT_ASSIGN_OR_RETURN(plan.network, PlanNetwork(plan.run, process));
+  FT_ASSIGN_OR_RETURN(plan.network, PlanNetwork(loaded, /*training=*/true, process));
+  RecordBaseForm(plan.network.options, plan.run);
   plan.network.options.layers_per_run = LayersPerRunOf(plan.run, plan.network.model.num_layers);
   plan.adapter = AdapterConfigOf(plan);
   FT_RETURN_IF_ERROR(CheckInputFolders(plan));
@@ -144,7 +146,8 @@ absl::Status PrepareOutput(const TrainPlan& plan, const Process& process) {
 
 absl::Status LoadWeights(const TrainPlan& plan, Network& network) {
   FT_RETURN_IF_ERROR(
-      LoadBaseWeights(network.parameters, plan.network.model_path, plan.network.model));
+      LoadBaseWeights(network.parameters, plan.network.model_path, plan.network.model,
+                      plan.network.options.nf4));
   if (!plan.network.options.use_lora) return absl::OkStatus();
   if (plan.run.adapter().has_init_from()) {
     return LoadAdapter(network.parameters, plan.run.adapter().init_from(), plan.adapter);

@@ -7,6 +7,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "model/export.h"
+#include "model/nf4_loader.h"
 #include "model/weight_loader.h"
 #include "parallel/param_gather.h"
 #include "runtime/check.h"
@@ -16,8 +17,13 @@ namespace {
 
 bool IsAdapter(const Parameter& p) { return absl::StartsWith(p.slice.name, "base_model."); }
 
-absl::Status LoadInto(const SafetensorsFolder& folder, Parameter& p) {
+absl::Status LoadInto(const SafetensorsFolder& folder, Parameter& p,
+                      const std::optional<Nf4Options>& nf4 = {}) {
   const ParamSlice& s = p.slice;
+  if (p.packed_bytes > 0) {
+    FT_CHECK(nf4.has_value(), s.name, " is packed in a model without NF4");
+    return LoadNf4(folder, s.name, s.global_shape, {MakeNf4Layout(s, *nf4), p.value});
+  }
   return LoadSliceInto(folder, s.name, s.global_shape, s.dim, s.offset, s.extent, p.value);
 }
 
@@ -32,12 +38,12 @@ std::vector<Parameter*> AdapterParameters(const ParameterSet& set) {
 }  // namespace
 
 absl::Status LoadBaseWeights(ParameterSet& set, const std::string& folder,
-                             const ModelConfig& config) {
+                             const ModelConfig& config, const std::optional<Nf4Options>& nf4) {
   FT_ASSIGN_OR_RETURN(const std::unique_ptr<SafetensorsFolder> files,
                       SafetensorsFolder::Open(folder));
   FT_RETURN_IF_ERROR(CheckModelTensors(*files, config));
   for (const auto& p : set.all()) {
-    if (!IsAdapter(*p)) FT_RETURN_IF_ERROR(LoadInto(*files, *p));
+    if (!IsAdapter(*p)) FT_RETURN_IF_ERROR(LoadInto(*files, *p, nf4));
   }
   return absl::OkStatus();
 }

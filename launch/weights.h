@@ -1,20 +1,24 @@
 // Files into this rank's parameters, and back.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "model/adapter_files.h"
 #include "model/model_config.h"
+#include "model/nf4.h"
 #include "parallel/mesh.h"
 #include "parallel/param.h"
 
 namespace fttrain {
 
 // Checks that the folder holds every weight of the model with its shape (all faults in one error),
-// then reads this rank's slices into the parameters' storage, converted to their dtype. Memory
-// beyond the parameters: a staging buffer of some MiB.
+// then reads this rank's slices into the parameters' storage, converted to their dtype; those
+// stored as NF4 (with `nf4`) are quantised whole on the way, or copied from a quantised folder.
+// Memory beyond the parameters: a staging buffer of some MiB, and for NF4 the float32 scales of one
+// matrix.
 absl::Status LoadBaseWeights(ParameterSet& set, const std::string& folder,
-                             const ModelConfig& config);
+                             const ModelConfig& config, const std::optional<Nf4Options>& nf4);
 
 // Reads the PEFT adapter's slices into the adapter parameters of `set`. InvalidArgument if its
 // settings or tensors are not the ones `expected` and `set` have.

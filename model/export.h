@@ -11,27 +11,21 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "model/folder_writer.h"
 #include "model/model_config.h"
-#include "runtime/safetensors.h"
 
 namespace fttrain {
 
 // One process owns it: the others only help to gather each tensor. Holds one tensor's piece at a
-// time. Files are prepared in FOLDER.tmp-<pid>; Finish() moves them in, weights of an older export
-// are removed first, so the folder never shows a mixture.
+// time. The folder is FolderWriter's.
 class ModelExporter {
  public:
-  // Plans the shards: model.safetensors if all fits max_shard_bytes, else
-  // model-00001-of-0000N.safetensors and an index. `tensors` is ModelTensors(config): no
-  // lm_head.weight when tied. config.json (with the new dtype), generation_config.json and the
-  // tokenizer's files are copied from base_folder. dtype: float32, bfloat16, float16 or float64.
-  // InvalidArgument if folder is base_folder.
+  // `tensors` is ModelTensors(config): no lm_head.weight when tied. config.json is the base's with
+  // the new dtype: float32, bfloat16, float16 or float64. InvalidArgument if folder is base_folder.
   static absl::StatusOr<std::unique_ptr<ModelExporter>> Create(
-      const std::string& base_folder, const std::string& folder, std::vector<TensorSpec> tensors,
-      at::ScalarType dtype, int64_t max_shard_bytes = 5'000'000'000);
-  ~ModelExporter();  // removes the temporary folder unless Finish() succeeded
-  ModelExporter(const ModelExporter&) = delete;
-  ModelExporter& operator=(const ModelExporter&) = delete;
+      const std::string& base_folder, const std::string& folder,
+      const std::vector<TensorSpec>& tensors, at::ScalarType dtype,
+      int64_t max_shard_bytes = FolderWriter::kShardBytes);
 
   // The next tensor in the order of `tensors`, whole, of any floating dtype and device.
   // FailedPrecondition if it is not the next one's name and shape.
@@ -40,18 +34,10 @@ class ModelExporter {
 
  private:
   ModelExporter() = default;
-  absl::Status OpenShard();
-  absl::Status CopyBaseFiles(const std::string& base_folder);
-  absl::Status WriteIndex();
-  std::string ShardName(size_t shard) const;
 
-  std::string folder_, temporary_folder_;
+  std::string folder_;
   at::ScalarType dtype_ = at::kFloat;
-  std::vector<TensorSpec> tensors_;
-  std::vector<size_t> shard_begins_;  // index of each shard's first tensor
-  size_t next_ = 0;                   // tensor
-  size_t next_shard_ = 0;
-  std::unique_ptr<SafetensorsWriter> writer_;
+  std::unique_ptr<FolderWriter> writer_;
 };
 
 }  // namespace fttrain

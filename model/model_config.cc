@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "model/json_keys.h"
+#include "model/quantization_config.h"
 #include "runtime/check.h"
 #include "runtime/log.h"
 #include "runtime/safetensors.h"
@@ -52,11 +53,6 @@ const FamilyRow* ReadFamily(Keys& keys) {
 
 // What would change the computation in ways we do not have.
 void RefuseUnsupported(Keys& keys, ModelFamily family) {
-  if (const Json* quantization = keys.Find("quantization_config")) {
-    keys.Fail("quantization_config",
-              absl::StrCat("is ", Printable(quantization->dump()),
-                           ": quantized weights are not supported, use the unquantized model"));
-  }
   if (const Json* dropout = keys.Find("attention_dropout"); dropout != nullptr && *dropout != 0) {
     keys.Fail("attention_dropout",
               absl::StrCat("is ", Printable(dropout->dump()), ", only 0 is supported"));
@@ -182,6 +178,16 @@ void ReadWindows(Keys& keys, ModelConfig& config) {
   for (const bool has : windowed) config.layer_windows.push_back(has ? window : 0);
 }
 
+absl::Status ReadQuantization(Keys& keys, const std::string& file, ModelConfig& config) {
+  const Json* quantization = keys.Find("quantization_config");
+  if (quantization == nullptr) return keys.status();
+  config.quantized = true;
+  if (!quantization->is_object()) {
+    return keys.Fail("quantization_config", "must be an object"), keys.status();
+  }
+  return CheckQuantizationConfig(*quantization, absl::StrCat(file, ": quantization_config"));
+}
+
 // Version 5 has all in rope_parameters; version 4 theta beside, and the rest in rope_scaling.
 absl::Status ReadRope(Keys& keys, const std::string& file, ModelConfig& config) {
   const Json* rope = keys.Find("rope_parameters");
@@ -243,6 +249,7 @@ absl::StatusOr<ModelConfig> ParseModelConfig(std::string_view config_json,
   ReadVariants(keys, config);
   ReadWindows(keys, config);
   FT_RETURN_IF_ERROR(ReadRope(keys, file, config));
+  FT_RETURN_IF_ERROR(ReadQuantization(keys, file, config));
   for (const int64_t id : config.eos_token_ids) {
     if (id >= config.vocab_size) {
       keys.Fail("eos_token_id", absl::StrCat("is ", id, ", vocab_size is ", config.vocab_size));

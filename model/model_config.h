@@ -48,6 +48,7 @@ struct ModelConfig {
   std::vector<int64_t> layer_windows;  // [num_layers] tokens seen, incl. the token itself; 0: all
   RopeConfig rope;
   std::string torch_dtype;  // of the saved weights, "" if not said: float32, bfloat16, float16
+  bool quantized = false;   // quantization_config: matrices are stored as NF4 (nf4_folder.h)
   std::optional<int64_t> bos_token_id;
   std::vector<int64_t> eos_token_ids;  // may be empty
   std::optional<int64_t> pad_token_id;

@@ -34,6 +34,19 @@ std::optional<SafetensorsDtype> FloatDtypeOf(at::ScalarType type) {
   return {};
 }
 
+std::string DtypeWord(at::ScalarType dtype) {
+  switch (dtype) {
+    case at::kDouble:
+      return "float64";
+    case at::kHalf:
+      return "float16";
+    case at::kBFloat16:
+      return "bfloat16";
+    default:
+      return "float32";
+  }
+}
+
 absl::Status AppendTensor(SafetensorsWriter& writer, const at::Tensor& value, at::ScalarType to) {
   const MemoryScope scope(MemoryCategory::kWorkspace);
   const at::Tensor flat = value.detach().contiguous().view({-1});

@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <optional>
+#include <string>
 
 #include "absl/status/status.h"
 #include "runtime/safetensors.h"
@@ -16,6 +17,9 @@ inline constexpr int64_t kStagingBytes = int64_t{8} << 20;
 // Floating dtypes only; nothing for others.
 std::optional<at::ScalarType> FloatTypeOf(SafetensorsDtype dtype);
 std::optional<SafetensorsDtype> FloatDtypeOf(at::ScalarType type);
+
+// As configs and quant states spell it: float32, bfloat16, float16, float64.
+std::string DtypeWord(at::ScalarType dtype);
 
 // Appends all of `value`, of any floating dtype and device, as dtype `to`, in pieces of at most
 // kStagingBytes.

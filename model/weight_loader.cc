@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "model/nf4_folder.h"
 #include "model/tensor_io.h"
 #include "runtime/check.h"
 #include "runtime/log.h"
@@ -58,8 +59,19 @@ absl::Status ReadElements(const SafetensorsFolder& folder, std::string_view name
   return absl::OkStatus();
 }
 
-absl::Status CheckEntry(const SafetensorsFolder& folder, std::string_view name,
-                        const std::vector<int64_t>& shape) {
+// The names, the first kMaxListed of them: "3 missing: a, b, c".
+void AppendList(std::string& message, const std::vector<std::string>& items, const char* what) {
+  if (items.empty()) return;
+  const size_t shown = std::min(items.size(), kMaxListed);
+  absl::StrAppend(&message, message.empty() ? "" : "; ", items.size(), " ", what, ": ",
+                  absl::StrJoin(items.begin(), items.begin() + shown, ", "));
+  if (shown < items.size()) absl::StrAppend(&message, ", ...");
+}
+
+}  // namespace
+
+absl::Status CheckFloatTensor(const SafetensorsFolder& folder, std::string_view name,
+                              const std::vector<int64_t>& shape) {
   const SafetensorsEntry* entry = folder.Find(name);
   const std::string where = absl::StrCat(folder.PathOf(name), ": tensor '", Printable(name), "' ");
   if (entry == nullptr) return absl::NotFoundError(absl::StrCat(where, "is not there"));
@@ -74,22 +86,11 @@ absl::Status CheckEntry(const SafetensorsFolder& folder, std::string_view name,
   return absl::OkStatus();
 }
 
-// The names, the first kMaxListed of them: "3 missing: a, b, c".
-void AppendList(std::string& message, const std::vector<std::string>& items, const char* what) {
-  if (items.empty()) return;
-  const size_t shown = std::min(items.size(), kMaxListed);
-  absl::StrAppend(&message, message.empty() ? "" : "; ", items.size(), " ", what, ": ",
-                  absl::StrJoin(items.begin(), items.begin() + shown, ", "));
-  if (shown < items.size()) absl::StrAppend(&message, ", ...");
-}
-
-}  // namespace
-
 absl::StatusOr<at::Tensor> LoadSlice(const SafetensorsFolder& folder, std::string_view name,
                                      const std::vector<int64_t>& shape, int dim, int64_t offset,
                                      int64_t extent, at::ScalarType to, at::Device device) {
   // Before allocating: a wrong shape in a file must not cost memory.
-  FT_RETURN_IF_ERROR(CheckEntry(folder, name, shape));
+  FT_RETURN_IF_ERROR(CheckFloatTensor(folder, name, shape));
   std::vector<int64_t> local = shape;
   if (dim >= 0) local.at(dim) = extent;
   at::Tensor result;
@@ -104,7 +105,7 @@ absl::StatusOr<at::Tensor> LoadSlice(const SafetensorsFolder& folder, std::strin
 absl::Status LoadSliceInto(const SafetensorsFolder& folder, std::string_view name,
                            const std::vector<int64_t>& shape, int dim, int64_t offset,
                            int64_t extent, at::Tensor destination) {
-  FT_RETURN_IF_ERROR(CheckEntry(folder, name, shape));
+  FT_RETURN_IF_ERROR(CheckFloatTensor(folder, name, shape));
   TORCH_CHECK(dim < static_cast<int>(shape.size()), name, ": no dimension ", dim);
   TORCH_CHECK(dim < 0 || (offset >= 0 && extent >= 0 && offset <= shape[dim] - extent), name,
               ": slice [", offset, ", +", extent, ") exceeds dimension ", dim);
@@ -167,7 +168,15 @@ absl::Status CheckTensors(const SafetensorsFolder& folder, const std::vector<Ten
 absl::Status CheckModelTensors(const SafetensorsFolder& folder, const ModelConfig& config) {
   std::vector<std::string> ignored;
   if (config.tie_word_embeddings) ignored.push_back("lm_head.weight");
-  return CheckTensors(folder, ModelTensors(config), ignored);
+  std::vector<TensorSpec> expected = ModelTensors(config);
+  if (config.quantized) {
+    FT_RETURN_IF_ERROR(ReadNf4Folder(folder, config).status());
+    const std::vector<std::string> quantized = Nf4TensorNames(folder, config);
+    const std::set<std::string> names(quantized.begin(), quantized.end());
+    std::erase_if(expected, [&](const TensorSpec& t) { return names.contains(t.name); });
+    ignored.insert(ignored.end(), quantized.begin(), quantized.end());
+  }
+  return CheckTensors(folder, expected, ignored);
 }
 
 }  // namespace fttrain

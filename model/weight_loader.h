@@ -32,6 +32,11 @@ absl::Status LoadSliceInto(const SafetensorsFolder& folder, std::string_view nam
                            const std::vector<int64_t>& shape, int dim, int64_t offset,
                            int64_t extent, at::Tensor destination);
 
+// NotFound, or InvalidArgument unless the tensor has this shape and a floating dtype. Reads
+// nothing.
+absl::Status CheckFloatTensor(const SafetensorsFolder& folder, std::string_view name,
+                              const std::vector<int64_t>& shape);
+
 // Compares names, shapes and dtypes of the files with what the model needs, before anything is
 // read. One InvalidArgument lists every missing, unexpected and mis-shaped tensor (the first 20 of
 // each and the count). Tensors named in `ignored` and cached rotary frequencies may be there or
@@ -40,7 +45,7 @@ absl::Status CheckTensors(const SafetensorsFolder& folder, const std::vector<Ten
                           const std::vector<std::string>& ignored = {});
 
 // CheckTensors for a model folder: ModelTensors(config); a tied model's files may hold
-// lm_head.weight.
+// lm_head.weight. Matrices of a quantised folder are checked as ReadNf4Folder does.
 absl::Status CheckModelTensors(const SafetensorsFolder& folder, const ModelConfig& config);
 
 }  // namespace fttrain

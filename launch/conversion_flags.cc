@@ -1,0 +1,84 @@
+#include "launch/conversion_flags.h"
+
+#include <filesystem>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "runtime/check.h"
+#include "runtime/log.h"
+
+namespace fttrain {
+namespace fs = std::filesystem;
+
+absl::Status CheckConversion(const CommandLine& line, const Process& process) {
+  if (process.world_size() > 1) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("'", line.command, "' runs in one process, here are ", process.world_size(),
+                     " ranks: leave out mpirun"));
+  }
+  if (line.Has("model") && line.Has("output")) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("'", line.command, "' needs --model=FOLDER and --output=FOLDER"));
+}
+
+absl::Status CheckNewFolder(const std::string& output, const std::string& model) {
+  std::error_code error;
+  const std::string shown = Printable(output);
+  if (fs::equivalent(output, model, error)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--output ", shown, " is the folder of --model: choose another"));
+  }
+  if (!fs::exists(fs::symlink_status(output, error))) return absl::OkStatus();
+  if (!fs::is_directory(output, error)) {
+    return absl::InvalidArgumentError(absl::StrCat("--output ", shown, " is not a folder"));
+  }
+  const bool is_empty = fs::is_empty(output, error);
+  if (error) {
+    return absl::ErrnoToStatus(error.value(), absl::StrCat("cannot read --output ", shown));
+  }
+  if (is_empty) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("--output ", shown, " is not empty: choose a new folder"));
+}
+
+bool HasFormFlags(const CommandLine& line) {
+  return line.Has("block_size") || line.Has("double_quant") || line.Has("lm_head");
+}
+
+absl::Status ParseForm(const CommandLine& line, const ModelConfig& model, Conversion& conversion) {
+  int64_t& block = conversion.nf4.block_size;
+  const bool is_number = absl::SimpleAtoi(line.Get("block_size", "64"), &block);
+  if (!is_number || block < 32 || block > 4096 || (block & (block - 1)) != 0) {
+    return absl::InvalidArgumentError("--block_size must be 32, 64, 128, ... 4096");
+  }
+  const std::string double_quant = line.Get("double_quant", "true");
+  if (double_quant != "true" && double_quant != "false") {
+    return absl::InvalidArgumentError("--double_quant must be true or false");
+  }
+  conversion.nf4.double_quant = double_quant == "true";
+  conversion.quantize_head = line.Has("lm_head");
+  if (conversion.quantize_head && model.tie_word_embeddings) {
+    return absl::InvalidArgumentError(
+        "--lm_head: this model's head is its embedding table (tie_word_embeddings), which is not "
+        "quantised");
+  }
+  return absl::OkStatus();
+}
+
+std::string Described(const Converted& done) {
+  std::string text;
+  if (done.quantized_matrices > 0) {
+    text = absl::StrFormat("%d matrices in NF4, %d parameters at %.3f bits",
+                           done.quantized_matrices, done.quantized_parameters,
+                           8.0 * static_cast<double>(done.quantized_bytes) /
+                               static_cast<double>(done.quantized_parameters));
+    if (!done.dense.empty()) {
+      absl::StrAppend(&text, "; not quantised: ", absl::StrJoin(done.dense, ", "));
+    }
+  }
+  return text;
+}
+
+}  // namespace fttrain

@@ -1,0 +1,292 @@
+#include "model/convert_folder.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <numeric>
+#include <set>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "model/decoder_layer.h"
+#include "model/nf4_export.h"
+#include "model/nf4_folder.h"
+#include "model/quantization_config.h"
+#include "model/tensor_io.h"
+#include "model/weight_loader.h"
+#include "runtime/check.h"
+#include "runtime/memory_ledger.h"
+
+namespace fttrain {
+namespace {
+
+constexpr std::string_view kWeight = ".weight";
+constexpr char kHead[] = "lm_head";
+
+std::string ModuleOf(const std::string& weight) {
+  return weight.substr(0, weight.size() - kWeight.size());
+}
+
+// The adapter of a folder, checked against the model.
+struct Adapter {
+  double scale = 0;
+  int64_t r = 0;
+  std::set<std::string> modules;
+  std::unique_ptr<SafetensorsFolder> files;
+};
+
+absl::StatusOr<Adapter> OpenAdapter(const std::string& folder, const ModelConfig& model) {
+  FT_ASSIGN_OR_RETURN(const AdapterConfig config, ReadAdapterConfig(folder));
+  FT_ASSIGN_OR_RETURN(const std::vector<std::string> targets,
+                      ResolveTargetModules(model, config.target_modules));
+  Adapter adapter;
+  adapter.r = config.r;
+  adapter.scale = LoraOptions{config.r, config.alpha, 0.0, config.use_rslora}.Scale();
+  FT_ASSIGN_OR_RETURN(adapter.files, OpenAdapterTensors(folder));
+  std::vector<TensorSpec> expected;
+  for (const TensorSpec& module : LinearModules(model)) {
+    const std::string leaf = module.name.substr(module.name.rfind('.') + 1);
+    if (std::count(targets.begin(), targets.end(), leaf) == 0) continue;
+    adapter.modules.insert(module.name);
+    expected.push_back({LoraAName(module.name), {config.r, module.shape[1]}});
+    expected.push_back({LoraBName(module.name), {module.shape[0], config.r}});
+  }
+  FT_RETURN_IF_ERROR(CheckTensors(*adapter.files, expected));
+  return adapter;
+}
+
+// One run over a model's tensors, in order.
+class Converter {
+ public:
+  Converter(const SourceFolder& source, const Conversion& conversion, Adapter adapter)
+      : source_(source), conversion_(conversion), adapter_(std::move(adapter)) {
+    if (source.nf4) conversion_.nf4 = *source.nf4;
+  }
+
+  absl::StatusOr<Converted> Run(const std::string& output) {
+    const std::vector<TensorSpec> specs = ModelTensors(source_.config);
+    std::vector<SafetensorsWriter::Tensor> declared;
+    for (const TensorSpec& spec : specs) {
+      for (SafetensorsWriter::Tensor& tensor : Declared(spec))
+        declared.push_back(std::move(tensor));
+    }
+    FT_ASSIGN_OR_RETURN(const std::string config, Config());
+    FT_ASSIGN_OR_RETURN(writer_, FolderWriter::Create(source_.path, output, std::move(declared),
+                                                      config, conversion_.max_shard_bytes));
+    for (const TensorSpec& spec : specs) FT_RETURN_IF_ERROR(Write(spec));
+    FT_RETURN_IF_ERROR(writer_->Finish());
+    return std::move(done_);
+  }
+
+ private:
+  bool IsLinear(const TensorSpec& spec) const {
+    return spec.shape.size() == 2 && spec.name != "model.embed_tokens.weight";
+  }
+  bool InSourceNf4(const TensorSpec& spec) const {
+    return source_.nf4 && IsLinear(spec) && IsNf4Tensor(*source_.files, spec.name);
+  }
+  bool Adapted(const TensorSpec& spec) const {
+    return IsLinear(spec) && adapter_.modules.contains(ModuleOf(spec.name));
+  }
+  // Whether an NF4 base of this conversion has the matrix in 4 bits.
+  bool InNf4Base(const TensorSpec& spec) const {
+    if (!IsLinear(spec)) return false;
+    if (source_.nf4) return InSourceNf4(spec);
+    return ModuleOf(spec.name) != kHead || conversion_.quantize_head;
+  }
+  bool WritesNf4(const TensorSpec& spec) const { return conversion_.write_nf4 && InNf4Base(spec); }
+  bool ReadsDequantized(const TensorSpec& spec) const {
+    return InSourceNf4(spec) || (conversion_.base == MergeBase::kDequantized && InNf4Base(spec) &&
+                                 (Adapted(spec) || !WritesNf4(spec)));
+  }
+  at::ScalarType StoredDtype(const TensorSpec& spec) const {
+    return InSourceNf4(spec) ? source_.nf4->rounding
+                             : *FloatTypeOf(source_.files->Find(spec.name)->dtype);
+  }
+
+  std::vector<SafetensorsWriter::Tensor> Declared(const TensorSpec& spec) const {
+    if (WritesNf4(spec)) return Nf4FileTensors(spec.name, spec.shape, conversion_.nf4);
+    return {{spec.name, *FloatDtypeOf(StoredDtype(spec)), spec.shape}};
+  }
+
+  absl::StatusOr<std::string> Config() const {
+    const bool new_dtype = source_.nf4 || conversion_.write_nf4;
+    const std::string dtype = DtypeWord(conversion_.nf4.rounding);
+    std::vector<std::string> skipped;
+    for (const TensorSpec& module : LinearModules(source_.config)) {
+      if (!InNf4Base({module.name + ".weight", module.shape})) skipped.push_back(module.name);
+    }
+    if (source_.config.tie_word_embeddings) skipped.push_back(kHead);
+    std::string quantization;
+    if (conversion_.write_nf4) {
+      quantization = MakeQuantizationConfig(conversion_.nf4.double_quant, dtype, skipped).dump();
+    }
+    return ConfigWith(source_.path, new_dtype ? dtype : "", quantization);
+  }
+
+  absl::Status Write(const TensorSpec& spec) {
+    Count(spec);
+    if (!Adapted(spec) && InSourceNf4(spec) && WritesNf4(spec)) return CopyNf4(spec);
+    if (!Adapted(spec) && !WritesNf4(spec) && !ReadsDequantized(spec)) return Copy(spec.name);
+    if (WritesNf4(spec)) {
+      Nf4Export nf4(*writer_, spec.shape, conversion_.nf4);
+      FT_RETURN_IF_ERROR(
+          ForEachPiece(spec, [&](const at::Tensor& values) { return nf4.Append(values); }));
+      return nf4.Finish();
+    }
+    return ForEachPiece(spec, [&](const at::Tensor& values) {
+      if (values.isfinite().all().item<bool>()) {
+        return writer_->Append(values, values.scalar_type());
+      }
+      return absl::DataLossError(
+          absl::StrCat("a value is not finite in ", DtypeWord(StoredDtype(spec))));
+    });
+  }
+
+  void Count(const TensorSpec& spec) {
+    if (Adapted(spec)) ++done_.adapted_matrices;
+    if (IsLinear(spec) && !WritesNf4(spec)) done_.dense.push_back(ModuleOf(spec.name));
+    if (!WritesNf4(spec)) return;
+    ++done_.quantized_matrices;
+    done_.quantized_parameters += spec.shape[0] * spec.shape[1];
+    done_.quantized_bytes +=
+        MakeNf4Layout(WholeParam(spec.name, spec.shape), conversion_.nf4).bytes;
+  }
+
+  // A tensor's bytes, unchanged.
+  absl::Status Copy(const std::string& name) {
+    const int64_t bytes = source_.files->Find(name)->size_bytes;
+    std::vector<char> buffer(std::min(bytes, kStagingBytes));
+    for (int64_t begin = 0; begin < bytes; begin += kStagingBytes) {
+      const int64_t count = std::min(kStagingBytes, bytes - begin);
+      FT_RETURN_IF_ERROR(source_.files->ReadBytes(name, begin, count, buffer.data()));
+      FT_RETURN_IF_ERROR(writer_->Append(buffer.data(), count));
+    }
+    return absl::OkStatus();
+  }
+
+  // A matrix that is NF4 there and here, bit for bit.
+  absl::Status CopyNf4(const TensorSpec& spec) {
+    FT_ASSIGN_OR_RETURN(const Nf4State state, ReadNf4State(*source_.files, spec.name, spec.shape));
+    FT_RETURN_IF_ERROR(Copy(spec.name));
+    FT_RETURN_IF_ERROR(Copy(spec.name + ".absmax"));
+    FT_RETURN_IF_ERROR(writer_->Append(Nf4CodeValues(), at::kFloat));
+    if (state.options.double_quant) {
+      FT_RETURN_IF_ERROR(Copy(spec.name + ".nested_absmax"));
+      FT_RETURN_IF_ERROR(writer_->Append(Nf4ScaleValues(), at::kFloat));
+    }
+    const std::string json = Nf4StateJson(spec.shape, state.options, state.offset);
+    return writer_->Append(json.data(), static_cast<int64_t>(json.size()));
+  }
+
+  // The matrix with its adapter, in the source's dtype, by whole rows that are whole blocks.
+  absl::Status ForEachPiece(const TensorSpec& spec,
+                            absl::FunctionRef<absl::Status(const at::Tensor& values)> take) {
+    const int64_t rows = spec.shape[0], columns = spec.shape[1];
+    const int64_t whole =
+        conversion_.nf4.block_size / std::gcd(conversion_.nf4.block_size, columns);
+    const int64_t step = std::max<int64_t>(1, kPieceElements / columns / whole) * whole;
+    const at::ScalarType stored = StoredDtype(spec);
+    FT_RETURN_IF_ERROR(LoadAdapterOf(spec));
+    Nf4Matrix nf4;
+    if (ReadsDequantized(spec)) {
+      nf4.layout = MakeNf4Layout(WholeParam(spec.name, spec.shape), conversion_.nf4);
+      nf4.bytes = at::zeros({nf4.layout.bytes}, at::TensorOptions(at::kByte));
+      FT_RETURN_IF_ERROR(LoadNf4(*source_.files, spec.name, spec.shape, nf4));
+    }
+    for (int64_t row = 0; row < rows; row += step) {
+      const Range range{row, std::min(step, rows - row)};
+      at::Tensor values = at::empty({range.extent, columns}, at::TensorOptions(stored));
+      if (nf4.bytes.defined()) {
+        DequantizeNf4(nf4, range, {0, columns}, values);
+      } else {
+        FT_RETURN_IF_ERROR(LoadSliceInto(*source_.files, spec.name, spec.shape, 0, range.offset,
+                                         range.extent, values));
+      }
+      const absl::Status taken = take(Adapted(spec) ? Merged(values, range) : values);
+      if (taken.ok()) continue;
+      if (taken.code() != absl::StatusCode::kDataLoss) return taken;
+      return absl::DataLossError(
+          absl::StrCat(source_.files->PathOf(spec.name), ": tensor '", spec.name, "'",
+                       Adapted(spec) ? " with the adapter merged" : "", ": ", taken.message()));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status LoadAdapterOf(const TensorSpec& spec) {
+    if (!Adapted(spec)) return absl::OkStatus();
+    const std::string module = ModuleOf(spec.name);
+    const auto load = [&](const std::string& name, const std::vector<int64_t>& shape) {
+      return LoadSlice(*adapter_.files, name, shape, -1, 0, 0, Precision(spec), at::kCPU);
+    };
+    FT_ASSIGN_OR_RETURN(a_, load(LoraAName(module), {adapter_.r, spec.shape[1]}));
+    FT_ASSIGN_OR_RETURN(b_, load(LoraBName(module), {spec.shape[0], adapter_.r}));
+    for (const auto& [factor, name] : {std::pair(a_, LoraAName(module)), {b_, LoraBName(module)}}) {
+      if (factor.isfinite().all().item<bool>()) continue;
+      return absl::DataLossError(absl::StrCat(adapter_.files->PathOf(name), ": tensor '", name,
+                                              "' holds a value that is not finite"));
+    }
+    return absl::OkStatus();
+  }
+
+  at::ScalarType Precision(const TensorSpec& spec) const {
+    return StoredDtype(spec) == at::kDouble ? at::kDouble : at::kFloat;
+  }
+
+  at::Tensor Merged(const at::Tensor& values, const Range& rows) const {
+    at::Tensor sum = values.to(a_.scalar_type());
+    sum.addmm_(b_.narrow(0, rows.offset, rows.extent), a_, 1, adapter_.scale);
+    return sum.to(values.scalar_type());
+  }
+
+  const SourceFolder& source_;
+  Conversion conversion_;
+  Adapter adapter_;
+  at::Tensor a_, b_;  // of the matrix at hand
+  std::unique_ptr<FolderWriter> writer_;
+  Converted done_;
+};
+
+}  // namespace
+
+absl::StatusOr<SourceFolder> OpenSource(const std::string& path) {
+  SourceFolder source;
+  source.path = path;
+  FT_ASSIGN_OR_RETURN(source.config, LoadModelConfig(path));
+  FT_ASSIGN_OR_RETURN(source.files, SafetensorsFolder::Open(path));
+  FT_RETURN_IF_ERROR(CheckModelTensors(*source.files, source.config));
+  if (source.config.quantized) {
+    FT_ASSIGN_OR_RETURN(const Nf4Folder nf4, ReadNf4Folder(*source.files, source.config));
+    source.nf4 = nf4.options;
+  }
+  return source;
+}
+
+absl::StatusOr<at::ScalarType> MatrixDtype(const SourceFolder& source) {
+  const std::vector<TensorSpec> modules = LinearModules(source.config);
+  const auto dtype_of = [&](const TensorSpec& module) {
+    return *FloatTypeOf(source.files->Find(module.name + ".weight")->dtype);
+  };
+  const at::ScalarType first = dtype_of(modules.front());
+  for (const TensorSpec& module : modules) {
+    if (dtype_of(module) == first) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat(source.path, ": '", module.name, ".weight' is ", DtypeWord(dtype_of(module)),
+                     ", but '", modules.front().name, ".weight' is ", DtypeWord(first),
+                     ": one dtype for all is supported"));
+  }
+  return first == at::kDouble ? at::kFloat : first;
+}
+
+absl::StatusOr<Converted> ConvertFolder(const SourceFolder& source, const Conversion& conversion,
+                                        const std::string& output) {
+  const MemoryScope scope(MemoryCategory::kWorkspace);
+  Adapter adapter;
+  if (!conversion.adapter.empty()) {
+    FT_ASSIGN_OR_RETURN(adapter, OpenAdapter(conversion.adapter, source.config));
+  }
+  return Converter(source, conversion, std::move(adapter)).Run(output);
+}
+
+}  // namespace fttrain
