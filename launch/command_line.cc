@@ -59,10 +59,7 @@ const std::vector<Command>& Commands() {
       {"merge",
        "write a model with an adapter merged into it: --model=FOLDER --adapter=FOLDER "
        "--output=FOLDER [--base=original|dequantized] [--quantize] [--block_size=64] "
-       "[--double_quant=true] [--lm_head]. --base=original (the default; the weights as they are) "
-       "keeps the model's full precision; --base=dequantized adds to what NF4 makes of them, which "
-       "is exactly the model a qlora run trained with, and the only choice where --model is "
-       "quantised already",
+       "[--double_quant=true] [--lm_head]",
        {{"model", false},
         {"adapter", false},
         {"output", false},
@@ -173,6 +170,13 @@ std::string Usage() {
   }
   absl::StrAppend(
       &text,
+      "merge --base: `original` adds the adapter to the weights of --model as they are (the "
+      "default).\n"
+      "  `dequantized` adds it to what NF4 makes of them (--block_size, --double_quant, --lm_head "
+      "as\n"
+      "  in the run): the very model that a qlora run trained, whose errors of quantisation the\n"
+      "  adapter has learnt to live with. A --model that is quantised has no other.\n"
+      "  --quantize writes the result as NF4 again.\n"
       "Without a command, `train`; without --config, fttrain.yaml of the current folder.\n"
       "A run to try: mpirun -np 2 build/release/fttrain --config=configs/quickstart.yaml\n");
   return text;

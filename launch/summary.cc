@@ -2,6 +2,8 @@
 
 #include <ATen/Parallel.h>
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
@@ -35,6 +37,28 @@ std::string Precision(const NetworkPlan& plan) {
   return absl::StrCat("bf16 (", Bf16GemmName(DefaultBf16Gemm()), " GEMM)");
 }
 
+// How an NF4 base is stored, bits a parameter as this rank's slices have them.
+std::string BaseForm(const ModelOptions& options, const ParameterCounts& parameters) {
+  constexpr size_t kMostNames = 6;
+  std::string text = absl::StrFormat(
+      "base       nf4, blocks of %d, %s scales: %d matrices at %.3f bits a parameter",
+      options.nf4->block_size, options.nf4->double_quant ? "8-bit" : "fp32",
+      parameters.nf4_matrices,
+      8.0 * static_cast<double>(parameters.nf4_local_bytes) /
+          static_cast<double>(std::max<int64_t>(1, parameters.nf4_local_elements)));
+  std::vector<std::string> dense = parameters.dense_frozen;
+  for (std::string& name : dense) {
+    if (options.embedding_on_host && name == "model.embed_tokens") name += " (on the host)";
+  }
+  const size_t more = dense.size() > kMostNames ? dense.size() - kMostNames : 0;
+  dense.resize(dense.size() - more);
+  if (dense.empty()) return text;
+  absl::StrAppend(&text, "; in ", options.compute == at::kBFloat16 ? "bf16" : "fp32", ": ",
+                  absl::StrJoin(dense, ", "));
+  if (more > 0) absl::StrAppend(&text, " and ", more, " more");
+  return text;
+}
+
 }  // namespace
 
 std::string StartSummary(const NetworkPlan& plan, const ParameterCounts& parameters,
@@ -66,6 +90,7 @@ std::string StartSummary(const NetworkPlan& plan, const ParameterCounts& paramet
       100.0 * static_cast<double>(parameters.trainable) / static_cast<double>(parameters.all)));
   if (plan.options.use_lora) {
     const LoraOptions& lora = plan.options.lora;
+    if (plan.options.nf4) lines.push_back(BaseForm(plan.options, parameters));
     lines.push_back(absl::StrFormat("adapter    lora r %d, alpha %g%s, dropout %g on %s", lora.r,
                                     lora.alpha, lora.use_rslora ? " (rslora)" : "", lora.dropout,
                                     absl::StrJoin(plan.options.target_modules, ", ")));

@@ -11,7 +11,7 @@
 namespace fttrain {
 
 // Several lines: model, mesh and which layers are on which rank, trainable parameters in PEFT's
-// words, data, global batch.
+// words, the form of a quantised base and what of it is not quantised, data, global batch.
 std::string StartSummary(const NetworkPlan& plan, const ParameterCounts& parameters,
                          const DatasetSummary& data, const TrainerOptions& trainer,
                          int64_t sequence_len, int zero_stage);

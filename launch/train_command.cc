@@ -145,9 +145,8 @@ absl::Status PrepareOutput(const TrainPlan& plan, const Process& process) {
 }
 
 absl::Status LoadWeights(const TrainPlan& plan, Network& network) {
-  FT_RETURN_IF_ERROR(
-      LoadBaseWeights(network.parameters, plan.network.model_path, plan.network.model,
-                      plan.network.options.nf4));
+  FT_RETURN_IF_ERROR(LoadBaseWeights(network.parameters, plan.network.model_path,
+                                     plan.network.model, plan.network.options.nf4));
   if (!plan.network.options.use_lora) return absl::OkStatus();
   if (plan.run.adapter().has_init_from()) {
     return LoadAdapter(network.parameters, plan.run.adapter().init_from(), plan.adapter);

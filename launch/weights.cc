@@ -6,6 +6,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "model/export.h"
 #include "model/nf4_loader.h"
 #include "model/weight_loader.h"
@@ -102,6 +103,13 @@ ParameterCounts CountParameters(const ParameterSet& set) {
     const int64_t numel = p->slice.GlobalNumel();
     counts.all += numel;
     if (p->trainable) counts.trainable += numel;
+    if (p->packed_bytes > 0) {
+      ++counts.nf4_matrices;
+      counts.nf4_local_elements += p->slice.LocalNumel();
+      counts.nf4_local_bytes += p->packed_bytes;
+    } else if (!p->trainable && p->slice.global_shape.size() == 2) {
+      counts.dense_frozen.emplace_back(absl::StripSuffix(p->slice.name, ".weight"));
+    }
   }
   return counts;
 }

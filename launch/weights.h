@@ -3,6 +3,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "model/adapter_files.h"
 #include "model/model_config.h"
@@ -38,6 +39,10 @@ absl::Status SaveModel(const ParameterSet& set, const std::string& base_folder,
 struct ParameterCounts {
   int64_t trainable = 0;
   int64_t all = 0;
+  // Of matrices stored as NF4: how many, and of this rank's slices elements and bytes.
+  int64_t nf4_matrices = 0;
+  int64_t nf4_local_elements = 0, nf4_local_bytes = 0;
+  std::vector<std::string> dense_frozen;  // frozen matrices that are not NF4, without ".weight"
 };
 ParameterCounts CountParameters(const ParameterSet& set);
 

@@ -157,7 +157,6 @@ TEST(Layout, ProposesTheLargestTensorSizeThatFits) {
 // Whoever implements one of these moves its line to a test of the thing itself.
 TEST(Unsupported, IsRefusedByName) {
   const std::vector<std::pair<std::string, std::string>> cases = {
-      {"adapter.method=qlora", "qlora is not implemented; use lora"},
       {"data.eval=[{path: e, format: text}]", "evaluation is not implemented; remove it"},
       {"train.eval_steps=5", "evaluation is not implemented; remove it"},
       {"parallel.zero_stage=2", "2 and 3 are not implemented; use 1"},

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Computes tests/golden/parity.json: what transformers and PEFT make of the cases of
+"""Computes tests/golden/parity.json: what transformers, PEFT and bitsandbytes make of the cases of
 tiny_models.py.
 
     .venv/bin/python tests/golden/make_parity_golden.py
@@ -13,6 +13,8 @@ case changes; the versions it ran with are recorded. The semantics the numbers r
   schedule    transformers' cosine with warm-up: step i counts from 0, so the first step has
               learning rate 0
   decay       LoRA: on A and B; full: on every matrix, on no bias and no norm weight
+  qlora       NF4 with blocks of 64 and double quantisation, whose 8-bit codes are the nearest ones,
+              as bitsandbytes' CUDA kernel picks them; its CPU kernel misses some of them
 """
 
 import argparse
@@ -24,6 +26,7 @@ from pathlib import Path
 os.environ["TRANSFORMERS_VERBOSITY"] = "error"
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+import bitsandbytes
 import peft
 import torch
 import transformers
@@ -48,6 +51,38 @@ def load(case_folder):
     return transformers.AutoModelForCausalLM.from_pretrained(
         case_folder / "model", dtype=torch.float32, attn_implementation="eager"
     )
+
+
+def nearest_absmax(weight, source):
+    """Gives the doubly quantised scales of `weight`, made from `source`, their nearest codes."""
+    state = weight.quant_state
+    plain = bitsandbytes.functional.quantize_4bit(
+        source, blocksize=state.blocksize, compress_statistics=False, quant_type="nf4"
+    )[1]
+    groups = torch.arange(plain.absmax.numel()) // state.state2.blocksize
+    # Times the reciprocal, as the kernels do, not divided.
+    scaled = (plain.absmax - state.offset) * (1 / state.state2.absmax)[groups]
+    state.absmax = (scaled[:, None] - state.state2.code).abs().argmin(1).to(torch.uint8)
+
+
+def load_quantized(case_folder):
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        case_folder / "model",
+        dtype=torch.float32,
+        attn_implementation="eager",
+        quantization_config=transformers.BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=torch.float32,
+        ),
+    )
+    plain = dict(load(case_folder).named_parameters())
+    for name, module in model.named_modules():
+        if isinstance(module, bitsandbytes.nn.Linear4bit):
+            module.support_avx512bf16_for_cpu = False  # would repack the weights in evaluation
+            nearest_absmax(module.weight, plain[f"{name}.weight"].detach())
+    return model
 
 
 def row_logits(model, row):
@@ -124,6 +159,12 @@ def run_case(case, folder):
     result["lora"] = train(model, rows, tiny_models.STEPS_LORA, full=False)
     result["lora"]["final_norms"] = final_norms(model, "lora_")
 
+    model = load_quantized(folder)
+    result["qlora_logits"] = some_logits(model, rows)
+    model = peft.PeftModel.from_pretrained(model, folder / "adapter_init", is_trainable=True)
+    result["qlora"] = train(model, rows, tiny_models.STEPS_LORA, full=False)
+    result["qlora"]["final_norms"] = final_norms(model, "lora_")
+
     model = load(folder)
     result["full"] = train(model, rows, tiny_models.STEPS_FULL, full=True)
     result["full"]["final_norms"] = final_norms(model)
@@ -138,7 +179,7 @@ def main():
     output = parser.parse_args().output
     torch.set_num_threads(1)
     golden = {
-        "versions": {m.__name__: m.__version__ for m in (torch, transformers, peft)},
+        "versions": {m.__name__: m.__version__ for m in (torch, transformers, peft, bitsandbytes)},
         "recipe": RECIPE,
         "logit_rows": LOGIT_ROWS,
         "logit_positions": LOGIT_POSITIONS,
@@ -152,6 +193,7 @@ def main():
             f"{case:14} lora {result['lora']['loss'][0]:.4f} -> {result['lora']['loss'][-1]:.4f} "
             f"grad norm "
             f"{min(result['lora']['grad_norm']):.2f}..{max(result['lora']['grad_norm']):.2f}, "
+            f"qlora {result['qlora']['loss'][0]:.4f} -> {result['qlora']['loss'][-1]:.4f}, "
             f"full -> {result['full']['loss'][-1]:.4f} {max(result['full']['grad_norm']):.2f}"
         )
     output.write_text(json.dumps(golden, indent=1) + "\n")

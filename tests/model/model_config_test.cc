@@ -53,6 +53,19 @@ const Json kLlama3 = {{"rope_type", "llama3"},
                       {"high_freq_factor", 4.0},
                       {"original_max_position_embeddings", 256}};
 
+const Json kNf4 = {{"quant_method", "bitsandbytes"},
+                   {"load_in_4bit", true},
+                   {"load_in_8bit", false},
+                   {"bnb_4bit_quant_type", "nf4"},
+                   {"bnb_4bit_use_double_quant", true},
+                   {"llm_int8_skip_modules", nullptr}};
+
+TEST(ModelConfig, KnowsAnNf4Folder) {
+  EXPECT_FALSE(Parsed(Common("llama")).quantized);
+  EXPECT_FALSE(Parsed(With(Common("llama"), "quantization_config", nullptr)).quantized);
+  EXPECT_TRUE(Parsed(With(Common("llama"), "quantization_config", kNf4)).quantized);
+}
+
 TEST(ModelConfig, ReadsLlama) {
   const ModelConfig config = Parsed(With(Common("llama"), "torch_dtype", "bfloat16"));
   EXPECT_EQ(config.family, ModelFamily::kLlama);
@@ -152,8 +165,19 @@ TEST(ModelConfig, RefusesWhatItCannotComputeByFileAndKey) {
       {Without(llama, "model_type"), "'model_type'"},
       {With(llama, "architectures", {"LlamaForSequenceClassification"}), "'architectures'"},
       {With(llama, "architectures", {"MistralForCausalLM"}), "only LlamaForCausalLM"},
-      {With(llama, "quantization_config", {{"quant_method", "bitsandbytes"}}),
-       "'quantization_config'"},
+      {With(llama, "quantization_config", "nf4"), "'quantization_config' must be an object"},
+      {With(llama, "quantization_config", {{"quant_method", "gptq"}, {"bits", 4}}),
+       "m/config.json: quantization_config: 'quant_method' 'gptq' is not supported"},
+      {With(llama, "quantization_config", With(kNf4, "load_in_8bit", true)),
+       "'load_in_8bit' is true"},
+      {With(llama, "quantization_config", With(kNf4, "load_in_4bit", false)),
+       "'load_in_4bit' is not true"},
+      {With(llama, "quantization_config", With(kNf4, "bnb_4bit_quant_type", "fp4")),
+       "'bnb_4bit_quant_type' 'fp4' is not supported"},
+      {With(llama, "quantization_config", Without(kNf4, "bnb_4bit_quant_type")),
+       "'bnb_4bit_quant_type' 'fp4' is not supported"},
+      {With(llama, "quantization_config", With(kNf4, "bnb_4bit_hadamard", true)),
+       "'bnb_4bit_hadamard' is true: it is not a key that is known here"},
       {With(llama, "hidden_act", "gelu"), "'hidden_act' 'gelu'"},
       {With(llama, "attention_dropout", 0.1), "'attention_dropout' is 0.1"},
       {With(llama, "partial_rotary_factor", 0.5), "'partial_rotary_factor'"},

@@ -6,53 +6,12 @@
 
 #include <filesystem>
 
-#include "tests/temp_folder.h"
+#include "tests/model/written_model.h"
 
 namespace fttrain {
 namespace {
 
 using ::testing::HasSubstr;
-
-using Dtype = SafetensorsDtype;
-
-// A folder with model.safetensors holding the given CPU tensors.
-class WrittenModel {
- public:
-  explicit WrittenModel(const std::vector<std::pair<std::string, at::Tensor>>& tensors) {
-    std::vector<SafetensorsWriter::Tensor> declared;
-    for (const auto& [name, tensor] : tensors) {
-      declared.push_back({name, DtypeOf(tensor), tensor.sizes().vec()});
-    }
-    auto writer = SafetensorsWriter::Create(folder_ / "model.safetensors", declared, {});
-    for (const auto& [name, tensor] : tensors) {
-      EXPECT_TRUE((*writer)->Append(tensor.contiguous().data_ptr(), tensor.nbytes()).ok());
-    }
-    EXPECT_TRUE((*writer)->Finish().ok());
-    auto opened = SafetensorsFolder::Open(folder_.path());
-    EXPECT_TRUE(opened.ok()) << opened.status();
-    safetensors_ = *std::move(opened);
-  }
-  const SafetensorsFolder& folder() const { return *safetensors_; }
-  std::string file() const { return folder_ / "model.safetensors"; }
-
- private:
-  static Dtype DtypeOf(const at::Tensor& tensor) {
-    switch (tensor.scalar_type()) {
-      case at::kDouble:
-        return Dtype::kF64;
-      case at::kFloat:
-        return Dtype::kF32;
-      case at::kHalf:
-        return Dtype::kF16;
-      case at::kBFloat16:
-        return Dtype::kBF16;
-      default:
-        return Dtype::kI64;
-    }
-  }
-  TempFolder folder_;
-  std::unique_ptr<SafetensorsFolder> safetensors_;
-};
 
 // Values that differ everywhere and round differently in 16 bits.
 at::Tensor Values(at::IntArrayRef shape) {

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""curves_test.py BINARY CASE: fttrain's logits and training curves equal those of transformers and
-PEFT, on every layout.
+"""curves_test.py BINARY CASE: fttrain's logits and training curves equal those of transformers,
+PEFT and bitsandbytes, on every layout.
 
 The expected numbers are tests/golden/parity.json; the case's files are written anew from their
 seeds. Tolerances are far above float32's own noise (1e-6 in loss, 3e-7 in grad norm between two
@@ -124,10 +124,11 @@ def curve_check(binary, folder, golden, case, method, layout, device):
     return ", ".join(said)
 
 
-def logits_check(binary, folder, golden, case, adapter, device):
-    want = golden["cases"][case]["adapter_logits" if adapter else "logits"]
+def logits_check(binary, folder, golden, case, key, device, **options):
+    want = golden["cases"][case][key]
     rows = tiny_models.token_rows(case)
-    got = harness.logits(binary, folder, [rows[r] for r in golden["logit_rows"]], adapter, device)
+    chosen = [rows[r] for r in golden["logit_rows"]]
+    got = harness.logits(binary, folder, chosen, device=device, **options)
     flat_got, flat_want = [], []
     for row, row_want in zip(got, want):
         for position, values in zip(golden["logit_positions"], row_want):
@@ -142,7 +143,7 @@ def main():
     )
     parser.add_argument("binary", type=Path)
     parser.add_argument("case", choices=tiny_models.CASES)
-    parser.add_argument("--methods", nargs="*", default=["lora", "full"])
+    parser.add_argument("--methods", nargs="*", default=["lora", "qlora", "full"])
     parser.add_argument("--layouts", nargs="*", help="default: all")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     options = parser.parse_args()
@@ -156,8 +157,12 @@ def main():
         chosen = options.layouts or list(layouts)
         inputs = (options.binary, folder, golden, case)
         checks = []
-        for name, adapter in [("logits", None), ("logits of an adapter", folder / "adapter_init")]:
-            checks.append((name, partial(logits_check, *inputs, adapter, options.device)))
+        for name, key, how in [
+            ("logits", "logits", {}),
+            ("logits of an adapter", "adapter_logits", {"adapter": folder / "adapter_init"}),
+            ("logits of an NF4 base", "qlora_logits", {"settings": ["adapter.method=qlora"]}),
+        ]:
+            checks.append((name, partial(logits_check, *inputs, key, options.device, **how)))
         for method, name in itertools.product(options.methods, chosen):
             run = partial(curve_check, *inputs, method, layouts[name], options.device)
             checks.append((f"{case} {method} {name}", run))

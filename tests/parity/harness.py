@@ -56,7 +56,9 @@ def run_config(folder, golden, method, steps, **changes):
     full = method == "full"
     config = {
         "model": {"path": str(folder / "model")},
-        "adapter": {"method": "none"} if full else adapter_config(folder / "adapter_init"),
+        "adapter": {"method": "none"}
+        if full
+        else {**adapter_config(folder / "adapter_init"), "method": method},
         "data": {
             "train": [{"path": str(folder / "rows.jsonl"), "format": "tokens"}],
             "sequence_len": 48,
@@ -118,7 +120,7 @@ def train(binary, folder, ranks, config):
     return [row for row in map(json.loads, lines) if "loss" in row]
 
 
-def logits(binary, folder, rows, adapter=None, device="cpu"):
+def logits(binary, folder, rows, adapter=None, device="cpu", model=None, ranks=1, settings=()):
     """[T, V] float32 logits of each row, from `fttrain logits`."""
     import tiny_models
 
@@ -126,7 +128,7 @@ def logits(binary, folder, rows, adapter=None, device="cpu"):
     output = folder / "logits.safetensors"
     arguments = [
         "logits",
-        f"--model={folder / 'model'}",
+        f"--model={model or folder / 'model'}",
         f"--input={folder / 'logit_rows.jsonl'}",
         f"--output={output}",
         "--set",
@@ -134,9 +136,11 @@ def logits(binary, folder, rows, adapter=None, device="cpu"):
         "--set",
         f"device={device}",
     ]
+    for setting in settings:
+        arguments += ["--set", setting]
     if adapter:
         arguments.append(f"--adapter={adapter}")
-    run_or_fail(binary, 1, arguments)
+    run_or_fail(binary, ranks, arguments)
     tensors = tiny_models.read_safetensors(output)
     return [tensors[f"row_{i}"] for i in range(len(rows))]
 
