@@ -98,7 +98,7 @@ absl::StatusOr<at::Tensor> Nf4Stream::Add(const at::Tensor& values) {
     const at::Tensor bad = source.isfinite().logical_not().nonzero();
     // A float64 or a sum of finite values may still exceed float32; the block is then what is
     // known.
-    const int64_t at = next_element_ + (bad.numel() > 0 ? bad[0].item<int64_t>() : 0);
+    const int64_t at = next_element_ + (bad.numel() > 0 ? bad.view({-1})[0].item<int64_t>() : 0);
     return absl::DataLossError(absl::StrCat("element ", at, " (row ", at / shape_[1], ", column ",
                                             at % shape_[1], ") is not finite"));
   }

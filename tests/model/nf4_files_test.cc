@@ -163,7 +163,8 @@ class QuantizedFile : public testing::Test {
     const WrittenModel model(tensors);
     const auto state = ReadNf4State(model.folder(), kName, {kOut, kIn});
     EXPECT_FALSE(state.ok());
-    EXPECT_THAT(Message(state.status()), HasSubstr(model.file() + ": tensor '" + kName));
+    EXPECT_THAT(Message(state.status()), HasSubstr(model.path()));
+    EXPECT_THAT(Message(state.status()), HasSubstr(std::string(": tensor '") + kName));
     return Message(state.status());
   }
   std::string ComplaintOfState(const char* key, const Json& value) {
