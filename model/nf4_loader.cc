@@ -85,7 +85,8 @@ Nf4Stream::Nf4Stream(std::vector<int64_t> shape, const Nf4Options& options, c10:
 
 absl::StatusOr<at::Tensor> Nf4Stream::Add(const at::Tensor& values) {
   const MemoryScope scope(MemoryCategory::kWorkspace);
-  const at::Tensor source = values.scalar_type() == at::kDouble ? values.to(at::kFloat) : values;
+  const at::Tensor flat = values.view({-1});
+  const at::Tensor source = flat.scalar_type() == at::kDouble ? flat.to(at::kFloat) : flat;
   const int64_t count = source.numel(), block = options_.block_size;
   const int64_t blocks = (count + block - 1) / block, bytes = (count + 1) / 2;
   if (!codes_.defined() || codes_.numel() < bytes) {
@@ -98,7 +99,7 @@ absl::StatusOr<at::Tensor> Nf4Stream::Add(const at::Tensor& values) {
     const at::Tensor bad = source.isfinite().logical_not().nonzero();
     // A float64 or a sum of finite values may still exceed float32; the block is then what is
     // known.
-    const int64_t at = next_element_ + (bad.numel() > 0 ? bad.view({-1})[0].item<int64_t>() : 0);
+    const int64_t at = next_element_ + (bad.numel() > 0 ? bad[0].item<int64_t>() : 0);
     return absl::DataLossError(absl::StrCat("element ", at, " (row ", at / shape_[1], ", column ",
                                             at % shape_[1], ") is not finite"));
   }

@@ -13,8 +13,8 @@ case changes; the versions it ran with are recorded. The semantics the numbers r
   schedule    transformers' cosine with warm-up: step i counts from 0, so the first step has
               learning rate 0
   decay       LoRA: on A and B; full: on every matrix, on no bias and no norm weight
-  qlora       NF4 with blocks of 64 and double quantisation, whose 8-bit codes are the nearest ones,
-              as bitsandbytes' CUDA kernel picks them; its CPU kernel misses some of them
+  qlora       NF4 with blocks of 64 and double quantisation, as bitsandbytes' format says and its
+              CUDA kernels compute it (nearest_nf4.py)
 """
 
 import argparse
@@ -31,6 +31,7 @@ import peft
 import torch
 import transformers
 
+import nearest_nf4
 import tiny_models
 
 RECIPE = {
@@ -53,18 +54,6 @@ def load(case_folder):
     )
 
 
-def nearest_absmax(weight, source):
-    """Gives the doubly quantised scales of `weight`, made from `source`, their nearest codes."""
-    state = weight.quant_state
-    plain = bitsandbytes.functional.quantize_4bit(
-        source, blocksize=state.blocksize, compress_statistics=False, quant_type="nf4"
-    )[1]
-    groups = torch.arange(plain.absmax.numel()) // state.state2.blocksize
-    # Times the reciprocal, as the kernels do, not divided.
-    scaled = (plain.absmax - state.offset) * (1 / state.state2.absmax)[groups]
-    state.absmax = (scaled[:, None] - state.state2.code).abs().argmin(1).to(torch.uint8)
-
-
 def load_quantized(case_folder):
     model = transformers.AutoModelForCausalLM.from_pretrained(
         case_folder / "model",
@@ -80,9 +69,8 @@ def load_quantized(case_folder):
     plain = dict(load(case_folder).named_parameters())
     for name, module in model.named_modules():
         if isinstance(module, bitsandbytes.nn.Linear4bit):
-            module.support_avx512bf16_for_cpu = False  # would repack the weights in evaluation
-            nearest_absmax(module.weight, plain[f"{name}.weight"].detach())
-    return model
+            nearest_nf4.nearest_absmax(module.weight, plain[f"{name}.weight"].detach())
+    return nearest_nf4.plain_products(model)
 
 
 def row_logits(model, row):

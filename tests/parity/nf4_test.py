@@ -23,6 +23,7 @@ except ImportError as missing:
     )
 
 import harness
+import nearest_nf4
 import tiny_models
 
 SAME_LOGITS = 1e-5
@@ -30,16 +31,8 @@ USAGE, BAD_FILE, MISSING, CANNOT_WRITE = 64, 65, 66, 74
 DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16}
 
 
-def plain_products(model):
-    """Evaluation on some CPUs repacks the weights and multiplies in bfloat16: not here."""
-    for module in model.modules():
-        if isinstance(module, bitsandbytes.nn.Linear4bit):
-            module.support_avx512bf16_for_cpu = False
-    return model
-
-
 def load(folder, **options):
-    return plain_products(
+    return nearest_nf4.plain_products(
         transformers.AutoModelForCausalLM.from_pretrained(
             folder, attn_implementation="eager", **options
         )
