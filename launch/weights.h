@@ -42,7 +42,8 @@ struct ParameterCounts {
   // Of matrices stored as NF4: how many, and of this rank's slices elements and bytes.
   int64_t nf4_matrices = 0;
   int64_t nf4_local_elements = 0, nf4_local_bytes = 0;
-  std::vector<std::string> dense_frozen;  // frozen matrices that are not NF4, without ".weight"
+  std::vector<std::string> dense_frozen =
+      {};  // frozen matrices that are not NF4, without ".weight"
 };
 ParameterCounts CountParameters(const ParameterSet& set);
 

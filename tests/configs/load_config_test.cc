@@ -43,7 +43,7 @@ adapter:
   target_modules: [q_proj, "model.layers.0.mlp.up_proj"]
   use_rslora: yes
   init_from: null-adapter
-  quantization: {type: nf4, double_quant: false, block_size: 128}
+  quantization: {type: nf4, double_quant: false, block_size: 128, lm_head: true}
 data:
   train: [{path: a.jsonl, format: tokens}, {path: "b\\\"é.json", format: prompt_completion}]
   eval: [{path: "null", format: text}]
@@ -59,7 +59,7 @@ optimizer: {name: adamw, learning_rate: 1e-4, weight_decay: 1.0E-2, beta1: .8, b
 schedule: {name: linear, warmup_steps: 3, min_ratio: 0.3}
 parallel: {tensor: 2, pipeline: 4, zero_stage: 3, sequence_parallel: false,
            pipeline_schedule: layer_major, chunks_per_stage: 2}
-memory: {recompute: smart, activations: host, base_weights: disk}
+memory: {recompute: smart, activations: host, base_weights: disk, embedding: host}
 precision: {compute: fp32}
 device: cpu
 output_dir: runs/x
@@ -72,6 +72,7 @@ TEST(LoadConfig, ReadsEveryKey) {
               ElementsAre("q_proj", "model.layers.0.mlp.up_proj"));
   EXPECT_TRUE(config.adapter().use_rslora());
   EXPECT_EQ(config.adapter().quantization().block_size(), 128);
+  EXPECT_TRUE(config.adapter().quantization().lm_head());
   EXPECT_EQ(config.data().train(1).path(), "b\\\"\u00e9.json");
   EXPECT_EQ(config.data().train(1).format(), DATA_FORMAT_PROMPT_COMPLETION);
   EXPECT_EQ(config.data().eval(0).path(), "null");
@@ -84,6 +85,7 @@ TEST(LoadConfig, ReadsEveryKey) {
   EXPECT_EQ(config.optimizer().beta1(), 0.8);
   EXPECT_EQ(config.parallel().pipeline_schedule(), PIPELINE_SCHEDULE_LAYER_MAJOR);
   EXPECT_EQ(config.memory().base_weights(), WEIGHT_PLACE_DISK);
+  EXPECT_EQ(config.memory().embedding(), EMBEDDING_PLACE_HOST);
 }
 
 TEST(LoadConfig, TheTestAboveWritesEveryKeyOfTheSchema) {

@@ -90,6 +90,10 @@ const Contradiction kContradictions[] = {
     {"QuantisedLora",
      {"adapter.quantization={type: nf4}"},
      "--set adapter.quantization={type: nf4}: 'adapter.quantization' needs adapter.method qlora"},
+    {"TrainedEmbeddingOnTheHost",
+     {"adapter={method: none}", "memory.embedding=host"},
+     "--set memory.embedding=host: 'memory.embedding' host is for a frozen table; adapter.method "
+     "none trains it: use device"},
     {"TargetTwice",
      {"adapter.target_modules=[q_proj, v_proj, q_proj]"},
      "--set adapter.target_modules=[q_proj, v_proj, q_proj]: 'adapter.target_modules' has 'q_proj' "

@@ -41,6 +41,24 @@ TEST(StartSummary, SaysWhereEverythingIsInPeftsWords) {
   EXPECT_THAT(text, HasSubstr("3 of 60 examples cut to 256 tokens (the longest has 400)"));
   EXPECT_THAT(text, HasSubstr("lora r 16, alpha 32, dropout 0 on q_proj, v_proj"));
   EXPECT_THAT(text, Not(HasSubstr("dropped")));
+  EXPECT_THAT(text, Not(HasSubstr("nf4")));
+}
+
+TEST(StartSummary, SaysHowAnNf4BaseIsStoredAndWhatOfItIsNot) {
+  NetworkPlan plan;
+  plan.options.compute = at::kBFloat16;
+  plan.options.use_lora = true;
+  plan.options.nf4 = Nf4Options{64, true, at::kBFloat16};
+  plan.options.embedding_on_host = true;
+  ParameterCounts counts{10, 1000};
+  counts.nf4_matrices = 14;
+  counts.nf4_local_elements = 1000;
+  counts.nf4_local_bytes = 516;
+  counts.dense_frozen = {"model.embed_tokens", "lm_head"};
+  const std::string text = StartSummary(plan, counts, {}, {}, 256, 1);
+  EXPECT_THAT(text,
+              HasSubstr("base       nf4, blocks of 64, 8-bit scales: 14 matrices at 4.128 bits "
+                        "a parameter; in bf16: model.embed_tokens (on the host), lm_head"));
 }
 
 }  // namespace
