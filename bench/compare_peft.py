@@ -7,6 +7,9 @@ Both sides train the same random Llama on the same tokens with the same number o
 after the other in turns (A, B, A, B, ...); the table shows medians. transformers gets its best
 ordinary settings: sdpa attention, fused AdamW, no checkpointing. The questions:
   lora-fp32, lora-bf16, full-fp32, full-bf16   fttrain against transformers + PEFT
+  qlora-bf16, qlora-fp32                       the same over NF4 weights (bitsandbytes there), with
+                                               gradient accumulation 4
+  full-bf16-int8                               8-bit optimizer state against PEFT's side as it is
   tp2-lora-fp32, tp2-lora-bf16                 two ranks of half the threads against one rank
 Memory is what a process takes on top of the loaded weights: its largest resident size in the steps
 minus its resident size when loading had ended (summed over ranks); for one fttrain rank also its
@@ -45,7 +48,8 @@ MODEL = {
     "tie_word_embeddings": False,
 }
 ROWS, TOKENS, LORA_RANK = 2, 512, 16
-PEFT_MODES = ["lora-fp32", "lora-bf16", "full-fp32", "full-bf16"]
+ACCUMULATION = {"qlora": 4}  # microbatches a step; 1 where not named
+PEFT_MODES = ["lora-fp32", "lora-bf16", "full-fp32", "full-bf16", "qlora-bf16"]
 TP_MODES = ["tp2-lora-fp32", "tp2-lora-bf16"]
 
 
@@ -61,7 +65,8 @@ def make_inputs(folder, steps):
         model.save_pretrained(folder / "model.part")
         (folder / "model.part").rename(folder / "model")
     generator = torch.Generator().manual_seed(2)
-    ids = torch.randint(0, MODEL["vocab_size"], (steps * ROWS, TOKENS), generator=generator)
+    rows = steps * ROWS * max(ACCUMULATION.values())
+    ids = torch.randint(0, MODEL["vocab_size"], (rows, TOKENS), generator=generator)
     lines = [json.dumps({"input_ids": row, "labels": row}) for row in ids.tolist()]
     (folder / "rows.jsonl").write_text("\n".join(lines) + "\n")
 
@@ -122,11 +127,21 @@ def peft_side(folder, mode, steps):
     import transformers
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    method, precision = mode.split("-")
+    method, precision = mode.split("-")[:2]
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder / "model", dtype=dtype)
+    four_bit = {}
+    if method == "qlora":
+        four_bit["quantization_config"] = transformers.BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dtype,
+        )
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        folder / "model", dtype=dtype, **four_bit
+    )
     model.config.use_cache = False
-    if method == "lora":
+    if method != "full":
         lora = peft.LoraConfig(
             r=LORA_RANK,
             lora_alpha=2 * LORA_RANK,
@@ -141,15 +156,22 @@ def peft_side(folder, mode, steps):
     loaded, _ = status_bytes("self")
     Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew
     seconds, losses = [], []
-    for step in range(steps):
+    accumulation = ACCUMULATION.get(method, 1)
+    micro = 0
+    for _ in range(steps):
         start = time.perf_counter()
-        ids = torch.tensor(rows[step * ROWS : (step + 1) * ROWS])
-        loss = model(input_ids=ids, labels=ids).loss
-        loss.backward()
+        total = 0.0
+        for _ in range(accumulation):
+            ids = torch.tensor(rows[micro * ROWS : (micro + 1) * ROWS])
+            micro += 1
+            # Every microbatch has as many targets: the mean of means is the mean.
+            loss = model(input_ids=ids, labels=ids).loss / accumulation
+            loss.backward()
+            total += loss.item()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        losses.append(loss.item())
+        losses.append(total)
         seconds.append(time.perf_counter() - start)
     _, highest = status_bytes("self")
     print(json.dumps({"seconds": seconds, "loss": losses, "memory_bytes": highest - loaded}))
@@ -163,9 +185,11 @@ def run_peft(options, mode):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def fttrain_config(options, method, precision, ranks):
+def fttrain_config(options, mode, ranks):
+    method, precision, *state = mode.split("-")
+    accumulation = ACCUMULATION.get(method, 1)
     lora = {
-        "method": "lora",
+        "method": method,
         "r": LORA_RANK,
         "alpha": 2 * LORA_RANK,
         "dropout": 0.0,
@@ -173,7 +197,7 @@ def fttrain_config(options, method, precision, ranks):
     }
     return {
         "model": {"path": str(options.folder / "model")},
-        "adapter": lora if method == "lora" else {"method": "none"},
+        "adapter": {"method": "none"} if method == "full" else lora,
         "data": {
             "train": [{"path": str(options.folder / "rows.jsonl"), "format": "tokens"}],
             "sequence_len": TOKENS,
@@ -183,11 +207,20 @@ def fttrain_config(options, method, precision, ranks):
         "train": {
             "max_steps": options.steps,
             "micro_batch_size": ROWS,
-            "gradient_accumulation_steps": 1,
+            "gradient_accumulation_steps": accumulation,
         },
-        "optimizer": {"name": "adamw", "learning_rate": 1e-4, "max_grad_norm": 1.0},
+        "optimizer": {
+            "name": "adamw",
+            "learning_rate": 1e-4,
+            "max_grad_norm": 1.0,
+            "state": state[0] if state else "fp32",
+        },
         "schedule": {"name": "constant"},
-        "parallel": {"tensor": ranks},
+        "parallel": {
+            "tensor": ranks,
+            # Each layer is dequantised once for all microbatches of a step.
+            "pipeline_schedule": options.schedule if accumulation > 1 else "1f1b",
+        },
         "precision": {"compute": precision},
         "device": "cpu",
         "output_dir": str(options.folder / "out"),
@@ -195,9 +228,8 @@ def fttrain_config(options, method, precision, ranks):
 
 
 def run_fttrain(options, mode, ranks=1):
-    method, precision = mode.split("-")
     config = options.folder / "run.yaml"
-    config.write_text(json.dumps(fttrain_config(options, method, precision, ranks)))
+    config.write_text(json.dumps(fttrain_config(options, mode, ranks)))
     output = options.folder / "out"
     shutil.rmtree(output, ignore_errors=True)
     argument = f"--config={config}"
@@ -228,7 +260,7 @@ def run_fttrain(options, mode, ranks=1):
     if ranks == 1:
         # Gradients and optimizer state exist before the first step, so the resident size then
         # hides them; the ledger of tensor bytes does not.
-        above = max(above, ledger_peak - weight_bytes(options, precision))
+        above = max(above, ledger_peak - weight_bytes(options, mode))
     return {
         "seconds": [row["seconds"] for row in rows],
         "loss": [row["loss"] for row in rows],
@@ -237,18 +269,23 @@ def run_fttrain(options, mode, ranks=1):
     }
 
 
-def weight_bytes(options, precision):
-    """Bytes of the model's weights in the run's precision."""
+def weight_bytes(options, mode):
+    """Bytes of the model's weights as the run stores them."""
     with open(options.folder / "model" / "model.safetensors", "rb") as file:
         header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
     header.pop("__metadata__", None)
-    numel = sum(math.prod(tensor["shape"]) for tensor in header.values())
-    return numel * (2 if precision == "bf16" else 4)
+    numel = {name: math.prod(tensor["shape"]) for name, tensor in header.items()}
+    plain = 2 if "bf16" in mode else 4
+    if not mode.startswith("qlora"):
+        return sum(numel.values()) * plain
+    # Codes, 8-bit scales of 64 elements, float32 scales of 256 of those.
+    packed = 1 / 2 + 1 / 64 + 4 / (64 * 256)
+    return sum(n * (packed if "_proj" in name else plain) for name, n in numel.items())
 
 
-def summary(runs, warm_up):
+def summary(runs, warm_up, step_tokens):
     """Medians over runs; a run's speed is that of its median step after the warm-up."""
-    speeds = [ROWS * TOKENS / statistics.median(run["seconds"][warm_up:]) for run in runs]
+    speeds = [step_tokens / statistics.median(run["seconds"][warm_up:]) for run in runs]
     result = {
         "tokens_per_second": statistics.median(speeds),
         "tokens_per_second_of_runs": speeds,
@@ -281,7 +318,8 @@ def compare(options, mode):
     for _ in range(options.repeat):
         for name, run in sides:
             runs[name].append(run())
-    return {name: summary(results, options.warm_up) for name, results in runs.items()}
+    step_tokens = ROWS * TOKENS * ACCUMULATION.get(mode.split("-")[0], 1)
+    return {name: summary(results, options.warm_up, step_tokens) for name, results in runs.items()}
 
 
 def machine():
@@ -312,6 +350,7 @@ def write_results(options, results):
     commit = subprocess.run(
         ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"], capture_output=True, text=True
     ).stdout.strip()
+    import bitsandbytes
     import peft
     import torch
     import transformers
@@ -321,7 +360,7 @@ def write_results(options, results):
         "commit": commit,
         "command": "bench/compare_peft.py " + " ".join(sys.argv[1:]),
         "date": time.strftime("%Y-%m-%d"),
-        "versions": {m.__name__: m.__version__ for m in (torch, transformers, peft)},
+        "versions": {m.__name__: m.__version__ for m in (torch, transformers, peft, bitsandbytes)},
         "threads": options.threads,
         "steps": options.steps,
         "repeat": options.repeat,
@@ -345,6 +384,7 @@ def main():
     parser.add_argument("--warm-up", type=int, default=2, help="steps not counted")
     parser.add_argument("--repeat", type=int, default=3, help="runs of each side")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--schedule", default="layer_major", help="with accumulation; or 1f1b")
     parser.add_argument("--folder", type=Path, default=ROOT / "build/bench/compare_peft")
     parser.add_argument("--results", type=Path, default=ROOT / "bench/results")
     parser.add_argument("--quick", action="store_true", help="a tiny model: does the bench work?")
