@@ -86,7 +86,8 @@ Nf4Stream::Nf4Stream(std::vector<int64_t> shape, const Nf4Options& options, c10:
 absl::StatusOr<at::Tensor> Nf4Stream::Add(const at::Tensor& values) {
   const MemoryScope scope(MemoryCategory::kWorkspace);
   const at::Tensor flat = values.view({-1});
-  const at::Tensor source = flat.scalar_type() == at::kDouble ? flat.to(at::kFloat) : flat;
+  // As if the model had been loaded in that dtype first, which is what transformers does.
+  const at::Tensor source = flat.to(options_.rounding);
   const int64_t count = source.numel(), block = options_.block_size;
   const int64_t blocks = (count + block - 1) / block, bytes = (count + 1) / 2;
   if (!codes_.defined() || codes_.numel() < bytes) {

@@ -29,9 +29,9 @@ absl::Status ReadPieces(
 class Nf4Stream {
  public:
   Nf4Stream(std::vector<int64_t> shape, const Nf4Options& options, c10::Device device);
-  // The next elements: contiguous, any floating dtype (float64 is narrowed), on the device; whole
-  // blocks but for the last piece. Returns their codes, kByte [ceil(n / 2)], valid until the next
-  // call. DataLoss naming the first element that is not finite.
+  // The next elements: contiguous, any floating dtype (rounded to the options'), on the device;
+  // whole blocks but for the last piece. Returns their codes, kByte [ceil(n / 2)], valid until the
+  // next call. DataLoss naming the first element that is not finite.
   absl::StatusOr<at::Tensor> Add(const at::Tensor& values);
   const at::Tensor& absmax() const { return absmax_; }  // float32 [blocks], on the device
   int64_t next_element() const { return next_element_; }
@@ -43,8 +43,9 @@ class Nf4Stream {
   at::Tensor absmax_, codes_;
 };
 
-// Quantises the tensor `name` (F64, F32, F16 or BF16, of the slice's global shape) from the file's
-// own values and stores the slice. Errors as LoadSlice; DataLoss for a value that is not finite.
+// Quantises the tensor `name` (F64, F32, F16 or BF16, of the slice's global shape), rounded to the
+// options' dtype first as if it had been loaded in it, and stores the slice. Errors as LoadSlice;
+// DataLoss for a value that is not finite.
 absl::Status LoadQuantizing(const SafetensorsFolder& folder, const std::string& name,
                             const std::vector<int64_t>& shape, const Nf4Matrix& slice);
 

@@ -70,18 +70,20 @@ TEST(LoadQuantizing, EverySliceHoldsItsPartOfTheWholeMatrix) {
   }
 }
 
-TEST(LoadQuantizing, TakesTheFilesOwnValuesInEveryDtype) {
+TEST(LoadQuantizing, TakesValuesOfEveryDtypeRoundedToTheOneThatIsDequantisedTo) {
   const std::vector<int64_t> shape = {12, 100};  // the last block is short
   for (const at::ScalarType dtype : {at::kDouble, at::kFloat, at::kHalf, at::kBFloat16}) {
     const at::Tensor values = Weights(shape).to(dtype);
     const WrittenModel model({{kName, values}});
-    const Nf4Matrix matrix = Empty(WholeParam(kName, shape), {64, false, at::kFloat});
-    ASSERT_TRUE(LoadQuantizing(model.folder(), kName, shape, matrix).ok());
-    const at::Tensor codes = at::empty({600}, at::kByte), absmax = at::empty({19});
-    QuantizeNf4Blocks(values.to(at::kFloat).view({-1}), 64, codes, absmax);
-    EXPECT_TRUE(at::equal(matrix.bytes.narrow(0, 0, 600), codes)) << dtype;
-    const at::Tensor scales = matrix.bytes.narrow(0, matrix.layout.scales_begin, 19 * 4);
-    EXPECT_TRUE(at::equal(scales.view(at::kFloat), absmax)) << dtype;
+    for (const at::ScalarType rounding : {at::kFloat, at::kBFloat16}) {
+      const Nf4Matrix matrix = Empty(WholeParam(kName, shape), {64, false, rounding});
+      ASSERT_TRUE(LoadQuantizing(model.folder(), kName, shape, matrix).ok());
+      const at::Tensor codes = at::empty({600}, at::kByte), absmax = at::empty({19});
+      QuantizeNf4Blocks(values.to(rounding).view({-1}), 64, codes, absmax);
+      EXPECT_TRUE(at::equal(matrix.bytes.narrow(0, 0, 600), codes)) << dtype << rounding;
+      const at::Tensor scales = matrix.bytes.narrow(0, matrix.layout.scales_begin, 19 * 4);
+      EXPECT_TRUE(at::equal(scales.view(at::kFloat), absmax)) << dtype << rounding;
+    }
   }
 }
 
