@@ -107,12 +107,13 @@ class Reader {
                 const FieldDescriptor& field, Message& section) {
     const bool of_sections = field.message_type() != nullptr;
     // The one word that stands for a list.
-    if (!of_sections && value.IsScalar() && value.Scalar() == "all-linear") {
+    const bool of_words = field.cpp_type() == FieldDescriptor::CPPTYPE_STRING;
+    if (of_words && value.IsScalar() && value.Scalar() == "all-linear") {
       SetScalar(value, path, field, section);
       return;
     }
     if (!value.IsSequence()) {
-      const std::string word = of_sections ? "" : "the word all-linear or ";
+      const std::string word = of_words ? "the word all-linear or " : "";
       Report(line, absl::StrCat("'", path, "' is ", word, "a list: write ", Example(field)));
       return;
     }
@@ -137,7 +138,9 @@ class Reader {
         Report(line, absl::StrCat("'", path, "' must be a map: write ", Example(field)));
       }
     } else if (!element.IsScalar()) {
-      Report(line, absl::StrCat("'", path, "' must be a word"));
+      Report(line, absl::StrCat("'", path, "' must be a ",
+                                field.cpp_type() == FieldDescriptor::CPPTYPE_STRING ? "word"
+                                                                                    : "number"));
     } else if (const std::string fault = SetScalar(element, path, field, section); !fault.empty()) {
       Report(line, fault);
     }

@@ -62,7 +62,9 @@ std::string SetInteger(const YAML::Node& value, const std::string& key,
                                            number <= std::numeric_limits<int32_t>::max()));
   if (!fits) return absl::StrCat("'", key, "' is too large: ", Shown(value));
   if (!InRange(field, static_cast<double>(number))) return Unfit(key, RangeText(field), value);
-  if (narrow) {
+  if (field.is_repeated()) {
+    message.GetReflection()->AddInt32(&message, &field, static_cast<int32_t>(number));
+  } else if (narrow) {
     message.GetReflection()->SetInt32(&message, &field, static_cast<int32_t>(number));
   } else {
     message.GetReflection()->SetInt64(&message, &field, number);

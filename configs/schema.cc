@@ -71,7 +71,10 @@ std::vector<std::string> AllKeys(const Descriptor& section) {
 }
 
 std::string Example(const FieldDescriptor& field) {
-  if (field.message_type() == nullptr) return absl::StrCat(field.name(), ": [q_proj, v_proj]");
+  if (field.message_type() == nullptr) {
+    const bool of_words = field.cpp_type() == FieldDescriptor::CPPTYPE_STRING;
+    return absl::StrCat(field.name(), of_words ? ": [q_proj, v_proj]" : ": [18, 14]");
+  }
   const FieldDescriptor& first = *field.message_type()->field(0);
   if (!field.is_repeated()) {
     if (first.is_repeated()) return absl::StrCat(field.name(), ": {", Example(first), "}");

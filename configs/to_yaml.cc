@@ -58,10 +58,14 @@ std::string ScalarAsYaml(const Message& section, const FieldDescriptor& field) {
   }
 }
 
-std::string WordListAsYaml(const Message& section, const FieldDescriptor& field) {
+// Of words or whole numbers.
+std::string ListAsYaml(const Message& section, const FieldDescriptor& field) {
+  const Reflection& reflection = *section.GetReflection();
+  const bool of_words = field.cpp_type() == FieldDescriptor::CPPTYPE_STRING;
   std::vector<std::string> words;
-  for (int i = 0; i < section.GetReflection()->FieldSize(section, &field); ++i) {
-    words.push_back(TextAsYaml(section.GetReflection()->GetRepeatedString(section, &field, i)));
+  for (int i = 0; i < reflection.FieldSize(section, &field); ++i) {
+    words.push_back(of_words ? TextAsYaml(reflection.GetRepeatedString(section, &field, i))
+                             : absl::StrCat(reflection.GetRepeatedInt32(section, &field, i)));
   }
   if (words.size() == 1 && words[0] == "all-linear") return words[0];
   return absl::StrCat("[", absl::StrJoin(words, ", "), "]");
@@ -86,7 +90,7 @@ class Writer {
       if (field->message_type() == nullptr) {
         absl::StrAppend(
             &text_, head, " ",
-            field->is_repeated() ? WordListAsYaml(section, *field) : ScalarAsYaml(section, *field),
+            field->is_repeated() ? ListAsYaml(section, *field) : ScalarAsYaml(section, *field),
             "\n");
       } else if (field->is_repeated()) {
         absl::StrAppend(&text_, head, "\n");

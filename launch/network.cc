@@ -94,6 +94,7 @@ absl::StatusOr<std::unique_ptr<Network>> BuildNetwork(const NetworkPlan& plan,
   const bool nccl = plan.device.is_cuda() && !plan.share_gpu;
   FT_ASSIGN_OR_RETURN(network->mesh, Mesh::Create(nccl ? CommBackend::kNccl : CommBackend::kMpi,
                                                   process, plan.mesh));
+  network->links = StageLinks::None();
   network->transformer = std::make_unique<Transformer>(
       plan.model, plan.options, *network->mesh, network->parameters, max_positions, plan.device);
   return network;

@@ -12,6 +12,7 @@
 #include "model/model_config.h"
 #include "model/transformer.h"
 #include "parallel/mesh.h"
+#include "parallel/stage_links.h"
 #include "runtime/device.h"
 #include "runtime/process.h"
 
@@ -40,6 +41,7 @@ absl::Status CheckPositions(const ModelConfig& model, int64_t tokens, const std:
 struct Network {
   NetworkPlan plan;
   std::unique_ptr<Mesh> mesh;
+  std::unique_ptr<StageLinks> links;
   ParameterSet parameters;
   std::unique_ptr<Transformer> transformer;
 };

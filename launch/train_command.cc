@@ -216,7 +216,7 @@ absl::Status TrainCommand(const CommandLine& line, const Process& process) {
 
   ReleaseFreedMemory();
   ResetMemoryPeaks();
-  Trainer trainer(plan.trainer, *network->mesh, plan.network.device, *plan.rows,
+  Trainer trainer(plan.trainer, *network->mesh, *network->links, plan.network.device, *plan.rows,
                   *network->transformer, optimizer);
   FT_RETURN_IF_ERROR(RunSteps(plan, trainer, process));
   return SaveResult(plan, *network, process);

@@ -13,12 +13,20 @@
 namespace fttrain {
 namespace {
 
-// Sums the values over the dp axis, in double: exact for token counts.
+// Sums the values over the dp axis, in double: exact for token counts. Every stage has all tokens.
 std::vector<double> SumOverDp(std::vector<double> values, const Mesh& mesh, c10::Device device) {
   at::Tensor t = at::tensor(values, at::kDouble).to(device);
   mesh.dp().AllReduce(t);
   t = t.cpu();
   return {t.data_ptr<double>(), t.data_ptr<double>() + t.numel()};
+}
+
+// Of what the last stages have.
+double SumOfLosses(double loss, const Mesh& mesh, c10::Device device) {
+  at::Tensor t = at::full({1}, loss, at::TensorOptions(at::kDouble).device(device));
+  mesh.pp().AllReduce(t);
+  mesh.dp().AllReduce(t);
+  return t.item<double>();
 }
 
 int64_t LargestOverMesh(int64_t value, const Mesh& mesh, c10::Device device) {
@@ -31,10 +39,11 @@ int64_t LargestOverMesh(int64_t value, const Mesh& mesh, c10::Device device) {
 
 }  // namespace
 
-Trainer::Trainer(const TrainerOptions& options, const Mesh& mesh, c10::Device device,
-                 RowStream& rows, Transformer& model, Optimizer& optimizer)
+Trainer::Trainer(const TrainerOptions& options, const Mesh& mesh, StageLinks& links,
+                 c10::Device device, RowStream& rows, Transformer& model, Optimizer& optimizer)
     : options_(options),
       mesh_(&mesh),
+      links_(&links),
       device_(device),
       rows_(&rows),
       model_(&model),
@@ -65,14 +74,14 @@ absl::StatusOr<StepMetrics> Trainer::Step(int64_t step) {
   // microbatches and ranks.
   model_->BeginStep(std::move(batches), 1.0 / counts[1]);
   optimizer_->ZeroGradients();
-  RunSchedule(MakePipelineSchedule(options_.pipeline, /*stage=*/0, /*num_stages=*/1,
+  RunSchedule(MakePipelineSchedule(options_.pipeline, links_->stage(), links_->num_stages(),
                                    model_->num_chunks(), static_cast<int>(microbatches.size())),
-              *model_);
+              *model_, *links_);
   optimizer_->SyncGradients();
 
   StepMetrics metrics;
   metrics.step = step + 1;
-  metrics.loss = SumOverDp({model_->LossSum()}, *mesh_, device_)[0] / counts[1];
+  metrics.loss = SumOfLosses(model_->LossSum(), *mesh_, device_) / counts[1];
   metrics.grad_norm = optimizer_->GradientNorm();
   metrics.learning_rate = LearningRate(options_.schedule, step);
   if (!std::isfinite(metrics.loss) || !std::isfinite(metrics.grad_norm)) {

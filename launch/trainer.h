@@ -7,6 +7,7 @@
 #include "parallel/lr_schedule.h"
 #include "parallel/optimizer.h"
 #include "parallel/pipeline_schedule.h"
+#include "parallel/stage_links.h"
 
 namespace fttrain {
 
@@ -22,8 +23,8 @@ struct TrainerOptions {
 // All references must outlive the trainer.
 class Trainer {
  public:
-  Trainer(const TrainerOptions& options, const Mesh& mesh, c10::Device device, RowStream& rows,
-          Transformer& model, Optimizer& optimizer);
+  Trainer(const TrainerOptions& options, const Mesh& mesh, StageLinks& links, c10::Device device,
+          RowStream& rows, Transformer& model, Optimizer& optimizer);
 
   // One optimizer step; `step` counts from 0. Collective over the mesh: every rank calls with the
   // same step. Errors, on every rank alike, with parameters untouched: Aborted when loss or
@@ -33,6 +34,7 @@ class Trainer {
  private:
   TrainerOptions options_;
   const Mesh* mesh_;
+  StageLinks* links_;
   c10::Device device_;
   RowStream* rows_;
   Transformer* model_;

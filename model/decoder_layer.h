@@ -24,8 +24,9 @@ struct ModelOptions {
   bool sequence_parallel = true;
   int64_t loss_chunk_rows = 1024;  // rows of logits alive at a time
   Recompute recompute = Recompute::kNone;
-  // Layers of each of the stage's chunks, which are acquired one at a time (executor.h); the
-  // embedding belongs to the first, head and loss to the last. Empty: all in one.
+  // Layers of every run of the model (layer_runs.h), as many runs as the stages have chunks
+  // together; a stage's chunks are acquired one at a time (executor.h). Empty: one run a stage,
+  // balanced.
   std::vector<int> layers_per_run;
   // QLoRA: the layers' matrices are stored as NF4, but for the modules (full names:
   // model.layers.0.mlp.gate_proj, lm_head) of nf4_dense, which stay in compute dtype.

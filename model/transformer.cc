@@ -3,7 +3,6 @@
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
-#include <numeric>
 #include <utility>
 
 namespace fttrain {
@@ -53,38 +52,40 @@ ModelBatch MakeModelBatch(const std::vector<int32_t>& input_ids,
 Transformer::Transformer(const ModelConfig& config, const ModelOptions& options, const Mesh& mesh,
                          ParameterSet& set, int64_t max_positions, c10::Device device)
     : train_base_(options.train_base),
+      compute_(options.compute),
+      hidden_size_(config.hidden_size),
+      region_(mesh.tp(), options.sequence_parallel),
       rope_(MakeRopeTables(config, max_positions, options.compute, device)),
       ahead_(options.nf4 && device.is_cuda() ? std::make_unique<Nf4Ahead>(device, options.compute)
-                                             : nullptr),
-      embedding_(config, options, mesh.tp(), set),
-      chunks_(MakeChunks(config, options, mesh.tp(), set, ahead_.get())),
-      head_(config, options, mesh.tp(), config.tie_word_embeddings ? embedding_.weight() : nullptr,
-            set) {}
-
-std::vector<Transformer::Chunk> Transformer::MakeChunks(const ModelConfig& config,
-                                                        const ModelOptions& options,
-                                                        Communicator& tp, ParameterSet& set,
-                                                        Nf4Ahead* ahead) {
-  const int num_layers = static_cast<int>(config.num_layers);
-  const std::vector<int> runs =
-      options.layers_per_run.empty() ? std::vector<int>{num_layers} : options.layers_per_run;
-  TORCH_CHECK(*std::min_element(runs.begin(), runs.end()) > 0 &&
-                  std::accumulate(runs.begin(), runs.end(), 0) == num_layers,
-              "runs of ", std::vector<int64_t>(runs.begin(), runs.end()), " layers of ",
-              num_layers);
-  std::vector<Chunk> chunks;
-  int index = 0;
-  for (const int layers : runs) {
-    Chunk chunk;
-    chunk.first = index == 0;
-    for (const int end = index + layers; index < end; ++index) {
-      chunk.layers.push_back(
-          std::make_unique<DecoderLayer>(config, index, options, tp, set, ahead));
-    }
-    chunk.last = index == num_layers;
-    chunks.push_back(std::move(chunk));
+                                             : nullptr) {
+  const int stages = mesh.pp().size();
+  const std::vector<int> layers =
+      options.layers_per_run.empty() ? BalancedRuns(config, stages) : options.layers_per_run;
+  const absl::Status fits = CheckRuns(layers, config, static_cast<int>(layers.size()));
+  TORCH_CHECK(fits.ok(), fits.ToString());
+  for (const LayerRun& run : RunsOfStage(layers, stages, mesh.pp().rank())) {
+    chunks_.push_back({.run = run, .layers = {}});
   }
-  return chunks;
+  const bool has_head = chunks_.back().run.last, tied = config.tie_word_embeddings;
+  if (chunks_.front().run.first || (has_head && tied)) {
+    embedding_ = std::make_unique<Embedding>(config, options, mesh.tp(), set);
+    embedding_->weight()->on_both_ends = tied && stages > 1;
+  }
+  MakeLayers(config, options, mesh.tp(), set);
+  if (has_head) {
+    head_ = std::make_unique<LmHeadLoss>(config, options, mesh.tp(),
+                                         tied ? embedding_->weight() : nullptr, set);
+  }
+}
+
+void Transformer::MakeLayers(const ModelConfig& config, const ModelOptions& options,
+                             Communicator& tp, ParameterSet& set) {
+  for (Chunk& chunk : chunks_) {
+    for (int index = chunk.run.begin; index < chunk.run.end; ++index) {
+      chunk.layers.push_back(
+          std::make_unique<DecoderLayer>(config, index, options, tp, set, ahead_.get()));
+    }
+  }
 }
 
 void Transformer::BeginStep(std::vector<ModelBatch> batches, double loss_scale) {
@@ -103,12 +104,12 @@ at::Tensor Transformer::Forward(int chunk, int microbatch, at::Tensor input) {
   kept.chunks.resize(chunks_.size());
   std::vector<DecoderLayerSaved>& saved = kept.chunks[chunk];
   saved.resize(run.layers.size());
-  at::Tensor x = run.first ? Embed(batch, MemoryCategory::kSaved) : std::move(input);
+  at::Tensor x = run.run.first ? Embed(batch, MemoryCategory::kSaved) : std::move(input);
   for (size_t i = 0; i < run.layers.size(); ++i) {
     x = run.layers[i]->Forward(x, batch.context, rope_, &saved[i]);
   }
-  if (!run.last) return x;
-  loss_sum_ += head_.Forward(x, batch.target_rows, batch.targets, loss_scale_, &kept.head);
+  if (!run.run.last) return x;
+  loss_sum_ += head_->Forward(x, batch.target_rows, batch.targets, loss_scale_, &kept.head);
   return {};
 }
 
@@ -118,16 +119,15 @@ at::Tensor Transformer::Backward(int chunk, int microbatch, at::Tensor doutput) 
   const ModelBatch& batch = batches_.at(microbatch);
   Activations& kept = activations_.at(microbatch);
   std::vector<DecoderLayerSaved>& saved = kept.chunks.at(chunk);
-  at::Tensor dx = run.last ? head_.Backward(kept.head) : std::move(doutput);
-  if (run.last) kept.head = {};
+  at::Tensor dx = run.run.last ? head_->Backward(kept.head) : std::move(doutput);
   for (size_t i = run.layers.size(); i-- > 0;) {
     // A frozen embedding is the bottom: nothing needs the first layer's input gradient.
     dx = run.layers[i]->Backward(std::move(dx), batch.context, rope_, saved[i],
-                                 i > 0 || !run.first || train_base_);
+                                 i > 0 || !run.run.first || train_base_);
   }
   saved.clear();
-  if (!run.first) return dx;
-  if (train_base_) embedding_.Backward(dx, batch.input_ids);
+  if (!run.run.first) return dx;
+  if (train_base_) embedding_->Backward(dx, batch.input_ids);
   return {};
 }
 
@@ -140,22 +140,30 @@ void Transformer::AcquireChunk(int chunk, int /*next*/) {
   const Chunk& run = chunks_.at(chunk);
   if (!HoldsWeights(run)) return;
   run.layers.front()->HoldWeights();
-  if (run.last) head_.HoldWeights();
+  if (run.run.last) head_->HoldWeights();
 }
 
 void Transformer::ReleaseChunk(int chunk) {
   const Chunk& run = chunks_.at(chunk);
   if (!HoldsWeights(run)) return;
   run.layers.front()->ReleaseWeights();
-  if (run.last) head_.ReleaseWeights();
+  if (run.run.last) head_->ReleaseWeights();
+}
+
+MessageSpec Transformer::Boundary(int microbatch) const {
+  const at::Tensor& ids = batches_.at(microbatch).input_ids;
+  const int64_t ranks = region_.sequence_parallel() ? region_.tp().size() : 1;
+  return {.sizes = {ids.size(0) / ranks, hidden_size_}, .options = ids.options().dtype(compute_)};
 }
 
 at::Tensor Transformer::Embed(const ModelBatch& batch, MemoryCategory category) const {
   const MemoryScope scope(category);
-  return embedding_.Forward(batch.input_ids);
+  return embedding_->Forward(batch.input_ids);
 }
 
 at::Tensor Transformer::Hidden(const ModelBatch& batch) const {
+  TORCH_CHECK(chunks_.front().run.first && chunks_.back().run.last,
+              "evaluation of a part of the model");
   MicrobatchContext context = batch.context;
   context.dropout = {};
   at::Tensor x = Embed(batch, MemoryCategory::kWorkspace);
@@ -167,12 +175,21 @@ at::Tensor Transformer::Hidden(const ModelBatch& batch) const {
 
 double Transformer::EvaluateLoss(const ModelBatch& batch) const {
   const c10::NoGradGuard no_grad;
-  return head_.Forward(Hidden(batch), batch.target_rows, batch.targets, 1.0, nullptr);
+  return head_->Forward(Hidden(batch), batch.target_rows, batch.targets, 1.0, nullptr);
 }
 
 at::Tensor Transformer::Logits(const ModelBatch& batch, const at::Tensor& rows) const {
   const c10::NoGradGuard no_grad;
-  return head_.Logits(Hidden(batch), rows);
+  return head_->Logits(Hidden(batch), rows);
+}
+
+ParameterSet DeclareWholeModel(const ModelConfig& config, const ModelOptions& options) {
+  ModelOptions whole = options;
+  whole.layers_per_run.clear();
+  ParameterSet set;
+  const std::unique_ptr<Mesh> mesh = Mesh::Single();
+  const Transformer declares(config, whole, *mesh, set, /*max_positions=*/1, at::kCPU);
+  return set;
 }
 
 void AllocateFrozen(ParameterSet& set, c10::Device device) {

@@ -1,10 +1,12 @@
-// The network of one rank: embedding, decoder layers, head and loss, as the executor's stage.
+// The network of one rank: its runs of decoder layers, the embedding before the first layer and
+// head and loss after the last, as the executor's stage.
 #pragma once
 
 #include <memory>
 #include <vector>
 
 #include "model/embedding_head.h"
+#include "model/layer_runs.h"
 #include "parallel/executor.h"
 #include "parallel/mesh.h"
 
@@ -27,13 +29,15 @@ ModelBatch MakeModelBatch(const std::vector<int32_t>& input_ids,
 
 class Transformer : public StageModule {
  public:
-  // Declares every parameter of this rank in `set`, which must outlive it, as must `mesh`. Storage
-  // comes from the Optimizer (training) or AllocateFrozen (evaluation).
+  // Declares every parameter of this rank in `set`, which must outlive it, as must `mesh`: those of
+  // its pipeline stage's runs of layers. A tied embedding is held by the first and the last stage.
+  // Storage comes from the Optimizer (training) or AllocateFrozen (evaluation).
   Transformer(const ModelConfig& config, const ModelOptions& options, const Mesh& mesh,
               ParameterSet& set, int64_t max_positions, c10::Device device);
 
   // Microbatches of the next optimizer step, and 1 / its global number of target tokens.
   void BeginStep(std::vector<ModelBatch> batches, double loss_scale);
+  // Chunk c is the c-th run of layers of this stage.
   int num_chunks() const { return static_cast<int>(chunks_.size()); }
   at::Tensor Forward(int chunk, int microbatch, at::Tensor input) override;
   at::Tensor Backward(int chunk, int microbatch, at::Tensor doutput) override;
@@ -41,22 +45,24 @@ class Transformer : public StageModule {
   // last chunk) are dequantised once for all of them.
   void AcquireChunk(int chunk, int next) override;
   void ReleaseChunk(int chunk) override;
-  // Sum of token losses of this rank's microbatches since BeginStep (unscaled).
+  MessageSpec Boundary(int microbatch) const override;
+  // Sum of token losses of this rank's microbatches since BeginStep (unscaled); 0 on all stages but
+  // the last.
   double LossSum() const { return loss_sum_; }
 
-  // Evaluation, nothing kept: loss sum, or logits [M, V] of the given rows, of one batch.
-  // Collective over tp.
+  // Evaluation, nothing kept: loss sum, or logits [M, V] of the given rows, of one batch. Of a
+  // stage that holds the whole model. Collective over tp.
   double EvaluateLoss(const ModelBatch& batch) const;
   at::Tensor Logits(const ModelBatch& batch, const at::Tensor& rows) const;
 
  private:
-  // A run of layers.
+  // A run of layers of this stage.
   struct Chunk {
-    bool first = false, last = false;  // of the model
+    LayerRun run;
     std::vector<std::unique_ptr<DecoderLayer>> layers;
   };
-  static std::vector<Chunk> MakeChunks(const ModelConfig& config, const ModelOptions& options,
-                                       Communicator& tp, ParameterSet& set, Nf4Ahead* ahead);
+  void MakeLayers(const ModelConfig& config, const ModelOptions& options, Communicator& tp,
+                  ParameterSet& set);
   bool HoldsWeights(const Chunk& chunk) const;
   at::Tensor Embed(const ModelBatch& batch, MemoryCategory category) const;
   at::Tensor Hidden(const ModelBatch& batch) const;  // without dropout
@@ -65,16 +71,23 @@ class Transformer : public StageModule {
     LmHeadLoss::Saved head;
   };
   bool train_base_;
+  at::ScalarType compute_;
+  int64_t hidden_size_;
+  SequenceRegion region_;
   RopeTables rope_;
-  std::unique_ptr<Nf4Ahead> ahead_;  // on CUDA, if anything is NF4
-  Embedding embedding_;
+  std::unique_ptr<Nf4Ahead> ahead_;       // on CUDA, if anything is NF4
+  std::unique_ptr<Embedding> embedding_;  // also where the head is tied to it
   std::vector<Chunk> chunks_;
-  LmHeadLoss head_;
+  std::unique_ptr<LmHeadLoss> head_;
   std::vector<ModelBatch> batches_;
   std::vector<Activations> activations_;
   double loss_scale_ = 1.0;
   double loss_sum_ = 0.0;
 };
+
+// The parameters of the whole model as one rank would declare them, without storage: names, global
+// shapes and dtypes, in the order of files.
+ParameterSet DeclareWholeModel(const ModelConfig& config, const ModelOptions& options);
 
 // Storage for a set that is only evaluated: zeros of each local shape.
 void AllocateFrozen(ParameterSet& set, c10::Device device);

@@ -54,13 +54,98 @@ int NextChunk(const std::vector<PipelineStep>& steps, size_t i) {
   return i < steps.size() ? steps[i].chunk : -1;
 }
 
-// Activations and gradients between a stage's chunks, keyed by the cell that consumes them.
-using Edges = std::map<Cell, at::Tensor>;
+constexpr Kind kKinds[] = {Kind::kForward, Kind::kBackward};
 
-at::Tensor Take(Edges& edges, Cell cell) {
-  auto node = edges.extract(cell);
-  return node.empty() ? at::Tensor() : std::move(node.mapped());
-}
+Flow FlowOf(Kind kind) { return kind == Kind::kForward ? Flow::kForward : Flow::kBackward; }
+
+class Run {
+ public:
+  Run(const std::vector<PipelineStep>& steps, StageModule& stage, StageLinks& links)
+      : steps_(steps),
+        stage_(stage),
+        links_(links),
+        last_run_((LastChunk(steps) + 1) * links.num_stages() - 1) {
+    if (alone()) return;
+    for (const PipelineStep& step : steps) {
+      if (!HasSource(step.kind, step.chunk)) continue;
+      std::vector<int>& messages = Of(step.kind).microbatches;
+      messages.insert(messages.end(), step.microbatches.begin(), step.microbatches.end());
+    }
+  }
+
+  void All() {
+    for (const Kind kind : kKinds) PostAhead(kind);
+    for (size_t i = 0; i < steps_.size(); ++i) {
+      const auto& [kind, chunk, microbatches] = steps_[i];
+      if (i == 0 || steps_[i - 1].chunk != chunk) stage_.AcquireChunk(chunk, NextChunk(steps_, i));
+      for (const int microbatch : microbatches) Do(kind, chunk, microbatch);
+      if (i + 1 == steps_.size() || steps_[i + 1].chunk != chunk) stage_.ReleaseChunk(chunk);
+    }
+    links_.FinishSends();
+  }
+
+ private:
+  // What this stage takes of one flow, in order.
+  struct Incoming {
+    std::vector<int> microbatches;
+    size_t posted = 0, taken = 0;
+  };
+
+  bool alone() const { return links_.num_stages() == 1; }
+  Incoming& Of(Kind kind) { return incoming_[kind == Kind::kForward ? 0 : 1]; }
+  int RunOf(int chunk) const { return chunk * links_.num_stages() + links_.stage(); }
+  // Whether the run before (forward) or after (backward) gives the chunk its input.
+  bool HasSource(Kind kind, int chunk) const {
+    return kind == Kind::kForward ? RunOf(chunk) > 0 : RunOf(chunk) < last_run_;
+  }
+  bool HasTarget(Kind kind, int chunk) const {
+    return kind == Kind::kForward ? RunOf(chunk) < last_run_ : RunOf(chunk) > 0;
+  }
+
+  void PostAhead(Kind kind) {
+    Incoming& in = Of(kind);
+    const size_t places = static_cast<size_t>(links_.places());
+    while (in.posted < in.microbatches.size() && in.posted < in.taken + places) {
+      MessageSpec spec = stage_.Boundary(in.microbatches[in.posted++]);
+      spec.category = kind == Kind::kForward ? MemoryCategory::kSaved : MemoryCategory::kWorkspace;
+      links_.Post(FlowOf(kind), std::move(spec));
+    }
+  }
+
+  at::Tensor Take(Kind kind, int chunk, int microbatch) {
+    if (!HasSource(kind, chunk)) return {};
+    if (alone()) return std::move(waiting_.extract({chunk, microbatch}).mapped());
+    at::Tensor tensor = links_.Take(FlowOf(kind));
+    ++Of(kind).taken;
+    PostAhead(kind);
+    return tensor;
+  }
+
+  void Give(Kind kind, int chunk, int microbatch, at::Tensor tensor) {
+    if (!HasTarget(kind, chunk)) return;
+    if (alone()) {
+      waiting_[{kind == Kind::kForward ? chunk + 1 : chunk - 1, microbatch}] = std::move(tensor);
+    } else {
+      links_.Send(FlowOf(kind), tensor.contiguous());
+    }
+  }
+
+  void Do(Kind kind, int chunk, int microbatch) {
+    at::Tensor input = Take(kind, chunk, microbatch);
+    Give(kind, chunk, microbatch,
+         kind == Kind::kForward ? stage_.Forward(chunk, microbatch, std::move(input))
+                                : stage_.Backward(chunk, microbatch, std::move(input)));
+  }
+
+  const std::vector<PipelineStep>& steps_;
+  StageModule& stage_;
+  StageLinks& links_;
+  int last_run_;
+  Incoming incoming_[2];
+  // On the only stage: activations and gradients between chunks, by the cell that takes them. A
+  // microbatch is on its way forward or backward, so the two do not meet.
+  std::map<Cell, at::Tensor> waiting_;
+};
 
 }  // namespace
 
@@ -81,26 +166,14 @@ absl::Status CheckSchedule(const std::vector<PipelineStep>& steps) {
   return absl::OkStatus();
 }
 
-void RunSchedule(const std::vector<PipelineStep>& steps, StageModule& stage) {
+void RunSchedule(const std::vector<PipelineStep>& steps, StageModule& stage, StageLinks& links) {
   const absl::Status status = CheckSchedule(steps);
   TORCH_CHECK(status.ok(), status.ToString());
-  const int last_chunk = LastChunk(steps);
-  Edges inputs, doutputs;
-  for (size_t i = 0; i < steps.size(); ++i) {
-    const PipelineStep& step = steps[i];
-    const int chunk = step.chunk;
-    if (i == 0 || steps[i - 1].chunk != chunk) stage.AcquireChunk(chunk, NextChunk(steps, i));
-    for (const int microbatch : step.microbatches) {
-      if (step.kind == Kind::kForward) {
-        at::Tensor output = stage.Forward(chunk, microbatch, Take(inputs, {chunk, microbatch}));
-        if (chunk < last_chunk) inputs[{chunk + 1, microbatch}] = std::move(output);
-      } else {
-        at::Tensor dinput = stage.Backward(chunk, microbatch, Take(doutputs, {chunk, microbatch}));
-        if (chunk > 0) doutputs[{chunk - 1, microbatch}] = std::move(dinput);
-      }
-    }
-    if (i + 1 == steps.size() || steps[i + 1].chunk != chunk) stage.ReleaseChunk(chunk);
-  }
+  Run(steps, stage, links).All();
+}
+
+void RunSchedule(const std::vector<PipelineStep>& steps, StageModule& stage) {
+  RunSchedule(steps, stage, *StageLinks::None());
 }
 
 }  // namespace fttrain

@@ -8,6 +8,7 @@
 
 #include "parallel/adamw.h"
 #include "parallel/adamw_int8.h"
+#include "parallel/both_ends.h"
 #include "parallel/flat_parameters.h"
 #include "parallel/sum_of_squares.h"
 #include "runtime/memory_ledger.h"
@@ -134,8 +135,11 @@ void SumOverDp(const OwnedBuffer& buffer, Communicator& dp, int zero_stage) {
   buffer.OwnedGradients().copy_(shard);
 }
 
-// Whether this tp rank is the one that counts the parameter in the norm of the whole model.
-bool CountsInNorm(const Parameter& parameter, const Communicator& tp) {
+// Whether this rank of its stage is the one that counts the parameter in the norm of the whole
+// model.
+bool CountsInNorm(const Parameter& parameter, const Mesh& mesh) {
+  if (parameter.on_both_ends && mesh.pp().rank() > 0) return false;
+  const Communicator& tp = mesh.tp();
   const ParamSlice& slice = parameter.slice;
   if (parameter.tp_gradient == TpGradient::kOwned) return true;
   if (parameter.tp_gradient != TpGradient::kShared || slice.dim < 0) return tp.rank() == 0;
@@ -145,13 +149,13 @@ bool CountsInNorm(const Parameter& parameter, const Communicator& tp) {
 }
 
 // The counted part of the buffer as few maximal ranges; the gaps between parameters are zeros.
-std::vector<FlatRange> CountedRanges(const FlatBuffer& flat, const Communicator& tp) {
+std::vector<FlatRange> CountedRanges(const FlatBuffer& flat, const Mesh& mesh) {
   std::vector<FlatRange> ranges;
   bool open = false;
   for (size_t i = 0; i < flat.entries.size(); ++i) {
     const auto& [parameter, begin] = flat.entries[i];
     const int64_t end = i + 1 < flat.entries.size() ? flat.entries[i + 1].offset : flat.numel();
-    const bool counts = CountsInNorm(*parameter, tp);
+    const bool counts = CountsInNorm(*parameter, mesh);
     if (counts && open) ranges.back().end = end;
     if (counts && !open) ranges.push_back({begin, end});
     open = counts;
@@ -214,6 +218,7 @@ void Optimizer::ZeroGradients() {
 void Optimizer::SyncGradients() {
   for (const OwnedBuffer& buffer : state_->buffers) {
     SumOverTp(buffer.flat, state_->mesh.tp());
+    SumOverBothEnds(buffer.flat, state_->mesh.pp());
     SumOverDp(buffer, state_->mesh.dp(), state_->options.zero_stage);
   }
 }
@@ -222,7 +227,7 @@ double Optimizer::GradientNorm() {
   const Mesh& mesh = state_->mesh;
   at::Tensor total = at::zeros({}, at::TensorOptions().dtype(at::kDouble).device(state_->device));
   for (const OwnedBuffer& buffer : state_->buffers) {
-    for (const FlatRange counted : CountedRanges(buffer.flat, mesh.tp())) {
+    for (const FlatRange counted : CountedRanges(buffer.flat, mesh)) {
       const FlatRange mine = Intersect(counted, buffer.owned);
       if (mine.size() == 0) continue;
       total.add_(SumOfSquares(buffer.flat.gradients.narrow(0, mine.begin, mine.size())));

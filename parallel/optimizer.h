@@ -46,8 +46,9 @@ class Optimizer {
   // weights.
   void MastersFromParameters();
   void ZeroGradients();
-  // Once per step, after the last backward. Collective over tp, then dp: sums kPartial and kShared
-  // gradients over tp, everything over dp. No averaging: the loss is already scaled by the global
+  // Once per step, after the last backward. Collective over tp, then pp, then dp: sums kPartial and
+  // kShared gradients over tp, those held on both ends of a pipeline over the ends, everything over
+  // dp. No averaging: the loss is already scaled by the global
   // target count. Afterwards gradients are final in the owned range only, the rest of the buffers
   // is undefined.
   void SyncGradients();

@@ -59,6 +59,9 @@ struct Parameter {
   // Frozen only. Above 0: `value` is this many bytes in a form that only its module knows (4-bit
   // codes and scales), kByte [packed_bytes]; dtype is then kByte.
   int64_t packed_bytes = 0;
+  // Held by the first and the last stage of a pipeline (tied embeddings). Trained: the sum of their
+  // gradients is the parameter's; the first stage counts it.
+  bool on_both_ends = false;
   bool on_host = false;  // frozen only: `value` is in host memory whatever the model's device
   // [LocalShape()], on the model's device. For trainable parameters a view into a flat buffer.
   at::Tensor value{};

@@ -29,6 +29,7 @@ class RecordingStage : public StageModule {
     calls.push_back(absl::StrCat("B", chunk, ".", microbatch, "(", Text(doutput), ")"));
     return at::full({}, -(100 * chunk + microbatch));
   }
+  MessageSpec Boundary(int) const override { return {}; }
   std::vector<std::string> calls;
 
  private:
@@ -70,6 +71,7 @@ TEST(RunSchedule, HandsActivationsAndGradientsBetweenTheChunksOfALayerMajorSched
 // A stage that notes when chunks come and go, and refuses to work on one that is not there.
 class HoldingStage : public StageModule {
  public:
+  MessageSpec Boundary(int) const override { return {}; }
   at::Tensor Forward(int chunk, int, at::Tensor) override { return Work(chunk); }
   at::Tensor Backward(int chunk, int, at::Tensor) override { return Work(chunk); }
   void AcquireChunk(int chunk, int next) override {

@@ -1,0 +1,204 @@
+// Pipelines of 2 and 4 stages, with tensor and data parallelism beside them, compute what one rank
+// does, send what they must and keep no more than they need.
+#include <ATen/ATen.h>
+#include <gmock/gmock.h>
+
+#include "parallel/pipeline_schedule.h"
+#include "runtime/memory_ledger.h"
+#include "tests/launch/training_rig.h"
+
+namespace fttrain {
+namespace {
+
+constexpr int kLayers = 8;
+constexpr auto k1F1B = PipelineKind::kOneForwardOneBackward;
+constexpr auto kInterleaved = PipelineKind::kInterleaved;
+constexpr auto kGPipe = PipelineKind::kGPipe;
+
+std::unique_ptr<Mesh> MakeMesh(const MeshShape& shape) {
+  auto mesh = Mesh::Create(CommBackend::kMpi, TestProcess(), shape);
+  FT_CHECK(mesh.ok(), mesh.status().ToString());
+  return *std::move(mesh);
+}
+
+// Every way to cut the job's ranks that has at least two stages and at most `most` of them.
+std::vector<MeshShape> Shapes(int most) {
+  std::vector<MeshShape> shapes;
+  const int world = TestProcess().world_size();
+  for (int pp = 2; pp <= std::min(world, most); pp *= 2) {
+    for (int tp = 1; tp <= std::min(2, world / pp); tp *= 2) {
+      shapes.push_back({tp, pp, world / (pp * tp)});
+    }
+  }
+  return shapes;
+}
+
+std::string Text(const MeshShape& shape, const Layout& layout) {
+  return testing::PrintToString(std::tuple(shape.tp, shape.pp, shape.dp)) + " (tp, pp, dp), kind " +
+         testing::PrintToString(static_cast<int>(layout.pipeline)) + ", chunks " +
+         testing::PrintToString(layout.chunks) + ", sequence parallel " +
+         testing::PrintToString(layout.sequence_parallel) + ", zero " +
+         testing::PrintToString(layout.zero_stage);
+}
+
+// Whole gradients of one step before the optimizer, of this rank's stage.
+std::map<std::string, at::Tensor> GradientsOfAStep(TrainingRig& rig) {
+  std::vector<ModelBatch> batches;
+  const auto microbatches = rig.rows->TrainMicrobatches(0, rig.Shape(), rig.mesh.position().dp);
+  for (const Microbatch& m : microbatches) {
+    batches.push_back(MakeModelBatch(m.input_ids, m.targets, m.cu_seqlens, m.token_index,
+                                     StepKey(11, 0), rig.mesh.shape().tp, at::kCPU));
+  }
+  rig.model.BeginStep(std::move(batches), 1.0 / 200);
+  rig.optimizer->ZeroGradients();
+  RunSchedule(rig.Schedule(), rig.model, *rig.links);
+  rig.optimizer->SyncGradients();
+  std::map<std::string, at::Tensor> gradients;
+  for (const Parameter* p : rig.set.Trainable()) {
+    gradients[p->slice.name] = GatherWhole(p->slice, p->grad, rig.mesh.tp()).clone();
+  }
+  return gradients;
+}
+
+class Pipeline : public ::testing::TestWithParam<Task> {};
+
+TEST_P(Pipeline, GradientsOfAStepEqualOneRanks) {
+  const auto single = Mesh::Single();
+  TrainingRig alone(*single, {.zero_stage = 0}, GetParam());
+  const auto want = GradientsOfAStep(alone);
+  for (const MeshShape& shape : Shapes(4)) {
+    const auto mesh = MakeMesh(shape);
+    for (const PipelineKind kind : {k1F1B, kInterleaved, kGPipe}) {
+      for (const bool sequence_parallel : {false, true}) {
+        if (shape.tp == 1 && sequence_parallel) continue;
+        const Layout layout{.tp = shape.tp,
+                            .sequence_parallel = sequence_parallel,
+                            .zero_stage = 0,
+                            .pipeline = kind,
+                            .chunks = kind == kInterleaved ? 2 : 1};
+        SCOPED_TRACE(Text(shape, layout));
+        TrainingRig rig(*mesh, layout, GetParam());
+        const auto got = GradientsOfAStep(rig);
+        EXPECT_EQ(NamesOverStages(got, want, *mesh).size(), want.size());
+        for (const auto& [name, gradient] : got) {
+          const at::Tensor& reference = want.at(name);
+          const double size = reference.abs().max().item<double>();
+          EXPECT_GT(size, 0) << name;
+          EXPECT_LT((gradient - reference).abs().max().item<double>(), 1e-10 * size) << name;
+        }
+      }
+    }
+  }
+}
+
+TEST_P(Pipeline, TrainsAsOneRankDoes) {
+  const auto single = Mesh::Single();
+  const Outcome want = Train(*single, {}, GetParam());
+  for (const MeshShape& shape : Shapes(8)) {
+    const auto mesh = MakeMesh(shape);
+    for (const int zero_stage : {0, 1}) {
+      Layout layout{.tp = shape.tp, .zero_stage = zero_stage};
+      SCOPED_TRACE(Text(shape, layout));
+      ExpectEqual(Train(*mesh, layout, GetParam()), want, *mesh);
+    }
+    if (shape.pp == 8) continue;
+    Layout layout{.tp = shape.tp, .micro_batch_size = 2, .pipeline = kInterleaved, .chunks = 2};
+    if (16 / (2 * shape.dp) % shape.pp != 0) layout.micro_batch_size = 1;
+    SCOPED_TRACE(Text(shape, layout));
+    ExpectEqual(Train(*mesh, layout, GetParam()), want, *mesh);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Methods, Pipeline,
+                         ::testing::Values(Task{false, false, true, kLayers},
+                                           Task{false, true, false, kLayers},
+                                           Task{true, false, false, kLayers},
+                                           Task{true, true, true, kLayers}),
+                         [](const auto& task) {
+                           return std::string(task.param.full ? "Full" : "Lora") +
+                                  (task.param.tied ? "Tied" : "") +
+                                  (task.param.packing ? "Packed" : "");
+                         });
+
+TEST(PipelineStages, MayBeUneven) {
+  const int stages = TestProcess().world_size();
+  const auto single = Mesh::Single(), mesh = MakeMesh({1, stages, 1});
+  const Task task{.full = true, .tied = true, .layers = 2 * stages + 1};
+  std::vector<int> layers(static_cast<size_t>(stages), 1);
+  layers[0] = 3;
+  layers.back() = 2 * stages + 1 - 3 - (stages - 2);
+  const Outcome want = Train(*single, {}, task);
+  ExpectEqual(Train(*mesh, {.layers_per_run = layers}, task), want, *mesh);
+}
+
+// T rows of every microbatch, so that what is sent and kept is one number.
+std::vector<ModelBatch> EqualBatches(int count, int32_t tokens) {
+  std::vector<ModelBatch> batches;
+  for (int i = 0; i < count; ++i) {
+    batches.push_back(MakeModelBatch(std::vector<int32_t>(tokens, 3 + i),
+                                     std::vector<int32_t>(tokens, 5), {0, tokens},
+                                     std::vector<int64_t>(tokens, 0), 1, 1, at::kCPU));
+  }
+  return batches;
+}
+
+TEST(PipelineBoundaries, SendEachMicrobatchOnceForwardAndOnceBackward) {
+  const int stages = TestProcess().world_size();
+  const auto mesh = MakeMesh({1, stages, 1});
+  const int stage = mesh->position().pp;
+  for (const int chunks : {1, 2}) {
+    TrainingRig rig(*mesh, {.pipeline = chunks == 1 ? k1F1B : kInterleaved, .chunks = chunks},
+                    {.layers = 2 * stages});
+    rig.model.BeginStep(EqualBatches(16, kSequence), 1.0);
+    RunSchedule(rig.Schedule(), rig.model, *rig.links);
+    // Of the stage's chunks all but the model's last send forward, all but its first backward.
+    const int64_t each = 16 * kSequence * TinyModel(false).hidden_size * 8;
+    EXPECT_EQ(rig.links->wire_bytes(Flow::kForward),
+              (chunks - (stage == stages - 1 ? 1 : 0)) * each);
+    EXPECT_EQ(rig.links->wire_bytes(Flow::kBackward), (chunks - (stage == 0 ? 1 : 0)) * each);
+  }
+}
+
+struct SavedBytes {
+  int64_t kept = 0;  // between forward and backward
+  int64_t peak = 0;  // within them
+};
+// Of one microbatch on this stage.
+SavedBytes OneMicrobatch(TrainingRig& rig) {
+  const int64_t before = MemoryOf(MemoryCategory::kSaved).current_bytes;
+  const auto boundary = [&](bool there) {
+    const MemoryScope scope(MemoryCategory::kSaved);
+    return there ? at::ones({kSequence, 32}, at::kDouble) : at::Tensor();
+  };
+  const int stage = rig.links->stage(), last = rig.links->num_stages() - 1;
+  rig.model.BeginStep(EqualBatches(1, kSequence), 1.0);
+  ResetMemoryPeaks();
+  rig.model.Forward(0, 0, boundary(stage > 0));
+  const int64_t kept = MemoryOf(MemoryCategory::kSaved).current_bytes - before;
+  rig.model.Backward(0, 0, boundary(stage < last));
+  return {kept, MemoryOf(MemoryCategory::kSaved).peak_bytes - before};
+}
+
+// What a stage keeps for backward is what one microbatch keeps, times those in flight.
+TEST(PipelineMemory, KeepsWhatTheScheduleHasInFlight) {
+  const int stages = TestProcess().world_size();
+  const auto mesh = MakeMesh({1, stages, 1});
+  for (const PipelineKind kind : {k1F1B, kGPipe}) {
+    TrainingRig rig(*mesh, {.pipeline = kind}, {.layers = 2 * stages});
+    const int64_t before = MemoryOf(MemoryCategory::kSaved).current_bytes;
+    const SavedBytes one = OneMicrobatch(rig);
+    rig.model.BeginStep(EqualBatches(16, kSequence), 1.0);
+    ResetMemoryPeaks();
+    const auto steps = rig.Schedule();
+    RunSchedule(steps, rig.model, *rig.links);
+    const int64_t peak = MemoryOf(MemoryCategory::kSaved).peak_bytes - before;
+    const int in_flight = kind == kGPipe ? 16 : stages - rig.links->stage();
+    EXPECT_EQ(MostInFlight(steps), in_flight);
+    EXPECT_GE(peak, in_flight * one.kept);
+    EXPECT_LE(peak, (in_flight - 1) * one.kept + one.peak);
+    EXPECT_EQ(MemoryOf(MemoryCategory::kSaved).current_bytes, before);
+  }
+}
+
+}  // namespace
+}  // namespace fttrain

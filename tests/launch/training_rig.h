@@ -1,0 +1,228 @@
+// A tiny model trained for a few steps in float64, in any layout, for tests under mpirun.
+#pragma once
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "launch/trainer.h"
+#include "parallel/param_gather.h"
+#include "runtime/check.h"
+#include "runtime/philox.h"
+#include "tests/mpi_test_main.h"
+
+namespace fttrain {
+
+constexpr int64_t kSequence = 24;
+constexpr int64_t kSteps = 4;
+
+inline ModelConfig TinyModel(bool tied) {
+  ModelConfig m;
+  m.family = ModelFamily::kLlama;
+  m.hidden_size = 32;
+  m.intermediate_size = 48;
+  m.num_layers = 2;
+  m.num_heads = 8;
+  m.num_kv_heads = 2;
+  m.head_dim = 4;
+  m.vocab_size = 37;
+  m.max_position_embeddings = 64;
+  m.tie_word_embeddings = tied;
+  m.layer_windows = {0, 6};
+  return m;
+}
+
+// Documents of 3 to 20 tokens, about half of the labels masked.
+inline std::vector<Example> Documents() {
+  std::vector<Example> examples(40);
+  for (size_t i = 0; i < examples.size(); ++i) {
+    const uint32_t length = 3 + Philox4x32(1, i, 0).x[0] % 18;
+    for (uint32_t j = 0; j < length; ++j) {
+      const PhiloxBlock draw = Philox4x32(2, i, j);
+      examples[i].input_ids.push_back(static_cast<int32_t>(draw.x[0] % 37));
+      examples[i].labels.push_back(draw.x[1] % 2 == 0 ? kNoTarget : examples[i].input_ids.back());
+    }
+    examples[i].labels.back() = examples[i].input_ids.back();
+  }
+  return examples;
+}
+
+// Every rank's slice of values that depend on the parameter's name and the global index alone.
+inline void Fill(ParameterSet& set) {
+  for (const auto& p : set.all()) {
+    const int64_t numel = p->slice.GlobalNumel();
+    std::vector<double> values(numel);
+    const bool norm = p->slice.name.find("norm") != std::string::npos;
+    for (int64_t i = 0; i < numel; ++i) {
+      const double u = UniformFromBits(Philox4x32(7, i, StreamOfName(p->slice.name)).x[0]) - 0.5;
+      values[i] = norm ? 1.0 + 0.2 * u : 0.5 * u;
+    }
+    at::Tensor whole = at::tensor(values, at::kDouble).view(p->slice.global_shape);
+    if (p->slice.dim >= 0) whole = whole.narrow(p->slice.dim, p->slice.offset, p->slice.extent);
+    p->value.copy_(whole);
+  }
+}
+
+// What is trained, and on what. The same in every layout.
+struct Task {
+  bool full = false;
+  bool tied = false;
+  bool packing = true;
+  int layers = 2;
+};
+
+struct Layout {
+  int tp = 1;
+  bool sequence_parallel = true;
+  int zero_stage = 1;
+  int64_t micro_batch_size = 1;
+  PipelineKind pipeline = PipelineKind::kOneForwardOneBackward;
+  int chunks = 1;
+  std::vector<int> layers_per_run = {};
+};
+
+inline ModelOptions Options(bool full) {
+  ModelOptions options;
+  options.compute = at::kDouble;
+  options.train_base = full;
+  options.use_lora = !full;
+  options.lora = {/*r=*/3, /*alpha=*/6, /*dropout=*/0.2, /*use_rslora=*/false};
+  options.target_modules = {"q_proj",    "k_proj",  "v_proj",   "o_proj",
+                            "gate_proj", "up_proj", "down_proj"};
+  options.loss_chunk_rows = 5;
+  return options;
+}
+
+inline ModelConfig ModelOf(const Task& task) {
+  ModelConfig model = TinyModel(task.tied);
+  model.num_layers = task.layers;
+  model.layer_windows.resize(static_cast<size_t>(task.layers), 0);
+  return model;
+}
+
+// Everything of a rank that trains `task`, filled with the task's values.
+struct TrainingRig {
+  TrainingRig(const Mesh& on, const Layout& in, const Task& of)
+      : mesh(on),
+        layout(in),
+        task(of),
+        model(ModelOf(of), OptionsOf(in, of, on.shape().pp), on, set, kSequence, at::kCPU) {
+    OptimizerOptions adamw;
+    adamw.weight_decay = 0.1;
+    adamw.zero_stage = layout.zero_stage;
+    optimizer = std::make_unique<Optimizer>(set, mesh, at::kCPU, adamw);
+    Fill(set);
+    optimizer->MastersFromParameters();
+    links = StageLinks::None();
+    if (mesh.shape().pp > 1) {
+      const int64_t boundary = layout.micro_batch_size * kSequence * TinyModel(false).hidden_size;
+      auto created = StageLinks::Create(CommBackend::kMpi, TestProcess(), mesh.shape(),
+                                        {layout.chunks > 1, boundary * 8});
+      FT_CHECK(created.ok(), created.status().ToString());
+      links = *std::move(created);
+    }
+    RowOptions row_options;
+    row_options.sequence_len = kSequence;
+    row_options.packing = task.packing;
+    row_options.seed = 3;
+    auto created = RowStream::Create(&examples, row_options);
+    FT_CHECK(created.ok(), created.status().ToString());
+    rows = std::make_unique<RowStream>(*std::move(created));
+  }
+  TrainingRig(const TrainingRig&) = delete;
+
+  static ModelOptions OptionsOf(const Layout& layout, const Task& task, int stages) {
+    ModelOptions options = Options(task.full);
+    options.sequence_parallel = layout.sequence_parallel;
+    options.layers_per_run = layout.layers_per_run;
+    if (options.layers_per_run.empty() && layout.chunks > 1) {
+      const int runs = layout.chunks * stages;
+      options.layers_per_run.assign(static_cast<size_t>(runs), task.layers / runs);
+    }
+    return options;
+  }
+  // 16 rows a step in every layout.
+  StepShape Shape() const {
+    const int64_t dp = mesh.shape().dp;
+    return {layout.micro_batch_size, 16 / (layout.micro_batch_size * dp), dp};
+  }
+  std::vector<PipelineStep> Schedule() const {
+    return MakePipelineSchedule(layout.pipeline, links->stage(), links->num_stages(), layout.chunks,
+                                static_cast<int>(Shape().accumulation));
+  }
+
+  const Mesh& mesh;
+  const Layout layout;
+  const Task task;
+  const std::vector<Example> examples = Documents();
+  ParameterSet set;
+  Transformer model;
+  std::unique_ptr<Optimizer> optimizer;
+  std::unique_ptr<StageLinks> links;
+  std::unique_ptr<RowStream> rows;
+};
+
+struct Outcome {
+  std::vector<StepMetrics> metrics;
+  std::map<std::string, at::Tensor> parameters;  // of this rank's stage, whole
+};
+
+inline Outcome Train(const Mesh& mesh, const Layout& layout, const Task& task) {
+  TrainingRig rig(mesh, layout, task);
+  TrainerOptions options;
+  options.steps = kSteps;
+  options.shape = rig.Shape();
+  options.pipeline = layout.pipeline;
+  options.schedule = {LrSchedule::Kind::kCosine, 1e-2, 1, kSteps, 0.0};
+  options.max_grad_norm = 0.5;
+  options.seed = 11;
+  Trainer trainer(options, mesh, *rig.links, at::kCPU, *rig.rows, rig.model, *rig.optimizer);
+
+  Outcome outcome;
+  for (int64_t step = 0; step < kSteps; ++step) {
+    auto metrics = trainer.Step(step);
+    FT_CHECK(metrics.ok(), metrics.status().ToString());
+    outcome.metrics.push_back(*metrics);
+  }
+  for (const Parameter* p : rig.set.Trainable()) {
+    outcome.parameters[p->slice.name] = GatherWhole(p->slice, p->value, mesh.tp()).clone();
+  }
+  return outcome;
+}
+
+// Names that some stage of `mine` has.
+inline std::set<std::string> NamesOverStages(const std::map<std::string, at::Tensor>& mine,
+                                             const std::map<std::string, at::Tensor>& all,
+                                             const Mesh& mesh) {
+  std::vector<int64_t> flags;
+  for (const auto& [name, value] : all) flags.push_back(static_cast<int64_t>(mine.count(name)));
+  at::Tensor held = at::tensor(flags, at::kLong);
+  mesh.pp().AllReduce(held);
+  std::set<std::string> names;
+  int64_t i = 0;
+  for (const auto& [name, value] : all) {
+    if (held[i++].item<int64_t>() > 0) names.insert(name);
+  }
+  return names;
+}
+
+inline void ExpectEqual(const Outcome& got, const Outcome& want, const Mesh& mesh) {
+  for (int64_t step = 0; step < kSteps; ++step) {
+    EXPECT_NEAR(got.metrics[step].loss, want.metrics[step].loss, 1e-10) << "step " << step;
+    EXPECT_NEAR(got.metrics[step].grad_norm, want.metrics[step].grad_norm, 1e-9) << "step " << step;
+    EXPECT_EQ(got.metrics[step].tokens, want.metrics[step].tokens);
+    EXPECT_EQ(got.metrics[step].target_tokens, want.metrics[step].target_tokens);
+  }
+  EXPECT_EQ(NamesOverStages(got.parameters, want.parameters, mesh).size(), want.parameters.size());
+  for (const auto& [name, value] : got.parameters) {
+    const double difference = (value - want.parameters.at(name)).abs().max().item<double>();
+    EXPECT_LT(difference, 1e-8) << name;
+  }
+}
+
+}  // namespace fttrain
