@@ -20,11 +20,6 @@ bool UsesShareGpt(const RunConfig& config) {
   return false;
 }
 
-bool UsesSeveralStages(const RunConfig& config) {
-  const PipelineSchedule schedule = config.parallel().pipeline_schedule();
-  return schedule == PIPELINE_SCHEDULE_GPIPE || schedule == PIPELINE_SCHEDULE_INTERLEAVED;
-}
-
 // One row per missing ability: what implements it deletes its row.
 // clang-format off
 constexpr Row kMissing[] = {
@@ -33,10 +28,7 @@ constexpr Row kMissing[] = {
     {"train.eval_steps", [](const RunConfig& c) { return c.train().eval_steps() > 0; }, "evaluation is not implemented; remove it"},
     {"train.save_steps", [](const RunConfig& c) { return c.train().save_steps() > 0; }, "saving during a run is not implemented; use 0 (the result is saved at the end)"},
     {"train.deterministic", [](const RunConfig& c) { return c.train().deterministic(); }, "is not implemented; remove it (on CPUs equal runs give equal bits as it is)"},
-    {"parallel.pipeline", [](const RunConfig& c) { return c.parallel().pipeline() > 1; }, "more than one stage is not implemented; use parallel.tensor or data-parallel ranks"},
     {"parallel.zero_stage", [](const RunConfig& c) { return c.parallel().zero_stage() > 1; }, "2 and 3 are not implemented; use 1"},
-    {"parallel.pipeline_schedule", UsesSeveralStages, "gpipe and interleaved are not implemented; use 1f1b or layer_major"},
-    {"parallel.chunks_per_stage", [](const RunConfig& c) { return c.parallel().chunks_per_stage() > 1; }, "more than 1 is not implemented"},
     {"memory.recompute", [](const RunConfig& c) { return c.memory().recompute() != RECOMPUTE_NONE; }, "smart and full are not implemented; use none"},
     {"memory.activations", [](const RunConfig& c) { return c.memory().activations() != ACTIVATION_PLACE_DEVICE; }, "host is not implemented; use device"},
     {"memory.base_weights", [](const RunConfig& c) { return c.memory().base_weights() != WEIGHT_PLACE_DEVICE; }, "host and disk are not implemented; use device"},

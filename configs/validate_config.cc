@@ -149,6 +149,41 @@ void CheckTrain(const RunConfig& config, KeyFaults& faults) {
   }
 }
 
+void CheckPipeline(const ParallelConfig& parallel, KeyFaults& faults) {
+  const int pipeline = parallel.pipeline(), chunks = parallel.chunks_per_stage();
+  const PipelineSchedule schedule = parallel.pipeline_schedule();
+  if (schedule == PIPELINE_SCHEDULE_LAYER_MAJOR && pipeline > 1) {
+    faults.Add("parallel.pipeline_schedule",
+               "'parallel.pipeline_schedule' layer_major takes every microbatch through a layer "
+               "before the next, so with parallel.pipeline above 1 each stage would wait until the "
+               "one before has done all its layers; use 1f1b or interleaved, or parallel.tensor");
+  }
+  if (schedule == PIPELINE_SCHEDULE_INTERLEAVED && chunks == 1) {
+    faults.Add("parallel.pipeline_schedule",
+               "'parallel.pipeline_schedule' interleaved needs parallel.chunks_per_stage of at "
+               "least 2; with one chunk use 1f1b");
+  }
+  if (schedule != PIPELINE_SCHEDULE_INTERLEAVED && chunks > 1) {
+    faults.Add(
+        "parallel.chunks_per_stage",
+        absl::StrCat("'parallel.chunks_per_stage' ", chunks,
+                     " is for parallel.pipeline_schedule interleaved, not ", Word(schedule)));
+  }
+  const int given = parallel.layers_per_stage_size();
+  if (given > 0 && given != pipeline * chunks) {
+    faults.Add("parallel.layers_per_stage",
+               absl::StrCat("'parallel.layers_per_stage' has ", given,
+                            " numbers, but parallel.pipeline ", pipeline, " x chunks_per_stage ",
+                            chunks, " = ", pipeline * chunks, " runs of layers"));
+  }
+  if (given > 0 && schedule == PIPELINE_SCHEDULE_LAYER_MAJOR) {
+    faults.Add(
+        "parallel.layers_per_stage",
+        "'parallel.layers_per_stage' has no meaning with pipeline_schedule layer_major, whose "
+        "runs are single layers: remove it");
+  }
+}
+
 std::string Replicas(int64_t count) {
   return absl::StrCat(count, count == 1 ? " replica" : " replicas");
 }
@@ -197,6 +232,7 @@ absl::Status Validate(const RunConfig& config, int world_size, const KeyLocation
   CheckData(config, faults);
   CheckTrain(config, faults);
   for (const Unsupported& found : FindUnsupported(config)) faults.Add(found.key, found.what);
+  CheckPipeline(config.parallel(), faults);
   CheckLayout(config, world_size, filename, faults);
   return faults.AsStatus();
 }

@@ -86,15 +86,37 @@ absl::Status CheckPositions(const ModelConfig& model, int64_t tokens, const std:
                    model.max_position_embeddings, "; ", remedy));
 }
 
+namespace {
+
+// The hosts of a job may differ in what they have: one backend must do for all ranks.
+absl::StatusOr<CommBackend> AgreeOnBackend(const NetworkPlan& plan, const Process& process) {
+  const bool some_cuda = process.AnyRank(plan.device.is_cuda());
+  if (some_cuda && process.AnyRank(!plan.device.is_cuda())) {
+    return absl::FailedPreconditionError(
+        "some ranks found a GPU and some did not; give every host one, or set device: cpu");
+  }
+  const bool share = process.AnyRank(plan.share_gpu);
+  return some_cuda && !share ? CommBackend::kNccl : CommBackend::kMpi;
+}
+
+}  // namespace
+
 absl::StatusOr<std::unique_ptr<Network>> BuildNetwork(const NetworkPlan& plan,
                                                       int64_t max_positions,
                                                       const Process& process) {
   auto network = std::make_unique<Network>();
   network->plan = plan;
-  const bool nccl = plan.device.is_cuda() && !plan.share_gpu;
-  FT_ASSIGN_OR_RETURN(network->mesh, Mesh::Create(nccl ? CommBackend::kNccl : CommBackend::kMpi,
-                                                  process, plan.mesh));
-  network->links = StageLinks::None();
+  FT_ASSIGN_OR_RETURN(const CommBackend backend, AgreeOnBackend(plan, process));
+  FT_ASSIGN_OR_RETURN(network->mesh, Mesh::Create(backend, process, plan.mesh));
+  const int64_t element = static_cast<int64_t>(c10::elementSize(plan.options.compute));
+  const bool sharded = plan.options.sequence_parallel;
+  const int64_t rows = plan.boundary_rows / (sharded ? plan.mesh.tp : 1) + 1;  // tp pads
+  const bool ring =
+      static_cast<int>(plan.options.layers_per_run.size()) > plan.mesh.pp && plan.mesh.pp > 1;
+  FT_ASSIGN_OR_RETURN(network->links,
+                      StageLinks::Create(backend, process, plan.mesh,
+                                         {ring, rows * plan.model.hidden_size * element}));
+  network->declared = DeclareWholeModel(plan.model, plan.options);
   network->transformer = std::make_unique<Transformer>(
       plan.model, plan.options, *network->mesh, network->parameters, max_positions, plan.device);
   return network;
@@ -121,7 +143,8 @@ absl::StatusOr<std::unique_ptr<Network>> LoadForEvaluation(const EvaluationSetup
   absl::Status loaded =
       LoadBaseWeights(network->parameters, plan.model_path, plan.model, plan.options.nf4);
   if (loaded.ok() && !setup.adapter_folder.empty()) {
-    loaded = LoadAdapter(network->parameters, setup.adapter_folder, setup.adapter);
+    loaded =
+        LoadAdapter(network->parameters, network->declared, setup.adapter_folder, setup.adapter);
   }
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(FromFile(loaded)));
   return network;

@@ -23,6 +23,7 @@ struct NetworkPlan {
   c10::Device device = c10::Device(c10::kCPU);
   bool share_gpu = false;  // several ranks on one GPU: collectives then go over MPI
   MeshShape mesh;
+  int64_t boundary_rows = 0;  // of the largest microbatch, where stages hand it on
   ModelConfig model;
   ModelOptions options;
   std::string model_path;
@@ -42,7 +43,8 @@ struct Network {
   NetworkPlan plan;
   std::unique_ptr<Mesh> mesh;
   std::unique_ptr<StageLinks> links;
-  ParameterSet parameters;
+  ParameterSet parameters;  // of this rank
+  ParameterSet declared;    // of the whole model, without storage
   std::unique_ptr<Transformer> transformer;
 };
 

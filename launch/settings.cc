@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "absl/strings/str_cat.h"
 #include "configs/schema.h"
 #include "runtime/check.h"
 
@@ -57,9 +58,24 @@ PipelineKind PipelineKindOf(const config::RunConfig& run) {
   }
 }
 
-std::vector<int> LayersPerRunOf(const config::RunConfig& run, int64_t num_layers) {
-  if (PipelineKindOf(run) != PipelineKind::kLayerMajor) return {};
-  return std::vector<int>(static_cast<size_t>(num_layers), 1);
+absl::StatusOr<std::vector<int>> LayersPerRunOf(const config::RunConfig& run,
+                                                const ModelConfig& model) {
+  if (PipelineKindOf(run) == PipelineKind::kLayerMajor) {
+    return std::vector<int>(static_cast<size_t>(model.num_layers), 1);
+  }
+  const config::ParallelConfig& parallel = run.parallel();
+  const int64_t runs = int64_t{parallel.pipeline()} * parallel.chunks_per_stage();
+  if (runs > model.num_layers) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("parallel.pipeline ", parallel.pipeline(), " x chunks_per_stage ",
+                     parallel.chunks_per_stage(), " = ", runs,
+                     " runs of layers, but the model has only ", model.num_layers, " layers"));
+  }
+  const std::vector<int> given(parallel.layers_per_stage().begin(),
+                               parallel.layers_per_stage().end());
+  if (given.empty()) return BalancedRuns(model, static_cast<int>(runs));
+  FT_RETURN_IF_ERROR(CheckRuns(given, model, static_cast<int>(runs)));
+  return given;
 }
 
 LrSchedule LrScheduleOf(const config::RunConfig& run, int64_t total_steps) {

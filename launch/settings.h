@@ -19,8 +19,10 @@ RowOptions RowOptionsOf(const config::RunConfig& run);
 StepShape StepShapeOf(const config::RunConfig& run, int dp_size);
 OptimizerOptions OptimizerOptionsOf(const config::RunConfig& run);
 PipelineKind PipelineKindOf(const config::RunConfig& run);
-// Layers of each chunk of a stage that holds all `num_layers`: one each under layer_major.
-std::vector<int> LayersPerRunOf(const config::RunConfig& run, int64_t num_layers);
+// Layers of every run of the model (layer_runs.h): the config's, one each under layer_major, else
+// balanced. InvalidArgument if the model cannot be cut so.
+absl::StatusOr<std::vector<int>> LayersPerRunOf(const config::RunConfig& run,
+                                                const ModelConfig& model);
 LrSchedule LrScheduleOf(const config::RunConfig& run, int64_t total_steps);
 std::string ChatTemplateName(const config::RunConfig& run);
 std::string FormatName(config::DataFormat format);

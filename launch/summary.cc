@@ -37,15 +37,15 @@ std::string Precision(const NetworkPlan& plan) {
   return absl::StrCat("bf16 (", Bf16GemmName(DefaultBf16Gemm()), " GEMM)");
 }
 
-// How an NF4 base is stored, bits a parameter as this rank's slices have them.
+// How an NF4 base is stored, bits a parameter.
 std::string BaseForm(const ModelOptions& options, const ParameterCounts& parameters) {
   constexpr size_t kMostNames = 6;
   std::string text = absl::StrFormat(
       "base       nf4, blocks of %d, %s scales: %d matrices at %.3f bits a parameter",
       options.nf4->block_size, options.nf4->double_quant ? "8-bit" : "fp32",
       parameters.nf4_matrices,
-      8.0 * static_cast<double>(parameters.nf4_local_bytes) /
-          static_cast<double>(std::max<int64_t>(1, parameters.nf4_local_elements)));
+      8.0 * static_cast<double>(parameters.nf4_bytes) /
+          static_cast<double>(std::max<int64_t>(1, parameters.nf4_elements)));
   std::vector<std::string> dense = parameters.dense_frozen;
   for (std::string& name : dense) {
     if (options.embedding_on_host && name == "model.embed_tokens") name += " (on the host)";
@@ -57,6 +57,13 @@ std::string BaseForm(const ModelOptions& options, const ParameterCounts& paramet
                   absl::StrJoin(dense, ", "));
   if (more > 0) absl::StrAppend(&text, " and ", more, " more");
   return text;
+}
+
+// One run a stage even where the layers of a stage are acquired one by one.
+std::vector<int> RunsOf(const NetworkPlan& plan) {
+  const std::vector<int>& runs = plan.options.layers_per_run;
+  if (plan.mesh.pp == 1) return {static_cast<int>(plan.model.num_layers)};
+  return runs.empty() ? BalancedRuns(plan.model, plan.mesh.pp) : runs;
 }
 
 }  // namespace
@@ -80,9 +87,10 @@ std::string StartSummary(const NetworkPlan& plan, const ParameterCounts& paramet
       plan.options.sequence_parallel && mesh.tp > 1 ? "on" : "off", at::get_num_threads()));
   for (int rank = 0; rank < mesh.world_size(); ++rank) {
     const MeshPosition at = PositionOfRank(mesh, rank);
-    lines.push_back(absl::StrFormat(
-        "  rank %-4d dp %d pp %d tp %d: embedding, layers 0-%d, head%s", rank, at.dp, at.pp, at.tp,
-        m.num_layers - 1, mesh.tp > 1 ? absl::StrCat(" (1/", mesh.tp, " of each matrix)") : ""));
+    lines.push_back(
+        absl::StrFormat("  rank %-4d dp %d pp %d tp %d: %s%s", rank, at.dp, at.pp, at.tp,
+                        ToString(RunsOfStage(RunsOf(plan), mesh.pp, at.pp)),
+                        mesh.tp > 1 ? absl::StrCat(" (1/", mesh.tp, " of each matrix)") : ""));
   }
   lines.push_back(absl::StrFormat(
       "trainable params: %s || all params: %s || trainable%%: %.4f",

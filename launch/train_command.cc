@@ -105,13 +105,24 @@ absl::Status CheckInputFolders(const TrainPlan& plan) {
   return FromFile(CompareAdapterConfigs(folder, saved, plan.adapter));
 }
 
+// Which layers are where, and the largest of what stages send each other.
+absl::Status PlanPipeline(TrainPlan& plan) {
+  NetworkPlan& network = plan.network;
+  FT_ASSIGN_OR_RETURN(network.options.layers_per_run, LayersPerRunOf(plan.run, network.model));
+  network.boundary_rows =
+      int64_t{plan.run.train().micro_batch_size()} * plan.run.data().sequence_len();
+  if (PipelineKindOf(plan.run) != PipelineKind::kInterleaved) return absl::OkStatus();
+  return CheckInterleaved(network.mesh.pp, plan.run.parallel().chunks_per_stage(),
+                          plan.run.train().gradient_accumulation_steps());
+}
+
 absl::Status MakeTrainPlan(const config::LoadedConfig& loaded, const Process& process,
                            TrainPlan& plan) {
   FT_RETURN_IF_ERROR(config::Validate(loaded, process.world_size()));
   plan.run = loaded.config;
   FT_ASSIGN_OR_RETURN(plan.network, PlanNetwork(loaded, /*training=*/true, process));
   RecordBaseForm(plan.network.options, plan.run);
-  plan.network.options.layers_per_run = LayersPerRunOf(plan.run, plan.network.model.num_layers);
+  FT_RETURN_IF_ERROR(PlanPipeline(plan));
   plan.adapter = AdapterConfigOf(plan);
   FT_RETURN_IF_ERROR(CheckInputFolders(plan));
   FT_ASSIGN_OR_RETURN(plan.examples, ReadData(plan.run, plan.network.model));
@@ -149,7 +160,8 @@ absl::Status LoadWeights(const TrainPlan& plan, Network& network) {
                                      plan.network.model, plan.network.options.nf4));
   if (!plan.network.options.use_lora) return absl::OkStatus();
   if (plan.run.adapter().has_init_from()) {
-    return LoadAdapter(network.parameters, plan.run.adapter().init_from(), plan.adapter);
+    return LoadAdapter(network.parameters, network.declared, plan.run.adapter().init_from(),
+                       plan.adapter);
   }
   InitializeAdapters(network.parameters, plan.trainer.seed);
   return absl::OkStatus();
@@ -183,9 +195,9 @@ absl::Status SaveResult(const TrainPlan& plan, const Network& network, const Pro
   const bool lora = plan.network.options.use_lora;
   const std::string folder = absl::StrCat(plan.run.output_dir(), lora ? "/adapter" : "/model");
   const absl::Status saved =
-      lora ? SaveAdapter(network.parameters, folder, plan.adapter, *network.mesh)
-           : SaveModel(network.parameters, plan.network.model_path, folder, plan.network.model,
-                       plan.network.options.compute, *network.mesh);
+      lora ? SaveAdapter(network.parameters, network.declared, folder, plan.adapter, *network.mesh)
+           : SaveModel(network.parameters, network.declared, plan.network.model_path, folder,
+                       plan.network.model, plan.network.options.compute, *network.mesh);
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(saved));
   LogInfo(absl::StrCat("saved      ", folder));
   return absl::OkStatus();
@@ -210,7 +222,7 @@ absl::Status TrainCommand(const CommandLine& line, const Process& process) {
                       OptimizerOptionsOf(plan.run));
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(FromFile(LoadWeights(plan, *network))));
   optimizer.MastersFromParameters();
-  LogInfo(StartSummary(plan.network, CountParameters(network->parameters), plan.rows->summary(),
+  LogInfo(StartSummary(plan.network, CountParameters(network->declared), plan.rows->summary(),
                        plan.trainer, plan.run.data().sequence_len(),
                        plan.run.parallel().zero_stage()));
 

@@ -36,6 +36,9 @@ std::vector<Parameter*> AdapterParameters(const ParameterSet& set) {
   return adapters;
 }
 
+// Of its replica; with dp 0, of the world.
+bool IsFirst(const Mesh& mesh) { return mesh.position().tp == 0 && mesh.position().pp == 0; }
+
 }  // namespace
 
 absl::Status LoadBaseWeights(ParameterSet& set, const std::string& folder,
@@ -49,64 +52,69 @@ absl::Status LoadBaseWeights(ParameterSet& set, const std::string& folder,
   return absl::OkStatus();
 }
 
-absl::Status LoadAdapter(ParameterSet& set, const std::string& folder,
+absl::Status LoadAdapter(ParameterSet& set, const ParameterSet& declared, const std::string& folder,
                          const AdapterConfig& expected) {
   FT_ASSIGN_OR_RETURN(const AdapterConfig saved, ReadAdapterConfig(folder));
   FT_RETURN_IF_ERROR(CompareAdapterConfigs(folder, saved, expected));
   FT_ASSIGN_OR_RETURN(const std::unique_ptr<SafetensorsFolder> files, OpenAdapterTensors(folder));
-  const std::vector<Parameter*> adapters = AdapterParameters(set);
   std::vector<TensorSpec> specs;
-  for (const Parameter* p : adapters) specs.push_back({p->slice.name, p->slice.global_shape});
+  for (const Parameter* p : AdapterParameters(declared)) {
+    specs.push_back({p->slice.name, p->slice.global_shape});
+  }
   FT_RETURN_IF_ERROR(CheckTensors(*files, specs));
-  for (Parameter* p : adapters) FT_RETURN_IF_ERROR(LoadInto(*files, *p));
+  for (Parameter* p : AdapterParameters(set)) FT_RETURN_IF_ERROR(LoadInto(*files, *p));
   return absl::OkStatus();
 }
 
-absl::Status SaveAdapter(const ParameterSet& set, const std::string& folder,
-                         const AdapterConfig& config, const Mesh& mesh) {
+absl::Status SaveAdapter(const ParameterSet& set, const ParameterSet& declared,
+                         const std::string& folder, const AdapterConfig& config, const Mesh& mesh) {
   if (mesh.position().dp != 0) return absl::OkStatus();
+  const std::vector<Parameter*> adapters = AdapterParameters(declared);
+  std::vector<std::string> names;
+  for (const Parameter* p : adapters) names.push_back(p->slice.name);
+  const std::vector<int> stages = StagesOf(names, set, mesh);
   std::vector<AdapterTensor> tensors;
-  for (const Parameter* p : AdapterParameters(set)) {
-    tensors.push_back({p->slice.name, GatherWhole(p->slice, p->value, mesh.tp())});
+  for (size_t i = 0; i < adapters.size(); ++i) {
+    tensors.push_back({names[i], GatherOnFirstStage(*adapters[i], stages[i], set, mesh)});
   }
-  if (mesh.position().tp != 0) return absl::OkStatus();
-  return WriteAdapter(folder, config, tensors);
+  return IsFirst(mesh) ? WriteAdapter(folder, config, tensors) : absl::OkStatus();
 }
 
-absl::Status SaveModel(const ParameterSet& set, const std::string& base_folder,
-                       const std::string& folder, const ModelConfig& config,
-                       at::ScalarType save_dtype, const Mesh& mesh) {
+absl::Status SaveModel(const ParameterSet& set, const ParameterSet& declared,
+                       const std::string& base_folder, const std::string& folder,
+                       const ModelConfig& config, at::ScalarType save_dtype, const Mesh& mesh) {
   if (mesh.position().dp != 0) return absl::OkStatus();
   const std::vector<TensorSpec> specs = ModelTensors(config);
   std::unique_ptr<ModelExporter> exporter;
   absl::Status status;
-  if (mesh.position().tp == 0) {
+  if (IsFirst(mesh)) {
     auto created = ModelExporter::Create(base_folder, folder, specs, save_dtype);
     status = created.status();
     if (created.ok()) exporter = std::move(*created);
   }
+  std::vector<std::string> names;
+  for (const TensorSpec& spec : specs) names.push_back(spec.name);
+  const std::vector<int> stages = StagesOf(names, set, mesh);
   // A writer that fails still takes part in gathering what is left, or the others would wait for
   // it.
-  for (const TensorSpec& spec : specs) {
-    const Parameter* p = set.Find(spec.name);
-    FT_CHECK(p != nullptr, spec.name, " is not a parameter of this model");
-    const at::Tensor whole = GatherWhole(p->slice, p->value, mesh.tp());
-    if (exporter != nullptr && status.ok()) status = exporter->Append(spec.name, whole);
+  for (size_t i = 0; i < names.size(); ++i) {
+    const at::Tensor whole = GatherOnFirstStage(*declared.Find(names[i]), stages[i], set, mesh);
+    if (exporter != nullptr && status.ok()) status = exporter->Append(names[i], whole);
   }
   if (exporter != nullptr && status.ok()) status = exporter->Finish();
   return status;
 }
 
-ParameterCounts CountParameters(const ParameterSet& set) {
+ParameterCounts CountParameters(const ParameterSet& declared) {
   ParameterCounts counts;
-  for (const auto& p : set.all()) {
+  for (const auto& p : declared.all()) {
     const int64_t numel = p->slice.GlobalNumel();
     counts.all += numel;
     if (p->trainable) counts.trainable += numel;
     if (p->packed_bytes > 0) {
       ++counts.nf4_matrices;
-      counts.nf4_local_elements += p->slice.LocalNumel();
-      counts.nf4_local_bytes += p->packed_bytes;
+      counts.nf4_elements += numel;
+      counts.nf4_bytes += p->packed_bytes;
     } else if (!p->trainable && p->slice.global_shape.size() == 2) {
       counts.dense_frozen.emplace_back(absl::StripSuffix(p->slice.name, ".weight"));
     }

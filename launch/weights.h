@@ -21,30 +21,32 @@ namespace fttrain {
 absl::Status LoadBaseWeights(ParameterSet& set, const std::string& folder,
                              const ModelConfig& config, const std::optional<Nf4Options>& nf4);
 
+// `declared` in all of these: the parameters of the whole model (DeclareWholeModel).
+
 // Reads the PEFT adapter's slices into the adapter parameters of `set`. InvalidArgument if its
-// settings or tensors are not the ones `expected` and `set` have.
-absl::Status LoadAdapter(ParameterSet& set, const std::string& folder,
+// settings or tensors are not the ones `expected` and `declared` have.
+absl::Status LoadAdapter(ParameterSet& set, const ParameterSet& declared, const std::string& folder,
                          const AdapterConfig& expected);
 
 // Writes the trained parameters, whole, from the first rank: adapter/ in PEFT form, or model/ as a
-// Hugging Face folder in `save_dtype`. Collective over tp on every rank; only rank 0 of the world
-// touches files. The status is this rank's: agree on it.
-absl::Status SaveAdapter(const ParameterSet& set, const std::string& folder,
-                         const AdapterConfig& config, const Mesh& mesh);
-absl::Status SaveModel(const ParameterSet& set, const std::string& base_folder,
-                       const std::string& folder, const ModelConfig& config,
-                       at::ScalarType save_dtype, const Mesh& mesh);
+// Hugging Face folder in `save_dtype`, one tensor at a time. Collective over tp and pp on every
+// rank; only rank 0 of the world touches files. The status is this rank's: agree on it.
+absl::Status SaveAdapter(const ParameterSet& set, const ParameterSet& declared,
+                         const std::string& folder, const AdapterConfig& config, const Mesh& mesh);
+absl::Status SaveModel(const ParameterSet& set, const ParameterSet& declared,
+                       const std::string& base_folder, const std::string& folder,
+                       const ModelConfig& config, at::ScalarType save_dtype, const Mesh& mesh);
 
 // Numbers of parameters over the whole model, as PEFT counts them.
 struct ParameterCounts {
   int64_t trainable = 0;
   int64_t all = 0;
-  // Of matrices stored as NF4: how many, and of this rank's slices elements and bytes.
+  // Of matrices stored as NF4: how many, their elements and bytes.
   int64_t nf4_matrices = 0;
-  int64_t nf4_local_elements = 0, nf4_local_bytes = 0;
+  int64_t nf4_elements = 0, nf4_bytes = 0;
   std::vector<std::string> dense_frozen =
       {};  // frozen matrices that are not NF4, without ".weight"
 };
-ParameterCounts CountParameters(const ParameterSet& set);
+ParameterCounts CountParameters(const ParameterSet& declared);
 
 }  // namespace fttrain

@@ -43,4 +43,48 @@ at::Tensor GatherWhole(const ParamSlice& slice, const at::Tensor& local, Communi
   return whole;
 }
 
+std::vector<int> StagesOf(const std::vector<std::string>& names, const ParameterSet& set,
+                          const Mesh& mesh) {
+  Communicator& pp = mesh.pp();
+  if (names.empty()) return {};
+  // The largest of what the stages say is the first stage's word.
+  std::vector<int64_t> ranked;
+  for (const std::string& name : names) {
+    ranked.push_back(set.Find(name) != nullptr ? pp.size() - pp.rank() : 0);
+  }
+  at::Tensor held = at::tensor(ranked, at::kLong);
+  if (pp.size() > 1) {
+    const at::Device device = set.all().front()->value.device();
+    held = held.to(device);
+    pp.AllReduce(held, ReduceOp::kMax);
+    held = held.cpu();
+  }
+  std::vector<int> stages;
+  for (size_t i = 0; i < names.size(); ++i) {
+    const int64_t word = held.data_ptr<int64_t>()[i];
+    TORCH_CHECK(word > 0, names[i], " is on no stage");
+    stages.push_back(pp.size() - static_cast<int>(word));
+  }
+  return stages;
+}
+
+at::Tensor GatherOnFirstStage(const Parameter& declared, int stage, const ParameterSet& set,
+                              const Mesh& mesh) {
+  Communicator& pp = mesh.pp();
+  const ParamSlice& slice = declared.slice;
+  at::Tensor whole;
+  if (pp.rank() == stage) {
+    const Parameter* held = set.Find(slice.name);
+    whole = GatherWhole(held->slice, held->value, mesh.tp());
+  }
+  if (stage == 0 || mesh.tp().rank() != 0) return whole;
+  if (pp.rank() == stage) pp.Send(whole.contiguous(), 0);
+  if (pp.rank() == 0) {
+    const auto options = set.Trainable().front()->value.options().dtype(declared.dtype);
+    whole = at::empty(slice.global_shape, options);
+    pp.Recv(whole, stage);
+  }
+  return whole;
+}
+
 }  // namespace fttrain

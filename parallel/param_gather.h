@@ -1,6 +1,10 @@
-// The whole of a sliced parameter, for files.
+// The whole of parameters that ranks hold in part, for files.
 #pragma once
 
+#include <string>
+#include <vector>
+
+#include "parallel/mesh.h"
 #include "parallel/param.h"
 #include "runtime/communicator.h"
 
@@ -10,5 +14,16 @@ namespace fttrain {
 // tp ranks hold of `local` (this rank's values, [slice.LocalShape()]; uneven and shared slices
 // allowed). A whole parameter is returned as it is. Collective over tp.
 at::Tensor GatherWhole(const ParamSlice& slice, const at::Tensor& local, Communicator& tp);
+
+// The first pipeline stage that holds each of the names, with this rank's `set` of its stage.
+// Throws c10::Error if none does. Collective over pp; the same names in the same order.
+std::vector<int> StagesOf(const std::vector<std::string>& names, const ParameterSet& set,
+                          const Mesh& mesh);
+
+// The whole of a trained parameter that `stage` holds, on the first stage's first tp rank;
+// undefined or whole on the others. `declared`: its name, global shape and dtype, known on every
+// stage. Collective over the stage's tp and between it and the first stage, in one order on all.
+at::Tensor GatherOnFirstStage(const Parameter& declared, int stage, const ParameterSet& set,
+                              const Mesh& mesh);
 
 }  // namespace fttrain

@@ -136,6 +136,12 @@ absl::Status Process::AgreeOnStatus(const absl::Status& status) const {
       lowest_failing == 0 ? message : absl::StrCat("rank ", lowest_failing, ": ", message));
 }
 
+bool Process::AnyRank(bool mine) const {
+  int any = mine ? 1 : 0;
+  MPI_Allreduce(MPI_IN_PLACE, &any, 1, MPI_INT, MPI_MAX, WorldOf(*this));
+  return any != 0;
+}
+
 std::string Process::BroadcastString(const std::string& text) const {
   return BroadcastText(rank_ == 0 ? text : std::string(), 0, WorldOf(*this));
 }

@@ -36,6 +36,9 @@ class Process {
   // call, before the next collective.
   absl::Status AgreeOnStatus(const absl::Status& status) const;
 
+  // Whether `mine` is true on any rank. Collective over the world.
+  bool AnyRank(bool mine) const;
+
   // Rank 0's bytes on every rank. Collective over the world.
   std::string BroadcastString(const std::string& text) const;
 

@@ -1,7 +1,7 @@
 // What several keys, or the number of ranks, get wrong together.
 #include "configs/validate_config.h"
 
-#include <gtest/gtest.h>
+#include <gmock/gmock.h>
 
 #include <ostream>
 #include <string>
@@ -12,6 +12,8 @@
 
 namespace fttrain::config {
 namespace {
+
+using ::testing::HasSubstr;
 
 // Complete for a run; the cases change it with overrides, so that faults name the override.
 constexpr char kGood[] =
@@ -158,17 +160,45 @@ TEST(Layout, ProposesTheLargestTensorSizeThatFits) {
       "(2 replicas)");
 }
 
+TEST(Pipeline, SchedulesThatCannotRunAreRefusedWithAReason) {
+  EXPECT_EQ(FaultOf({"parallel.pipeline=2"}, 2), "");
+  EXPECT_EQ(FaultOf({"parallel.pipeline=2", "parallel.pipeline_schedule=interleaved",
+                     "parallel.chunks_per_stage=3", "parallel.layers_per_stage=[1, 2, 1, 1, 1, 1]"},
+                    4),
+            "");
+  EXPECT_THAT(FaultOf({"parallel.pipeline=2", "parallel.pipeline_schedule=layer_major"}, 2),
+              HasSubstr("each stage would wait until the one before has done all its layers"));
+  EXPECT_THAT(FaultOf({"parallel.pipeline=2", "parallel.pipeline_schedule=interleaved"}, 2),
+              HasSubstr("interleaved needs parallel.chunks_per_stage of at least 2"));
+  EXPECT_THAT(FaultOf({"parallel.pipeline=2", "parallel.chunks_per_stage=2"}, 2),
+              HasSubstr("'parallel.chunks_per_stage' 2 is for parallel.pipeline_schedule "
+                        "interleaved, not 1f1b"));
+  EXPECT_THAT(FaultOf({"parallel.pipeline=2", "parallel.layers_per_stage=[1, 2, 3]"}, 2),
+              HasSubstr("has 3 numbers, but parallel.pipeline 2 x chunks_per_stage 1 = 2 runs"));
+  EXPECT_THAT(
+      FaultOf({"parallel.layers_per_stage=[4]", "parallel.pipeline_schedule=layer_major"}, 1),
+      HasSubstr("has no meaning with pipeline_schedule layer_major"));
+}
+
+TEST(Pipeline, ListsOfNumbersAreCheckedNumberByNumber) {
+  const auto fault = [](const std::string& value) {
+    return std::string(
+        ParseRunConfig(absl::StrCat("parallel: {layers_per_stage: ", value, "}\n"), "run.yaml", {})
+            .status()
+            .message());
+  };
+  EXPECT_THAT(fault("4"), HasSubstr("is a list: write layers_per_stage: [18, 14]"));
+  EXPECT_THAT(fault("[4, 0]"), HasSubstr("'parallel.layers_per_stage[1]' must be at least 1"));
+  EXPECT_THAT(fault("[4, x]"), HasSubstr("'parallel.layers_per_stage[1]' must be a whole number"));
+  EXPECT_THAT(fault("[4, [1]]"), HasSubstr("'parallel.layers_per_stage[1]' must be a number"));
+}
+
 // Whoever implements one of these moves its line to a test of the thing itself.
 TEST(Unsupported, IsRefusedByName) {
   const std::vector<std::pair<std::string, std::string>> cases = {
       {"data.eval=[{path: e, format: text}]", "evaluation is not implemented; remove it"},
       {"train.eval_steps=5", "evaluation is not implemented; remove it"},
       {"parallel.zero_stage=2", "2 and 3 are not implemented; use 1"},
-      {"parallel.pipeline_schedule=gpipe",
-       "gpipe and interleaved are not implemented; use 1f1b or layer_major"},
-      {"parallel.chunks_per_stage=2", "more than 1 is not implemented"},
-      {"parallel.pipeline=2",
-       "more than one stage is not implemented; use parallel.tensor or data-parallel ranks"},
       {"memory.recompute=full", "smart and full are not implemented; use none"},
       {"memory.activations=host", "host is not implemented; use device"},
       {"memory.base_weights=disk", "host and disk are not implemented; use device"},

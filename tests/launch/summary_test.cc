@@ -52,13 +52,23 @@ TEST(StartSummary, SaysHowAnNf4BaseIsStoredAndWhatOfItIsNot) {
   plan.options.embedding_on_host = true;
   ParameterCounts counts{10, 1000};
   counts.nf4_matrices = 14;
-  counts.nf4_local_elements = 1000;
-  counts.nf4_local_bytes = 516;
+  counts.nf4_elements = 1000;
+  counts.nf4_bytes = 516;
   counts.dense_frozen = {"model.embed_tokens", "lm_head"};
   const std::string text = StartSummary(plan, counts, {}, {}, 256, 1);
   EXPECT_THAT(text,
               HasSubstr("base       nf4, blocks of 64, 8-bit scales: 14 matrices at 4.128 bits "
                         "a parameter; in bf16: model.embed_tokens (on the host), lm_head"));
+}
+
+TEST(StartSummary, SaysWhichLayersAreOnWhichStage) {
+  NetworkPlan plan;
+  plan.model.num_layers = 8;
+  plan.mesh = {/*tp=*/1, /*pp=*/2, /*dp=*/1};
+  plan.options.layers_per_run = {2, 2, 3, 1};
+  const std::string text = StartSummary(plan, {1, 2}, {}, {}, 256, 1);
+  EXPECT_THAT(text, HasSubstr("rank 0    dp 0 pp 0 tp 0: embedding, layers 0-1, 4-6\n"));
+  EXPECT_THAT(text, HasSubstr("rank 1    dp 0 pp 1 tp 0: layers 2-3, 7, head\n"));
 }
 
 }  // namespace

@@ -26,6 +26,7 @@ LAYOUTS = {
     "tp2": (2, 2, 2, {"parallel": {"tensor": 2, "sequence_parallel": False}}),
     "tp2-sp": (2, 2, 2, {"parallel": {"tensor": 2, "sequence_parallel": True}}),
     "dp2": (2, 1, 2, {}),
+    "pp2": (2, 1, 4, {"parallel": {"pipeline": 2}}),
     "tp2-dp2": (4, 2, 1, {"parallel": {"tensor": 2, "sequence_parallel": True}}),
 }
 # One family stands for all where the family makes no difference.
@@ -33,6 +34,10 @@ MORE_LAYOUTS = {
     "llama_grouped": {
         # Two kv heads on four ranks.
         "tp4-sp": (4, 1, 4, {"parallel": {"tensor": 4, "sequence_parallel": True}}),
+        "pp2-tp2": (4, 2, 2, {"parallel": {"pipeline": 2, "tensor": 2}}),
+        "pp2-dp2": (4, 1, 2, {"parallel": {"pipeline": 2}}),
+        "pp3": (3, 1, 4, {"parallel": {"pipeline": 3}}),
+        "pp2-gpipe": (2, 1, 4, {"parallel": {"pipeline": 2, "pipeline_schedule": "gpipe"}}),
         "dp2-zero0": (2, 2, 1, {"parallel": {"zero_stage": 0}}),
         "tp2-layer-major": (
             2,
