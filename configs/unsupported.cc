@@ -29,8 +29,6 @@ constexpr Row kMissing[] = {
     {"train.save_steps", [](const RunConfig& c) { return c.train().save_steps() > 0; }, "saving during a run is not implemented; use 0 (the result is saved at the end)"},
     {"train.deterministic", [](const RunConfig& c) { return c.train().deterministic(); }, "is not implemented; remove it (on CPUs equal runs give equal bits as it is)"},
     {"parallel.zero_stage", [](const RunConfig& c) { return c.parallel().zero_stage() > 1; }, "2 and 3 are not implemented; use 1"},
-    {"memory.recompute", [](const RunConfig& c) { return c.memory().recompute() != RECOMPUTE_NONE; }, "smart and full are not implemented; use none"},
-    {"memory.activations", [](const RunConfig& c) { return c.memory().activations() != ACTIVATION_PLACE_DEVICE; }, "host is not implemented; use device"},
     {"memory.base_weights", [](const RunConfig& c) { return c.memory().base_weights() != WEIGHT_PLACE_DEVICE; }, "host and disk are not implemented; use device"},
 };
 // clang-format on

@@ -104,12 +104,29 @@ std::string ChatTemplateName(const config::RunConfig& run) {
 
 std::string FormatName(config::DataFormat format) { return config::Word(format); }
 
+namespace {
+
+Recompute RecomputeOf(const config::RunConfig& run) {
+  switch (run.memory().recompute()) {
+    case config::RECOMPUTE_SMART:
+      return Recompute::kSmart;
+    case config::RECOMPUTE_FULL:
+      return Recompute::kFull;
+    default:
+      return Recompute::kNone;
+  }
+}
+
+}  // namespace
+
 absl::StatusOr<ModelOptions> ModelOptionsOf(const config::RunConfig& run,
                                             const ModelConfig& model) {
   ModelOptions options;
   options.compute =
       run.precision().compute() == config::COMPUTE_TYPE_FP32 ? at::kFloat : at::kBFloat16;
   options.sequence_parallel = run.parallel().sequence_parallel();
+  options.recompute = RecomputeOf(run);
+  options.activations_on_host = run.memory().activations() == config::ACTIVATION_PLACE_HOST;
   options.train_base = run.adapter().method() == config::ADAPTER_METHOD_NONE;
   options.use_lora = !options.train_base;
   if (options.use_lora) {

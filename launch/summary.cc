@@ -66,6 +66,26 @@ std::vector<int> RunsOf(const NetworkPlan& plan) {
   return runs.empty() ? BalancedRuns(plan.model, plan.mesh.pp) : runs;
 }
 
+const char* RecomputeName(Recompute level) {
+  switch (level) {
+    case Recompute::kSmart:
+      return "smart";
+    case Recompute::kFull:
+      return "full";
+    default:
+      return "none";
+  }
+}
+
+// What layers keep for backward; a whole token's share where rows are split over tp ranks.
+std::string Kept(const NetworkPlan& plan) {
+  const int tp = plan.mesh.tp;
+  const int64_t bytes = KeptBytes(plan.model, plan.options, tp, /*tokens=*/tp) / tp;
+  return absl::StrFormat("memory     recompute %s: a layer keeps %s bytes of each token, %s",
+                         RecomputeName(plan.options.recompute), WithCommas(bytes),
+                         plan.options.activations_on_host ? "in host memory" : "on the device");
+}
+
 }  // namespace
 
 std::string StartSummary(const NetworkPlan& plan, const ParameterCounts& parameters,
@@ -103,6 +123,7 @@ std::string StartSummary(const NetworkPlan& plan, const ParameterCounts& paramet
                                     lora.alpha, lora.use_rslora ? " (rslora)" : "", lora.dropout,
                                     absl::StrJoin(plan.options.target_modules, ", ")));
   }
+  lines.push_back(Kept(plan));
   lines.push_back(absl::StrFormat(
       "data       %d examples, %s tokens, %s with a target, %d rows an epoch%s", data.examples,
       WithCommas(data.tokens), WithCommas(data.targets), data.rows, Cut(data, sequence_len)));

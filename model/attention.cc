@@ -8,6 +8,7 @@
 
 #include "model/attention_cuda.h"
 #include "model/kernel_dispatch.h"
+#include "runtime/memory_ledger.h"
 
 namespace fttrain {
 namespace {
@@ -53,6 +54,7 @@ void RunItems(const std::vector<Item>& items, bool backward, const at::TensorOpt
   const auto kernel = backward ? kernels.attention_backward : kernels.attention_forward;
   const int64_t threads = std::min<int64_t>(at::get_num_threads(), items.size());
   const int64_t bytes = kernels.attention_workspace(make_head(items.front()), backward);
+  const MemoryScope scope(MemoryCategory::kWorkspace);  // results keep the caller's category
   at::Tensor workspace = at::empty({threads, bytes}, options.dtype(at::kByte));
   std::atomic<size_t> next{0};
   at::parallel_for(0, threads, 1, [&](int64_t begin, int64_t) {

@@ -24,6 +24,7 @@ struct ModelOptions {
   bool sequence_parallel = true;
   int64_t loss_chunk_rows = 1024;  // rows of logits alive at a time
   Recompute recompute = Recompute::kNone;
+  bool activations_on_host = false;  // what layers keep for backward: in an ActivationStore
   // Layers of every run of the model (layer_runs.h), as many runs as the stages have chunks
   // together; a stage's chunks are acquired one at a time (executor.h). Empty: one run a stage,
   // balanced.

@@ -1,6 +1,7 @@
 #include "model/embedding_head.h"
 
 #include <algorithm>
+#include <optional>
 #include <limits>
 #include <utility>
 
@@ -86,6 +87,9 @@ Embedding::Embedding(const ModelConfig& config, const ModelOptions& options, Com
 at::Tensor Embedding::Forward(const at::Tensor& input_ids) const {
   if (region_.tp().size() == 1) return Gather(weight_->value, input_ids);
   at::Tensor partial;
+  std::optional<MemoryScope> scope;
+  // With sequence parallelism only the reduced rows are the caller's.
+  if (region_.sequence_parallel()) scope.emplace(MemoryCategory::kWorkspace);
   if (rows_.extent == 0) {
     partial = at::zeros({input_ids.size(0), weight_->value.size(1)},
                         weight_->value.options().device(input_ids.device()));
@@ -94,6 +98,7 @@ at::Tensor Embedding::Forward(const at::Tensor& input_ids) const {
     partial = Gather(weight_->value, ids.local);
     partial.masked_fill_(ids.mine.logical_not().unsqueeze(1), 0);
   }
+  scope.reset();
   return region_.Leave(std::move(partial));
 }
 

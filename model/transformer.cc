@@ -57,7 +57,8 @@ Transformer::Transformer(const ModelConfig& config, const ModelOptions& options,
       region_(mesh.tp(), options.sequence_parallel),
       rope_(MakeRopeTables(config, max_positions, options.compute, device)),
       ahead_(options.nf4 && device.is_cuda() ? std::make_unique<Nf4Ahead>(device, options.compute)
-                                             : nullptr) {
+                                             : nullptr),
+      store_(options.activations_on_host ? std::make_unique<ActivationStore>(device) : nullptr) {
   const int stages = mesh.pp().size();
   const std::vector<int> layers =
       options.layers_per_run.empty() ? BalancedRuns(config, stages) : options.layers_per_run;
@@ -92,6 +93,8 @@ void Transformer::BeginStep(std::vector<ModelBatch> batches, double loss_scale) 
   batches_ = std::move(batches);
   activations_.clear();
   activations_.resize(batches_.size());
+  next_backward_.reset();
+  if (store_) store_->Clear();
   loss_scale_ = loss_scale;
   loss_sum_ = 0.0;
 }
@@ -106,7 +109,9 @@ at::Tensor Transformer::Forward(int chunk, int microbatch, at::Tensor input) {
   saved.resize(run.layers.size());
   at::Tensor x = run.run.first ? Embed(batch, MemoryCategory::kSaved) : std::move(input);
   for (size_t i = 0; i < run.layers.size(); ++i) {
+    if (i + 1 == run.layers.size()) PrefetchNext();
     x = run.layers[i]->Forward(x, batch.context, rope_, &saved[i]);
+    PutAway(run, i, microbatch, saved[i]);
   }
   if (!run.run.last) return x;
   loss_sum_ += head_->Forward(x, batch.target_rows, batch.targets, loss_scale_, &kept.head);
@@ -121,6 +126,7 @@ at::Tensor Transformer::Backward(int chunk, int microbatch, at::Tensor doutput) 
   std::vector<DecoderLayerSaved>& saved = kept.chunks.at(chunk);
   at::Tensor dx = run.run.last ? head_->Backward(kept.head) : std::move(doutput);
   for (size_t i = run.layers.size(); i-- > 0;) {
+    BringBack(run, i, microbatch, saved[i]);
     // A frozen embedding is the bottom: nothing needs the first layer's input gradient.
     dx = run.layers[i]->Backward(std::move(dx), batch.context, rope_, saved[i],
                                  i > 0 || !run.run.first || train_base_);
@@ -129,6 +135,34 @@ at::Tensor Transformer::Backward(int chunk, int microbatch, at::Tensor doutput) 
   if (!run.run.first) return dx;
   if (train_base_) embedding_->Backward(dx, batch.input_ids);
   return {};
+}
+
+void Transformer::PutAway(const Chunk& chunk, size_t layer, int microbatch,
+                          DecoderLayerSaved& saved) {
+  if (store_) store_->Put({chunk.run.begin + static_cast<int>(layer), microbatch}, saved.Kept());
+}
+
+void Transformer::BringBack(const Chunk& chunk, size_t layer, int microbatch,
+                            DecoderLayerSaved& saved) {
+  if (!store_) return;
+  const int index = chunk.run.begin + static_cast<int>(layer);
+  store_->Take({index, microbatch}, saved.Kept());
+  if (layer > 0) {
+    store_->Prefetch({index - 1, microbatch});
+  } else {
+    PrefetchNext();
+  }
+}
+
+void Transformer::BackwardFollows(int chunk, int microbatch) {
+  next_backward_ = {chunk, microbatch};
+}
+
+void Transformer::PrefetchNext() {
+  if (!store_ || !next_backward_) return;
+  const auto [chunk, microbatch] = *next_backward_;
+  store_->Prefetch({chunks_.at(chunk).run.end - 1, microbatch});
+  next_backward_.reset();
 }
 
 // More layers at once would be the dense model, which NF4 is there to avoid.

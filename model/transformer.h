@@ -3,6 +3,8 @@
 #pragma once
 
 #include <memory>
+#include <optional>
+#include <utility>
 #include <vector>
 
 #include "model/embedding_head.h"
@@ -45,6 +47,7 @@ class Transformer : public StageModule {
   // last chunk) are dequantised once for all of them.
   void AcquireChunk(int chunk, int next) override;
   void ReleaseChunk(int chunk) override;
+  void BackwardFollows(int chunk, int microbatch) override;
   MessageSpec Boundary(int microbatch) const override;
   // Sum of token losses of this rank's microbatches since BeginStep (unscaled); 0 on all stages but
   // the last.
@@ -66,6 +69,10 @@ class Transformer : public StageModule {
   bool HoldsWeights(const Chunk& chunk) const;
   at::Tensor Embed(const ModelBatch& batch, MemoryCategory category) const;
   at::Tensor Hidden(const ModelBatch& batch) const;  // without dropout
+  // With activations_on_host: what a layer kept goes to the host, and comes back ahead of its use.
+  void PutAway(const Chunk& chunk, size_t layer, int microbatch, DecoderLayerSaved& saved);
+  void BringBack(const Chunk& chunk, size_t layer, int microbatch, DecoderLayerSaved& saved);
+  void PrefetchNext();  // for the backward that follows
   struct Activations {
     std::vector<std::vector<DecoderLayerSaved>> chunks;
     LmHeadLoss::Saved head;
@@ -81,6 +88,8 @@ class Transformer : public StageModule {
   std::unique_ptr<LmHeadLoss> head_;
   std::vector<ModelBatch> batches_;
   std::vector<Activations> activations_;
+  std::unique_ptr<ActivationStore> store_;
+  std::optional<std::pair<int, int>> next_backward_;  // chunk, microbatch
   double loss_scale_ = 1.0;
   double loss_sum_ = 0.0;
 };

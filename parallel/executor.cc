@@ -78,7 +78,10 @@ class Run {
     for (size_t i = 0; i < steps_.size(); ++i) {
       const auto& [kind, chunk, microbatches] = steps_[i];
       if (i == 0 || steps_[i - 1].chunk != chunk) stage_.AcquireChunk(chunk, NextChunk(steps_, i));
-      for (const int microbatch : microbatches) Do(kind, chunk, microbatch);
+      for (size_t j = 0; j < microbatches.size(); ++j) {
+        AnnounceBackward(i, j);
+        Do(kind, chunk, microbatches[j]);
+      }
       if (i + 1 == steps_.size() || steps_[i + 1].chunk != chunk) stage_.ReleaseChunk(chunk);
     }
     links_.FinishSends();
@@ -100,6 +103,16 @@ class Run {
   }
   bool HasTarget(Kind kind, int chunk) const {
     return kind == Kind::kForward ? RunOf(chunk) < last_run_ : RunOf(chunk) > 0;
+  }
+
+  // If one comes after microbatch j of step i.
+  void AnnounceBackward(size_t i, size_t j) {
+    if (++j == steps_[i].microbatches.size()) {
+      if (++i == steps_.size()) return;
+      j = 0;
+    }
+    if (steps_[i].kind != Kind::kBackward || steps_[i].microbatches.empty()) return;
+    stage_.BackwardFollows(steps_[i].chunk, steps_[i].microbatches[j]);
   }
 
   void PostAhead(Kind kind) {

@@ -28,6 +28,9 @@ class StageModule {
   // always there. No release follows an exception.
   virtual void AcquireChunk(int /*chunk*/, int /*next*/) {}
   virtual void ReleaseChunk(int /*chunk*/) {}
+  // Called before a Forward or Backward that a Backward follows directly: what that one needs can
+  // be sent for now.
+  virtual void BackwardFollows(int /*chunk*/, int /*microbatch*/) {}
   // Sizes and options of what runs hand each other for a microbatch, activations and gradients
   // alike. Asked for where there are several stages.
   virtual MessageSpec Boundary(int microbatch) const = 0;

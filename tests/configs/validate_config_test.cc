@@ -199,8 +199,6 @@ TEST(Unsupported, IsRefusedByName) {
       {"data.eval=[{path: e, format: text}]", "evaluation is not implemented; remove it"},
       {"train.eval_steps=5", "evaluation is not implemented; remove it"},
       {"parallel.zero_stage=2", "2 and 3 are not implemented; use 1"},
-      {"memory.recompute=full", "smart and full are not implemented; use none"},
-      {"memory.activations=host", "host is not implemented; use device"},
       {"memory.base_weights=disk", "host and disk are not implemented; use device"},
   };
   for (const auto& [override_text, why] : cases) {

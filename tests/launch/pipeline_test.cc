@@ -120,6 +120,27 @@ INSTANTIATE_TEST_SUITE_P(Methods, Pipeline,
                                   (task.param.packing ? "Packed" : "");
                          });
 
+TEST_P(Pipeline, RecomputesAndKeepsOnTheHostWithTheSameBits) {
+  const int world = TestProcess().world_size();
+  const MeshShape shape{world > 2 ? 2 : 1, 2, world > 2 ? world / 4 : 1};
+  const auto mesh = MakeMesh(shape);
+  for (const PipelineKind kind : {k1F1B, kInterleaved, kGPipe}) {
+    Layout layout{
+        .tp = shape.tp, .zero_stage = 0, .pipeline = kind, .chunks = kind == kInterleaved ? 2 : 1};
+    TrainingRig plain(*mesh, layout, GetParam());
+    const auto want = GradientsOfAStep(plain);
+    for (const Recompute level : {Recompute::kNone, Recompute::kSmart, Recompute::kFull}) {
+      layout.recompute = level;
+      layout.activations_on_host = level != Recompute::kFull;
+      SCOPED_TRACE(Text(shape, layout) + ", level " + std::to_string(static_cast<int>(level)));
+      TrainingRig rig(*mesh, layout, GetParam());
+      for (const auto& [name, gradient] : GradientsOfAStep(rig)) {
+        EXPECT_TRUE(at::equal(gradient, want.at(name))) << name;
+      }
+    }
+  }
+}
+
 TEST(PipelineStages, MayBeUneven) {
   const int stages = TestProcess().world_size();
   const auto single = Mesh::Single(), mesh = MakeMesh({1, stages, 1});
@@ -197,6 +218,39 @@ TEST(PipelineMemory, KeepsWhatTheScheduleHasInFlight) {
     EXPECT_GE(peak, in_flight * one.kept);
     EXPECT_LE(peak, (in_flight - 1) * one.kept + one.peak);
     EXPECT_EQ(MemoryOf(MemoryCategory::kSaved).current_bytes, before);
+  }
+}
+
+// With activations on the host a stage's device holds what one layer keeps three times at most:
+// just made, leaving and coming back. Besides, what the stage has received and not yet used, and
+// what the last keeps for the loss.
+TEST(PipelineMemory, OnTheHostGrowsWithDepthAndMicrobatchesAndOnTheDeviceDoesNot) {
+  const int stages = TestProcess().world_size();
+  const auto mesh = MakeMesh({1, stages, 1});
+  const bool last = mesh->position().pp == stages - 1;
+  for (const PipelineKind kind : {k1F1B, kGPipe}) {
+    std::vector<int64_t> peaks;
+    for (const int layers : {2, 8}) {
+      const Layout layout{.pipeline = kind, .activations_on_host = true};
+      TrainingRig rig(*mesh, layout, {.layers = layers * stages});
+      const auto in = [](MemoryPlace place) {
+        return MemoryOf(MemoryCategory::kSaved, place).current_bytes;
+      };
+      const int64_t device = in(MemoryPlace::kDevice), host = in(MemoryPlace::kHost);
+      const ModelOptions options = TrainingRig::OptionsOf(layout, {}, stages);
+      const int64_t set = KeptBytes(TinyModel(false), options, 1, kSequence);
+      const int64_t row = kSequence * TinyModel(false).hidden_size * 8;
+      rig.model.BeginStep(EqualBatches(16, kSequence), 1.0);
+      ResetMemoryPeaks();
+      const auto steps = rig.Schedule();
+      RunSchedule(steps, rig.model, *rig.links);
+      peaks.push_back(MemoryOf(MemoryCategory::kSaved).peak_bytes - device);
+      const int in_flight = MostInFlight(steps);
+      EXPECT_EQ(in(MemoryPlace::kHost)-host, in_flight * layers * set);
+      EXPECT_LE(peaks.back(), 3 * set + row * (rig.links->places() + (last ? 2 * in_flight : 2)));
+      EXPECT_EQ(in(MemoryPlace::kDevice), device);
+    }
+    EXPECT_EQ(peaks[0], peaks[1]);
   }
 }
 

@@ -17,7 +17,11 @@ TEST(StartSummary, SaysWhereEverythingIsInPeftsWords) {
   plan.model.num_kv_heads = 2;
   plan.model.vocab_size = 1000;
   plan.mesh = {/*tp=*/2, /*pp=*/1, /*dp=*/2};
+  plan.model.head_dim = 16;
+  plan.model.intermediate_size = 128;
   plan.options.use_lora = true;
+  plan.options.recompute = Recompute::kSmart;
+  plan.options.activations_on_host = true;
   plan.options.target_modules = {"q_proj", "v_proj"};
   DatasetSummary data;
   data.examples = 60;
@@ -40,8 +44,16 @@ TEST(StartSummary, SaysWhereEverythingIsInPeftsWords) {
   EXPECT_THAT(text, HasSubstr("12 rows a step = micro batch 2 x accumulation 3 x dp 2; 30 steps"));
   EXPECT_THAT(text, HasSubstr("3 of 60 examples cut to 256 tokens (the longest has 400)"));
   EXPECT_THAT(text, HasSubstr("lora r 16, alpha 32, dropout 0 on q_proj, v_proj"));
+  // Layer input and residual: 64 float32 each, split over two ranks.
+  EXPECT_THAT(text,
+              HasSubstr("recompute smart: a layer keeps 256 bytes of each token, in host memory"));
   EXPECT_THAT(text, Not(HasSubstr("dropped")));
   EXPECT_THAT(text, Not(HasSubstr("nf4")));
+  plan.options.recompute = Recompute::kNone;
+  plan.options.activations_on_host = false;
+  // q 2 heads, k and v 1, attention's output 2, of 16; gate and up 64 each; lse 2; input, residual.
+  EXPECT_THAT(StartSummary(plan, {460800, 134975808}, data, trainer, 256, 1),
+              HasSubstr("recompute none: a layer keeps 1,160 bytes of each token, on the device"));
 }
 
 TEST(StartSummary, SaysHowAnNf4BaseIsStoredAndWhatOfItIsNot) {

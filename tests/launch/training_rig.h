@@ -84,6 +84,8 @@ struct Layout {
   PipelineKind pipeline = PipelineKind::kOneForwardOneBackward;
   int chunks = 1;
   std::vector<int> layers_per_run = {};
+  Recompute recompute = Recompute::kNone;
+  bool activations_on_host = false;
 };
 
 inline ModelOptions Options(bool full) {
@@ -139,6 +141,8 @@ struct TrainingRig {
   static ModelOptions OptionsOf(const Layout& layout, const Task& task, int stages) {
     ModelOptions options = Options(task.full);
     options.sequence_parallel = layout.sequence_parallel;
+    options.recompute = layout.recompute;
+    options.activations_on_host = layout.activations_on_host;
     options.layers_per_run = layout.layers_per_run;
     if (options.layers_per_run.empty() && layout.chunks > 1) {
       const int runs = layout.chunks * stages;

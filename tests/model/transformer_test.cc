@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <set>
 
 #include "runtime/philox.h"
@@ -43,12 +44,15 @@ ModelBatch OnRank(const HostBatch& host, int64_t multiple) {
 
 // The tiny transformer on a tp x dp mesh, its step's microbatches dealt over dp.
 struct TransformerOnMesh {
-  TransformerOnMesh(const ModelVariant& variant, int tp, bool sequence_parallel,
-                    std::vector<int> layers_per_run = {})
+  TransformerOnMesh(
+      const ModelVariant& variant, int tp, bool sequence_parallel,
+      std::vector<int> layers_per_run = {},
+      const std::function<void(ModelOptions&)>& apply = [](ModelOptions&) {})
       : mesh(TestMesh(tp)), config(TinyConfig()), options(Float64Options()) {
     options.sequence_parallel = sequence_parallel;
     variant.apply(config, options);
     if (!layers_per_run.empty()) options.layers_per_run = std::move(layers_per_run);
+    apply(options);
     model =
         std::make_unique<Transformer>(config, options, *mesh, set, /*max_positions=*/32, at::kCPU);
     optimizer =
@@ -172,6 +176,41 @@ std::string TestName(const ::testing::TestParamInfo<std::tuple<ModelVariant, int
 INSTANTIATE_TEST_SUITE_P(Layouts, TransformerOn,
                          ::testing::Combine(::testing::ValuesIn(kVariants),
                                             ::testing::Values(0, 1, 2), ::testing::Bool()),
+                         TestName);
+
+class KeepingOn : public ::testing::TestWithParam<std::tuple<ModelVariant, int, bool>> {};
+
+TEST_P(KeepingOn, EveryLevelAndPlaceGivesTheBitsOfKeepingAllOnTheDevice) {
+  const auto& [variant, tp, sequence_parallel] = GetParam();
+  const int world = TestProcess().world_size();
+  for (const std::vector<int>& runs : {std::vector<int>{}, {1, 1}}) {
+    const auto rig_of = [&](Recompute recompute, bool on_host) {
+      return std::make_unique<TransformerOnMesh>(variant, tp == 0 ? world : std::min(tp, world),
+                                                 sequence_parallel, runs,
+                                                 [&](ModelOptions& options) {
+                                                   options.recompute = recompute;
+                                                   options.activations_on_host = on_host;
+                                                 });
+    };
+    const auto want = rig_of(Recompute::kNone, false);
+    const double loss = want->RunStep(1.0 / 29.0);
+    for (const Recompute recompute : {Recompute::kNone, Recompute::kSmart, Recompute::kFull}) {
+      for (const bool on_host : {false, true}) {
+        SCOPED_TRACE(testing::Message() << "level " << static_cast<int>(recompute) << ", on host "
+                                        << on_host << ", runs " << runs.size());
+        const auto got = rig_of(recompute, on_host);
+        EXPECT_EQ(got->RunStep(1.0 / 29.0), loss);
+        for (const Parameter* parameter : got->set.Trainable()) {
+          EXPECT_TRUE(at::equal(parameter->grad, want->set.Find(parameter->slice.name)->grad))
+              << parameter->slice.name;
+        }
+      }
+    }
+  }
+}
+INSTANTIATE_TEST_SUITE_P(Layouts, KeepingOn,
+                         ::testing::Combine(::testing::ValuesIn(kVariants, kVariants + 5),
+                                            ::testing::Values(0, 2), ::testing::Bool()),
                          TestName);
 
 const ModelVariant kLora{"", [](ModelConfig&, ModelOptions& o) {
@@ -300,6 +339,47 @@ TEST(Transformer, RefusesAnEmbeddingOnTheHostThatOthersNeed) {
       build({"", [](ModelConfig& c,
                     ModelOptions& o) { c.tie_word_embeddings = o.embedding_on_host = true; }}),
       c10::Error);
+}
+
+// Bytes of the layers' sets on the host, and the most on the device, in a step of one microbatch of
+// 16 tokens in a model of `layers`.
+struct Kept {
+  int64_t host = 0, peak = 0, set = 0, row = 0;
+};
+Kept KeptInAStep(int layers, Recompute recompute) {
+  static int layers_of_model;
+  layers_of_model = layers;
+  const int tp = TestProcess().world_size();
+  const ModelVariant variant{"", [](ModelConfig& c, ModelOptions& o) {
+                               UseLora(o, AllLinear());
+                               c.num_layers = layers_of_model;
+                               c.layer_windows.assign(static_cast<size_t>(layers_of_model), 0);
+                               o.activations_on_host = true;
+                             }};
+  TransformerOnMesh rig(variant, tp, /*sequence_parallel=*/true, {},
+                        [&](ModelOptions& options) { options.recompute = recompute; });
+  const int64_t device = MemoryOf(MemoryCategory::kSaved).current_bytes;
+  const int64_t host = MemoryOf(MemoryCategory::kSaved, MemoryPlace::kHost).current_bytes;
+  std::vector<ModelBatch> batches;
+  batches.push_back(OnRank(MakeHostBatch(0, 37), 16));
+  rig.model->BeginStep(std::move(batches), 1.0);
+  ResetMemoryPeaks();
+  RunSchedule(SingleStage(1), *rig.model);
+  EXPECT_EQ(MemoryOf(MemoryCategory::kSaved).current_bytes, device);
+  return {MemoryOf(MemoryCategory::kSaved, MemoryPlace::kHost).current_bytes - host,
+          MemoryOf(MemoryCategory::kSaved).peak_bytes - device,
+          KeptBytes(rig.config, rig.options, tp, 16), 16 / tp * rig.config.hidden_size * 8};
+}
+
+TEST(Transformer, OnTheHostTheSetsOfAllLayersAndOnTheDeviceOfTwo) {
+  for (const Recompute recompute : {Recompute::kNone, Recompute::kSmart, Recompute::kFull}) {
+    const Kept shallow = KeptInAStep(2, recompute), deep = KeptInAStep(8, recompute);
+    EXPECT_EQ(shallow.host, 2 * shallow.set);
+    EXPECT_EQ(deep.host, 8 * deep.set);
+    // Two sets, and the output of the layer that makes the second.
+    EXPECT_EQ(deep.peak, 2 * deep.set + deep.row);
+    EXPECT_EQ(shallow.peak, deep.peak);
+  }
 }
 
 TEST(Transformer, KeepsNothingAfterBackward) {

@@ -107,6 +107,19 @@ TEST(RunSchedule, AcquiresAChunkOnceForConsecutiveStepsAndNamesTheNext) {
   EXPECT_TRUE(none.calls.empty());
 }
 
+TEST(RunSchedule, SaysBeforeEachStepWhichBackwardFollowsIt) {
+  class Listening : public RecordingStage {
+   public:
+    void BackwardFollows(int chunk, int microbatch) override {
+      calls.push_back(absl::StrCat("next B", chunk, ".", microbatch));
+    }
+  };
+  Listening stage;
+  RunSchedule({{F, 0, {0, 1}}, {B, 0, {0}}, {F, 0, {2}}, {B, 0, {1, 2}}}, stage);
+  EXPECT_THAT(stage.calls, ElementsAre("F0.0()", "next B0.0", "F0.1()", "B0.0()", "next B0.1",
+                                       "F0.2()", "next B0.2", "B0.1()", "B0.2()"));
+}
+
 TEST(RunSchedule, RefusesABadScheduleBeforeAnyWork) {
   RecordingStage stage;
   EXPECT_THROW(RunSchedule({{F, 0, {0}}, {B, 0, {0}}, {B, 0, {1}}}, stage), c10::Error);
