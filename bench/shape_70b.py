@@ -136,7 +136,7 @@ def main():
     if done.returncode != 0:
         raise SystemExit(done.stderr)
     quantised, plain, parameters = closed_form_bytes(options.layers)
-    found = re.search(r"weights\s+([\d,]+) bytes", done.stdout)
+    found = re.search(r"held +weights ([\d,]+) bytes", done.stdout)
     print(f"closed form: {quantised + plain:,} bytes = NF4 {quantised:,} + 16-bit {plain:,}")
     print(f"             {8 * quantised / parameters:.4f} bits a quantised parameter")
     print(f"run:         {found.group(1) if found else '?'} bytes on rank 0")

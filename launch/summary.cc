@@ -8,6 +8,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "model/matmul.h"
+#include "runtime/memory_ledger.h"
 
 namespace fttrain {
 namespace {
@@ -133,6 +134,19 @@ std::string StartSummary(const NetworkPlan& plan, const ParameterCounts& paramet
       shape.rows_per_step(), shape.micro_batch_size, shape.accumulation, shape.dp_size,
       trainer.steps));
   return absl::StrJoin(lines, "\n");
+}
+
+std::string HeldSummary() {
+  std::vector<std::string> parts;
+  for (int i = 0; i < static_cast<int>(MemoryCategory::kCount); ++i) {
+    const auto category = static_cast<MemoryCategory>(i);
+    const int64_t bytes = MemoryOf(category).current_bytes;
+    const std::string_view name = MemoryCategoryName(category);
+    if (bytes > 0 && category != MemoryCategory::kOther) {
+      parts.push_back(absl::StrFormat("%s %s bytes", name, WithCommas(bytes)));
+    }
+  }
+  return absl::StrCat("held       ", absl::StrJoin(parts, ", "));
 }
 
 }  // namespace fttrain

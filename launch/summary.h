@@ -16,4 +16,7 @@ std::string StartSummary(const NetworkPlan& plan, const ParameterCounts& paramet
                          const DatasetSummary& data, const TrainerOptions& trainer,
                          int64_t sequence_len, int zero_stage);
 
+// One line: the bytes of each category that the process holds now, by the ledger.
+std::string HeldSummary();
+
 }  // namespace fttrain

@@ -228,6 +228,7 @@ absl::Status TrainCommand(const CommandLine& line, const Process& process) {
 
   ReleaseFreedMemory();
   ResetMemoryPeaks();
+  LogInfo(HeldSummary());
   Trainer trainer(plan.trainer, *network->mesh, *network->links, plan.network.device, *plan.rows,
                   *network->transformer, optimizer);
   FT_RETURN_IF_ERROR(RunSteps(plan, trainer, process));

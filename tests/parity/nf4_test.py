@@ -3,7 +3,9 @@
 merged adapters are what PEFT makes of them."""
 
 import json
+import math
 import os
+import re
 import shutil
 import sys
 from functools import partial
@@ -162,6 +164,26 @@ def a_quantised_folder_trains_as_its_source(binary, folder, golden):
     return f"equal bits on 1, 2 and 4 ranks, loss {got[-1][0]:.6f}"
 
 
+def held_weights_are_the_closed_form(binary, folder, golden):
+    """Half a byte a code, a byte for 64 of them, a float32 for 256 of those; parts begin at 16 bytes."""
+    up = lambda size: -(-size // 16) * 16
+    want = 0
+    for file in (folder / "model").glob("*.safetensors"):
+        with safetensors.safe_open(file, "pt") as tensors:
+            for name in tensors.keys():
+                count = math.prod(tensors.get_slice(name).get_shape())
+                blocks = -(-count // 64)
+                packed = up(count // 2) + up(blocks) + up(4 * -(-blocks // 256)) + 16
+                want += packed if "_proj.weight" in name else 4 * count
+    config = harness.run_config(folder, golden, "qlora", 2)
+    written = harness.write_config(folder, config)
+    said = harness.run_or_fail(binary, 1, ["train", f"--config={written}"]).stdout
+    got = int(re.search(r"held +weights ([\d,]+) bytes", said).group(1).replace(",", ""))
+    if got != want:
+        raise harness.Failure(f"the ledger has {got} bytes of weights, the closed form {want}")
+    return f"{got} bytes"
+
+
 def merge(binary, folder, output, *flags, model=None, adapter=None):
     harness.run_or_fail(
         binary,
@@ -309,6 +331,7 @@ def main():
         quantize(binary, folder, folder / "nf4_kept")
         checks += [
             ("a quantised folder trains as its source", lambda: a_quantised_folder_trains_as_its_source(binary, folder, golden)),
+            ("the weights' bytes are the closed form", lambda: held_weights_are_the_closed_form(binary, folder, golden)),
             ("merged into NF4: the model that was trained", lambda: merged_into_nf4_is_the_model_that_was_trained(binary, folder, rows)),
             *refusals(binary, folder),
         ]
