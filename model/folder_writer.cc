@@ -130,10 +130,12 @@ absl::StatusOr<std::unique_ptr<FolderWriter>> FolderWriter::Create(
   }
   std::unique_ptr<FolderWriter> writer(new FolderWriter());
   writer->folder_ = folder;
-  // A trailing slash would put the temporary folder inside.
+  // Files cannot be moved across file systems, and a folder that is there may be a mount or a link.
+  // (A trailing slash would put the other temporary folder inside.)
   std::string stem = folder;
   while (stem.size() > 1 && stem.ends_with('/')) stem.pop_back();
-  writer->temporary_folder_ = absl::StrCat(stem, ".tmp-", getpid());
+  const bool is_there = fs::is_directory(folder, error);
+  writer->temporary_folder_ = absl::StrCat(stem, is_there ? "/.tmp-" : ".tmp-", getpid());
   writer->shard_begins_ = PlanShards(tensors, max_shard_bytes);
   writer->tensors_ = std::move(tensors);
   writer->left_bytes_ = BytesOf(writer->tensors_[0]);

@@ -15,8 +15,9 @@
 
 namespace fttrain {
 
-// One process owns it. Files are prepared in FOLDER.tmp-<pid>; Finish() moves them in, weights of
-// an older export are removed first, so the folder never shows a mixture and is not created before.
+// One process owns it. Files are prepared in FOLDER.tmp-<pid>, or in FOLDER/.tmp-<pid> if FOLDER is
+// there; Finish() moves them in, weights of an older export are removed first, so the folder never
+// shows a mixture and is not created before.
 class FolderWriter {
  public:
   static constexpr int64_t kShardBytes = 5'000'000'000;

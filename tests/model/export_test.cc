@@ -141,6 +141,21 @@ TEST_F(Export, ThatIsAbandonedLeavesTheOldFilesAndNoOthers) {
   EXPECT_EQ(out_.FileCount(), 1);
 }
 
+TEST_F(Export, GoesIntoAFolderOnAnotherFileSystem) {
+  namespace fs = std::filesystem;
+  const fs::path other = fs::path("/dev/shm") / fs::path(out_.path()).filename();
+  std::error_code error;
+  if (!fs::create_directory(other, error)) GTEST_SKIP() << "no /dev/shm here";
+  fs::create_directory_symlink(other, out_ / "m");
+  const absl::Status status = Run(out_ / "m", at::kFloat, 1 << 20);
+  EXPECT_TRUE(status.ok()) << status;
+  if (status.ok()) ExpectHolds(other, at::kFloat);
+  for (const auto& item : fs::directory_iterator(other)) {
+    EXPECT_FALSE(item.is_directory()) << item.path() << " was left";
+  }
+  fs::remove_all(other);
+}
+
 TEST_F(Export, TakesTensorsOnlyInOrderAndShape) {
   auto exporter =
       ModelExporter::Create(base_.path(), out_ / "m", ModelTensors(config_), at::kFloat);
