@@ -133,7 +133,7 @@ class Converter {
       Nf4Export nf4(*writer_, spec.shape, conversion_.nf4);
       FT_RETURN_IF_ERROR(
           ForEachPiece(spec, [&](const at::Tensor& values) { return nf4.Append(values); }));
-      return nf4.Finish();
+      return Named(spec, nf4.Finish());
     }
     return ForEachPiece(spec, [&](const at::Tensor& values) {
       if (values.isfinite().all().item<bool>()) {
@@ -205,13 +205,17 @@ class Converter {
                                          range.extent, values));
       }
       const absl::Status taken = take(Adapted(spec) ? Merged(values, range) : values);
-      if (taken.ok()) continue;
-      if (taken.code() != absl::StatusCode::kDataLoss) return taken;
-      return absl::DataLossError(
-          absl::StrCat(source_.files->PathOf(spec.name), ": tensor '", spec.name, "'",
-                       Adapted(spec) ? " with the adapter merged" : "", ": ", taken.message()));
+      FT_RETURN_IF_ERROR(Named(spec, taken));
     }
     return absl::OkStatus();
+  }
+
+  // What is wrong with the values of a tensor, with its name.
+  absl::Status Named(const TensorSpec& spec, const absl::Status& status) const {
+    if (status.code() != absl::StatusCode::kDataLoss) return status;
+    return absl::DataLossError(
+        absl::StrCat(source_.files->PathOf(spec.name), ": tensor '", spec.name, "'",
+                     Adapted(spec) ? " with the adapter merged" : "", ": ", status.message()));
   }
 
   absl::Status LoadAdapterOf(const TensorSpec& spec) {

@@ -89,7 +89,10 @@ struct Nf4Scales {
   at::Tensor groups;  // float32 [ceil(blocks / kNf4Group)]
   float offset = 0;
 };
+// Throws c10::Error where AbsmaxOffset is not finite.
 Nf4Scales QuantizeAbsmax(const at::Tensor& absmax);
+// The offset alone; infinite where the sum of the scales is beyond float32.
+float AbsmaxOffset(const at::Tensor& absmax);
 // float32 [blocks] again.
 at::Tensor DequantizeAbsmax(const Nf4Scales& scales);
 

@@ -70,7 +70,7 @@ absl::Status Nf4Export::Finish() {
   };
   float offset = 0;
   if (options_.double_quant) {
-    const Nf4Scales scales = QuantizeAbsmax(stream_.absmax());
+    FT_ASSIGN_OR_RETURN(const Nf4Scales scales, stream_.Scales());
     offset = scales.offset;
     FT_RETURN_IF_ERROR(append(scales.codes));
     FT_RETURN_IF_ERROR(append(Nf4CodeValues()));

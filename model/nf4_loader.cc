@@ -4,6 +4,7 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <cmath>
 #include <mutex>
 #include <utility>
 
@@ -108,24 +109,34 @@ absl::StatusOr<at::Tensor> Nf4Stream::Add(const at::Tensor& values) {
   return codes;
 }
 
+absl::StatusOr<Nf4Scales> Nf4Stream::Scales() const {
+  const at::Tensor absmax = absmax_.cpu();
+  if (std::isfinite(AbsmaxOffset(absmax))) return QuantizeAbsmax(absmax);
+  return absl::DataLossError(absl::StrCat("the sum of the scales of its ", absmax.numel(),
+                                          " blocks is beyond float32, as double quantisation "
+                                          "forms it; double_quant false can store them"));
+}
+
 absl::Status LoadQuantizing(const SafetensorsFolder& folder, const std::string& name,
                             const std::vector<int64_t>& shape, const Nf4Matrix& slice) {
   const Nf4Options& options = slice.layout.options;
   Nf4Stream stream(shape, options, slice.bytes.device());
-  FT_RETURN_IF_ERROR(ReadPieces(
-      folder, name, shape, slice.bytes.device(), [&](int64_t first, const at::Tensor& values) {
-        const absl::StatusOr<at::Tensor> codes = stream.Add(values);
-        if (!codes.ok()) {
-          return absl::Status(codes.status().code(),
-                              absl::StrCat(folder.PathOf(name), ": tensor '", name,
-                                           "': ", codes.status().message()));
-        }
-        StoreNf4Codes(slice, first, values.numel(), *codes);
-        return absl::OkStatus();
-      }));
+  const auto named = [&](const absl::Status& status) {
+    return absl::Status(status.code(), absl::StrCat(folder.PathOf(name), ": tensor '", name,
+                                                    "': ", status.message()));
+  };
+  FT_RETURN_IF_ERROR(ReadPieces(folder, name, shape, slice.bytes.device(),
+                                [&](int64_t first, const at::Tensor& values) {
+                                  const absl::StatusOr<at::Tensor> codes = stream.Add(values);
+                                  if (!codes.ok()) return named(codes.status());
+                                  StoreNf4Codes(slice, first, values.numel(), *codes);
+                                  return absl::OkStatus();
+                                }));
   const MemoryScope scope(MemoryCategory::kWorkspace);
   if (options.double_quant) {
-    StoreNf4Scales(slice, QuantizeAbsmax(stream.absmax().cpu()));
+    const absl::StatusOr<Nf4Scales> scales = stream.Scales();
+    if (!scales.ok()) return named(scales.status());
+    StoreNf4Scales(slice, *scales);
   } else {
     StoreNf4Absmax(slice, stream.absmax());
   }

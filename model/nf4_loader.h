@@ -34,6 +34,8 @@ class Nf4Stream {
   // next call. DataLoss naming the first element that is not finite.
   absl::StatusOr<at::Tensor> Add(const at::Tensor& values);
   const at::Tensor& absmax() const { return absmax_; }  // float32 [blocks], on the device
+  // The same in 8 bits. DataLoss if the values are too large for that.
+  absl::StatusOr<Nf4Scales> Scales() const;
   int64_t next_element() const { return next_element_; }
 
  private:

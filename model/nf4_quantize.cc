@@ -106,12 +106,12 @@ class OneOpenMpThread {
   int before_ = at::get_num_threads();
 };
 
-float MeanOnOneThread(const at::Tensor& x) {
-  const OneOpenMpThread guard;
-  return x.mean().item<float>();
-}
-
 }  // namespace
+
+float AbsmaxOffset(const at::Tensor& absmax) {
+  const OneOpenMpThread guard;
+  return absmax.mean().item<float>();
+}
 
 void QuantizeNf4Blocks(const at::Tensor& values, int64_t block_size, const at::Tensor& codes,
                        const at::Tensor& absmax) {
@@ -151,7 +151,7 @@ Nf4Scales QuantizeAbsmax(const at::Tensor& absmax) {
   Nf4Scales scales;
   scales.codes = at::empty({blocks}, at::TensorOptions(at::kByte));
   scales.groups = at::empty({groups}, at::TensorOptions(at::kFloat));
-  scales.offset = MeanOnOneThread(absmax);
+  scales.offset = AbsmaxOffset(absmax);
   TORCH_CHECK(std::isfinite(scales.offset), "QuantizeAbsmax: the mean of the blocks' scales is ",
               scales.offset, ": values are not finite, or their sum is beyond float32");
   const auto* from = absmax.const_data_ptr<float>();

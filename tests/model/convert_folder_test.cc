@@ -232,6 +232,19 @@ TEST_F(ConvertFolderTest, NamesATensorThatIsNotFiniteAndLeavesNothing) {
   EXPECT_EQ(out_.FileCount(), 0);
 }
 
+TEST_F(ConvertFolderTest, NamesAMatrixWhoseScalesAreTooLargeForDoubleQuantisation) {
+  tensors_[2].second.fill_(2e38);
+  WriteTensors(base_ / "model.safetensors", tensors_);
+  conversion_.write_nf4 = true;
+  const absl::Status status = Convert(base_.path(), out_ / "m").status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
+  EXPECT_THAT(Message(status), HasSubstr("model.safetensors: tensor '" + tensors_[2].first));
+  EXPECT_THAT(Message(status), HasSubstr("blocks is beyond float32"));
+  EXPECT_EQ(out_.FileCount(), 0);
+  conversion_.nf4.double_quant = false;
+  EXPECT_TRUE(Convert(base_.path(), out_ / "m").ok());
+}
+
 TEST_F(ConvertFolderTest, RefusesMatricesThatDoNotAgree) {
   conversion_.write_nf4 = true;
   ASSERT_TRUE(Convert(base_.path(), out_ / "a").ok());
