@@ -24,7 +24,13 @@ absl::Status QuantiseOnLoading(const config::QuantizationConfig& quantization,
         "'adapter.quantization.lm_head': this model's head is its embedding table "
         "(tie_word_embeddings), which is not quantised; remove the key");
   }
-  options.nf4 = Nf4Options{quantization.block_size(), quantization.double_quant(), options.compute};
+  // Commands that only evaluate take a config that training's validation has not seen.
+  const int64_t block = quantization.block_size();
+  if (block < 32 || block > 4096 || (block & (block - 1)) != 0) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "'adapter.quantization.block_size' must be a power of two in [32, 4096], not ", block));
+  }
+  options.nf4 = Nf4Options{block, quantization.double_quant(), options.compute};
   if (!quantization.lm_head()) options.nf4_dense = {kHead};
   return absl::OkStatus();
 }

@@ -290,6 +290,7 @@ def refusals(binary, folder):
         ("quantize into a folder with files", lambda: ["quantize", f"--model={model}", f"--output={nf4}"], USAGE, "is not empty"),
         ("quantize what is quantised", lambda: ["quantize", f"--model={nf4}", f"--output={out}"], USAGE, "is quantised already"),
         ("quantize in blocks of 48", lambda: ["quantize", *base, "--block_size=48"], USAGE, "--block_size"),
+        ("logits in blocks of 100", lambda: ["logits", f"--model={model}", f"--input={folder / 'rows.jsonl'}", f"--output={out}", "--set=adapter.method=qlora", "--set=adapter.quantization.block_size=100"], USAGE, "must be a power of two"),
         ("merge without an adapter", lambda: ["merge", *base], USAGE, "--adapter"),
         ("merge a missing adapter", lambda: ["merge", *base, f"--adapter={out}/x"], MISSING, "adapter_config.json"),
         ("merge into the original of NF4", lambda: ["merge", f"--model={nf4}", f"--output={out}", f"--adapter={adapter}", "--base=original"], USAGE, "holds NF4 weights only"),
