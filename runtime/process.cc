@@ -39,6 +39,10 @@ void SetOpenMpiDefaults() {
   setenv("OMPI_MCA_btl_vader_single_copy_mechanism", "none", 0);
 }
 
+// A queue of the GPU that several streams share holds them up behind each other: a receive that is
+// posted ahead and waits would keep back the send that its peer waits for. One queue a stream.
+void SetCudaDefaults() { setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", 0); }
+
 std::string HostName() {
   char name[256] = {};
   if (gethostname(name, sizeof(name) - 1) != 0) return "unknown-host";
@@ -83,6 +87,7 @@ absl::StatusOr<MPI_Comm> SplitWorld(const Process& process, int color, int key) 
 
 absl::StatusOr<std::unique_ptr<Process>> Process::Create(int* argc, char*** argv) {
   SetOpenMpiDefaults();
+  SetCudaDefaults();
   int provided = MPI_THREAD_SINGLE;
   const int code = MPI_Init_thread(argc, argv, MPI_THREAD_MULTIPLE, &provided);
   if (code != MPI_SUCCESS) {
