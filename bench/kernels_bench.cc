@@ -12,37 +12,16 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
-#include <ctime>
 #include <functional>
 #include <string>
 #include <vector>
 
+#include "bench/seconds.h"
 #include "model/attention.h"
 #include "model/kernels.h"
 
 namespace fttrain {
 namespace {
-
-// Seconds of one call, the median of nine. On the CPU, processor time over threads: other programs
-// disturb it less.
-double Seconds(c10::Device device, const std::function<void()>& body) {
-  const auto now = [&] {
-    timespec time;
-    if (device.is_cuda()) at::ones({1}, device).item<float>();  // waits for the stream
-    clock_gettime(device.is_cuda() ? CLOCK_MONOTONIC : CLOCK_PROCESS_CPUTIME_ID, &time);
-    return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
-  };
-  const double threads = device.is_cuda() ? 1 : at::get_num_threads();
-  std::vector<double> times;
-  body();
-  for (int repeat = 0; repeat < 9; ++repeat) {
-    const double start = now();
-    body();
-    times.push_back((now() - start) / threads);
-  }
-  std::nth_element(times.begin(), times.begin() + 4, times.end());
-  return times[4];
-}
 
 void RowKernelsAgainstCopy(c10::Device device, at::ScalarType type) {
   const int64_t rows = 2048, columns = device.is_cuda() ? 8192 : 2048, vocab = 16 * columns;

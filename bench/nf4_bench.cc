@@ -8,38 +8,16 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <ctime>
 #include <functional>
 #include <string>
-#include <vector>
 
+#include "bench/seconds.h"
 #include "model/nf4.h"
 
 namespace fttrain {
 namespace {
 
 constexpr int64_t kRows = 8192, kColumns = 8192, kElements = kRows * kColumns;
-
-// Seconds of one call, the median of fifteen. On the CPU, processor time over threads: other
-// programs disturb it less.
-double Seconds(c10::Device device, const std::function<void()>& body) {
-  const auto now = [&] {
-    timespec time;
-    if (device.is_cuda()) at::ones({1}, device).item<float>();  // waits for the stream
-    clock_gettime(device.is_cuda() ? CLOCK_MONOTONIC : CLOCK_PROCESS_CPUTIME_ID, &time);
-    return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
-  };
-  const double threads = device.is_cuda() ? 1 : at::get_num_threads();
-  std::vector<double> times;
-  body();
-  for (int repeat = 0; repeat < 15; ++repeat) {
-    const double start = now();
-    body();
-    times.push_back((now() - start) / threads);
-  }
-  std::nth_element(times.begin(), times.begin() + 7, times.end());
-  return times[7];
-}
 
 // memcpy of as many bytes as a bfloat16 weight, split over the threads.
 void Copy(const at::Tensor& from, const at::Tensor& to) {
@@ -55,7 +33,7 @@ void Copy(const at::Tensor& from, const at::Tensor& to) {
       });
 }
 
-Nf4Matrix Quantised(const at::Tensor& values, bool double_quant) {
+Nf4Matrix Quantized(const at::Tensor& values, bool double_quant) {
   const Nf4Options options{64, double_quant, at::kBFloat16};
   Nf4Matrix matrix{MakeNf4Layout(WholeParam("w", {kRows, kColumns}), options), {}};
   matrix.bytes = at::zeros({matrix.layout.bytes}, values.options().dtype(at::kByte));
@@ -86,7 +64,7 @@ void Run(c10::Device device) {
   };
   const Range rows{0, kRows}, columns{0, kColumns}, some_rows{1024, 1024}, some_columns{2048, 4096};
   for (const bool nested : {true, false}) {
-    const Nf4Matrix matrix = Quantised(x, nested);
+    const Nf4Matrix matrix = Quantized(x, nested);
     const auto packed = static_cast<double>(matrix.layout.bytes);
     const char* scales = nested ? "nested scales" : "float32 scales";
     const auto name = [&](const char* what) { return std::string(what) + ", " + scales; };
