@@ -4,9 +4,9 @@
 #pragma once
 
 #include <cstdint>
-#include <cstring>
 
 #include "runtime/bf16.h"
+#include "runtime/float_bits.h"
 #include "runtime/host_device.h"
 
 namespace fttrain {
@@ -64,19 +64,6 @@ FT_HOST_DEVICE uint32_t Nf4Code(float x, const float* thresholds) {
   return code;
 }
 
-// The bits of |x|: ordered as |x| is, with NaN above infinity, so that a maximum over them shows a
-// NaN.
-FT_HOST_DEVICE uint32_t MagnitudeBits(float x) {
-  uint32_t bits;
-  memcpy(&bits, &x, sizeof(bits));
-  return bits & 0x7fffffffU;
-}
-FT_HOST_DEVICE float FloatFromBits(uint32_t bits) {
-  float x;
-  memcpy(&x, &bits, sizeof(x));
-  return x;
-}
-
 // What a whole block's elements are multiplied by, and the short last block's divided by.
 FT_HOST_DEVICE float Nf4Divisor(float absmax) {
   return absmax < kNf4SmallestDivisor ? kNf4SmallestDivisor : absmax;
@@ -90,8 +77,6 @@ FT_HOST_DEVICE float Nf4Absmax(float map_value, float group, float offset) {
 // float16 as bit patterns: to nearest, ties to even; any NaN becomes the quiet one.
 FT_HOST_DEVICE uint16_t HalfFromFloat(float x) {
   const uint32_t magnitude = MagnitudeBits(x);
-  uint32_t bits;
-  memcpy(&bits, &x, sizeof(bits));
   // Below 2^-14 the last place is 2^-24, as it is of 0.5.
   const float shifted = AddRounded(FloatFromBits(magnitude), 0.5F);
   uint32_t half = MagnitudeBits(shifted) - 0x3f000000U;
@@ -99,7 +84,7 @@ FT_HOST_DEVICE uint16_t HalfFromFloat(float x) {
     half = (magnitude - 0x38000000U + 0xfffU + ((magnitude >> 13) & 1U)) >> 13;
   }
   if (magnitude >= 0x477ff000U) half = magnitude > 0x7f800000U ? 0x7e00U : 0x7c00U;
-  return static_cast<uint16_t>((bits >> 16 & 0x8000U) | half);
+  return static_cast<uint16_t>((FloatBits(x) >> 16 & 0x8000U) | half);
 }
 FT_HOST_DEVICE float FloatFromHalf(uint16_t half) {
   const uint32_t sign = static_cast<uint32_t>(half & 0x8000U) << 16, magnitude = half & 0x7fffU;

@@ -4,6 +4,8 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
+#include <cstring>
+
 #include "parallel/int8_loops.h"
 #include "parallel/int8_tables.h"
 #include "parallel/simd.h"
@@ -48,16 +50,16 @@ template <typename Loops>
 FT_ALWAYS_INLINE void UpdateBlock(const BlockOperands& o, const Int8Tables& tables,
                                   const AdamWCoefficients<float>& c) {
   alignas(64) float m[kInt8Block], v[kInt8Block];
-  Loops::Dequantise(o.exp_avg, tables.exp_avg_map, *o.exp_avg_absmax, m);
-  Loops::Dequantise(o.exp_avg_sq, tables.exp_avg_sq_map, *o.exp_avg_sq_absmax, v);
+  Loops::Dequantize(o.exp_avg, tables.exp_avg_map, *o.exp_avg_absmax, m);
+  Loops::Dequantize(o.exp_avg_sq, tables.exp_avg_sq_map, *o.exp_avg_sq_absmax, v);
   UpdateMoments(o.param, o.grad, m, v, c);
   if (o.rounded != nullptr) {
     for (int64_t i = 0; i < kInt8Block; ++i) o.rounded[i] = Bf16FromFloat(o.param[i]);
   }
   *o.exp_avg_absmax = Absmax(m);
   *o.exp_avg_sq_absmax = Absmax(v);
-  Loops::template Quantise<true>(m, tables.exp_avg_codes, Scale(*o.exp_avg_absmax), o.exp_avg);
-  Loops::template Quantise<false>(v, tables.exp_avg_sq_codes, Scale(*o.exp_avg_sq_absmax),
+  Loops::template Quantize<true>(m, tables.exp_avg_codes, Scale(*o.exp_avg_absmax), o.exp_avg);
+  Loops::template Quantize<false>(v, tables.exp_avg_sq_codes, Scale(*o.exp_avg_sq_absmax),
                                   o.exp_avg_sq);
 }
 

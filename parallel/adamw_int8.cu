@@ -32,9 +32,9 @@ __device__ __forceinline__ void Store(T* to, const Pack<T, kCount>& pack) {
 }
 
 __device__ __forceinline__ float WarpAbsmax(const float (&values)[kPerLane]) {
-  int32_t bits = 0;
+  uint32_t bits = 0;
   for (int e = 0; e < kPerLane; ++e) bits = max(bits, MagnitudeBits(values[e]));
-  return FloatOfBits(__reduce_max_sync(kAllLanes, bits));
+  return FloatFromBits(__reduce_max_sync(kAllLanes, bits));
 }
 
 template <bool kSigned>

@@ -13,18 +13,18 @@
 namespace fttrain {
 
 FT_ALWAYS_INLINE float Absmax(const float* values) {
-  int32_t bits = 0;
+  uint32_t bits = 0;
   for (int64_t i = 0; i < kInt8Block; ++i) bits = std::max(bits, MagnitudeBits(values[i]));
-  return FloatOfBits(bits);
+  return FloatFromBits(bits);
 }
 
 struct PortableInt8Loops {
-  static void Dequantise(const uint8_t* __restrict codes, const float* __restrict map, float absmax,
+  static void Dequantize(const uint8_t* __restrict codes, const float* __restrict map, float absmax,
                          float* __restrict values) {
     for (int64_t i = 0; i < kInt8Block; ++i) values[i] = map[codes[i]] * absmax;
   }
   template <bool kSigned>
-  static void Quantise(const float* __restrict values, const int32_t* __restrict table, float scale,
+  static void Quantize(const float* __restrict values, const int32_t* __restrict table, float scale,
                        uint8_t* __restrict codes) {
     for (int64_t i = 0; i < kInt8Block; ++i) {
       codes[i] = TableCode<kSigned>(table, values[i] / scale);
@@ -34,7 +34,7 @@ struct PortableInt8Loops {
 
 #if defined(__x86_64__) && defined(__GNUC__)
 struct Avx2Int8Loops {
-  FT_TARGET_AVX2 static void Dequantise(const uint8_t* codes, const float* map, float absmax,
+  FT_TARGET_AVX2 static void Dequantize(const uint8_t* codes, const float* map, float absmax,
                                         float* values) {
     const __m256 factor = _mm256_set1_ps(absmax);
     for (int64_t i = 0; i < kInt8Block; i += 8) {
@@ -45,7 +45,7 @@ struct Avx2Int8Loops {
   }
 
   template <bool kSigned>
-  FT_TARGET_AVX2 static void Quantise(const float* values, const int32_t* table, float scale,
+  FT_TARGET_AVX2 static void Quantize(const float* values, const int32_t* table, float scale,
                                       uint8_t* codes) {
     const __m256 divisor = _mm256_set1_ps(scale);
     for (int64_t i = 0; i < kInt8Block; i += 32) {

@@ -5,9 +5,9 @@
 #pragma once
 
 #include <cstdint>
-#include <cstring>
 
 #include "parallel/adamw_math.h"
+#include "runtime/float_bits.h"
 
 namespace fttrain {
 
@@ -31,26 +31,13 @@ struct Int8Tables {
   int32_t exp_avg_sq_codes[kBuckets<false>];  // positive x
 };
 
-FT_HOST_DEVICE int32_t FloatBits(float x) {
-  int32_t bits;
-  memcpy(&bits, &x, sizeof(bits));
-  return bits;
-}
-FT_HOST_DEVICE float FloatOfBits(int32_t bits) {
-  float x;
-  memcpy(&x, &bits, sizeof(x));
-  return x;
-}
-// Ordered as |x|, NaN above all.
-FT_HOST_DEVICE int32_t MagnitudeBits(float x) { return FloatBits(x) & 0x7fffffff; }
-
 // Code of x = moment / Scale(absmax) by the tables above; any code for NaN.
 template <bool kSigned>
 FT_HOST_DEVICE uint8_t TableCode(const int32_t* codes, float x) {
-  int32_t magnitude = MagnitudeBits(x);
+  auto magnitude = static_cast<int32_t>(MagnitudeBits(x));
   magnitude = magnitude < kLowestBits ? kLowestBits : magnitude;
   magnitude = magnitude > kHighestBits ? kHighestBits : magnitude;
-  const int32_t negative = kSigned ? FloatBits(x) >> 31 : 0;  // 0 or -1
+  const int32_t negative = kSigned ? static_cast<int32_t>(FloatBits(x)) >> 31 : 0;  // 0 or -1
   constexpr int kShift = kBucketShift<kSigned>;
   const int32_t bucket = ((magnitude - kLowestBits) >> kShift) + (negative & kBuckets<kSigned>);
   const int32_t entry = codes[bucket];

@@ -16,11 +16,11 @@ int32_t CodeOf(const std::array<float, 256>& map, float x) {
 // The entry of the bucket of `size` magnitudes that begin at `begin`; sign: 1 or -1.
 int32_t Entry(const std::array<float, 256>& map, float sign, int32_t begin, int32_t size) {
   const auto code_at = [&](int32_t offset) {
-    return CodeOf(map, sign * std::min(FloatOfBits(begin + offset), 1.0f));
+    return CodeOf(map, sign * std::min(FloatFromBits(begin + offset), 1.0f));
   };
   const int32_t code = code_at(0), last = code_at(size - 1);
   FT_CHECK(last == code || last == code + static_cast<int32_t>(sign), "two codes begin in [",
-           FloatOfBits(begin), ", ", FloatOfBits(begin + size), ")");
+           FloatFromBits(begin), ", ", FloatFromBits(begin + size), ")");
   int32_t low = 0, high = size;  // code_at(low) == code; from high on it is the next
   if (last != code) {
     while (high - low > 1) {
@@ -33,7 +33,7 @@ int32_t Entry(const std::array<float, 256>& map, float sign, int32_t begin, int3
 
 template <bool kSigned>
 void FillCodes(const std::array<float, 256>& map, float sign, int32_t* codes) {
-  FT_CHECK(CodeOf(map, sign * FloatOfBits(kLowestBits)) == CodeOf(map, sign * 1e-30f),
+  FT_CHECK(CodeOf(map, sign * FloatFromBits(kLowestBits)) == CodeOf(map, sign * 1e-30f),
            "the lowest bucket begins above the smallest code");
   constexpr int32_t kSize = 1 << kBucketShift<kSigned>;
   for (int32_t bucket = 0; bucket < kBuckets<kSigned>; ++bucket) {

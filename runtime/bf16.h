@@ -2,23 +2,19 @@
 #pragma once
 
 #include <cstdint>
-#include <cstring>
 
+#include "runtime/float_bits.h"
 #include "runtime/host_device.h"
 
 namespace fttrain {
 
 FT_HOST_DEVICE float FloatFromBf16(uint16_t bf16) {
-  const uint32_t bits = static_cast<uint32_t>(bf16) << 16;
-  float x;
-  memcpy(&x, &bits, sizeof(x));
-  return x;
+  return FloatFromBits(static_cast<uint32_t>(bf16) << 16);
 }
 
 // To nearest, ties to even; any NaN becomes the quiet one.
 FT_HOST_DEVICE uint16_t Bf16FromFloat(float x) {
-  uint32_t bits;
-  memcpy(&bits, &x, sizeof(bits));
+  const uint32_t bits = FloatBits(x);
   const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
   return static_cast<uint16_t>((bits & 0x7fffffffu) > 0x7f800000u ? 0x7fc0u : rounded);
 }

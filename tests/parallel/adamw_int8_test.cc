@@ -178,8 +178,8 @@ void ExpectTableCodesAreNearest(const std::array<float, 256>& map, const int32_t
     }
   }
   for (int32_t bits = 0; bits <= kHighestBits; bits += 9973) {
-    expect_at(FloatOfBits(bits));
-    if (kSigned) expect_at(-FloatOfBits(bits | 1));
+    expect_at(FloatFromBits(bits));
+    if (kSigned) expect_at(-FloatFromBits(bits | 1));
   }
   expect_at(1.0f);
 }
@@ -198,15 +198,15 @@ TEST(Int8Loops, PortableAndAvx2AreEqualBitByBit) {
   const float scale = Scale(Absmax(x));
   const Int8Tables& tables = HostInt8Tables();
   std::vector<uint8_t> portable(kInt8Block), avx2(kInt8Block);
-  PortableInt8Loops::Quantise<false>(x, tables.exp_avg_sq_codes, scale, portable.data());
-  Avx2Int8Loops::Quantise<false>(x, tables.exp_avg_sq_codes, scale, avx2.data());
+  PortableInt8Loops::Quantize<false>(x, tables.exp_avg_sq_codes, scale, portable.data());
+  Avx2Int8Loops::Quantize<false>(x, tables.exp_avg_sq_codes, scale, avx2.data());
   EXPECT_EQ(portable, avx2);
-  PortableInt8Loops::Quantise<true>(x, tables.exp_avg_codes, scale, portable.data());
-  Avx2Int8Loops::Quantise<true>(x, tables.exp_avg_codes, scale, avx2.data());
+  PortableInt8Loops::Quantize<true>(x, tables.exp_avg_codes, scale, portable.data());
+  Avx2Int8Loops::Quantize<true>(x, tables.exp_avg_codes, scale, avx2.data());
   EXPECT_EQ(portable, avx2);
   std::vector<float> a(kInt8Block), b(kInt8Block);
-  PortableInt8Loops::Dequantise(portable.data(), tables.exp_avg_map, 0.3f, a.data());
-  Avx2Int8Loops::Dequantise(avx2.data(), tables.exp_avg_map, 0.3f, b.data());
+  PortableInt8Loops::Dequantize(portable.data(), tables.exp_avg_map, 0.3f, a.data());
+  Avx2Int8Loops::Dequantize(avx2.data(), tables.exp_avg_map, 0.3f, b.data());
   EXPECT_EQ(a, b);
 }
 
