@@ -17,7 +17,7 @@ bool HeadIsDense(const ModelOptions& options) {
 }
 
 // Quantised while loading. The head stays dense unless asked for, as in bitsandbytes.
-absl::Status QuantiseOnLoading(const config::QuantizationConfig& quantization,
+absl::Status QuantizeOnLoading(const config::QuantizationConfig& quantization,
                                const ModelConfig& model, ModelOptions& options) {
   if (quantization.lm_head() && model.tie_word_embeddings) {
     return absl::InvalidArgumentError(
@@ -26,7 +26,7 @@ absl::Status QuantiseOnLoading(const config::QuantizationConfig& quantization,
   }
   // Commands that only evaluate take a config that training's validation has not seen.
   const int64_t block = quantization.block_size();
-  if (block < 32 || block > 4096 || (block & (block - 1)) != 0) {
+  if (!IsNf4BlockSize(block)) {
     return absl::InvalidArgumentError(absl::StrCat(
         "'adapter.quantization.block_size' must be a power of two in [32, 4096], not ", block));
   }
@@ -55,7 +55,7 @@ absl::Status CheckWritten(const config::LoadedConfig& loaded, const std::string&
   return check("lm_head", asked.lm_head() != HeadIsDense(options), word(!HeadIsDense(options)));
 }
 
-absl::Status UseQuantised(const std::string& folder, const ModelConfig& model,
+absl::Status UseQuantized(const std::string& folder, const ModelConfig& model,
                           ModelOptions& options) {
   FT_ASSIGN_OR_RETURN(const auto files, SafetensorsFolder::Open(folder));
   FT_ASSIGN_OR_RETURN(const Nf4Folder found, ReadNf4Folder(*files, model));
@@ -78,10 +78,10 @@ absl::Status SetBaseForm(const config::LoadedConfig& loaded, const std::string& 
           " holds NF4 weights (quantization_config in its config.json): use adapter.method "
           "qlora, or the folder of the unquantised model"));
     }
-    FT_RETURN_IF_ERROR(FromFile(UseQuantised(folder, model, options)));
+    FT_RETURN_IF_ERROR(FromFile(UseQuantized(folder, model, options)));
     if (qlora) FT_RETURN_IF_ERROR(CheckWritten(loaded, folder, options));
   } else if (qlora) {
-    FT_RETURN_IF_ERROR(QuantiseOnLoading(run.adapter().quantization(), model, options));
+    FT_RETURN_IF_ERROR(QuantizeOnLoading(run.adapter().quantization(), model, options));
   }
   options.embedding_on_host = run.memory().embedding() == config::EMBEDDING_PLACE_HOST;
   if (options.embedding_on_host && model.tie_word_embeddings) {

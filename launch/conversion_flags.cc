@@ -50,7 +50,7 @@ bool HasFormFlags(const CommandLine& line) {
 absl::Status ParseForm(const CommandLine& line, const ModelConfig& model, Conversion& conversion) {
   int64_t& block = conversion.nf4.block_size;
   const bool is_number = absl::SimpleAtoi(line.Get("block_size", "64"), &block);
-  if (!is_number || block < 32 || block > 4096 || (block & (block - 1)) != 0) {
+  if (!is_number || !IsNf4BlockSize(block)) {
     return absl::InvalidArgumentError("--block_size must be 32, 64, 128, ... 4096");
   }
   const std::string double_quant = line.Get("double_quant", "true");
@@ -68,15 +68,12 @@ absl::Status ParseForm(const CommandLine& line, const ModelConfig& model, Conver
 }
 
 std::string Described(const Converted& done) {
-  std::string text;
-  if (done.quantized_matrices > 0) {
-    text = absl::StrFormat("%d matrices in NF4, %d parameters at %.3f bits",
-                           done.quantized_matrices, done.quantized_parameters,
-                           8.0 * static_cast<double>(done.quantized_bytes) /
-                               static_cast<double>(done.quantized_parameters));
-    if (!done.dense.empty()) {
-      absl::StrAppend(&text, "; not quantised: ", absl::StrJoin(done.dense, ", "));
-    }
+  std::string text = absl::StrFormat("%d matrices in NF4, %d parameters at %.3f bits",
+                                     done.quantized_matrices, done.quantized_parameters,
+                                     8.0 * static_cast<double>(done.quantized_bytes) /
+                                         static_cast<double>(done.quantized_parameters));
+  if (!done.dense.empty()) {
+    absl::StrAppend(&text, "; not quantised: ", absl::StrJoin(done.dense, ", "));
   }
   return text;
 }

@@ -4,7 +4,6 @@
 #include <string>
 
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
 #include "launch/command_line.h"
 #include "model/convert_folder.h"
 #include "runtime/process.h"
@@ -22,7 +21,8 @@ bool HasFormFlags(const CommandLine& line);
 // --block_size and --double_quant into `conversion`, and --lm_head checked against the model.
 absl::Status ParseForm(const CommandLine& line, const ModelConfig& model, Conversion& conversion);
 
-// "224 matrices in NF4, 134,217,728 parameters at 4.127 bits; 16 bits or more: lm_head".
+// "224 matrices in NF4, 134217728 parameters at 4.127 bits; not quantised: lm_head", of a
+// conversion that wrote NF4.
 std::string Described(const Converted& done);
 
 }  // namespace fttrain

@@ -177,7 +177,9 @@ absl::Status WriteAdapter(const std::string& folder, const AdapterConfig& config
                       SafetensorsWriter::Create(absl::StrCat(folder, "/", kTensorFile), declared,
                                                 {{"format", "pt"}}));
   for (const AdapterTensor& tensor : tensors) {
-    FT_RETURN_IF_ERROR(AppendTensor(*writer, tensor.value, at::kFloat));
+    FT_RETURN_IF_ERROR(AppendTensor(
+        tensor.value, at::kFloat,
+        [&](const void* data, int64_t size_bytes) { return writer->Append(data, size_bytes); }));
   }
   FT_RETURN_IF_ERROR(writer->Finish());
   return config_file.Commit();

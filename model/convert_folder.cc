@@ -80,9 +80,6 @@ class Converter {
   }
 
  private:
-  bool IsLinear(const TensorSpec& spec) const {
-    return spec.shape.size() == 2 && spec.name != "model.embed_tokens.weight";
-  }
   bool InSourceNf4(const TensorSpec& spec) const {
     return source_.nf4 && IsLinear(spec) && IsNf4Tensor(*source_.files, spec.name);
   }
@@ -114,8 +111,8 @@ class Converter {
     const bool new_dtype = source_.nf4 || conversion_.write_nf4;
     const std::string dtype = DtypeWord(conversion_.nf4.rounding);
     std::vector<std::string> skipped;
-    for (const TensorSpec& module : LinearModules(source_.config)) {
-      if (!InNf4Base({module.name + ".weight", module.shape})) skipped.push_back(module.name);
+    for (const TensorSpec& spec : ModelTensors(source_.config)) {
+      if (IsLinear(spec) && !InNf4Base(spec)) skipped.push_back(ModuleOf(spec.name));
     }
     if (source_.config.tie_word_embeddings) skipped.push_back(kHead);
     std::string quantization;

@@ -2,18 +2,26 @@
 
 namespace fttrain {
 
+#if defined(__x86_64__)
+bool RunsX86V3() {
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+         __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("f16c");
+}
+
+bool RunsX86V4() {
+  return RunsX86V3() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+         __builtin_cpu_supports("avx512cd");
+}
+#endif
+
 std::vector<const CpuKernels*> UsableCpuKernels() {
   std::vector<const CpuKernels*> usable = {&CpuKernelsBase()};
 #if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-      __builtin_cpu_supports("bmi2")) {
-    usable.push_back(&CpuKernelsAvx2());
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512cd")) {
-      usable.push_back(&CpuKernelsAvx512());
-      if (__builtin_cpu_supports("avx512bf16")) usable.push_back(&CpuKernelsAvx512Bf16());
-    }
+  if (RunsX86V3()) usable.push_back(&CpuKernelsAvx2());
+  if (RunsX86V4()) {
+    usable.push_back(&CpuKernelsAvx512());
+    if (__builtin_cpu_supports("avx512bf16")) usable.push_back(&CpuKernelsAvx512Bf16());
   }
 #endif
   return usable;

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "model/kernel_dispatch.h"
+#include "runtime/ceil_divide.h"
 
 namespace fttrain {
 namespace {
@@ -65,9 +66,9 @@ at::Tensor EmptyFloat(int64_t count) { return at::empty({count}, at::TensorOptio
 }  // namespace
 
 Blocks::Blocks(int64_t size_in, int64_t most) : size(size_in) {
-  const int64_t even = std::max<int64_t>(1, (size + most - 1) / most);
-  step = std::max<int64_t>(64, ((size + even - 1) / even + 63) / 64 * 64);
-  count = (size + step - 1) / step;
+  const int64_t even = std::max<int64_t>(1, CeilDivide(size, most));
+  step = std::max<int64_t>(64, CeilDivide(CeilDivide(size, even), 64) * 64);
+  count = CeilDivide(size, step);
 }
 
 void WidenInto(const at::Tensor& matrix, const at::Tensor& to) {

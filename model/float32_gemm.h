@@ -1,5 +1,5 @@
 // The float32 GEMM on the CPU behind matmul.h: blocks of bfloat16 and NF4 operands are expanded to
-// float32, multiplied by ATen's GEMM and, for a bfloat16 result, rounded once. Behind matmul.h and
+// float32, multiplied by ATen's GEMM and, for a bfloat16 result, rounded once. Also behind
 // weight_matrix.h.
 #pragma once
 
@@ -62,8 +62,8 @@ class ExpandedBlocks {
 
 class Float32Gemm {
  public:
-  // `left`: bfloat16 left sides that are in use together.
-  explicit Float32Gemm(size_t left) : a_(left > 0 ? left : 1), b_(1) {}
+  // `left` (at least 1): bfloat16 left sides that are in use together.
+  explicit Float32Gemm(size_t left) : a_(left), b_(1) {}
   // As AddProducts; what is expanded for one Run is still there for the next.
   void Run(const at::Tensor& out, c10::ArrayRef<MatrixProduct> products, bool accumulate);
 

@@ -202,15 +202,8 @@ absl::Status FolderWriter::Append(const void* data, int64_t size_bytes) {
 }
 
 absl::Status FolderWriter::Append(const at::Tensor& value, at::ScalarType to) {
-  const MemoryScope scope(MemoryCategory::kWorkspace);
-  const at::Tensor flat = value.detach().contiguous().view({-1});
-  const int64_t most = kStagingBytes / static_cast<int64_t>(sizeof(double));
-  for (int64_t begin = 0; begin < flat.numel(); begin += most) {
-    const int64_t count = std::min(most, flat.numel() - begin);
-    const at::Tensor piece = flat.narrow(0, begin, count).to(at::kCPU, to);
-    FT_RETURN_IF_ERROR(Append(piece.data_ptr(), piece.nbytes()));
-  }
-  return absl::OkStatus();
+  return AppendTensor(
+      value, to, [this](const void* data, int64_t size_bytes) { return Append(data, size_bytes); });
 }
 
 absl::Status FolderWriter::WriteIndex() {

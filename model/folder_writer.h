@@ -35,7 +35,7 @@ class FolderWriter {
 
   // The declared tensors' bytes, one tensor after another, in pieces that end with a tensor's end.
   absl::Status Append(const void* data, int64_t size_bytes);
-  // All of `value`, of any floating dtype and device, as dtype `to`; or kByte as it is.
+  // AppendTensor (tensor_io.h) of all of `value`.
   absl::Status Append(const at::Tensor& value, at::ScalarType to);
   absl::Status Finish();  // FailedPrecondition unless exactly all declared bytes were appended
 

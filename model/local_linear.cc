@@ -118,10 +118,6 @@ at::Tensor LocalLinear::BackwardInput(const at::Tensor& dy, const DropoutContext
   return LinearGroup({this}).BackwardInput({dy}, dropout, dx);
 }
 
-at::Tensor LocalLinear::BackwardLow(const at::Tensor& dy) const {
-  return LinearGroup({this}).BackwardLow({dy});
-}
-
 void LocalLinear::BackwardParams(const at::Tensor& dy, const at::Tensor& dlow, const at::Tensor& x,
                                  const DropoutContext& dropout) const {
   LinearGroup({this}).BackwardParams({dy}, dlow, x, dropout);

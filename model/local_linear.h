@@ -58,8 +58,6 @@ class LocalLinear {
   // (undefined without an adapter; float32 where products are formed so) for BackwardParams.
   at::Tensor BackwardInput(const at::Tensor& dy, const DropoutContext& dropout,
                            at::Tensor& dx) const;
-  // The same dlow without an input gradient, where nothing below needs one.
-  at::Tensor BackwardLow(const at::Tensor& dy) const;
   // Adds to the gradients of whatever is trainable. x as given to Forward.
   void BackwardParams(const at::Tensor& dy, const at::Tensor& dlow, const at::Tensor& x,
                       const DropoutContext& dropout) const;

@@ -2,14 +2,12 @@
 
 #include <c10/util/Exception.h>
 
+#include "runtime/ceil_divide.h"
+
 namespace fttrain {
 namespace {
 
 int64_t Aligned(int64_t bytes) { return (bytes + 15) / 16 * 16; }
-
-int64_t CeilDivide(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
-bool IsPowerOfTwo(int64_t n) { return n > 0 && (n & (n - 1)) == 0; }
 
 }  // namespace
 
@@ -17,8 +15,8 @@ Nf4Layout MakeNf4Layout(const ParamSlice& slice, const Nf4Options& options) {
   TORCH_CHECK(slice.global_shape.size() == 2, slice.name, ": only matrices are quantised, not ",
               slice.global_shape.size(), " dimensions");
   const int64_t block = options.block_size;
-  TORCH_CHECK(block >= 32 && block <= 4096 && IsPowerOfTwo(block), slice.name,
-              ": blocks of 32, 64, ... 4096 elements, not ", block);
+  TORCH_CHECK(IsNf4BlockSize(block), slice.name, ": blocks of 32, 64, ... 4096 elements, not ",
+              block);
   const std::vector<int64_t> local = slice.LocalShape();
   Nf4Layout layout;
   layout.options = options;

@@ -27,6 +27,7 @@ struct Nf4Options {
   at::ScalarType rounding = at::kFloat;
 };
 inline constexpr int64_t kNf4Group = 256;
+constexpr bool IsNf4BlockSize(int64_t n) { return n >= 32 && n <= 4096 && (n & (n - 1)) == 0; }
 
 // The bytes of a slice, in one buffer: [codes | scales | groups | offset], each part from a
 // multiple of 16 bytes. codes: the slice's elements, row-major, two a byte, the first in the high
@@ -93,8 +94,6 @@ struct Nf4Scales {
 Nf4Scales QuantizeAbsmax(const at::Tensor& absmax);
 // The offset alone; infinite where the sum of the scales is beyond float32.
 float AbsmaxOffset(const at::Tensor& absmax);
-// float32 [blocks] again.
-at::Tensor DequantizeAbsmax(const Nf4Scales& scales);
 
 // Copies into the slice what it holds of `count` codes of the whole matrix (as QuantizeNf4Blocks
 // packs them; on the bytes' device) whose first has the even global index `first_element`. Pieces

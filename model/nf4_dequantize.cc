@@ -7,6 +7,7 @@
 #include "model/nf4_cuda.h"
 #include "model/nf4_dispatch.h"
 #include "parallel/dynamic_map.h"
+#include "runtime/ceil_divide.h"
 
 #if defined(FTTRAIN_WITH_CUDA)
 #include <c10/cuda/CUDAStream.h>
@@ -70,7 +71,7 @@ void DequantizeOnCpu(const Nf4Matrix& matrix, const Rows& rows, const at::Tensor
   const Nf4Dtype type = Nf4DtypeOf(out.scalar_type()), rounding = Nf4DtypeOf(matrix.rounding());
   const int64_t size = out.element_size(), block_size = layout.options.block_size;
   const bool stream = rows.count * rows.elements * size > kStreamBytes;
-  const int64_t pieces = (rows.elements + kPieceElements - 1) / kPieceElements;
+  const int64_t pieces = CeilDivide(rows.elements, kPieceElements);
   const int64_t grain = std::max<int64_t>(1, kPieceElements * pieces / rows.elements);
   at::parallel_for(0, rows.count * pieces, grain, [&](int64_t begin, int64_t end) {
     std::array<float, kPieceElements / 32 + 2> buffer;

@@ -7,15 +7,10 @@
 
 #include "model/nf4_folder.h"
 #include "model/tensor_io.h"
+#include "runtime/ceil_divide.h"
 #include "runtime/check.h"
 
 namespace fttrain {
-namespace {
-
-int64_t CeilDivide(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
-}  // namespace
-
 std::string Nf4StateJson(const std::vector<int64_t>& shape, const Nf4Options& options,
                          float offset) {
   constexpr size_t kLongestNumber = 24;

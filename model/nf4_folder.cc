@@ -9,6 +9,7 @@
 #include "model/json_keys.h"
 #include "model/tensor_io.h"
 #include "parallel/dynamic_map.h"
+#include "runtime/ceil_divide.h"
 #include "runtime/check.h"
 
 namespace fttrain {
@@ -19,8 +20,6 @@ constexpr const char* kKeys[] = {".absmax", ".quant_map", ".nested_absmax", ".ne
 constexpr int64_t kMaxStateBytes = 64 << 10;
 
 using Shape = std::vector<int64_t>;
-
-int64_t CeilDivide(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // Reads and checks what belongs to one matrix. The first error stays.
 class StateReader {
@@ -76,7 +75,7 @@ class StateReader {
     if (type != "nf4") keys.Fail("quant_type", absl::StrCat("is '", Printable(type), "', not nf4"));
     options.block_size = keys.Int("blocksize", 1);
     const int64_t block = options.block_size;
-    if (block < 32 || block > 4096 || (block & (block - 1)) != 0) {
+    if (!IsNf4BlockSize(block)) {
       keys.Fail("blocksize", absl::StrCat("is ", block, ", not a power of two in [32, 4096]"));
     }
     const std::string dtype = keys.Text("dtype", "");
@@ -168,11 +167,15 @@ std::string Described(const Nf4Options& options) {
 
 }  // namespace
 
+bool IsLinear(const TensorSpec& tensor) {
+  return tensor.shape.size() == 2 && tensor.name != "model.embed_tokens.weight";
+}
+
 std::vector<TensorSpec> LinearModules(const ModelConfig& config) {
   constexpr std::string_view kEnd = ".weight";
   std::vector<TensorSpec> modules;
   for (TensorSpec& tensor : ModelTensors(config)) {
-    if (tensor.shape.size() != 2 || tensor.name == "model.embed_tokens.weight") continue;
+    if (!IsLinear(tensor)) continue;
     tensor.name.resize(tensor.name.size() - kEnd.size());
     modules.push_back(std::move(tensor));
   }

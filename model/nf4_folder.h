@@ -21,8 +21,10 @@ namespace fttrain {
 
 inline constexpr char kNf4StateKey[] = ".quant_state.bitsandbytes__nf4";
 
-// The linear layers of a model (full names, lm_head unless tied): what may be quantised.
-std::vector<TensorSpec> LinearModules(const ModelConfig& config);  // names without ".weight"
+// The matrices of a model's linear layers (lm_head's unless tied): what may be quantised.
+bool IsLinear(const TensorSpec& tensor);
+// Their modules' full names, without ".weight".
+std::vector<TensorSpec> LinearModules(const ModelConfig& config);
 
 struct Nf4Folder {
   Nf4Options options;              // the same for every quantised matrix

@@ -12,6 +12,7 @@
 #include "model/nf4_folder.h"
 #include "model/tensor_io.h"
 #include "model/weight_loader.h"
+#include "runtime/ceil_divide.h"
 #include "runtime/check.h"
 #include "runtime/memory_ledger.h"
 
@@ -80,7 +81,7 @@ Nf4Stream::Nf4Stream(std::vector<int64_t> shape, const Nf4Options& options, c10:
     : shape_(std::move(shape)), options_(options) {
   const MemoryScope scope(MemoryCategory::kWorkspace);
   const int64_t elements = c10::multiply_integers(shape_);
-  const int64_t blocks = (elements + options.block_size - 1) / options.block_size;
+  const int64_t blocks = CeilDivide(elements, options.block_size);
   absmax_ = at::empty({blocks}, at::TensorOptions(at::kFloat).device(device));
 }
 
@@ -90,7 +91,7 @@ absl::StatusOr<at::Tensor> Nf4Stream::Add(const at::Tensor& values) {
   // As if the model had been loaded in that dtype first, which is what transformers does.
   const at::Tensor source = flat.to(options_.rounding);
   const int64_t count = source.numel(), block = options_.block_size;
-  const int64_t blocks = (count + block - 1) / block, bytes = (count + 1) / 2;
+  const int64_t blocks = CeilDivide(count, block), bytes = CeilDivide(count, 2);
   if (!codes_.defined() || codes_.numel() < bytes) {
     codes_ = at::empty({bytes}, source.options().dtype(at::kByte));
   }

@@ -36,7 +36,6 @@ class Nf4Stream {
   const at::Tensor& absmax() const { return absmax_; }  // float32 [blocks], on the device
   // The same in 8 bits. DataLoss if the values are too large for that.
   absl::StatusOr<Nf4Scales> Scales() const;
-  int64_t next_element() const { return next_element_; }
 
  private:
   std::vector<int64_t> shape_;

@@ -12,6 +12,7 @@
 #include "model/nf4_cuda.h"
 #include "model/nf4_dispatch.h"
 #include "parallel/dynamic_map.h"
+#include "runtime/ceil_divide.h"
 
 #if defined(FTTRAIN_WITH_CUDA)
 #include <c10/cuda/CUDAStream.h>
@@ -19,8 +20,6 @@
 
 namespace fttrain {
 namespace {
-
-int64_t CeilDivide(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // `count` codes from place `source_first` of `source` to place `first` of `to`; the other half of a
 // byte at either end is kept.
@@ -120,7 +119,7 @@ void QuantizeNf4Blocks(const at::Tensor& values, int64_t block_size, const at::T
   TORCH_CHECK(type != Nf4Dtype::kFloat64 && values.is_contiguous(),
               "QuantizeNf4Blocks: want contiguous float32, bfloat16 or float16, got ",
               values.toString(), " with strides ", values.strides());
-  TORCH_CHECK(block_size >= 32 && block_size <= 4096 && (block_size & (block_size - 1)) == 0,
+  TORCH_CHECK(IsNf4BlockSize(block_size),
               "QuantizeNf4Blocks: blocks of 32, 64, ... 4096 elements, not ", block_size);
   CheckNf4Operand("QuantizeNf4Blocks' codes", codes, at::kByte, (count + 1) / 2, values.device());
   CheckNf4Operand("QuantizeNf4Blocks' absmax", absmax, at::kFloat, blocks, values.device());
@@ -167,22 +166,6 @@ Nf4Scales QuantizeAbsmax(const at::Tensor& absmax) {
     }
   });
   return scales;
-}
-
-at::Tensor DequantizeAbsmax(const Nf4Scales& scales) {
-  const int64_t blocks = scales.codes.numel();
-  CheckNf4Operand("DequantizeAbsmax's codes", scales.codes, at::kByte, blocks, at::kCPU);
-  CheckNf4Operand("DequantizeAbsmax's groups", scales.groups, at::kFloat,
-                  CeilDivide(blocks, kNf4Group), at::kCPU);
-  at::Tensor absmax = at::empty({blocks}, at::TensorOptions(at::kFloat));
-  SelectedNf4Kernels().decode_scales({.codes = scales.codes.const_data_ptr<uint8_t>(),
-                                      .count = blocks,
-                                      .in_group = 0,
-                                      .groups = scales.groups.const_data_ptr<float>(),
-                                      .map = SignedDynamicMap().data(),
-                                      .offset = scales.offset},
-                                     absmax.mutable_data_ptr<float>());
-  return absmax;
 }
 
 void StoreNf4Codes(const Nf4Matrix& slice, int64_t first_element, int64_t count,

@@ -47,14 +47,16 @@ std::string DtypeWord(at::ScalarType dtype) {
   }
 }
 
-absl::Status AppendTensor(SafetensorsWriter& writer, const at::Tensor& value, at::ScalarType to) {
+absl::Status AppendTensor(
+    const at::Tensor& value, at::ScalarType to,
+    absl::FunctionRef<absl::Status(const void* data, int64_t size_bytes)> append) {
   const MemoryScope scope(MemoryCategory::kWorkspace);
   const at::Tensor flat = value.detach().contiguous().view({-1});
   const int64_t most = kStagingBytes / static_cast<int64_t>(sizeof(double));
   for (int64_t begin = 0; begin < flat.numel(); begin += most) {
     const int64_t count = std::min(most, flat.numel() - begin);
     const at::Tensor piece = flat.narrow(0, begin, count).to(at::kCPU, to);
-    FT_RETURN_IF_ERROR(writer.Append(piece.data_ptr(), piece.nbytes()));
+    FT_RETURN_IF_ERROR(append(piece.data_ptr(), static_cast<int64_t>(piece.nbytes())));
   }
   return absl::OkStatus();
 }

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "runtime/safetensors.h"
 
@@ -21,8 +22,10 @@ std::optional<SafetensorsDtype> FloatDtypeOf(at::ScalarType type);
 // As configs and quant states spell it: float32, bfloat16, float16, float64.
 std::string DtypeWord(at::ScalarType dtype);
 
-// Appends all of `value`, of any floating dtype and device, as dtype `to`, in pieces of at most
-// kStagingBytes.
-absl::Status AppendTensor(SafetensorsWriter& writer, const at::Tensor& value, at::ScalarType to);
+// Hands the bytes of all of `value`, of any floating dtype and device, as dtype `to` (or kByte as
+// it is) to `append`, in pieces of at most kStagingBytes.
+absl::Status AppendTensor(
+    const at::Tensor& value, at::ScalarType to,
+    absl::FunctionRef<absl::Status(const void* data, int64_t size_bytes)> append);
 
 }  // namespace fttrain
