@@ -141,10 +141,10 @@ absl::StatusOr<std::unique_ptr<Network>> LoadForEvaluation(const EvaluationSetup
   FT_ASSIGN_OR_RETURN(std::unique_ptr<Network> network, BuildNetwork(plan, max_positions, process));
   AllocateFrozen(network->parameters, plan.device);
   absl::Status loaded =
-      LoadBaseWeights(network->parameters, plan.model_path, plan.model, plan.options.nf4);
+      LoadBaseWeights(network->parameters, nullptr, plan.model_path, plan.model, plan.options.nf4);
   if (loaded.ok() && !setup.adapter_folder.empty()) {
-    loaded =
-        LoadAdapter(network->parameters, network->declared, setup.adapter_folder, setup.adapter);
+    loaded = LoadAdapter(network->parameters, nullptr, network->declared, setup.adapter_folder,
+                         setup.adapter);
   }
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(FromFile(loaded)));
   return network;

@@ -155,16 +155,22 @@ absl::Status PrepareOutput(const TrainPlan& plan, const Process& process) {
   return WriteFileAtomically(absl::StrCat(folder, "/config.yaml"), config::ToYaml(plan.run));
 }
 
-absl::Status LoadWeights(const TrainPlan& plan, Network& network) {
-  FT_RETURN_IF_ERROR(LoadBaseWeights(network.parameters, plan.network.model_path,
-                                     plan.network.model, plan.network.options.nf4));
+// Agrees on errors. Collective over the mesh.
+absl::Status LoadWeights(const TrainPlan& plan, Network& network, ParameterGroups& groups,
+                         const Process& process) {
+  const absl::Status base = LoadBaseWeights(network.parameters, &groups, plan.network.model_path,
+                                            plan.network.model, plan.network.options.nf4);
+  FT_RETURN_IF_ERROR(process.AgreeOnStatus(FromFile(base)));
   if (!plan.network.options.use_lora) return absl::OkStatus();
   if (plan.run.adapter().has_init_from()) {
-    return LoadAdapter(network.parameters, network.declared, plan.run.adapter().init_from(),
-                       plan.adapter);
+    const absl::Status adapter = LoadAdapter(network.parameters, &groups, network.declared,
+                                             plan.run.adapter().init_from(), plan.adapter);
+    return process.AgreeOnStatus(FromFile(adapter));
   }
-  InitializeAdapters(network.parameters, plan.trainer.seed);
-  return absl::OkStatus();
+  return groups.Write([&](const std::vector<Parameter*>& parameters) {
+    InitializeAdapters(parameters, plan.trainer.seed);
+    return absl::OkStatus();
+  });
 }
 
 // The loop. Agrees on what only rank 0 can fail at (the metrics file).
@@ -191,13 +197,15 @@ absl::Status RunSteps(const TrainPlan& plan, Trainer& trainer, const Process& pr
   return absl::OkStatus();
 }
 
-absl::Status SaveResult(const TrainPlan& plan, const Network& network, const Process& process) {
+absl::Status SaveResult(const TrainPlan& plan, const Network& network, ParameterGroups& groups,
+                        const Process& process) {
   const bool lora = plan.network.options.use_lora;
   const std::string folder = absl::StrCat(plan.run.output_dir(), lora ? "/adapter" : "/model");
   const absl::Status saved =
-      lora ? SaveAdapter(network.parameters, network.declared, folder, plan.adapter, *network.mesh)
-           : SaveModel(network.parameters, network.declared, plan.network.model_path, folder,
-                       plan.network.model, plan.network.options.compute, *network.mesh);
+      lora ? SaveAdapter(network.parameters, groups, network.declared, folder, plan.adapter,
+                         *network.mesh)
+           : SaveModel(network.parameters, groups, network.declared, plan.network.model_path,
+                       folder, plan.network.model, plan.network.options.compute, *network.mesh);
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(saved));
   LogInfo(absl::StrCat("saved      ", folder));
   return absl::OkStatus();
@@ -220,8 +228,9 @@ absl::Status TrainCommand(const CommandLine& line, const Process& process) {
                       BuildNetwork(plan.network, plan.positions, process));
   Optimizer optimizer(network->parameters, *network->mesh, plan.network.device,
                       OptimizerOptionsOf(plan.run));
-  FT_RETURN_IF_ERROR(process.AgreeOnStatus(FromFile(LoadWeights(plan, *network))));
+  FT_RETURN_IF_ERROR(LoadWeights(plan, *network, optimizer.groups(), process));
   optimizer.MastersFromParameters();
+  network->transformer->UseGroups(optimizer.groups());
   LogInfo(StartSummary(plan.network, CountParameters(network->declared), plan.rows->summary(),
                        plan.trainer, plan.run.data().sequence_len(),
                        plan.run.parallel().zero_stage()));
@@ -232,7 +241,7 @@ absl::Status TrainCommand(const CommandLine& line, const Process& process) {
   Trainer trainer(plan.trainer, *network->mesh, *network->links, plan.network.device, *plan.rows,
                   *network->transformer, optimizer);
   FT_RETURN_IF_ERROR(RunSteps(plan, trainer, process));
-  return SaveResult(plan, *network, process);
+  return SaveResult(plan, *network, optimizer.groups(), process);
 }
 
 }  // namespace fttrain

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <functional>
 #include <set>
 
 #include "absl/strings/match.h"
@@ -36,54 +37,80 @@ std::vector<Parameter*> AdapterParameters(const ParameterSet& set) {
   return adapters;
 }
 
-// Of its replica; with dp 0, of the world.
-bool IsFirst(const Mesh& mesh) { return mesh.position().tp == 0 && mesh.position().pp == 0; }
-
-}  // namespace
-
-absl::Status LoadBaseWeights(ParameterSet& set, const std::string& folder,
-                             const ModelConfig& config, const std::optional<Nf4Options>& nf4) {
-  FT_ASSIGN_OR_RETURN(const std::unique_ptr<SafetensorsFolder> files,
-                      SafetensorsFolder::Open(folder));
-  FT_RETURN_IF_ERROR(CheckModelTensors(*files, config));
-  for (const auto& p : set.all()) {
-    if (!IsAdapter(*p)) FT_RETURN_IF_ERROR(LoadInto(*files, *p, nf4));
-  }
-  return absl::OkStatus();
+bool IsFirst(const Mesh& mesh) {
+  const MeshPosition& position = mesh.position();
+  return position.tp == 0 && position.pp == 0 && position.dp == 0;
 }
 
-absl::Status LoadAdapter(ParameterSet& set, const ParameterSet& declared, const std::string& folder,
-                         const AdapterConfig& expected) {
+// Runs `write` on all parameters, group by group. With a status that is not OK the groups are
+// passed through all the same: other ranks may be writing.
+absl::Status Write(ParameterSet& set, ParameterGroups* groups, const absl::Status& ready,
+                   const std::function<absl::Status(Parameter&)>& write) {
+  const auto each = [&](const auto& parameters) {
+    FT_RETURN_IF_ERROR(ready);
+    for (const auto& p : parameters) FT_RETURN_IF_ERROR(write(*p));
+    return absl::OkStatus();
+  };
+  return groups == nullptr ? each(set.all()) : groups->Write(each);
+}
+
+absl::StatusOr<std::unique_ptr<SafetensorsFolder>> OpenModel(const std::string& folder,
+                                                             const ModelConfig& config) {
+  FT_ASSIGN_OR_RETURN(std::unique_ptr<SafetensorsFolder> files, SafetensorsFolder::Open(folder));
+  FT_RETURN_IF_ERROR(CheckModelTensors(*files, config));
+  return files;
+}
+
+absl::StatusOr<std::unique_ptr<SafetensorsFolder>> OpenAdapter(const std::string& folder,
+                                                               const ParameterSet& declared,
+                                                               const AdapterConfig& expected) {
   FT_ASSIGN_OR_RETURN(const AdapterConfig saved, ReadAdapterConfig(folder));
   FT_RETURN_IF_ERROR(CompareAdapterConfigs(folder, saved, expected));
-  FT_ASSIGN_OR_RETURN(const std::unique_ptr<SafetensorsFolder> files, OpenAdapterTensors(folder));
+  FT_ASSIGN_OR_RETURN(std::unique_ptr<SafetensorsFolder> files, OpenAdapterTensors(folder));
   std::vector<TensorSpec> specs;
   for (const Parameter* p : AdapterParameters(declared)) {
     specs.push_back({p->slice.name, p->slice.global_shape});
   }
   FT_RETURN_IF_ERROR(CheckTensors(*files, specs));
-  for (Parameter* p : AdapterParameters(set)) FT_RETURN_IF_ERROR(LoadInto(*files, *p));
-  return absl::OkStatus();
+  return files;
 }
 
-absl::Status SaveAdapter(const ParameterSet& set, const ParameterSet& declared,
-                         const std::string& folder, const AdapterConfig& config, const Mesh& mesh) {
-  if (mesh.position().dp != 0) return absl::OkStatus();
+}  // namespace
+
+absl::Status LoadBaseWeights(ParameterSet& set, ParameterGroups* groups, const std::string& folder,
+                             const ModelConfig& config, const std::optional<Nf4Options>& nf4) {
+  const auto files = OpenModel(folder, config);
+  return Write(set, groups, files.status(), [&](Parameter& p) {
+    return IsAdapter(p) ? absl::OkStatus() : LoadInto(**files, p, nf4);
+  });
+}
+
+absl::Status LoadAdapter(ParameterSet& set, ParameterGroups* groups, const ParameterSet& declared,
+                         const std::string& folder, const AdapterConfig& expected) {
+  const auto files = OpenAdapter(folder, declared, expected);
+  return Write(set, groups, files.status(), [&](Parameter& p) {
+    return IsAdapter(p) ? LoadInto(**files, p) : absl::OkStatus();
+  });
+}
+
+absl::Status SaveAdapter(const ParameterSet& set, ParameterGroups& groups,
+                         const ParameterSet& declared, const std::string& folder,
+                         const AdapterConfig& config, const Mesh& mesh) {
   const std::vector<Parameter*> adapters = AdapterParameters(declared);
   std::vector<std::string> names;
   for (const Parameter* p : adapters) names.push_back(p->slice.name);
-  const std::vector<int> stages = StagesOf(names, set, mesh);
+  const std::vector<int> stages = StagesOf(names, set, mesh, groups.device());
   std::vector<AdapterTensor> tensors;
   for (size_t i = 0; i < adapters.size(); ++i) {
-    tensors.push_back({names[i], GatherOnFirstStage(*adapters[i], stages[i], set, mesh)});
+    tensors.push_back({names[i], GatherOnFirstStage(*adapters[i], stages[i], set, groups, mesh)});
   }
   return IsFirst(mesh) ? WriteAdapter(folder, config, tensors) : absl::OkStatus();
 }
 
-absl::Status SaveModel(const ParameterSet& set, const ParameterSet& declared,
-                       const std::string& base_folder, const std::string& folder,
-                       const ModelConfig& config, at::ScalarType save_dtype, const Mesh& mesh) {
-  if (mesh.position().dp != 0) return absl::OkStatus();
+absl::Status SaveModel(const ParameterSet& set, ParameterGroups& groups,
+                       const ParameterSet& declared, const std::string& base_folder,
+                       const std::string& folder, const ModelConfig& config,
+                       at::ScalarType save_dtype, const Mesh& mesh) {
   const std::vector<TensorSpec> specs = ModelTensors(config);
   std::unique_ptr<ModelExporter> exporter;
   absl::Status status;
@@ -94,11 +121,12 @@ absl::Status SaveModel(const ParameterSet& set, const ParameterSet& declared,
   }
   std::vector<std::string> names;
   for (const TensorSpec& spec : specs) names.push_back(spec.name);
-  const std::vector<int> stages = StagesOf(names, set, mesh);
+  const std::vector<int> stages = StagesOf(names, set, mesh, groups.device());
   // A writer that fails still takes part in gathering what is left, or the others would wait for
   // it.
   for (size_t i = 0; i < names.size(); ++i) {
-    const at::Tensor whole = GatherOnFirstStage(*declared.Find(names[i]), stages[i], set, mesh);
+    const at::Tensor whole =
+        GatherOnFirstStage(*declared.Find(names[i]), stages[i], set, groups, mesh);
     if (exporter != nullptr && status.ok()) status = exporter->Append(names[i], whole);
   }
   if (exporter != nullptr && status.ok()) status = exporter->Finish();

@@ -29,6 +29,8 @@ struct ModelOptions {
   // together; a stage's chunks are acquired one at a time (executor.h). Empty: one run a stage,
   // balanced.
   std::vector<int> layers_per_run;
+  // Whether weights lie at the same place all the time: what is read ahead may be kept by it.
+  bool weights_stay = true;
   // QLoRA: the layers' matrices are stored as NF4, but for the modules (full names:
   // model.layers.0.mlp.gate_proj, lm_head) of nf4_dense, which stay in compute dtype.
   std::optional<Nf4Options> nf4;

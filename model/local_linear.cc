@@ -123,8 +123,8 @@ void LocalLinear::BackwardParams(const at::Tensor& dy, const at::Tensor& dlow, c
   LinearGroup({this}).BackwardParams({dy}, dlow, x, dropout);
 }
 
-void InitializeAdapters(ParameterSet& set, uint64_t seed) {
-  for (const auto& parameter : set.all()) {
+void InitializeAdapters(const std::vector<Parameter*>& parameters, uint64_t seed) {
+  for (Parameter* parameter : parameters) {
     if (EndsWith(parameter->slice.name, kLoraA)) FillKaimingUniform(*parameter, seed);
     if (EndsWith(parameter->slice.name, kLoraB)) parameter->value.zero_();
   }

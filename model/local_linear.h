@@ -86,7 +86,7 @@ class LocalLinear {
 
 // A: kaiming uniform (a = sqrt 5: U(-1/sqrt(in), 1/sqrt(in))), B: zero, as PEFT initialises them.
 // Element values depend on (seed, tensor name, global index) alone. Touches only lora_A / lora_B of
-// `set`.
-void InitializeAdapters(ParameterSet& set, uint64_t seed);
+// `parameters`.
+void InitializeAdapters(const std::vector<Parameter*>& parameters, uint64_t seed);
 
 }  // namespace fttrain

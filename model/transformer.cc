@@ -52,12 +52,14 @@ ModelBatch MakeModelBatch(const std::vector<int32_t>& input_ids,
 Transformer::Transformer(const ModelConfig& config, const ModelOptions& options, const Mesh& mesh,
                          ParameterSet& set, int64_t max_positions, c10::Device device)
     : train_base_(options.train_base),
+      tied_(config.tie_word_embeddings),
       compute_(options.compute),
       hidden_size_(config.hidden_size),
       region_(mesh.tp(), options.sequence_parallel),
       rope_(MakeRopeTables(config, max_positions, options.compute, device)),
-      ahead_(options.nf4 && device.is_cuda() ? std::make_unique<Nf4Ahead>(device, options.compute)
-                                             : nullptr),
+      ahead_(options.nf4 && options.weights_stay && device.is_cuda()
+                 ? std::make_unique<Nf4Ahead>(device, options.compute)
+                 : nullptr),
       store_(options.activations_on_host ? std::make_unique<ActivationStore>(device) : nullptr) {
   const int stages = mesh.pp().size();
   const std::vector<int> layers =
@@ -67,15 +69,17 @@ Transformer::Transformer(const ModelConfig& config, const ModelOptions& options,
   for (const LayerRun& run : RunsOfStage(layers, stages, mesh.pp().rank())) {
     chunks_.push_back({.run = run, .layers = {}});
   }
-  const bool has_head = chunks_.back().run.last, tied = config.tie_word_embeddings;
-  if (chunks_.front().run.first || (has_head && tied)) {
+  const bool has_head = chunks_.back().run.last;
+  if (chunks_.front().run.first || (has_head && tied_)) {
+    set.BeginGroup(kEmbeddingGroup);
     embedding_ = std::make_unique<Embedding>(config, options, mesh.tp(), set);
-    embedding_->weight()->on_both_ends = tied && stages > 1;
+    embedding_->weight()->on_both_ends = tied_ && stages > 1;
   }
   MakeLayers(config, options, mesh.tp(), set);
   if (has_head) {
+    set.BeginGroup(kHeadGroup);
     head_ = std::make_unique<LmHeadLoss>(config, options, mesh.tp(),
-                                         tied ? embedding_->weight() : nullptr, set);
+                                         tied_ ? embedding_->weight() : nullptr, set);
   }
 }
 
@@ -83,6 +87,7 @@ void Transformer::MakeLayers(const ModelConfig& config, const ModelOptions& opti
                              Communicator& tp, ParameterSet& set) {
   for (Chunk& chunk : chunks_) {
     for (int index = chunk.run.begin; index < chunk.run.end; ++index) {
+      set.BeginGroup(index);
       chunk.layers.push_back(
           std::make_unique<DecoderLayer>(config, index, options, tp, set, ahead_.get()));
     }
@@ -107,14 +112,24 @@ at::Tensor Transformer::Forward(int chunk, int microbatch, at::Tensor input) {
   kept.chunks.resize(chunks_.size());
   std::vector<DecoderLayerSaved>& saved = kept.chunks[chunk];
   saved.resize(run.layers.size());
-  at::Tensor x = run.run.first ? Embed(batch, MemoryCategory::kSaved) : std::move(input);
+  at::Tensor x = std::move(input);
+  if (run.run.first) {
+    With({kEmbeddingGroup}, {run.run.begin}, Gradients::kNone,
+         [&] { x = Embed(batch, MemoryCategory::kSaved); });
+  }
   for (size_t i = 0; i < run.layers.size(); ++i) {
-    if (i + 1 == run.layers.size()) PrefetchNext();
-    x = run.layers[i]->Forward(x, batch.context, rope_, &saved[i]);
+    const int layer = run.run.begin + static_cast<int>(i);
+    With({layer}, layer + 1 < run.run.end ? std::vector<int>{layer + 1} : HeadGroups(run),
+         Gradients::kNone, [&] {
+           if (layer + 1 == run.run.end) PrefetchNext();
+           x = run.layers[i]->Forward(x, batch.context, rope_, &saved[i]);
+         });
     PutAway(run, i, microbatch, saved[i]);
   }
   if (!run.run.last) return x;
-  loss_sum_ += head_->Forward(x, batch.target_rows, batch.targets, loss_scale_, &kept.head);
+  With(HeadGroups(run), {run.run.end - 1}, Gradients::kAdded, [&] {
+    loss_sum_ += head_->Forward(x, batch.target_rows, batch.targets, loss_scale_, &kept.head);
+  });
   return {};
 }
 
@@ -124,16 +139,30 @@ at::Tensor Transformer::Backward(int chunk, int microbatch, at::Tensor doutput) 
   const ModelBatch& batch = batches_.at(microbatch);
   Activations& kept = activations_.at(microbatch);
   std::vector<DecoderLayerSaved>& saved = kept.chunks.at(chunk);
-  at::Tensor dx = run.run.last ? head_->Backward(kept.head) : std::move(doutput);
+  at::Tensor dx = std::move(doutput);
+  if (run.run.last) {
+    With(HeadGroups(run), {run.run.end - 1}, Gradients::kAdded,
+         [&] { dx = head_->Backward(kept.head); });
+  }
+  const bool to_embedding = run.run.first && train_base_;
   for (size_t i = run.layers.size(); i-- > 0;) {
+    const int layer = run.run.begin + static_cast<int>(i);
+    std::vector<int> next;
+    if (i > 0) next = {layer - 1};
+    if (i == 0 && to_embedding) next = {kEmbeddingGroup};
     BringBack(run, i, microbatch, saved[i]);
-    // A frozen embedding is the bottom: nothing needs the first layer's input gradient.
-    dx = run.layers[i]->Backward(std::move(dx), batch.context, rope_, saved[i],
-                                 i > 0 || !run.run.first || train_base_);
+    With({layer}, next, Gradients::kAdded, [&] {
+      // A frozen embedding is the bottom: nothing needs the first layer's input gradient.
+      dx = run.layers[i]->Backward(std::move(dx), batch.context, rope_, saved[i],
+                                   i > 0 || !run.run.first || train_base_);
+    });
   }
   saved.clear();
   if (!run.run.first) return dx;
-  if (train_base_) embedding_->Backward(dx, batch.input_ids);
+  if (to_embedding) {
+    With({kEmbeddingGroup}, {}, Gradients::kAdded,
+         [&] { embedding_->Backward(dx, batch.input_ids); });
+  }
   return {};
 }
 
@@ -165,13 +194,47 @@ void Transformer::PrefetchNext() {
   next_backward_.reset();
 }
 
+std::vector<int> Transformer::HeadGroups(const Chunk& chunk) const {
+  if (!chunk.run.last) return {};
+  return tied_ ? std::vector<int>{kEmbeddingGroup, kHeadGroup} : std::vector<int>{kHeadGroup};
+}
+
+std::vector<int> Transformer::GroupsOf(const Chunk& chunk) const {
+  std::vector<int> groups = HeadGroups(chunk);
+  if (chunk.run.first) groups.push_back(kEmbeddingGroup);
+  for (int layer = chunk.run.begin; layer < chunk.run.end; ++layer) groups.push_back(layer);
+  return groups;
+}
+
+template <typename Use>
+void Transformer::With(const std::vector<int>& groups, const std::vector<int>& next,
+                       Gradients gradients, const Use& use) const {
+  if (groups_ == nullptr) {
+    use();
+    return;
+  }
+  for (const int group : groups) groups_->Acquire(group);
+  if (gradients == Gradients::kAdded) {
+    for (const int group : groups) groups_->AcquireGradients(group);
+  }
+  for (const int group : next) groups_->Prefetch(group);
+  use();
+  for (const int group : groups) groups_->Release(group);
+}
+
 // More layers at once would be the dense model, which NF4 is there to avoid.
 bool Transformer::HoldsWeights(const Chunk& chunk) const {
   return chunk.layers.size() == 1 && batches_.size() > 1;
 }
 
-void Transformer::AcquireChunk(int chunk, int /*next*/) {
+void Transformer::AcquireChunk(int chunk, int next) {
   const Chunk& run = chunks_.at(chunk);
+  if (groups_ != nullptr && run.layers.size() == 1) {
+    for (const int group : GroupsOf(run)) groups_->Acquire(group);
+    if (next >= 0 && chunks_.at(next).layers.size() == 1) {
+      for (const int group : GroupsOf(chunks_.at(next))) groups_->Prefetch(group);
+    }
+  }
   if (!HoldsWeights(run)) return;
   run.layers.front()->HoldWeights();
   if (run.run.last) head_->HoldWeights();
@@ -179,9 +242,12 @@ void Transformer::AcquireChunk(int chunk, int /*next*/) {
 
 void Transformer::ReleaseChunk(int chunk) {
   const Chunk& run = chunks_.at(chunk);
-  if (!HoldsWeights(run)) return;
-  run.layers.front()->ReleaseWeights();
-  if (run.run.last) head_->ReleaseWeights();
+  if (HoldsWeights(run)) {
+    run.layers.front()->ReleaseWeights();
+    if (run.run.last) head_->ReleaseWeights();
+  }
+  if (groups_ == nullptr || run.layers.size() != 1) return;
+  for (const int group : GroupsOf(run)) groups_->Release(group);
 }
 
 MessageSpec Transformer::Boundary(int microbatch) const {
@@ -200,21 +266,35 @@ at::Tensor Transformer::Hidden(const ModelBatch& batch) const {
               "evaluation of a part of the model");
   MicrobatchContext context = batch.context;
   context.dropout = {};
-  at::Tensor x = Embed(batch, MemoryCategory::kWorkspace);
+  at::Tensor x;
+  With({kEmbeddingGroup}, {0}, Gradients::kNone,
+       [&] { x = Embed(batch, MemoryCategory::kWorkspace); });
   for (const Chunk& chunk : chunks_) {
-    for (const auto& layer : chunk.layers) x = layer->Forward(x, context, rope_, nullptr);
+    for (size_t i = 0; i < chunk.layers.size(); ++i) {
+      const int layer = chunk.run.begin + static_cast<int>(i);
+      With({layer}, {layer + 1}, Gradients::kNone,
+           [&] { x = chunk.layers[i]->Forward(x, context, rope_, nullptr); });
+    }
   }
   return x;
 }
 
 double Transformer::EvaluateLoss(const ModelBatch& batch) const {
   const c10::NoGradGuard no_grad;
-  return head_->Forward(Hidden(batch), batch.target_rows, batch.targets, 1.0, nullptr);
+  const at::Tensor hidden = Hidden(batch);
+  double loss = 0.0;
+  With(HeadGroups(chunks_.back()), {}, Gradients::kNone,
+       [&] { loss = head_->Forward(hidden, batch.target_rows, batch.targets, 1.0, nullptr); });
+  return loss;
 }
 
 at::Tensor Transformer::Logits(const ModelBatch& batch, const at::Tensor& rows) const {
   const c10::NoGradGuard no_grad;
-  return head_->Logits(Hidden(batch), rows);
+  const at::Tensor hidden = Hidden(batch);
+  at::Tensor logits;
+  With(HeadGroups(chunks_.back()), {}, Gradients::kNone,
+       [&] { logits = head_->Logits(hidden, rows); });
+  return logits;
 }
 
 ParameterSet DeclareWholeModel(const ModelConfig& config, const ModelOptions& options) {

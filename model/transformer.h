@@ -11,6 +11,7 @@
 #include "model/layer_runs.h"
 #include "parallel/executor.h"
 #include "parallel/mesh.h"
+#include "parallel/parameter_groups.h"
 
 namespace fttrain {
 
@@ -29,6 +30,10 @@ ModelBatch MakeModelBatch(const std::vector<int32_t>& input_ids,
                           const std::vector<int64_t>& token_index, uint64_t step_key,
                           int64_t pad_to_multiple_of, c10::Device device);
 
+// Parameter::group of the ends; layers have their index.
+constexpr int kEmbeddingGroup = -2;
+constexpr int kHeadGroup = -1;
+
 class Transformer : public StageModule {
  public:
   // Declares every parameter of this rank in `set`, which must outlive it, as must `mesh`: those of
@@ -37,14 +42,19 @@ class Transformer : public StageModule {
   Transformer(const ModelConfig& config, const ModelOptions& options, const Mesh& mesh,
               ParameterSet& set, int64_t max_positions, c10::Device device);
 
+  // Who brings the weights, layer by layer, or a chunk of one layer for all its microbatches, and
+  // takes the gradients away; must outlive this. Without, all are always there.
+  void UseGroups(ParameterGroups& groups) { groups_ = &groups; }
+
   // Microbatches of the next optimizer step, and 1 / its global number of target tokens.
   void BeginStep(std::vector<ModelBatch> batches, double loss_scale);
   // Chunk c is the c-th run of layers of this stage.
   int num_chunks() const { return static_cast<int>(chunks_.size()); }
   at::Tensor Forward(int chunk, int microbatch, at::Tensor input) override;
   at::Tensor Backward(int chunk, int microbatch, at::Tensor doutput) override;
-  // Of a chunk of one layer, in steps of several microbatches: NF4 matrices (the head's with the
-  // last chunk) are dequantised once for all of them.
+  // Of a chunk of one layer: its weights are brought, and its gradients taken away, once for all
+  // its consecutive steps; in steps of several microbatches NF4 matrices (the head's with the last
+  // chunk) are dequantised once for all of them.
   void AcquireChunk(int chunk, int next) override;
   void ReleaseChunk(int chunk) override;
   void BackwardFollows(int chunk, int microbatch) override;
@@ -67,6 +77,14 @@ class Transformer : public StageModule {
   void MakeLayers(const ModelConfig& config, const ModelOptions& options, Communicator& tp,
                   ParameterSet& set);
   bool HoldsWeights(const Chunk& chunk) const;
+  std::vector<int> HeadGroups(const Chunk& chunk) const;  // none but of the last
+  std::vector<int> GroupsOf(const Chunk& chunk) const;    // all
+  enum class Gradients { kNone, kAdded };
+  // Calls `use` with the groups' weights there, and their gradients if it adds to them, and those
+  // of `next` on their way.
+  template <typename Use>
+  void With(const std::vector<int>& groups, const std::vector<int>& next, Gradients gradients,
+            const Use& use) const;
   at::Tensor Embed(const ModelBatch& batch, MemoryCategory category) const;
   at::Tensor Hidden(const ModelBatch& batch) const;  // without dropout
   // With activations_on_host: what a layer kept goes to the host, and comes back ahead of its use.
@@ -77,12 +95,13 @@ class Transformer : public StageModule {
     std::vector<std::vector<DecoderLayerSaved>> chunks;
     LmHeadLoss::Saved head;
   };
-  bool train_base_;
+  ParameterGroups* groups_ = nullptr;
+  bool train_base_, tied_;
   at::ScalarType compute_;
   int64_t hidden_size_;
   SequenceRegion region_;
   RopeTables rope_;
-  std::unique_ptr<Nf4Ahead> ahead_;       // on CUDA, if anything is NF4
+  std::unique_ptr<Nf4Ahead> ahead_;       // on CUDA, of NF4 weights that stay
   std::unique_ptr<Embedding> embedding_;  // also where the head is tied to it
   std::vector<Chunk> chunks_;
   std::unique_ptr<LmHeadLoss> head_;

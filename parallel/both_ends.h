@@ -7,8 +7,10 @@
 namespace fttrain {
 
 // Makes each such gradient the sum of the two stages', the same bits on both, which then update it
-// alike. Each of the two sends the gradients' bytes once; other stages do nothing. The first and
-// the last stage call with the same such parameters, in the same order.
+// alike; of what the buffer keeps of it (which must be the same range on both: under ZeRO 2 and 3
+// such parameters are in groups of their own). Each of the two sends the gradients' bytes once;
+// other stages do nothing. The first and the last stage call with the same such parameters, in the
+// same order.
 void SumOverBothEnds(const FlatBuffer& flat, Communicator& pp);
 
 }  // namespace fttrain

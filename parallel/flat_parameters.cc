@@ -68,32 +68,22 @@ int64_t LayOut(const std::vector<Parameter*>& parameters, int64_t alignment, Mom
   return offset;
 }
 
-FlatBuffer AllocateBuffer(std::vector<Parameter*> parameters, int dp_size, c10::Device device,
-                          MomentStorage moments) {
+FlatBuffer LayOutBuffer(std::vector<Parameter*> parameters, int dp_size, MomentStorage moments) {
   // Stable: within a segment the order is that of declaration, equal on every rank.
   std::stable_sort(parameters.begin(), parameters.end(),
                    [moments](const Parameter* a, const Parameter* b) {
                      return SegmentKey(SegmentOf(*a, moments)) < SegmentKey(SegmentOf(*b, moments));
                    });
-  const Parameter& first = *parameters.front();
-  const int64_t alignment = AlignmentElements(first.dtype, moments);
+  const int64_t alignment = AlignmentElements(parameters.front()->dtype, moments);
   FlatBuffer buffer;
-  const int64_t numel =
-      RoundUp(LayOut(parameters, alignment, moments, buffer), alignment * dp_size);
-  {
-    MemoryScope scope(first.category);
-    buffer.values = at::zeros({numel}, at::TensorOptions().dtype(first.dtype).device(device));
-  }
-  {
-    MemoryScope scope(MemoryCategory::kGradients);
-    buffer.gradients =
-        at::zeros({numel}, at::TensorOptions().dtype(GradientDtype(first)).device(device));
-  }
-  for (const FlatBuffer::Entry& entry : buffer.entries) {
-    entry.parameter->value = ViewOf(buffer.values, entry.offset, entry.parameter->slice);
-    entry.parameter->grad = ViewOf(buffer.gradients, entry.offset, entry.parameter->slice);
-  }
+  buffer.elements = RoundUp(LayOut(parameters, alignment, moments, buffer), alignment * dp_size);
   return buffer;
+}
+
+at::Tensor NarrowKept(const at::Tensor& flat, FlatRange kept, FlatRange range) {
+  TORCH_CHECK(range.begin >= kept.begin && range.end <= kept.end, "elements [", range.begin, ", ",
+              range.end, ") of a buffer that keeps [", kept.begin, ", ", kept.end, ")");
+  return flat.narrow(0, range.begin - kept.begin, range.size());
 }
 
 }  // namespace
@@ -122,24 +112,59 @@ FlatRange FlatBuffer::RangeOf(TpGradient tp_gradient) const {
   return range;
 }
 
-std::vector<FlatBuffer> AllocateParameters(ParameterSet& set, int dp_size, c10::Device device,
-                                           MomentStorage moments) {
-  std::map<std::tuple<at::ScalarType, MemoryCategory>, std::vector<Parameter*>> kinds;
-  for (const auto& parameter : set.all()) {
-    if (parameter->trainable) {
-      const at::ScalarType gradient = GradientDtype(*parameter);  // refuses by the parameter's name
-      TORCH_CHECK(moments == MomentStorage::kGradientDtype || gradient == at::kFloat,
-                  parameter->slice.name, ": 8-bit moments are not for ", gradient);
-      kinds[{parameter->dtype, parameter->category}].push_back(parameter.get());
-      continue;
-    }
-    parameter->value = AllocateValue(*parameter, device);
+at::Tensor FlatBuffer::ValuesIn(FlatRange range) const {
+  return NarrowKept(values, kept_values, range);
+}
+
+at::Tensor FlatBuffer::GradientsIn(FlatRange range) const {
+  return NarrowKept(gradients, kept_gradients, range);
+}
+
+at::Tensor FlatBuffer::ZeroGradients(c10::Device device) const {
+  const MemoryScope scope(MemoryCategory::kGradients);
+  const at::ScalarType dtype = GradientDtype(*entries.front().parameter);
+  return at::zeros({numel()}, at::TensorOptions().dtype(dtype).device(device));
+}
+
+std::vector<FlatBuffer> LayOutTrainable(const ParameterSet& set, int dp_size, MomentStorage moments,
+                                        bool by_group) {
+  std::map<std::tuple<int, at::ScalarType, MemoryCategory>, std::vector<Parameter*>> kinds;
+  for (Parameter* parameter : set.Trainable()) {
+    const at::ScalarType gradient = GradientDtype(*parameter);  // refuses by the parameter's name
+    TORCH_CHECK(moments == MomentStorage::kGradientDtype || gradient == at::kFloat,
+                parameter->slice.name, ": 8-bit moments are not for ", gradient);
+    const int group = by_group ? parameter->group : 0;
+    kinds[{group, parameter->dtype, parameter->category}].push_back(parameter);
   }
   std::vector<FlatBuffer> buffers;
   for (auto& [kind, parameters] : kinds) {
-    buffers.push_back(AllocateBuffer(std::move(parameters), dp_size, device, moments));
+    buffers.push_back(LayOutBuffer(std::move(parameters), dp_size, moments));
   }
   return buffers;
+}
+
+void AllocateFlat(FlatBuffer& buffer, FlatRange values, FlatRange gradients, c10::Device device) {
+  const Parameter& first = *buffer.entries.front().parameter;
+  const auto zeros = [&](MemoryCategory category, at::ScalarType dtype, int64_t numel) {
+    const MemoryScope scope(category);
+    return at::zeros({numel}, at::TensorOptions().dtype(dtype).device(device));
+  };
+  buffer.kept_values = values;
+  buffer.kept_gradients = gradients;
+  buffer.values = zeros(first.category, first.dtype, values.size());
+  buffer.gradients = zeros(MemoryCategory::kGradients, GradientDtype(first), gradients.size());
+  if (values.size() == buffer.numel()) {
+    for (const auto& [parameter, offset] : buffer.entries) {
+      parameter->value = ViewOf(buffer.values, offset, parameter->slice);
+    }
+  }
+  if (gradients.size() == buffer.numel()) BindGradients(buffer, buffer.gradients);
+}
+
+void BindGradients(const FlatBuffer& buffer, const at::Tensor& flat) {
+  for (const auto& [parameter, offset] : buffer.entries) {
+    parameter->grad = flat.defined() ? ViewOf(flat, offset, parameter->slice) : at::Tensor();
+  }
 }
 
 }  // namespace fttrain

@@ -53,6 +53,7 @@ Parameter* ParameterSet::Declare(Parameter parameter) {
   TORCH_CHECK(by_name_.find(name) == by_name_.end(), "parameter ", name, " is declared twice");
   parameters_.push_back(std::make_unique<Parameter>(std::move(parameter)));
   Parameter* declared = parameters_.back().get();
+  declared->group = group_;
   by_name_.emplace(declared->slice.name, declared);
   return declared;
 }

@@ -62,6 +62,9 @@ struct Parameter {
   // Held by the first and the last stage of a pipeline (tied embeddings). Trained: the sum of their
   // gradients is the parameter's; the first stage counts it.
   bool on_both_ends = false;
+  // Parameters that are used together, as those of a layer: the unit in which they come to the
+  // device (parameter_groups.h). Layers count from 0, the ends of the model have negative numbers.
+  int group = 0;
   bool on_host = false;  // frozen only: `value` is in host memory whatever the model's device
   // [LocalShape()], on the model's device. For trainable parameters a view into a flat buffer.
   at::Tensor value{};
@@ -74,10 +77,11 @@ struct Parameter {
 at::Tensor AllocateValue(const Parameter& parameter, c10::Device device);
 
 // Owns the parameters of one rank; addresses are stable. Modules declare in their constructors and
-// keep the pointer; storage comes later, by AllocateParameters (flat_parameters.h) or the
-// Optimizer.
+// keep the pointer; storage comes later, by ParameterGroups (parameter_groups.h).
 class ParameterSet {
  public:
+  // Parameters declared from here on belong to `group`.
+  void BeginGroup(int group) { group_ = group; }
   // Throws c10::Error if the name is already declared.
   Parameter* Declare(Parameter parameter);
   const std::vector<std::unique_ptr<Parameter>>& all() const { return parameters_; }
@@ -87,6 +91,7 @@ class ParameterSet {
  private:
   std::vector<std::unique_ptr<Parameter>> parameters_;
   std::unordered_map<std::string, Parameter*> by_name_;
+  int group_ = 0;
 };
 
 }  // namespace fttrain

@@ -44,7 +44,7 @@ at::Tensor GatherWhole(const ParamSlice& slice, const at::Tensor& local, Communi
 }
 
 std::vector<int> StagesOf(const std::vector<std::string>& names, const ParameterSet& set,
-                          const Mesh& mesh) {
+                          const Mesh& mesh, c10::Device device) {
   Communicator& pp = mesh.pp();
   if (names.empty()) return {};
   // The largest of what the stages say is the first stage's word.
@@ -54,7 +54,6 @@ std::vector<int> StagesOf(const std::vector<std::string>& names, const Parameter
   }
   at::Tensor held = at::tensor(ranked, at::kLong);
   if (pp.size() > 1) {
-    const at::Device device = set.all().front()->value.device();
     held = held.to(device);
     pp.AllReduce(held, ReduceOp::kMax);
     held = held.cpu();
@@ -69,18 +68,21 @@ std::vector<int> StagesOf(const std::vector<std::string>& names, const Parameter
 }
 
 at::Tensor GatherOnFirstStage(const Parameter& declared, int stage, const ParameterSet& set,
-                              const Mesh& mesh) {
+                              ParameterGroups& groups, const Mesh& mesh) {
   Communicator& pp = mesh.pp();
   const ParamSlice& slice = declared.slice;
   at::Tensor whole;
   if (pp.rank() == stage) {
     const Parameter* held = set.Find(slice.name);
-    whole = GatherWhole(held->slice, held->value, mesh.tp());
+    groups.Acquire(held->group);
+    if (mesh.dp().rank() == 0) whole = GatherWhole(held->slice, held->value, mesh.tp());
+    groups.Release(held->group);
   }
+  if (mesh.dp().rank() != 0) return {};
   if (stage == 0 || mesh.tp().rank() != 0) return whole;
   if (pp.rank() == stage) pp.Send(whole.contiguous(), 0);
   if (pp.rank() == 0) {
-    const auto options = set.Trainable().front()->value.options().dtype(declared.dtype);
+    const auto options = at::TensorOptions().dtype(declared.dtype).device(groups.device());
     whole = at::empty(slice.global_shape, options);
     pp.Recv(whole, stage);
   }

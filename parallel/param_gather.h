@@ -6,6 +6,7 @@
 
 #include "parallel/mesh.h"
 #include "parallel/param.h"
+#include "parallel/parameter_groups.h"
 #include "runtime/communicator.h"
 
 namespace fttrain {
@@ -16,14 +17,16 @@ namespace fttrain {
 at::Tensor GatherWhole(const ParamSlice& slice, const at::Tensor& local, Communicator& tp);
 
 // The first pipeline stage that holds each of the names, with this rank's `set` of its stage.
-// Throws c10::Error if none does. Collective over pp; the same names in the same order.
+// Throws c10::Error if none does. Collective over pp, with tensors on `device`; the same names in
+// the same order.
 std::vector<int> StagesOf(const std::vector<std::string>& names, const ParameterSet& set,
-                          const Mesh& mesh);
+                          const Mesh& mesh, c10::Device device);
 
-// The whole of a trained parameter that `stage` holds, on the first stage's first tp rank;
-// undefined or whole on the others. `declared`: its name, global shape and dtype, known on every
-// stage. Collective over the stage's tp and between it and the first stage, in one order on all.
+// The whole of a trained parameter that `stage` holds, on the first rank; undefined or whole on the
+// others. `declared`: its name, global shape and dtype, known on every stage; `groups`: who has the
+// values of `set`. Collective over the stage's ranks and between it and the first stage, in one
+// order on all.
 at::Tensor GatherOnFirstStage(const Parameter& declared, int stage, const ParameterSet& set,
-                              const Mesh& mesh);
+                              ParameterGroups& groups, const Mesh& mesh);
 
 }  // namespace fttrain

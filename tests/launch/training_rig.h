@@ -14,6 +14,7 @@
 #include "parallel/param_gather.h"
 #include "runtime/check.h"
 #include "runtime/philox.h"
+#include "tests/model/oracle.h"
 #include "tests/mpi_test_main.h"
 
 namespace fttrain {
@@ -53,19 +54,33 @@ inline std::vector<Example> Documents() {
 }
 
 // Every rank's slice of values that depend on the parameter's name and the global index alone.
-inline void Fill(ParameterSet& set) {
-  for (const auto& p : set.all()) {
-    const int64_t numel = p->slice.GlobalNumel();
-    std::vector<double> values(numel);
-    const bool norm = p->slice.name.find("norm") != std::string::npos;
-    for (int64_t i = 0; i < numel; ++i) {
-      const double u = UniformFromBits(Philox4x32(7, i, StreamOfName(p->slice.name)).x[0]) - 0.5;
-      values[i] = norm ? 1.0 + 0.2 * u : 0.5 * u;
-    }
-    at::Tensor whole = at::tensor(values, at::kDouble).view(p->slice.global_shape);
-    if (p->slice.dim >= 0) whole = whole.narrow(p->slice.dim, p->slice.offset, p->slice.extent);
-    p->value.copy_(whole);
+inline void Fill(Parameter& p, const Nf4Options& nf4) {
+  const int64_t numel = p.slice.GlobalNumel();
+  std::vector<double> values(numel);
+  const bool norm = p.slice.name.find("norm") != std::string::npos;
+  for (int64_t i = 0; i < numel; ++i) {
+    const double u = UniformFromBits(Philox4x32(7, i, StreamOfName(p.slice.name)).x[0]) - 0.5;
+    values[i] = norm ? 1.0 + 0.2 * u : 0.5 * u;
   }
+  at::Tensor whole = at::tensor(values, at::kDouble).view(p.slice.global_shape);
+  if (p.packed_bytes > 0) {
+    p.value.copy_(QuantizedSlice(whole.to(at::kFloat), p.slice, nf4).bytes);
+    return;
+  }
+  if (p.slice.dim >= 0) whole = whole.narrow(p.slice.dim, p.slice.offset, p.slice.extent);
+  p.value.copy_(whole);
+}
+
+inline void Fill(ParameterGroups& groups, const Nf4Options& nf4 = {}) {
+  const absl::Status filled = groups.Write([&](const std::vector<Parameter*>& parameters) {
+    for (Parameter* p : parameters) Fill(*p, nf4);
+    return absl::OkStatus();
+  });
+  FT_CHECK(filled.ok(), filled.ToString());
+}
+
+inline void Fill(ParameterSet& set) {
+  for (const auto& p : set.all()) Fill(*p, {});
 }
 
 // What is trained, and on what. The same in every layout.
@@ -74,6 +89,7 @@ struct Task {
   bool tied = false;
   bool packing = true;
   int layers = 2;
+  bool nf4 = false;  // with adapters
 };
 
 struct Layout {
@@ -86,6 +102,8 @@ struct Layout {
   std::vector<int> layers_per_run = {};
   Recompute recompute = Recompute::kNone;
   bool activations_on_host = false;
+  FrozenPlace frozen = FrozenPlace::kDevice;
+  StatePlace state = StatePlace::kDevice;
 };
 
 inline ModelOptions Options(bool full) {
@@ -117,9 +135,13 @@ struct TrainingRig {
     OptimizerOptions adamw;
     adamw.weight_decay = 0.1;
     adamw.zero_stage = layout.zero_stage;
+    adamw.frozen = layout.frozen;
+    adamw.disk_folder = testing::TempDir();
+    adamw.state_place = layout.state;
     optimizer = std::make_unique<Optimizer>(set, mesh, at::kCPU, adamw);
-    Fill(set);
+    Fill(optimizer->groups());
     optimizer->MastersFromParameters();
+    model.UseGroups(optimizer->groups());
     links = StageLinks::None();
     if (mesh.shape().pp > 1) {
       const int64_t boundary = layout.micro_batch_size * kSequence * TinyModel(false).hidden_size;
@@ -143,6 +165,8 @@ struct TrainingRig {
     options.sequence_parallel = layout.sequence_parallel;
     options.recompute = layout.recompute;
     options.activations_on_host = layout.activations_on_host;
+    if (task.nf4) options.nf4 = Nf4Options{};
+    options.nf4_dense = {"lm_head"};
     options.layers_per_run = layout.layers_per_run;
     if (options.layers_per_run.empty() && layout.chunks > 1) {
       const int runs = layout.chunks * stages;
@@ -193,8 +217,11 @@ inline Outcome Train(const Mesh& mesh, const Layout& layout, const Task& task) {
     FT_CHECK(metrics.ok(), metrics.status().ToString());
     outcome.metrics.push_back(*metrics);
   }
+  ParameterGroups& groups = rig.optimizer->groups();
   for (const Parameter* p : rig.set.Trainable()) {
+    groups.Acquire(p->group);
     outcome.parameters[p->slice.name] = GatherWhole(p->slice, p->value, mesh.tp()).clone();
+    groups.Release(p->group);
   }
   return outcome;
 }

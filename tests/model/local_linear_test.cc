@@ -312,7 +312,7 @@ TEST(InitializeAdapters, DrawsFactorAWithinItsBoundAndSetsBToZero) {
   const Case c{.name = "", .use_lora = true};
   Shard shard = MakeShard(c, LinearSplit::kRow, 1, 0);
   shard.set.Find(kB)->value.fill_(1.0);
-  InitializeAdapters(shard.set, 42);
+  InitializeAdapters(shard.set.Trainable(), 42);
   const at::Tensor a = shard.set.Find(kA)->value;
   const double bound = 1.0 / std::sqrt(double(kIn));
   EXPECT_LE(a.abs().max().item<double>(), bound);
@@ -320,17 +320,17 @@ TEST(InitializeAdapters, DrawsFactorAWithinItsBoundAndSetsBToZero) {
   EXPECT_NEAR(a.mean().item<double>(), 0.0, 0.15 * bound);
   EXPECT_EQ(shard.set.Find(kB)->value.abs().max().item<double>(), 0.0);
   const at::Tensor first = a.clone();
-  InitializeAdapters(shard.set, 43);
+  InitializeAdapters(shard.set.Trainable(), 43);
   EXPECT_GT((a - first).abs().max().item<double>(), 0.0);
 }
 
 TEST(InitializeAdapters, EverySliceHoldsTheValuesOfTheWholeFactor) {
   const Case c{.name = "", .use_lora = true};
   Shard whole = MakeShard(c, LinearSplit::kRow, 1, 0);
-  InitializeAdapters(whole.set, 42);
+  InitializeAdapters(whole.set.Trainable(), 42);
   for (int rank = 0; rank < 3; ++rank) {
     Shard shard = MakeShard(c, LinearSplit::kRow, 3, rank);
-    InitializeAdapters(shard.set, 42);
+    InitializeAdapters(shard.set.Trainable(), 42);
     const Parameter& a = *shard.set.Find(kA);
     EXPECT_TRUE(at::equal(a.value, LocalPart(whole.set.Find(kA)->value, a.slice))) << rank;
   }

@@ -22,7 +22,18 @@ std::vector<std::string> Names(const FlatBuffer& buffer) {
   return names;
 }
 
-TEST(AllocateParameters, OrdersByGradientRelationThenDecayThenDeclaration) {
+// With storage for everything.
+std::vector<FlatBuffer> LayOut(const ParameterSet& set, int dp_size,
+                               MomentStorage moments = MomentStorage::kGradientDtype,
+                               bool by_group = false) {
+  std::vector<FlatBuffer> buffers = LayOutTrainable(set, dp_size, moments, by_group);
+  for (FlatBuffer& buffer : buffers) {
+    AllocateFlat(buffer, {0, buffer.numel()}, {0, buffer.numel()}, at::kCPU);
+  }
+  return buffers;
+}
+
+TEST(LayOutTrainable, OrdersByGradientRelationThenDecayThenDeclaration) {
   ParameterSet set;
   set.Declare(Trainable("shared", 3, TpGradient::kShared, true));
   set.Declare(Trainable("partial.norm", 3, TpGradient::kPartial, false));
@@ -30,7 +41,7 @@ TEST(AllocateParameters, OrdersByGradientRelationThenDecayThenDeclaration) {
   set.Declare(Trainable("owned.bias", 3, TpGradient::kOwned, false));
   set.Declare(Trainable("owned.2", 20, TpGradient::kOwned, true));
   set.Declare(Trainable("owned.1", 3, TpGradient::kOwned, true));
-  const auto buffers = AllocateParameters(set, /*dp_size=*/4, at::kCPU);
+  const auto buffers = LayOut(set, /*dp_size=*/4);
   ASSERT_EQ(buffers.size(), 1u);
   const FlatBuffer& buffer = buffers[0];
   EXPECT_THAT(Names(buffer), ::testing::ElementsAre("owned.2", "owned.1", "owned.bias", "partial",
@@ -45,14 +56,14 @@ TEST(AllocateParameters, OrdersByGradientRelationThenDecayThenDeclaration) {
   EXPECT_EQ(buffer.Shard(4, 3).begin, 96);
 }
 
-TEST(AllocateParameters, EightBitMomentsPutLargeTensorsFirstAndAlignOn256Elements) {
+TEST(LayOutTrainable, EightBitMomentsPutLargeTensorsFirstAndAlignOn256Elements) {
   ParameterSet set;
   set.Declare(Trainable("small", 4095, TpGradient::kOwned, true));
   set.Declare(Trainable("large", 4097, TpGradient::kOwned, true));
   // The whole tensor decides, not the slice.
   set.Declare({.slice = SlicedParam("slice", {4096}, 0, 0, 10), .trainable = true});
   set.Declare(Trainable("large.bias", 4096, TpGradient::kOwned, false));
-  const auto buffers = AllocateParameters(set, /*dp_size=*/3, at::kCPU, MomentStorage::kInt8);
+  const auto buffers = LayOut(set, /*dp_size=*/3, MomentStorage::kInt8);
   ASSERT_EQ(buffers.size(), 1u);
   const FlatBuffer& buffer = buffers[0];
   EXPECT_THAT(Names(buffer), ::testing::ElementsAre("large", "slice", "small", "large.bias"));
@@ -64,7 +75,7 @@ TEST(AllocateParameters, EightBitMomentsPutLargeTensorsFirstAndAlignOn256Element
   EXPECT_EQ(buffer.numel(), 13056) << "12800 elements in three shards of a multiple of 256";
 }
 
-TEST(AllocateParameters, ViewsStartOn64BytesAndAliasTheBuffers) {
+TEST(LayOutTrainable, ViewsStartOn64BytesAndAliasTheBuffers) {
   ParameterSet set;
   for (const auto dtype : {at::kBFloat16, at::kFloat, at::kDouble}) {
     for (const int64_t numel : {1, 33, 7}) {
@@ -72,7 +83,7 @@ TEST(AllocateParameters, ViewsStartOn64BytesAndAliasTheBuffers) {
                             TpGradient::kOwned, true, dtype));
     }
   }
-  auto buffers = AllocateParameters(set, /*dp_size=*/3, at::kCPU);
+  auto buffers = LayOut(set, /*dp_size=*/3);
   ASSERT_EQ(buffers.size(), 3u);
   for (FlatBuffer& buffer : buffers) {
     EXPECT_EQ(buffer.numel() % 3, 0);
@@ -90,30 +101,48 @@ TEST(AllocateParameters, ViewsStartOn64BytesAndAliasTheBuffers) {
   }
 }
 
-TEST(AllocateParameters, FrozenParametersGetAValueAndNoGradient) {
-  ParameterSet set;
-  const Parameter* frozen =
-      set.Declare({.slice = SlicedParam("w", {8, 3}, 0, 4, 4), .dtype = at::kHalf});
-  EXPECT_TRUE(AllocateParameters(set, 1, at::kCPU).empty());
-  EXPECT_EQ(frozen->value.sizes(), at::IntArrayRef({4, 3}));
-  EXPECT_EQ(frozen->value.scalar_type(), at::kHalf);
-  EXPECT_FALSE(frozen->grad.defined());
-}
-
-TEST(AllocateParameters, AdaptersAndTrainableWeightsHaveBuffersOfTheirOwn) {
+TEST(LayOutTrainable, AdaptersAndTrainableWeightsHaveBuffersOfTheirOwn) {
   ParameterSet set;
   set.Declare(Trainable("weight", 4, TpGradient::kOwned, true));
   Parameter adapter = Trainable("adapter", 4, TpGradient::kOwned, true);
   adapter.category = MemoryCategory::kAdapters;
   set.Declare(adapter);
-  EXPECT_EQ(AllocateParameters(set, 1, at::kCPU).size(), 2u);
+  EXPECT_EQ(LayOut(set, 1).size(), 2u);
 }
 
-TEST(AllocateParameters, TrainableFloat16IsRefusedByName) {
+TEST(LayOutTrainable, ByGroupEachGroupHasBuffersOfItsOwnInOrder) {
+  ParameterSet set;
+  set.BeginGroup(3);
+  set.Declare(Trainable("layer.3", 5, TpGradient::kOwned, true));
+  set.BeginGroup(-1);
+  set.Declare(Trainable("head", 40, TpGradient::kOwned, true));
+  set.BeginGroup(3);
+  set.Declare(Trainable("layer.3.norm", 7, TpGradient::kPartial, false));
+  const auto buffers = LayOut(set, /*dp_size=*/2, MomentStorage::kGradientDtype, true);
+  ASSERT_EQ(buffers.size(), 2u);
+  EXPECT_THAT(Names(buffers[0]), ::testing::ElementsAre("head"));
+  EXPECT_THAT(Names(buffers[1]), ::testing::ElementsAre("layer.3", "layer.3.norm"));
+  EXPECT_EQ(buffers[0].numel(), 64) << "48 elements in two shards of a multiple of 16";
+}
+
+TEST(LayOutTrainable, OfAShardOnlyWhatIsKeptHasStorageAndNoParameterHasAView) {
+  ParameterSet set;
+  const Parameter* p = set.Declare(Trainable("weight", 64, TpGradient::kOwned, true));
+  std::vector<FlatBuffer> buffers =
+      LayOutTrainable(set, /*dp_size=*/2, MomentStorage::kGradientDtype, true);
+  AllocateFlat(buffers[0], {32, 64}, {32, 64}, at::kCPU);
+  EXPECT_EQ(buffers[0].values.numel(), 32);
+  EXPECT_FALSE(p->value.defined() || p->grad.defined());
+  EXPECT_EQ(buffers[0].ValuesIn({48, 64}).data_ptr<float>(),
+            buffers[0].values.data_ptr<float>() + 16);
+  EXPECT_THROW(buffers[0].GradientsIn({16, 48}), c10::Error);
+}
+
+TEST(LayOutTrainable, TrainableFloat16IsRefusedByName) {
   ParameterSet set;
   set.Declare(Trainable("half.weight", 4, TpGradient::kOwned, true, at::kHalf));
   try {
-    AllocateParameters(set, 1, at::kCPU);
+    LayOut(set, 1);
     FAIL() << "accepted";
   } catch (const c10::Error& error) {
     EXPECT_THAT(error.what(), ::testing::HasSubstr("half.weight: a trainable parameter must be"));

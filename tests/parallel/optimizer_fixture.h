@@ -107,12 +107,13 @@ inline std::unique_ptr<Mesh> CreateMesh(int tp, int pp) {
   return *std::move(mesh);
 }
 
-// The parameters that this rank declares, in the model's order.
+// The parameters that this rank declares, in the model's order, in groups of three.
 inline std::vector<Parameter*> DeclareModel(ParameterSet& set, const Mesh& mesh,
                                             at::ScalarType dtype,
                                             const std::vector<GlobalParam>& model = Model()) {
   std::vector<Parameter*> declared;
   for (const GlobalParam& p : model) {
+    set.BeginGroup(static_cast<int>(declared.size()) / 3);
     declared.push_back(set.Declare({.slice = Place(p, mesh.tp().size(), mesh.tp().rank()).slice,
                                     .tp_gradient = p.relation,
                                     .trainable = true,
@@ -122,14 +123,54 @@ inline std::vector<Parameter*> DeclareModel(ParameterSet& set, const Mesh& mesh,
   return declared;
 }
 
-// Zeroes the accumulators and adds this rank's gradients of `step`.
+// Zeroes the accumulators and adds this rank's gradients of `step`, group by group.
 inline void Backward(Optimizer& optimizer, const std::vector<Parameter*>& parameters,
                      const Mesh& mesh, int step, const std::vector<GlobalParam>& model = Model()) {
   optimizer.ZeroGradients();
-  for (size_t i = 0; i < model.size(); ++i) {
+  for (size_t i = model.size(); i-- > 0;) {
+    optimizer.groups().Acquire(parameters[i]->group);
+    optimizer.groups().AcquireGradients(parameters[i]->group);
     const Placement place = Place(model[i], mesh.tp().size(), mesh.tp().rank());
     parameters[i]->grad.add_(RankGradient(model[i], place, mesh, step));
+    optimizer.groups().Release(parameters[i]->group);
   }
+}
+
+// Sets the values of the optimizer's parameters to those of before the first step.
+inline void FillInitialValues(Optimizer& optimizer, const std::vector<GlobalParam>& model) {
+  const absl::Status filled =
+      optimizer.groups().Write([&](const std::vector<Parameter*>& parameters) {
+        for (Parameter* parameter : parameters) {
+          for (const GlobalParam& p : model) {
+            if (p.name != parameter->slice.name) continue;
+            parameter->value.copy_(Cut(InitialValue(p), parameter->slice));
+          }
+        }
+        return absl::OkStatus();
+      });
+  EXPECT_TRUE(filled.ok()) << filled;
+  optimizer.MastersFromParameters();
+}
+
+inline at::Tensor ValueOf(Optimizer& optimizer, const Parameter& parameter) {
+  optimizer.groups().Acquire(parameter.group);
+  const at::Tensor value = parameter.value.clone();
+  optimizer.groups().Release(parameter.group);
+  return value;
+}
+
+// How the optimizer stores what it has.
+struct Storage {
+  int zero_stage;
+  StatePlace place = StatePlace::kDevice;
+};
+inline std::string NameOf(const ::testing::TestParamInfo<Storage>& info) {
+  return "Zero" + std::to_string(info.param.zero_stage) +
+         (info.param.place == StatePlace::kHost ? "OnHost" : "");
+}
+inline auto EveryStorage() {
+  return ::testing::Values(Storage{0}, Storage{1}, Storage{2}, Storage{3},
+                           Storage{0, StatePlace::kHost}, Storage{3, StatePlace::kHost});
 }
 
 // The norm of the whole model's gradient of `step`.

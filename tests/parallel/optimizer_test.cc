@@ -46,8 +46,8 @@ std::vector<at::Tensor> Reference(const GlobalParam& p, int steps, at::ScalarTyp
                               : ReferenceRun<float>(p, steps, dtype);
 }
 
-// By ZeRO stage; each test runs every (tp, dp) of this world.
-class OptimizerOn : public ::testing::TestWithParam<int> {
+// Each test runs every (tp, dp) of this world.
+class OptimizerOn : public ::testing::TestWithParam<Storage> {
  protected:
   void ExpectEqualsOneRank(at::ScalarType dtype, double tolerance) {
     for (const int tp : TpSizes()) {
@@ -61,17 +61,17 @@ class OptimizerOn : public ::testing::TestWithParam<int> {
   void ExpectLayoutEqualsOneRank(int tp, at::ScalarType dtype, double tolerance) {
     const auto mesh = CreateMesh(tp, 1);
     OptimizerOptions options = kOptions;
-    options.zero_stage = GetParam();
+    options.zero_stage = GetParam().zero_stage;
+    options.state_place = GetParam().place;
     ParameterSet set;
     const std::vector<Parameter*> parameters = DeclareModel(set, *mesh, dtype);
     Optimizer optimizer(set, *mesh, at::kCPU, options);
     const std::vector<GlobalParam> model = Model();
     std::vector<std::vector<at::Tensor>> want;
     for (size_t i = 0; i < model.size(); ++i) {
-      parameters[i]->value.copy_(Cut(InitialValue(model[i]), parameters[i]->slice));
       want.push_back(Reference(model[i], 5, dtype));
     }
-    optimizer.MastersFromParameters();
+    FillInitialValues(optimizer, model);
     for (int step = 0; step < 5; ++step) {
       Backward(optimizer, parameters, *mesh, step);
       optimizer.SyncGradients();
@@ -81,7 +81,7 @@ class OptimizerOn : public ::testing::TestWithParam<int> {
       for (size_t i = 0; i < model.size(); ++i) {
         const at::Tensor expected = Cut(want[i][static_cast<size_t>(step)], parameters[i]->slice);
         const at::Tensor difference =
-            (parameters[i]->value.to(at::kDouble) - expected.to(at::kDouble)).abs();
+            (ValueOf(optimizer, *parameters[i]).to(at::kDouble) - expected.to(at::kDouble)).abs();
         EXPECT_LE(difference.max().item<double>(), tolerance) << model[i].name << ", step " << step;
       }
     }
@@ -98,7 +98,7 @@ TEST_P(OptimizerOn, Bfloat16WithMastersEqualsOneRankBitwise) {
   ExpectEqualsOneRank(at::kBFloat16, 0.0);
 }
 
-INSTANTIATE_TEST_SUITE_P(ZeroStage, OptimizerOn, ::testing::Values(0, 1));
+INSTANTIATE_TEST_SUITE_P(Storages, OptimizerOn, EveryStorage(), NameOf);
 
 // Pipeline stages hold different parameters; the norm is that of all of them.
 TEST(OptimizerOnPipeline, NormCountsEveryStageOnce) {
@@ -127,7 +127,7 @@ TEST(OptimizerOnTp, SharedSlicesThatTheRanksCannotHoldEquallyAreRefused) {
 TEST(OptimizerOptionsOf, UnknownZeroStageIsRefused) {
   ParameterSet set;
   const auto mesh = Mesh::Single();
-  EXPECT_THROW(Optimizer(set, *mesh, at::kCPU, {.zero_stage = 2}), c10::Error);
+  EXPECT_THROW(Optimizer(set, *mesh, at::kCPU, {.zero_stage = 4}), c10::Error);
 }
 
 }  // namespace

@@ -1,0 +1,318 @@
+#include "parallel/parameter_groups.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <utility>
+
+#include "parallel/gradient_sums.h"
+#include "parallel/value_source.h"
+#include "runtime/host_memory.h"
+#include "runtime/mapped_file.h"
+#include "runtime/memory_ledger.h"
+
+namespace fttrain {
+namespace {
+
+constexpr int64_t kAlignmentBytes = 64;
+
+int64_t RoundUp(int64_t value, int64_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
+
+// A parameter's bytes in a window.
+struct Place {
+  Parameter* parameter;
+  int64_t offset;
+
+  int64_t bytes() const {
+    if (parameter->packed_bytes > 0) return parameter->packed_bytes;
+    return parameter->slice.LocalNumel() * static_cast<int64_t>(c10::elementSize(parameter->dtype));
+  }
+  void Bind(const at::Tensor& window) const {
+    const at::Tensor mine = window.narrow(0, offset, bytes());
+    parameter->value = parameter->packed_bytes > 0
+                           ? mine
+                           : mine.view(parameter->dtype).view(parameter->slice.LocalShape());
+  }
+};
+
+// What arrives at once: values that lie back to back at home.
+struct Batch {
+  std::vector<Place> places;
+  int64_t bytes = 0;  // of the window
+  MemoryCategory category = MemoryCategory::kWeights;
+  std::unique_ptr<ValueSource> source;
+  at::Tensor window = {};
+};
+
+// Frozen parameters of a group back to back, in `parts` equal parts.
+Batch LayOutFrozen(const std::vector<Parameter*>& parameters, int64_t parts) {
+  Batch batch;
+  for (Parameter* parameter : parameters) {
+    batch.places.push_back({parameter, batch.bytes});
+    batch.bytes = RoundUp(batch.bytes + batch.places.back().bytes(), kAlignmentBytes);
+  }
+  batch.bytes = RoundUp(batch.bytes, kAlignmentBytes * parts);
+  return batch;
+}
+
+struct Group {
+  std::vector<Parameter*> parameters;
+  std::vector<Batch> batches;
+  std::vector<size_t> reduced;  // buffers whose gradients are sharded
+  int users = 0;                // Acquire without Release
+  bool announced = false;       // prefetched and not acquired since
+  bool present = false;         // windows are there or on their way
+  bool arrived = false;
+};
+
+// Gradients on their way to the shards.
+struct Reduction {
+  const FlatBuffer* flat;
+  at::Tensor gradients;  // the scratch; the sum comes back into this rank's part
+  std::unique_ptr<Work> work;
+};
+
+}  // namespace
+
+struct ParameterGroups::State {
+  const Mesh& mesh;
+  c10::Device device;
+  StorageOptions options;
+  std::vector<FlatBuffer> buffers = {};
+  std::vector<at::Tensor> scratch = {};  // by buffer: whole gradients, while acquired
+  std::map<int, Group> groups = {};
+  std::vector<Reduction> reductions = {};
+
+  FlatRange Shard(const FlatBuffer& flat) const {
+    return flat.Shard(mesh.dp().size(), mesh.dp().rank());
+  }
+  void AddTrainable();
+  void AddFrozen(std::optional<c10::Stream> stream);
+  std::unique_ptr<ValueSource> FrozenSource(int64_t bytes, std::optional<c10::Stream> stream) const;
+
+  Group* Find(int group) {
+    const auto found = groups.find(group);
+    return found == groups.end() ? nullptr : &found->second;
+  }
+  void Bring(Group& group);
+  void Arrive(Group& group);
+  void Drop(Group& group);
+  void Reduce(Group& group);
+  void FinishReductions();
+};
+
+void ParameterGroups::State::AddTrainable() {
+  for (size_t i = 0; i < buffers.size(); ++i) {
+    FlatBuffer& flat = buffers[i];
+    const FlatRange whole{0, flat.numel()}, shard = Shard(flat);
+    const int stage = options.zero_stage;
+    AllocateFlat(flat, stage == 3 ? shard : whole, stage >= 2 ? shard : whole, device);
+    if (stage < 2) continue;
+    const Parameter& first = *flat.entries.front().parameter;
+    Group& group = groups[first.group];
+    group.reduced.push_back(i);
+    if (stage < 3) continue;
+    const int64_t element = flat.values.element_size();
+    Batch batch{.places = {},
+                .bytes = flat.numel() * element,
+                .category = first.category,
+                .source = MakeGatherSource(flat.values.view(at::kByte), mesh.dp())};
+    for (const auto& [parameter, offset] : flat.entries) {
+      batch.places.push_back({parameter, offset * element});
+    }
+    group.batches.push_back(std::move(batch));
+  }
+}
+
+std::unique_ptr<ValueSource> ParameterGroups::State::FrozenSource(
+    int64_t bytes, std::optional<c10::Stream> stream) const {
+  const MemoryScope scope(MemoryCategory::kWeights);
+  if (options.frozen == FrozenPlace::kDisk) {
+    return MakeDiskSource(MappedFileTensor(options.disk_folder, bytes));
+  }
+  if (options.frozen == FrozenPlace::kHost) {
+    const at::Tensor home = EmptyOnHost({bytes}, at::kByte, device);
+    home.zero_();
+    return MakeHostSource(home, stream);
+  }
+  const auto on_device = at::TensorOptions().dtype(at::kByte).device(device);
+  return MakeGatherSource(at::zeros({bytes / mesh.dp().size()}, on_device), mesh.dp());
+}
+
+void ParameterGroups::State::AddFrozen(std::optional<c10::Stream> stream) {
+  const bool sharded = options.zero_stage == 3;
+  for (auto& [index, group] : groups) {
+    std::vector<Parameter*> away;
+    for (Parameter* parameter : group.parameters) {
+      if (parameter->trainable) continue;
+      const bool streamed = options.frozen != FrozenPlace::kDevice && index >= 0;
+      if ((sharded || streamed) && !parameter->on_host) {
+        away.push_back(parameter);
+      } else {
+        parameter->value = AllocateValue(*parameter, device);
+      }
+    }
+    if (away.empty()) continue;
+    Batch batch = LayOutFrozen(away, sharded ? mesh.dp().size() : 1);
+    batch.source = FrozenSource(batch.bytes, stream);
+    group.batches.push_back(std::move(batch));
+  }
+}
+
+ParameterGroups::ParameterGroups(ParameterSet& set, const Mesh& mesh, c10::Device device,
+                                 const StorageOptions& options)
+    : state_(new State{.mesh = mesh, .device = device, .options = options}) {
+  const int dp_size = mesh.dp().size();
+  TORCH_CHECK(options.zero_stage >= 0 && options.zero_stage <= 3, "zero_stage ", options.zero_stage,
+              " is not 0, 1, 2 or 3");
+  TORCH_CHECK(options.zero_stage < 3 || options.frozen == FrozenPlace::kDevice,
+              "zero_stage 3 shards frozen parameters over the devices: they are not elsewhere too");
+  CheckShared(set, mesh.tp().size());
+  if (dp_size == 1) state_->options.zero_stage = std::min(options.zero_stage, 1);
+  for (const auto& parameter : set.all()) {
+    state_->groups[parameter->group].parameters.push_back(parameter.get());
+  }
+  const bool by_group = zero_stage() >= 2;
+  state_->buffers = LayOutTrainable(set, dp_size, options.moments, by_group);
+  state_->scratch.resize(state_->buffers.size());
+  state_->AddTrainable();
+  const bool copies = options.frozen == FrozenPlace::kHost;
+  state_->AddFrozen(copies ? MakeCopyStream(device) : std::nullopt);
+}
+
+ParameterGroups::~ParameterGroups() = default;
+
+void ParameterGroups::State::Drop(Group& group) {
+  if (group.present) Arrive(group);  // nothing may write to memory that is given away
+  for (Batch& batch : group.batches) batch.window.reset();
+  group.present = group.arrived = group.announced = false;
+}
+
+// Windows nobody uses make place first.
+void ParameterGroups::State::Bring(Group& group) {
+  if (group.present) return;
+  for (auto& [index, other] : groups) {
+    if (other.present && other.users == 0 && !other.announced) Drop(other);
+  }
+  for (Batch& batch : group.batches) {
+    const MemoryScope scope(batch.category);
+    batch.window = at::empty({batch.bytes}, at::TensorOptions().dtype(at::kByte).device(device));
+    batch.source->Start(batch.window);
+  }
+  group.present = true;
+}
+
+void ParameterGroups::State::Arrive(Group& group) {
+  if (group.arrived) return;
+  for (Batch& batch : group.batches) batch.source->Wait();
+  group.arrived = true;
+}
+
+void ParameterGroups::Acquire(int index) {
+  Group* const group = state_->Find(index);
+  if (group == nullptr || group->users++ > 0) return;
+  state_->Bring(*group);
+  state_->Arrive(*group);
+  group->announced = false;
+  for (const Batch& batch : group->batches) {
+    for (const Place& place : batch.places) place.Bind(batch.window);
+  }
+}
+
+void ParameterGroups::Prefetch(int index) {
+  Group* const group = state_->Find(index);
+  if (group == nullptr || group->users > 0) return;
+  const bool early =
+      std::all_of(group->batches.begin(), group->batches.end(),
+                  [](const Batch& batch) { return batch.source->arrives_meanwhile(); });
+  if (!early) {
+    for (const Batch& batch : group->batches) batch.source->Announce();
+    return;
+  }
+  state_->Bring(*group);
+  group->announced = true;
+}
+
+void ParameterGroups::AcquireGradients(int index) {
+  Group* const group = state_->Find(index);
+  if (group == nullptr) return;
+  TORCH_CHECK(group->users > 0, "gradients of group ", index, ", which is not acquired");
+  for (const size_t i : group->reduced) {
+    at::Tensor& scratch = state_->scratch[i];
+    if (scratch.defined()) continue;
+    scratch = state_->buffers[i].ZeroGradients(state_->device);
+    BindGradients(state_->buffers[i], scratch);
+  }
+}
+
+// The sum over dp runs while the next group's backward does; only one group's is on its way.
+void ParameterGroups::State::Reduce(Group& group) {
+  std::vector<Reduction> started;
+  for (const size_t i : group.reduced) {
+    if (!scratch[i].defined()) continue;
+    SumOverTp(buffers[i], scratch[i], mesh.tp());
+    BindGradients(buffers[i], {});
+    started.push_back({&buffers[i], std::move(scratch[i]), nullptr});
+    scratch[i].reset();
+  }
+  if (started.empty()) return;
+  FinishReductions();
+  for (Reduction& reduction : started) {
+    const FlatRange shard = Shard(*reduction.flat);
+    reduction.work = mesh.dp().ReduceScatterAsync(
+        reduction.gradients, reduction.gradients.narrow(0, shard.begin, shard.size()));
+  }
+  reductions = std::move(started);
+}
+
+void ParameterGroups::State::FinishReductions() {
+  for (const Reduction& reduction : reductions) {
+    reduction.work->Wait();
+    const FlatRange shard = Shard(*reduction.flat);
+    at::Tensor(reduction.flat->gradients)
+        .add_(reduction.gradients.narrow(0, shard.begin, shard.size()));
+  }
+  reductions.clear();
+}
+
+void ParameterGroups::Release(int index) {
+  Group* const group = state_->Find(index);
+  if (group == nullptr) return;
+  TORCH_CHECK(group->users > 0, "group ", index, " is released more often than acquired");
+  if (--group->users > 0) return;
+  state_->Reduce(*group);
+  for (const Batch& batch : group->batches) {
+    for (const Place& place : batch.places) place.parameter->value.reset();
+  }
+}
+
+void ParameterGroups::FinishGradients() { state_->FinishReductions(); }
+
+absl::Status ParameterGroups::Write(const Writer& write) {
+  absl::Status status;
+  for (auto& [index, group] : state_->groups) {
+    Acquire(index);
+    if (status.ok()) status = write(group.parameters);
+    for (const Batch& batch : group.batches) batch.source->Store(batch.window);
+    Release(index);
+  }
+  ForgetWindows();
+  return status;
+}
+
+void ParameterGroups::ForgetWindows() {
+  for (auto& [index, group] : state_->groups) {
+    TORCH_CHECK(group.users == 0, "group ", index, " is in use");
+    state_->Drop(group);
+  }
+}
+
+const std::vector<FlatBuffer>& ParameterGroups::buffers() const { return state_->buffers; }
+int ParameterGroups::zero_stage() const { return state_->options.zero_stage; }
+c10::Device ParameterGroups::device() const { return state_->device; }
+
+}  // namespace fttrain

@@ -1,0 +1,108 @@
+#include "parallel/value_source.h"
+
+#include <c10/core/StreamGuard.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
+
+#include <utility>
+
+#include "runtime/mapped_file.h"
+
+namespace fttrain {
+namespace {
+
+class GatherSource final : public ValueSource {
+ public:
+  GatherSource(at::Tensor shard, Communicator& dp) : shard_(std::move(shard)), dp_(dp) {}
+  void Start(const at::Tensor& window) override { work_ = dp_.AllGatherAsync(shard_, window); }
+  void Wait() override {
+    work_->Wait();
+    work_.reset();
+  }
+  void Store(const at::Tensor& window) override {
+    shard_.copy_(window.narrow(0, dp_.rank() * shard_.numel(), shard_.numel()));
+  }
+
+ private:
+  at::Tensor shard_;
+  Communicator& dp_;
+  std::unique_ptr<Work> work_;
+};
+
+// The window's memory comes from the current stream's pool, where earlier owners may still use it:
+// the copy waits for what is enqueued there. It is freed there too, after Wait.
+class HostSource final : public ValueSource {
+ public:
+  HostSource(at::Tensor bytes, std::optional<c10::Stream> stream)
+      : bytes_(std::move(bytes)), stream_(stream) {
+    if (!stream) return;
+    ready_.emplace(stream->device_type());
+    arrived_.emplace(stream->device_type());
+  }
+  ~HostSource() override {
+    if (!started_ || !arrived_) return;
+    try {
+      arrived_->synchronize();     // the host memory is given away
+    } catch (const c10::Error&) {  // the device has failed: nothing copies any more
+    }
+  }
+  void Start(const at::Tensor& window) override {
+    if (!stream_) {
+      window.copy_(bytes_);
+      return;
+    }
+    ready_->record(CurrentStream());
+    ready_->block(*stream_);
+    const c10::StreamGuard guard(*stream_);
+    window.copy_(bytes_, /*non_blocking=*/true);
+    arrived_->record(*stream_);
+    started_ = true;
+  }
+  void Wait() override {
+    if (stream_) arrived_->block(CurrentStream());
+  }
+  void Store(const at::Tensor& window) override { bytes_.copy_(window); }
+
+ private:
+  c10::Stream CurrentStream() const {
+    return c10::impl::VirtualGuardImpl(stream_->device_type()).getStream(stream_->device());
+  }
+
+  at::Tensor bytes_;
+  std::optional<c10::Stream> stream_;
+  std::optional<c10::Event> ready_, arrived_;  // with a stream
+  bool started_ = false;
+};
+
+class DiskSource final : public ValueSource {
+ public:
+  explicit DiskSource(at::Tensor mapped) : mapped_(std::move(mapped)) {}
+  void Announce() override { ReadAhead(mapped_); }
+  bool arrives_meanwhile() const override { return false; }
+  void Start(const at::Tensor& window) override { window.copy_(mapped_); }
+  void Wait() override {}
+  void Store(const at::Tensor& window) override { mapped_.copy_(window); }
+
+ private:
+  at::Tensor mapped_;
+};
+
+}  // namespace
+
+std::unique_ptr<ValueSource> MakeGatherSource(at::Tensor shard, Communicator& dp) {
+  return std::make_unique<GatherSource>(std::move(shard), dp);
+}
+
+std::optional<c10::Stream> MakeCopyStream(c10::Device device) {
+  if (!device.is_cuda()) return std::nullopt;
+  return c10::impl::VirtualGuardImpl(device.type()).getStreamFromGlobalPool(device);
+}
+
+std::unique_ptr<ValueSource> MakeHostSource(at::Tensor bytes, std::optional<c10::Stream> stream) {
+  return std::make_unique<HostSource>(std::move(bytes), stream);
+}
+
+std::unique_ptr<ValueSource> MakeDiskSource(at::Tensor mapped) {
+  return std::make_unique<DiskSource>(std::move(mapped));
+}
+
+}  // namespace fttrain
