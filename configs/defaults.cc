@@ -52,6 +52,7 @@ void FillOptimizer(OptimizerConfig& optimizer, AdapterMethod method) {
   FT_DEFAULT(optimizer, eps, 1e-8);
   FT_DEFAULT(optimizer, max_grad_norm, 1);
   FT_DEFAULT(optimizer, state, OPTIMIZER_STATE_FP32);
+  FT_DEFAULT(optimizer, device, OPTIMIZER_DEVICE_DEVICE);
 }
 
 void FillParallel(ParallelConfig& parallel) {

@@ -156,6 +156,8 @@ constexpr KnownWord kWords[] = {
     {"data.chat_template", "qwen", "chatml"},
     {"data.chat_template", "llama-3", "llama3"},
     {"memory.base_weights", "cpu", "host"},
+    {"optimizer.device", "cpu", "host"},
+    {"optimizer.device", "cuda", "device"},
     {"memory.activations", "cpu", "host"},
     {"data.train[].format", "chat_template", "messages"},
     {"data.train[].format", "chat", "messages"},

@@ -28,8 +28,6 @@ constexpr Row kMissing[] = {
     {"train.eval_steps", [](const RunConfig& c) { return c.train().eval_steps() > 0; }, "evaluation is not implemented; remove it"},
     {"train.save_steps", [](const RunConfig& c) { return c.train().save_steps() > 0; }, "saving during a run is not implemented; use 0 (the result is saved at the end)"},
     {"train.deterministic", [](const RunConfig& c) { return c.train().deterministic(); }, "is not implemented; remove it (on CPUs equal runs give equal bits as it is)"},
-    {"parallel.zero_stage", [](const RunConfig& c) { return c.parallel().zero_stage() > 1; }, "2 and 3 are not implemented; use 1"},
-    {"memory.base_weights", [](const RunConfig& c) { return c.memory().base_weights() != WEIGHT_PLACE_DEVICE; }, "host and disk are not implemented; use device"},
 };
 // clang-format on
 

@@ -149,6 +149,26 @@ void CheckTrain(const RunConfig& config, KeyFaults& faults) {
   }
 }
 
+// Frozen weights that are not always on the device.
+void CheckBaseWeights(const RunConfig& config, KeyFaults& faults) {
+  const WeightPlace place = config.memory().base_weights();
+  if (place == WEIGHT_PLACE_DEVICE) return;
+  const std::string key = absl::StrCat("'memory.base_weights' ", Word(place));
+  if (config.adapter().method() == ADAPTER_METHOD_NONE) {
+    faults.Add("memory.base_weights",
+               absl::StrCat(key,
+                            " is for frozen weights, but adapter.method none trains all of "
+                            "them: use parallel.zero_stage 3, optimizer.device host, or an "
+                            "adapter"));
+  } else if (config.parallel().zero_stage() == 3) {
+    faults.Add("memory.base_weights",
+               absl::StrCat(key,
+                            " and parallel.zero_stage 3, which divides the frozen weights over "
+                            "the data-parallel ranks' devices, exclude each other: use device, "
+                            "or zero_stage 2"));
+  }
+}
+
 void CheckPipeline(const ParallelConfig& parallel, KeyFaults& faults) {
   const int pipeline = parallel.pipeline(), chunks = parallel.chunks_per_stage();
   const PipelineSchedule schedule = parallel.pipeline_schedule();
@@ -231,6 +251,7 @@ absl::Status Validate(const RunConfig& config, int world_size, const KeyLocation
   CheckMemory(config, faults);
   CheckData(config, faults);
   CheckTrain(config, faults);
+  CheckBaseWeights(config, faults);
   for (const Unsupported& found : FindUnsupported(config)) faults.Add(found.key, found.what);
   CheckPipeline(config.parallel(), faults);
   CheckLayout(config, world_size, filename, faults);

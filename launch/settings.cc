@@ -42,7 +42,21 @@ OptimizerOptions OptimizerOptionsOf(const config::RunConfig& run) {
     options.moments = MomentStorage::kInt8;
   }
   options.zero_stage = run.parallel().zero_stage();
+  if (run.optimizer().device() == config::OPTIMIZER_DEVICE_HOST) {
+    options.state_place = StatePlace::kHost;
+  }
+  if (run.memory().base_weights() == config::WEIGHT_PLACE_HOST) {
+    options.frozen = FrozenPlace::kHost;
+  } else if (run.memory().base_weights() == config::WEIGHT_PLACE_DISK) {
+    options.frozen = FrozenPlace::kDisk;
+    options.disk_folder = run.output_dir();
+  }
   return options;
+}
+
+bool WeightsStay(const config::RunConfig& run) {
+  return run.parallel().zero_stage() < 3 &&
+         run.memory().base_weights() == config::WEIGHT_PLACE_DEVICE;
 }
 
 PipelineKind PipelineKindOf(const config::RunConfig& run) {

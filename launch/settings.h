@@ -18,6 +18,8 @@ DeviceKind DeviceOf(const config::RunConfig& run);
 RowOptions RowOptionsOf(const config::RunConfig& run);
 StepShape StepShapeOf(const config::RunConfig& run, int dp_size);
 OptimizerOptions OptimizerOptionsOf(const config::RunConfig& run);
+// Whether every rank always has its weights on its device (ModelOptions::weights_stay).
+bool WeightsStay(const config::RunConfig& run);
 PipelineKind PipelineKindOf(const config::RunConfig& run);
 // Layers of every run of the model (layer_runs.h): the config's, one each under layer_major, else
 // balanced. InvalidArgument if the model cannot be cut so.

@@ -122,6 +122,7 @@ absl::Status MakeTrainPlan(const config::LoadedConfig& loaded, const Process& pr
   plan.run = loaded.config;
   FT_ASSIGN_OR_RETURN(plan.network, PlanNetwork(loaded, /*training=*/true, process));
   RecordBaseForm(plan.network.options, plan.run);
+  plan.network.options.weights_stay = WeightsStay(plan.run);
   FT_RETURN_IF_ERROR(PlanPipeline(plan));
   plan.adapter = AdapterConfigOf(plan);
   FT_RETURN_IF_ERROR(CheckInputFolders(plan));

@@ -9,6 +9,7 @@
 
 #include "parallel/gradient_sums.h"
 #include "parallel/value_source.h"
+#include "parallel/value_window.h"
 #include "runtime/host_memory.h"
 #include "runtime/mapped_file.h"
 #include "runtime/memory_ledger.h"
@@ -16,52 +17,9 @@
 namespace fttrain {
 namespace {
 
-constexpr int64_t kAlignmentBytes = 64;
-
-int64_t RoundUp(int64_t value, int64_t multiple) {
-  return (value + multiple - 1) / multiple * multiple;
-}
-
-// A parameter's bytes in a window.
-struct Place {
-  Parameter* parameter;
-  int64_t offset;
-
-  int64_t bytes() const {
-    if (parameter->packed_bytes > 0) return parameter->packed_bytes;
-    return parameter->slice.LocalNumel() * static_cast<int64_t>(c10::elementSize(parameter->dtype));
-  }
-  void Bind(const at::Tensor& window) const {
-    const at::Tensor mine = window.narrow(0, offset, bytes());
-    parameter->value = parameter->packed_bytes > 0
-                           ? mine
-                           : mine.view(parameter->dtype).view(parameter->slice.LocalShape());
-  }
-};
-
-// What arrives at once: values that lie back to back at home.
-struct Batch {
-  std::vector<Place> places;
-  int64_t bytes = 0;  // of the window
-  MemoryCategory category = MemoryCategory::kWeights;
-  std::unique_ptr<ValueSource> source;
-  at::Tensor window = {};
-};
-
-// Frozen parameters of a group back to back, in `parts` equal parts.
-Batch LayOutFrozen(const std::vector<Parameter*>& parameters, int64_t parts) {
-  Batch batch;
-  for (Parameter* parameter : parameters) {
-    batch.places.push_back({parameter, batch.bytes});
-    batch.bytes = RoundUp(batch.bytes + batch.places.back().bytes(), kAlignmentBytes);
-  }
-  batch.bytes = RoundUp(batch.bytes, kAlignmentBytes * parts);
-  return batch;
-}
-
 struct Group {
   std::vector<Parameter*> parameters;
-  std::vector<Batch> batches;
+  std::vector<ValueWindow> windows;
   std::vector<size_t> reduced;  // buffers whose gradients are sharded
   int users = 0;                // Acquire without Release
   bool announced = false;       // prefetched and not acquired since
@@ -116,15 +74,8 @@ void ParameterGroups::State::AddTrainable() {
     Group& group = groups[first.group];
     group.reduced.push_back(i);
     if (stage < 3) continue;
-    const int64_t element = flat.values.element_size();
-    Batch batch{.places = {},
-                .bytes = flat.numel() * element,
-                .category = first.category,
-                .source = MakeGatherSource(flat.values.view(at::kByte), mesh.dp())};
-    for (const auto& [parameter, offset] : flat.entries) {
-      batch.places.push_back({parameter, offset * element});
-    }
-    group.batches.push_back(std::move(batch));
+    group.windows.emplace_back(flat);
+    group.windows.back().SetSource(MakeGatherSource(flat.values.view(at::kByte), mesh.dp()));
   }
 }
 
@@ -157,9 +108,8 @@ void ParameterGroups::State::AddFrozen(std::optional<c10::Stream> stream) {
       }
     }
     if (away.empty()) continue;
-    Batch batch = LayOutFrozen(away, sharded ? mesh.dp().size() : 1);
-    batch.source = FrozenSource(batch.bytes, stream);
-    group.batches.push_back(std::move(batch));
+    ValueWindow& window = group.windows.emplace_back(away, sharded ? mesh.dp().size() : 1);
+    window.SetSource(FrozenSource(window.bytes(), stream));
   }
 }
 
@@ -188,7 +138,7 @@ ParameterGroups::~ParameterGroups() = default;
 
 void ParameterGroups::State::Drop(Group& group) {
   if (group.present) Arrive(group);  // nothing may write to memory that is given away
-  for (Batch& batch : group.batches) batch.window.reset();
+  for (ValueWindow& window : group.windows) window.Drop();
   group.present = group.arrived = group.announced = false;
 }
 
@@ -198,17 +148,13 @@ void ParameterGroups::State::Bring(Group& group) {
   for (auto& [index, other] : groups) {
     if (other.present && other.users == 0 && !other.announced) Drop(other);
   }
-  for (Batch& batch : group.batches) {
-    const MemoryScope scope(batch.category);
-    batch.window = at::empty({batch.bytes}, at::TensorOptions().dtype(at::kByte).device(device));
-    batch.source->Start(batch.window);
-  }
+  for (ValueWindow& window : group.windows) window.Bring(device);
   group.present = true;
 }
 
 void ParameterGroups::State::Arrive(Group& group) {
   if (group.arrived) return;
-  for (Batch& batch : group.batches) batch.source->Wait();
+  for (ValueWindow& window : group.windows) window.Arrive();
   group.arrived = true;
 }
 
@@ -218,19 +164,17 @@ void ParameterGroups::Acquire(int index) {
   state_->Bring(*group);
   state_->Arrive(*group);
   group->announced = false;
-  for (const Batch& batch : group->batches) {
-    for (const Place& place : batch.places) place.Bind(batch.window);
-  }
+  for (const ValueWindow& window : group->windows) window.Bind();
 }
 
 void ParameterGroups::Prefetch(int index) {
   Group* const group = state_->Find(index);
   if (group == nullptr || group->users > 0) return;
   const bool early =
-      std::all_of(group->batches.begin(), group->batches.end(),
-                  [](const Batch& batch) { return batch.source->arrives_meanwhile(); });
+      std::all_of(group->windows.begin(), group->windows.end(),
+                  [](const ValueWindow& window) { return window.source().arrives_meanwhile(); });
   if (!early) {
-    for (const Batch& batch : group->batches) batch.source->Announce();
+    for (const ValueWindow& window : group->windows) window.source().Announce();
     return;
   }
   state_->Bring(*group);
@@ -285,9 +229,7 @@ void ParameterGroups::Release(int index) {
   TORCH_CHECK(group->users > 0, "group ", index, " is released more often than acquired");
   if (--group->users > 0) return;
   state_->Reduce(*group);
-  for (const Batch& batch : group->batches) {
-    for (const Place& place : batch.places) place.parameter->value.reset();
-  }
+  for (const ValueWindow& window : group->windows) window.Unbind();
 }
 
 void ParameterGroups::FinishGradients() { state_->FinishReductions(); }
@@ -297,7 +239,7 @@ absl::Status ParameterGroups::Write(const Writer& write) {
   for (auto& [index, group] : state_->groups) {
     Acquire(index);
     if (status.ok()) status = write(group.parameters);
-    for (const Batch& batch : group.batches) batch.source->Store(batch.window);
+    for (ValueWindow& window : group.windows) window.Store();
     Release(index);
   }
   ForgetWindows();

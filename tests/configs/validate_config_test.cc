@@ -160,6 +160,20 @@ TEST(Layout, ProposesTheLargestTensorSizeThatFits) {
       "(2 replicas)");
 }
 
+TEST(BaseWeights, ElsewhereThanOnTheDeviceExcludeWhatWouldHaveThemThere) {
+  for (const char* place : {"host", "disk"}) {
+    const std::string elsewhere = absl::StrCat("memory.base_weights=", place);
+    EXPECT_EQ(FaultOf({elsewhere}), "");
+    EXPECT_EQ(FaultOf({elsewhere, "parallel.zero_stage=2", "optimizer.device=host"}, 2), "");
+    EXPECT_THAT(FaultOf({elsewhere, "adapter={method: none}"}),
+                HasSubstr(absl::StrCat("'memory.base_weights' ", place,
+                                       " is for frozen weights, but adapter.method none")));
+    EXPECT_THAT(FaultOf({elsewhere, "parallel.zero_stage=3"}, 2),
+                HasSubstr("exclude each other: use device, or zero_stage 2"));
+  }
+  EXPECT_EQ(FaultOf({"adapter={method: none}", "parallel.zero_stage=3"}, 2), "");
+}
+
 TEST(Pipeline, SchedulesThatCannotRunAreRefusedWithAReason) {
   EXPECT_EQ(FaultOf({"parallel.pipeline=2"}, 2), "");
   EXPECT_EQ(FaultOf({"parallel.pipeline=2", "parallel.pipeline_schedule=interleaved",
@@ -198,8 +212,6 @@ TEST(Unsupported, IsRefusedByName) {
   const std::vector<std::pair<std::string, std::string>> cases = {
       {"data.eval=[{path: e, format: text}]", "evaluation is not implemented; remove it"},
       {"train.eval_steps=5", "evaluation is not implemented; remove it"},
-      {"parallel.zero_stage=2", "2 and 3 are not implemented; use 1"},
-      {"memory.base_weights=disk", "host and disk are not implemented; use device"},
   };
   for (const auto& [override_text, why] : cases) {
     const std::string key = override_text.substr(0, override_text.find('='));

@@ -39,6 +39,15 @@ MORE_LAYOUTS = {
         "pp3": (3, 1, 4, {"parallel": {"pipeline": 3}}),
         "pp2-gpipe": (2, 1, 4, {"parallel": {"pipeline": 2, "pipeline_schedule": "gpipe"}}),
         "dp2-zero0": (2, 2, 1, {"parallel": {"zero_stage": 0}}),
+        "dp2-zero2": (2, 1, 2, {"parallel": {"zero_stage": 2}, "optimizer": {"device": "host"}}),
+        "dp2-zero3": (2, 1, 2, {"parallel": {"zero_stage": 3}}),
+        "dp2-zero3-layer-major": (
+            2,
+            1,
+            2,
+            {"parallel": {"zero_stage": 3, "pipeline_schedule": "layer_major"}},
+        ),
+        "pp2-dp2-zero3": (4, 1, 2, {"parallel": {"pipeline": 2, "zero_stage": 3}}),
         "tp2-layer-major": (
             2,
             1,
@@ -49,6 +58,23 @@ MORE_LAYOUTS = {
     "llama_tied": {
         # 1003 = 4 * 251 - 1.
         "tp4": (4, 4, 1, {"parallel": {"tensor": 4, "sequence_parallel": False}}),
+        "tp2-dp2-zero3": (4, 2, 1, {"parallel": {"tensor": 2, "zero_stage": 3}}),
+    },
+}
+# With frozen weights.
+ADAPTER_LAYOUTS = {
+    "llama_grouped": {
+        "host-layer-major": (
+            1,
+            1,
+            4,
+            {
+                "memory": {"base_weights": "host"},
+                "parallel": {"pipeline_schedule": "layer_major"},
+            },
+        ),
+        "tp2-host": (2, 2, 2, {"memory": {"base_weights": "host"}, "parallel": {"tensor": 2}}),
+        "disk": (1, 2, 2, {"memory": {"base_weights": "disk"}}),
     },
 }
 
@@ -159,7 +185,8 @@ def main():
         if digest != golden["cases"][case]["digest"]:
             sys.exit(f"{case}: the files made here are not those the golden numbers were made from")
         layouts = {**LAYOUTS, **MORE_LAYOUTS.get(case, {})}
-        chosen = options.layouts or list(layouts)
+        of_adapters = ADAPTER_LAYOUTS.get(case, {})
+        chosen = options.layouts or [*layouts, *of_adapters]
         inputs = (options.binary, folder, golden, case)
         checks = []
         for name, key, how in [
@@ -169,7 +196,10 @@ def main():
         ]:
             checks.append((name, partial(logits_check, *inputs, key, options.device, **how)))
         for method, name in itertools.product(options.methods, chosen):
-            run = partial(curve_check, *inputs, method, layouts[name], options.device)
+            if method == "full" and name in of_adapters:
+                continue
+            layout = {**layouts, **of_adapters}[name]
+            run = partial(curve_check, *inputs, method, layout, options.device)
             checks.append((f"{case} {method} {name}", run))
         harness.run_checks(checks)
 
