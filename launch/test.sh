@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Sets up, builds and runs every test this machine can run: labels unit and dist, and gpu where there is a GPU.
 # Ends with ctest's summary and its exit code. Arguments go to ctest: launch/test.sh -R parity
+# launch/test.sh --matrix: instead, every layout in every combination on 1, 2, 4 and 8 ranks (tests/launch/layout_matrix.h).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -10,4 +11,7 @@ launch/build.sh
 labels='^(unit|dist)$'
 if nvidia-smi -L >/dev/null 2>&1; then labels='^(unit|dist|gpu)$'; fi
 . launch/env.sh
+if [ "${1:-}" = --matrix ]; then
+  exec ctest --test-dir build/release -C matrix -L '^matrix$' --verbose --no-tests=error "${@:2}"
+fi
 exec ctest --test-dir build/release -L "$labels" -j "$(nproc)" --output-on-failure --no-tests=error "$@"

@@ -41,25 +41,6 @@ std::string Text(const MeshShape& shape, const Layout& layout) {
          testing::PrintToString(layout.zero_stage);
 }
 
-// Whole gradients of one step before the optimizer, of this rank's stage.
-std::map<std::string, at::Tensor> GradientsOfAStep(TrainingRig& rig) {
-  std::vector<ModelBatch> batches;
-  const auto microbatches = rig.rows->TrainMicrobatches(0, rig.Shape(), rig.mesh.position().dp);
-  for (const Microbatch& m : microbatches) {
-    batches.push_back(MakeModelBatch(m.input_ids, m.targets, m.cu_seqlens, m.token_index,
-                                     StepKey(11, 0), rig.mesh.shape().tp, at::kCPU));
-  }
-  rig.model.BeginStep(std::move(batches), 1.0 / 200);
-  rig.optimizer->ZeroGradients();
-  RunSchedule(rig.Schedule(), rig.model, *rig.links);
-  rig.optimizer->SyncGradients();
-  std::map<std::string, at::Tensor> gradients;
-  for (const Parameter* p : rig.set.Trainable()) {
-    gradients[p->slice.name] = GatherWhole(p->slice, p->grad, rig.mesh.tp()).clone();
-  }
-  return gradients;
-}
-
 class Pipeline : public ::testing::TestWithParam<Task> {};
 
 TEST_P(Pipeline, GradientsOfAStepEqualOneRanks) {

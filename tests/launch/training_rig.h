@@ -90,6 +90,8 @@ struct Task {
   bool packing = true;
   int layers = 2;
   bool nf4 = false;  // with adapters
+  int64_t rows_per_step = 16;
+  double eps = 1e-8;
 };
 
 struct Layout {
@@ -134,6 +136,7 @@ struct TrainingRig {
         model(ModelOf(of), OptionsOf(in, of, on.shape().pp), on, set, kSequence, at::kCPU) {
     OptimizerOptions adamw;
     adamw.weight_decay = 0.1;
+    adamw.eps = task.eps;
     adamw.zero_stage = layout.zero_stage;
     adamw.frozen = layout.frozen;
     adamw.disk_folder = testing::TempDir();
@@ -174,10 +177,10 @@ struct TrainingRig {
     }
     return options;
   }
-  // 16 rows a step in every layout.
+  // The same rows a step in every layout.
   StepShape Shape() const {
     const int64_t dp = mesh.shape().dp;
-    return {layout.micro_batch_size, 16 / (layout.micro_batch_size * dp), dp};
+    return {layout.micro_batch_size, task.rows_per_step / (layout.micro_batch_size * dp), dp};
   }
   std::vector<PipelineStep> Schedule() const {
     return MakePipelineSchedule(layout.pipeline, links->stage(), links->num_stages(), layout.chunks,
@@ -194,6 +197,54 @@ struct TrainingRig {
   std::unique_ptr<StageLinks> links;
   std::unique_ptr<RowStream> rows;
 };
+
+// One step, up to gradients that are final in each rank's shard.
+inline void RunStep(TrainingRig& rig, int64_t step) {
+  std::vector<ModelBatch> batches;
+  const StepShape shape = rig.Shape();
+  for (const Microbatch& m : rig.rows->TrainMicrobatches(step, shape, rig.mesh.position().dp)) {
+    batches.push_back(MakeModelBatch(m.input_ids, m.targets, m.cu_seqlens, m.token_index,
+                                     StepKey(11, step), rig.mesh.shape().tp, at::kCPU));
+  }
+  rig.model.BeginStep(std::move(batches), 1.0 / 200);
+  rig.optimizer->ZeroGradients();
+  RunSchedule(rig.Schedule(), rig.model, *rig.links);
+  rig.optimizer->SyncGradients();
+}
+
+// Whole gradients after RunStep, of this rank's stage, from the shards of the dp ranks.
+inline std::map<std::string, at::Tensor> WholeGradients(TrainingRig& rig) {
+  std::map<std::string, at::Tensor> gradients;
+  const Mesh& mesh = rig.mesh;
+  for (const FlatBuffer& flat : rig.optimizer->groups().buffers()) {
+    const FlatRange shard = flat.Shard(mesh.dp().size(), mesh.dp().rank());
+    at::Tensor all = at::empty({flat.numel()}, flat.gradients.options());
+    mesh.dp().AllGather(flat.GradientsIn(shard).contiguous(), all);
+    for (const auto& [p, offset] : flat.entries) {
+      const at::Tensor mine =
+          all.narrow(0, offset, p->slice.LocalNumel()).view(p->slice.LocalShape());
+      gradients[p->slice.name] = GatherWhole(p->slice, mine, mesh.tp()).clone();
+    }
+  }
+  return gradients;
+}
+
+inline std::map<std::string, at::Tensor> GradientsOfAStep(TrainingRig& rig) {
+  RunStep(rig, 0);
+  return WholeGradients(rig);
+}
+
+// Whole trained parameters of this rank's stage.
+inline std::map<std::string, at::Tensor> WholeParameters(TrainingRig& rig) {
+  std::map<std::string, at::Tensor> parameters;
+  ParameterGroups& groups = rig.optimizer->groups();
+  for (const Parameter* p : rig.set.Trainable()) {
+    groups.Acquire(p->group);
+    parameters[p->slice.name] = GatherWhole(p->slice, p->value, rig.mesh.tp()).clone();
+    groups.Release(p->group);
+  }
+  return parameters;
+}
 
 struct Outcome {
   std::vector<StepMetrics> metrics;
@@ -217,12 +268,7 @@ inline Outcome Train(const Mesh& mesh, const Layout& layout, const Task& task) {
     FT_CHECK(metrics.ok(), metrics.status().ToString());
     outcome.metrics.push_back(*metrics);
   }
-  ParameterGroups& groups = rig.optimizer->groups();
-  for (const Parameter* p : rig.set.Trainable()) {
-    groups.Acquire(p->group);
-    outcome.parameters[p->slice.name] = GatherWhole(p->slice, p->value, mesh.tp()).clone();
-    groups.Release(p->group);
-  }
+  outcome.parameters = WholeParameters(rig);
   return outcome;
 }
 

@@ -44,36 +44,6 @@ std::string Text(const MeshShape& shape, const Layout& layout) {
          std::to_string(static_cast<int>(layout.state));
 }
 
-void RunOneStep(TrainingRig& rig) {
-  std::vector<ModelBatch> batches;
-  for (const Microbatch& m : rig.rows->TrainMicrobatches(0, rig.Shape(), rig.mesh.position().dp)) {
-    batches.push_back(MakeModelBatch(m.input_ids, m.targets, m.cu_seqlens, m.token_index,
-                                     StepKey(11, 0), rig.mesh.shape().tp, at::kCPU));
-  }
-  rig.model.BeginStep(std::move(batches), 1.0 / 200);
-  rig.optimizer->ZeroGradients();
-  RunSchedule(rig.Schedule(), rig.model, *rig.links);
-  rig.optimizer->SyncGradients();
-}
-
-// Whole gradients of one step, of this rank's stage, from the shards of the dp ranks.
-std::map<std::string, at::Tensor> GradientsOfAStep(TrainingRig& rig) {
-  RunOneStep(rig);
-  std::map<std::string, at::Tensor> gradients;
-  const Mesh& mesh = rig.mesh;
-  for (const FlatBuffer& flat : rig.optimizer->groups().buffers()) {
-    const FlatRange shard = flat.Shard(mesh.dp().size(), mesh.dp().rank());
-    at::Tensor all = at::empty({flat.numel()}, flat.gradients.options());
-    mesh.dp().AllGather(flat.GradientsIn(shard).contiguous(), all);
-    for (const auto& [p, offset] : flat.entries) {
-      const at::Tensor mine =
-          all.narrow(0, offset, p->slice.LocalNumel()).view(p->slice.LocalShape());
-      gradients[p->slice.name] = GatherWhole(p->slice, mine, mesh.tp()).clone();
-    }
-  }
-  return gradients;
-}
-
 class Zero : public ::testing::TestWithParam<Task> {};
 
 TEST_P(Zero, GradientsOfAStepEqualOneRanks) {
@@ -194,7 +164,7 @@ TEST_P(Streamed, DeviceHoldsTheEndsAndTwoLayersWhateverTheDepth) {
       TrainingRig rig(*mesh, InSchedule(kind, layers, {.frozen = FrozenPlace::kHost}),
                       TaskOf(layers));
       ResetMemoryPeaks();
-      RunOneStep(rig);
+      RunStep(rig, 0);
       const int64_t window = WindowBytes(rig.set, 0);
       EXPECT_GT(window, 0);
       EXPECT_EQ(MemoryOf(MemoryCategory::kWeights).peak_bytes - before,
@@ -230,7 +200,7 @@ TEST(Zero3, ARankHoldsItsShareOfTheWeightsAndAWindow) {
   for (const int group : Groups(kLayers)) whole += Rounded(WindowBytes(rig.set, group), dp);
   EXPECT_EQ(MemoryOf(MemoryCategory::kWeights).current_bytes - before, whole / dp);
   ResetMemoryPeaks();
-  RunOneStep(rig);
+  RunStep(rig, 0);
   const auto window = [&](int group) { return Rounded(WindowBytes(rig.set, group), dp); };
   // The most is at an end: its group, the layer beside it, and the next layer on its way.
   const int64_t most = std::max(window(kEmbeddingGroup), window(kHeadGroup)) + 2 * window(0);
@@ -240,7 +210,7 @@ TEST(Zero3, ARankHoldsItsShareOfTheWeightsAndAWindow) {
 // Bytes that one rank sends over dp in a step.
 int64_t SentInAStep(TrainingRig& rig) {
   const int64_t before = rig.mesh.dp().traffic().wire_bytes;
-  RunOneStep(rig);
+  RunStep(rig, 0);
   return rig.mesh.dp().traffic().wire_bytes - before;
 }
 
