@@ -267,6 +267,7 @@ absl::StatusOr<LoadedConfig> ParseRunConfig(const std::string& text, const std::
                                             const std::vector<std::string>& overrides) {
   LoadedConfig loaded;
   loaded.filename = filename;
+  loaded.overrides = overrides;
   Faults faults;
   absl::StatusOr<YAML::Node> root = ParseYamlMap(text);
   if (!root.ok()) {

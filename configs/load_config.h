@@ -21,6 +21,7 @@ struct LoadedConfig {
   RunConfig config;  // with defaults filled (defaults.h)
   KeyLocations where;
   std::string filename;  // as given
+  std::vector<std::string> overrides;
 };
 
 // Reads `path` (YAML, so JSON too), then applies `overrides` in order, each "section.key=value"

@@ -8,6 +8,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
 #include "configs/faults.h"
 #include "configs/schema.h"
 #include "configs/unsupported.h"
@@ -208,11 +209,28 @@ std::string Replicas(int64_t count) {
   return absl::StrCat(count, count == 1 ? " replica" : " replicas");
 }
 
+// A word of a shell's line.
+std::string ShellWord(const std::string& text) {
+  constexpr char kPlain[] =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+=./,:@%";
+  if (!text.empty() && text.find_first_not_of(kPlain) == std::string::npos) return text;
+  return absl::StrCat("'", absl::StrReplaceAll(text, {{"'", "'\\''"}}), "'");
+}
+
+// What `loaded` was made of, as it follows the program's name.
+std::string ArgumentsOf(const LoadedConfig& loaded) {
+  std::string arguments = absl::StrCat(" ", ShellWord(absl::StrCat("--config=", loaded.filename)));
+  for (const std::string& text : loaded.overrides) {
+    absl::StrAppend(&arguments, " --set ", ShellWord(text));
+  }
+  return arguments;
+}
+
 // The product of the model axes must divide the ranks. Proposes rank counts that the layout fits
 // and tensor sizes that fit the ranks.
-void CheckLayout(const RunConfig& config, int world_size, const std::string& filename,
-                 KeyFaults& faults) {
-  const int64_t tensor = config.parallel().tensor(), pipeline = config.parallel().pipeline();
+void CheckLayout(const LoadedConfig& loaded, int world_size, KeyFaults& faults) {
+  const ParallelConfig& parallel = loaded.config.parallel();
+  const int64_t tensor = parallel.tensor(), pipeline = parallel.pipeline();
   const int64_t group = tensor * pipeline;
   if (world_size % group == 0) return;
   const std::string product =
@@ -221,7 +239,7 @@ void CheckLayout(const RunConfig& config, int world_size, const std::string& fil
   std::vector<std::string> remedies;
   for (const int64_t ranks : {below, above}) {
     if (ranks == 0) continue;
-    remedies.push_back(absl::StrCat("'mpirun -np ", ranks, " fttrain --config=", filename, "' (",
+    remedies.push_back(absl::StrCat("'mpirun -np ", ranks, " fttrain", ArgumentsOf(loaded), "' (",
                                     Replicas(ranks / group), ")"));
   }
   for (int64_t size = tensor - 1; size >= 1; --size) {
@@ -238,9 +256,9 @@ void CheckLayout(const RunConfig& config, int world_size, const std::string& fil
 
 }  // namespace
 
-absl::Status Validate(const RunConfig& config, int world_size, const KeyLocations& where,
-                      const std::string& filename) {
-  KeyFaults faults(where);
+absl::Status Validate(const LoadedConfig& loaded, int world_size) {
+  const RunConfig& config = loaded.config;
+  KeyFaults faults(loaded.where);
   if (!config.model().has_path()) {
     faults.Add("model", "'model.path' is missing: the folder of a Hugging Face model");
   }
@@ -254,7 +272,7 @@ absl::Status Validate(const RunConfig& config, int world_size, const KeyLocation
   CheckBaseWeights(config, faults);
   for (const Unsupported& found : FindUnsupported(config)) faults.Add(found.key, found.what);
   CheckPipeline(config.parallel(), faults);
-  CheckLayout(config, world_size, filename, faults);
+  CheckLayout(loaded, world_size, faults);
   return faults.AsStatus();
 }
 

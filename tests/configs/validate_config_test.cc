@@ -135,29 +135,35 @@ TEST(Validate, ReportsEveryFaultSortedByLine) {
             "'data.train' is missing or empty: write train: [{path: FILE, format: messages}]");
 }
 
+// The line that would work is the one that was given, with another number of ranks.
 TEST(Layout, RanksThatTheModelAxesDoNotDivideAreAnsweredWithLayoutsThatFit) {
-  EXPECT_EQ(
-      FaultOf({"parallel.tensor=2"}, 3),
-      "--set parallel.tensor=2: parallel.tensor 2 x parallel.pipeline 1 = 2 must divide the "
-      "number of ranks, 3; use 'mpirun -np 2 fttrain --config=run.yaml' (1 replica) or 'mpirun "
-      "-np 4 fttrain --config=run.yaml' (2 replicas) or parallel.tensor 1 on these 3 ranks (3 "
-      "replicas)");
+  EXPECT_EQ(FaultOf({"parallel.tensor=2"}, 3),
+            "--set parallel.tensor=2: parallel.tensor 2 x parallel.pipeline 1 = 2 must divide the "
+            "number of ranks, 3; use 'mpirun -np 2 fttrain --config=run.yaml --set "
+            "parallel.tensor=2' (1 replica) or 'mpirun -np 4 fttrain --config=run.yaml --set "
+            "parallel.tensor=2' (2 replicas) or parallel.tensor 1 on these 3 ranks (3 replicas)");
 }
 
 TEST(Layout, FewerRanksThanOneReplicaNeeds) {
-  EXPECT_EQ(FaultOf({"parallel.tensor=4"}, 1),
-            "--set parallel.tensor=4: parallel.tensor 4 x parallel.pipeline 1 = 4 must divide the "
-            "number of ranks, 1; use 'mpirun -np 4 fttrain --config=run.yaml' (1 replica) or "
-            "parallel.tensor 1 on these 1 rank (1 replica)");
+  EXPECT_THAT(FaultOf({"parallel.tensor=4", "parallel.pipeline=2"}, 1),
+              HasSubstr("parallel.tensor 4 x parallel.pipeline 2 = 8 must divide the number of "
+                        "ranks, 1; use 'mpirun -np 8 fttrain --config=run.yaml --set "
+                        "parallel.tensor=4 --set parallel.pipeline=2' (1 replica)"));
 }
 
 TEST(Layout, ProposesTheLargestTensorSizeThatFits) {
-  EXPECT_EQ(
-      FaultOf({"parallel.tensor=8"}, 12),
-      "--set parallel.tensor=8: parallel.tensor 8 x parallel.pipeline 1 = 8 must divide the "
-      "number of ranks, 12; use 'mpirun -np 8 fttrain --config=run.yaml' (1 replica) or 'mpirun "
-      "-np 16 fttrain --config=run.yaml' (2 replicas) or parallel.tensor 6 on these 12 ranks "
-      "(2 replicas)");
+  EXPECT_THAT(FaultOf({"parallel.tensor=8"}, 12),
+              HasSubstr(" or parallel.tensor 6 on these 12 ranks (2 replicas)"));
+}
+
+TEST(Layout, TheLineThatWouldWorkIsQuotedForTheShell) {
+  const auto loaded =
+      ParseRunConfig(absl::StrCat(kGood, "parallel: {pipeline: 2}\n"), "my run.yaml",
+                     {"adapter.target_modules=[q_proj, v_proj]", "model.path=it's"});
+  ASSERT_TRUE(loaded.ok());
+  EXPECT_THAT(std::string(Validate(*loaded, 1).message()),
+              HasSubstr("'mpirun -np 2 fttrain '--config=my run.yaml' --set "
+                        "'adapter.target_modules=[q_proj, v_proj]' --set 'model.path=it'\\''s'' "));
 }
 
 TEST(BaseWeights, ElsewhereThanOnTheDeviceExcludeWhatWouldHaveThemThere) {
