@@ -10,6 +10,7 @@
 
 #include "runtime/log.h"
 #include "tests/launch/planned_layout.h"
+#include "tests/launch/training_rig.h"
 
 namespace fttrain {
 namespace {
@@ -17,12 +18,10 @@ namespace {
 constexpr int kTrainedSteps = 2;
 constexpr double kTolerance = 1e-10;
 
-using Tensors = std::map<std::string, at::Tensor>;
-
 struct Trained {
-  std::vector<Tensors> gradients;  // of each step, whole, of this rank's stage
+  std::vector<WholeTensors> gradients;  // of each step
   std::vector<double> losses, norms;
-  Tensors parameters;  // after the last
+  WholeTensors parameters;  // after the last
 };
 
 double SumOverStagesAndReplicas(double value, const Mesh& mesh) {
@@ -49,7 +48,7 @@ Trained TrainTwoSteps(const Mesh& mesh, const Layout& layout, const Task& task) 
 double RelativeDifference(double got, double want) { return std::abs(got - want) / std::abs(want); }
 
 // Of the largest element; infinite where a tensor is all zeros and where names or shapes differ.
-void ExpectTensorsNear(const Tensors& got, const Tensors& want, const std::string& what) {
+void ExpectTensorsNear(const WholeTensors& got, const WholeTensors& want, const std::string& what) {
   double most = 0;
   std::string where;
   for (const auto& [name, tensor] : got) {

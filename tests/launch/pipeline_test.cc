@@ -218,7 +218,7 @@ TEST(PipelineMemory, OnTheHostGrowsWithDepthAndMicrobatchesAndOnTheDeviceDoesNot
         return MemoryOf(MemoryCategory::kSaved, place).current_bytes;
       };
       const int64_t device = in(MemoryPlace::kDevice), host = in(MemoryPlace::kHost);
-      const ModelOptions options = TrainingRig::OptionsOf(layout, {}, stages);
+      const ModelOptions options = OptionsOf(layout, {}, stages);
       const int64_t set = KeptBytes(TinyModel(false), options, 1, kSequence);
       const int64_t row = kSequence * TinyModel(false).hidden_size * 8;
       rig.model.BeginStep(EqualBatches(16, kSequence), 1.0);

@@ -4,11 +4,11 @@
 #include "absl/status/statusor.h"
 #include "parallel/mesh.h"
 #include "tests/launch/layout_matrix.h"
-#include "tests/launch/training_rig.h"
+#include "tests/launch/training_task.h"
 
 namespace fttrain {
 
-// What the tests' rig is made with.
+// What TrainingRig is made with.
 struct PlannedLayout {
   MeshShape mesh;
   Layout layout;

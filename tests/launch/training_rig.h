@@ -13,179 +13,27 @@
 #include "launch/trainer.h"
 #include "parallel/param_gather.h"
 #include "runtime/check.h"
-#include "runtime/philox.h"
-#include "tests/model/oracle.h"
+#include "tests/launch/training_task.h"
 #include "tests/mpi_test_main.h"
 
 namespace fttrain {
 
-constexpr int64_t kSequence = 24;
 constexpr int64_t kSteps = 4;
 
-inline ModelConfig TinyModel(bool tied) {
-  ModelConfig m;
-  m.family = ModelFamily::kLlama;
-  m.hidden_size = 32;
-  m.intermediate_size = 48;
-  m.num_layers = 2;
-  m.num_heads = 8;
-  m.num_kv_heads = 2;
-  m.head_dim = 4;
-  m.vocab_size = 37;
-  m.max_position_embeddings = 64;
-  m.tie_word_embeddings = tied;
-  m.layer_windows = {0, 6};
-  return m;
-}
-
 // Documents of 3 to 20 tokens, about half of the labels masked.
-inline std::vector<Example> Documents() {
-  std::vector<Example> examples(40);
-  for (size_t i = 0; i < examples.size(); ++i) {
-    const uint32_t length = 3 + Philox4x32(1, i, 0).x[0] % 18;
-    for (uint32_t j = 0; j < length; ++j) {
-      const PhiloxBlock draw = Philox4x32(2, i, j);
-      examples[i].input_ids.push_back(static_cast<int32_t>(draw.x[0] % 37));
-      examples[i].labels.push_back(draw.x[1] % 2 == 0 ? kNoTarget : examples[i].input_ids.back());
-    }
-    examples[i].labels.back() = examples[i].input_ids.back();
-  }
-  return examples;
-}
+std::vector<Example> Documents();
 
-// Every rank's slice of values that depend on the parameter's name and the global index alone.
-inline void Fill(Parameter& p, const Nf4Options& nf4) {
-  const int64_t numel = p.slice.GlobalNumel();
-  std::vector<double> values(numel);
-  const bool norm = p.slice.name.find("norm") != std::string::npos;
-  for (int64_t i = 0; i < numel; ++i) {
-    const double u = UniformFromBits(Philox4x32(7, i, StreamOfName(p.slice.name)).x[0]) - 0.5;
-    values[i] = norm ? 1.0 + 0.2 * u : 0.5 * u;
-  }
-  at::Tensor whole = at::tensor(values, at::kDouble).view(p.slice.global_shape);
-  if (p.packed_bytes > 0) {
-    p.value.copy_(QuantizedSlice(whole.to(at::kFloat), p.slice, nf4).bytes);
-    return;
-  }
-  if (p.slice.dim >= 0) whole = whole.narrow(p.slice.dim, p.slice.offset, p.slice.extent);
-  p.value.copy_(whole);
-}
-
-inline void Fill(ParameterGroups& groups, const Nf4Options& nf4 = {}) {
-  const absl::Status filled = groups.Write([&](const std::vector<Parameter*>& parameters) {
-    for (Parameter* p : parameters) Fill(*p, nf4);
-    return absl::OkStatus();
-  });
-  FT_CHECK(filled.ok(), filled.ToString());
-}
-
-inline void Fill(ParameterSet& set) {
-  for (const auto& p : set.all()) Fill(*p, {});
-}
-
-// What is trained, and on what. The same in every layout.
-struct Task {
-  bool full = false;
-  bool tied = false;
-  bool packing = true;
-  int layers = 2;
-  bool nf4 = false;  // with adapters
-  int64_t rows_per_step = 16;
-  double eps = 1e-8;
-};
-
-struct Layout {
-  int tp = 1;
-  bool sequence_parallel = true;
-  int zero_stage = 1;
-  int64_t micro_batch_size = 1;
-  PipelineKind pipeline = PipelineKind::kOneForwardOneBackward;
-  int chunks = 1;
-  std::vector<int> layers_per_run = {};
-  Recompute recompute = Recompute::kNone;
-  bool activations_on_host = false;
-  FrozenPlace frozen = FrozenPlace::kDevice;
-  StatePlace state = StatePlace::kDevice;
-};
-
-inline ModelOptions Options(bool full) {
-  ModelOptions options;
-  options.compute = at::kDouble;
-  options.train_base = full;
-  options.use_lora = !full;
-  options.lora = {/*r=*/3, /*alpha=*/6, /*dropout=*/0.2, /*use_rslora=*/false};
-  options.target_modules = {"q_proj",    "k_proj",  "v_proj",   "o_proj",
-                            "gate_proj", "up_proj", "down_proj"};
-  options.loss_chunk_rows = 5;
-  return options;
-}
-
-inline ModelConfig ModelOf(const Task& task) {
-  ModelConfig model = TinyModel(task.tied);
-  model.num_layers = task.layers;
-  model.layer_windows.resize(static_cast<size_t>(task.layers), 0);
-  return model;
-}
+// This rank's slice of values that depend on the parameter's name and the global index alone.
+void Fill(ParameterGroups& groups, const Nf4Options& nf4 = {});
+void Fill(ParameterSet& set);
 
 // Everything of a rank that trains `task`, filled with the task's values.
 struct TrainingRig {
-  TrainingRig(const Mesh& on, const Layout& in, const Task& of)
-      : mesh(on),
-        layout(in),
-        task(of),
-        model(ModelOf(of), OptionsOf(in, of, on.shape().pp), on, set, kSequence, at::kCPU) {
-    OptimizerOptions adamw;
-    adamw.weight_decay = 0.1;
-    adamw.eps = task.eps;
-    adamw.zero_stage = layout.zero_stage;
-    adamw.frozen = layout.frozen;
-    adamw.disk_folder = testing::TempDir();
-    adamw.state_place = layout.state;
-    optimizer = std::make_unique<Optimizer>(set, mesh, at::kCPU, adamw);
-    Fill(optimizer->groups());
-    optimizer->MastersFromParameters();
-    model.UseGroups(optimizer->groups());
-    links = StageLinks::None();
-    if (mesh.shape().pp > 1) {
-      const int64_t boundary = layout.micro_batch_size * kSequence * TinyModel(false).hidden_size;
-      auto created = StageLinks::Create(CommBackend::kMpi, TestProcess(), mesh.shape(),
-                                        {layout.chunks > 1, boundary * 8});
-      FT_CHECK(created.ok(), created.status().ToString());
-      links = *std::move(created);
-    }
-    RowOptions row_options;
-    row_options.sequence_len = kSequence;
-    row_options.packing = task.packing;
-    row_options.seed = 3;
-    auto created = RowStream::Create(&examples, row_options);
-    FT_CHECK(created.ok(), created.status().ToString());
-    rows = std::make_unique<RowStream>(*std::move(created));
-  }
+  TrainingRig(const Mesh& on, const Layout& in, const Task& of);
   TrainingRig(const TrainingRig&) = delete;
 
-  static ModelOptions OptionsOf(const Layout& layout, const Task& task, int stages) {
-    ModelOptions options = Options(task.full);
-    options.sequence_parallel = layout.sequence_parallel;
-    options.recompute = layout.recompute;
-    options.activations_on_host = layout.activations_on_host;
-    if (task.nf4) options.nf4 = Nf4Options{};
-    options.nf4_dense = {"lm_head"};
-    options.layers_per_run = layout.layers_per_run;
-    if (options.layers_per_run.empty() && layout.chunks > 1) {
-      const int runs = layout.chunks * stages;
-      options.layers_per_run.assign(static_cast<size_t>(runs), task.layers / runs);
-    }
-    return options;
-  }
-  // The same rows a step in every layout.
-  StepShape Shape() const {
-    const int64_t dp = mesh.shape().dp;
-    return {layout.micro_batch_size, task.rows_per_step / (layout.micro_batch_size * dp), dp};
-  }
-  std::vector<PipelineStep> Schedule() const {
-    return MakePipelineSchedule(layout.pipeline, links->stage(), links->num_stages(), layout.chunks,
-                                static_cast<int>(Shape().accumulation));
-  }
+  StepShape Shape() const;  // the same rows a step in every layout
+  std::vector<PipelineStep> Schedule() const;
 
   const Mesh& mesh;
   const Layout layout;
@@ -198,108 +46,25 @@ struct TrainingRig {
   std::unique_ptr<RowStream> rows;
 };
 
-// One step, up to gradients that are final in each rank's shard.
-inline void RunStep(TrainingRig& rig, int64_t step) {
-  std::vector<ModelBatch> batches;
-  const StepShape shape = rig.Shape();
-  for (const Microbatch& m : rig.rows->TrainMicrobatches(step, shape, rig.mesh.position().dp)) {
-    batches.push_back(MakeModelBatch(m.input_ids, m.targets, m.cu_seqlens, m.token_index,
-                                     StepKey(11, step), rig.mesh.shape().tp, at::kCPU));
-  }
-  rig.model.BeginStep(std::move(batches), 1.0 / 200);
-  rig.optimizer->ZeroGradients();
-  RunSchedule(rig.Schedule(), rig.model, *rig.links);
-  rig.optimizer->SyncGradients();
-}
+using WholeTensors = std::map<std::string, at::Tensor>;  // by name, of this rank's stage
 
-// Whole gradients after RunStep, of this rank's stage, from the shards of the dp ranks.
-inline std::map<std::string, at::Tensor> WholeGradients(TrainingRig& rig) {
-  std::map<std::string, at::Tensor> gradients;
-  const Mesh& mesh = rig.mesh;
-  for (const FlatBuffer& flat : rig.optimizer->groups().buffers()) {
-    const FlatRange shard = flat.Shard(mesh.dp().size(), mesh.dp().rank());
-    at::Tensor all = at::empty({flat.numel()}, flat.gradients.options());
-    mesh.dp().AllGather(flat.GradientsIn(shard).contiguous(), all);
-    for (const auto& [p, offset] : flat.entries) {
-      const at::Tensor mine =
-          all.narrow(0, offset, p->slice.LocalNumel()).view(p->slice.LocalShape());
-      gradients[p->slice.name] = GatherWhole(p->slice, mine, mesh.tp()).clone();
-    }
-  }
-  return gradients;
-}
+// One step, up to gradients that are final in each rank's shard. Collective over the mesh, as is
+// all that follows.
+void RunStep(TrainingRig& rig, int64_t step);
+WholeTensors WholeGradients(TrainingRig& rig);  // after RunStep
+WholeTensors GradientsOfAStep(TrainingRig& rig);
+WholeTensors WholeParameters(TrainingRig& rig);  // those trained
 
-inline std::map<std::string, at::Tensor> GradientsOfAStep(TrainingRig& rig) {
-  RunStep(rig, 0);
-  return WholeGradients(rig);
-}
-
-// Whole trained parameters of this rank's stage.
-inline std::map<std::string, at::Tensor> WholeParameters(TrainingRig& rig) {
-  std::map<std::string, at::Tensor> parameters;
-  ParameterGroups& groups = rig.optimizer->groups();
-  for (const Parameter* p : rig.set.Trainable()) {
-    groups.Acquire(p->group);
-    parameters[p->slice.name] = GatherWhole(p->slice, p->value, rig.mesh.tp()).clone();
-    groups.Release(p->group);
-  }
-  return parameters;
-}
-
+// kSteps of the Trainer.
 struct Outcome {
   std::vector<StepMetrics> metrics;
-  std::map<std::string, at::Tensor> parameters;  // of this rank's stage, whole
+  WholeTensors parameters;
 };
-
-inline Outcome Train(const Mesh& mesh, const Layout& layout, const Task& task) {
-  TrainingRig rig(mesh, layout, task);
-  TrainerOptions options;
-  options.steps = kSteps;
-  options.shape = rig.Shape();
-  options.pipeline = layout.pipeline;
-  options.schedule = {LrSchedule::Kind::kCosine, 1e-2, 1, kSteps, 0.0};
-  options.max_grad_norm = 0.5;
-  options.seed = 11;
-  Trainer trainer(options, mesh, *rig.links, at::kCPU, *rig.rows, rig.model, *rig.optimizer);
-
-  Outcome outcome;
-  for (int64_t step = 0; step < kSteps; ++step) {
-    auto metrics = trainer.Step(step);
-    FT_CHECK(metrics.ok(), metrics.status().ToString());
-    outcome.metrics.push_back(*metrics);
-  }
-  outcome.parameters = WholeParameters(rig);
-  return outcome;
-}
+Outcome Train(const Mesh& mesh, const Layout& layout, const Task& task);
+void ExpectEqual(const Outcome& got, const Outcome& want, const Mesh& mesh);
 
 // Names that some stage of `mine` has.
-inline std::set<std::string> NamesOverStages(const std::map<std::string, at::Tensor>& mine,
-                                             const std::map<std::string, at::Tensor>& all,
-                                             const Mesh& mesh) {
-  std::vector<int64_t> flags;
-  for (const auto& [name, value] : all) flags.push_back(static_cast<int64_t>(mine.count(name)));
-  at::Tensor held = at::tensor(flags, at::kLong);
-  mesh.pp().AllReduce(held);
-  std::set<std::string> names;
-  int64_t i = 0;
-  for (const auto& [name, value] : all) {
-    if (held[i++].item<int64_t>() > 0) names.insert(name);
-  }
-  return names;
-}
-
-inline void ExpectEqual(const Outcome& got, const Outcome& want, const Mesh& mesh) {
-  for (int64_t step = 0; step < kSteps; ++step) {
-    EXPECT_NEAR(got.metrics[step].loss, want.metrics[step].loss, 1e-10) << "step " << step;
-    EXPECT_NEAR(got.metrics[step].grad_norm, want.metrics[step].grad_norm, 1e-9) << "step " << step;
-    EXPECT_EQ(got.metrics[step].tokens, want.metrics[step].tokens);
-    EXPECT_EQ(got.metrics[step].target_tokens, want.metrics[step].target_tokens);
-  }
-  EXPECT_EQ(NamesOverStages(got.parameters, want.parameters, mesh).size(), want.parameters.size());
-  for (const auto& [name, value] : got.parameters) {
-    const double difference = (value - want.parameters.at(name)).abs().max().item<double>();
-    EXPECT_LT(difference, 1e-8) << name;
-  }
-}
+std::set<std::string> NamesOverStages(const WholeTensors& mine, const WholeTensors& all,
+                                      const Mesh& mesh);
 
 }  // namespace fttrain
