@@ -116,9 +116,28 @@ at::Tensor DecoderLayer::Forward(const at::Tensor& x, const MicrobatchContext& c
   return y;
 }
 
+namespace {
+
+class Recomputing {
+ public:
+  explicit Recomputing(Nf4Ahead* ahead) : ahead_(ahead) { Set(true); }
+  ~Recomputing() { Set(false); }
+  Recomputing(const Recomputing&) = delete;
+  Recomputing& operator=(const Recomputing&) = delete;
+
+ private:
+  void Set(bool on) {
+    if (ahead_ != nullptr) ahead_->SetRecomputing(on);
+  }
+  Nf4Ahead* ahead_;
+};
+
+}  // namespace
+
 void DecoderLayer::RecomputeAttention(const MicrobatchContext& context, const RopeTables& rope,
                                       DecoderLayerSaved& saved) const {
   if (saved.q.defined()) return;
+  const Recomputing scope(ahead_);
   const at::Tensor input = AttentionInput(saved.input);
   ForwardAttention(input, context, rope, MemoryCategory::kWorkspace, saved);
   if (region_.sequence_parallel() && qkv_->HasTrainable()) saved.attention_input = input;
@@ -127,11 +146,13 @@ void DecoderLayer::RecomputeAttention(const MicrobatchContext& context, const Ro
 void DecoderLayer::RecomputeMlp(const MicrobatchContext& context, const RopeTables& rope,
                                 DecoderLayerSaved& saved) const {
   if (saved.gate.defined()) return;
+  const bool residual = saved.residual.defined();
+  if (!residual) RecomputeAttention(context, rope, saved);
+  const Recomputing scope(ahead_);
   at::Tensor input;
-  if (saved.residual.defined()) {
+  if (residual) {
     input = MlpInput(saved.residual);
   } else {
-    RecomputeAttention(context, rope, saved);
     saved.residual = ForwardOutput(saved.attention_out, context, MemoryCategory::kWorkspace);
     input = region_.Enter(
         AddRmsNormForward(saved.residual, saved.input, post_norm_->value, config_.rms_norm_eps));

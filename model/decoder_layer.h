@@ -110,6 +110,7 @@ class DecoderLayer {
   ModelConfig config_;
   int64_t window_;
   Recompute recompute_;
+  Nf4Ahead* ahead_;
   int64_t local_heads_, local_kv_heads_;
   SequenceRegion region_;
   Parameter* input_norm_;

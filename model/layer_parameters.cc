@@ -94,6 +94,7 @@ DecoderLayer::DecoderLayer(const ModelConfig& config, int index, const ModelOpti
     : config_(config),
       window_(config.WindowOfLayer(index)),
       recompute_(options.recompute),
+      ahead_(ahead),
       region_(tp, options.sequence_parallel) {
   const absl::Status fits = CheckTensorParallel(config, tp.size());
   TORCH_CHECK(fits.ok(), fits.ToString());

@@ -40,7 +40,8 @@ void Nf4Ahead::Fill(Buffer& buffer, const Nf4Matrix& matrix) const {
 }
 
 at::Tensor Nf4Ahead::Get(const Nf4Matrix& matrix, bool backward) {
-  const Use use{matrix.bytes.const_data_ptr(), backward};
+  const Pass pass = backward ? Pass::kBackward : recomputing_ ? Pass::kRecomputed : Pass::kForward;
+  const Use use{matrix.bytes.const_data_ptr(), pass};
   if (last_) next_.insert_or_assign(*last_, std::pair(use, matrix));
   last_ = use;
   const auto grow = [&](Buffer& buffer, const Nf4Matrix& to) {

@@ -27,10 +27,13 @@ class Nf4Ahead {
   // every call; valid for what is enqueued there before the next Get. `backward` tells the two uses
   // of a matrix apart, since other matrices follow it then.
   at::Tensor Get(const Nf4Matrix& matrix, bool backward);
+  // Products between on and off are a forward that backward repeats: a third use of their matrices.
+  void SetRecomputing(bool on) { recomputing_ = on; }
   int64_t hits() const { return hits_; }  // calls that found their matrix dequantised
 
  private:
-  using Use = std::pair<const void*, bool>;  // the matrix's bytes, backward
+  enum class Pass { kForward, kRecomputed, kBackward };
+  using Use = std::pair<const void*, Pass>;  // the matrix's bytes
   struct Buffer {
     at::Tensor storage, values;  // values: a view of storage's beginning
     std::optional<Use> holds;    // dequantised by the side stream, not yet asked for
@@ -44,6 +47,7 @@ class Nf4Ahead {
   std::optional<c10::Event> free_, filled_;
   Buffer buffers_[2];
   int current_ = 0;
+  bool recomputing_ = false;
   std::optional<Use> last_;
   std::map<Use, std::pair<Use, Nf4Matrix>> next_;  // what followed
   int64_t hits_ = 0;

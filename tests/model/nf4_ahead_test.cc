@@ -85,6 +85,24 @@ TEST(Nf4Ahead, AnotherOrderIsAsRightAndIsLearnt) {
   EXPECT_EQ(ahead.hits() - hits, 2);
 }
 
+TEST(Nf4Ahead, AForwardThatBackwardRepeatsIsLearntBesideTheOther) {
+  const std::vector<Nf4Matrix> matrices = Matrices();
+  Nf4Ahead ahead(TestDevice(), at::kFloat);
+  // Of one layer: 3 is used forward alone, and what follows 1 and 2 differs.
+  const auto step = [&] {
+    ExpectSameProducts(ahead, matrices, {{0, false}, {1, false}, {2, false}, {3, false}});
+    ahead.SetRecomputing(true);
+    ExpectSameProducts(ahead, matrices, {{0, false}, {1, false}, {2, false}});
+    ahead.SetRecomputing(false);
+    ExpectSameProducts(ahead, matrices, {{3, true}, {2, true}, {1, true}, {0, true}});
+  };
+  step();
+  step();
+  const int64_t hits = ahead.hits();
+  step();
+  EXPECT_EQ(ahead.hits() - hits, 11);
+}
+
 class Nf4AheadMemory : public testing::Test {
  protected:
   static void SetUpTestSuite() { InstallMemoryLedger(); }
