@@ -6,7 +6,6 @@
 
 #include <chrono>
 #include <cstdlib>
-#include <iostream>
 
 #include "runtime/log.h"
 #include "tests/launch/planned_layout.h"
@@ -94,12 +93,12 @@ class OneRank {
   std::map<std::tuple<bool, bool, int>, Trained> trained_;
 };
 
+bool IsWhole() { return std::getenv("FTTRAIN_WHOLE_MATRIX") != nullptr; }
+
 // What of the matrix is trained on these ranks.
 std::vector<Combination> Selected() {
   std::vector<Combination> selected = WorkingCombinations();
-  if (std::getenv("FTTRAIN_WHOLE_MATRIX") == nullptr) {
-    selected = CoveringSubset(selected, kCoveredTogether);
-  }
+  if (!IsWhole()) selected = CoveringSubset(selected, kCoveredTogether);
   std::erase_if(selected,
                 [](const Combination& c) { return c.Ranks() != TestProcess().world_size(); });
   return selected;
@@ -121,8 +120,13 @@ TEST(EveryLayout, TrainsTwoStepsAsOneRankDoes) {
   ASSERT_FALSE(selected.empty());
   OneRank one_rank;
   std::unique_ptr<Mesh> mesh;
-  for (const Combination& combination : selected) {
+  for (size_t i = 0; i < selected.size(); ++i) {
+    const Combination& combination = selected[i];
     SCOPED_TRACE(ToString(combination));
+    if (IsWhole() && i % 100 == 0) {
+      LogInfo(std::to_string(i) + " of " + std::to_string(selected.size()) +
+              " layouts; next: " + ToString(combination));
+    }
     const auto plan = Plan(combination);
     ASSERT_TRUE(plan.ok()) << plan.status();  // on every rank alike
     const MeshShape& shape = plan->mesh;
@@ -134,10 +138,9 @@ TEST(EveryLayout, TrainsTwoStepsAsOneRankDoes) {
     ExpectEqual(TrainOrAbort(combination, *plan, *mesh), one_rank.Train(plan->task), *mesh);
   }
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-  if (TestProcess().rank() == 0) {
-    std::cout << selected.size() << " layouts on " << TestProcess().world_size() << " ranks in "
-              << seconds.count() << " s\n";
-  }
+  LogInfo(std::to_string(selected.size()) + " layouts on " +
+          std::to_string(TestProcess().world_size()) + " ranks in " +
+          std::to_string(seconds.count()) + " s");
 }
 
 }  // namespace
