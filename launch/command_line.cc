@@ -26,6 +26,15 @@ const std::vector<Command>& Commands() {
       {"train",
        "fine-tune: --config=FILE [--set path=value ...] [--print-config]",
        {{"config", false}, {"set", false}, {"print-config", true}}},
+      {"verify",
+       "train a few steps in the config's layout and on one rank, and compare every gradient and "
+       "update: --config=FILE [--set path=value ...] [--steps=3] [--tolerance=ERROR] "
+       "[--reference=tp=T,pp=P]",
+       {{"config", false},
+        {"set", false},
+        {"steps", false},
+        {"tolerance", false},
+        {"reference", false}}},
       {"generate",
        "answer a prompt: --model=FOLDER | --config=FILE, [--adapter=FOLDER] --prompt=TEXT [--raw] "
        "[--max_new_tokens=64] [--temperature=0] [--seed=0] [--set path=value ...]",

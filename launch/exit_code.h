@@ -12,7 +12,7 @@ inline constexpr int kExitNoInput = 66;  // an input is missing
 inline constexpr int kExitInternal = 70;
 inline constexpr int kExitIo = 74;  // cannot write, disk full
 inline constexpr int kExitPermission = 77;
-inline constexpr int kExitNumerics = 80;  // loss or gradients are not finite
+inline constexpr int kExitNumerics = 80;  // loss or gradients are not finite, or wrong (verify)
 
 inline int ExitCode(const absl::Status& status) {
   switch (status.code()) {

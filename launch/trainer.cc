@@ -82,6 +82,7 @@ absl::StatusOr<StepMetrics> Trainer::Step(int64_t step) {
   StepMetrics metrics;
   metrics.step = step + 1;
   metrics.loss = SumOfLosses(model_->LossSum(), *mesh_, device_) / counts[1];
+  if (observer_ != nullptr) observer_->OnGradients(step, metrics.loss);
   metrics.grad_norm = optimizer_->GradientNorm();
   metrics.learning_rate = LearningRate(options_.schedule, step);
   if (!std::isfinite(metrics.loss) || !std::isfinite(metrics.grad_norm)) {
@@ -98,6 +99,7 @@ absl::StatusOr<StepMetrics> Trainer::Step(int64_t step) {
   metrics.target_tokens = std::llround(counts[1]);
   metrics.peak_bytes = LargestOverMesh(TotalMemory().peak_bytes, *mesh_, device_);
   metrics.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  if (observer_ != nullptr) observer_->OnUpdated(metrics);
   return metrics;
 }
 

@@ -20,6 +20,17 @@ struct TrainerOptions {
   uint64_t seed = 0;
 };
 
+// Sees what a step computes; every rank has one or none has. May be collective.
+class StepObserver {
+ public:
+  virtual ~StepObserver() = default;
+  // Gradients are final (Optimizer::SyncGradients) and may be changed: norm and update follow.
+  // `step` counts from 0.
+  virtual void OnGradients(int64_t step, double loss) = 0;
+  // Parameters are updated.
+  virtual void OnUpdated(const StepMetrics& metrics) = 0;
+};
+
 // All references must outlive the trainer.
 class Trainer {
  public:
@@ -31,6 +42,9 @@ class Trainer {
   // gradient norm is not finite, DataLoss when no row of the step has a target.
   absl::StatusOr<StepMetrics> Step(int64_t step);
 
+  // `observer` sees every step from here on; it must outlive the trainer.
+  void Observe(StepObserver& observer) { observer_ = &observer; }
+
  private:
   TrainerOptions options_;
   const Mesh* mesh_;
@@ -39,6 +53,7 @@ class Trainer {
   RowStream* rows_;
   Transformer* model_;
   Optimizer* optimizer_;
+  StepObserver* observer_ = nullptr;
 };
 
 }  // namespace fttrain

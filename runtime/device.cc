@@ -1,12 +1,19 @@
 #include "runtime/device.h"
 
+#include <algorithm>
+#include <fstream>
+#include <limits>
+#include <string>
+
 #include "absl/strings/str_cat.h"
 #include "runtime/check.h"
 
 #if defined(FTTRAIN_WITH_CUDA)
 #include <ATen/Context.h>
+#include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAFunctions.h>
 
+#include "runtime/cuda_check.h"
 #include "runtime/cuda_ledger.h"
 #endif
 
@@ -26,6 +33,15 @@ c10::Device OpenGpu(int index) {
 
 int GpuCount() { return c10::cuda::device_count(); }
 
+namespace {
+int64_t FreeGpuBytes() {
+  c10::cuda::CUDACachingAllocator::emptyCache();
+  size_t free = 0, total = 0;
+  FT_CUDA_CHECK(cudaMemGetInfo(&free, &total), "free memory: ");
+  return static_cast<int64_t>(free);
+}
+}  // namespace
+
 void SynchronizeDevice(c10::Device device) {
   if (device.is_cuda()) c10::cuda::device_synchronize();
 }
@@ -41,8 +57,54 @@ c10::Device OpenGpu(int index) {
 
 int GpuCount() { return 0; }
 
+namespace {
+int64_t FreeGpuBytes() { return 0; }
+}  // namespace
+
 void SynchronizeDevice(c10::Device) {}
 #endif
+
+namespace {
+
+constexpr int64_t kUnknown = std::numeric_limits<int64_t>::max();
+
+// The number in a file of one; kUnknown if there is none ("max").
+int64_t NumberIn(const char* path) {
+  std::ifstream file(path);
+  int64_t number = 0;
+  return file >> number ? number : kUnknown;
+}
+
+int64_t AvailableHostBytes() {
+  std::ifstream file("/proc/meminfo");
+  std::string word;
+  while (file >> word) {
+    int64_t kibibytes = 0;
+    if (word == "MemAvailable:" && file >> kibibytes) return kibibytes * 1024;
+  }
+  return kUnknown;
+}
+
+// Files that are cached count as used there, but are given up when memory is short.
+int64_t ControlGroupBytes() {
+  const int64_t limit = NumberIn("/sys/fs/cgroup/memory.max");
+  const int64_t used = NumberIn("/sys/fs/cgroup/memory.current");
+  if (limit == kUnknown || used == kUnknown) return kUnknown;
+  int64_t cached = 0;
+  std::ifstream file("/sys/fs/cgroup/memory.stat");
+  for (std::string word; file >> word;) {
+    int64_t bytes = 0;
+    if (word == "file" && file >> bytes) cached = bytes;
+  }
+  return std::max<int64_t>(0, limit - used + cached);
+}
+
+}  // namespace
+
+int64_t FreeMemoryBytes(c10::Device device) {
+  if (device.is_cuda()) return FreeGpuBytes();
+  return std::min(AvailableHostBytes(), ControlGroupBytes());
+}
 
 absl::StatusOr<int> ChooseGpu(DeviceKind kind, int gpu_count, int local_rank, int local_size,
                               bool share_gpu) {

@@ -3,6 +3,7 @@
 
 #include <c10/core/Device.h>
 
+#include <cstdint>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -26,6 +27,11 @@ absl::StatusOr<int> ChooseGpu(DeviceKind kind, int gpu_count, int local_rank, in
 
 // Number of usable GPUs; 0 in a CPU-only build.
 int GpuCount();
+
+// Bytes that this process could still allocate: of the GPU's memory, after giving back what the
+// caching allocator keeps unused; on a CPU what the system calls available, within the control
+// group's limit. Other processes may want the same bytes.
+int64_t FreeMemoryBytes(c10::Device device);
 
 // Blocks until the device has finished everything issued so far; nothing on CPU.
 void SynchronizeDevice(c10::Device device);

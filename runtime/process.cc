@@ -5,8 +5,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <thread>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -106,25 +108,54 @@ absl::StatusOr<std::unique_ptr<Process>> Process::Create(int* argc, char*** argv
 
   auto process = std::unique_ptr<Process>(new Process());
   process->world_ = &world;
-  MPI_Comm_rank(world, &process->rank_);
-  MPI_Comm_size(world, &process->world_size_);
-  MPI_Comm host_comm = MPI_COMM_NULL;
-  MPI_Comm_split_type(world, MPI_COMM_TYPE_SHARED, process->rank_, MPI_INFO_NULL, &host_comm);
-  MPI_Comm_rank(host_comm, &process->local_rank_);
-  MPI_Comm_size(host_comm, &process->local_size_);
-  MPI_Comm_free(&host_comm);
-  process->host_ = HostName();
+  process->FindPlace();
   SetLogRank(process->rank_, process->world_size_, process->host_);
   return process;
 }
 
+void Process::FindPlace() {
+  const MPI_Comm world = WorldOf(*this);
+  MPI_Comm_rank(world, &rank_);
+  MPI_Comm_size(world, &world_size_);
+  MPI_Comm host_comm = MPI_COMM_NULL;
+  MPI_Comm_split_type(world, MPI_COMM_TYPE_SHARED, rank_, MPI_INFO_NULL, &host_comm);
+  MPI_Comm_rank(host_comm, &local_rank_);
+  MPI_Comm_size(host_comm, &local_size_);
+  MPI_Comm_free(&host_comm);
+  host_ = HostName();
+}
+
+absl::StatusOr<std::unique_ptr<Process>> Process::FirstRanks(int ranks) const {
+  FT_CHECK(ranks >= 1 && ranks <= world_size_, ranks, " of ", world_size_, " ranks");
+  FT_ASSIGN_OR_RETURN(const MPI_Comm comm, SplitWorld(*this, rank_ < ranks ? 0 : -1, rank_));
+  if (comm == MPI_COMM_NULL) return nullptr;
+  MPI_Comm_set_errhandler(comm, MPI_ERRORS_ARE_FATAL);
+  auto part = std::unique_ptr<Process>(new Process());
+  part->part_ = std::make_shared<MPI_Comm>(comm);  // freed by MPI_Finalize
+  part->world_ = part->part_.get();
+  part->FindPlace();
+  return part;
+}
+
 Process::~Process() {
+  if (part_ != nullptr) return;
   int finalized = 0;
   MPI_Finalized(&finalized);
   if (finalized == 0) MPI_Finalize();
 }
 
 void Process::Barrier() const { MPI_Barrier(WorldOf(*this)); }
+
+void Process::IdleBarrier() const {
+  MPI_Request request = MPI_REQUEST_NULL;
+  MPI_Ibarrier(WorldOf(*this), &request);
+  int done = 0;
+  while (true) {
+    MPI_Test(&request, &done, MPI_STATUS_IGNORE);
+    if (done != 0) return;
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+}
 
 absl::Status Process::AgreeOnStatus(const absl::Status& status) const {
   const MPI_Comm world_comm = WorldOf(*this);

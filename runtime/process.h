@@ -29,6 +29,14 @@ class Process {
   const void* world() const { return world_; }
 
   void Barrier() const;
+  // The same for ranks that may wait long for one with work: they sleep meanwhile, and leave up to
+  // 20 ms late.
+  void IdleBarrier() const;
+
+  // A world of this one's first `ranks` ranks (1 to world_size()), with the same rank numbers, for
+  // work that the others take no part in; null on those. It must not outlive this. Collective over
+  // this world.
+  absl::StatusOr<std::unique_ptr<Process>> FirstRanks(int ranks) const;
 
   // Collective over the world. Returns OK on every rank if all ranks pass OK; else, on every rank,
   // the status of the lowest failing rank, with "rank R: " before its message unless that is rank
@@ -48,9 +56,11 @@ class Process {
 
  private:
   Process() = default;
+  void FindPlace();  // rank, size and host, of world_
   int rank_ = 0, world_size_ = 1, local_rank_ = 0, local_size_ = 1;
   std::string host_;
   const void* world_ = nullptr;
+  std::shared_ptr<void> part_;  // FirstRanks: what world_ points to
 };
 
 }  // namespace fttrain
