@@ -120,7 +120,8 @@ absl::StatusOr<Comparison> Compare(const TrainPlan& plan, const ParameterSet& de
   FT_ASSIGN_OR_RETURN(TrainingRun run, BuildTrainingRun(plan, process));
   FT_ASSIGN_OR_RETURN(const std::unique_ptr<Holders> holders,
                       Holders::Create(declared, run.network->parameters, process));
-  StepComparer comparer({declared, *run.network->mesh, *run.optimizer, *holders},
+  StepComparer comparer({declared, *run.network->mesh, *run.optimizer, *holders,
+                         OptimizerOptionsOf(plan.run).moments},
                         recorded.record.get(), &recorded.slices, tolerances);
   comparer.OnLoaded();
   Trainer trainer = MakeTrainer(plan, run);
@@ -136,13 +137,6 @@ absl::StatusOr<Comparison> Compare(const TrainPlan& plan, const ParameterSet& de
   Comparison comparison = comparer.comparison();
   comparison.replicas = recorded.replicas;
   return comparison;
-}
-
-Tolerances TolerancesOf(const TrainPlan& plan, const VerifyFlags& flags) {
-  Tolerances tolerances = RoundingOf(plan.network.options.compute,
-                                     OptimizerOptionsOf(plan.run).moments == MomentStorage::kInt8);
-  if (flags.tolerance) tolerances.gradient = *flags.tolerance;
-  return tolerances;
 }
 
 std::string SetupText(const TrainPlan& plan) {
@@ -177,7 +171,7 @@ absl::Status VerifyCommand(const CommandLine& line, const Process& process) {
   TrainPlan plan;
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(Plan(line, *loaded, process, flags, plan)));
   const std::string setup = SetupText(plan);
-  const Tolerances tolerances = TolerancesOf(plan, flags);
+  const Tolerances tolerances = RoundingOf(plan.network.options.compute, flags.tolerance);
   const ParameterSet declared = DeclareWholeModel(plan.network.model, plan.network.options);
   FT_ASSIGN_OR_RETURN(const Recorded recorded, Record(plan, declared, *flags.steps, process));
   FT_ASSIGN_OR_RETURN(const ReferenceLayout layout, Choose(plan, declared, flags, process));

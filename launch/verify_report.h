@@ -10,14 +10,13 @@
 
 namespace fttrain {
 
-// Largest errors that count as rounding, see verify_steps.h for what each is relative to. Measured
-// over the layouts of the tests (worst seen, tiny models; tensors with long sums are better):
-//                     float64   float32   bfloat16
-//   loss, gradients   GRAD64    GRAD32    GRAD16
+// Largest errors that count as rounding. verify_steps.h says what each is relative to.
 struct Tolerances {
-  double gradient = 0;  // of gradients, loss and gradient norm
+  double gradient = 0;  // of each tensor
+  double loss = 0;      // and of the gradient norm: sums, whose rounding is less
   double norm = 0;      // of the norm that both compute of the same gradients
   double update = 0;
+  double regrouped_update = 0;  // with 8-bit moments whose blocks begin elsewhere in the reference
 };
 
 // A number or tensor that is not what the reference has.

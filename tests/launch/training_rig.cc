@@ -1,5 +1,6 @@
 #include "tests/launch/training_rig.h"
 
+#include "parallel/gradient_reader.h"
 #include "runtime/philox.h"
 #include "tests/model/oracle.h"
 
@@ -110,16 +111,9 @@ void RunStep(TrainingRig& rig, int64_t step) {
 
 WholeTensors WholeGradients(TrainingRig& rig) {
   WholeTensors gradients;
-  const Mesh& mesh = rig.mesh;
-  for (const FlatBuffer& flat : rig.optimizer->groups().buffers()) {
-    const FlatRange shard = flat.Shard(mesh.dp().size(), mesh.dp().rank());
-    at::Tensor all = at::empty({flat.numel()}, flat.gradients.options());
-    mesh.dp().AllGather(flat.GradientsIn(shard).contiguous(), all);
-    for (const auto& [p, offset] : flat.entries) {
-      const at::Tensor mine =
-          all.narrow(0, offset, p->slice.LocalNumel()).view(p->slice.LocalShape());
-      gradients[p->slice.name] = GatherWhole(p->slice, mine, mesh.tp()).clone();
-    }
+  GradientReader reader(rig.optimizer->groups(), rig.mesh);
+  for (const Parameter* p : rig.set.Trainable()) {
+    gradients[p->slice.name] = GatherWhole(p->slice, reader.Read(*p), rig.mesh.tp()).clone();
   }
   return gradients;
 }
@@ -140,17 +134,20 @@ WholeTensors WholeParameters(TrainingRig& rig) {
   return parameters;
 }
 
-Outcome Train(const Mesh& mesh, const Layout& layout, const Task& task) {
-  TrainingRig rig(mesh, layout, task);
+Trainer MakeTrainer(TrainingRig& rig) {
   TrainerOptions options;
   options.steps = kSteps;
   options.shape = rig.Shape();
-  options.pipeline = layout.pipeline;
+  options.pipeline = rig.layout.pipeline;
   options.schedule = {LrSchedule::Kind::kCosine, 1e-2, 1, kSteps, 0.0};
   options.max_grad_norm = 0.5;
   options.seed = 11;
-  Trainer trainer(options, mesh, *rig.links, at::kCPU, *rig.rows, rig.model, *rig.optimizer);
+  return Trainer(options, rig.mesh, *rig.links, at::kCPU, *rig.rows, rig.model, *rig.optimizer);
+}
 
+Outcome Train(const Mesh& mesh, const Layout& layout, const Task& task) {
+  TrainingRig rig(mesh, layout, task);
+  Trainer trainer = MakeTrainer(rig);
   Outcome outcome;
   for (int64_t step = 0; step < kSteps; ++step) {
     auto metrics = trainer.Step(step);

@@ -55,7 +55,8 @@ WholeTensors WholeGradients(TrainingRig& rig);  // after RunStep
 WholeTensors GradientsOfAStep(TrainingRig& rig);
 WholeTensors WholeParameters(TrainingRig& rig);  // those trained
 
-// kSteps of the Trainer.
+// Of kSteps steps.
+Trainer MakeTrainer(TrainingRig& rig);
 struct Outcome {
   std::vector<StepMetrics> metrics;
   WholeTensors parameters;

@@ -80,6 +80,10 @@ def unknown_architecture(folder, config):
     )
 
 
+def nothing(folder, config):
+    pass
+
+
 def unknown_key(folder, config):
     config["train"]["max_step"] = 3
 
@@ -264,6 +268,34 @@ CASES = [
         2,
         r"max_position_embeddings 8",
     ),
+    ("no steps to verify", USAGE, nothing, 2, r"--steps=0.*at least 1", (), ("verify", "--steps=0")),
+    (
+        "more steps to verify than the run has",
+        USAGE,
+        nothing,
+        2,
+        r"--steps=4 is more than the run has, 3",
+        (),
+        ("verify", "--steps=4"),
+    ),
+    (
+        "a reference of more ranks than there are",
+        USAGE,
+        nothing,
+        2,
+        r"--reference=tp=2,pp=2.*more than the 2",
+        (),
+        ("verify", "--reference=tp=2,pp=2"),
+    ),
+    (
+        "a layout to verify that the ranks do not fit",
+        USAGE,
+        nothing,
+        3,
+        r"parallel.*mpirun -np",
+        (),
+        ("verify",),
+    ),
     ("the rows of a step have no target", BAD_FILE, first_step_masked, 2, r"step 1: none of its"),
 ]
 
@@ -285,7 +317,7 @@ def works(binary, scratch):
     return "3 steps"
 
 
-def fails_clearly(binary, scratch, code, spoil, ranks, must_say, wrapper=()):
+def fails_clearly(binary, scratch, code, spoil, ranks, must_say, wrapper=(), command=("train",)):
     folder, config = prepare(scratch)
     if ranks == 1 or ranks % 2 == 0:
         config["parallel"]["tensor"] = 2
@@ -294,7 +326,7 @@ def fails_clearly(binary, scratch, code, spoil, ranks, must_say, wrapper=()):
     done = harness.mpirun(
         binary,
         ranks,
-        ["train", f"--config={harness.write_config(folder, config)}"],
+        [*command, f"--config={harness.write_config(folder, config)}"],
         LIMIT_SECONDS,
         wrapper,
     )
