@@ -264,7 +264,8 @@ TEST(Recipes, QuickstartTakesEightDialoguesAStepOnTwoRanks) {
   ASSERT_TRUE(loaded.ok()) << loaded.status();
   EXPECT_EQ(Validate(*loaded, 2), absl::OkStatus());
   const TrainConfig& train = loaded->config.train();
-  EXPECT_EQ(2 * train.micro_batch_size() * train.gradient_accumulation_steps(), 8);
+  EXPECT_EQ(loaded->config.parallel().pipeline(), 2);
+  EXPECT_EQ(train.micro_batch_size() * train.gradient_accumulation_steps(), 8);
   EXPECT_FALSE(loaded->config.data().packing());
   EXPECT_TRUE(std::filesystem::exists(std::string(FTTRAIN_SOURCE_DIR "/") +
                                       loaded->config.data().train(0).path()));
