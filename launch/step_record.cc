@@ -28,7 +28,8 @@ at::Tensor ViewAt(const at::Tensor& file, int64_t begin, const Parameter& parame
 
 absl::StatusOr<std::unique_ptr<StepRecord>> StepRecord::Create(const ParameterSet& declared,
                                                                int64_t steps,
-                                                               const std::string& folder) {
+                                                               const std::string& folder,
+                                                               Contents contents) {
   std::unique_ptr<StepRecord> record(new StepRecord);
   record->steps_ = steps;
   record->scalars.resize(static_cast<size_t>(steps));
@@ -36,7 +37,9 @@ absl::StatusOr<std::unique_ptr<StepRecord>> StepRecord::Create(const ParameterSe
     Place& place = record->places_.emplace_back();
     if (!parameter->trainable) continue;
     place = {record->value_bytes_, record->gradient_bytes_, parameter.get()};
-    record->value_bytes_ += Aligned(Bytes(*parameter, parameter->dtype));
+    if (contents == Contents::kAll) {
+      record->value_bytes_ += Aligned(Bytes(*parameter, parameter->dtype));
+    }
     record->gradient_bytes_ += Aligned(Bytes(*parameter, GradientDtype(*parameter)));
   }
   // One rank alone makes the file: its failure is a status that the others can be told.

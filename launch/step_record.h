@@ -14,12 +14,15 @@ namespace fttrain {
 
 class StepRecord {
  public:
+  enum class Contents { kAll, kGradients };
   // Of the trainable parameters of `declared`, which must outlive it: values as loaded and after
-  // each of `steps` steps, gradients of each, in one file without a name in `folder`, so that they
-  // need no memory that the runs need. Unavailable, with folder and bytes, if it cannot be made.
+  // each of `steps` steps (unless gradients alone), gradients of each, in one file without a name
+  // in `folder`, so that they need no memory that the runs need. Unavailable, with folder and
+  // bytes, if it cannot be made.
   static absl::StatusOr<std::unique_ptr<StepRecord>> Create(const ParameterSet& declared,
                                                             int64_t steps,
-                                                            const std::string& folder);
+                                                            const std::string& folder,
+                                                            Contents contents);
 
   // Views, in host memory, of the trainable parameter with that index in `declared`,
   // [global_shape]: its dtype, values after `steps_done` steps (0: as loaded); float32 (float64 if

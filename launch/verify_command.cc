@@ -1,18 +1,17 @@
 #include <algorithm>
 #include <filesystem>
+#include <functional>
+#include <memory>
 #include <optional>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "launch/commands.h"
-#include "launch/holders.h"
 #include "launch/reference_layout.h"
-#include "launch/settings.h"
-#include "launch/step_record.h"
+#include "launch/step_comparer.h"
 #include "launch/train_plan.h"
-#include "launch/verify_report.h"
-#include "launch/verify_steps.h"
+#include "launch/verify_runs.h"
 #include "runtime/check.h"
 #include "runtime/device.h"
 #include "runtime/log.h"
@@ -75,77 +74,13 @@ absl::Status Plan(const CommandLine& line, const config::LoadedConfig& loaded,
   return absl::OkStatus();
 }
 
-// What rank 0 has of the run when its ranks have given it up.
-struct Recorded {
-  std::unique_ptr<StepRecord> record;
-  std::vector<std::vector<HeldSlice>> slices;
-  std::vector<ReplicaDeviation> replicas;
-};
-
-// Trains in the run's own layout. Agrees on errors. Collective over the world.
-absl::StatusOr<Recorded> Record(const TrainPlan& plan, const ParameterSet& declared, int64_t steps,
-                                const Process& process) {
-  FT_ASSIGN_OR_RETURN(TrainingRun run, BuildTrainingRun(plan, process));
-  LogInfo(StartSummary(plan, run));
-  FT_ASSIGN_OR_RETURN(const std::unique_ptr<Holders> holders,
-                      Holders::Create(declared, run.network->parameters, process));
-  Recorded recorded;
-  absl::Status made;
-  if (process.rank() == 0) {
-    auto record = StepRecord::Create(declared, steps, plan.scratch_folder);
-    made = record.status();
-    if (record.ok()) recorded.record = *std::move(record);
-  }
-  FT_RETURN_IF_ERROR(process.AgreeOnStatus(made));
-  StepRecorder recorder({declared, *run.network->mesh, *run.optimizer, *holders},
-                        recorded.record.get());
-  recorder.OnLoaded();
-  Trainer trainer = MakeTrainer(plan, run);
-  trainer.Observe(recorder);
-  for (int64_t step = 0; step < steps; ++step) {
-    FT_ASSIGN_OR_RETURN(const StepMetrics metrics, trainer.Step(step));
-    LogInfo(absl::StrFormat("verify     step %d of %d of the run: loss %.7g, %.1f s", step + 1,
-                            steps, metrics.loss, metrics.seconds));
-  }
-  recorded.slices = holders->slices();
-  recorded.replicas = recorder.replicas();
-  return recorded;
-}
-
-// Trains in the reference's layout, on the ranks of `process`, and shows its table as it goes. On
-// its rank 0, what the steps differ in. Agrees on errors. Collective over its world.
-absl::StatusOr<Comparison> Compare(const TrainPlan& plan, const ParameterSet& declared,
-                                   const Recorded& recorded, int64_t steps,
-                                   const Tolerances& tolerances, const Process& process) {
-  FT_ASSIGN_OR_RETURN(TrainingRun run, BuildTrainingRun(plan, process));
-  FT_ASSIGN_OR_RETURN(const std::unique_ptr<Holders> holders,
-                      Holders::Create(declared, run.network->parameters, process));
-  StepComparer comparer({declared, *run.network->mesh, *run.optimizer, *holders,
-                         OptimizerOptionsOf(plan.run).moments},
-                        recorded.record.get(), &recorded.slices, tolerances);
-  comparer.OnLoaded();
-  Trainer trainer = MakeTrainer(plan, run);
-  trainer.Observe(comparer);
-  LogInfo(TableHead());
-  for (int64_t step = 0; step < steps; ++step) {
-    const absl::StatusOr<StepMetrics> metrics = trainer.Step(step);
-    FT_RETURN_IF_ERROR(metrics.status());
-    if (process.rank() == 0) {
-      LogInfo(TableLine(comparer.comparison().steps.back(), recorded.replicas));
-    }
-  }
-  Comparison comparison = comparer.comparison();
-  comparison.replicas = recorded.replicas;
-  return comparison;
-}
-
 std::string SetupText(const TrainPlan& plan) {
   const MeshShape& mesh = plan.network.mesh;
   return absl::StrCat("tp ", mesh.tp, " x pp ", mesh.pp, " x dp ", mesh.dp, ", zero ",
                       plan.run.parallel().zero_stage());
 }
 
-// Rank 0's free memory decides for all.
+// Rank 0's free memory decides for all. Agrees on errors.
 absl::StatusOr<ReferenceLayout> Choose(TrainPlan& plan, const ParameterSet& declared,
                                        const VerifyFlags& flags, const Process& process) {
   ReleaseFreedMemory();
@@ -162,6 +97,48 @@ absl::StatusOr<ReferenceLayout> Choose(TrainPlan& plan, const ParameterSet& decl
   return layout;
 }
 
+// `run` on a world of the layout's ranks, while the others sleep. Agrees on errors.
+absl::Status OnRanksOf(const ReferenceLayout& layout, const Process& process,
+                       const std::function<absl::Status(const Process&)>& run) {
+  FT_ASSIGN_OR_RETURN(const std::unique_ptr<Process> part,
+                      process.FirstRanks(layout.tp * layout.pp));
+  absl::Status status;
+  if (part != nullptr) status = run(*part);
+  process.IdleBarrier();
+  return process.AgreeOnStatus(status);
+}
+
+// The gradients of the recorded steps in float32, on rank 0 (`precise`), in the smallest layout
+// that fits. False where none does, on every rank.
+absl::StatusOr<bool> FollowInFloat32(TrainPlan& plan, const RecordedRun& recorded,
+                                     const VerifyFlags& flags, const Process& process,
+                                     std::unique_ptr<StepRecord>& precise, ParameterSet& declared) {
+  const config::RunConfig run = plan.run;
+  const NetworkPlan network = plan.network;
+  plan.run.mutable_precision()->set_compute(config::COMPUTE_TYPE_FP32);
+  plan.network.options.compute = at::kFloat;
+  declared = DeclareWholeModel(plan.network.model, plan.network.options);
+  const auto layout = Choose(plan, declared, flags, process);
+  absl::Status status = layout.status();
+  if (layout.ok()) {
+    LogInfo(absl::StrCat("verify     the same steps in float32 on ", ToString(*layout),
+                         ", for the size of bfloat16's errors"));
+    status = OnRanksOf(*layout, process, [&](const Process& part) {
+      auto followed = FollowRun(plan, declared, recorded, *flags.steps, part);
+      if (followed.ok()) precise = *std::move(followed);
+      return followed.status();
+    });
+  }
+  plan.run = run;
+  plan.network = network;
+  if (status.code() == absl::StatusCode::kResourceExhausted) {
+    LogInfo("verify     float32 does not fit in memory: a gradient in bfloat16 may be off by 0.3");
+    return false;
+  }
+  FT_RETURN_IF_ERROR(status);
+  return true;
+}
+
 }  // namespace
 
 absl::Status VerifyCommand(const CommandLine& line, const Process& process) {
@@ -171,27 +148,33 @@ absl::Status VerifyCommand(const CommandLine& line, const Process& process) {
   TrainPlan plan;
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(Plan(line, *loaded, process, flags, plan)));
   const std::string setup = SetupText(plan);
-  const Tolerances tolerances = RoundingOf(plan.network.options.compute, flags.tolerance);
+  const at::ScalarType compute = plan.network.options.compute;
   const ParameterSet declared = DeclareWholeModel(plan.network.model, plan.network.options);
-  FT_ASSIGN_OR_RETURN(const Recorded recorded, Record(plan, declared, *flags.steps, process));
+  FT_ASSIGN_OR_RETURN(const RecordedRun recorded, RecordRun(plan, declared, *flags.steps, process));
+
+  Tolerances tolerances = RoundingOf(compute, flags.tolerance);
+  ParameterSet declared_precise;  // outlives its record
+  std::unique_ptr<StepRecord> precise;
+  if (compute == at::kBFloat16 && !flags.tolerance) {
+    FT_ASSIGN_OR_RETURN(const bool measured,
+                        FollowInFloat32(plan, recorded, flags, process, precise, declared_precise));
+    if (measured) tolerances = MeasuredRounding();
+  }
   FT_ASSIGN_OR_RETURN(const ReferenceLayout layout, Choose(plan, declared, flags, process));
   LogInfo(absl::StrCat("verify     the same steps in the reference layout: ", ToString(layout)));
-
-  FT_ASSIGN_OR_RETURN(const std::unique_ptr<Process> part,
-                      process.FirstRanks(layout.tp * layout.pp));
-  absl::Status verdict;
-  if (part != nullptr) {
-    const absl::StatusOr<Comparison> comparison =
-        Compare(plan, declared, recorded, *flags.steps, tolerances, *part);
-    verdict = comparison.status();
-    if (comparison.ok() && process.rank() == 0) verdict = Verdict(*comparison, setup);
-  }
-  process.IdleBarrier();
-  FT_RETURN_IF_ERROR(process.AgreeOnStatus(verdict));
+  FT_RETURN_IF_ERROR(OnRanksOf(layout, process, [&](const Process& part) -> absl::Status {
+    FT_ASSIGN_OR_RETURN(
+        const Comparison comparison,
+        CompareRun(plan, declared, recorded, precise.get(), tolerances, *flags.steps, part));
+    return part.rank() == 0 ? Verdict(comparison, setup) : absl::OkStatus();
+  }));
+  const std::string own = tolerances.own_errors > 0 ? absl::StrCat(" + ", tolerances.own_errors,
+                                                                   " times bfloat16's own error")
+                                                    : std::string();
   LogInfo(absl::StrFormat(
-      "verify: %s equals %s: gradients within %.2g, updates within %.2g, "
+      "verify: %s equals %s: gradients within %.2g%s, updates within %.2g, "
       "replicas bit for bit, over %d steps",
-      setup, ToString(layout), tolerances.gradient, tolerances.update, *flags.steps));
+      setup, ToString(layout), tolerances.gradient, own, tolerances.update, *flags.steps));
   return absl::OkStatus();
 }
 

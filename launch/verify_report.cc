@@ -38,7 +38,7 @@ std::string Line(const Deviation& deviation) {
 
 std::string Worst(const WorstError& worst) {
   if (worst.error == 0) return "none";
-  return absl::StrFormat("%.1e %s", worst.error, worst.name);
+  return absl::StrFormat("%.1e / %.1e %s", worst.error, worst.allowed, worst.name);
 }
 
 }  // namespace
@@ -51,8 +51,8 @@ double RelativeError(double a, double b) {
 
 std::string TableHead() {
   return absl::StrFormat("%4s  %-31s  %-31s  %-8s  %s | %s", "step", "loss, the reference's, off",
-                         "grad_norm, the reference's, off", "replicas", "worst gradient",
-                         "worst update");
+                         "grad_norm, the reference's, off", "replicas",
+                         "worst gradient: error / allowed", "worst update");
 }
 
 std::string TableLine(const StepComparison& step, const std::vector<ReplicaDeviation>& replicas) {

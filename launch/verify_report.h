@@ -10,12 +10,13 @@
 
 namespace fttrain {
 
-// Largest errors that count as rounding. verify_steps.h says what each is relative to.
+// Largest errors that count as rounding. step_comparer.h says what each is relative to.
 struct Tolerances {
-  double gradient = 0;  // of each tensor
-  double loss = 0;      // and of the gradient norm: sums, whose rounding is less
-  double norm = 0;      // of the norm that both compute of the same gradients
-  double update = 0;
+  double gradient = 0;          // of each tensor
+  double loss = 0;              // and of the gradient norm
+  double norm = 0;              // of the norm that both compute of the same gradients
+  double update = 0;            // of each tensor
+  double own_errors = 0;        // added to `gradient`: that many times the reference's own error
   double regrouped_update = 0;  // with 8-bit moments whose blocks begin elsewhere in the reference
 };
 
@@ -36,9 +37,10 @@ struct ReplicaDeviation {
   std::vector<int> wrong, right;
 };
 
+// The largest share of what is allowed; without error, no name.
 struct WorstError {
-  double error = 0;
-  std::string name;
+  double error = 0, allowed = 1;
+  std::string name = {};
 };
 
 struct StepComparison {

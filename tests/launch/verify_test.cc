@@ -5,7 +5,8 @@
 
 #include <functional>
 
-#include "launch/verify_steps.h"
+#include "launch/step_comparer.h"
+#include "launch/step_recorder.h"
 #include "tests/launch/training_rig.h"
 
 namespace fttrain {
@@ -67,16 +68,17 @@ void TakeSteps(Trainer& trainer, StepObserver& observer) {
 }
 
 // On rank 0.
-struct Recorded {
+struct RecordedRun {
   std::unique_ptr<StepRecord> record;
   std::vector<std::vector<HeldSlice>> slices;
   std::vector<ReplicaDeviation> replicas;
 };
 
-Recorded RecordRun(const ParameterSet& declared, TrainingRig& rig, const Faults& faults) {
-  Recorded recorded;
+RecordedRun RecordRun(const ParameterSet& declared, TrainingRig& rig, const Faults& faults) {
+  RecordedRun recorded;
   if (TestProcess().rank() == 0) {
-    auto record = StepRecord::Create(declared, kSteps, testing::TempDir());
+    auto record =
+        StepRecord::Create(declared, kSteps, testing::TempDir(), StepRecord::Contents::kAll);
     FT_CHECK(record.ok(), record.status().ToString());
     recorded.record = *std::move(record);
   }
@@ -92,13 +94,14 @@ Recorded RecordRun(const ParameterSet& declared, TrainingRig& rig, const Faults&
   return recorded;
 }
 
-Comparison CompareWith(const Recorded& recorded, const ParameterSet& declared, int tp,
-                       const Task& task, const Process& process) {
+Comparison CompareWith(const RecordedRun& recorded, const ParameterSet& declared, int tp,
+                       const Task& task, const Process& process, const Tolerances& tolerances,
+                       const StepRecord* precise) {
   const auto mesh = MakeMesh(process, {.tp = tp});
   TrainingRig rig(*mesh, {.tp = tp, .zero_stage = 0}, task);
   const auto holders = MakeHolders(declared, rig.set, process);
   StepComparer comparer({declared, *mesh, *rig.optimizer, *holders}, recorded.record.get(),
-                        &recorded.slices, RoundingOf(at::kDouble, std::nullopt));
+                        &recorded.slices, tolerances, precise);
   comparer.OnLoaded();
   Trainer trainer = MakeTrainer(rig);
   TakeSteps(trainer, comparer);
@@ -113,12 +116,13 @@ std::string Verify(const MeshShape& shape, const Layout& layout, const Task& tas
   const ParameterSet declared = DeclareWholeModel(ModelOf(task), OptionsOf({}, task, 1));
   const auto mesh = MakeMesh(TestProcess(), shape);
   TrainingRig rig(*mesh, layout, task);
-  const Recorded recorded = RecordRun(declared, rig, faults);
+  const RecordedRun recorded = RecordRun(declared, rig, faults);
   const auto part = TestProcess().FirstRanks(reference_tp);
   FT_CHECK(part.ok(), part.status().ToString());
   std::string verdict;
   if (*part != nullptr) {
-    const Comparison comparison = CompareWith(recorded, declared, reference_tp, task, **part);
+    const Comparison comparison = CompareWith(recorded, declared, reference_tp, task, **part,
+                                              RoundingOf(at::kDouble, std::nullopt), nullptr);
     if (TestProcess().rank() == 0) {
       EXPECT_EQ(comparison.steps.size(), static_cast<size_t>(kSteps));
       verdict = std::string(Verdict(comparison, "the layout").message());

@@ -22,6 +22,12 @@ RIGHT = {
         {"parallel": {"zero_stage": 3}, "precision": {"compute": "bf16"}},
         [],
     ),
+    "lora tp 2 in bfloat16": (
+        "lora",
+        2,
+        {"parallel": {"tensor": 2}, "precision": {"compute": "bf16"}},
+        [],
+    ),
     "full tp 2 with 8-bit moments": (
         "full",
         2,
