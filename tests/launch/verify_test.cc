@@ -261,15 +261,5 @@ TEST(Hash, OneBitChangesIt) {
   }
 }
 
-TEST(FirstRanks, FormAWorldOfTheirOwn) {
-  const auto part = TestProcess().FirstRanks(World() - 1);
-  ASSERT_TRUE(part.ok()) << part.status();
-  ASSERT_EQ(*part == nullptr, OnRank(World() - 1));
-  if (*part == nullptr) return;
-  EXPECT_EQ((*part)->rank(), TestProcess().rank());
-  EXPECT_EQ((*part)->world_size(), World() - 1);
-  EXPECT_TRUE((*part)->AgreeOnStatus(absl::OkStatus()).ok());  // the last rank takes no part
-}
-
 }  // namespace
 }  // namespace fttrain

@@ -1,5 +1,6 @@
 // check.h, log.h, device.h.
 #include <gmock/gmock.h>
+#include <unistd.h>
 
 #include "runtime/check.h"
 #include "runtime/device.h"
@@ -106,6 +107,13 @@ TEST(ChooseGpu, RefusesMoreRanksThanGpusUnlessTheyShare) {
     EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
     EXPECT_THAT(std::string(status.message()), HasSubstr("4 ranks on this host, but 2 usable"));
   }
+}
+
+TEST(FreeMemoryBytes, OnACpuIsPartOfTheHosts) {
+  const int64_t free_bytes = FreeMemoryBytes(c10::Device(c10::DeviceType::CPU));
+  const int64_t host = int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE);
+  EXPECT_GT(free_bytes, 0);
+  EXPECT_LE(free_bytes, host);
 }
 
 TEST(SynchronizeDevice, ReturnsOnTheCpu) { SynchronizeDevice(c10::Device(c10::DeviceType::CPU)); }

@@ -2,6 +2,9 @@
 
 #include <gmock/gmock.h>
 
+#include <chrono>
+#include <thread>
+
 #include "absl/strings/str_cat.h"
 #include "tests/mpi_test_main.h"
 
@@ -22,6 +25,30 @@ TEST(Process, KnowsItsPlaceInTheWorldAndOnItsHost) {
   EXPECT_EQ(Us().local_rank(), Us().rank());
   EXPECT_EQ(Us().local_size(), Us().world_size());
   EXPECT_FALSE(Us().host().empty());
+}
+
+TEST(FirstRanks, FormAWorldOfTheirOwn) {
+  for (int ranks = 1; ranks <= Us().world_size(); ++ranks) {
+    const auto part = Us().FirstRanks(ranks);
+    ASSERT_TRUE(part.ok()) << part.status();
+    ASSERT_EQ(*part == nullptr, Us().rank() >= ranks);
+    if (*part == nullptr) continue;
+    EXPECT_EQ((*part)->rank(), Us().rank());
+    EXPECT_EQ((*part)->world_size(), ranks);
+    EXPECT_EQ((*part)->local_size(), ranks);
+    // The others take no part: nobody waits for them.
+    EXPECT_FALSE((*part)->AnyRank(false));
+    EXPECT_EQ((*part)->BroadcastString(absl::StrCat("of ", Us().rank())), "of 0");
+  }
+}
+
+TEST(IdleBarrier, KeepsEveryRankUntilTheLastHasCome) {
+  Us().Barrier();
+  const auto start = std::chrono::steady_clock::now();
+  if (Us().rank() == 0) std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  Us().IdleBarrier();
+  const std::chrono::duration<double> waited = std::chrono::steady_clock::now() - start;
+  EXPECT_GT(waited.count(), Us().rank() == 0 ? 0.1 : 0.05);
 }
 
 TEST(AgreeOnStatus, IsOkIfAllRanksAreOk) {
