@@ -12,7 +12,7 @@
 namespace fttrain {
 namespace {
 
-constexpr size_t kMostLines = 12;
+constexpr size_t kMostOfAKind = 8;  // lines
 
 std::string Ranks(const std::vector<int>& ranks) {
   return absl::StrCat(ranks.size() == 1 ? "rank " : "ranks ", absl::StrJoin(ranks, ", "));
@@ -34,6 +34,11 @@ std::string Line(const Deviation& deviation) {
   if (!deviation.ranks.empty()) absl::StrAppend(&text, " on ", Ranks(deviation.ranks));
   return absl::StrCat(text, absl::StrFormat(" is off by %.2g of its size, %.2g allowed",
                                             deviation.error, deviation.allowed));
+}
+
+template <typename Found>
+void AddLines(const std::vector<Found>& all, std::vector<std::string>& lines) {
+  for (size_t i = 0; i < std::min(all.size(), kMostOfAKind); ++i) lines.push_back(Line(all[i]));
 }
 
 std::string Worst(const WorstError& worst) {
@@ -79,13 +84,10 @@ absl::Status Verdict(const Comparison& comparison, const std::string& setup) {
   std::vector<std::string> lines = {absl::StrCat(
       "verify: ", setup, " does not train as the reference does; ", count,
       count == 1 ? " difference" : " differences", " beyond rounding, do not train with it")};
-  for (const ReplicaDeviation& replica : replicas) lines.push_back(Line(replica));
-  for (const Deviation& deviation : deviations) lines.push_back(Line(deviation));
-  if (lines.size() > kMostLines + 1) {
-    const size_t more = lines.size() - kMostLines;
-    lines.resize(kMostLines);
-    lines.push_back(absl::StrCat("and ", more, " more"));
-  }
+  AddLines(replicas, lines);
+  AddLines(deviations, lines);
+  if (lines.size() <= count)
+    lines.push_back(absl::StrCat("and ", count + 1 - lines.size(), " more"));
   return absl::AbortedError(absl::StrJoin(lines, "\n"));
 }
 

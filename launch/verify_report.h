@@ -64,7 +64,7 @@ std::string TableHead();
 std::string TableLine(const StepComparison& step, const std::vector<ReplicaDeviation>& replicas);
 
 // OK, or Aborted with one line for each deviation, replicas first, the earliest step first, the
-// largest error first; a dozen of them. `setup`: "tp 2 x pp 1 x dp 1", of the run.
+// largest error first; eight of each kind. `setup`: "tp 2 x pp 1 x dp 1", of the run.
 absl::Status Verdict(const Comparison& comparison, const std::string& setup);
 
 }  // namespace fttrain

@@ -44,9 +44,10 @@ TEST(Verdict, TellsHowManyMoreThereAre) {
   Comparison comparison;
   for (int i = 0; i < 30; ++i) {
     comparison.deviations.push_back({1, "gradient", absl::StrCat("p", i), 1.0, 0.1, {0}});
+    comparison.replicas.push_back({1, "values", absl::StrCat("r", i), {1}, {0}});
   }
-  EXPECT_THAT(TextOf(comparison), AllOf(HasSubstr("30 differences"), HasSubstr("of p10 on"),
-                                        HasSubstr("\nand 19 more")));
+  EXPECT_THAT(TextOf(comparison), AllOf(HasSubstr("60 differences"), HasSubstr("of r7 on"),
+                                        HasSubstr("of p7 on"), HasSubstr("\nand 44 more")));
 }
 
 TEST(RelativeError, IsInfiniteForWhatIsNotANumber) {
