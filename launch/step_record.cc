@@ -46,7 +46,7 @@ absl::StatusOr<std::unique_ptr<StepRecord>> StepRecord::Create(const ParameterSe
   try {
     record->file_ = MappedFileTensor(
         folder, (steps + 1) * record->value_bytes_ + steps * record->gradient_bytes_);
-  } catch (const c10::Error& error) {
+  } catch (const MappedFileError& error) {
     return absl::UnavailableError(error.what_without_backtrace());
   }
   return record;

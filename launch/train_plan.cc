@@ -12,6 +12,7 @@
 #include "launch/summary.h"
 #include "launch/weights.h"
 #include "runtime/check.h"
+#include "runtime/mapped_file.h"
 
 namespace fttrain {
 
@@ -156,15 +157,27 @@ absl::Status LoadWeights(const TrainPlan& plan, Network& network, ParameterGroup
   });
 }
 
+// One rank's disk may be full: its failure is a status that the others can be told.
+absl::StatusOr<std::unique_ptr<Optimizer>> MakeOptimizer(const TrainPlan& plan, Network& network) {
+  OptimizerOptions options = OptimizerOptionsOf(plan.run);
+  options.disk_folder = plan.scratch_folder;
+  try {
+    return std::make_unique<Optimizer>(network.parameters, *network.mesh, plan.network.device,
+                                       options);
+  } catch (const MappedFileError& error) {
+    return absl::UnavailableError(
+        absl::StrCat("memory.base_weights disk: ", error.what_without_backtrace()));
+  }
+}
+
 }  // namespace
 
 absl::StatusOr<TrainingRun> BuildTrainingRun(const TrainPlan& plan, const Process& process) {
   TrainingRun run;
   FT_ASSIGN_OR_RETURN(run.network, BuildNetwork(plan.network, plan.positions, process));
-  OptimizerOptions options = OptimizerOptionsOf(plan.run);
-  options.disk_folder = plan.scratch_folder;
-  run.optimizer = std::make_unique<Optimizer>(run.network->parameters, *run.network->mesh,
-                                              plan.network.device, options);
+  absl::StatusOr<std::unique_ptr<Optimizer>> optimizer = MakeOptimizer(plan, *run.network);
+  FT_RETURN_IF_ERROR(process.AgreeOnStatus(optimizer.status()));
+  run.optimizer = *std::move(optimizer);
   FT_RETURN_IF_ERROR(LoadWeights(plan, *run.network, run.optimizer->groups(), process));
   run.optimizer->MastersFromParameters();
   run.network->transformer->UseGroups(run.optimizer->groups());

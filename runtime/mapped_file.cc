@@ -8,6 +8,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "absl/strings/str_cat.h"
+
 namespace fttrain {
 namespace {
 
@@ -34,8 +36,10 @@ at::Tensor MappedFileTensor(const std::string& folder, int64_t bytes) {
   if (bytes == 0) return at::from_blob(nullptr, {0}, at::kByte);
   const auto size = static_cast<size_t>(bytes);
   const auto check = [&](bool ok, const char* what, int error) {
-    TORCH_CHECK(ok, "cannot ", what, " a file of ", bytes, " bytes in ", folder, ": ",
-                std::strerror(error));
+    if (ok) return;
+    throw MappedFileError({__func__, __FILE__, static_cast<uint32_t>(__LINE__)},
+                          absl::StrCat("cannot ", what, " a file of ", bytes, " bytes in ", folder,
+                                       ": ", std::strerror(error)));
   };
   const Descriptor file{OpenNameless(folder)};
   check(file.fd >= 0, "create", errno);

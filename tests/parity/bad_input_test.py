@@ -167,6 +167,11 @@ def large_adapter(folder, config):
     del config["adapter"]["init_from"]
 
 
+def frozen_weights_on_disk(folder, config):
+    config["parallel"].update(tensor=1)  # half a layer would fit
+    config["memory"] = {"base_weights": "disk"}
+
+
 # No file may grow beyond 64 KiB: what a full disk is to a program that writes 700 KiB.
 FULL_DISK = ("--mca", "btl", "self,tcp")  # shared memory is a file too
 FULL_DISK += ("bash", "-c", 'trap "" XFSZ; ulimit -f 64; exec "$@"', "bash")
@@ -257,6 +262,14 @@ CASES = [
         large_adapter,
         2,
         r"adapter_model\.safetensors.*|.*/adapter\b",
+        FULL_DISK,
+    ),
+    (
+        "the disk is full when the frozen weights go there",
+        CANNOT_WRITE,
+        frozen_weights_on_disk,
+        2,
+        r"memory\.base_weights disk.*bytes in .*/out\b.*File too large",
         FULL_DISK,
     ),
     ("the data file is a pipe", BAD_FILE, pipe_for_data, 2, r"rows\.jsonl.*not a regular file"),
