@@ -113,6 +113,8 @@ at::Tensor Transformer::Forward(int chunk, int microbatch, at::Tensor input) {
   std::vector<DecoderLayerSaved>& saved = kept.chunks[chunk];
   saved.resize(run.layers.size());
   at::Tensor x = std::move(input);
+  // Other schedules go on at the first layer: the last one's window would lie there meanwhile.
+  const bool turns = next_backward_ == std::pair(chunk, microbatch);
   if (run.run.first) {
     With({kEmbeddingGroup}, {run.run.begin}, Gradients::kNone,
          [&] { x = Embed(batch, MemoryCategory::kSaved); });
@@ -127,7 +129,8 @@ at::Tensor Transformer::Forward(int chunk, int microbatch, at::Tensor input) {
     PutAway(run, i, microbatch, saved[i]);
   }
   if (!run.run.last) return x;
-  With(HeadGroups(run), {run.run.end - 1}, Gradients::kAdded, [&] {
+  const std::vector<int> back = turns ? std::vector<int>{run.run.end - 1} : std::vector<int>();
+  With(HeadGroups(run), back, Gradients::kAdded, [&] {
     loss_sum_ += head_->Forward(x, batch.target_rows, batch.targets, loss_scale_, &kept.head);
   });
   return {};

@@ -131,8 +131,8 @@ int64_t EndBytes(const ParameterSet& set) {
 
 TEST_P(Streamed, DeviceHoldsTheEndsAndTwoLayersWhateverTheDepth) {
   const auto mesh = MakeMesh({1, 1, TestProcess().world_size()});
-  for (const PipelineKind kind : {k1F1B, kLayerMajor}) {
-    for (const int layers : {2, 6}) {
+  for (const PipelineKind kind : {k1F1B, kLayerMajor, PipelineKind::kGPipe}) {
+    for (const int layers : {3, 6}) {
       const int64_t before = MemoryOf(MemoryCategory::kWeights).current_bytes;
       const int64_t host = MemoryOf(MemoryCategory::kWeights, MemoryPlace::kHost).current_bytes;
       TrainingRig rig(*mesh, InSchedule(kind, layers, {.frozen = FrozenPlace::kHost}),
@@ -143,7 +143,7 @@ TEST_P(Streamed, DeviceHoldsTheEndsAndTwoLayersWhateverTheDepth) {
       EXPECT_GT(window, 0);
       EXPECT_EQ(MemoryOf(MemoryCategory::kWeights).peak_bytes - before,
                 EndBytes(rig.set) + 2 * window)
-          << layers << " layers";
+          << Text({}, rig.layout) << ", " << layers << " layers";
       EXPECT_EQ(MemoryOf(MemoryCategory::kWeights, MemoryPlace::kHost).current_bytes - host,
                 layers * window);
     }
