@@ -173,7 +173,9 @@ void CheckBaseWeights(const RunConfig& config, KeyFaults& faults) {
 void CheckPipeline(const ParallelConfig& parallel, KeyFaults& faults) {
   const int pipeline = parallel.pipeline(), chunks = parallel.chunks_per_stage();
   const PipelineSchedule schedule = parallel.pipeline_schedule();
-  if (schedule == PIPELINE_SCHEDULE_LAYER_MAJOR && pipeline > 1) {
+  const bool layer_major = schedule == PIPELINE_SCHEDULE_LAYER_MAJOR;
+  const int given = parallel.layers_per_stage_size();
+  if (layer_major && pipeline > 1) {
     faults.Add("parallel.pipeline_schedule",
                "'parallel.pipeline_schedule' layer_major takes every microbatch through a layer "
                "before the next, so with parallel.pipeline above 1 each stage would wait until the "
@@ -190,14 +192,13 @@ void CheckPipeline(const ParallelConfig& parallel, KeyFaults& faults) {
         absl::StrCat("'parallel.chunks_per_stage' ", chunks,
                      " is for parallel.pipeline_schedule interleaved, not ", Word(schedule)));
   }
-  const int given = parallel.layers_per_stage_size();
-  if (given > 0 && given != pipeline * chunks) {
+  if (given > 0 && !layer_major && given != pipeline * chunks) {
     faults.Add("parallel.layers_per_stage",
                absl::StrCat("'parallel.layers_per_stage' has ", given,
                             " numbers, but parallel.pipeline ", pipeline, " x chunks_per_stage ",
                             chunks, " = ", pipeline * chunks, " runs of layers"));
   }
-  if (given > 0 && schedule == PIPELINE_SCHEDULE_LAYER_MAJOR) {
+  if (given > 0 && layer_major) {
     faults.Add(
         "parallel.layers_per_stage",
         "'parallel.layers_per_stage' has no meaning with pipeline_schedule layer_major, whose "
