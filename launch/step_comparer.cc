@@ -139,11 +139,9 @@ bool StepComparer::BlocksDiffer(int64_t parameter) const {
          std::any_of(own.begin(), own.end(), differ);
 }
 
-double StepComparer::AllowedOfGradient(int64_t step, int64_t parameter, const at::Tensor& want,
-                                       double floor) const {
-  if (precise_ == nullptr) return tolerances_.gradient;
-  const double own = ErrorOf(precise_->Gradients(step, parameter), want, /*before=*/{}, floor);
-  return std::min(kMostAllowed, tolerances_.gradient + tolerances_.own_errors * own);
+double StepComparer::OwnError(int64_t step, int64_t parameter, const at::Tensor& want) const {
+  if (precise_ == nullptr) return 0;
+  return std::sqrt(SumOfSquares(precise_->Gradients(step, parameter), want));
 }
 
 void StepComparer::OnLoaded() {
@@ -159,18 +157,26 @@ void StepComparer::OnLoaded() {
 void StepComparer::OnGradients(int64_t step, double loss) {
   const double norm = run_.optimizer.GradientNorm();
   const double floor = kGradientFloor * norm;
+  const auto add_own = [&](double allowed, double own_share) {  // a NaN allows the most
+    return precise_ == nullptr ? allowed : std::min(kMostAllowed, allowed + own_share);
+  };
   WorstError worst;
+  double own_squares = 0;
   TakeRecorded(
       run_, Recorded::kGradients, [&](int64_t i) { return record_->Gradients(step, i); },
       [&](int64_t i, const at::Tensor& got, const at::Tensor& want) {
-        const double allowed = AllowedOfGradient(step, i, want, floor);
+        const double own = OwnError(step, i, want);
+        own_squares += own * own;
+        const double share = own / (std::sqrt(SumOfSquares(want)) + floor);
+        const double allowed = add_own(tolerances_.gradient, tolerances_.own_errors * share);
         Compare({"gradient", step + 1, allowed, floor, {}}, i, got, want, worst);
       });
   if (record_ == nullptr) return;
   const StepRecord::Scalars& recorded = record_->scalars[static_cast<size_t>(step)];
   comparison_.steps.push_back({step + 1, recorded.loss, loss, recorded.grad_norm, norm, worst, {}});
   CompareNumber("loss", step + 1, recorded.loss, loss, tolerances_.loss);
-  CompareNumber("gradient norm", step + 1, recorded.grad_norm, norm, tolerances_.loss);
+  CompareNumber("gradient norm", step + 1, recorded.grad_norm, norm,
+                add_own(tolerances_.loss, std::sqrt(own_squares) / norm));
 }
 
 void StepComparer::OnUpdated(const StepMetrics& metrics) {

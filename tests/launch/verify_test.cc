@@ -110,9 +110,10 @@ Comparison CompareWith(const RecordedRun& recorded, const ParameterSet& declared
   return comparison;
 }
 
-// The verdict, on every rank: "" if there is nothing to say.
+// The verdict, on every rank: "" if there is nothing to say. `measured`: as beside float32 whose
+// gradients are the recorded ones, so that the reference's own errors are as large as the run's.
 std::string Verify(const MeshShape& shape, const Layout& layout, const Task& task,
-                   const Faults& faults = {}, int reference_tp = 1) {
+                   const Faults& faults = {}, int reference_tp = 1, bool measured = false) {
   const ParameterSet declared = DeclareWholeModel(ModelOf(task), OptionsOf({}, task, 1));
   const auto mesh = MakeMesh(TestProcess(), shape);
   TrainingRig rig(*mesh, layout, task);
@@ -121,8 +122,11 @@ std::string Verify(const MeshShape& shape, const Layout& layout, const Task& tas
   FT_CHECK(part.ok(), part.status().ToString());
   std::string verdict;
   if (*part != nullptr) {
-    const Comparison comparison = CompareWith(recorded, declared, reference_tp, task, **part,
-                                              RoundingOf(at::kDouble, std::nullopt), nullptr);
+    const Tolerances tolerances =
+        measured ? MeasuredRounding() : RoundingOf(at::kDouble, std::nullopt);
+    const Comparison comparison =
+        CompareWith(recorded, declared, reference_tp, task, **part, tolerances,
+                    measured ? recorded.record.get() : nullptr);
     if (TestProcess().rank() == 0) {
       EXPECT_EQ(comparison.steps.size(), static_cast<size_t>(kSteps));
       verdict = std::string(Verdict(comparison, "the layout").message());
@@ -245,6 +249,19 @@ TEST(Verify, AnUpdateThatOneRankDidNotMakeIsNamedWithTheRank) {
   EXPECT_THAT(Verify({World(), 1, 1}, {.tp = World()}, {.full = true}, faults),
               AllOf(HasSubstr("1 difference beyond"),
                     HasSubstr("step 2: update of " + name + " on rank 1 is off by")));
+}
+
+TEST(Verify, AGradientNormMayBeOffByTheReferencesOwnErrorButNotByItsSize) {
+  const auto scaled = [](double scale) {
+    Faults faults;
+    faults.in_gradients = [scale](TrainingRig& rig, int64_t) {
+      for (const Parameter* p : rig.set.Trainable()) at::Tensor(p->grad).mul_(scale);
+    };
+    return Verify({1, 1, World()}, {.zero_stage = 0}, {}, faults, /*reference_tp=*/1,
+                  /*measured=*/true);
+  };
+  EXPECT_EQ(scaled(1.05), "");
+  EXPECT_THAT(scaled(1.6), HasSubstr("step 1: gradient norm is off by 0.6"));
 }
 
 // What it stands on
