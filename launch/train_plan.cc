@@ -151,10 +151,11 @@ absl::Status LoadWeights(const TrainPlan& plan, Network& network, ParameterGroup
                                              plan.run.adapter().init_from(), plan.adapter);
     return process.AgreeOnStatus(FromFile(adapter));
   }
-  return groups.Write([&](const std::vector<Parameter*>& parameters) {
+  const auto initialize = [&](const std::vector<Parameter*>& parameters) {
     InitializeAdapters(parameters, plan.trainer.seed);
     return absl::OkStatus();
-  });
+  };
+  return groups.Write(initialize, ParameterGroups::Values::kTrainable);
 }
 
 // One rank's disk may be full: its failure is a status that the others can be told.

@@ -42,16 +42,17 @@ bool IsFirst(const Mesh& mesh) {
   return position.tp == 0 && position.pp == 0 && position.dp == 0;
 }
 
-// Runs `write` on all parameters, group by group. With a status that is not OK the groups are
-// passed through all the same: other ranks may be writing.
-absl::Status Write(ParameterSet& set, ParameterGroups* groups, const absl::Status& ready,
+// Runs `write` on the parameters, group by group; without groups on all of them. With a status that
+// is not OK the groups are passed through all the same: other ranks may be writing.
+absl::Status Write(ParameterSet& set, ParameterGroups* groups, ParameterGroups::Values values,
+                   const absl::Status& ready,
                    const std::function<absl::Status(Parameter&)>& write) {
   const auto each = [&](const auto& parameters) {
     FT_RETURN_IF_ERROR(ready);
     for (const auto& p : parameters) FT_RETURN_IF_ERROR(write(*p));
     return absl::OkStatus();
   };
-  return groups == nullptr ? each(set.all()) : groups->Write(each);
+  return groups == nullptr ? each(set.all()) : groups->Write(each, values);
 }
 
 absl::StatusOr<std::unique_ptr<SafetensorsFolder>> OpenModel(const std::string& folder,
@@ -80,7 +81,7 @@ absl::StatusOr<std::unique_ptr<SafetensorsFolder>> OpenAdapter(const std::string
 absl::Status LoadBaseWeights(ParameterSet& set, ParameterGroups* groups, const std::string& folder,
                              const ModelConfig& config, const std::optional<Nf4Options>& nf4) {
   const auto files = OpenModel(folder, config);
-  return Write(set, groups, files.status(), [&](Parameter& p) {
+  return Write(set, groups, ParameterGroups::Values::kAll, files.status(), [&](Parameter& p) {
     return IsAdapter(p) ? absl::OkStatus() : LoadInto(**files, p, nf4);
   });
 }
@@ -88,7 +89,7 @@ absl::Status LoadBaseWeights(ParameterSet& set, ParameterGroups* groups, const s
 absl::Status LoadAdapter(ParameterSet& set, ParameterGroups* groups, const ParameterSet& declared,
                          const std::string& folder, const AdapterConfig& expected) {
   const auto files = OpenAdapter(folder, declared, expected);
-  return Write(set, groups, files.status(), [&](Parameter& p) {
+  return Write(set, groups, ParameterGroups::Values::kTrainable, files.status(), [&](Parameter& p) {
     return IsAdapter(p) ? LoadInto(**files, p) : absl::OkStatus();
   });
 }

@@ -234,15 +234,30 @@ void ParameterGroups::Release(int index) {
 
 void ParameterGroups::FinishGradients() { state_->FinishReductions(); }
 
-absl::Status ParameterGroups::Write(const Writer& write) {
+absl::Status ParameterGroups::Write(const Writer& write, Values values) {
+  ForgetWindows();
   absl::Status status;
   for (auto& [index, group] : state_->groups) {
-    Acquire(index);
-    if (status.ok()) status = write(group.parameters);
-    for (ValueWindow& window : group.windows) window.Store();
-    Release(index);
+    std::vector<Parameter*> parameters;
+    for (Parameter* parameter : group.parameters) {
+      if (values == Values::kAll || parameter->trainable) parameters.push_back(parameter);
+    }
+    std::vector<ValueWindow*> windows;
+    for (ValueWindow& window : group.windows) {
+      if (values == Values::kAll || window.trainable()) windows.push_back(&window);
+    }
+    for (ValueWindow* window : windows) window->Bring(state_->device);
+    for (ValueWindow* window : windows) {
+      window->Arrive();
+      window->Bind();
+    }
+    if (status.ok() && !parameters.empty()) status = write(parameters);
+    for (ValueWindow* window : windows) {
+      window->Store();
+      window->Unbind();
+      window->Drop();
+    }
   }
-  ForgetWindows();
   return status;
 }
 

@@ -63,11 +63,13 @@ class ParameterGroups {
   // After the last backward of a step: the shards' gradients are complete.
   void FinishGradients();
 
-  // For each group in turn, with its values there, calls `write` with its parameters; what it
-  // leaves in their values stays. Collective as Acquire: after an error, which is returned, other
-  // groups are passed through without a call.
+  // For each group in turn, with its values there, calls `write` with its parameters, or those that
+  // are trained, if it has some; what it leaves in their values stays, and nothing else is moved.
+  // No group may be in use. Collective as Acquire: after an error, which is returned, other groups
+  // are passed through without a call.
   using Writer = std::function<absl::Status(const std::vector<Parameter*>&)>;
-  absl::Status Write(const Writer& write);
+  enum class Values { kAll, kTrainable };
+  absl::Status Write(const Writer& write, Values values = Values::kAll);
   // The kept values have been changed: windows are stale.
   void ForgetWindows();
 

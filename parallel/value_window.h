@@ -18,6 +18,7 @@ class ValueWindow {
   explicit ValueWindow(const FlatBuffer& flat);
 
   int64_t bytes() const { return bytes_; }
+  bool trainable() const { return places_.front().parameter->trainable; }  // all are, or none
   void SetSource(std::unique_ptr<ValueSource> source) { source_ = std::move(source); }
   ValueSource& source() const { return *source_; }
 

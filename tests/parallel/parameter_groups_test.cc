@@ -194,6 +194,35 @@ TEST_P(FrozenElsewhere, APassGathersEachGroupOnceEachWayButWhatIsStillThereAtThe
   EXPECT_EQ(mesh_->dp().traffic().wire_bytes - before, Sharded() ? gathered : 0);
 }
 
+TEST_P(FrozenElsewhere, WritingWhatIsTrainedMovesNothingElse) {
+  constexpr int kCount = 3;
+  ParameterSet set;
+  Declare(set, kCount);
+  ParameterGroups groups(set, *mesh_, at::kCPU, Options());
+  Fill(groups);
+  const int64_t dp = mesh_->dp().size(), before = mesh_->dp().traffic().wire_bytes;
+  int calls = 0;
+  const auto write = [&](const std::vector<Parameter*>& parameters) {
+    EXPECT_EQ(set.Find("layers." + std::to_string(calls) + ".matrix")->value.defined(), !Away());
+    for (Parameter* p : parameters) {
+      EXPECT_TRUE(p->trainable) << p->slice.name;
+      p->value.add_(1);
+    }
+    ++calls;
+    return absl::OkStatus();
+  };
+  EXPECT_TRUE(groups.Write(write, ParameterGroups::Values::kTrainable).ok());
+  EXPECT_EQ(calls, kCount) << "the ends train nothing";
+  const int64_t gathered = kCount * (dp - 1) * Aligned(4 * kFactor, 64 * dp) / dp;
+  EXPECT_EQ(mesh_->dp().traffic().wire_bytes - before, Sharded() ? gathered : 0);
+  for (int group = 0; group < kCount; ++group) {
+    groups.Acquire(group);
+    set.Find("layers." + std::to_string(group) + ".lora_A")->value.sub_(1);
+    ExpectThere(set, group);
+    groups.Release(group);
+  }
+}
+
 TEST_P(FrozenElsewhere, AfterAWriterFailedTheOthersAreNotCalledAndItsErrorIsReturned) {
   ParameterSet set;
   Declare(set, 3);
