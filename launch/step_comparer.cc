@@ -72,8 +72,9 @@ Tolerances RoundingOf(at::ScalarType compute, std::optional<double> gradient) {
 
 Tolerances MeasuredRounding() {
   Tolerances rounding = RoundingOf(at::kBFloat16, std::nullopt);
-  rounding.gradient = RoundingOf(at::kFloat, std::nullopt).gradient;
   rounding.own_errors = 8;
+  // An own error below half a unit is chance.
+  rounding.gradient = rounding.own_errors * HalfUlp(at::kBFloat16);
   return rounding;
 }
 

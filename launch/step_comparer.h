@@ -39,9 +39,11 @@ namespace fttrain {
 Tolerances RoundingOf(at::ScalarType compute, std::optional<double> gradient);
 
 // For bfloat16 beside the same steps in float32, a tolerance for each tensor: 8 times the
-// reference's own error against float32, at most 0.5. That error is what depth and cancellation
-// make of bfloat16 in that very tensor. Worst seen in the same runs: 2.2 times, 4.1 on 30 layers;
-// most are at 1. The whole gradient's own error is also added to what its norm may be off by.
+// reference's own error against float32 and half a unit of bfloat16's last place, at most 0.5. That
+// error is what depth and cancellation make of bfloat16 in that very tensor; below half a unit it
+// is chance. Worst seen in the same runs: 2.2 times, 4.1 on 30 layers, 10.5 where it was below half
+// a unit; most are at 1. The whole gradient's own error is also added to what its norm may be off
+// by.
 Tolerances MeasuredRounding();
 
 // The reference's observer; it has all values and gradients of its ranks (ZeRO 0). Compares on its
