@@ -11,6 +11,7 @@
 #include "model/adapter_files.h"
 #include "model/model_config.h"
 #include "model/transformer.h"
+#include "parallel/head_links.h"
 #include "parallel/mesh.h"
 #include "parallel/stage_links.h"
 #include "runtime/device.h"
@@ -43,8 +44,9 @@ struct Network {
   NetworkPlan plan;
   std::unique_ptr<Mesh> mesh;
   std::unique_ptr<StageLinks> links;
-  ParameterSet parameters;  // of this rank
-  ParameterSet declared;    // of the whole model, without storage
+  std::unique_ptr<HeadLinks> head_links;  // of a split head
+  ParameterSet parameters;                // of this rank
+  ParameterSet declared;                  // of the whole model, without storage
   std::unique_ptr<Transformer> transformer;
 };
 

@@ -6,48 +6,6 @@
 #include <utility>
 
 namespace fttrain {
-namespace {
-
-constexpr int32_t kNoTarget = -100;
-
-at::Tensor ToDevice(const std::vector<int64_t>& values, c10::Device device) {
-  return at::tensor(values, at::kLong).to(device);
-}
-
-}  // namespace
-
-ModelBatch MakeModelBatch(const std::vector<int32_t>& input_ids,
-                          const std::vector<int32_t>& targets,
-                          const std::vector<int32_t>& cu_seqlens,
-                          const std::vector<int64_t>& token_index, uint64_t step_key,
-                          int64_t pad_to_multiple_of, c10::Device device) {
-  const int64_t tokens = static_cast<int64_t>(input_ids.size());
-  TORCH_CHECK(targets.size() == input_ids.size() && token_index.size() == input_ids.size(), tokens,
-              " input ids, ", targets.size(), " targets, ", token_index.size(), " token indices");
-  TORCH_CHECK(pad_to_multiple_of > 0, "pad_to_multiple_of is ", pad_to_multiple_of);
-  // At least one token, so that an empty share of a step still runs its collectives.
-  const int64_t multiples =
-      std::max<int64_t>(1, (tokens + pad_to_multiple_of - 1) / pad_to_multiple_of);
-  const int64_t padded = multiples * pad_to_multiple_of;
-  std::vector<int64_t> ids(input_ids.begin(), input_ids.end()), index = token_index;
-  std::vector<int64_t> rows, row_targets;
-  for (int64_t row = 0; row < tokens; ++row) {
-    if (targets[row] == kNoTarget) continue;
-    rows.push_back(row);
-    row_targets.push_back(targets[row]);
-  }
-  std::vector<int32_t> bounds = cu_seqlens.empty() ? std::vector<int32_t>{0} : cu_seqlens;
-  if (padded > tokens) bounds.push_back(static_cast<int32_t>(padded));
-  ids.resize(padded, 0);
-  index.resize(padded, 0);
-  ModelBatch batch;
-  batch.input_ids = ToDevice(ids, device);
-  batch.target_rows = ToDevice(rows, device);
-  batch.targets = ToDevice(row_targets, device);
-  batch.context.layout = MakeSequenceLayout(std::move(bounds), device);
-  batch.context.dropout = {step_key, ToDevice(index, device)};
-  return batch;
-}
 
 Transformer::Transformer(const ModelConfig& config, const ModelOptions& options, const Mesh& mesh,
                          ParameterSet& set, int64_t max_positions, c10::Device device)
@@ -62,25 +20,28 @@ Transformer::Transformer(const ModelConfig& config, const ModelOptions& options,
                  : nullptr),
       store_(options.activations_on_host ? std::make_unique<ActivationStore>(device) : nullptr) {
   const int stages = mesh.pp().size();
-  const std::vector<int> layers =
-      options.layers_per_run.empty() ? BalancedRuns(config, stages) : options.layers_per_run;
+  const std::vector<int> layers = options.layers_per_run.empty()
+                                      ? BalancedRuns(config, stages, options.split_head)
+                                      : options.layers_per_run;
   const absl::Status fits = CheckRuns(layers, config, static_cast<int>(layers.size()));
   TORCH_CHECK(fits.ok(), fits.ToString());
   for (const LayerRun& run : RunsOfStage(layers, stages, mesh.pp().rank())) {
     chunks_.push_back({.run = run, .layers = {}});
   }
-  const bool has_head = chunks_.back().run.last;
+  const bool split = options.split_head && stages > 1;
+  TORCH_CHECK(!split || chunks_.size() == 1, "a split head with ", chunks_.size(),
+              " runs of layers a stage");
+  const bool has_head = chunks_.back().run.last && !split;
   if (chunks_.front().run.first || (has_head && tied_)) {
     set.BeginGroup(kEmbeddingGroup);
     embedding_ = std::make_unique<Embedding>(config, options, mesh.tp(), set);
-    embedding_->weight()->on_both_ends = tied_ && stages > 1;
+    embedding_->weight()->on_both_ends = tied_ && stages > 1 && !split;
   }
   MakeLayers(config, options, mesh.tp(), set);
-  if (has_head) {
-    set.BeginGroup(kHeadGroup);
-    head_ = std::make_unique<LmHeadLoss>(config, options, mesh.tp(),
-                                         tied_ ? embedding_->weight() : nullptr, set);
-  }
+  set.BeginGroup(kHeadGroup);
+  Parameter* const table = tied_ && embedding_ ? embedding_->weight() : nullptr;
+  if (has_head) head_ = std::make_unique<LmHeadLoss>(config, options, mesh.tp(), table, set);
+  if (split) split_head_ = std::make_unique<SplitHead>(config, options, mesh, table, set);
 }
 
 void Transformer::MakeLayers(const ModelConfig& config, const ModelOptions& options,
@@ -94,12 +55,18 @@ void Transformer::MakeLayers(const ModelConfig& config, const ModelOptions& opti
   }
 }
 
+void Transformer::UseHeadLinks(HeadLinks& links) {
+  TORCH_CHECK(split_head_ != nullptr, "links for a head that is not split");
+  split_head_->UseLinks(links);
+}
+
 void Transformer::BeginStep(std::vector<ModelBatch> batches, double loss_scale) {
   batches_ = std::move(batches);
   activations_.clear();
   activations_.resize(batches_.size());
   next_backward_.reset();
   if (store_) store_->Clear();
+  if (split_head_) split_head_->BeginStep(batches_);
   loss_scale_ = loss_scale;
   loss_sum_ = 0.0;
 }
@@ -121,19 +88,34 @@ at::Tensor Transformer::Forward(int chunk, int microbatch, at::Tensor input) {
   }
   for (size_t i = 0; i < run.layers.size(); ++i) {
     const int layer = run.run.begin + static_cast<int>(i);
-    With({layer}, layer + 1 < run.run.end ? std::vector<int>{layer + 1} : HeadGroups(run),
-         Gradients::kNone, [&] {
-           if (layer + 1 == run.run.end) PrefetchNext();
-           x = run.layers[i]->Forward(x, batch.context, rope_, &saved[i]);
-         });
+    std::vector<int> next;
+    if (layer + 1 < run.run.end) next = {layer + 1};
+    if (layer + 1 == run.run.end && run.run.last) next = HeadGroups(run);
+    With({layer}, next, Gradients::kNone, [&] {
+      if (layer + 1 == run.run.end) PrefetchNext();
+      x = run.layers[i]->Forward(x, batch.context, rope_, &saved[i]);
+    });
     PutAway(run, i, microbatch, saved[i]);
   }
   if (!run.run.last) return x;
   const std::vector<int> back = turns ? std::vector<int>{run.run.end - 1} : std::vector<int>();
   With(HeadGroups(run), back, Gradients::kAdded, [&] {
-    loss_sum_ += head_->Forward(x, batch.target_rows, batch.targets, loss_scale_, &kept.head);
+    if (split_head_) {
+      split_head_->Forward(x, batch, kept.split_head);
+    } else {
+      loss_sum_ += head_->Forward(x, batch.target_rows, batch.targets, loss_scale_, &kept.head);
+    }
   });
   return {};
+}
+
+void Transformer::Head(int chunk, int microbatch) {
+  const c10::NoGradGuard no_grad;
+  TORCH_CHECK(split_head_ != nullptr, "a schedule with heads, but the head is not split");
+  With(HeadGroups(chunks_.at(chunk)), {}, Gradients::kNone, [&] {
+    split_head_->Part(batches_.at(microbatch), loss_scale_, activations_.at(microbatch).split_head,
+                      loss_sum_);
+  });
 }
 
 at::Tensor Transformer::Backward(int chunk, int microbatch, at::Tensor doutput) {
@@ -144,8 +126,9 @@ at::Tensor Transformer::Backward(int chunk, int microbatch, at::Tensor doutput) 
   std::vector<DecoderLayerSaved>& saved = kept.chunks.at(chunk);
   at::Tensor dx = std::move(doutput);
   if (run.run.last) {
-    With(HeadGroups(run), {run.run.end - 1}, Gradients::kAdded,
-         [&] { dx = head_->Backward(kept.head); });
+    With(HeadGroups(run), {run.run.end - 1}, Gradients::kAdded, [&] {
+      dx = split_head_ ? split_head_->Backward(kept.split_head) : head_->Backward(kept.head);
+    });
   }
   const bool to_embedding = run.run.first && train_base_;
   for (size_t i = run.layers.size(); i-- > 0;) {
@@ -198,6 +181,7 @@ void Transformer::PrefetchNext() {
 }
 
 std::vector<int> Transformer::HeadGroups(const Chunk& chunk) const {
+  if (split_head_) return {tied_ && chunk.run.first ? kEmbeddingGroup : kHeadGroup};
   if (!chunk.run.last) return {};
   return tied_ ? std::vector<int>{kEmbeddingGroup, kHeadGroup} : std::vector<int>{kHeadGroup};
 }
@@ -240,14 +224,16 @@ void Transformer::AcquireChunk(int chunk, int next) {
   }
   if (!HoldsWeights(run)) return;
   run.layers.front()->HoldWeights();
-  if (run.run.last) head_->HoldWeights();
+  if (head_ && run.run.last) head_->HoldWeights();
+  if (split_head_) split_head_->HoldWeights();
 }
 
 void Transformer::ReleaseChunk(int chunk) {
   const Chunk& run = chunks_.at(chunk);
   if (HoldsWeights(run)) {
     run.layers.front()->ReleaseWeights();
-    if (run.run.last) head_->ReleaseWeights();
+    if (head_ && run.run.last) head_->ReleaseWeights();
+    if (split_head_) split_head_->ReleaseWeights();
   }
   if (groups_ == nullptr || run.layers.size() != 1) return;
   for (const int group : GroupsOf(run)) groups_->Release(group);

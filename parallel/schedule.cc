@@ -32,7 +32,8 @@ std::vector<PipelineStep> LayerMajor(int num_chunks, int num_microbatches) {
 
 std::string ToString(const std::vector<PipelineStep>& steps) {
   return absl::StrJoin(steps, " ", [](std::string* out, const PipelineStep& step) {
-    absl::StrAppend(out, step.kind == PipelineStep::Kind::kForward ? "F" : "B", step.chunk, ".",
+    constexpr const char* kLetters[] = {"F", "B", "H"};
+    absl::StrAppend(out, kLetters[static_cast<int>(step.kind)], step.chunk, ".",
                     absl::StrJoin(step.microbatches, ","));
   });
 }

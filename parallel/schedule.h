@@ -7,9 +7,10 @@
 namespace fttrain {
 
 // A chunk is a run of layers whose weights are made available once; microbatches are indices within
-// the optimizer step of this dp rank.
+// the optimizer step of this dp rank. kHead: this stage's part of a head that is split over all
+// stages (pipeline_schedule.h).
 struct PipelineStep {
-  enum class Kind { kForward, kBackward };
+  enum class Kind { kForward, kBackward, kHead };
   Kind kind;
   int chunk;
   std::vector<int> microbatches;
@@ -26,7 +27,7 @@ std::vector<PipelineStep> SingleStage(int num_microbatches);
 // all microbatches save is alive at the turn.
 std::vector<PipelineStep> LayerMajor(int num_chunks, int num_microbatches);
 
-std::string ToString(
-    const std::vector<PipelineStep>& steps);  // "F0.0 B0.0 F0.1,2 ...": chunk.microbatches
+// "F0.0 H0.0 B0.0 F0.1,2 ...": chunk.microbatches
+std::string ToString(const std::vector<PipelineStep>& steps);
 
 }  // namespace fttrain

@@ -11,6 +11,7 @@ namespace fttrain {
 
 struct SimulationOptions {
   double forward_seconds = 1.0, backward_seconds = 1.0;  // of one chunk for one microbatch
+  double head_seconds = 1.0;  // of a stage's part of a split head for one microbatch
   // Messages of one direction between two stages that may wait to be taken; a stage whose message
   // finds no place waits. At least 1.
   int buffers = 1;
@@ -22,9 +23,10 @@ struct Simulation {
 };
 
 // stages[s]: the steps of stage s, whose chunk c is the run c * stages + s of the model.
-// InvalidArgument names the first step that a stage cannot do: a message that is taken in another
-// order than it was sent, or a wait that never ends (deadlock); also a run whose forward or
-// backward is missing.
+// With a split head every stage's head takes what the last run's forward sends, and the last one's
+// also what the others' send back. InvalidArgument names the first step that a stage cannot do: a
+// message that is taken in another order than it was sent, or a wait that never ends (deadlock);
+// also a run whose forward or backward is missing.
 absl::StatusOr<Simulation> Simulate(const std::vector<std::vector<PipelineStep>>& stages,
                                     const SimulationOptions& options);
 

@@ -43,6 +43,7 @@ struct TrainingRig {
   Transformer model;
   std::unique_ptr<Optimizer> optimizer;
   std::unique_ptr<StageLinks> links;
+  std::unique_ptr<HeadLinks> head_links;  // of a split head
   std::unique_ptr<RowStream> rows;
 };
 

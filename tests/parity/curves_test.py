@@ -64,6 +64,7 @@ MORE_LAYOUTS = {
 # With frozen weights.
 ADAPTER_LAYOUTS = {
     "llama_grouped": {
+        "pp2-split-head": (2, 1, 4, {"parallel": {"pipeline": 2, "split_head": True}}),
         "host-layer-major": (
             1,
             1,
@@ -75,6 +76,14 @@ ADAPTER_LAYOUTS = {
         ),
         "tp2-host": (2, 2, 2, {"memory": {"base_weights": "host"}, "parallel": {"tensor": 2}}),
         "disk": (1, 2, 2, {"memory": {"base_weights": "disk"}}),
+    },
+    "llama_tied": {
+        "pp2-tp2-split-head": (
+            4,
+            2,
+            2,
+            {"parallel": {"pipeline": 2, "tensor": 2, "split_head": True}},
+        ),
     },
 }
 
