@@ -10,19 +10,15 @@
 namespace fttrain {
 namespace {
 
-constexpr char kHead[] = "lm_head";
-
 bool HeadIsDense(const ModelOptions& options) {
-  return std::count(options.nf4_dense.begin(), options.nf4_dense.end(), kHead) > 0;
+  return std::count(options.nf4_dense.begin(), options.nf4_dense.end(), kHeadModule) > 0;
 }
 
 // Quantised while loading. The head stays dense unless asked for, as in bitsandbytes.
 absl::Status QuantizeOnLoading(const config::QuantizationConfig& quantization,
                                const ModelConfig& model, ModelOptions& options) {
-  if (quantization.lm_head() && model.tie_word_embeddings) {
-    return absl::InvalidArgumentError(
-        "'adapter.quantization.lm_head': this model's head is its embedding table "
-        "(tie_word_embeddings), which is not quantised; remove the key");
+  if (quantization.lm_head()) {
+    FT_RETURN_IF_ERROR(CheckHeadCanBeNf4(model, "'adapter.quantization.lm_head'"));
   }
   // Commands that only evaluate take a config that training's validation has not seen.
   const int64_t block = quantization.block_size();
@@ -31,7 +27,7 @@ absl::Status QuantizeOnLoading(const config::QuantizationConfig& quantization,
         "'adapter.quantization.block_size' must be a power of two in [32, 4096], not ", block));
   }
   options.nf4 = Nf4Options{block, quantization.double_quant(), options.compute};
-  if (!quantization.lm_head()) options.nf4_dense = {kHead};
+  if (!quantization.lm_head()) options.nf4_dense = {kHeadModule};
   return absl::OkStatus();
 }
 
@@ -61,7 +57,6 @@ absl::Status UseQuantized(const std::string& folder, const ModelConfig& model,
   FT_ASSIGN_OR_RETURN(const Nf4Folder found, ReadNf4Folder(*files, model));
   options.nf4 = found.options;
   options.nf4_dense = found.dense;
-  if (model.tie_word_embeddings) options.nf4_dense.push_back(kHead);
   return absl::OkStatus();
 }
 

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "model/nf4_folder.h"
 #include "runtime/check.h"
 #include "runtime/log.h"
 
@@ -59,12 +60,7 @@ absl::Status ParseForm(const CommandLine& line, const ModelConfig& model, Conver
   }
   conversion.nf4.double_quant = double_quant == "true";
   conversion.quantize_head = line.Has("lm_head");
-  if (conversion.quantize_head && model.tie_word_embeddings) {
-    return absl::InvalidArgumentError(
-        "--lm_head: this model's head is its embedding table (tie_word_embeddings), which is not "
-        "quantised");
-  }
-  return absl::OkStatus();
+  return conversion.quantize_head ? CheckHeadCanBeNf4(model, "--lm_head") : absl::OkStatus();
 }
 
 std::string Described(const Converted& done) {

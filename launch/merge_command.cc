@@ -43,7 +43,7 @@ absl::Status ChooseForm(const CommandLine& line, const SourceFolder& source,
   }
   FT_RETURN_IF_ERROR(ParseForm(line, source.config, conversion));
   if (!uses_nf4) return absl::OkStatus();
-  FT_ASSIGN_OR_RETURN(conversion.nf4.rounding, FromFile(MatrixDtype(source)));
+  FT_ASSIGN_OR_RETURN(conversion.nf4.rounding, FromFile(MatrixDtype(source, conversion.quantize_head)));
   return absl::OkStatus();
 }
 

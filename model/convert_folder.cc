@@ -22,11 +22,6 @@ namespace fttrain {
 namespace {
 
 constexpr std::string_view kWeight = ".weight";
-constexpr char kHead[] = "lm_head";
-
-std::string ModuleOf(const std::string& weight) {
-  return weight.substr(0, weight.size() - kWeight.size());
-}
 
 // The adapter of a folder, checked against the model.
 struct Adapter {
@@ -56,6 +51,35 @@ absl::StatusOr<Adapter> OpenAdapter(const std::string& folder, const ModelConfig
   return adapter;
 }
 
+// How a tensor of the source goes into the output.
+struct Passage {
+  TensorSpec tensor;
+  std::string module = {};            // of a linear layer's matrix, else ""
+  at::ScalarType dtype = at::kFloat;  // of its values
+  bool adapted = false;
+  bool from_nf4 = false, to_nf4 = false;  // 4 bits in the source, in the output
+  bool dequantized = false;               // its values are what NF4 makes of them
+};
+
+Passage PassageOf(const TensorSpec& tensor, const SourceFolder& source,
+                  const Conversion& conversion, const std::set<std::string>& adapted) {
+  Passage passage{.tensor = tensor};
+  const bool linear = IsLinear(tensor);
+  if (linear) passage.module = tensor.name.substr(0, tensor.name.size() - kWeight.size());
+  passage.adapted = linear && adapted.contains(passage.module);
+  passage.from_nf4 = linear && source.nf4 && IsNf4Tensor(*source.files, tensor.name);
+  passage.dtype = passage.from_nf4 ? source.nf4->rounding
+                                   : *FloatTypeOf(source.files->Find(tensor.name)->dtype);
+  // Whether an NF4 base of this conversion has the matrix in 4 bits.
+  const bool in_nf4_base =
+      source.nf4 ? passage.from_nf4
+                 : linear && (passage.module != kHeadModule || conversion.quantize_head);
+  passage.to_nf4 = conversion.write_nf4 && in_nf4_base;
+  passage.dequantized = passage.from_nf4 || (conversion.base == MergeBase::kDequantized &&
+                                             in_nf4_base && (passage.adapted || !passage.to_nf4));
+  return passage;
+}
+
 // One run over a model's tensors, in order.
 class Converter {
  public:
@@ -65,90 +89,74 @@ class Converter {
   }
 
   absl::StatusOr<Converted> Run(const std::string& output) {
-    const std::vector<TensorSpec> specs = ModelTensors(source_.config);
+    std::vector<Passage> passages;
     std::vector<SafetensorsWriter::Tensor> declared;
-    for (const TensorSpec& spec : specs) {
-      for (SafetensorsWriter::Tensor& tensor : Declared(spec))
-        declared.push_back(std::move(tensor));
+    for (const TensorSpec& tensor : ModelTensors(source_.config)) {
+      passages.push_back(PassageOf(tensor, source_, conversion_, adapter_.modules));
+      Declare(passages.back(), declared);
+      Count(passages.back());
     }
     FT_ASSIGN_OR_RETURN(const std::string config, Config());
     FT_ASSIGN_OR_RETURN(writer_, FolderWriter::Create(source_.path, output, std::move(declared),
                                                       config, conversion_.max_shard_bytes));
-    for (const TensorSpec& spec : specs) FT_RETURN_IF_ERROR(Write(spec));
+    for (const Passage& passage : passages) FT_RETURN_IF_ERROR(Write(passage));
     FT_RETURN_IF_ERROR(writer_->Finish());
     return std::move(done_);
   }
 
  private:
-  bool InSourceNf4(const TensorSpec& spec) const {
-    return source_.nf4 && IsLinear(spec) && IsNf4Tensor(*source_.files, spec.name);
-  }
-  bool Adapted(const TensorSpec& spec) const {
-    return IsLinear(spec) && adapter_.modules.contains(ModuleOf(spec.name));
-  }
-  // Whether an NF4 base of this conversion has the matrix in 4 bits.
-  bool InNf4Base(const TensorSpec& spec) const {
-    if (!IsLinear(spec)) return false;
-    if (source_.nf4) return InSourceNf4(spec);
-    return ModuleOf(spec.name) != kHead || conversion_.quantize_head;
-  }
-  bool WritesNf4(const TensorSpec& spec) const { return conversion_.write_nf4 && InNf4Base(spec); }
-  bool ReadsDequantized(const TensorSpec& spec) const {
-    return InSourceNf4(spec) || (conversion_.base == MergeBase::kDequantized && InNf4Base(spec) &&
-                                 (Adapted(spec) || !WritesNf4(spec)));
-  }
-  at::ScalarType StoredDtype(const TensorSpec& spec) const {
-    return InSourceNf4(spec) ? source_.nf4->rounding
-                             : *FloatTypeOf(source_.files->Find(spec.name)->dtype);
+  void Declare(const Passage& passage, std::vector<SafetensorsWriter::Tensor>& declared) const {
+    const TensorSpec& tensor = passage.tensor;
+    if (!passage.to_nf4) {
+      declared.push_back({tensor.name, *FloatDtypeOf(passage.dtype), tensor.shape});
+      return;
+    }
+    for (SafetensorsWriter::Tensor& part :
+         Nf4FileTensors(tensor.name, tensor.shape, conversion_.nf4)) {
+      declared.push_back(std::move(part));
+    }
   }
 
-  std::vector<SafetensorsWriter::Tensor> Declared(const TensorSpec& spec) const {
-    if (WritesNf4(spec)) return Nf4FileTensors(spec.name, spec.shape, conversion_.nf4);
-    return {{spec.name, *FloatDtypeOf(StoredDtype(spec)), spec.shape}};
+  void Count(const Passage& passage) {
+    if (passage.adapted) ++done_.adapted_matrices;
+    if (!passage.module.empty() && !passage.to_nf4) done_.dense.push_back(passage.module);
+    if (!passage.to_nf4) return;
+    const TensorSpec& tensor = passage.tensor;
+    ++done_.quantized_matrices;
+    done_.quantized_parameters += tensor.shape[0] * tensor.shape[1];
+    done_.quantized_bytes +=
+        MakeNf4Layout(WholeParam(tensor.name, tensor.shape), conversion_.nf4).bytes;
   }
 
   absl::StatusOr<std::string> Config() const {
-    const bool new_dtype = source_.nf4 || conversion_.write_nf4;
     const std::string dtype = DtypeWord(conversion_.nf4.rounding);
-    std::vector<std::string> skipped;
-    for (const TensorSpec& spec : ModelTensors(source_.config)) {
-      if (IsLinear(spec) && !InNf4Base(spec)) skipped.push_back(ModuleOf(spec.name));
-    }
-    if (source_.config.tie_word_embeddings) skipped.push_back(kHead);
     std::string quantization;
     if (conversion_.write_nf4) {
+      std::vector<std::string> skipped = done_.dense;
+      if (source_.config.tie_word_embeddings) skipped.push_back(kHeadModule);
       quantization = MakeQuantizationConfig(conversion_.nf4.double_quant, dtype, skipped).dump();
     }
-    return ConfigWith(source_.path, new_dtype ? dtype : "", quantization);
+    return ConfigWith(source_.path, source_.nf4 || conversion_.write_nf4 ? dtype : "",
+                      quantization);
   }
 
-  absl::Status Write(const TensorSpec& spec) {
-    Count(spec);
-    if (!Adapted(spec) && InSourceNf4(spec) && WritesNf4(spec)) return CopyNf4(spec);
-    if (!Adapted(spec) && !WritesNf4(spec) && !ReadsDequantized(spec)) return Copy(spec.name);
-    if (WritesNf4(spec)) {
-      Nf4Export nf4(*writer_, spec.shape, conversion_.nf4);
+  absl::Status Write(const Passage& passage) {
+    const TensorSpec& tensor = passage.tensor;
+    if (!passage.adapted && passage.from_nf4 && passage.to_nf4) return CopyNf4(tensor);
+    if (passage.to_nf4) {
+      Nf4Export nf4(*writer_, tensor.shape, conversion_.nf4);
       FT_RETURN_IF_ERROR(
-          ForEachPiece(spec, [&](const at::Tensor& values) { return nf4.Append(values); }));
-      return Named(spec, nf4.Finish());
+          ForEachPiece(passage, [&](const at::Tensor& values) { return nf4.Append(values); }));
+      return Named(passage, nf4.Finish());
     }
-    return ForEachPiece(spec, [&](const at::Tensor& values) {
+    if (!passage.adapted && !passage.dequantized) return Copy(tensor.name);
+    return ForEachPiece(passage, [&](const at::Tensor& values) {
       if (values.isfinite().all().item<bool>()) {
         return writer_->Append(values, values.scalar_type());
       }
       return absl::DataLossError(
-          absl::StrCat("a value is not finite in ", DtypeWord(StoredDtype(spec))));
+          absl::StrCat("a value is not finite in ", DtypeWord(passage.dtype)));
     });
-  }
-
-  void Count(const TensorSpec& spec) {
-    if (Adapted(spec)) ++done_.adapted_matrices;
-    if (IsLinear(spec) && !WritesNf4(spec)) done_.dense.push_back(ModuleOf(spec.name));
-    if (!WritesNf4(spec)) return;
-    ++done_.quantized_matrices;
-    done_.quantized_parameters += spec.shape[0] * spec.shape[1];
-    done_.quantized_bytes +=
-        MakeNf4Layout(WholeParam(spec.name, spec.shape), conversion_.nf4).bytes;
   }
 
   // A tensor's bytes, unchanged.
@@ -178,61 +186,57 @@ class Converter {
   }
 
   // The matrix with its adapter, in the source's dtype, by whole rows that are whole blocks.
-  absl::Status ForEachPiece(const TensorSpec& spec,
+  absl::Status ForEachPiece(const Passage& passage,
                             absl::FunctionRef<absl::Status(const at::Tensor& values)> take) {
+    const TensorSpec& spec = passage.tensor;
     const int64_t rows = spec.shape[0], columns = spec.shape[1];
-    const int64_t whole =
-        conversion_.nf4.block_size / std::gcd(conversion_.nf4.block_size, columns);
+    const int64_t block = conversion_.nf4.block_size, whole = block / std::gcd(block, columns);
     const int64_t step = std::max<int64_t>(1, kPieceElements / columns / whole) * whole;
-    const at::ScalarType stored = StoredDtype(spec);
-    FT_RETURN_IF_ERROR(LoadAdapterOf(spec));
+    FT_RETURN_IF_ERROR(LoadAdapterOf(passage));
     Nf4Matrix nf4;
-    if (ReadsDequantized(spec)) {
+    if (passage.dequantized) {
       nf4.layout = MakeNf4Layout(WholeParam(spec.name, spec.shape), conversion_.nf4);
       nf4.bytes = at::zeros({nf4.layout.bytes}, at::TensorOptions(at::kByte));
       FT_RETURN_IF_ERROR(LoadNf4(*source_.files, spec.name, spec.shape, nf4));
     }
     for (int64_t row = 0; row < rows; row += step) {
       const Range range{row, std::min(step, rows - row)};
-      at::Tensor values = at::empty({range.extent, columns}, at::TensorOptions(stored));
+      at::Tensor values = at::empty({range.extent, columns}, at::TensorOptions(passage.dtype));
       if (nf4.bytes.defined()) {
         DequantizeNf4(nf4, range, {0, columns}, values);
       } else {
         FT_RETURN_IF_ERROR(LoadSliceInto(*source_.files, spec.name, spec.shape, 0, range.offset,
                                          range.extent, values));
       }
-      const absl::Status taken = take(Adapted(spec) ? Merged(values, range) : values);
-      FT_RETURN_IF_ERROR(Named(spec, taken));
+      FT_RETURN_IF_ERROR(Named(passage, take(passage.adapted ? Merged(values, range) : values)));
     }
     return absl::OkStatus();
   }
 
   // What is wrong with the values of a tensor, with its name.
-  absl::Status Named(const TensorSpec& spec, const absl::Status& status) const {
+  absl::Status Named(const Passage& passage, const absl::Status& status) const {
     if (status.code() != absl::StatusCode::kDataLoss) return status;
-    return absl::DataLossError(
-        absl::StrCat(source_.files->PathOf(spec.name), ": tensor '", spec.name, "'",
-                     Adapted(spec) ? " with the adapter merged" : "", ": ", status.message()));
+    const std::string& name = passage.tensor.name;
+    return absl::DataLossError(absl::StrCat(source_.files->PathOf(name), ": tensor '", name, "'",
+                                            passage.adapted ? " with the adapter merged" : "", ": ",
+                                            status.message()));
   }
 
-  absl::Status LoadAdapterOf(const TensorSpec& spec) {
-    if (!Adapted(spec)) return absl::OkStatus();
-    const std::string module = ModuleOf(spec.name);
+  absl::Status LoadAdapterOf(const Passage& passage) {
+    if (!passage.adapted) return absl::OkStatus();
+    const std::string& module = passage.module;
+    const at::ScalarType precision = passage.dtype == at::kDouble ? at::kDouble : at::kFloat;
     const auto load = [&](const std::string& name, const std::vector<int64_t>& shape) {
-      return LoadSlice(*adapter_.files, name, shape, -1, 0, 0, Precision(spec), at::kCPU);
+      return LoadSlice(*adapter_.files, name, shape, -1, 0, 0, precision, at::kCPU);
     };
-    FT_ASSIGN_OR_RETURN(a_, load(LoraAName(module), {adapter_.r, spec.shape[1]}));
-    FT_ASSIGN_OR_RETURN(b_, load(LoraBName(module), {spec.shape[0], adapter_.r}));
+    FT_ASSIGN_OR_RETURN(a_, load(LoraAName(module), {adapter_.r, passage.tensor.shape[1]}));
+    FT_ASSIGN_OR_RETURN(b_, load(LoraBName(module), {passage.tensor.shape[0], adapter_.r}));
     for (const auto& [factor, name] : {std::pair(a_, LoraAName(module)), {b_, LoraBName(module)}}) {
       if (factor.isfinite().all().item<bool>()) continue;
       return absl::DataLossError(absl::StrCat(adapter_.files->PathOf(name), ": tensor '", name,
                                               "' holds a value that is not finite"));
     }
     return absl::OkStatus();
-  }
-
-  at::ScalarType Precision(const TensorSpec& spec) const {
-    return StoredDtype(spec) == at::kDouble ? at::kDouble : at::kFloat;
   }
 
   at::Tensor Merged(const at::Tensor& values, const Range& rows) const {
@@ -264,8 +268,11 @@ absl::StatusOr<SourceFolder> OpenSource(const std::string& path) {
   return source;
 }
 
-absl::StatusOr<at::ScalarType> MatrixDtype(const SourceFolder& source) {
-  const std::vector<TensorSpec> modules = LinearModules(source.config);
+absl::StatusOr<at::ScalarType> MatrixDtype(const SourceFolder& source, bool quantize_head) {
+  std::vector<TensorSpec> modules = LinearModules(source.config);
+  if (!quantize_head) {
+    std::erase_if(modules, [](const TensorSpec& module) { return module.name == kHeadModule; });
+  }
   const auto dtype_of = [&](const TensorSpec& module) {
     return *FloatTypeOf(source.files->Find(module.name + ".weight")->dtype);
   };

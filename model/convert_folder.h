@@ -27,9 +27,9 @@ struct SourceFolder {
 };
 absl::StatusOr<SourceFolder> OpenSource(const std::string& path);
 
-// The dtype of the matrices of a folder that is not quantised, as quant states have it: F64 counts
-// as float32. InvalidArgument if they differ.
-absl::StatusOr<at::ScalarType> MatrixDtype(const SourceFolder& source);
+// The dtype of the matrices that become NF4 of a folder that is not quantised, as quant states have
+// it: F64 counts as float32. InvalidArgument if they differ.
+absl::StatusOr<at::ScalarType> MatrixDtype(const SourceFolder& source, bool quantize_head);
 
 enum class MergeBase { kOriginal, kDequantized };
 

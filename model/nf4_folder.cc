@@ -182,6 +182,14 @@ std::vector<TensorSpec> LinearModules(const ModelConfig& config) {
   return modules;
 }
 
+absl::Status CheckHeadCanBeNf4(const ModelConfig& config, const std::string& asked) {
+  if (!config.tie_word_embeddings) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(asked,
+                   ": this model's head is its embedding table (tie_word_embeddings), which "
+                   "is not quantised; leave it out"));
+}
+
 bool IsNf4Tensor(const SafetensorsFolder& folder, const std::string& weight) {
   for (const char* key : kKeys) {
     if (folder.Contains(weight + key)) return true;
@@ -215,6 +223,7 @@ absl::StatusOr<Nf4Folder> ReadNf4Folder(const SafetensorsFolder& folder,
           first, "' with ", Described(result.options), ": one form for all is supported"));
     }
   }
+  if (config.tie_word_embeddings) result.dense.push_back(kHeadModule);
   if (!first.empty()) return result;
   return absl::InvalidArgumentError(
       absl::StrCat(folder.path(),

@@ -20,15 +20,19 @@
 namespace fttrain {
 
 inline constexpr char kNf4StateKey[] = ".quant_state.bitsandbytes__nf4";
+inline constexpr char kHeadModule[] = "lm_head";
 
 // The matrices of a model's linear layers (lm_head's unless tied): what may be quantised.
 bool IsLinear(const TensorSpec& tensor);
 // Their modules' full names, without ".weight".
 std::vector<TensorSpec> LinearModules(const ModelConfig& config);
+// InvalidArgument if the head is the embedding table, which is never quantised. `asked`: the key or
+// flag that asks for a quantised head, for the message.
+absl::Status CheckHeadCanBeNf4(const ModelConfig& config, const std::string& asked);
 
 struct Nf4Folder {
   Nf4Options options;              // the same for every quantised matrix
-  std::vector<std::string> dense;  // linear layers that are not quantised
+  std::vector<std::string> dense;  // linear layers that are not quantised; a tied lm_head is one
 };
 // Which modules are quantised, by the tensors, and how. Reads and checks every quant state and
 // every map. Errors name file, tensor and key: InvalidArgument for a missing or wrong one, or for

@@ -141,6 +141,21 @@ TEST_F(ConvertFolderTest, QuantizesTheHeadAndInOtherBlocksIfAsked) {
   EXPECT_TRUE(at::equal(Read(out_ / "m", "lm_head.weight"), Quantized("lm_head.weight")));
 }
 
+TEST_F(ConvertFolderTest, AHeadThatIsNotQuantisedMayHaveADtypeOfItsOwn) {
+  tensors_.back().second = tensors_.back().second.to(at::kFloat);
+  ASSERT_EQ(tensors_.back().first, "lm_head.weight");
+  WriteTensors(base_ / "model.safetensors", tensors_);
+  const auto source = OpenSource(base_.path());
+  ASSERT_TRUE(source.ok()) << source.status();
+  EXPECT_EQ(*MatrixDtype(*source, /*quantize_head=*/false), at::kBFloat16);
+  EXPECT_THAT(Message(MatrixDtype(*source, /*quantize_head=*/true).status()),
+              HasSubstr("'lm_head.weight' is float32, but "
+                        "'model.layers.0.self_attn.q_proj.weight' is bfloat16"));
+  conversion_.write_nf4 = true;
+  ASSERT_TRUE(Convert(base_.path(), out_ / "m").ok());
+  EXPECT_TRUE(at::equal(Read(out_ / "m", "lm_head.weight"), Base("lm_head.weight")));
+}
+
 TEST_F(ConvertFolderTest, KeepsAMatrixWithItsScalesInOneShard) {
   conversion_.write_nf4 = true;
   conversion_.max_shard_bytes = 1;
