@@ -131,9 +131,7 @@ TEST(EveryLayout, TrainsTwoStepsAsOneRankDoes) {
     ASSERT_TRUE(plan.ok()) << plan.status();  // on every rank alike
     const MeshShape& shape = plan->mesh;
     if (mesh == nullptr || mesh->shape().tp != shape.tp || mesh->shape().pp != shape.pp) {
-      auto created = Mesh::Create(CommBackend::kMpi, TestProcess(), shape);
-      ASSERT_TRUE(created.ok()) << created.status();
-      mesh = *std::move(created);
+      mesh = CreateMesh(shape);
     }
     ExpectEqual(TrainOrAbort(combination, *plan, *mesh), one_rank.Train(plan->task), *mesh);
   }

@@ -6,6 +6,21 @@
 
 namespace fttrain {
 
+std::unique_ptr<Mesh> CreateMesh(const MeshShape& shape, const Process& process) {
+  auto mesh = Mesh::Create(CommBackend::kMpi, process, shape);
+  FT_CHECK(mesh.ok(), mesh.status().ToString());
+  return *std::move(mesh);
+}
+
+std::string ToString(const MeshShape& shape, const Layout& layout) {
+  return testing::PrintToString(std::tuple(shape.tp, shape.pp, shape.dp)) +
+         " (tp, pp, dp), schedule " + std::to_string(static_cast<int>(layout.pipeline)) +
+         ", chunks " + std::to_string(layout.chunks) + ", zero " +
+         std::to_string(layout.zero_stage) + ", frozen " +
+         std::to_string(static_cast<int>(layout.frozen)) + ", recompute " +
+         std::to_string(static_cast<int>(layout.recompute));
+}
+
 std::vector<Example> Documents() {
   std::vector<Example> examples(40);
   for (size_t i = 0; i < examples.size(); ++i) {

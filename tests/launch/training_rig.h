@@ -20,6 +20,11 @@ namespace fttrain {
 
 constexpr int64_t kSteps = 4;
 
+// Over the ranks of `process`; it must work.
+std::unique_ptr<Mesh> CreateMesh(const MeshShape& shape, const Process& process = TestProcess());
+// On one line, for messages.
+std::string ToString(const MeshShape& shape, const Layout& layout);
+
 // Documents of 3 to 20 tokens, about half of the labels masked.
 std::vector<Example> Documents();
 

@@ -47,12 +47,6 @@ class FaultyRecorder : public StepObserver {
   const Faults& faults_;
 };
 
-std::unique_ptr<Mesh> MakeMesh(const Process& process, const MeshShape& shape) {
-  auto mesh = Mesh::Create(CommBackend::kMpi, process, shape);
-  FT_CHECK(mesh.ok(), mesh.status().ToString());
-  return *std::move(mesh);
-}
-
 std::unique_ptr<Holders> MakeHolders(const ParameterSet& declared, const ParameterSet& set,
                                      const Process& process) {
   auto holders = Holders::Create(declared, set, process);
@@ -98,7 +92,7 @@ RecordedRun RecordRun(const ParameterSet& declared, TrainingRig& rig, const Faul
 Comparison CompareWith(const RecordedRun& recorded, const ParameterSet& declared, int tp,
                        const Task& task, const Process& process, const Tolerances& tolerances,
                        const StepRecord* precise) {
-  const auto mesh = MakeMesh(process, {.tp = tp});
+  const auto mesh = CreateMesh({.tp = tp}, process);
   TrainingRig rig(*mesh, {.tp = tp, .zero_stage = 0}, task);
   const auto holders = MakeHolders(declared, rig.set, process);
   StepComparer comparer({declared, *mesh, *rig.optimizer, *holders}, recorded.record.get(),
@@ -116,7 +110,7 @@ Comparison CompareWith(const RecordedRun& recorded, const ParameterSet& declared
 std::string Verify(const MeshShape& shape, const Layout& layout, const Task& task,
                    const Faults& faults = {}, int reference_tp = 1, bool measured = false) {
   const ParameterSet declared = DeclareWholeModel(ModelOf(task), OptionsOf({}, task, 1));
-  const auto mesh = MakeMesh(TestProcess(), shape);
+  const auto mesh = CreateMesh(shape);
   TrainingRig rig(*mesh, layout, task);
   const RecordedRun recorded = RecordRun(declared, rig, faults);
   const auto part = TestProcess().FirstRanks(reference_tp);
@@ -140,9 +134,6 @@ std::string Verify(const MeshShape& shape, const Layout& layout, const Task& tas
 int World() { return TestProcess().world_size(); }
 bool OnRank(int rank) { return TestProcess().rank() == rank; }
 
-// Layouts that are right
-// ----------------------------------------------------------------------------
-
 TEST(Verify, EveryZeroStageHasNothingToSay) {
   for (const int zero_stage : {0, 1, 2, 3}) {
     SCOPED_TRACE(zero_stage);
@@ -163,9 +154,6 @@ TEST(Verify, AReferenceOfSeveralRanksDoes) {
   EXPECT_EQ(Verify({1, 2, World() / 2}, {.zero_stage = 1}, {}, {}, /*reference_tp=*/2), "");
   EXPECT_EQ(Verify({1, 1, World()}, {.zero_stage = 3}, {.full = true}, {}, /*reference_tp=*/2), "");
 }
-
-// Faults
-// --------------------------------------------------------------------------------------------
 
 TEST(Verify, AReplicatedFactorThatOneRankLoadedDifferentlyIsNamedWithTheRank) {
   Faults faults;
@@ -271,9 +259,6 @@ TEST(Verify, AReferenceThatHappensToAgreeWithFloat32LeavesRoomForRounding) {
   EXPECT_GE(room, 4 * std::exp2(-7));
   EXPECT_LE(room, 0.05);
 }
-
-// What it stands on
-// ---------------------------------------------------------------------------------
 
 TEST(Hash, OneBitChangesIt) {
   const at::Tensor values = at::arange(37, at::kByte);
