@@ -2,12 +2,13 @@
 
 #include <ATen/ATen.h>
 
+#include "runtime/ceil_divide.h"
 #include "runtime/mapped_file.h"
 
 namespace fttrain {
 namespace {
 
-int64_t Aligned(int64_t bytes) { return (bytes + 63) / 64 * 64; }
+constexpr int64_t kAlignmentBytes = 64;
 
 at::ScalarType GradientDtype(const Parameter& parameter) {
   return parameter.dtype == at::kDouble ? at::kDouble : at::kFloat;
@@ -38,9 +39,10 @@ absl::StatusOr<std::unique_ptr<StepRecord>> StepRecord::Create(const ParameterSe
     if (!parameter->trainable) continue;
     place = {record->value_bytes_, record->gradient_bytes_, parameter.get()};
     if (contents == Contents::kAll) {
-      record->value_bytes_ += Aligned(Bytes(*parameter, parameter->dtype));
+      record->value_bytes_ += RoundUp(Bytes(*parameter, parameter->dtype), kAlignmentBytes);
     }
-    record->gradient_bytes_ += Aligned(Bytes(*parameter, GradientDtype(*parameter)));
+    record->gradient_bytes_ +=
+        RoundUp(Bytes(*parameter, GradientDtype(*parameter)), kAlignmentBytes);
   }
   // One rank alone makes the file: its failure is a status that the others can be told.
   try {

@@ -6,13 +6,14 @@
 
 #include <algorithm>
 
+#include "runtime/ceil_divide.h"
 #include "runtime/host_memory.h"
 #include "runtime/memory_ledger.h"
 
 namespace fttrain {
 namespace {
 
-constexpr int64_t kAlignment = 64;
+constexpr int64_t kAlignmentBytes = 64;
 
 c10::Stream CurrentStream(c10::Device device) {
   return c10::impl::VirtualGuardImpl(device.type()).getStream(device);
@@ -149,7 +150,7 @@ void ActivationStore::Put(Key key, const std::vector<KeptTensor>& kept) {
     const at::Tensor tensor = each.tensor->contiguous();
     each.tensor->reset();
     set.parts.push_back({each.name, tensor.sizes().vec(), tensor.scalar_type(), bytes, tensor});
-    bytes += (static_cast<int64_t>(tensor.nbytes()) + kAlignment - 1) / kAlignment * kAlignment;
+    bytes += RoundUp(static_cast<int64_t>(tensor.nbytes()), kAlignmentBytes);
   }
   set.slot = TakeSlot(bytes);
   CopyOut(set);

@@ -7,7 +7,7 @@
 namespace fttrain {
 namespace {
 
-int64_t Aligned(int64_t bytes) { return (bytes + 15) / 16 * 16; }
+int64_t Aligned(int64_t bytes) { return RoundUp(bytes, 16); }
 
 }  // namespace
 

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "parallel/int8_moments.h"
+#include "runtime/ceil_divide.h"
 #include "runtime/memory_ledger.h"
 
 namespace fttrain {
@@ -15,10 +16,6 @@ namespace {
 
 constexpr int64_t kAlignmentBytes = 64;
 constexpr int64_t kMinInt8Numel = 4096;
-
-int64_t RoundUp(int64_t value, int64_t multiple) {
-  return (value + multiple - 1) / multiple * multiple;
-}
 
 // Elements that start on 64 bytes in values as well as gradients (whose elements are never
 // smaller), and blocks of 8-bit moments that straddle neither parameters nor shards.

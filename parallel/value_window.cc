@@ -2,16 +2,13 @@
 
 #include <ATen/ATen.h>
 
+#include "runtime/ceil_divide.h"
 #include "runtime/memory_ledger.h"
 
 namespace fttrain {
 namespace {
 
 constexpr int64_t kAlignmentBytes = 64;
-
-int64_t RoundUp(int64_t value, int64_t multiple) {
-  return (value + multiple - 1) / multiple * multiple;
-}
 
 int64_t BytesOf(const Parameter& parameter) {
   if (parameter.packed_bytes > 0) return parameter.packed_bytes;
