@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "configs/nearest_word.h"
+#include "runtime/check.h"
 #include "runtime/log.h"
 
 namespace fttrain {
@@ -95,6 +96,46 @@ std::string DidYouMean(const char* prefix, const std::string& word,
   return nearest.empty() ? "" : absl::StrCat(", did you mean '", prefix, nearest, "'?");
 }
 
+// The flag at argv[next], which then stands at its last word.
+absl::Status ParseFlag(const Command& command, int argc, const char* const* argv, int& next,
+                       CommandLine& line) {
+  const std::string word = argv[next];
+  if (!absl::StartsWith(word, "--") || word.size() < 3) {
+    return absl::InvalidArgumentError(absl::StrCat("unexpected word '", Printable(word),
+                                                   "' after '", command.name,
+                                                   "': flags are written --name=value"));
+  }
+  const size_t equals = word.find('=');
+  const std::string name = word.substr(2, equals == std::string::npos ? equals : equals - 2);
+  const auto flag = std::find_if(command.flags.begin(), command.flags.end(),
+                                 [&](const Flag& f) { return name == f.name; });
+  if (flag == command.flags.end()) {
+    std::vector<std::string> names;
+    for (const Flag& f : command.flags) names.push_back(f.name);
+    return absl::InvalidArgumentError(absl::StrCat("unknown flag '--", Printable(name), "' of '",
+                                                   command.name, "'",
+                                                   DidYouMean("--", name, names)));
+  }
+  std::string value = "true";
+  if (equals != std::string::npos && flag->is_switch) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("flag '--", name, "' takes no value: write --", name, " or leave it out"));
+  }
+  if (equals != std::string::npos) {
+    value = word.substr(equals + 1);
+  } else if (!flag->is_switch) {
+    if (next + 1 >= argc) {
+      return absl::InvalidArgumentError(absl::StrCat("flag '--", name, "' needs a value"));
+    }
+    value = argv[++next];
+  }
+  if (value.empty() && name != "prompt") {
+    return absl::InvalidArgumentError(absl::StrCat("flag '--", name, "' needs a value"));
+  }
+  line.flags[name].push_back(value);
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 std::string CommandLine::Get(const std::string& flag, const std::string& fallback) const {
@@ -134,39 +175,7 @@ absl::StatusOr<CommandLine> ParseCommandLine(int argc, const char* const* argv) 
       line.command = "help";
       return line;
     }
-    if (!absl::StartsWith(word, "--") || word.size() < 3) {
-      return absl::InvalidArgumentError(absl::StrCat("unexpected word '", Printable(word),
-                                                     "' after '", line.command,
-                                                     "': flags are written --name=value"));
-    }
-    const size_t equals = word.find('=');
-    const std::string name = word.substr(2, equals == std::string::npos ? equals : equals - 2);
-    const auto flag = std::find_if(command->flags.begin(), command->flags.end(),
-                                   [&](const Flag& f) { return name == f.name; });
-    if (flag == command->flags.end()) {
-      std::vector<std::string> names;
-      for (const Flag& f : command->flags) names.push_back(f.name);
-      return absl::InvalidArgumentError(absl::StrCat("unknown flag '--", Printable(name), "' of '",
-                                                     line.command, "'",
-                                                     DidYouMean("--", name, names)));
-    }
-    std::string value = "true";
-    if (equals != std::string::npos && flag->is_switch) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("flag '--", name, "' takes no value: write --", name, " or leave it out"));
-    }
-    if (equals != std::string::npos) {
-      value = word.substr(equals + 1);
-    } else if (!flag->is_switch) {
-      if (next + 1 >= argc) {
-        return absl::InvalidArgumentError(absl::StrCat("flag '--", name, "' needs a value"));
-      }
-      value = argv[++next];
-    }
-    if (value.empty() && name != "prompt") {
-      return absl::InvalidArgumentError(absl::StrCat("flag '--", name, "' needs a value"));
-    }
-    line.flags[name].push_back(value);
+    FT_RETURN_IF_ERROR(ParseFlag(*command, argc, argv, next, line));
   }
   return line;
 }

@@ -49,7 +49,6 @@ OptimizerOptions OptimizerOptionsOf(const config::RunConfig& run) {
     options.frozen = FrozenPlace::kHost;
   } else if (run.memory().base_weights() == config::WEIGHT_PLACE_DISK) {
     options.frozen = FrozenPlace::kDisk;
-    options.disk_folder = run.output_dir();
   }
   return options;
 }

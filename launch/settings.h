@@ -17,7 +17,7 @@ namespace fttrain {
 DeviceKind DeviceOf(const config::RunConfig& run);
 RowOptions RowOptionsOf(const config::RunConfig& run);
 StepShape StepShapeOf(const config::RunConfig& run, int dp_size);
-OptimizerOptions OptimizerOptionsOf(const config::RunConfig& run);
+OptimizerOptions OptimizerOptionsOf(const config::RunConfig& run);  // but disk_folder
 // Whether every rank always has its weights on its device (ModelOptions::weights_stay).
 bool WeightsStay(const config::RunConfig& run);
 PipelineKind PipelineKindOf(const config::RunConfig& run);

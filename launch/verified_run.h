@@ -1,7 +1,8 @@
 // What the observers of verification share: a run, and whole tensors of it beside recorded ones.
 #pragma once
 
-#include <ATen/ATen.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
 
 #include "launch/holders.h"
 #include "parallel/mesh.h"
@@ -27,8 +28,8 @@ enum class Recorded { kValues, kGradients };
 // Of a run that has all its trainable values and gradients on its ranks (ZeRO 0). For each
 // trainable parameter: `recorded`(index), on rank 0, is another run's whole tensor, [global_shape],
 // in host memory; `see`(index, recorded, whole) sees the whole of this run's beside it; then this
-// run's becomes the recorded one. The two may be of different dtypes. Collective over the run's
-// ranks.
+// run's becomes the recorded one. Values of the two may be of different dtypes. Collective over the
+// run's ranks.
 template <typename Other, typename See>
 void TakeRecorded(const VerifiedRun& run, Recorded what, const Other& recorded, const See& see) {
   const bool values = what == Recorded::kValues;
@@ -40,8 +41,7 @@ void TakeRecorded(const VerifiedRun& run, Recorded what, const Other& recorded, 
     if (held != nullptr) local = values ? held->value : held->grad;
     if (run.holders.on_first_rank()) {
       const at::Tensor other = recorded(i);
-      const at::ScalarType gradient = declared.dtype == at::kDouble ? at::kDouble : at::kFloat;
-      whole = at::empty(other.sizes(), values ? declared.dtype : gradient);
+      whole = at::empty(other.sizes(), values ? declared.dtype : other.scalar_type());
       run.holders.Collect(i, local, whole);
       see(i, other, whole);
       taken = other.to(whole.scalar_type());
