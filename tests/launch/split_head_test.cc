@@ -15,12 +15,6 @@ constexpr int kLayers = 4;
 constexpr auto k1F1B = PipelineKind::kOneForwardOneBackward;
 constexpr auto kGPipe = PipelineKind::kGPipe;
 
-std::unique_ptr<Mesh> MakeMesh(const MeshShape& shape) {
-  auto mesh = Mesh::Create(CommBackend::kMpi, TestProcess(), shape);
-  FT_CHECK(mesh.ok(), mesh.status().ToString());
-  return *std::move(mesh);
-}
-
 // {tp, pp, dp} of all ranks with at least two stages.
 std::vector<MeshShape> Shapes() {
   if (TestProcess().world_size() == 2) return {{1, 2, 1}};
@@ -41,7 +35,7 @@ TEST_P(SplitHeads, GradientsOfAStepEqualOneRanks) {
   TrainingRig alone(*single, {.zero_stage = 0}, task());
   const auto want = GradientsOfAStep(alone);
   for (const MeshShape& shape : Shapes()) {
-    const auto mesh = MakeMesh(shape);
+    const auto mesh = CreateMesh(shape);
     for (const PipelineKind kind : {k1F1B, kGPipe}) {
       for (const bool sequence_parallel : {false, true}) {
         if (shape.tp == 1 && sequence_parallel) continue;
@@ -71,7 +65,7 @@ TEST_P(SplitHeads, TrainAsOneRankDoes) {
   const auto single = Mesh::Single();
   const Outcome want = Train(*single, {}, task());
   for (const MeshShape& shape : Shapes()) {
-    const auto mesh = MakeMesh(shape);
+    const auto mesh = CreateMesh(shape);
     const Layout layout{.tp = shape.tp,
                         .zero_stage = shape.dp > 1 ? 3 : 1,
                         .split_head = true,
@@ -92,7 +86,7 @@ INSTANTIATE_TEST_SUITE_P(Methods, SplitHeads,
 TEST(SplitHead, EveryStageHoldsItsShareOfTheHead) {
   const int64_t vocabulary = TinyModel(false).vocab_size;
   for (const MeshShape& shape : Shapes()) {
-    const auto mesh = MakeMesh(shape);
+    const auto mesh = CreateMesh(shape);
     const int stage = mesh->position().pp;
     for (const bool tied : {false, true}) {
       TrainingRig rig(*mesh, {.tp = shape.tp, .split_head = true}, TaskOf(tied, false));
@@ -123,7 +117,7 @@ std::vector<ModelBatch> EqualBatches(int count, int32_t tokens, int32_t target) 
 
 TEST(SplitHead, SendsRowsToEveryStageAndTheirPartsBack) {
   const int stages = TestProcess().world_size();
-  const auto mesh = MakeMesh({1, stages, 1});
+  const auto mesh = CreateMesh({1, stages, 1});
   const int stage = mesh->position().pp;
   TrainingRig rig(*mesh, {.split_head = true}, TaskOf(false, false));
   // Target 0 is in the first stage's slice: its rows of the head travel too.
@@ -182,7 +176,7 @@ at::Tensor HeadGradient(at::ScalarType compute, const Mesh& mesh, bool split, bo
 }
 
 TEST(SplitHead, OfNf4IsThatOfOneRank) {
-  const auto single = Mesh::Single(), mesh = MakeMesh({1, TestProcess().world_size(), 1});
+  const auto single = Mesh::Single(), mesh = CreateMesh({1, TestProcess().world_size(), 1});
   const at::Tensor split = HeadGradient(at::kDouble, *mesh, true, /*nf4=*/true);
   if (!split.defined()) return;
   const at::Tensor one_rank = HeadGradient(at::kDouble, *single, false, /*nf4=*/true);
@@ -193,7 +187,7 @@ TEST(SplitHead, OfNf4IsThatOfOneRank) {
 }
 
 TEST(SplitHead, RoundsInBfloat16AsOneRankDoes) {
-  const auto single = Mesh::Single(), mesh = MakeMesh({1, TestProcess().world_size(), 1});
+  const auto single = Mesh::Single(), mesh = CreateMesh({1, TestProcess().world_size(), 1});
   const at::Tensor split = HeadGradient(at::kBFloat16, *mesh, true);
   if (!split.defined()) return;
   const at::Tensor exact = HeadGradient(at::kDouble, *single, false);
