@@ -17,6 +17,7 @@ import argparse
 import json
 import os
 import random
+import re
 import shutil
 import statistics
 import subprocess
@@ -36,15 +37,16 @@ def zero(stage, **parallel):
     return {"parallel": {"zero_stage": stage, **parallel}}
 
 
-def pipeline(schedule, chunks=1):
-    keys = {"pipeline": 2, "pipeline_schedule": schedule, "chunks_per_stage": chunks}
-    return {"parallel": keys}
+def pipeline(schedule, chunks=1, **keys):
+    shape = {"pipeline": 2, "pipeline_schedule": schedule, "chunks_per_stage": chunks}
+    return {"parallel": {**shape, **keys}}
 
 
 # name -> (ranks, what differs, base)
 RUNS = {
     "one rank": (1, {}, "one rank"),
     "pp 2, 1f1b": (2, pipeline("1f1b"), "one rank"),
+    "pp 2, 1f1b, split head": (2, pipeline("1f1b", split_head=True), "one rank"),
     "pp 2, interleaved v 2": (2, pipeline("interleaved", 2), "one rank"),
     "dp 2, ZeRO 1": (2, zero(1), "one rank"),
     "dp 2, ZeRO 2": (2, zero(2), "one rank"),
@@ -104,7 +106,7 @@ def run(options, method, ranks, changes, rows=ROWS):
 
 
 def compare(options, method):
-    names = [n for n in options.only if method != "none" or "weights" not in n]
+    names = [n for n in options.only if method != "none" or not re.search("weights|split", n)]
     seconds, peak = {n: [] for n in names}, {}
     for _ in range(options.repeat):
         for name in names:
