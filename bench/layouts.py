@@ -52,6 +52,11 @@ RUNS = {
     "dp 2, ZeRO 2": (2, zero(2), "one rank"),
     "dp 2, ZeRO 3": (2, zero(3), "one rank"),
     "dp 2, ZeRO 3, layer-major": (2, zero(3, pipeline_schedule="layer_major"), "one rank"),
+    "dp 2, ZeRO 3, layer-major, weights on the host": (
+        2,
+        {**zero(3, pipeline_schedule="layer_major"), "memory": {"base_weights": "host"}},
+        "one rank",
+    ),
     "tp 2": (2, {"parallel": {"tensor": 2}}, "one rank"),
     "layer-major": (1, layer_major(), "layer-major"),
     "layer-major, weights on the host": (1, layer_major(base_weights="host"), "layer-major"),

@@ -161,12 +161,6 @@ void CheckBaseWeights(const RunConfig& config, KeyFaults& faults) {
                             " is for frozen weights, but adapter.method none trains all of "
                             "them: use parallel.zero_stage 3, optimizer.device host, or an "
                             "adapter"));
-  } else if (config.parallel().zero_stage() == 3) {
-    faults.Add("memory.base_weights",
-               absl::StrCat(key,
-                            " and parallel.zero_stage 3, which divides the frozen weights over "
-                            "the data-parallel ranks' devices, exclude each other: use device, "
-                            "or zero_stage 2"));
   }
 }
 

@@ -50,7 +50,8 @@ struct ParameterGroups::State {
   }
   void AddTrainable();
   void AddFrozen(std::optional<c10::Stream> stream);
-  std::unique_ptr<ValueSource> FrozenSource(int64_t bytes, std::optional<c10::Stream> stream) const;
+  std::unique_ptr<ValueSource> FrozenSource(int64_t bytes, FrozenPlace place,
+                                            std::optional<c10::Stream> stream) const;
 
   Group* Find(int group) {
     const auto found = groups.find(group);
@@ -79,29 +80,35 @@ void ParameterGroups::State::AddTrainable() {
   }
 }
 
+// `bytes`: of the window.
 std::unique_ptr<ValueSource> ParameterGroups::State::FrozenSource(
-    int64_t bytes, std::optional<c10::Stream> stream) const {
+    int64_t bytes, FrozenPlace place, std::optional<c10::Stream> stream) const {
   const MemoryScope scope(MemoryCategory::kWeights);
-  if (options.frozen == FrozenPlace::kDisk) {
-    return MakeDiskSource(MappedFileTensor(options.disk_folder, bytes));
+  const bool sharded = options.zero_stage == 3;
+  const int64_t kept = sharded ? bytes / mesh.dp().size() : bytes;
+  if (place == FrozenPlace::kDevice) {
+    const auto on_device = at::TensorOptions().dtype(at::kByte).device(device);
+    return MakeGatherSource(at::zeros({kept}, on_device), mesh.dp());
   }
-  if (options.frozen == FrozenPlace::kHost) {
-    const at::Tensor home = EmptyOnHost({bytes}, at::kByte, device);
+  std::unique_ptr<ValueSource> source;
+  if (place == FrozenPlace::kDisk) {
+    source = MakeDiskSource(MappedFileTensor(options.disk_folder, kept));
+  } else {
+    const at::Tensor home = EmptyOnHost({kept}, at::kByte, device);
     home.zero_();
-    return MakeHostSource(home, stream);
+    source = MakeHostSource(home, stream);
   }
-  const auto on_device = at::TensorOptions().dtype(at::kByte).device(device);
-  return MakeGatherSource(at::zeros({bytes / mesh.dp().size()}, on_device), mesh.dp());
+  return sharded ? MakeGatherSource(std::move(source), mesh.dp(), stream) : std::move(source);
 }
 
 void ParameterGroups::State::AddFrozen(std::optional<c10::Stream> stream) {
   const bool sharded = options.zero_stage == 3;
   for (auto& [index, group] : groups) {
+    const FrozenPlace place = index >= 0 ? options.frozen : FrozenPlace::kDevice;
     std::vector<Parameter*> away;
     for (Parameter* parameter : group.parameters) {
       if (parameter->trainable) continue;
-      const bool streamed = options.frozen != FrozenPlace::kDevice && index >= 0;
-      if ((sharded || streamed) && !parameter->on_host) {
+      if ((sharded || place != FrozenPlace::kDevice) && !parameter->on_host) {
         away.push_back(parameter);
       } else {
         parameter->value = AllocateValue(*parameter, device);
@@ -109,7 +116,7 @@ void ParameterGroups::State::AddFrozen(std::optional<c10::Stream> stream) {
     }
     if (away.empty()) continue;
     ValueWindow& window = group.windows.emplace_back(away, sharded ? mesh.dp().size() : 1);
-    window.SetSource(FrozenSource(window.bytes(), stream));
+    window.SetSource(FrozenSource(window.bytes(), place, stream));
   }
 }
 
@@ -119,8 +126,6 @@ ParameterGroups::ParameterGroups(ParameterSet& set, const Mesh& mesh, c10::Devic
   const int dp_size = mesh.dp().size();
   TORCH_CHECK(options.zero_stage >= 0 && options.zero_stage <= 3, "zero_stage ", options.zero_stage,
               " is not 0, 1, 2 or 3");
-  TORCH_CHECK(options.zero_stage < 3 || options.frozen == FrozenPlace::kDevice,
-              "zero_stage 3 shards frozen parameters over the devices: they are not elsewhere too");
   CheckShared(set, mesh.tp().size());
   if (dp_size == 1) state_->options.zero_stage = std::min(options.zero_stage, 1);
   for (const auto& parameter : set.all()) {

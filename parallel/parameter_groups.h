@@ -24,7 +24,7 @@ struct StorageOptions {
   int zero_stage = 1;
   MomentStorage moments = MomentStorage::kGradientDtype;
   // Of frozen parameters in groups from 0 on: host memory (pinned on CUDA), or a file without a
-  // name in `disk_folder`, as large as they are. Not beside zero_stage 3.
+  // name in `disk_folder`, as large as they are. Under zero_stage 3 a rank's shard of them.
   FrozenPlace frozen = FrozenPlace::kDevice;
   std::string disk_folder = {};
 };

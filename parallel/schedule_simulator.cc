@@ -32,7 +32,7 @@ std::string Name(const Cell& cell) {
 // Messages of one direction between two stages, in the order sent.
 struct Channel {
   std::vector<Cell> sent;
-  std::vector<double> sent_at, taken_at;
+  std::vector<double> arrives_at, taken_at;
 };
 
 class Simulator {
@@ -135,7 +135,7 @@ class Simulator {
       taken.push_back(&in);
     }
     for (Channel* in : taken) {
-      clock_[stage] = std::max(clock_[stage], in->sent_at[in->taken_at.size()]);
+      clock_[stage] = std::max(clock_[stage], in->arrives_at[in->taken_at.size()]);
       in->taken_at.push_back(clock_[stage]);
     }
     const double seconds = SecondsOf(cell.kind);
@@ -162,7 +162,7 @@ class Simulator {
       if (waiting >= static_cast<int>(out.taken_at.size())) return false;
       if (waiting >= 0) clock_[stage] = std::max(clock_[stage], out.taken_at[waiting]);
       out.sent.push_back(cell);
-      out.sent_at.push_back(clock_[stage]);
+      out.arrives_at.push_back(clock_[stage] + options_.transfer_seconds);
     }
     handed_[stage] = 0;
     computed_[stage] = false;

@@ -10,6 +10,11 @@
 namespace fttrain {
 namespace {
 
+at::Tensor PartOf(const at::Tensor& window, const Communicator& dp) {
+  const int64_t part = window.numel() / dp.size();
+  return window.narrow(0, dp.rank() * part, part);
+}
+
 class GatherSource final : public ValueSource {
  public:
   GatherSource(at::Tensor shard, Communicator& dp) : shard_(std::move(shard)), dp_(dp) {}
@@ -19,12 +24,41 @@ class GatherSource final : public ValueSource {
     work_.reset();
   }
   void Store(const at::Tensor& window) override {
-    shard_.copy_(window.narrow(0, dp_.rank() * shard_.numel(), shard_.numel()));
+    shard_.copy_(PartOf(window, dp_));
   }
 
  private:
   at::Tensor shard_;
   Communicator& dp_;
+  std::unique_ptr<Work> work_;
+};
+
+class GatherFromSource final : public ValueSource {
+ public:
+  GatherFromSource(std::unique_ptr<ValueSource> shard, Communicator& dp,
+                   std::optional<c10::Stream> stream)
+      : shard_(std::move(shard)), dp_(dp), stream_(stream) {}
+  void Announce() override { shard_->Announce(); }
+  bool arrives_meanwhile() const override { return shard_->arrives_meanwhile(); }
+  void Start(const at::Tensor& window) override {
+    const at::Tensor mine = PartOf(window, dp_);
+    shard_->Start(mine);
+    // What is enqueued on the current stream meanwhile must not wait for the copy: the all_gather
+    // is ordered after the copy's stream.
+    const c10::OptionalStreamGuard guard(stream_);
+    shard_->Wait();
+    work_ = dp_.AllGatherAsync(mine, window);
+  }
+  void Wait() override {
+    work_->Wait();
+    work_.reset();
+  }
+  void Store(const at::Tensor& window) override { shard_->Store(PartOf(window, dp_)); }
+
+ private:
+  std::unique_ptr<ValueSource> shard_;
+  Communicator& dp_;
+  std::optional<c10::Stream> stream_;
   std::unique_ptr<Work> work_;
 };
 
@@ -90,6 +124,11 @@ class DiskSource final : public ValueSource {
 
 std::unique_ptr<ValueSource> MakeGatherSource(at::Tensor shard, Communicator& dp) {
   return std::make_unique<GatherSource>(std::move(shard), dp);
+}
+
+std::unique_ptr<ValueSource> MakeGatherSource(std::unique_ptr<ValueSource> shard, Communicator& dp,
+                                              std::optional<c10::Stream> stream) {
+  return std::make_unique<GatherFromSource>(std::move(shard), dp, stream);
 }
 
 std::optional<c10::Stream> MakeCopyStream(c10::Device device) {

@@ -32,6 +32,11 @@ class ValueSource {
 // collective over dp, the rest is not. Store expects the same window on all dp ranks.
 std::unique_ptr<ValueSource> MakeGatherSource(at::Tensor shard, Communicator& dp);
 
+// The same, but this rank's part comes from `shard`, another source, straight into its place in the
+// window. `stream`: the one `shard` copies on, which the all_gather follows.
+std::unique_ptr<ValueSource> MakeGatherSource(std::unique_ptr<ValueSource> shard, Communicator& dp,
+                                              std::optional<c10::Stream> stream);
+
 // A stream for copies to the device that others compute beside; none on a CPU.
 std::optional<c10::Stream> MakeCopyStream(c10::Device device);
 

@@ -110,12 +110,9 @@ std::vector<std::string> ContradictingKeys(const Combination& combination) {
   if (combination.Is(kSchedule, "layer_major") && !combination.Is(kPipeline, "1")) {
     return {"parallel.pipeline_schedule", "parallel.pipeline"};
   }
-  // Streamed weights are frozen, and whole on every replica's host.
+  // Streamed weights are frozen.
   if (combination.Is(kBaseWeights, "host") && combination.Is(kMethod, "none")) {
     return {"memory.base_weights", "adapter.method"};
-  }
-  if (combination.Is(kBaseWeights, "host") && combination.Is(kZeroStage, "3")) {
-    return {"memory.base_weights", "parallel.zero_stage"};
   }
   return {};
 }

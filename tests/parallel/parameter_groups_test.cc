@@ -98,6 +98,8 @@ class FrozenElsewhere : public ::testing::TestWithParam<Where> {
   int64_t WindowBytes() const {
     return Aligned(kFrozenBytes, 64 * (Sharded() ? mesh_->dp().size() : 1));
   }
+  // The disk's pages are the system's: nothing is gained by bringing them ahead.
+  int Windows() const { return GetParam().frozen == FrozenPlace::kDisk ? 1 : 2; }
 
   const std::unique_ptr<Mesh> mesh_ = AllDp();
   const TempFolder folder_;
@@ -160,8 +162,6 @@ int64_t MostBytesOfAPass(ParameterGroups& groups, int count) {
 }
 
 TEST_P(FrozenElsewhere, DeviceHoldsAWindowWhateverTheDepth) {
-  // The disk's pages are the system's: nothing is gained by bringing them ahead.
-  const int windows = GetParam().frozen == FrozenPlace::kDisk ? 1 : 2;
   for (const int count : {2, 6}) {
     const int64_t before = DeviceBytes(MemoryCategory::kWeights), host = HostBytes();
     ParameterSet set;
@@ -170,15 +170,15 @@ TEST_P(FrozenElsewhere, DeviceHoldsAWindowWhateverTheDepth) {
     Fill(groups);
     groups.ForgetWindows();
     const int64_t head = 400, dp = mesh_->dp().size();
-    int64_t kept = head + count * kFrozenBytes;
-    if (GetParam().frozen != FrozenPlace::kDevice) kept = head;
-    if (Sharded()) kept = (Aligned(head, 64 * dp) + count * WindowBytes()) / dp;
-    // Parameters of their own are not padded to 64 bytes.
-    if (!Away()) kept = head + count * (2 * 33 + 66 + 8 * 5);
+    const int64_t layers = count * WindowBytes() / (Sharded() ? dp : 1);
+    int64_t kept = Sharded() ? Aligned(head, 64 * dp) / dp : head;
+    if (GetParam().frozen == FrozenPlace::kDevice) {
+      // Parameters of their own are not padded to 64 bytes.
+      kept += Sharded() ? layers : count * (2 * 33 + 66 + 8 * 5);
+    }
     EXPECT_EQ(DeviceBytes(MemoryCategory::kWeights) - before, kept) << count;
-    EXPECT_EQ(HostBytes() - host,
-              GetParam().frozen == FrozenPlace::kHost ? count * kFrozenBytes : 0);
-    EXPECT_EQ(MostBytesOfAPass(groups, count), Away() ? windows * WindowBytes() : 0) << count;
+    EXPECT_EQ(HostBytes() - host, GetParam().frozen == FrozenPlace::kHost ? layers : 0);
+    EXPECT_EQ(MostBytesOfAPass(groups, count), Away() ? Windows() * WindowBytes() : 0) << count;
   }
 }
 
@@ -190,7 +190,7 @@ TEST_P(FrozenElsewhere, APassGathersEachGroupOnceEachWayButWhatIsStillThereAtThe
   const int64_t dp = mesh_->dp().size(), before = mesh_->dp().traffic().wire_bytes;
   MostBytesOfAPass(groups, kCount);
   const int64_t factor = Aligned(4 * kFactor, 64 * dp);  // bytes of the group's trainable buffer
-  const int64_t gathered = (2 * kCount - 2) * (dp - 1) * (WindowBytes() + factor) / dp;
+  const int64_t gathered = (2 * kCount - Windows()) * (dp - 1) * (WindowBytes() + factor) / dp;
   EXPECT_EQ(mesh_->dp().traffic().wire_bytes - before, Sharded() ? gathered : 0);
 }
 
@@ -242,7 +242,9 @@ INSTANTIATE_TEST_SUITE_P(Places, FrozenElsewhere,
                                            Where{"Host", 1, FrozenPlace::kHost},
                                            Where{"HostZero2", 2, FrozenPlace::kHost},
                                            Where{"Disk", 1, FrozenPlace::kDisk},
-                                           Where{"Zero3", 3, FrozenPlace::kDevice}),
+                                           Where{"Zero3", 3, FrozenPlace::kDevice},
+                                           Where{"HostZero3", 3, FrozenPlace::kHost},
+                                           Where{"DiskZero3", 3, FrozenPlace::kDisk}),
                          [](const auto& where) { return where.param.name; });
 
 // Gradients -------------------------------------------------------------------------------------
@@ -308,13 +310,10 @@ TEST_P(ShardedGradients, AreSentOncePerReleaseHoweverOftenTheyWereAddedTo) {
 
 INSTANTIATE_TEST_SUITE_P(ZeroStage, ShardedGradients, ::testing::Values(2, 3));
 
-TEST(ParameterGroups, MisuseAndOptionsThatExcludeEachOtherAreRefused) {
+TEST(ParameterGroups, MisuseIsRefused) {
   const auto mesh = Mesh::Single();
   ParameterSet set;
   Declare(set, 1);
-  StorageOptions both{.zero_stage = 3};
-  both.frozen = FrozenPlace::kHost;
-  EXPECT_THROW(ParameterGroups(set, *mesh, at::kCPU, both), c10::Error);
   StorageOptions nowhere;
   nowhere.frozen = FrozenPlace::kDisk;
   nowhere.disk_folder = "/no/such/folder";

@@ -159,6 +159,17 @@ TEST(WithSplitHead, MeetsWithoutDeadlockAndWaitsAHeadLongerThanAPipelineWithoutO
   }
 }
 
+// Of GPipe's messages all but the first forward and the last backward travel while others compute.
+TEST(Simulate, AddsToGPipeOneWayUpAndOneWayDown) {
+  SimulationOptions options = kUneven;
+  options.transfer_seconds = 0.25;
+  options.buffers = 2;
+  for (const int p : {2, 3, 8}) {
+    const Stages stages = AllStages(p, [](int) { return GPipe(16); });
+    EXPECT_EQ(Seconds(stages, options), (16 + p - 1) * 3.0 + 2 * (p - 1) * 0.25) << p;
+  }
+}
+
 TEST(Simulate, FindsAHeadWithoutWhichTheLastStageWaitsForEver) {
   Stages stages =
       AllStages(2, [](int stage) { return WithSplitHead(PipelineKind::kGPipe, stage, 2, 1); });

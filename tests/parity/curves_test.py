@@ -76,6 +76,12 @@ ADAPTER_LAYOUTS = {
         ),
         "tp2-host": (2, 2, 2, {"memory": {"base_weights": "host"}, "parallel": {"tensor": 2}}),
         "disk": (1, 2, 2, {"memory": {"base_weights": "disk"}}),
+        "dp2-zero3-host": (
+            2,
+            1,
+            2,
+            {"memory": {"base_weights": "host"}, "parallel": {"zero_stage": 3}},
+        ),
     },
     "llama_tied": {
         "pp2-tp2-split-head": (
