@@ -122,7 +122,7 @@ def compare(options, method):
         base, best = RUNS[name][2], min(seconds[name])
         ratio = f"{min(seconds[base]) / best:5.3f}" if base in seconds else "    -"
         print(
-            f"{method:5} {name:34} {best:7.3f} s  {ratio} of {base:12} "
+            f"{method:5} {name:46} {best:7.3f} s  {ratio} of {base:12} "
             f"{peak[name] / 2**20:7.0f} MiB",
             flush=True,
         )
