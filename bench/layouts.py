@@ -7,7 +7,8 @@ Every run trains the same tokens a step, 16 rows; runs take turns, and the short
 steps counts. `ratio` is the base's time over the run's: tokens a second relative to the base.
   two ranks with one thread each against one rank with two threads: pipelines, data parallel with
   ZeRO 1 to 3, tensor parallel;
-  frozen weights on the host and on disk against the device, layer by layer on one rank.
+  frozen weights on the host and on disk against the device, layer by layer on one rank; on the host
+  also divided over two.
 --bubble: a pipeline of two stages at 2 to 32 microbatches of equal size. Step times are fitted by
 a + b m; a / (a + b m) is the measured bubble beside the closed form (p - 1) / (v m + p - 1).
 --model: a folder as compare_peft.py makes it.

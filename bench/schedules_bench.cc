@@ -52,7 +52,7 @@ int Print(const Way& way, int num_stages, int microbatches, double transfer, dou
 int Main(int argc, char** argv) {
   const double transfer = argc > 1 ? std::atof(argv[1]) : 0.1;
   const double backward = argc > 2 ? std::atof(argv[2]) : 2.0;
-  if (transfer < 0 || backward <= 0) {
+  if (!(transfer >= 0 && backward > 0)) {
     std::fprintf(stderr, "schedules_bench [transfer] [backward]: seconds, a forward being 1\n");
     return 2;
   }

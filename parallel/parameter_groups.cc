@@ -76,7 +76,8 @@ void ParameterGroups::State::AddTrainable() {
     group.reduced.push_back(i);
     if (stage < 3) continue;
     group.windows.emplace_back(flat);
-    group.windows.back().SetSource(MakeGatherSource(flat.values.view(at::kByte), mesh.dp()));
+    group.windows.back().SetSource(MakeGatherSource(
+        MakeCopySource(flat.values.view(at::kByte), std::nullopt), mesh.dp(), std::nullopt));
   }
 }
 
@@ -86,17 +87,16 @@ std::unique_ptr<ValueSource> ParameterGroups::State::FrozenSource(
   const MemoryScope scope(MemoryCategory::kWeights);
   const bool sharded = options.zero_stage == 3;
   const int64_t kept = sharded ? bytes / mesh.dp().size() : bytes;
-  if (place == FrozenPlace::kDevice) {
-    const auto on_device = at::TensorOptions().dtype(at::kByte).device(device);
-    return MakeGatherSource(at::zeros({kept}, on_device), mesh.dp());
-  }
   std::unique_ptr<ValueSource> source;
   if (place == FrozenPlace::kDisk) {
     source = MakeDiskSource(MappedFileTensor(options.disk_folder, kept));
-  } else {
+  } else if (place == FrozenPlace::kHost) {
     const at::Tensor home = EmptyOnHost({kept}, at::kByte, device);
     home.zero_();
-    source = MakeHostSource(home, stream);
+    source = MakeCopySource(home, stream);
+  } else {
+    const auto on_device = at::TensorOptions().dtype(at::kByte).device(device);
+    source = MakeCopySource(at::zeros({kept}, on_device), std::nullopt);
   }
   return sharded ? MakeGatherSource(std::move(source), mesh.dp(), stream) : std::move(source);
 }

@@ -31,17 +31,16 @@ struct StorageOptions {
 
 // Away from the device, or sharded, a group's values are flat bytes, each parameter on 64 of them.
 // In use they are in a window on the device of their own size, booked under the parameters'
-// category: one all_gather or one copy brings them, and `value` is a view of it; else it is
-// undefined. A window stays until another one is needed, so at most the acquired groups' and those
-// on their way are there, and acquiring a group again at once costs nothing.
-// Under ZeRO 2 and 3 a group's whole gradients exist while it is acquired for them; then they are
-// summed over tp and reduce-scattered over dp into this rank's shard, while the next group's
-// backward runs.
+// category: a copy, an all_gather, or one after the other brings them, and `value` is a view of it;
+// else it is undefined. A window stays until another one is needed, so at most the acquired groups'
+// and those on their way are there, and acquiring a group again at once costs nothing. Under ZeRO 2
+// and 3 a group's whole gradients exist while it is acquired for them; then they are summed over tp
+// and reduce-scattered over dp into this rank's shard, while the next group's backward runs.
 class ParameterGroups {
  public:
   // Gives every parameter of the set its storage, zeros. `set` and `mesh` must outlive this. Throws
   // c10::Error for what LayOutTrainable refuses, kShared slices that tp cannot hold equally often,
-  // options that exclude each other, and a file that cannot be made.
+  // and a file that cannot be made.
   ParameterGroups(ParameterSet& set, const Mesh& mesh, c10::Device device,
                   const StorageOptions& options);
   ~ParameterGroups();

@@ -162,7 +162,8 @@ class Simulator {
       if (waiting >= static_cast<int>(out.taken_at.size())) return false;
       if (waiting >= 0) clock_[stage] = std::max(clock_[stage], out.taken_at[waiting]);
       out.sent.push_back(cell);
-      out.arrives_at.push_back(clock_[stage] + options_.transfer_seconds);
+      const double free_at = out.arrives_at.empty() ? 0.0 : out.arrives_at.back();
+      out.arrives_at.push_back(std::max(clock_[stage], free_at) + options_.transfer_seconds);
     }
     handed_[stage] = 0;
     computed_[stage] = false;

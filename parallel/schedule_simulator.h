@@ -12,7 +12,7 @@ namespace fttrain {
 struct SimulationOptions {
   double forward_seconds = 1.0, backward_seconds = 1.0;  // of one chunk for one microbatch
   double head_seconds = 1.0;      // of a stage's part of a split head for one microbatch
-  double transfer_seconds = 0.0;  // of a message to another stage, while both may compute
+  double transfer_seconds = 0.0;  // of a message, while stages compute; a link carries one
   // Messages of one direction between two stages that may wait to be taken; a stage whose message
   // finds no place waits. At least 1.
   int buffers = 1;

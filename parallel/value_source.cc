@@ -10,38 +10,15 @@
 namespace fttrain {
 namespace {
 
-at::Tensor PartOf(const at::Tensor& window, const Communicator& dp) {
-  const int64_t part = window.numel() / dp.size();
-  return window.narrow(0, dp.rank() * part, part);
-}
-
 class GatherSource final : public ValueSource {
  public:
-  GatherSource(at::Tensor shard, Communicator& dp) : shard_(std::move(shard)), dp_(dp) {}
-  void Start(const at::Tensor& window) override { work_ = dp_.AllGatherAsync(shard_, window); }
-  void Wait() override {
-    work_->Wait();
-    work_.reset();
-  }
-  void Store(const at::Tensor& window) override {
-    shard_.copy_(PartOf(window, dp_));
-  }
-
- private:
-  at::Tensor shard_;
-  Communicator& dp_;
-  std::unique_ptr<Work> work_;
-};
-
-class GatherFromSource final : public ValueSource {
- public:
-  GatherFromSource(std::unique_ptr<ValueSource> shard, Communicator& dp,
-                   std::optional<c10::Stream> stream)
+  GatherSource(std::unique_ptr<ValueSource> shard, Communicator& dp,
+               std::optional<c10::Stream> stream)
       : shard_(std::move(shard)), dp_(dp), stream_(stream) {}
   void Announce() override { shard_->Announce(); }
   bool arrives_meanwhile() const override { return shard_->arrives_meanwhile(); }
   void Start(const at::Tensor& window) override {
-    const at::Tensor mine = PartOf(window, dp_);
+    const at::Tensor mine = PartOf(window);
     shard_->Start(mine);
     // What is enqueued on the current stream meanwhile must not wait for the copy: the all_gather
     // is ordered after the copy's stream.
@@ -53,9 +30,14 @@ class GatherFromSource final : public ValueSource {
     work_->Wait();
     work_.reset();
   }
-  void Store(const at::Tensor& window) override { shard_->Store(PartOf(window, dp_)); }
+  void Store(const at::Tensor& window) override { shard_->Store(PartOf(window)); }
 
  private:
+  at::Tensor PartOf(const at::Tensor& window) const {
+    const int64_t part = window.numel() / dp_.size();
+    return window.narrow(0, dp_.rank() * part, part);
+  }
+
   std::unique_ptr<ValueSource> shard_;
   Communicator& dp_;
   std::optional<c10::Stream> stream_;
@@ -64,18 +46,18 @@ class GatherFromSource final : public ValueSource {
 
 // The window's memory comes from the current stream's pool, where earlier owners may still use it:
 // the copy waits for what is enqueued there. It is freed there too, after Wait.
-class HostSource final : public ValueSource {
+class CopySource final : public ValueSource {
  public:
-  HostSource(at::Tensor bytes, std::optional<c10::Stream> stream)
+  CopySource(at::Tensor bytes, std::optional<c10::Stream> stream)
       : bytes_(std::move(bytes)), stream_(stream) {
     if (!stream) return;
     ready_.emplace(stream->device_type());
     arrived_.emplace(stream->device_type());
   }
-  ~HostSource() override {
+  ~CopySource() override {
     if (!started_ || !arrived_) return;
     try {
-      arrived_->synchronize();     // the host memory is given away
+      arrived_->synchronize();     // the memory is given away
     } catch (const c10::Error&) {  // the device has failed: nothing copies any more
     }
   }
@@ -122,13 +104,9 @@ class DiskSource final : public ValueSource {
 
 }  // namespace
 
-std::unique_ptr<ValueSource> MakeGatherSource(at::Tensor shard, Communicator& dp) {
-  return std::make_unique<GatherSource>(std::move(shard), dp);
-}
-
 std::unique_ptr<ValueSource> MakeGatherSource(std::unique_ptr<ValueSource> shard, Communicator& dp,
                                               std::optional<c10::Stream> stream) {
-  return std::make_unique<GatherFromSource>(std::move(shard), dp, stream);
+  return std::make_unique<GatherSource>(std::move(shard), dp, stream);
 }
 
 std::optional<c10::Stream> MakeCopyStream(c10::Device device) {
@@ -136,8 +114,8 @@ std::optional<c10::Stream> MakeCopyStream(c10::Device device) {
   return c10::impl::VirtualGuardImpl(device.type()).getStreamFromGlobalPool(device);
 }
 
-std::unique_ptr<ValueSource> MakeHostSource(at::Tensor bytes, std::optional<c10::Stream> stream) {
-  return std::make_unique<HostSource>(std::move(bytes), stream);
+std::unique_ptr<ValueSource> MakeCopySource(at::Tensor bytes, std::optional<c10::Stream> stream) {
+  return std::make_unique<CopySource>(std::move(bytes), stream);
 }
 
 std::unique_ptr<ValueSource> MakeDiskSource(at::Tensor mapped) {

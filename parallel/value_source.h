@@ -28,24 +28,22 @@ class ValueSource {
   virtual void Store(const at::Tensor& window) = 0;
 };
 
-// `shard` kByte, this rank's part of the bytes, equal over dp (ZeRO 3): one all_gather. Start is
-// collective over dp, the rest is not. Store expects the same window on all dp ranks.
-std::unique_ptr<ValueSource> MakeGatherSource(at::Tensor shard, Communicator& dp);
-
-// The same, but this rank's part comes from `shard`, another source, straight into its place in the
-// window. `stream`: the one `shard` copies on, which the all_gather follows.
-std::unique_ptr<ValueSource> MakeGatherSource(std::unique_ptr<ValueSource> shard, Communicator& dp,
-                                              std::optional<c10::Stream> stream);
-
 // A stream for copies to the device that others compute beside; none on a CPU.
 std::optional<c10::Stream> MakeCopyStream(c10::Device device);
 
-// `bytes` kByte in host memory, pinned if `stream` is a stream of its own (CUDA): Start copies on
-// it, without one at once.
-std::unique_ptr<ValueSource> MakeHostSource(at::Tensor bytes, std::optional<c10::Stream> stream);
+// `bytes` kByte, on the device, or in host memory, pinned if `stream` is a stream of its own
+// (CUDA): Start copies on it, without one at once.
+std::unique_ptr<ValueSource> MakeCopySource(at::Tensor bytes, std::optional<c10::Stream> stream);
 
 // `mapped`: a tensor of MappedFileTensor. Announced, the system reads it from the disk while others
 // compute; Start copies at once.
 std::unique_ptr<ValueSource> MakeDiskSource(at::Tensor mapped);
+
+// This rank's part of the bytes, equal over dp (ZeRO 3), comes from `shard` straight into its place
+// in the window, the others' in one all_gather. `stream`: the one `shard` copies on, which the
+// all_gather follows. Start is collective over dp, the rest is not. Store expects the same window
+// on all dp ranks.
+std::unique_ptr<ValueSource> MakeGatherSource(std::unique_ptr<ValueSource> shard, Communicator& dp,
+                                              std::optional<c10::Stream> stream);
 
 }  // namespace fttrain

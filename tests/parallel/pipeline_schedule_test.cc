@@ -170,6 +170,15 @@ TEST(Simulate, AddsToGPipeOneWayUpAndOneWayDown) {
   }
 }
 
+TEST(Simulate, LetsALinkCarryOneMessageAfterTheOther) {
+  SimulationOptions options;
+  options.transfer_seconds = 4.0;
+  options.buffers = 32;
+  const Stages stages = AllStages(2, [](int) { return GPipe(32); });
+  // The first forward, 32 up, the last forward and the first backward, 32 down, the last backward.
+  EXPECT_EQ(Seconds(stages, options), 1.0 + 32 * 4 + 1 + 1 + 32 * 4 + 1);
+}
+
 TEST(Simulate, FindsAHeadWithoutWhichTheLastStageWaitsForEver) {
   Stages stages =
       AllStages(2, [](int stage) { return WithSplitHead(PipelineKind::kGPipe, stage, 2, 1); });
