@@ -18,7 +18,6 @@ import argparse
 import json
 import os
 import random
-import re
 import shutil
 import statistics
 import subprocess
@@ -55,7 +54,7 @@ RUNS = {
     "dp 2, ZeRO 3, layer-major": (2, zero(3, pipeline_schedule="layer_major"), "one rank"),
     "dp 2, ZeRO 3, layer-major, weights on the host": (
         2,
-        {**zero(3, pipeline_schedule="layer_major"), "memory": {"base_weights": "host"}},
+        {**layer_major(base_weights="host"), **zero(3, pipeline_schedule="layer_major")},
         "one rank",
     ),
     "tp 2": (2, {"parallel": {"tensor": 2}}, "one rank"),
@@ -111,8 +110,13 @@ def run(options, method, ranks, changes, rows=ROWS):
     return statistics.median(seconds), max(line["peak_bytes"] for line in lines)
 
 
+def needs_frozen(name):
+    keys = {key for section in RUNS[name][1].values() for key in section}
+    return bool(keys & {"base_weights", "split_head"})
+
+
 def compare(options, method):
-    names = [n for n in options.only if method != "none" or not re.search("weights|split", n)]
+    names = [n for n in options.only if method != "none" or not needs_frozen(n)]
     seconds, peak = {n: [] for n in names}, {}
     for _ in range(options.repeat):
         for name in names:

@@ -3,7 +3,6 @@
 // Idle: the share of stages' time that is spent waiting; closed form: without transfers. In flight:
 // the activations stage 0 keeps at the most, in microbatches of its whole stage.
 //   schedules_bench [transfer] [backward]
-#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <vector>

@@ -154,10 +154,9 @@ void CheckTrain(const RunConfig& config, KeyFaults& faults) {
 void CheckBaseWeights(const RunConfig& config, KeyFaults& faults) {
   const WeightPlace place = config.memory().base_weights();
   if (place == WEIGHT_PLACE_DEVICE) return;
-  const std::string key = absl::StrCat("'memory.base_weights' ", Word(place));
   if (config.adapter().method() == ADAPTER_METHOD_NONE) {
     faults.Add("memory.base_weights",
-               absl::StrCat(key,
+               absl::StrCat("'memory.base_weights' ", Word(place),
                             " is for frozen weights, but adapter.method none trains all of "
                             "them: use parallel.zero_stage 3, optimizer.device host, or an "
                             "adapter"));

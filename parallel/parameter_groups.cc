@@ -76,8 +76,8 @@ void ParameterGroups::State::AddTrainable() {
     group.reduced.push_back(i);
     if (stage < 3) continue;
     group.windows.emplace_back(flat);
-    group.windows.back().SetSource(MakeGatherSource(
-        MakeCopySource(flat.values.view(at::kByte), std::nullopt), mesh.dp(), std::nullopt));
+    group.windows.back().SetSource(
+        MakeGatherSource(MakeCopySource(flat.values.view(at::kByte), std::nullopt), mesh.dp()));
   }
 }
 
@@ -98,7 +98,7 @@ std::unique_ptr<ValueSource> ParameterGroups::State::FrozenSource(
     const auto on_device = at::TensorOptions().dtype(at::kByte).device(device);
     source = MakeCopySource(at::zeros({kept}, on_device), std::nullopt);
   }
-  return sharded ? MakeGatherSource(std::move(source), mesh.dp(), stream) : std::move(source);
+  return sharded ? MakeGatherSource(std::move(source), mesh.dp()) : std::move(source);
 }
 
 void ParameterGroups::State::AddFrozen(std::optional<c10::Stream> stream) {

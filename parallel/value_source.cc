@@ -12,17 +12,16 @@ namespace {
 
 class GatherSource final : public ValueSource {
  public:
-  GatherSource(std::unique_ptr<ValueSource> shard, Communicator& dp,
-               std::optional<c10::Stream> stream)
-      : shard_(std::move(shard)), dp_(dp), stream_(stream) {}
+  GatherSource(std::unique_ptr<ValueSource> shard, Communicator& dp)
+      : shard_(std::move(shard)), dp_(dp) {}
   void Announce() override { shard_->Announce(); }
   bool arrives_meanwhile() const override { return shard_->arrives_meanwhile(); }
   void Start(const at::Tensor& window) override {
     const at::Tensor mine = PartOf(window);
     shard_->Start(mine);
-    // What is enqueued on the current stream meanwhile must not wait for the copy: the all_gather
-    // is ordered after the copy's stream.
-    const c10::OptionalStreamGuard guard(stream_);
+    // The all_gather is ordered after the copy on its stream: what is enqueued on the current one
+    // meanwhile must not wait for it.
+    const c10::OptionalStreamGuard guard(shard_->stream());
     shard_->Wait();
     work_ = dp_.AllGatherAsync(mine, window);
   }
@@ -40,7 +39,6 @@ class GatherSource final : public ValueSource {
 
   std::unique_ptr<ValueSource> shard_;
   Communicator& dp_;
-  std::optional<c10::Stream> stream_;
   std::unique_ptr<Work> work_;
 };
 
@@ -61,6 +59,7 @@ class CopySource final : public ValueSource {
     } catch (const c10::Error&) {  // the device has failed: nothing copies any more
     }
   }
+  std::optional<c10::Stream> stream() const override { return stream_; }
   void Start(const at::Tensor& window) override {
     if (!stream_) {
       window.copy_(bytes_);
@@ -104,9 +103,9 @@ class DiskSource final : public ValueSource {
 
 }  // namespace
 
-std::unique_ptr<ValueSource> MakeGatherSource(std::unique_ptr<ValueSource> shard, Communicator& dp,
-                                              std::optional<c10::Stream> stream) {
-  return std::make_unique<GatherSource>(std::move(shard), dp, stream);
+std::unique_ptr<ValueSource> MakeGatherSource(std::unique_ptr<ValueSource> shard,
+                                              Communicator& dp) {
+  return std::make_unique<GatherSource>(std::move(shard), dp);
 }
 
 std::optional<c10::Stream> MakeCopyStream(c10::Device device) {

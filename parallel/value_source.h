@@ -21,6 +21,8 @@ class ValueSource {
   virtual void Announce() {}
   // Whether it is worth to Start before the bytes are used: whether they arrive meanwhile.
   virtual bool arrives_meanwhile() const { return true; }
+  // Where Start fills the window, if not on the current stream.
+  virtual std::optional<c10::Stream> stream() const { return std::nullopt; }
   virtual void Start(const at::Tensor& window) = 0;
   // Operations issued on the current stream afterwards are ordered after the arrival.
   virtual void Wait() = 0;
@@ -40,10 +42,8 @@ std::unique_ptr<ValueSource> MakeCopySource(at::Tensor bytes, std::optional<c10:
 std::unique_ptr<ValueSource> MakeDiskSource(at::Tensor mapped);
 
 // This rank's part of the bytes, equal over dp (ZeRO 3), comes from `shard` straight into its place
-// in the window, the others' in one all_gather. `stream`: the one `shard` copies on, which the
-// all_gather follows. Start is collective over dp, the rest is not. Store expects the same window
-// on all dp ranks.
-std::unique_ptr<ValueSource> MakeGatherSource(std::unique_ptr<ValueSource> shard, Communicator& dp,
-                                              std::optional<c10::Stream> stream);
+// in the window, the others' in one all_gather after it. Start is collective over dp, the rest is
+// not. Store expects the same window on all dp ranks.
+std::unique_ptr<ValueSource> MakeGatherSource(std::unique_ptr<ValueSource> shard, Communicator& dp);
 
 }  // namespace fttrain
