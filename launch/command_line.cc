@@ -1,94 +1,21 @@
 #include "launch/command_line.h"
 
 #include <algorithm>
+#include <type_traits>
 
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "configs/hints.h"
 #include "configs/nearest_word.h"
+#include "configs/run_config.pb.h"
+#include "launch/command_table.h"
 #include "runtime/check.h"
 #include "runtime/log.h"
 
 namespace fttrain {
 namespace {
-
-struct Flag {
-  const char* name;
-  bool is_switch;
-};
-struct Command {
-  const char* name;
-  const char* purpose;
-  std::vector<Flag> flags;
-};
-
-const std::vector<Command>& Commands() {
-  static const std::vector<Command> commands = {
-      {"train",
-       "fine-tune: --config=FILE [--set path=value ...] [--print-config]",
-       {{"config", false}, {"set", false}, {"print-config", true}}},
-      {"verify",
-       "train a few steps in the config's layout and on one rank, and compare every gradient and "
-       "update: --config=FILE [--set path=value ...] [--steps=3] [--tolerance=ERROR] "
-       "[--reference=tp=T,pp=P]",
-       {{"config", false},
-        {"set", false},
-        {"steps", false},
-        {"tolerance", false},
-        {"reference", false}}},
-      {"generate",
-       "answer a prompt: --model=FOLDER | --config=FILE, [--adapter=FOLDER] --prompt=TEXT [--raw] "
-       "[--max_new_tokens=64] [--temperature=0] [--seed=0] [--set path=value ...]",
-       {{"config", false},
-        {"set", false},
-        {"model", false},
-        {"adapter", false},
-        {"prompt", false},
-        {"raw", true},
-        {"max_new_tokens", false},
-        {"temperature", false},
-        {"seed", false}}},
-      {"logits",
-       "write logits of token rows: --model=FOLDER | --config=FILE, [--adapter=FOLDER] "
-       "--input=ROWS.jsonl "
-       "--output=FILE.safetensors [--set path=value ...]",
-       {{"config", false},
-        {"set", false},
-        {"model", false},
-        {"adapter", false},
-        {"input", false},
-        {"output", false}}},
-      {"quantize",
-       "write a model's matrices as NF4 once, for qlora and transformers: --model=FOLDER "
-       "--output=FOLDER [--block_size=64] [--double_quant=true] [--lm_head]",
-       {{"model", false},
-        {"output", false},
-        {"block_size", false},
-        {"double_quant", false},
-        {"lm_head", true}}},
-      {"merge",
-       "write a model with an adapter merged into it: --model=FOLDER --adapter=FOLDER "
-       "--output=FOLDER [--base=original|dequantized] [--quantize] [--block_size=64] "
-       "[--double_quant=true] [--lm_head]",
-       {{"model", false},
-        {"adapter", false},
-        {"output", false},
-        {"base", false},
-        {"quantize", true},
-        {"block_size", false},
-        {"double_quant", false},
-        {"lm_head", true}}},
-      {"help", "print this text", {}},
-  };
-  return commands;
-}
-
-const Command* FindCommand(const std::string& name) {
-  for (const Command& command : Commands()) {
-    if (name == command.name) return &command;
-  }
-  return nullptr;
-}
 
 std::string DidYouMean(const char* prefix, const std::string& word,
                        const std::vector<std::string>& known) {
@@ -96,41 +23,86 @@ std::string DidYouMean(const char* prefix, const std::string& word,
   return nearest.empty() ? "" : absl::StrCat(", did you mean '", prefix, nearest, "'?");
 }
 
-// The flag at argv[next], which then stands at its last word.
-absl::Status ParseFlag(const Command& command, int argc, const char* const* argv, int& next,
-                       CommandLine& line) {
-  const std::string word = argv[next];
-  if (!absl::StartsWith(word, "--") || word.size() < 3) {
-    return absl::InvalidArgumentError(absl::StrCat("unexpected word '", Printable(word),
-                                                   "' after '", command.name,
-                                                   "': flags are written --name=value"));
-  }
-  const size_t equals = word.find('=');
-  const std::string name = word.substr(2, equals == std::string::npos ? equals : equals - 2);
-  const auto flag = std::find_if(command.flags.begin(), command.flags.end(),
-                                 [&](const Flag& f) { return name == f.name; });
-  if (flag == command.flags.end()) {
-    std::vector<std::string> names;
-    for (const Flag& f : command.flags) names.push_back(f.name);
-    return absl::InvalidArgumentError(absl::StrCat("unknown flag '--", Printable(name), "' of '",
-                                                   command.name, "'",
-                                                   DidYouMean("--", name, names)));
-  }
-  std::string value = "true";
-  if (equals != std::string::npos && flag->is_switch) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("flag '--", name, "' takes no value: write --", name, " or leave it out"));
-  }
-  if (equals != std::string::npos) {
-    value = word.substr(equals + 1);
-  } else if (!flag->is_switch) {
-    if (next + 1 >= argc) {
-      return absl::InvalidArgumentError(absl::StrCat("flag '--", name, "' needs a value"));
+absl::StatusOr<const Command*> CommandOf(const std::string& name) {
+  const Command* command = FindCommand(name);
+  if (command != nullptr) return command;
+  std::vector<std::string> names;
+  for (const Command& known : Commands()) names.push_back(known.name);
+  return absl::InvalidArgumentError(absl::StrCat("unknown command '", Printable(name), "'",
+                                                 DidYouMean("", name, names),
+                                                 "; commands: ", absl::StrJoin(names, ", ")));
+}
+
+bool NamesConfig(const std::string& word) {
+  return absl::EndsWith(word, ".yaml") || absl::EndsWith(word, ".yml") ||
+         absl::EndsWith(word, ".json");
+}
+
+// A word that is no flag: a config or an override.
+absl::Status ParseWord(const Command& command, const std::string& word, CommandLine& line) {
+  const bool config = command.TakesConfig();
+  if (config && !absl::StartsWith(word, "-")) {
+    const bool is_override = absl::StrContains(word, '=');
+    if (is_override || NamesConfig(word)) {
+      line.flags[is_override ? "set" : "config"].push_back(word);
+      return absl::OkStatus();
     }
-    value = argv[++next];
   }
-  if (value.empty() && name != "prompt") {
-    return absl::InvalidArgumentError(absl::StrCat("flag '--", name, "' needs a value"));
+  return absl::InvalidArgumentError(absl::StrCat(
+      "unexpected word '", Printable(word), "' after '", command.name, "': write ",
+      config ? "a config as FILE.yaml or --config=FILE, a key of it as section.key=value, " : "",
+      "a flag as --name=value"));
+}
+
+// "--adapter.r=4", or what no flag of the command is called. `written` is the name as typed, `name`
+// with underscores.
+absl::Status ParseKey(const Command& command, const std::string& written, const std::string& name,
+                      const std::string* value, CommandLine& line) {
+  const auto& keys = *config::RunConfig::descriptor();
+  const bool is_key = absl::StrContains(name, '.') || keys.FindFieldByName(name) != nullptr;
+  if (command.TakesConfig() && is_key) {
+    if (value != nullptr) {
+      line.flags["set"].push_back(absl::StrCat(name, "=", *value));
+      return absl::OkStatus();
+    }
+    return absl::InvalidArgumentError(absl::StrCat(
+        "'--", Printable(written), "' has no value: write --", Printable(written), "=VALUE"));
+  }
+  std::vector<std::string> names;
+  for (const Flag& flag : command.flags) names.push_back(flag.name);
+  std::string hint = DidYouMean("--", name, names);
+  if (hint.empty() && command.TakesConfig()) {
+    hint = absl::StrCat(": ", config::UnknownKeyMessage(keys, "", Printable(name)));
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("unknown flag '--", Printable(written), "' of '", command.name, "'", hint));
+}
+
+// The flag at words[next], which then stands at its last word.
+absl::Status ParseFlag(const Command& command, const std::vector<std::string>& words, size_t& next,
+                       CommandLine& line) {
+  const std::string& word = words[next];
+  const size_t equals = word.find('=');
+  const bool has_value = equals != std::string::npos;
+  const std::string written = word.substr(2, has_value ? equals - 2 : equals);
+  std::string name = written, value = has_value ? word.substr(equals + 1) : "";
+  if (name.empty()) return ParseWord(command, word, line);
+  std::replace(name.begin(), name.end(), '-', '_');
+  const Flag* flag = command.Find(name);
+  if (flag == nullptr) return ParseKey(command, written, name, has_value ? &value : nullptr, line);
+  const bool is_switch = *flag->value == '\0';
+  if (is_switch && has_value) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "flag '--", written, "' takes no value: write --", written, " or leave it out"));
+  }
+  const bool missing = !is_switch && !has_value && next + 1 == words.size();
+  if (is_switch) {
+    value = "true";
+  } else if (!has_value && !missing) {
+    value = words[++next];
+  }
+  if (missing || (value.empty() && name != "prompt")) {
+    return absl::InvalidArgumentError(absl::StrCat("flag '--", written, "' needs a value"));
   }
   line.flags[name].push_back(value);
   return absl::OkStatus();
@@ -138,9 +110,12 @@ absl::Status ParseFlag(const Command& command, int argc, const char* const* argv
 
 }  // namespace
 
-std::string CommandLine::Get(const std::string& flag, const std::string& fallback) const {
+std::string CommandLine::Get(const std::string& flag) const {
   const auto it = flags.find(flag);
-  return it == flags.end() ? fallback : it->second.back();
+  if (it != flags.end()) return it->second.back();
+  const Flag* known = FindCommand(command)->Find(flag);
+  FT_CHECK(known != nullptr, "'", command, "' has no flag '", flag, "'");
+  return known->fallback;
 }
 
 std::vector<std::string> CommandLine::All(const std::string& flag) const {
@@ -148,56 +123,60 @@ std::vector<std::string> CommandLine::All(const std::string& flag) const {
   return it == flags.end() ? std::vector<std::string>{} : it->second;
 }
 
-absl::StatusOr<CommandLine> ParseCommandLine(int argc, const char* const* argv) {
-  CommandLine line;
-  int next = 1;
-  if (argc > 1 && argv[1][0] != '-') {
-    line.command = argv[1];
-    next = 2;
+template <typename T>
+absl::StatusOr<T> CommandLine::Number(const std::string& flag, absl::FunctionRef<bool(T)> fits,
+                                      const char* must_be) const {
+  const std::string text = Get(flag);
+  T number = 0;
+  bool is_number = false;
+  if constexpr (std::is_same_v<T, double>) {
+    is_number = absl::SimpleAtod(text, &number);
   } else {
-    line.command = "train";
+    is_number = absl::SimpleAtoi(text, &number);
   }
-  if (argc > 1 && (absl::string_view(argv[1]) == "--help" || absl::string_view(argv[1]) == "-h")) {
-    line.command = "help";
-    return line;
+  if (is_number && fits(number)) return number;
+  return absl::InvalidArgumentError(
+      absl::StrCat("--", flag, "=", Printable(text), ": must be ", must_be));
+}
+template absl::StatusOr<double> CommandLine::Number(const std::string&,
+                                                    absl::FunctionRef<bool(double)>,
+                                                    const char*) const;
+template absl::StatusOr<int64_t> CommandLine::Number(const std::string&,
+                                                     absl::FunctionRef<bool(int64_t)>,
+                                                     const char*) const;
+
+absl::StatusOr<CommandLine> ParseCommandLine(int argc, const char* const* argv) {
+  const std::vector<std::string> words(argv + std::min(argc, 1), argv + argc);
+  CommandLine line;
+  line.command = "train";
+  size_t next = 0;
+  const bool named = !words.empty() && !absl::StartsWith(words[0], "-") &&
+                     !absl::StrContains(words[0], '=') && !NamesConfig(words[0]);
+  if (named) line.command = words[next++];
+  FT_ASSIGN_OR_RETURN(const Command* command, CommandOf(line.command));
+  if (line.command == "help" && next < words.size() && !absl::StartsWith(words[next], "-")) {
+    line.topic = words[next++];
+    FT_RETURN_IF_ERROR(CommandOf(line.topic).status());
   }
-  const Command* command = FindCommand(line.command);
-  if (command == nullptr) {
-    std::vector<std::string> names;
-    for (const Command& c : Commands()) names.push_back(c.name);
-    return absl::InvalidArgumentError(absl::StrCat("unknown command '", Printable(line.command),
-                                                   "'", DidYouMean("", line.command, names),
-                                                   "; commands: ", absl::StrJoin(names, ", ")));
-  }
-  for (; next < argc; ++next) {
-    const std::string word = argv[next];
+  for (; next < words.size(); ++next) {
+    const std::string& word = words[next];
     if (word == "--help" || word == "-h") {
+      if (named && line.topic.empty()) line.topic = line.command;
       line.command = "help";
       return line;
     }
-    FT_RETURN_IF_ERROR(ParseFlag(*command, argc, argv, next, line));
+    if (word == "--version") {
+      line.command = "version";
+      return line;
+    }
+    FT_RETURN_IF_ERROR(absl::StartsWith(word, "--") ? ParseFlag(*command, words, next, line)
+                                                    : ParseWord(*command, word, line));
+  }
+  if (const std::vector<std::string> configs = line.All("config"); configs.size() > 1) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "two configs, '", Printable(configs[0]), "' and '", Printable(configs[1]), "': give one"));
   }
   return line;
-}
-
-std::string Usage() {
-  std::string text = "usage: [mpirun -np N] fttrain [command] [flags]\n";
-  for (const Command& command : Commands()) {
-    absl::StrAppend(&text, "  ", command.name,
-                    std::string(10 - std::string(command.name).size(), ' '), command.purpose, "\n");
-  }
-  absl::StrAppend(
-      &text,
-      "merge --base: `original` adds the adapter to the weights of --model as they are (the "
-      "default).\n"
-      "  `dequantized` adds it to what NF4 makes of them (--block_size, --double_quant, --lm_head "
-      "as\n"
-      "  in the run): the very model that a qlora run trained, whose errors of quantisation the\n"
-      "  adapter has learnt to live with. A --model that is quantised has no other.\n"
-      "  --quantize writes the result as NF4 again.\n"
-      "Without a command, `train`; without --config, fttrain.yaml of the current folder.\n"
-      "A run to try: mpirun -np 2 build/release/fttrain --config=configs/quickstart.yaml\n");
-  return text;
 }
 
 }  // namespace fttrain

@@ -2,7 +2,6 @@
 
 #include <filesystem>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
@@ -49,12 +48,9 @@ bool HasFormFlags(const CommandLine& line) {
 }
 
 absl::Status ParseForm(const CommandLine& line, const ModelConfig& model, Conversion& conversion) {
-  int64_t& block = conversion.nf4.block_size;
-  const bool is_number = absl::SimpleAtoi(line.Get("block_size", "64"), &block);
-  if (!is_number || !IsNf4BlockSize(block)) {
-    return absl::InvalidArgumentError("--block_size must be 32, 64, 128, ... 4096");
-  }
-  const std::string double_quant = line.Get("double_quant", "true");
+  FT_ASSIGN_OR_RETURN(conversion.nf4.block_size,
+                      line.Number<int64_t>("block_size", IsNf4BlockSize, "32, 64, 128, ... 4096"));
+  const std::string double_quant = line.Get("double_quant");
   if (double_quant != "true" && double_quant != "false") {
     return absl::InvalidArgumentError("--double_quant must be true or false");
   }

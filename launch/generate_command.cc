@@ -4,7 +4,6 @@
 #include <cstdio>
 #include <limits>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "data/chat_template.h"
 #include "launch/commands.h"
@@ -19,7 +18,7 @@ namespace fttrain {
 namespace {
 
 struct Sampling {
-  int64_t max_new_tokens = 64;
+  int64_t max_new_tokens = 0;
   double temperature = 0.0;
   uint64_t seed = 0;
 };
@@ -32,18 +31,19 @@ struct Prompt {
 
 absl::StatusOr<Sampling> ParseSampling(const CommandLine& line) {
   Sampling s;
-  int64_t seed = 0;
-  if (!absl::SimpleAtoi(line.Get("max_new_tokens", "64"), &s.max_new_tokens) ||
-      s.max_new_tokens < 1 || s.max_new_tokens > std::numeric_limits<int32_t>::max()) {
-    return absl::InvalidArgumentError("--max_new_tokens must be a whole number from 1 to 2^31 - 1");
-  }
-  if (!absl::SimpleAtod(line.Get("temperature", "0"), &s.temperature) || !(s.temperature >= 0) ||
-      std::isinf(s.temperature)) {
-    return absl::InvalidArgumentError("--temperature must be a number of at least 0 (0: greedy)");
-  }
-  if (!absl::SimpleAtoi(line.Get("seed", "0"), &seed)) {
-    return absl::InvalidArgumentError("--seed must be a whole number");
-  }
+  FT_ASSIGN_OR_RETURN(
+      s.max_new_tokens,
+      line.Number<int64_t>(
+          "max_new_tokens",
+          [](int64_t n) { return n >= 1 && n <= std::numeric_limits<int32_t>::max(); },
+          "a whole number from 1 to 2^31 - 1"));
+  FT_ASSIGN_OR_RETURN(s.temperature,
+                      line.Number<double>(
+                          "temperature", [](double t) { return t >= 0 && !std::isinf(t); },
+                          "a number of at least 0 (0: greedy)"));
+  FT_ASSIGN_OR_RETURN(const int64_t seed,
+                      line.Number<int64_t>(
+                          "seed", [](int64_t) { return true; }, "a whole number"));
   s.seed = static_cast<uint64_t>(seed);
   return s;
 }

@@ -1,6 +1,7 @@
 #include <ATen/Parallel.h>
 #include <c10/util/Exception.h>
 #include <sched.h>
+#include <torch/headeronly/version.h>
 
 #include <algorithm>
 #include <csignal>
@@ -10,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "launch/command_line.h"
+#include "launch/command_table.h"
 #include "launch/commands.h"
 #include "launch/exit_code.h"
 #include "runtime/log.h"
@@ -36,7 +38,11 @@ absl::Status Run(int argc, char** argv, const Process& process) {
   absl::StatusOr<CommandLine> line = ParseCommandLine(argc, argv);
   if (!line.ok()) return process.AgreeOnStatus(line.status());
   if (line->command == "help") {
-    LogInfo(Usage());
+    LogInfo(Usage(line->topic));
+    return absl::OkStatus();
+  }
+  if (line->command == "version") {
+    LogInfo("fttrain " FTTRAIN_VERSION " (torch " TORCH_VERSION ", " FTTRAIN_CUDA_TEXT ")");
     return absl::OkStatus();
   }
   if (line->command == "verify") return VerifyCommand(*line, process);

@@ -12,7 +12,8 @@ namespace {
 // What --base, or the folder without it, says.
 absl::Status ChooseBase(const CommandLine& line, const SourceFolder& source,
                         Conversion& conversion) {
-  const std::string base = line.Get("base", source.nf4 ? "dequantized" : "original");
+  const std::string fallback = source.nf4 ? "dequantized" : "original";
+  const std::string base = line.Has("base") ? line.Get("base") : fallback;
   if (base != "original" && base != "dequantized") {
     return absl::InvalidArgumentError("--base must be original or dequantized");
   }

@@ -65,7 +65,7 @@ absl::Status SaveResult(const TrainPlan& plan, const Network& network, Parameter
 absl::Status TrainCommand(const CommandLine& line, const Process& process) {
   const absl::StatusOr<config::LoadedConfig> loaded = ReadRunConfig(line);
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(loaded.status()));
-  if (line.Has("print-config")) {
+  if (line.Has("print_config")) {
     LogInfo(config::ToYaml(loaded->config, config::Comments::kSchema));
     return absl::OkStatus();
   }

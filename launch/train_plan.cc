@@ -17,13 +17,13 @@
 namespace fttrain {
 
 absl::StatusOr<config::LoadedConfig> ReadRunConfig(const CommandLine& line) {
-  constexpr char kDefault[] = "fttrain.yaml";
-  if (!line.Has("config") && !std::filesystem::exists(kDefault)) {
+  const std::string path = line.Has("config") ? line.Get("config") : "fttrain.yaml";
+  if (!line.Has("config") && !std::filesystem::exists(path)) {
     return absl::InvalidArgumentError(
-        "no --config=FILE was given and there is no fttrain.yaml in this folder; try "
-        "--config=configs/quickstart.yaml, or 'fttrain help'");
+        "no config was given and there is no fttrain.yaml in this folder; try 'fttrain train "
+        "configs/quickstart.yaml', or 'fttrain help'");
   }
-  return config::LoadRunConfig(line.Get("config", kDefault), line.All("set"));
+  return config::LoadRunConfig(path, line.All("set"));
 }
 
 namespace {

@@ -20,30 +20,21 @@
 namespace fttrain {
 namespace {
 
-constexpr int64_t kDefaultSteps = 3;
-
 struct VerifyFlags {
-  std::optional<int64_t> steps;
+  int64_t steps = 0;
   std::optional<ReferenceLayout> reference;
   std::optional<double> tolerance;
 };
 
 absl::StatusOr<VerifyFlags> ReadFlags(const CommandLine& line, int ranks) {
   VerifyFlags flags;
-  if (line.Has("steps")) {
-    const std::string text = line.Get("steps");
-    if (!absl::SimpleAtoi(text, &flags.steps.emplace()) || *flags.steps < 1) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("--steps=", Printable(text), ": must be a number of steps, at least 1"));
-    }
-  }
+  FT_ASSIGN_OR_RETURN(
+      flags.steps, line.Number<int64_t>(
+                       "steps", [](int64_t n) { return n >= 1; }, "a number of steps, at least 1"));
   if (line.Has("tolerance")) {
-    const std::string text = line.Get("tolerance");
-    if (!absl::SimpleAtod(text, &flags.tolerance.emplace()) || !(*flags.tolerance > 0) ||
-        !(*flags.tolerance < 1)) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          "--tolerance=", Printable(text), ": must be a relative error above 0 and below 1"));
-    }
+    FT_ASSIGN_OR_RETURN(flags.tolerance, line.Number<double>(
+                                             "tolerance", [](double e) { return e > 0 && e < 1; },
+                                             "a relative error above 0 and below 1"));
   }
   if (line.Has("reference")) {
     FT_ASSIGN_OR_RETURN(flags.reference, ParseReference(line.Get("reference"), ranks));
@@ -66,10 +57,10 @@ absl::Status Plan(const CommandLine& line, const config::LoadedConfig& loaded,
   FT_ASSIGN_OR_RETURN(flags, ReadFlags(line, process.world_size()));
   FT_RETURN_IF_ERROR(MakeTrainPlan(loaded, process, plan));
   plan.scratch_folder = ScratchFolder(plan.run.output_dir());
-  if (!flags.steps) flags.steps = std::min(kDefaultSteps, plan.trainer.steps);
-  if (*flags.steps > plan.trainer.steps) {
+  if (!line.Has("steps")) flags.steps = std::min(flags.steps, plan.trainer.steps);
+  if (flags.steps > plan.trainer.steps) {
     return absl::InvalidArgumentError(
-        absl::StrCat("--steps=", *flags.steps, " is more than the run has, ", plan.trainer.steps));
+        absl::StrCat("--steps=", flags.steps, " is more than the run has, ", plan.trainer.steps));
   }
   return absl::OkStatus();
 }
@@ -124,7 +115,7 @@ absl::StatusOr<bool> FollowInFloat32(TrainPlan& plan, const RecordedRun& recorde
     LogInfo(absl::StrCat("verify     the same steps in float32 on ", ToString(*layout),
                          ", for the size of bfloat16's errors"));
     status = OnRanksOf(*layout, process, [&](const Process& part) {
-      auto followed = FollowRun(plan, declared, recorded, *flags.steps, part);
+      auto followed = FollowRun(plan, declared, recorded, flags.steps, part);
       if (followed.ok()) precise = *std::move(followed);
       return followed.status();
     });
@@ -150,7 +141,7 @@ absl::Status VerifyCommand(const CommandLine& line, const Process& process) {
   const std::string setup = SetupText(plan);
   const at::ScalarType compute = plan.network.options.compute;
   const ParameterSet declared = DeclareWholeModel(plan.network.model, plan.network.options);
-  FT_ASSIGN_OR_RETURN(const RecordedRun recorded, RecordRun(plan, declared, *flags.steps, process));
+  FT_ASSIGN_OR_RETURN(const RecordedRun recorded, RecordRun(plan, declared, flags.steps, process));
 
   Tolerances tolerances = RoundingOf(compute, flags.tolerance);
   ParameterSet declared_precise;  // outlives its record
@@ -165,7 +156,7 @@ absl::Status VerifyCommand(const CommandLine& line, const Process& process) {
   FT_RETURN_IF_ERROR(OnRanksOf(layout, process, [&](const Process& part) -> absl::Status {
     FT_ASSIGN_OR_RETURN(
         const Comparison comparison,
-        CompareRun(plan, declared, recorded, precise.get(), tolerances, *flags.steps, part));
+        CompareRun(plan, declared, recorded, precise.get(), tolerances, flags.steps, part));
     return part.rank() == 0 ? Verdict(comparison, setup) : absl::OkStatus();
   }));
   const std::string own = tolerances.own_errors > 0 ? absl::StrCat(" + ", tolerances.own_errors,
@@ -174,7 +165,7 @@ absl::Status VerifyCommand(const CommandLine& line, const Process& process) {
   LogInfo(absl::StrFormat(
       "verify: %s equals %s: gradients within %.2g%s, updates within %.2g, "
       "replicas bit for bit, over %d steps",
-      setup, ToString(layout), tolerances.gradient, own, tolerances.update, *flags.steps));
+      setup, ToString(layout), tolerances.gradient, own, tolerances.update, flags.steps));
   return absl::OkStatus();
 }
 

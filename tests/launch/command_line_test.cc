@@ -2,13 +2,18 @@
 
 #include <gmock/gmock.h>
 
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "launch/command_table.h"
 #include "launch/exit_code.h"
 
 namespace fttrain {
 namespace {
 
+using ::testing::ContainsRegex;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 
 absl::StatusOr<CommandLine> Parse(std::vector<const char*> words) {
   words.insert(words.begin(), "fttrain");
@@ -16,10 +21,21 @@ absl::StatusOr<CommandLine> Parse(std::vector<const char*> words) {
 }
 
 TEST(CommandLine, WithoutACommandTrains) {
-  const auto line = Parse({"--config=run.yaml"});
-  ASSERT_TRUE(line.ok()) << line.status();
-  EXPECT_EQ(line->command, "train");
-  EXPECT_EQ(line->Get("config"), "run.yaml");
+  for (const std::vector<const char*>& words : std::vector<std::vector<const char*>>{
+           {"--config=run.yaml"}, {"run.yaml"}, {"train", "run.yaml"}}) {
+    const auto line = Parse(words);
+    ASSERT_TRUE(line.ok()) << line.status();
+    EXPECT_EQ(line->command, "train");
+    EXPECT_EQ(line->Get("config"), "run.yaml");
+  }
+  EXPECT_EQ(Parse({})->command, "train");
+  EXPECT_EQ(Parse({"adapter.r=4"})->command, "train");
+}
+
+TEST(CommandLine, AWordThatNamesAFileOfYamlIsTheConfig) {
+  EXPECT_EQ(Parse({"train", "--set", "adapter.r=8", "a/b.yml"})->Get("config"), "a/b.yml");
+  EXPECT_EQ(Parse({"verify", "run.json", "--steps=2"})->Get("config"), "run.json");
+  EXPECT_EQ(Parse({"generate", "run.yaml", "--prompt=a"})->Get("config"), "run.yaml");
 }
 
 TEST(CommandLine, TakesValuesWithAndWithoutAnEqualsSign) {
@@ -30,42 +46,140 @@ TEST(CommandLine, TakesValuesWithAndWithoutAnEqualsSign) {
   EXPECT_THAT(line->All("set"), ElementsAre("adapter.r=8", "train.seed=7"));
 }
 
-TEST(CommandLine, ASwitchTakesNoWord) {
-  const auto line = Parse({"train", "--print-config", "--config=a.yaml"});
+TEST(CommandLine, OverridesKeepTheirOrderHoweverTheyAreWritten) {
+  const auto line = Parse({"train", "adapter.r=4", "--set=adapter.r=8", "run.yaml",
+                           "--adapter.r=16", "--data.train.0.path=a-b=c", "r=4"});
   ASSERT_TRUE(line.ok()) << line.status();
-  EXPECT_TRUE(line->Has("print-config"));
+  EXPECT_THAT(line->All("set"), ElementsAre("adapter.r=4", "adapter.r=8", "adapter.r=16",
+                                            "data.train.0.path=a-b=c", "r=4"));
+  EXPECT_EQ(line->Get("config"), "run.yaml");
+}
+
+TEST(CommandLine, AKeyOfTheConfigsTopLevelIsAnOverrideToo) {
+  EXPECT_THAT(Parse({"train", "--output-dir=runs/a"})->All("set"),
+              ElementsAre("output_dir=runs/a"));
+  // The config's checks say how to write the section.
+  EXPECT_THAT(Parse({"train", "--model=m"})->All("set"), ElementsAre("model=m"));
+  EXPECT_THAT(Parse({"generate", "--model=m"})->All("set"), IsEmpty());
+}
+
+TEST(CommandLine, DashesAreUnderscoresInNames) {
+  const auto line =
+      Parse({"generate", "--max-new-tokens=3", "--train.max-steps=5", "--prompt=a-b"});
+  ASSERT_TRUE(line.ok()) << line.status();
+  EXPECT_EQ(line->Get("max_new_tokens"), "3");
+  EXPECT_EQ(line->Get("prompt"), "a-b");
+  EXPECT_THAT(line->All("set"), ElementsAre("train.max_steps=5"));
+  EXPECT_TRUE(Parse({"train", "--print-config"})->Has("print_config"));
+}
+
+TEST(CommandLine, ASwitchTakesNoWord) {
+  const auto line = Parse({"train", "--print_config", "--config=a.yaml"});
+  ASSERT_TRUE(line.ok()) << line.status();
+  EXPECT_TRUE(line->Has("print_config"));
   EXPECT_EQ(line->Get("config"), "a.yaml");
 }
 
-TEST(CommandLine, TheLastValueCounts) {
+TEST(CommandLine, TheLastValueCountsAndElseTheTablesDefault) {
   const auto line = Parse({"generate", "--prompt=a", "--prompt=b = c"});
   ASSERT_TRUE(line.ok()) << line.status();
   EXPECT_EQ(line->Get("prompt"), "b = c");
-  EXPECT_EQ(line->Get("seed", "0"), "0");
+  EXPECT_EQ(line->Get("max_new_tokens"), "64");
+  EXPECT_FALSE(line->Has("max_new_tokens"));
+  EXPECT_EQ(line->Get("adapter"), "");
 }
 
-TEST(CommandLine, HelpIsACommandAndAFlag) {
-  EXPECT_EQ(Parse({"--help"})->command, "help");
-  EXPECT_EQ(Parse({"help"})->command, "help");
-  EXPECT_EQ(Parse({"train", "--help"})->command, "help");
-  EXPECT_EQ(Parse({"generate", "--prompt=a", "-h"})->command, "help");
-  EXPECT_THAT(Usage(), HasSubstr("generate"));
+TEST(CommandLine, NumbersAreReadWholeAndInTheirRange) {
+  const auto seed = [](const char* flag) {
+    return Parse({"generate", flag})
+        ->Number<int64_t>(
+            "seed", [](int64_t n) { return n != 13; }, "any whole number but 13");
+  };
+  EXPECT_EQ(*seed("--raw"), 0);
+  EXPECT_EQ(*seed("--seed=-5"), -5);
+  for (const char* flag : {"--seed=13", "--seed=1.5", "--seed=1x", "--seed=9223372036854775808"}) {
+    EXPECT_EQ(seed(flag).status(),
+              absl::InvalidArgumentError(absl::StrCat(flag, ": must be any whole number but 13")));
+  }
+  const auto temperature = [](const char* flag) {
+    return Parse({"generate", flag})
+        ->Number<double>(
+            "temperature", [](double t) { return t >= 0; }, "a number of at least 0");
+  };
+  EXPECT_EQ(*temperature("--temperature=0.5"), 0.5);
+  for (const char* flag : {"--temperature=-1", "--temperature=nan", "--temperature=warm"}) {
+    EXPECT_EQ(temperature(flag).status(),
+              absl::InvalidArgumentError(absl::StrCat(flag, ": must be a number of at least 0")));
+  }
 }
 
-TEST(CommandLine, ErrorsNameTheWordAndTheNearestKnownOne) {
+TEST(CommandLine, HelpAndVersionAreCommandsAndFlags) {
+  for (const char* word : {"--help", "-h", "help"}) {
+    EXPECT_EQ(Parse({word})->command, "help");
+    EXPECT_EQ(Parse({word})->topic, "");
+  }
+  for (const std::vector<const char*>& words : std::vector<std::vector<const char*>>{
+           {"help", "generate"}, {"generate", "--prompt=a", "-h"}, {"generate", "--help"}}) {
+    EXPECT_EQ(Parse(words)->command, "help");
+    EXPECT_EQ(Parse(words)->topic, "generate");
+  }
+  EXPECT_EQ(Parse({"--version"})->command, "version");
+}
+
+TEST(CommandLine, HelpListsEveryCommandAndACommandsHelpEveryFlag) {
+  for (const Command& command : Commands()) {
+    EXPECT_THAT(Usage(""), HasSubstr(absl::StrCat("\n  ", command.name, " ")));
+    for (const Flag& flag : command.flags) {
+      const std::string line = absl::StrCat("\n  --", flag.name, *flag.value ? "=" : " ");
+      EXPECT_THAT(Usage(command.name), HasSubstr(line));
+    }
+  }
+  EXPECT_THAT(Usage("train"), HasSubstr("example: mpirun -np 2 fttrain train "));
+  EXPECT_THAT(Usage("generate"), ContainsRegex("--max_new_tokens=N +.*\\(default: 64\\)\n"));
+}
+
+// A default or an example that the program would refuse is a lie of the table's.
+TEST(CommandTable, ExamplesAreUnderstood) {
+  for (const Command& command : Commands()) {
+    const std::string words(command.example);
+    const size_t begin = words.find("fttrain ");
+    ASSERT_NE(begin, std::string::npos) << words;
+    const std::vector<std::string> split = absl::StrSplit(words.substr(begin + 8), ' ');
+    std::vector<const char*> argv;
+    for (const std::string& word : split) argv.push_back(word.c_str());
+    const auto line = Parse(argv);
+    ASSERT_TRUE(line.ok()) << words << ": " << line.status();
+    EXPECT_EQ(line->command, command.name);
+  }
+}
+
+TEST(CommandLine, ErrorsNameTheWordAndWhatToWrite) {
   const struct {
     std::vector<const char*> words;
     const char* expected;
   } cases[] = {
       {{"trian"}, "unknown command 'trian', did you mean 'train'?"},
+      {{"help", "trian"}, "unknown command 'trian', did you mean 'train'?"},
+      {{"help", "train", "me"}, "unexpected word 'me' after 'help'"},
       {{"train", "--confg=x"}, "unknown flag '--confg' of 'train', did you mean '--config'?"},
       {{"generate", "--promt=x"}, "did you mean '--prompt'?"},
+      {{"train", "--learning-rate=1e-4"},
+       "unknown flag '--learning-rate' of 'train': 'learning_rate' is optimizer.learning_rate "
+       "here"},
       {{"train", "--config"}, "flag '--config' needs a value"},
       {{"train", "--config="}, "flag '--config' needs a value"},
       {{"train", "--config", ""}, "flag '--config' needs a value"},
       {{"train", "--print-config=false"}, "flag '--print-config' takes no value"},
-      {{"train", "run.yaml"}, "unexpected word 'run.yaml'"},
+      {{"train", "--adapter.r", "4"}, "'--adapter.r' has no value: write --adapter.r=VALUE"},
+      {{"train", "adapter.r", "4"},
+       "unexpected word 'adapter.r' after 'train': write a config as FILE.yaml or --config=FILE, a "
+       "key of it as section.key=value, a flag as --name=value"},
+      {{"train", "a.yaml", "--config=b.yaml"}, "two configs, 'a.yaml' and 'b.yaml': give one"},
       {{"train", "--"}, "unexpected word '--'"},
+      {{"train", "-c", "a.yaml"}, "unexpected word '-c'"},
+      {{"quantize", "a.yaml"}, "unexpected word 'a.yaml' after 'quantize': write a flag as "},
+      {{"quantize", "model.path=m"}, "unexpected word 'model.path=m' after 'quantize'"},
+      {{"quantize", "--model.path=m"}, "unknown flag '--model.path' of 'quantize'"},
       {{"logits", "--prompt=x"}, "unknown flag '--prompt' of 'logits'"},
   };
   for (const auto& c : cases) {

@@ -281,6 +281,17 @@ CASES = [
         2,
         r"max_position_embeddings 8",
     ),
+    (
+        "two configs",
+        USAGE,
+        nothing,
+        2,
+        r"two configs, 'other\.yaml' and '.*run\.yaml': give one",
+        (),
+        ("train", "other.yaml"),
+    ),
+    ("a key without its section", USAGE, nothing, 2, r"r=4.*adapter\.r\b", (), ("train", "r=4")),
+    ("a flag's number", USAGE, nothing, 2, r"--seed=x: must be", (), ("generate", "--prompt=a", "--seed=x")),
     ("no steps to verify", USAGE, nothing, 2, r"--steps=0.*at least 1", (), ("verify", "--steps=0")),
     (
         "more steps to verify than the run has",

@@ -1,0 +1,146 @@
+#include "launch/command_table.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+
+namespace fttrain {
+namespace {
+
+constexpr Flag kRun = {"config", "FILE", "",
+                       "the run, as a word too: run.yaml. Without it, fttrain.yaml of this folder"};
+constexpr Flag kModelOfRun = {"config", "FILE", "",
+                              "the run whose model and template to use, as a word too: run.yaml"};
+constexpr Flag kSet = {"set", "KEY=VALUE", "",
+                       "changes a key of the config, as adapter.r=8 and --adapter.r=8 do.\n"
+                       "The last one of a key counts"};
+constexpr Flag kModel = {"model", "FOLDER", "", "a Hugging Face model"};
+constexpr Flag kAdapter = {"adapter", "FOLDER", "", "a PEFT adapter"};
+constexpr Flag kNewFolder = {"output", "FOLDER", "", "where to write it: a new folder"};
+constexpr Flag kBlockSize = {"block_size", "N", "64", "elements that share a scale in NF4"};
+constexpr Flag kDoubleQuant = {"double_quant", "true|false", "true", "scales in 8 bits"};
+constexpr Flag kLmHead = {"lm_head", "", "", "the head in NF4 as well"};
+
+// One flag a line, their meanings in one column.
+std::string FlagLines(const Command& command) {
+  const auto written = [](const Flag& flag) {
+    return absl::StrCat("  --", flag.name, *flag.value ? "=" : "", flag.value);
+  };
+  size_t width = 0;
+  for (const Flag& flag : command.flags) width = std::max(width, written(flag).size() + 2);
+  const std::string indent(width, ' ');
+  std::string text;
+  for (const Flag& flag : command.flags) {
+    const std::string name = written(flag);
+    absl::StrAppend(&text, name, indent.substr(name.size()),
+                    absl::StrReplaceAll(flag.meaning, {{"\n", "\n" + indent}}));
+    if (*flag.fallback) absl::StrAppend(&text, " (default: ", flag.fallback, ")");
+    absl::StrAppend(&text, "\n");
+  }
+  return text;
+}
+
+std::string UsageOf(const Command& command) {
+  const bool config = command.TakesConfig();
+  return absl::StrCat("fttrain ", command.name, ": ", command.purpose,
+                      "\n\nusage: ", config ? "[mpirun -np N] " : "", "fttrain ", command.name,
+                      config ? " [FILE.yaml] [section.key=value ...]" : "", " [--flag=value ...]\n",
+                      FlagLines(command), "\nexample: ", command.example);
+}
+
+}  // namespace
+
+const Flag* Command::Find(const std::string& flag) const {
+  const auto it = std::find_if(flags.begin(), flags.end(),
+                               [&](const Flag& known) { return flag == known.name; });
+  return it == flags.end() ? nullptr : &*it;
+}
+
+const std::vector<Command>& Commands() {
+  static const std::vector<Command> commands = {
+      {"train",
+       "fine-tune a model: its adapter or its weights, metrics and the config as it ran",
+       "mpirun -np 2 fttrain train configs/quickstart.yaml adapter.r=8",
+       {kRun,
+        kSet,
+        {"print_config", "", "", "print the config with every key's meaning, and stop"}}},
+      {"verify",
+       "train a few steps in the config's layout and in the smallest, and compare them whole",
+       "mpirun -np 2 fttrain verify run.yaml --steps=5",
+       {kRun,
+        kSet,
+        {"steps", "N", "3", "how many; fewer where the run has fewer"},
+        {"tolerance", "ERROR", "", "the largest relative error; without it, by precision.compute"},
+        {"reference", "tp=T,pp=P", "", "the layout to compare with; without it, the smallest"}}},
+      {"generate",
+       "answer a prompt",
+       "fttrain generate --model=models/m --adapter=runs/a/adapter --prompt=Hello",
+       {kModelOfRun,
+        kModel,
+        kAdapter,
+        {"prompt", "TEXT", "", "what to answer"},
+        {"raw", "", "", "the prompt as it is, without the model's chat template"},
+        {"max_new_tokens", "N", "64", "most tokens of the answer"},
+        {"temperature", "T", "0", "0 takes the likeliest token, more draws among them"},
+        {"seed", "N", "0", "where the draws start"},
+        kSet}},
+      {"logits",
+       "write the logits of token rows",
+       "fttrain logits --model=models/m --input=rows.jsonl --output=logits.safetensors",
+       {kModelOfRun,
+        kModel,
+        kAdapter,
+        {"input", "FILE.jsonl", "", "rows of {\"input_ids\": [...], \"labels\": [...]}"},
+        {"output", "FILE.safetensors", "", "row_0, row_1, ...: [tokens, vocabulary] in float32"},
+        kSet}},
+      {"quantize",
+       "write a model with its matrices in NF4 once, for qlora and transformers",
+       "fttrain quantize --model=models/m --output=models/m-nf4",
+       {kModel, kNewFolder, kBlockSize, kDoubleQuant, kLmHead}},
+      {"merge",
+       "write a model with an adapter merged into it",
+       "fttrain merge --model=models/m --adapter=runs/a/adapter --output=models/merged",
+       {kModel,
+        kAdapter,
+        kNewFolder,
+        {"base", "original|dequantized", "",
+         "`original` adds the adapter to the weights of --model as they are (the default).\n"
+         "`dequantized` adds it to what NF4 makes of them (--block_size, --double_quant,\n"
+         "--lm_head as in the run): the very model that a qlora run trained, whose errors\n"
+         "of quantisation the adapter has learnt to live with. A --model that is quantised\n"
+         "has no other"},
+        {"quantize", "", "", "write the result as NF4 again"},
+        kBlockSize,
+        kDoubleQuant,
+        kLmHead}},
+      {"help", "print this text, or a command's own", "fttrain help train", {}},
+  };
+  return commands;
+}
+
+const Command* FindCommand(const std::string& name) {
+  for (const Command& command : Commands()) {
+    if (name == command.name) return &command;
+  }
+  return nullptr;
+}
+
+std::string Usage(const std::string& topic) {
+  if (!topic.empty() && topic != "help") return UsageOf(*FindCommand(topic));
+  std::string text =
+      "usage: [mpirun -np N] fttrain [COMMAND] [FILE.yaml] [section.key=value ...] "
+      "[--flag=value ...]\n";
+  for (const Command& command : Commands()) {
+    absl::StrAppend(&text, "  ", command.name,
+                    std::string(10 - std::string(command.name).size(), ' '), command.purpose, "\n");
+  }
+  absl::StrAppend(
+      &text,
+      "Without a command, `train`; without a file, fttrain.yaml of this folder.\n"
+      "`fttrain help COMMAND` lists its flags, `fttrain --version` says what was built.\n"
+      "A run to try: mpirun -np 2 build/release/fttrain train configs/quickstart.yaml");
+  return text;
+}
+
+}  // namespace fttrain
