@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes a bare Debian 12 machine ready to build and run fttrain: system packages, and a private Python
 # environment .venv that holds the pinned LibTorch wheel. Nothing else outside this folder is touched.
-# Run it again at any time: what is there already is not installed again.
+# Run it again at any time: what is there already is not installed again. What apt and pip say goes to build/setup.log.
 #   launch/setup.sh               what the build and the quick start need
 #   launch/setup.sh --with-tests  also the Python packages that tests and benchmarks compare with
 #   FTTRAIN_TORCH_ROOT=FOLDER     a LibTorch you already have (holds include/ and lib/): no torch is installed
@@ -12,8 +12,21 @@ SYSTEM_PACKAGES=(build-essential cmake ninja-build ccache git pkg-config python3
   openmpi-bin libopenmpi-dev libabsl-dev protobuf-compiler libprotobuf-dev nlohmann-json3-dev
   libyaml-cpp-dev libpcre2-dev libicu-dev libgtest-dev libgmock-dev)
 
+LOG=build/setup.log
+
 fail() {
   echo "setup: $*" >&2
+  exit 1
+}
+
+# phase TEXT COMMAND ...: one line, and the command with its output in the log, whose end is shown if it fails.
+phase() {
+  local what=$1
+  shift
+  echo "setup: $what ..."
+  "$@" >>$LOG 2>&1 && return
+  echo "setup: failed: $what. The end of $PWD/$LOG:" >&2
+  tail -n 15 $LOG >&2
   exit 1
 }
 
@@ -41,9 +54,9 @@ install_system_packages() {
     command -v sudo >/dev/null || fail "root has to install: apt-get install ${missing[*]}"
     as_root=(sudo)
   fi
-  echo "setup: installing ${missing[*]}"
-  "${as_root[@]}" apt-get update -qq
-  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"
+  phase "list of system packages" "${as_root[@]}" apt-get update
+  phase "system packages (${#missing[@]} missing)" "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -y --no-install-recommends "${missing[@]}"
 }
 
 # The lines of requirements files without comments, and without torch where the user brings one.
@@ -68,20 +81,22 @@ link_own_torch() {
 }
 
 install_python_packages() {
-  local files=(launch/requirements.txt) wanted stamp=.venv/installed.txt
+  local files=(launch/requirements.txt) wanted size="" stamp=.venv/installed.txt
   # Once the test packages are there, a plain run does not forget them.
   if [ "$with_tests" = yes ] || grep -qs '^transformers==' $stamp; then files+=(launch/requirements-tests.txt); fi
   wanted="$(requirements "${files[@]}")
 own torch: ${FTTRAIN_TORCH_ROOT:-none}"
   [ -f $stamp ] && [ "$(cat $stamp)" = "$wanted" ] && return
-  [ -x .venv/bin/python ] || python3 -m venv .venv
-  [ -z "${FTTRAIN_TORCH_ROOT:-}" ] || link_own_torch
-  echo "setup: installing Python packages into .venv (with torch: about 5 GB, a minute or two)"
+  [ -x .venv/bin/python ] || phase "private Python environment .venv" python3 -m venv .venv
+  if [ -n "${FTTRAIN_TORCH_ROOT:-}" ]; then link_own_torch; else size=" (5 GB with torch, a minute or two)"; fi
   requirements "${files[@]}" >.venv/wanted.txt
-  .venv/bin/python -m pip install --quiet --disable-pip-version-check -r .venv/wanted.txt
+  phase "Python packages into .venv$size" \
+    .venv/bin/python -m pip install --disable-pip-version-check --progress-bar off -r .venv/wanted.txt
   echo "$wanted" >$stamp
 }
 
+mkdir -p build
+: >$LOG
 install_system_packages
 install_python_packages
-echo "setup: ready"
+echo "setup: ready in $SECONDS s"
