@@ -17,8 +17,8 @@
 #include <vector>
 
 #include "bench/seconds.h"
-#include "model/attention.h"
-#include "model/kernels.h"
+#include "model/kernels/attention.h"
+#include "model/kernels/kernels.h"
 
 namespace fttrain {
 namespace {

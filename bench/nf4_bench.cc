@@ -12,7 +12,7 @@
 #include <string>
 
 #include "bench/seconds.h"
-#include "model/nf4.h"
+#include "model/nf4/nf4.h"
 
 namespace fttrain {
 namespace {

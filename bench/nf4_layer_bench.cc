@@ -15,8 +15,8 @@
 #include <string>
 #include <vector>
 
-#include "model/linear_group.h"
-#include "runtime/memory_ledger.h"
+#include "model/linears/linear_group.h"
+#include "runtime/memory/ledger.h"
 
 namespace fttrain {
 namespace {

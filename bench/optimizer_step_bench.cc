@@ -14,9 +14,9 @@
 #include <functional>
 #include <vector>
 
-#include "parallel/adamw.h"
-#include "parallel/adamw_int8.h"
-#include "parallel/sum_of_squares.h"
+#include "parallel/optimizer/adamw.h"
+#include "parallel/optimizer/adamw_int8.h"
+#include "parallel/optimizer/sum_of_squares.h"
 
 namespace {
 

@@ -7,8 +7,8 @@
 #include <cstdlib>
 #include <vector>
 
-#include "parallel/pipeline_schedule.h"
-#include "parallel/schedule_simulator.h"
+#include "parallel/pipeline/schedules.h"
+#include "parallel/pipeline/simulator.h"
 
 namespace fttrain {
 namespace {

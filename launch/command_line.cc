@@ -11,8 +11,8 @@
 #include "configs/nearest_word.h"
 #include "configs/run_config.pb.h"
 #include "launch/command_table.h"
-#include "runtime/check.h"
-#include "runtime/log.h"
+#include "runtime/process/check.h"
+#include "runtime/process/log.h"
 
 namespace fttrain {
 namespace {

@@ -12,11 +12,11 @@
 #include "absl/strings/str_split.h"
 #include "launch/command_line.h"
 #include "launch/command_table.h"
-#include "launch/commands.h"
+#include "launch/commands/commands.h"
 #include "launch/exit_code.h"
-#include "runtime/log.h"
-#include "runtime/memory_ledger.h"
-#include "runtime/process.h"
+#include "runtime/memory/ledger.h"
+#include "runtime/process/log.h"
+#include "runtime/process/process.h"
 
 namespace fttrain {
 namespace {

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sets up, builds and runs every test this machine can run: labels unit and dist, and gpu where there is a GPU.
 # Ends with ctest's summary and its exit code. Arguments go to ctest: launch/test.sh -R parity
-# launch/test.sh --matrix: instead, every layout in every combination on 1, 2, 4 and 8 ranks (tests/launch/layout_matrix.h).
+# launch/test.sh --matrix: instead, every layout in every combination on 1, 2, 4 and 8 ranks (tests/launch/run/layout_matrix.h).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

@@ -6,8 +6,8 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
-#include "runtime/log.h"
-#include "runtime/memory_ledger.h"
+#include "runtime/memory/ledger.h"
+#include "runtime/process/log.h"
 
 namespace fttrain {
 namespace {

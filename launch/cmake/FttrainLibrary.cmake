@@ -1,11 +1,11 @@
 # fttrain_library(folder LINK targets ... [NO_TORCH] [EXCLUDE a.cc]): the static library fttrain_<folder> of
-# every .cc (and, with CUDA, .cu) file directly in the folder. NO_TORCH: its sources include no LibTorch header;
+# every .cc (and, with CUDA, .cu) file in the folder's rooms. NO_TORCH: its sources include no LibTorch header;
 # the others share one precompiled header.
 function(fttrain_library folder)
   cmake_parse_arguments(L "NO_TORCH" "" "LINK;EXCLUDE" ${ARGN})
-  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cc)
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cc)
   if(FTTRAIN_WITH_CUDA)
-    file(GLOB cuda CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cu)
+    file(GLOB_RECURSE cuda CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cu)
     list(APPEND sources ${cuda})
   endif()
   foreach(file ${L_EXCLUDE})
@@ -24,4 +24,33 @@ function(fttrain_library folder)
     target_compile_definitions(${target} PRIVATE FTTRAIN_WITH_CUDA=1)
     target_link_libraries(${target} PUBLIC LibTorch::cuda)
   endif()
+endfunction()
+
+# fttrain_source_options(OPTIONS flags ... FILES a.cc ...): compiles files with options of their own. They take no
+# precompiled header: it was built with others. A file that is not there is an error: options lost when it moves would
+# change results (-ffp-contract) without a word.
+function(fttrain_source_options)
+  cmake_parse_arguments(S "" "" "OPTIONS;FILES" ${ARGN})
+  foreach(file ${S_FILES})
+    if(NOT EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${file})
+      message(FATAL_ERROR "${CMAKE_CURRENT_SOURCE_DIR}/${file} has compile options, but is not there")
+    endif()
+  endforeach()
+  set_source_files_properties(${S_FILES} PROPERTIES COMPILE_OPTIONS "${S_OPTIONS}" SKIP_PRECOMPILE_HEADERS ON)
+endfunction()
+
+# fttrain_isa_sources(ROOM room ISAS base avx2 ... OPTIONS flags ...): room/<isa>.cc, one source compiled per instruction
+# set, with the options; which of them runs is chosen at run time.
+function(fttrain_isa_sources)
+  cmake_parse_arguments(I "" "ROOM" "ISAS;OPTIONS" ${ARGN})
+  set(march_avx2 -march=x86-64-v3)
+  set(march_avx512 -march=x86-64-v4)
+  set(march_avx512_bf16 -march=x86-64-v4 -mavx512bf16)
+  foreach(isa ${I_ISAS})
+    set(flags ${I_OPTIONS} -Wno-psabi)
+    if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+      list(APPEND flags ${march_${isa}})
+    endif()
+    fttrain_source_options(OPTIONS ${flags} FILES ${I_ROOM}/${isa}.cc)
+  endforeach()
 endfunction()

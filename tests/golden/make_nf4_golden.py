@@ -3,7 +3,7 @@
 
     .venv/bin/python tests/golden/make_nf4_golden.py tests/golden/nf4.json      # pip: bitsandbytes, torch
 
-Inputs are made from their index by integer arithmetic (matrix(), repeated in tests/model/nf4_test.cc), so none is
+Inputs are made from their index by integer arithmetic (matrix(), repeated in tests/model/nf4/nf4_test.cc), so none is
 stored. A hash is FNV-1a, 64 bits, over the bytes. Two things are not bitsandbytes' CPU backend's own:
 - 8-bit codes of scales are the nearest ones, as its CUDA kernel dQuantize picks them, written out in nearest_codes().
   Its CPU kernel takes them from a table over a coarse grid, and now and then misses by one.

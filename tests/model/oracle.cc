@@ -6,7 +6,7 @@
 #include <limits>
 #include <string_view>
 
-#include "runtime/philox.h"
+#include "runtime/math/philox.h"
 
 namespace fttrain {
 namespace {

@@ -8,7 +8,7 @@
 #include <map>
 #include <string>
 
-#include "model/transformer.h"
+#include "model/network/transformer.h"
 
 namespace fttrain {
 

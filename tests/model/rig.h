@@ -7,9 +7,9 @@
 #include <string>
 #include <utility>
 
-#include "parallel/executor.h"
-#include "parallel/optimizer.h"
-#include "runtime/philox.h"
+#include "parallel/optimizer/optimizer.h"
+#include "parallel/pipeline/executor.h"
+#include "runtime/math/philox.h"
 #include "tests/model/oracle.h"
 #include "tests/mpi_test_main.h"
 

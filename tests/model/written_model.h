@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "runtime/safetensors.h"
+#include "runtime/files/safetensors.h"
 #include "tests/temp_folder.h"
 
 namespace fttrain {

@@ -1,0 +1,231 @@
+#include "data/packing/packer.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "absl/strings/str_cat.h"
+#include "data/packing/order.h"
+#include "runtime/process/check.h"
+
+namespace fttrain {
+namespace {
+
+// Free tokens of every row in a tournament tree, so the first row with room is found in O(log n).
+class FreeSpace {
+ public:
+  FreeSpace(int64_t max_rows, int64_t capacity) {
+    while (leaves_ < max_rows) leaves_ *= 2;
+    most_.assign(static_cast<size_t>(2 * leaves_), capacity);
+  }
+  // Takes `length` from the first row that has it; every length is at most the capacity of an
+  // unused row.
+  int64_t Take(int64_t length) {
+    int64_t node = 1;
+    while (node < leaves_) node = most_[2 * node] >= length ? 2 * node : 2 * node + 1;
+    const int64_t row = node - leaves_;
+    most_[node] -= length;
+    for (node /= 2; node >= 1; node /= 2)
+      most_[node] = std::max(most_[2 * node], most_[2 * node + 1]);
+    return row;
+  }
+
+ private:
+  int64_t leaves_ = 1;
+  std::vector<int64_t> most_;
+};
+
+constexpr size_t kCachedEpochs = 2;  // a step may straddle two
+
+}  // namespace
+
+int64_t CountTargets(const Example& example, int64_t length) {
+  int64_t targets = 0;
+  for (int64_t i = 1; i < length; ++i)
+    targets += example.labels[static_cast<size_t>(i)] != kNoTarget;
+  return targets;
+}
+
+EpochRows PackFirstFit(const std::vector<int64_t>& lengths, const std::vector<int64_t>& order,
+                       int64_t capacity) {
+  FreeSpace free(static_cast<int64_t>(order.size()), capacity);
+  std::vector<int64_t> row_of(order.size());
+  int64_t num_rows = 0;
+  for (size_t i = 0; i < order.size(); ++i) {
+    const int64_t length = lengths[static_cast<size_t>(order[i])];
+    FT_CHECK(length >= 1 && length <= capacity, "length ", length, " capacity ", capacity);
+    row_of[i] = free.Take(length);
+    num_rows = std::max(num_rows, row_of[i] + 1);
+  }
+  // Counting sort by row keeps the order within a row.
+  EpochRows rows;
+  rows.begin = std::vector<int64_t>(static_cast<size_t>(num_rows) + 1, 0);
+  for (const int64_t row : row_of) ++rows.begin[static_cast<size_t>(row) + 1];
+  for (size_t r = 1; r < rows.begin.size(); ++r) rows.begin[r] += rows.begin[r - 1];
+  std::vector<int64_t> next(rows.begin.begin(), rows.begin.end() - 1);
+  rows.examples.resize(order.size());
+  for (size_t i = 0; i < order.size(); ++i) {
+    rows.examples[static_cast<size_t>(next[static_cast<size_t>(row_of[i])]++)] = order[i];
+  }
+  return rows;
+}
+
+absl::StatusOr<RowStream> RowStream::Create(const std::vector<Example>* examples,
+                                            RowOptions options) {
+  if (options.sequence_len < 2) {
+    return absl::InvalidArgumentError(absl::StrCat("data.sequence_len is ", options.sequence_len,
+                                                   ": at least 2 tokens make one target"));
+  }
+  if (examples->empty()) return absl::InvalidArgumentError("the dataset has no examples");
+  RowStream stream;
+  stream.examples_ = examples;
+  stream.options_ = options;
+  DatasetSummary& sum = stream.summary_;
+  const bool rows_as_given = !options.packing && !options.shuffle;
+  for (size_t i = 0; i < examples->size(); ++i) {
+    const Example& example = (*examples)[i];
+    const int64_t full = static_cast<int64_t>(example.input_ids.size());
+    if (full == 0 || example.labels.size() != example.input_ids.size()) {
+      return absl::InvalidArgumentError(absl::StrCat(example.source, ": ", full, " tokens and ",
+                                                     example.labels.size(), " labels"));
+    }
+    const int64_t length = std::min(full, options.sequence_len);
+    const int64_t targets = CountTargets(example, length);
+    sum.longest = std::max(sum.longest, full);
+    if (targets == 0 && !rows_as_given) {
+      ++sum.dropped;
+      continue;
+    }
+    ++sum.examples;
+    sum.tokens += length;
+    sum.targets += targets;
+    sum.truncated += full > length;
+    stream.kept_.push_back(static_cast<int64_t>(i));
+    stream.lengths_.push_back(length);
+  }
+  if (sum.targets == 0) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "none of the ", examples->size(), " examples (first: ", examples->front().source,
+        ") has a token to learn within data.sequence_len ", options.sequence_len,
+        ": every label is masked"));
+  }
+  sum.rows = stream.RowsInEpoch(0);
+  return stream;
+}
+
+const EpochRows& RowStream::RowsOf(int64_t epoch) {
+  for (const CachedEpoch& cached : cache_) {
+    if (cached.epoch == epoch) return cached.rows;
+  }
+  const int64_t n = static_cast<int64_t>(kept_.size());
+  const EpochOrder order(n, options_.seed, epoch, options_.shuffle);
+  std::vector<int64_t> positions(kept_.size());
+  for (int64_t i = 0; i < n; ++i) positions[static_cast<size_t>(i)] = order[i];
+  EpochRows rows;
+  if (options_.packing) {
+    rows = PackFirstFit(lengths_, positions, options_.sequence_len);
+  } else {
+    rows.examples = positions;
+    for (int64_t i = 1; i <= n; ++i) rows.begin.push_back(i);
+  }
+  for (int64_t& example : rows.examples) example = kept_[static_cast<size_t>(example)];
+  if (cache_.size() == kCachedEpochs) cache_.pop_front();
+  cache_.push_back({epoch, std::move(rows)});
+  return cache_.back().rows;
+}
+
+int64_t RowStream::RowsInEpoch(int64_t epoch) {
+  FT_CHECK(epoch >= 0, "epoch ", epoch);
+  if (!options_.packing) return static_cast<int64_t>(kept_.size());
+  while (static_cast<int64_t>(epoch_begin_.size()) < epoch + 2) {
+    const int64_t rows = RowsOf(static_cast<int64_t>(epoch_begin_.size()) - 1).size();
+    epoch_begin_.push_back(epoch_begin_.back() + rows);
+  }
+  return epoch_begin_[static_cast<size_t>(epoch) + 1] - epoch_begin_[static_cast<size_t>(epoch)];
+}
+
+RowStream::Cursor RowStream::CursorOfRow(int64_t stream_row) {
+  FT_CHECK(stream_row >= 0, "row ", stream_row);
+  if (!options_.packing) {
+    const int64_t n = static_cast<int64_t>(kept_.size());
+    return {stream_row / n, stream_row % n};
+  }
+  while (epoch_begin_.back() <= stream_row) {
+    RowsInEpoch(static_cast<int64_t>(epoch_begin_.size()) - 1);
+  }
+  const auto after = std::upper_bound(epoch_begin_.begin(), epoch_begin_.end(), stream_row);
+  const int64_t epoch = after - epoch_begin_.begin() - 1;
+  return {epoch, stream_row - epoch_begin_[static_cast<size_t>(epoch)]};
+}
+
+int64_t RowStream::StepsForEpochs(double num_epochs, int64_t rows_per_step) {
+  FT_CHECK(num_epochs > 0 && num_epochs < 1e6 && rows_per_step > 0, num_epochs, " epochs, ",
+           rows_per_step, " rows per step");
+  const int64_t whole = static_cast<int64_t>(std::floor(num_epochs));
+  const double fraction = num_epochs - static_cast<double>(whole);
+  int64_t rows = 0;
+  for (int64_t e = 0; e < whole; ++e) rows += RowsInEpoch(e);
+  if (fraction > 0) {
+    rows += static_cast<int64_t>(std::ceil(fraction * static_cast<double>(RowsInEpoch(whole))));
+  }
+  return (rows + rows_per_step - 1) / rows_per_step;
+}
+
+void RowStream::AppendRow(const EpochRows& rows, int64_t row, int64_t row_in_step,
+                          Microbatch* out) const {
+  int64_t position = row_in_step * options_.sequence_len;
+  for (int64_t k = rows.begin[static_cast<size_t>(row)];
+       k < rows.begin[static_cast<size_t>(row) + 1]; ++k) {
+    const Example& example =
+        (*examples_)[static_cast<size_t>(rows.examples[static_cast<size_t>(k)])];
+    const size_t length =
+        std::min(example.input_ids.size(), static_cast<size_t>(options_.sequence_len));
+    for (size_t i = 0; i < length; ++i) {
+      const int32_t target = i + 1 < length ? example.labels[i + 1] : kNoTarget;
+      out->input_ids.push_back(example.input_ids[i]);
+      out->targets.push_back(target);
+      out->token_index.push_back(position++);
+      out->num_targets += target != kNoTarget;
+    }
+    out->cu_seqlens.push_back(static_cast<int32_t>(out->input_ids.size()));
+  }
+}
+
+Microbatch RowStream::TrainMicrobatch(int64_t step, const StepShape& shape,
+                                      int64_t accumulation_index, int64_t dp_rank) {
+  FT_CHECK(accumulation_index >= 0 && accumulation_index < shape.accumulation && dp_rank >= 0 &&
+               dp_rank < shape.dp_size && step >= 0,
+           "step ", step, " microbatch ", accumulation_index, " dp rank ", dp_rank);
+  Microbatch out;
+  out.cu_seqlens.push_back(0);
+  const int64_t first = (accumulation_index * shape.dp_size + dp_rank) * shape.micro_batch_size;
+  for (int64_t r = first; r < first + shape.micro_batch_size; ++r) {
+    const Cursor cursor = CursorOfRow(step * shape.rows_per_step() + r);
+    AppendRow(RowsOf(cursor.epoch), cursor.row, r, &out);
+  }
+  return out;
+}
+
+std::vector<Microbatch> RowStream::TrainMicrobatches(int64_t step, const StepShape& shape,
+                                                     int64_t dp_rank) {
+  std::vector<Microbatch> all;
+  for (int64_t a = 0; a < shape.accumulation; ++a) {
+    all.push_back(TrainMicrobatch(step, shape, a, dp_rank));
+  }
+  return all;
+}
+
+Microbatch RowStream::EvalMicrobatch(int64_t step, const StepShape& shape,
+                                     int64_t accumulation_index, int64_t dp_rank) {
+  Microbatch out;
+  out.cu_seqlens.push_back(0);
+  const EpochRows& rows = RowsOf(0);
+  const int64_t first = (accumulation_index * shape.dp_size + dp_rank) * shape.micro_batch_size;
+  for (int64_t r = first; r < first + shape.micro_batch_size; ++r) {
+    const int64_t row = step * shape.rows_per_step() + r;
+    if (row < rows.size()) AppendRow(rows, row, r, &out);
+  }
+  return out;
+}
+
+}  // namespace fttrain

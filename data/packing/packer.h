@@ -1,0 +1,125 @@
+// Examples -> rows -> microbatches. Everything here is a pure function of (examples, options, step,
+// rank), so every layout trains on the same rows in the same order, and a run's position is its
+// step number.
+//
+//   epoch e: the examples in the order EpochOrder(n, seed, e) gives. With packing each goes whole
+//     into the first row with room for it (first fit), rows hold at most sequence_len tokens;
+//     without packing a row is one example. Longer examples keep their first sequence_len tokens.
+//   stream: rows of epoch 0, 1, 2, ...; step s takes rows [s * R, (s + 1) * R), R = rows_per_step.
+//     A step that an epoch's end cuts is filled from the next epoch's start.
+//   rank: microbatch a of dp rank d is the micro_batch_size rows from (a * dp + d) *
+//     micro_batch_size of the step on.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "data/text/example.h"
+
+namespace fttrain {
+
+// Documents back to back, no padding. T tokens, D documents.
+struct Microbatch {
+  std::vector<int32_t> input_ids;  // [T]
+  // [T]: the next token's label within the document, kNoTarget for its last token.
+  std::vector<int32_t> targets;
+  std::vector<int32_t> cu_seqlens;  // [D + 1]: document j begins at token cu_seqlens[j]
+  // [T]: (row in the step) * sequence_len + position in the row. The token's name for dropout, the
+  // same in every layout.
+  std::vector<int64_t> token_index;
+  int64_t num_targets = 0;
+};
+
+struct RowOptions {
+  int64_t sequence_len = 0;
+  bool packing = true;
+  bool shuffle = true;
+  uint64_t seed = 0;
+};
+
+struct StepShape {
+  int64_t micro_batch_size = 1;
+  int64_t accumulation = 1;
+  int64_t dp_size = 1;
+  int64_t rows_per_step() const { return micro_batch_size * accumulation * dp_size; }
+};
+
+// Over one epoch, after truncation and dropping.
+struct DatasetSummary {
+  int64_t examples = 0;  // kept
+  int64_t tokens = 0;
+  int64_t targets = 0;    // after the shift
+  int64_t truncated = 0;  // kept, but cut to sequence_len
+  int64_t dropped = 0;    // without a target once cut
+  int64_t longest = 0;    // tokens of the longest example before cutting
+  int64_t rows = 0;       // of epoch 0; packed epochs may differ by a few
+};
+
+// The rows of one epoch: row r holds examples[begin[r] .. begin[r + 1]), indices into the dataset.
+struct EpochRows {
+  std::vector<int64_t> examples;
+  std::vector<int64_t> begin = {0};
+  int64_t size() const { return static_cast<int64_t>(begin.size()) - 1; }
+};
+
+// First fit of `lengths[order[i]]`, i = 0, 1, ..., into rows of `capacity`, which no length
+// exceeds. O(n log n).
+EpochRows PackFirstFit(const std::vector<int64_t>& lengths, const std::vector<int64_t>& order,
+                       int64_t capacity);
+
+// The endless sequence of rows. Keeps the rows of the two latest epochs; one thread at a time.
+class RowStream {
+ public:
+  // An epoch and a row in it: where a step begins. What a checkpoint stores.
+  struct Cursor {
+    int64_t epoch = 0;
+    int64_t row = 0;
+  };
+
+  // Examples without a target after truncation are dropped, except with packing and shuffle both
+  // off, where the rows are the file's rows exactly. InvalidArgument if sequence_len < 2, there are
+  // no examples, one is empty or has labels of another length, or no example has a target.
+  // `examples` must outlive the stream and stay unchanged.
+  static absl::StatusOr<RowStream> Create(const std::vector<Example>* examples, RowOptions options);
+
+  const DatasetSummary& summary() const { return summary_; }
+  const RowOptions& options() const { return options_; }
+
+  int64_t RowsInEpoch(int64_t epoch);
+  Cursor CursorOfRow(int64_t stream_row);  // O(epochs before it) the first time
+  // ceil(rows of num_epochs epochs / rows_per_step); num_epochs > 0 may have a fraction.
+  int64_t StepsForEpochs(double num_epochs, int64_t rows_per_step);
+
+  // Microbatch `accumulation_index` of `dp_rank` in optimizer step `step`.
+  Microbatch TrainMicrobatch(int64_t step, const StepShape& shape, int64_t accumulation_index,
+                             int64_t dp_rank);
+  // All microbatches of `dp_rank` in the step, in order.
+  std::vector<Microbatch> TrainMicrobatches(int64_t step, const StepShape& shape, int64_t dp_rank);
+  // Rows of epoch 0, each exactly once, for evaluation: `step` counts groups of rows_per_step; the
+  // last group is short, and a microbatch may be empty (T = 0, cu_seqlens {0}). There are
+  // ceil(RowsInEpoch(0) / rows_per_step) groups.
+  Microbatch EvalMicrobatch(int64_t step, const StepShape& shape, int64_t accumulation_index,
+                            int64_t dp_rank);
+
+ private:
+  struct CachedEpoch {
+    int64_t epoch;
+    EpochRows rows;
+  };
+
+  RowStream() = default;
+  const EpochRows& RowsOf(int64_t epoch);
+  void AppendRow(const EpochRows& rows, int64_t row, int64_t row_in_step, Microbatch* out) const;
+
+  const std::vector<Example>* examples_ = nullptr;
+  RowOptions options_;
+  DatasetSummary summary_;
+  std::vector<int64_t> kept_;            // dataset indices
+  std::vector<int64_t> lengths_;         // of kept_, cut to sequence_len
+  std::vector<int64_t> epoch_begin_{0};  // stream row at which epoch e begins, as far as known
+  std::deque<CachedEpoch> cache_;
+};
+
+}  // namespace fttrain

@@ -1,0 +1,116 @@
+#include "data/text/json_node.h"
+
+#include <algorithm>
+
+namespace fttrain {
+namespace {
+
+constexpr int kMaxDepth = 64;
+
+// Deepest nesting of brackets outside strings, also of text that is not JSON.
+int Depth(std::string_view text) {
+  int depth = 0, deepest = 0;
+  bool in_string = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (in_string) {
+      if (c == '\\') ++i;
+      if (c == '"') in_string = false;
+    } else if (c == '"') {
+      in_string = true;
+    } else if (c == '{' || c == '[') {
+      deepest = std::max(deepest, ++depth);
+    } else if (c == '}' || c == ']') {
+      --depth;
+    }
+  }
+  return deepest;
+}
+
+}  // namespace
+
+absl::StatusOr<nlohmann::json> ParseJson(std::string_view text, const std::string& name) {
+  if (Depth(text) > kMaxDepth) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(name, ": JSON nested deeper than ", kMaxDepth, " levels"));
+  }
+  try {
+    return nlohmann::json::parse(text.begin(), text.end());
+  } catch (const nlohmann::json::parse_error& error) {
+    // "[json.exception.parse_error.101] parse error at line 1, column 2: syntax error ...": the
+    // words after the place.
+    const std::string what = error.what();
+    const size_t colon = what.find(": ");
+    return absl::InvalidArgumentError(
+        absl::StrCat(name, ": not valid JSON at byte ", error.byte, ": ",
+                     Printable(colon == std::string::npos ? what : what.substr(colon + 2))));
+  } catch (const nlohmann::json::exception& error) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(name, ": not valid JSON: ", Printable(error.what())));
+  }
+}
+
+JsonNode JsonNode::operator[](const char* key) const {
+  const nlohmann::json* child = nullptr;
+  if (present() && value_->is_object()) {
+    const auto it = value_->find(key);
+    if (it != value_->end()) child = &*it;
+  }
+  const bool at_root = path_.find(": ") == std::string::npos;
+  return JsonNode(child, absl::StrCat(path_, at_root ? ": " : ".", key));
+}
+
+JsonNode JsonNode::operator[](size_t i) const {
+  const bool at_root = path_.find(": ") == std::string::npos;
+  return JsonNode(&(*value_)[i], absl::StrCat(path_, at_root ? ": [" : "[", i, "]"));
+}
+
+absl::Status JsonNode::Error(std::string_view what) const {
+  return absl::InvalidArgumentError(
+      absl::StrCat(path_, ": ", absl::string_view(what.data(), what.size())));
+}
+
+absl::Status JsonNode::Unsupported() const {
+  if (!present() || !value_->is_string()) return Error("this value is not supported");
+  return Error(
+      absl::StrCat("'", Printable(value_->get_ref<const std::string&>()), "' is not supported"));
+}
+
+absl::StatusOr<std::string> JsonNode::String(std::optional<std::string> fallback) const {
+  if (!present() && fallback.has_value()) return *std::move(fallback);
+  if (!present() || !value_->is_string()) return Error("a string is needed");
+  return value_->get_ref<const std::string&>();
+}
+
+absl::StatusOr<bool> JsonNode::Bool(bool fallback) const {
+  if (!present()) return fallback;
+  if (!value_->is_boolean()) return Error("true or false is needed");
+  return value_->get<bool>();
+}
+
+absl::StatusOr<int64_t> JsonNode::Int(int64_t low, int64_t high) const {
+  if (!present() || !value_->is_number_integer()) return Error("an integer is needed");
+  const bool huge =
+      value_->is_number_unsigned() && value_->get<uint64_t>() > static_cast<uint64_t>(INT64_MAX);
+  const int64_t v = huge ? INT64_MAX : value_->get<int64_t>();
+  if (v < low || v > high) return Error(absl::StrCat(v, " is not in [", low, ", ", high, "]"));
+  return v;
+}
+
+absl::Status JsonNode::IsArray() const {
+  return present() && value_->is_array() ? absl::OkStatus() : Error("an array is needed");
+}
+
+absl::Status JsonNode::IsObject() const {
+  return present() && value_->is_object() ? absl::OkStatus() : Error("an object is needed");
+}
+
+absl::Status JsonNode::MustBeOff(const char* key) const {
+  const JsonNode node = (*this)[key];
+  if (!node.present() || node.value() == false || node.value() == "" || node.value() == 0.0) {
+    return absl::OkStatus();
+  }
+  return node.Error("this option is not supported");
+}
+
+}  // namespace fttrain

@@ -1,0 +1,154 @@
+#include "data/tokenizer/decoder.h"
+
+#include "absl/strings/str_join.h"
+#include "data/text/json_node.h"
+#include "data/text/unicode.h"
+#include "data/tokenizer/normalizer.h"
+
+namespace fttrain {
+namespace {
+
+// The value of "<0xE2>", or -1.
+int FallbackByte(const std::string& token) {
+  if (token.size() != 6 || token.compare(0, 3, "<0x") != 0 || token[5] != '>') return -1;
+  int value = 0;
+  for (const char c : {token[3], token[4]}) {
+    const int digit = c >= '0' && c <= '9'   ? c - '0'
+                      : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                      : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                                             : -1;
+    if (digit < 0) return -1;
+    value = value * 16 + digit;
+  }
+  return value;
+}
+
+// Runs of byte tokens become the text they spell, or one U+FFFD for each byte.
+std::vector<std::string> JoinFallbackBytes(const std::vector<std::string>& tokens) {
+  std::vector<std::string> out;
+  std::string bytes;
+  const auto flush = [&] {
+    if (bytes.empty()) return;
+    if (FindInvalidUtf8(bytes) == std::string_view::npos) {
+      out.push_back(bytes);
+    } else {
+      for (size_t i = 0; i < bytes.size(); ++i) out.push_back("\xEF\xBF\xBD");
+    }
+    bytes.clear();
+  };
+  for (const std::string& token : tokens) {
+    const int byte = FallbackByte(token);
+    if (byte >= 0) {
+      bytes.push_back(static_cast<char>(byte));
+    } else {
+      flush();
+      out.push_back(token);
+    }
+  }
+  flush();
+  return out;
+}
+
+std::string JoinByteLevel(const std::vector<std::string>& tokens) {
+  std::string out, bytes;
+  for (const std::string& token : tokens)
+    out += BytesOfByteLevelToken(token, &bytes) ? bytes : token;
+  return ReplaceInvalidUtf8(out);
+}
+
+std::string StripEnds(std::string text, const std::string& content, int64_t start, int64_t stop) {
+  for (int64_t i = 0; i < start && text.starts_with(content); ++i) text.erase(0, content.size());
+  for (int64_t i = 0; i < stop && text.ends_with(content); ++i) {
+    text.erase(text.size() - content.size());
+  }
+  return text;
+}
+
+std::string SpacesFor(const std::string& text, const std::string& marker, bool drop) {
+  std::string out;
+  size_t at = 0;
+  for (size_t hit = text.find(marker); hit != std::string::npos; hit = text.find(marker, at)) {
+    out.append(text, at, hit - at).append(drop ? "" : " ");
+    at = hit + marker.size();
+  }
+  return out.append(text, at, std::string::npos);
+}
+
+}  // namespace
+
+absl::StatusOr<TokenDecoder> TokenDecoder::Create(const JsonNode& node) {
+  TokenDecoder decoder;
+  decoder.present_ = node.present();
+  if (node.present()) FT_RETURN_IF_ERROR(decoder.Add(node));
+  return decoder;
+}
+
+absl::Status TokenDecoder::Add(const JsonNode& node) {
+  FT_ASSIGN_OR_RETURN(const std::string type, node["type"].String());
+  if (type == "Sequence") {
+    const JsonNode list = node["decoders"];
+    FT_RETURN_IF_ERROR(list.IsArray());
+    for (size_t i = 0; i < list.size(); ++i) FT_RETURN_IF_ERROR(Add(list[i]));
+  } else if (type == "ByteLevel") {
+    steps_.push_back({Kind::kByteLevel, ""});
+  } else if (type == "ByteFallback") {
+    steps_.push_back({Kind::kByteFallback, ""});
+  } else if (type == "Fuse") {
+    steps_.push_back({Kind::kFuse, ""});
+  } else if (type == "Replace") {
+    FT_ASSIGN_OR_RETURN(std::string content, node["content"].String());
+    FT_ASSIGN_OR_RETURN(auto pattern, ReadPattern(node["pattern"]));
+    steps_.push_back({Kind::kReplace, std::move(content), std::move(pattern)});
+  } else if (type == "Strip") {
+    FT_ASSIGN_OR_RETURN(std::string content, node["content"].String());
+    FT_ASSIGN_OR_RETURN(const int64_t start, node["start"].Int(0, INT32_MAX));
+    FT_ASSIGN_OR_RETURN(const int64_t stop, node["stop"].Int(0, INT32_MAX));
+    if (content.empty()) return node["content"].Error("one character is needed");
+    steps_.push_back({Kind::kStrip, std::move(content), nullptr, start, stop});
+  } else if (type == "Metaspace") {
+    FT_ASSIGN_OR_RETURN(std::string marker, node["replacement"].String("\xE2\x96\x81"));
+    FT_ASSIGN_OR_RETURN(const bool legacy, node["add_prefix_space"].Bool(true));
+    FT_ASSIGN_OR_RETURN(const std::string scheme,
+                        node["prepend_scheme"].String(legacy ? "always" : "never"));
+    if (marker.empty()) return node["replacement"].Error("one character is needed");
+    steps_.push_back({Kind::kMetaspace, std::move(marker), nullptr, 0, 0, scheme != "never"});
+  } else {
+    return node["type"].Unsupported();
+  }
+  return absl::OkStatus();
+}
+
+std::vector<std::string> TokenDecoder::Run(const Step& step, std::vector<std::string> tokens) {
+  switch (step.kind) {
+    case Kind::kByteLevel:
+      return {JoinByteLevel(tokens)};
+    case Kind::kByteFallback:
+      return JoinFallbackBytes(tokens);
+    case Kind::kFuse:
+      return {absl::StrJoin(tokens, "")};
+    case Kind::kReplace:
+      for (std::string& token : tokens) {
+        // A token is a few bytes: matching it cannot give up.
+        token = step.pattern->ReplaceAll(token, step.content).value_or(token);
+      }
+      return tokens;
+    case Kind::kStrip:
+      for (std::string& token : tokens)
+        token = StripEnds(token, step.content, step.start, step.stop);
+      return tokens;
+    case Kind::kMetaspace:
+      for (size_t i = 0; i < tokens.size(); ++i) {
+        tokens[i] = SpacesFor(tokens[i], step.content, i == 0 && step.drop_first);
+      }
+      return tokens;
+  }
+  return tokens;
+}
+
+std::string TokenDecoder::Decode(std::vector<std::string> tokens) const {
+  if (!present_) return absl::StrJoin(tokens, " ");
+  for (const Step& step : steps_) tokens = Run(step, std::move(tokens));
+  return absl::StrJoin(tokens, "");
+}
+
+}  // namespace fttrain

@@ -1,0 +1,66 @@
+#include "data/tokenizer/normalizer.h"
+
+#include "data/text/json_node.h"
+
+namespace fttrain {
+
+absl::StatusOr<std::shared_ptr<const SplitRegex>> ReadPattern(const JsonNode& node) {
+  if (node["String"].present()) {
+    FT_ASSIGN_OR_RETURN(const std::string text, node["String"].String());
+    if (text.empty()) return node["String"].Error("an empty pattern");
+    return std::shared_ptr<const SplitRegex>(SplitRegex::Literal(text));
+  }
+  FT_ASSIGN_OR_RETURN(const std::string regex, node["Regex"].String());
+  auto compiled = SplitRegex::Compile(regex);
+  if (!compiled.ok()) return node["Regex"].Error(std::string(compiled.status().message()));
+  return std::shared_ptr<const SplitRegex>(*std::move(compiled));
+}
+
+absl::StatusOr<Normalizer> Normalizer::Create(const JsonNode& node) {
+  Normalizer normalizer;
+  if (node.present()) FT_RETURN_IF_ERROR(normalizer.Add(node));
+  return normalizer;
+}
+
+absl::Status Normalizer::Add(const JsonNode& node) {
+  FT_ASSIGN_OR_RETURN(const std::string type, node["type"].String());
+  if (type == "Sequence") {
+    const JsonNode list = node["normalizers"];
+    FT_RETURN_IF_ERROR(list.IsArray());
+    for (size_t i = 0; i < list.size(); ++i) FT_RETURN_IF_ERROR(Add(list[i]));
+  } else if (type == "NFC") {
+    steps_.push_back({Step::kUnicode, UnicodeForm::kNfc, ""});
+  } else if (type == "NFD") {
+    steps_.push_back({Step::kUnicode, UnicodeForm::kNfd, ""});
+  } else if (type == "NFKC") {
+    steps_.push_back({Step::kUnicode, UnicodeForm::kNfkc, ""});
+  } else if (type == "NFKD") {
+    steps_.push_back({Step::kUnicode, UnicodeForm::kNfkd, ""});
+  } else if (type == "Prepend") {
+    FT_ASSIGN_OR_RETURN(std::string text, node["prepend"].String());
+    steps_.push_back({Step::kPrepend, UnicodeForm::kNfc, std::move(text)});
+  } else if (type == "Replace") {
+    FT_ASSIGN_OR_RETURN(std::string text, node["content"].String());
+    FT_ASSIGN_OR_RETURN(auto pattern, ReadPattern(node["pattern"]));
+    steps_.push_back({Step::kReplace, UnicodeForm::kNfc, std::move(text), std::move(pattern)});
+  } else {
+    return node["type"].Unsupported();
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> Normalizer::Apply(std::string_view text) const {
+  std::string out(text);
+  for (const Step& step : steps_) {
+    if (step.kind == Step::kUnicode) {
+      FT_ASSIGN_OR_RETURN(out, NormalizeUnicode(step.form, out));
+    } else if (step.kind == Step::kPrepend) {
+      if (!out.empty()) out.insert(0, step.content);
+    } else {
+      FT_ASSIGN_OR_RETURN(out, step.pattern->ReplaceAll(out, step.content));
+    }
+  }
+  return out;
+}
+
+}  // namespace fttrain

@@ -1,0 +1,53 @@
+#include "data/tokenizer/post_processor.h"
+
+#include "data/text/json_node.h"
+
+namespace fttrain {
+namespace {
+
+absl::Status AddTemplate(const JsonNode& node, PostProcessor* post) {
+  const JsonNode single = node["single"];
+  FT_RETURN_IF_ERROR(single.IsArray());
+  PostProcessor mine;
+  bool seen = false;
+  for (size_t i = 0; i < single.size(); ++i) {
+    if (single[i]["Sequence"].present()) {
+      if (seen) return single[i].Error("the text occurs twice");
+      seen = true;
+      continue;
+    }
+    FT_ASSIGN_OR_RETURN(const std::string name, single[i]["SpecialToken"]["id"].String());
+    const JsonNode ids = node["special_tokens"][name.c_str()]["ids"];
+    FT_RETURN_IF_ERROR(ids.IsArray());
+    for (size_t k = 0; k < ids.size(); ++k) {
+      FT_ASSIGN_OR_RETURN(const int64_t id, ids[k].Int(0, INT32_MAX));
+      (seen ? mine.behind : mine.before).push_back(static_cast<int32_t>(id));
+    }
+  }
+  if (!seen) return single.Error("the text does not occur");
+  post->before.insert(post->before.begin(), mine.before.begin(), mine.before.end());
+  post->behind.insert(post->behind.end(), mine.behind.begin(), mine.behind.end());
+  return absl::OkStatus();
+}
+
+absl::Status AddProcessor(const JsonNode& node, PostProcessor* post) {
+  if (!node.present()) return absl::OkStatus();
+  FT_ASSIGN_OR_RETURN(const std::string type, node["type"].String());
+  if (type == "ByteLevel") return absl::OkStatus();  // changes offsets only
+  if (type == "TemplateProcessing") return AddTemplate(node, post);
+  if (type != "Sequence") return node["type"].Unsupported();
+  const JsonNode list = node["processors"];
+  FT_RETURN_IF_ERROR(list.IsArray());
+  for (size_t i = 0; i < list.size(); ++i) FT_RETURN_IF_ERROR(AddProcessor(list[i], post));
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<PostProcessor> PostProcessor::Create(const JsonNode& node) {
+  PostProcessor post;
+  FT_RETURN_IF_ERROR(AddProcessor(node, &post));
+  return post;
+}
+
+}  // namespace fttrain

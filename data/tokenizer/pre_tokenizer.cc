@@ -1,0 +1,214 @@
+#include "data/tokenizer/pre_tokenizer.h"
+
+#include <algorithm>
+
+#include "data/text/json_node.h"
+#include "data/text/unicode.h"
+#include "data/tokenizer/normalizer.h"
+
+namespace fttrain {
+namespace {
+
+// The pattern of GPT-2, which ByteLevel brings along.
+constexpr char kByteLevelPattern[] =
+    R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
+
+struct Part {
+  size_t begin, end;
+  bool match;
+};
+
+// The matches and what lies between them, in order and without gaps.
+std::vector<Part> WithGaps(const std::vector<TextRange>& matches, size_t size, bool invert) {
+  std::vector<Part> parts;
+  size_t at = 0;
+  for (const TextRange& m : matches) {
+    if (at != m.begin) parts.push_back({at, m.begin, invert});
+    parts.push_back({m.begin, m.end, !invert});
+    at = m.end;
+  }
+  if (at != size) parts.push_back({at, size, invert});
+  return parts;
+}
+
+void FindDigits(std::string_view text, std::vector<TextRange>* matches) {
+  matches->clear();
+  for (size_t i = 0; i < text.size();) {
+    const size_t length = Utf8Length(static_cast<unsigned char>(text[i]));
+    if (IsUnicodeNumeric(Utf8CodePoint(text, i))) matches->push_back({i, i + length});
+    i += length;
+  }
+}
+
+// A match joins the part before it, unless that ended in a match too. `next` mirrors this.
+std::vector<Part> MergeMatches(std::vector<Part> parts, bool next) {
+  if (next) std::reverse(parts.begin(), parts.end());
+  std::vector<Part> out;
+  bool previous_match = false;
+  for (const Part& part : parts) {
+    if (part.match && !previous_match && !out.empty()) {
+      (next ? out.back().begin : out.back().end) = next ? part.begin : part.end;
+    } else {
+      out.push_back(part);
+    }
+    previous_match = part.match;
+  }
+  if (next) std::reverse(out.begin(), out.end());
+  return out;
+}
+
+std::vector<Part> JoinEqualNeighbours(const std::vector<Part>& parts) {
+  std::vector<Part> out;
+  for (const Part& part : parts) {
+    if (!out.empty() && out.back().match == part.match) {
+      out.back().end = part.end;
+    } else {
+      out.push_back(part);
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
+absl::StatusOr<PreTokenizer> PreTokenizer::Create(const JsonNode& node) {
+  PreTokenizer pre;
+  if (node.present()) FT_RETURN_IF_ERROR(pre.Add(node));
+  return pre;
+}
+
+absl::Status PreTokenizer::Add(const JsonNode& node) {
+  // Not moved out of its StatusOr: g++ 12 then warns of a string that may be uninitialized.
+  const absl::StatusOr<std::string> type = node["type"].String();
+  FT_RETURN_IF_ERROR(type.status());
+  if (*type == "Sequence") {
+    const JsonNode list = node["pretokenizers"];
+    FT_RETURN_IF_ERROR(list.IsArray());
+    for (size_t i = 0; i < list.size(); ++i) FT_RETURN_IF_ERROR(Add(list[i]));
+    return absl::OkStatus();
+  }
+  if (byte_level_) return node["type"].Error(*type + " behind ByteLevel is not supported");
+  if (*type == "Split") return AddSplit(node);
+  if (*type == "ByteLevel") return AddByteLevel(node);
+  if (*type == "Metaspace") return AddMetaspace(node);
+  if (*type != "Digits") return node["type"].Unsupported();
+  FT_ASSIGN_OR_RETURN(const bool individual, node["individual_digits"].Bool(false));
+  steps_.push_back({Kind::kDigits, individual ? Behavior::kIsolated : Behavior::kContiguous});
+  return absl::OkStatus();
+}
+
+absl::Status PreTokenizer::AddSplit(const JsonNode& node) {
+  Step step{Kind::kPattern};
+  FT_ASSIGN_OR_RETURN(step.pattern, ReadPattern(node["pattern"]));
+  FT_ASSIGN_OR_RETURN(step.invert, node["invert"].Bool(false));
+  FT_ASSIGN_OR_RETURN(const std::string behavior, node["behavior"].String());
+  if (behavior == "Removed") {
+    step.behavior = Behavior::kRemoved;
+  } else if (behavior == "Isolated") {
+    step.behavior = Behavior::kIsolated;
+  } else if (behavior == "Contiguous") {
+    step.behavior = Behavior::kContiguous;
+  } else if (behavior == "MergedWithPrevious") {
+    step.behavior = Behavior::kMergedWithPrevious;
+  } else if (behavior == "MergedWithNext") {
+    step.behavior = Behavior::kMergedWithNext;
+  } else {
+    return node["behavior"].Unsupported();
+  }
+  steps_.push_back(std::move(step));
+  return absl::OkStatus();
+}
+
+absl::Status PreTokenizer::AddByteLevel(const JsonNode& node) {
+  FT_ASSIGN_OR_RETURN(const bool prefix_space, node["add_prefix_space"].Bool(true));
+  FT_ASSIGN_OR_RETURN(const bool use_regex, node["use_regex"].Bool(true));
+  if (prefix_space) steps_.push_back({Kind::kPrefixSpace});
+  if (use_regex) {
+    FT_ASSIGN_OR_RETURN(auto pattern, SplitRegex::Compile(kByteLevelPattern));
+    steps_.push_back({Kind::kPattern, Behavior::kIsolated, false, std::move(pattern)});
+  }
+  byte_level_ = true;
+  return absl::OkStatus();
+}
+
+absl::Status PreTokenizer::AddMetaspace(const JsonNode& node) {
+  if (!metaspace_.empty() || !steps_.empty())
+    return node["type"].Error("Metaspace must come first");
+  FT_ASSIGN_OR_RETURN(metaspace_, node["replacement"].String("\xE2\x96\x81"));
+  if (metaspace_.empty()) return node["replacement"].Error("one character is needed");
+  FT_ASSIGN_OR_RETURN(const bool legacy, node["add_prefix_space"].Bool(true));
+  FT_ASSIGN_OR_RETURN(const std::string scheme,
+                      node["prepend_scheme"].String(legacy ? "always" : "never"));
+  if (scheme != "always" && scheme != "first" && scheme != "never") {
+    return node["prepend_scheme"].Unsupported();
+  }
+  prepend_ = scheme == "always" ? kAlways : scheme == "first" ? kFirst : kNever;
+  FT_ASSIGN_OR_RETURN(const bool split, node["split"].Bool(true));
+  if (split) {
+    steps_.push_back(
+        {Kind::kPattern, Behavior::kMergedWithNext, false, SplitRegex::Literal(metaspace_)});
+  }
+  return absl::OkStatus();
+}
+
+std::string PreTokenizer::Map(std::string_view text, bool at_start) const {
+  if (metaspace_.empty()) return std::string(text);
+  std::string out;
+  for (const char c : text) {
+    if (c == ' ') {
+      out += metaspace_;
+    } else {
+      out += c;
+    }
+  }
+  const bool prepend = prepend_ == kAlways || (prepend_ == kFirst && at_start);
+  if (prepend && out.compare(0, metaspace_.size(), metaspace_) != 0) out.insert(0, metaspace_);
+  return out;
+}
+
+absl::Status PreTokenizer::CutWord(const Step& step, const Word& word,
+                                   std::vector<TextRange>* scratch, std::vector<Word>* out) {
+  if (step.kind == Kind::kDigits) {
+    FindDigits(word.text, scratch);
+  } else {
+    FT_RETURN_IF_ERROR(step.pattern->FindAll(word.text, scratch));
+  }
+  std::vector<Part> parts = WithGaps(*scratch, word.text.size(), step.invert);
+  if (step.behavior == Behavior::kContiguous) parts = JoinEqualNeighbours(parts);
+  if (step.behavior == Behavior::kMergedWithPrevious) parts = MergeMatches(std::move(parts), false);
+  if (step.behavior == Behavior::kMergedWithNext) parts = MergeMatches(std::move(parts), true);
+  for (const Part& part : parts) {
+    if (part.begin == part.end || (step.behavior == Behavior::kRemoved && part.match)) continue;
+    const size_t inserted = word.inserted > part.begin ? word.inserted - part.begin : 0;
+    const size_t begin = word.begin + part.begin - (word.inserted - inserted);
+    out->push_back({word.text.substr(part.begin, part.end - part.begin), begin, inserted});
+  }
+  return absl::OkStatus();
+}
+
+absl::Status PreTokenizer::Cut(std::string_view mapped, Words* out) const {
+  out->words.clear();
+  out->made.clear();
+  if (mapped.empty()) return absl::OkStatus();
+  out->words.push_back({mapped, 0, 0});
+  std::vector<Word> next;
+  std::vector<TextRange> scratch;
+  for (const Step& step : steps_) {
+    next.clear();
+    for (const Word& word : out->words) {
+      if (step.kind != Kind::kPrefixSpace) {
+        FT_RETURN_IF_ERROR(CutWord(step, word, &scratch, &next));
+      } else if (word.text[0] == ' ') {
+        next.push_back(word);
+      } else {
+        out->made.push_back(
+            absl::StrCat(" ", absl::string_view(word.text.data(), word.text.size())));
+        next.push_back({out->made.back(), word.begin, word.inserted + 1});
+      }
+    }
+    out->words.swap(next);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace fttrain

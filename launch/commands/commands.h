@@ -1,0 +1,19 @@
+// The subcommands. Each is collective over the world and returns the same status on every rank.
+#pragma once
+
+#include "absl/status/status.h"
+#include "launch/command_line.h"
+#include "runtime/process/process.h"
+
+namespace fttrain {
+
+absl::Status TrainCommand(const CommandLine& line, const Process& process);
+// Trains a few steps in the config's layout and in the smallest that fits, and compares them whole.
+// Writes nothing. Aborted, with what differs and on which ranks, if it is more than rounding.
+absl::Status VerifyCommand(const CommandLine& line, const Process& process);
+absl::Status GenerateCommand(const CommandLine& line, const Process& process);
+absl::Status LogitsCommand(const CommandLine& line, const Process& process);
+absl::Status QuantizeCommand(const CommandLine& line, const Process& process);
+absl::Status MergeCommand(const CommandLine& line, const Process& process);
+
+}  // namespace fttrain

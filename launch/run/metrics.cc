@@ -1,0 +1,103 @@
+#include "launch/run/metrics.h"
+
+#include <unistd.h>
+
+#include <cerrno>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "nlohmann/json.hpp"
+
+namespace fttrain {
+namespace {
+
+std::string ClockTime(double seconds) {
+  const int64_t s = std::llround(std::max(0.0, seconds));
+  return s >= 3600 ? absl::StrFormat("%d:%02d:%02d", s / 3600, s / 60 % 60, s % 60)
+                   : absl::StrFormat("%d:%02d", s / 60, s % 60);
+}
+
+// mpirun gives its first rank a terminal of its own whatever it writes to itself, so there the
+// question is what the parent's stdout is.
+bool StdoutIsTerminal() {
+  if (isatty(STDOUT_FILENO) == 0) return false;
+  if (std::getenv("OMPI_COMM_WORLD_SIZE") == nullptr) return true;
+  std::error_code error;
+  const std::string target =
+      std::filesystem::read_symlink(absl::StrCat("/proc/", getppid(), "/fd/1"), error).string();
+  return !error && (absl::StartsWith(target, "/dev/pts/") || absl::StartsWith(target, "/dev/tty"));
+}
+
+}  // namespace
+
+std::string ToJsonLine(const StepMetrics& metrics) {
+  nlohmann::ordered_json json;
+  json["step"] = metrics.step;
+  json["loss"] = metrics.loss;
+  json["grad_norm"] = metrics.grad_norm;
+  json["learning_rate"] = metrics.learning_rate;
+  json["tokens"] = metrics.tokens;
+  json["target_tokens"] = metrics.target_tokens;
+  json["seconds"] = metrics.seconds;
+  json["tokens_per_second"] = metrics.TokensPerSecond();
+  json["peak_bytes"] = metrics.peak_bytes;
+  return json.dump();
+}
+
+std::string ToReadableLine(const StepMetrics& metrics, int64_t total_steps, double eta_seconds) {
+  return absl::StrFormat(
+      "step %d/%d  loss %.4f  grad_norm %.3f  lr %.2e  %.0f tok/s  mem %.2f GiB  eta %s",
+      metrics.step, total_steps, metrics.loss, metrics.grad_norm, metrics.learning_rate,
+      metrics.TokensPerSecond(), static_cast<double>(metrics.peak_bytes) / (1 << 30),
+      ClockTime(eta_seconds));
+}
+
+absl::StatusOr<std::unique_ptr<MetricsFile>> MetricsFile::Create(const std::string& path) {
+  std::FILE* file = std::fopen(path.c_str(), "w");
+  if (file == nullptr) {
+    return absl::UnavailableError(absl::StrCat(path, ": cannot write: ", std::strerror(errno)));
+  }
+  return std::unique_ptr<MetricsFile>(new MetricsFile(file, path));
+}
+
+MetricsFile::~MetricsFile() { std::fclose(file_); }
+
+absl::Status MetricsFile::Append(const StepMetrics& metrics) {
+  const std::string line = absl::StrCat(ToJsonLine(metrics), "\n");
+  if (std::fwrite(line.data(), 1, line.size(), file_) != line.size() || std::fflush(file_) != 0) {
+    return absl::UnavailableError(absl::StrCat(path_, ": cannot write: ", std::strerror(errno)));
+  }
+  return absl::OkStatus();
+}
+
+Progress::Progress(int64_t total_steps, int64_t log_steps)
+    : total_steps_(total_steps), log_steps_(log_steps), terminal_(StdoutIsTerminal()) {}
+
+Progress::~Progress() {
+  if (open_line_) std::fputc('\n', stdout);
+  std::fflush(stdout);
+}
+
+void Progress::Show(const StepMetrics& metrics) {
+  // The first step pays for warm-up, so it does not stay in the mean.
+  mean_seconds_ = metrics.step <= 2 ? metrics.seconds : 0.9 * mean_seconds_ + 0.1 * metrics.seconds;
+  const double eta = mean_seconds_ * static_cast<double>(total_steps_ - metrics.step);
+  const std::string line = ToReadableLine(metrics, total_steps_, eta);
+  if (terminal_) {
+    constexpr int kWidth = 20;
+    const int done = static_cast<int>(kWidth * metrics.step / total_steps_);
+    std::printf("\r\033[K[%s%s] %s", std::string(done, '#').c_str(),
+                std::string(kWidth - done, '.').c_str(), line.c_str());
+    open_line_ = true;
+  } else if (metrics.step % log_steps_ == 0 || metrics.step == 1 || metrics.step == total_steps_) {
+    std::printf("%s\n", line.c_str());
+  }
+  std::fflush(stdout);
+}
+
+}  // namespace fttrain

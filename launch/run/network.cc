@@ -1,0 +1,158 @@
+#include "launch/run/network.h"
+
+#include <filesystem>
+
+#include "absl/strings/str_cat.h"
+#include "data/text/example.h"
+#include "launch/exit_code.h"
+#include "launch/plan/base_form.h"
+#include "launch/plan/settings.h"
+#include "launch/run/weights.h"
+#include "nlohmann/json.hpp"
+#include "runtime/process/check.h"
+#include "runtime/process/log.h"
+
+namespace fttrain {
+namespace {
+
+absl::StatusOr<config::LoadedConfig> EvaluationConfig(const CommandLine& line) {
+  std::vector<std::string> overrides = line.All("set");
+  if (line.Has("model")) {
+    overrides.push_back(absl::StrCat("model.path=", nlohmann::json(line.Get("model")).dump()));
+  }
+  if (line.Has("config")) {
+    return config::LoadRunConfig(line.Get("config"), overrides);
+  }
+  if (!line.Has("model")) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("'", line.command, "' needs --model=FOLDER or --config=FILE"));
+  }
+  return config::ParseRunConfig("{}", "command line", overrides);
+}
+
+// No data parallelism, no dropout, and the adapter's own settings in place of the config's.
+absl::StatusOr<EvaluationSetup> ReadEvaluation(const CommandLine& line, const Process& process) {
+  EvaluationSetup setup;
+  FT_ASSIGN_OR_RETURN(config::LoadedConfig loaded, EvaluationConfig(line));
+  loaded.config.mutable_parallel()->set_tensor(process.world_size());
+  loaded.config.mutable_parallel()->set_pipeline(1);
+  FT_ASSIGN_OR_RETURN(setup.plan, PlanNetwork(loaded, /*training=*/false, process));
+  setup.run = loaded.config;
+  ModelOptions& options = setup.plan.options;
+  options.train_base = options.use_lora = false;
+  options.target_modules.clear();
+  setup.adapter_folder = line.Get("adapter");
+  if (!setup.adapter_folder.empty()) {
+    FT_ASSIGN_OR_RETURN(setup.adapter, FromFile(ReadAdapterConfig(setup.adapter_folder)));
+    options.use_lora = true;
+    options.lora = {setup.adapter.r, setup.adapter.alpha, /*dropout=*/0.0,
+                    setup.adapter.use_rslora};
+    FT_ASSIGN_OR_RETURN(options.target_modules,
+                        ResolveTargetModules(setup.plan.model, setup.adapter.target_modules));
+  }
+  return setup;
+}
+
+}  // namespace
+
+absl::StatusOr<NetworkPlan> PlanNetwork(const config::LoadedConfig& loaded, bool training,
+                                        const Process& process) {
+  const config::RunConfig& run = loaded.config;
+  NetworkPlan plan;
+  plan.model_path = run.model().path();
+  FT_ASSIGN_OR_RETURN(plan.mesh, MakeMeshShape(process.world_size(), run.parallel().tensor(),
+                                               run.parallel().pipeline()));
+  std::error_code ignored;
+  if (!std::filesystem::is_directory(plan.model_path, ignored)) {
+    return absl::NotFoundError(absl::StrCat(
+        "model.path ", Printable(plan.model_path),
+        ": no such folder; models are not downloaded, give the folder of one that is"));
+  }
+  FT_ASSIGN_OR_RETURN(plan.model, FromFile(LoadModelConfig(plan.model_path)));
+  FT_RETURN_IF_ERROR(CheckTensorParallel(plan.model, plan.mesh.tp));
+  FT_ASSIGN_OR_RETURN(plan.options, ModelOptionsOf(run, plan.model));
+  FT_RETURN_IF_ERROR(SetBaseForm(loaded, plan.model_path, plan.model, training, plan.options));
+  // Ranks beyond the host's GPUs share them; NCCL refuses that, so collectives then go over MPI.
+  plan.share_gpu = GpuCount() > 0 && process.local_size() > GpuCount();
+  FT_ASSIGN_OR_RETURN(plan.device, SelectDevice(DeviceOf(run), process, plan.share_gpu));
+  return plan;
+}
+
+absl::Status CheckPositions(const ModelConfig& model, int64_t tokens, const std::string& what,
+                            const std::string& remedy) {
+  if (tokens <= model.max_position_embeddings) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(what, " ", tokens, " tokens, more than the model's max_position_embeddings ",
+                   model.max_position_embeddings, "; ", remedy));
+}
+
+namespace {
+
+// The hosts of a job may differ in what they have: one backend must do for all ranks.
+absl::StatusOr<CommBackend> AgreeOnBackend(const NetworkPlan& plan, const Process& process) {
+  const bool some_cuda = process.AnyRank(plan.device.is_cuda());
+  if (some_cuda && process.AnyRank(!plan.device.is_cuda())) {
+    return absl::FailedPreconditionError(
+        "some ranks found a GPU and some did not; give every host one, or set device: cpu");
+  }
+  const bool share = process.AnyRank(plan.share_gpu);
+  return some_cuda && !share ? CommBackend::kNccl : CommBackend::kMpi;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Network>> BuildNetwork(const NetworkPlan& plan,
+                                                      int64_t max_positions,
+                                                      const Process& process) {
+  auto network = std::make_unique<Network>();
+  network->plan = plan;
+  FT_ASSIGN_OR_RETURN(const CommBackend backend, AgreeOnBackend(plan, process));
+  FT_ASSIGN_OR_RETURN(network->mesh, Mesh::Create(backend, process, plan.mesh));
+  const int64_t element = static_cast<int64_t>(c10::elementSize(plan.options.compute));
+  const bool sharded = plan.options.sequence_parallel;
+  const int64_t rows = plan.boundary_rows / (sharded ? plan.mesh.tp : 1) + 1;  // tp pads
+  const bool ring =
+      static_cast<int>(plan.options.layers_per_run.size()) > plan.mesh.pp && plan.mesh.pp > 1;
+  FT_ASSIGN_OR_RETURN(network->links,
+                      StageLinks::Create(backend, process, plan.mesh,
+                                         {ring, rows * plan.model.hidden_size * element}));
+  network->declared = DeclareWholeModel(plan.model, plan.options);
+  network->transformer = std::make_unique<Transformer>(
+      plan.model, plan.options, *network->mesh, network->parameters, max_positions, plan.device);
+  if (!plan.options.split_head || plan.mesh.pp == 1) return network;
+  FT_ASSIGN_OR_RETURN(network->head_links, HeadLinks::Create(backend, process, plan.mesh,
+                                                             (plan.boundary_rows + 1) *
+                                                                 plan.model.hidden_size * element));
+  network->transformer->UseHeadLinks(*network->head_links);
+  return network;
+}
+
+ModelBatch EvaluationBatch(const std::vector<int32_t>& input_ids, const NetworkPlan& plan) {
+  const auto tokens = static_cast<int32_t>(input_ids.size());
+  return MakeModelBatch(input_ids, std::vector<int32_t>(tokens, kNoTarget), {0, tokens},
+                        std::vector<int64_t>(tokens), /*step_key=*/0, plan.mesh.tp, plan.device);
+}
+
+absl::StatusOr<EvaluationSetup> PrepareEvaluation(const CommandLine& line, const Process& process) {
+  absl::StatusOr<EvaluationSetup> setup = ReadEvaluation(line, process);
+  FT_RETURN_IF_ERROR(process.AgreeOnStatus(setup.status()));
+  return setup;
+}
+
+absl::StatusOr<std::unique_ptr<Network>> LoadForEvaluation(const EvaluationSetup& setup,
+                                                           int64_t max_positions,
+                                                           const Process& process) {
+  const NetworkPlan& plan = setup.plan;
+  FT_ASSIGN_OR_RETURN(std::unique_ptr<Network> network, BuildNetwork(plan, max_positions, process));
+  AllocateFrozen(network->parameters, plan.device);
+  absl::Status loaded =
+      LoadBaseWeights(network->parameters, nullptr, plan.model_path, plan.model, plan.options.nf4);
+  if (loaded.ok() && !setup.adapter_folder.empty()) {
+    loaded = LoadAdapter(network->parameters, nullptr, network->declared, setup.adapter_folder,
+                         setup.adapter);
+  }
+  FT_RETURN_IF_ERROR(process.AgreeOnStatus(FromFile(loaded)));
+  return network;
+}
+
+}  // namespace fttrain

@@ -1,0 +1,152 @@
+#include "launch/run/summary.h"
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "model/matmul/matmul.h"
+#include "runtime/memory/ledger.h"
+
+namespace fttrain {
+namespace {
+
+// 1234567 -> "1,234,567"
+std::string WithCommas(int64_t n) {
+  if (n < 1000) return absl::StrCat(n);
+  return absl::StrFormat("%s,%03d", WithCommas(n / 1000), n % 1000);
+}
+
+std::string Cut(const DatasetSummary& data, int64_t sequence_len) {
+  std::string text;
+  if (data.truncated > 0) {
+    absl::StrAppend(&text, "; ", data.truncated, " of ", data.examples, " examples cut to ",
+                    sequence_len, " tokens (the longest has ", data.longest, ")");
+  }
+  if (data.dropped > 0) {
+    absl::StrAppend(&text, "; ", data.dropped, " dropped: no target left once cut");
+  }
+  return text;
+}
+
+// "fp32", "bf16"; on the CPU also what multiplies bfloat16 here.
+std::string Precision(const NetworkPlan& plan) {
+  if (plan.options.compute == at::kFloat) return "fp32";
+  if (!plan.device.is_cpu()) return "bf16";
+  return absl::StrCat("bf16 (", Bf16GemmName(DefaultBf16Gemm()), " GEMM)");
+}
+
+// How an NF4 base is stored, bits a parameter.
+std::string BaseForm(const ModelOptions& options, const ParameterCounts& parameters) {
+  constexpr size_t kMostNames = 6;
+  std::string text = absl::StrFormat(
+      "base       nf4, blocks of %d, %s scales: %d matrices at %.3f bits a parameter",
+      options.nf4->block_size, options.nf4->double_quant ? "8-bit" : "fp32",
+      parameters.nf4_matrices,
+      8.0 * static_cast<double>(parameters.nf4_bytes) /
+          static_cast<double>(std::max<int64_t>(1, parameters.nf4_elements)));
+  std::vector<std::string> dense = parameters.dense_frozen;
+  for (std::string& name : dense) {
+    if (options.embedding_on_host && name == "model.embed_tokens") name += " (on the host)";
+  }
+  const size_t more = dense.size() > kMostNames ? dense.size() - kMostNames : 0;
+  dense.resize(dense.size() - more);
+  if (dense.empty()) return text;
+  absl::StrAppend(&text, "; in ", options.compute == at::kBFloat16 ? "bf16" : "fp32", ": ",
+                  absl::StrJoin(dense, ", "));
+  if (more > 0) absl::StrAppend(&text, " and ", more, " more");
+  return text;
+}
+
+// One run a stage even where the layers of a stage are acquired one by one.
+std::vector<int> RunsOf(const NetworkPlan& plan) {
+  const std::vector<int>& runs = plan.options.layers_per_run;
+  if (plan.mesh.pp == 1) return {static_cast<int>(plan.model.num_layers)};
+  return runs.empty() ? BalancedRuns(plan.model, plan.mesh.pp, plan.options.split_head) : runs;
+}
+
+const char* RecomputeName(Recompute level) {
+  switch (level) {
+    case Recompute::kSmart:
+      return "smart";
+    case Recompute::kFull:
+      return "full";
+    default:
+      return "none";
+  }
+}
+
+// What layers keep for backward; a whole token's share where rows are split over tp ranks.
+std::string Kept(const NetworkPlan& plan) {
+  const int tp = plan.mesh.tp;
+  const int64_t bytes = KeptBytes(plan.model, plan.options, tp, /*tokens=*/tp) / tp;
+  return absl::StrFormat("memory     recompute %s: a layer keeps %s bytes of each token, %s",
+                         RecomputeName(plan.options.recompute), WithCommas(bytes),
+                         plan.options.activations_on_host ? "in host memory" : "on the device");
+}
+
+}  // namespace
+
+std::string StartSummary(const NetworkPlan& plan, const ParameterCounts& parameters,
+                         const DatasetSummary& data, const TrainerOptions& trainer,
+                         int64_t sequence_len, int zero_stage) {
+  const ModelConfig& m = plan.model;
+  const MeshShape& mesh = plan.mesh;
+  const absl::string_view family(ModelFamilyName(m.family).data(),
+                                 ModelFamilyName(m.family).size());
+  std::vector<std::string> lines;
+  lines.push_back(absl::StrFormat(
+      "model      %s: %s, %d layers, hidden %d, heads %d/%d, vocabulary %d; %s on %s",
+      plan.model_path, family, m.num_layers, m.hidden_size, m.num_heads, m.num_kv_heads,
+      m.vocab_size, Precision(plan), plan.device.str()));
+  lines.push_back(absl::StrFormat(
+      "mesh       %d ranks = dp %d x pp %d x tp %d; zero stage %d; sequence parallel %s; "
+      "%d threads a rank",
+      mesh.world_size(), mesh.dp, mesh.pp, mesh.tp, zero_stage,
+      plan.options.sequence_parallel && mesh.tp > 1 ? "on" : "off", at::get_num_threads()));
+  for (int rank = 0; rank < mesh.world_size(); ++rank) {
+    const MeshPosition at = PositionOfRank(mesh, rank);
+    lines.push_back(absl::StrFormat(
+        "  rank %-4d dp %d pp %d tp %d: %s%s", rank, at.dp, at.pp, at.tp,
+        ToString(RunsOfStage(RunsOf(plan), mesh.pp, at.pp), plan.options.split_head ? mesh.pp : 1),
+        mesh.tp > 1 ? absl::StrCat(" (1/", mesh.tp, " of each matrix)") : ""));
+  }
+  lines.push_back(absl::StrFormat(
+      "trainable params: %s || all params: %s || trainable%%: %.4f",
+      WithCommas(parameters.trainable), WithCommas(parameters.all),
+      100.0 * static_cast<double>(parameters.trainable) / static_cast<double>(parameters.all)));
+  if (plan.options.use_lora) {
+    const LoraOptions& lora = plan.options.lora;
+    if (plan.options.nf4) lines.push_back(BaseForm(plan.options, parameters));
+    lines.push_back(absl::StrFormat("adapter    lora r %d, alpha %g%s, dropout %g on %s", lora.r,
+                                    lora.alpha, lora.use_rslora ? " (rslora)" : "", lora.dropout,
+                                    absl::StrJoin(plan.options.target_modules, ", ")));
+  }
+  lines.push_back(Kept(plan));
+  lines.push_back(absl::StrFormat(
+      "data       %d examples, %s tokens, %s with a target, %d rows an epoch%s", data.examples,
+      WithCommas(data.tokens), WithCommas(data.targets), data.rows, Cut(data, sequence_len)));
+  const StepShape& shape = trainer.shape;
+  lines.push_back(absl::StrFormat(
+      "batch      %d rows a step = micro batch %d x accumulation %d x dp %d; %d steps",
+      shape.rows_per_step(), shape.micro_batch_size, shape.accumulation, shape.dp_size,
+      trainer.steps));
+  return absl::StrJoin(lines, "\n");
+}
+
+std::string HeldSummary() {
+  std::vector<std::string> parts;
+  for (int i = 0; i < static_cast<int>(MemoryCategory::kCount); ++i) {
+    const auto category = static_cast<MemoryCategory>(i);
+    const int64_t bytes = MemoryOf(category).current_bytes;
+    const std::string_view name = MemoryCategoryName(category);
+    if (bytes > 0 && category != MemoryCategory::kOther) {
+      parts.push_back(absl::StrFormat("%s %s bytes", name, WithCommas(bytes)));
+    }
+  }
+  return absl::StrCat("held       ", absl::StrJoin(parts, ", "));
+}
+
+}  // namespace fttrain

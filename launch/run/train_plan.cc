@@ -1,0 +1,201 @@
+#include "launch/run/train_plan.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "absl/strings/str_cat.h"
+#include "configs/validate_config.h"
+#include "launch/exit_code.h"
+#include "launch/plan/base_form.h"
+#include "launch/plan/settings.h"
+#include "launch/run/output_folder.h"
+#include "launch/run/summary.h"
+#include "launch/run/weights.h"
+#include "runtime/memory/mapped_file.h"
+#include "runtime/process/check.h"
+
+namespace fttrain {
+
+absl::StatusOr<config::LoadedConfig> ReadRunConfig(const CommandLine& line) {
+  const std::string path = line.Has("config") ? line.Get("config") : "fttrain.yaml";
+  if (!line.Has("config") && !std::filesystem::exists(path)) {
+    return absl::InvalidArgumentError(
+        "no config was given and there is no fttrain.yaml in this folder; try 'fttrain train "
+        "configs/quickstart.yaml', or 'fttrain help'");
+  }
+  return config::LoadRunConfig(path, line.All("set"));
+}
+
+namespace {
+
+absl::StatusOr<std::vector<Example>> ReadData(const config::RunConfig& run,
+                                              const ModelConfig& model) {
+  DatasetOptions options;
+  options.vocab_size = model.vocab_size;
+  // Rows of ready-made tokens need neither tokenizer nor template, so a folder without them will
+  // do.
+  bool needs_text = false, needs_chat = false;
+  for (const config::DataSource& source : run.data().train()) {
+    needs_text |= source.format() != config::DATA_FORMAT_TOKENS;
+    needs_chat |= source.format() != config::DATA_FORMAT_TOKENS &&
+                  source.format() != config::DATA_FORMAT_TEXT;
+  }
+  std::unique_ptr<Tokenizer> tokenizer;
+  std::unique_ptr<ChatTemplate> chat;
+  if (needs_text) {
+    FT_ASSIGN_OR_RETURN(tokenizer, FromFile(Tokenizer::Load(run.model().path())));
+    FT_RETURN_IF_ERROR(FromFile(CheckTokenizerFits(*tokenizer, model.vocab_size)));
+    options.tokenizer = tokenizer.get();
+  }
+  if (needs_chat) {
+    FT_ASSIGN_OR_RETURN(ChatTemplate made, ChatTemplate::Create(ChatTemplateName(run),
+                                                                run.model().path(), *tokenizer));
+    chat = std::make_unique<ChatTemplate>(std::move(made));
+    options.chat = chat.get();
+  }
+  std::vector<Example> examples;
+  for (const config::DataSource& source : run.data().train()) {
+    FT_ASSIGN_OR_RETURN(
+        std::vector<Example> more,
+        FromFile(LoadExamples({source.path(), FormatName(source.format())}, options)));
+    std::move(more.begin(), more.end(), std::back_inserter(examples));
+  }
+  return examples;
+}
+
+AdapterConfig AdapterConfigOf(const TrainPlan& plan) {
+  AdapterConfig adapter;
+  const LoraOptions& lora = plan.network.options.lora;
+  adapter.r = lora.r;
+  adapter.alpha = lora.alpha;
+  adapter.dropout = lora.dropout;
+  adapter.use_rslora = lora.use_rslora;
+  adapter.target_modules = plan.network.options.target_modules;
+  adapter.base_model_name_or_path = plan.network.model_path;
+  return adapter;
+}
+
+// What can be refused about adapter.init_from without its tensors, and inputs that the run would
+// move away.
+absl::Status CheckInputFolders(const TrainPlan& plan) {
+  const config::RunConfig& run = plan.run;
+  FT_RETURN_IF_ERROR(CheckIsNotMoved("model.path", run.model().path(), run.output_dir()));
+  if (!run.adapter().has_init_from()) return absl::OkStatus();
+  const std::string& folder = run.adapter().init_from();
+  FT_RETURN_IF_ERROR(CheckIsNotMoved("adapter.init_from", folder, run.output_dir()));
+  FT_ASSIGN_OR_RETURN(const AdapterConfig saved, FromFile(ReadAdapterConfig(folder)));
+  return FromFile(CompareAdapterConfigs(folder, saved, plan.adapter));
+}
+
+}  // namespace
+
+absl::Status PlanLayout(TrainPlan& plan) {
+  NetworkPlan& network = plan.network;
+  ModelOptions& options = network.options;
+  FT_ASSIGN_OR_RETURN(const ModelOptions asked, ModelOptionsOf(plan.run, network.model));
+  options.sequence_parallel = asked.sequence_parallel;
+  options.recompute = asked.recompute;
+  options.activations_on_host = asked.activations_on_host;
+  options.split_head = asked.split_head;
+  options.weights_stay = WeightsStay(plan.run);
+  FT_ASSIGN_OR_RETURN(options.layers_per_run, LayersPerRunOf(plan.run, network.model));
+  network.boundary_rows =
+      int64_t{plan.run.train().micro_batch_size()} * plan.run.data().sequence_len();
+  plan.trainer.shape = StepShapeOf(plan.run, network.mesh.dp);
+  plan.trainer.pipeline = PipelineKindOf(plan.run);
+  plan.trainer.split_head = options.split_head;
+  if (plan.trainer.pipeline != PipelineKind::kInterleaved) return absl::OkStatus();
+  return CheckInterleaved(network.mesh.pp, plan.run.parallel().chunks_per_stage(),
+                          plan.run.train().gradient_accumulation_steps());
+}
+
+absl::Status MakeTrainPlan(const config::LoadedConfig& loaded, const Process& process,
+                           TrainPlan& plan) {
+  FT_RETURN_IF_ERROR(config::Validate(loaded, process.world_size()));
+  plan.run = loaded.config;
+  FT_ASSIGN_OR_RETURN(plan.network, PlanNetwork(loaded, /*training=*/true, process));
+  RecordBaseForm(plan.network.options, plan.run);
+  FT_RETURN_IF_ERROR(PlanLayout(plan));
+  plan.scratch_folder = plan.run.output_dir();
+  plan.adapter = AdapterConfigOf(plan);
+  FT_RETURN_IF_ERROR(CheckInputFolders(plan));
+  FT_ASSIGN_OR_RETURN(plan.examples, ReadData(plan.run, plan.network.model));
+  FT_ASSIGN_OR_RETURN(RowStream rows,
+                      FromFile(RowStream::Create(&plan.examples, RowOptionsOf(plan.run))));
+  plan.rows = std::make_unique<RowStream>(std::move(rows));
+  plan.positions = std::min<int64_t>(plan.run.data().sequence_len(), plan.rows->summary().longest);
+  FT_RETURN_IF_ERROR(
+      CheckPositions(plan.network.model, plan.positions, "the longest example of data.train has",
+                     "set data.sequence_len to at most that, so that examples are cut"));
+
+  TrainerOptions& trainer = plan.trainer;
+  trainer.steps =
+      plan.run.train().has_max_steps()
+          ? plan.run.train().max_steps()
+          : plan.rows->StepsForEpochs(plan.run.train().num_epochs(), trainer.shape.rows_per_step());
+  trainer.schedule = LrScheduleOf(plan.run, trainer.steps);
+  trainer.max_grad_norm = plan.run.optimizer().max_grad_norm();
+  trainer.seed = static_cast<uint64_t>(plan.run.train().seed());
+  return absl::OkStatus();
+}
+
+namespace {
+
+// Agrees on errors. Collective over the mesh.
+absl::Status LoadWeights(const TrainPlan& plan, Network& network, ParameterGroups& groups,
+                         const Process& process) {
+  const absl::Status base = LoadBaseWeights(network.parameters, &groups, plan.network.model_path,
+                                            plan.network.model, plan.network.options.nf4);
+  FT_RETURN_IF_ERROR(process.AgreeOnStatus(FromFile(base)));
+  if (!plan.network.options.use_lora) return absl::OkStatus();
+  if (plan.run.adapter().has_init_from()) {
+    const absl::Status adapter = LoadAdapter(network.parameters, &groups, network.declared,
+                                             plan.run.adapter().init_from(), plan.adapter);
+    return process.AgreeOnStatus(FromFile(adapter));
+  }
+  const auto initialize = [&](const std::vector<Parameter*>& parameters) {
+    InitializeAdapters(parameters, plan.trainer.seed);
+    return absl::OkStatus();
+  };
+  return groups.Write(initialize, ParameterGroups::Values::kTrainable);
+}
+
+// One rank's disk may be full: its failure is a status that the others can be told.
+absl::StatusOr<std::unique_ptr<Optimizer>> MakeOptimizer(const TrainPlan& plan, Network& network) {
+  OptimizerOptions options = OptimizerOptionsOf(plan.run);
+  options.disk_folder = plan.scratch_folder;
+  try {
+    return std::make_unique<Optimizer>(network.parameters, *network.mesh, plan.network.device,
+                                       options);
+  } catch (const MappedFileError& error) {
+    return absl::UnavailableError(
+        absl::StrCat("memory.base_weights disk: ", error.what_without_backtrace()));
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<TrainingRun> BuildTrainingRun(const TrainPlan& plan, const Process& process) {
+  TrainingRun run;
+  FT_ASSIGN_OR_RETURN(run.network, BuildNetwork(plan.network, plan.positions, process));
+  absl::StatusOr<std::unique_ptr<Optimizer>> optimizer = MakeOptimizer(plan, *run.network);
+  FT_RETURN_IF_ERROR(process.AgreeOnStatus(optimizer.status()));
+  run.optimizer = *std::move(optimizer);
+  FT_RETURN_IF_ERROR(LoadWeights(plan, *run.network, run.optimizer->groups(), process));
+  run.optimizer->MastersFromParameters();
+  run.network->transformer->UseGroups(run.optimizer->groups());
+  return run;
+}
+
+Trainer MakeTrainer(const TrainPlan& plan, TrainingRun& run) {
+  return Trainer(plan.trainer, *run.network->mesh, *run.network->links, plan.network.device,
+                 *plan.rows, *run.network->transformer, *run.optimizer);
+}
+
+std::string StartSummary(const TrainPlan& plan, const TrainingRun& run) {
+  return StartSummary(plan.network, CountParameters(run.network->declared), plan.rows->summary(),
+                      plan.trainer, plan.run.data().sequence_len(),
+                      plan.run.parallel().zero_stage());
+}
+
+}  // namespace fttrain

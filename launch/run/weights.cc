@@ -1,0 +1,154 @@
+#include "launch/run/weights.h"
+
+#include <ATen/ATen.h>
+
+#include <functional>
+#include <set>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "model/files/export.h"
+#include "model/files/nf4_loader.h"
+#include "model/files/weight_loader.h"
+#include "parallel/storage/param_gather.h"
+#include "runtime/process/check.h"
+
+namespace fttrain {
+namespace {
+
+bool IsAdapter(const Parameter& p) { return absl::StartsWith(p.slice.name, "base_model."); }
+
+absl::Status LoadInto(const SafetensorsFolder& folder, Parameter& p,
+                      const std::optional<Nf4Options>& nf4 = {}) {
+  const ParamSlice& s = p.slice;
+  if (p.packed_bytes > 0) {
+    FT_CHECK(nf4.has_value(), s.name, " is packed in a model without NF4");
+    return LoadNf4(folder, s.name, s.global_shape, {MakeNf4Layout(s, *nf4), p.value});
+  }
+  return LoadSliceInto(folder, s.name, s.global_shape, s.dim, s.offset, s.extent, p.value);
+}
+
+std::vector<Parameter*> AdapterParameters(const ParameterSet& set) {
+  std::vector<Parameter*> adapters;
+  for (const auto& p : set.all()) {
+    if (IsAdapter(*p)) adapters.push_back(p.get());
+  }
+  return adapters;
+}
+
+bool IsFirst(const Mesh& mesh) {
+  const MeshPosition& position = mesh.position();
+  return position.tp == 0 && position.pp == 0 && position.dp == 0;
+}
+
+// Runs `write` on the parameters, group by group; without groups on all of them. With a status that
+// is not OK the groups are passed through all the same: other ranks may be writing.
+absl::Status Write(ParameterSet& set, ParameterGroups* groups, ParameterGroups::Values values,
+                   const absl::Status& ready,
+                   const std::function<absl::Status(Parameter&)>& write) {
+  const auto each = [&](const auto& parameters) {
+    FT_RETURN_IF_ERROR(ready);
+    for (const auto& p : parameters) FT_RETURN_IF_ERROR(write(*p));
+    return absl::OkStatus();
+  };
+  return groups == nullptr ? each(set.all()) : groups->Write(each, values);
+}
+
+absl::StatusOr<std::unique_ptr<SafetensorsFolder>> OpenModel(const std::string& folder,
+                                                             const ModelConfig& config) {
+  FT_ASSIGN_OR_RETURN(std::unique_ptr<SafetensorsFolder> files, SafetensorsFolder::Open(folder));
+  FT_RETURN_IF_ERROR(CheckModelTensors(*files, config));
+  return files;
+}
+
+absl::StatusOr<std::unique_ptr<SafetensorsFolder>> OpenAdapter(const std::string& folder,
+                                                               const ParameterSet& declared,
+                                                               const AdapterConfig& expected) {
+  FT_ASSIGN_OR_RETURN(const AdapterConfig saved, ReadAdapterConfig(folder));
+  FT_RETURN_IF_ERROR(CompareAdapterConfigs(folder, saved, expected));
+  FT_ASSIGN_OR_RETURN(std::unique_ptr<SafetensorsFolder> files, OpenAdapterTensors(folder));
+  std::vector<TensorSpec> specs;
+  for (const Parameter* p : AdapterParameters(declared)) {
+    specs.push_back({p->slice.name, p->slice.global_shape});
+  }
+  FT_RETURN_IF_ERROR(CheckTensors(*files, specs));
+  return files;
+}
+
+}  // namespace
+
+absl::Status LoadBaseWeights(ParameterSet& set, ParameterGroups* groups, const std::string& folder,
+                             const ModelConfig& config, const std::optional<Nf4Options>& nf4) {
+  const auto files = OpenModel(folder, config);
+  return Write(set, groups, ParameterGroups::Values::kAll, files.status(), [&](Parameter& p) {
+    return IsAdapter(p) ? absl::OkStatus() : LoadInto(**files, p, nf4);
+  });
+}
+
+absl::Status LoadAdapter(ParameterSet& set, ParameterGroups* groups, const ParameterSet& declared,
+                         const std::string& folder, const AdapterConfig& expected) {
+  const auto files = OpenAdapter(folder, declared, expected);
+  return Write(set, groups, ParameterGroups::Values::kTrainable, files.status(), [&](Parameter& p) {
+    return IsAdapter(p) ? LoadInto(**files, p) : absl::OkStatus();
+  });
+}
+
+absl::Status SaveAdapter(const ParameterSet& set, ParameterGroups& groups,
+                         const ParameterSet& declared, const std::string& folder,
+                         const AdapterConfig& config, const Mesh& mesh) {
+  const std::vector<Parameter*> adapters = AdapterParameters(declared);
+  std::vector<std::string> names;
+  for (const Parameter* p : adapters) names.push_back(p->slice.name);
+  const std::vector<int> stages = StagesOf(names, set, mesh, groups.device());
+  std::vector<AdapterTensor> tensors;
+  for (size_t i = 0; i < adapters.size(); ++i) {
+    tensors.push_back({names[i], GatherOnFirstStage(*adapters[i], stages[i], set, groups, mesh)});
+  }
+  return IsFirst(mesh) ? WriteAdapter(folder, config, tensors) : absl::OkStatus();
+}
+
+absl::Status SaveModel(const ParameterSet& set, ParameterGroups& groups,
+                       const ParameterSet& declared, const std::string& base_folder,
+                       const std::string& folder, const ModelConfig& config,
+                       at::ScalarType save_dtype, const Mesh& mesh) {
+  const std::vector<TensorSpec> specs = ModelTensors(config);
+  std::unique_ptr<ModelExporter> exporter;
+  absl::Status status;
+  if (IsFirst(mesh)) {
+    auto created = ModelExporter::Create(base_folder, folder, specs, save_dtype);
+    status = created.status();
+    if (created.ok()) exporter = std::move(*created);
+  }
+  std::vector<std::string> names;
+  for (const TensorSpec& spec : specs) names.push_back(spec.name);
+  const std::vector<int> stages = StagesOf(names, set, mesh, groups.device());
+  // A writer that fails still takes part in gathering what is left, or the others would wait for
+  // it.
+  for (size_t i = 0; i < names.size(); ++i) {
+    const at::Tensor whole =
+        GatherOnFirstStage(*declared.Find(names[i]), stages[i], set, groups, mesh);
+    if (exporter != nullptr && status.ok()) status = exporter->Append(names[i], whole);
+  }
+  if (exporter != nullptr && status.ok()) status = exporter->Finish();
+  return status;
+}
+
+ParameterCounts CountParameters(const ParameterSet& declared) {
+  ParameterCounts counts;
+  for (const auto& p : declared.all()) {
+    const int64_t numel = p->slice.GlobalNumel();
+    counts.all += numel;
+    if (p->trainable) counts.trainable += numel;
+    if (p->packed_bytes > 0) {
+      ++counts.nf4_matrices;
+      counts.nf4_elements += numel;
+      counts.nf4_bytes += p->packed_bytes;
+    } else if (!p->trainable && p->slice.global_shape.size() == 2) {
+      counts.dense_frozen.emplace_back(absl::StripSuffix(p->slice.name, ".weight"));
+    }
+  }
+  return counts;
+}
+
+}  // namespace fttrain

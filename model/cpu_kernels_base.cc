@@ -1,5 +1,0 @@
-// The CPU loops for the compiler's baseline; flags in CMakeLists.txt.
-#define FT_ISA isa_base
-#define FT_ISA_NAME "baseline"
-#define FT_ISA_FUNCTION CpuKernelsBase
-#include "model/cpu_kernels_isa_impl.h"

@@ -1,0 +1,182 @@
+#include "model/ends/embedding_head.h"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "model/ends/vocabulary.h"
+#include "model/matmul/matmul.h"
+
+namespace fttrain {
+namespace {
+
+Parameter* DeclareEmbedding(const ModelConfig& config, const Range& rows,
+                            const ModelOptions& options, ParameterSet& set) {
+  Parameter table = VocabularyTable("model.embed_tokens.weight", config, rows, options);
+  table.on_host = options.embedding_on_host;
+  TORCH_CHECK(!table.on_host || !(table.trainable || config.tie_word_embeddings), table.slice.name,
+              ": an embedding in host memory must be frozen and no tied head may read it");
+  return set.Declare(std::move(table));
+}
+
+// Rows of a table on the device of the indices, wherever the table is.
+at::Tensor Gather(const at::Tensor& table, const at::Tensor& rows) {
+  if (table.device() == rows.device()) return table.index_select(0, rows);
+  return table.index_select(0, rows.to(table.device())).to(rows.device());
+}
+
+// Which of `ids` are rows of this rank, and where: clamped so that every lookup is in bounds.
+struct LocalIds {
+  at::Tensor local;  // int64 [T], in [0, extent)
+  at::Tensor mine;   // bool [T]
+};
+LocalIds Localize(const at::Tensor& ids, const Range& rows) {
+  const at::Tensor shifted = ids - rows.offset;
+  const at::Tensor mine = shifted.ge(0).logical_and_(shifted.lt(rows.extent));
+  return {shifted.clamp(0, rows.extent - 1), mine};
+}
+
+}  // namespace
+
+Embedding::Embedding(const ModelConfig& config, const ModelOptions& options, Communicator& tp,
+                     ParameterSet& set)
+    : region_(tp, options.sequence_parallel),
+      rows_(EvenRange(config.vocab_size, tp.size(), tp.rank())),
+      weight_(DeclareEmbedding(config, rows_, options, set)) {}
+
+at::Tensor Embedding::Forward(const at::Tensor& input_ids) const {
+  if (region_.tp().size() == 1) return Gather(weight_->value, input_ids);
+  at::Tensor partial;
+  std::optional<MemoryScope> scope;
+  // With sequence parallelism only the reduced rows are the caller's.
+  if (region_.sequence_parallel()) scope.emplace(MemoryCategory::kWorkspace);
+  if (rows_.extent == 0) {
+    partial = at::zeros({input_ids.size(0), weight_->value.size(1)},
+                        weight_->value.options().device(input_ids.device()));
+  } else {
+    const LocalIds ids = Localize(input_ids, rows_);
+    partial = Gather(weight_->value, ids.local);
+    partial.masked_fill_(ids.mine.logical_not().unsqueeze(1), 0);
+  }
+  scope.reset();
+  return region_.Leave(std::move(partial));
+}
+
+void Embedding::Backward(const at::Tensor& dy, const at::Tensor& input_ids) const {
+  if (!weight_->trainable) return;
+  const MemoryScope scope(MemoryCategory::kWorkspace);
+  const at::Tensor dfull = region_.Enter(dy);
+  if (rows_.extent == 0) return;
+  const LocalIds ids = Localize(input_ids, rows_);
+  at::Tensor rows = dfull.to(weight_->grad.scalar_type());
+  if (rows_.extent < weight_->slice.global_shape[0]) {
+    rows = rows.masked_fill(ids.mine.logical_not().unsqueeze(1), 0);
+  }
+  weight_->grad.index_add_(0, ids.local, rows);
+}
+
+LmHeadLoss::LmHeadLoss(const ModelConfig& config, const ModelOptions& options, Communicator& tp,
+                       Parameter* tied, ParameterSet& set)
+    : region_(tp, options.sequence_parallel),
+      eps_(config.rms_norm_eps),
+      chunk_rows_(options.loss_chunk_rows),
+      vocab_size_(config.vocab_size),
+      rows_(EvenRange(config.vocab_size, tp.size(), tp.rank())),
+      norm_(DeclareNorm("model.norm.weight", config.hidden_size, NormGradient(region_), options,
+                        set)),
+      tied_(tied) {
+  TORCH_CHECK(chunk_rows_ > 0, "loss_chunk_rows is ", chunk_rows_);
+  if (tied != nullptr) return;
+  own_ = std::make_unique<WeightMatrix>(VocabularyTable("lm_head.weight", config, rows_, options),
+                                        Nf4OfModule(options, "lm_head"),
+                                        /*ahead=*/nullptr, set);
+}
+
+void LmHeadLoss::HoldWeights() {
+  if (own_) own_->Hold();
+}
+
+void LmHeadLoss::ReleaseWeights() {
+  if (own_) own_->Release();
+}
+
+Operand LmHeadLoss::Weight() const { return own_ ? own_->operand() : Operand(tied_->value); }
+
+at::Tensor LmHeadLoss::WeightGradient() const {
+  const Parameter* parameter = own_ ? own_->parameter() : tied_;
+  return parameter->trainable ? parameter->grad : at::Tensor();
+}
+
+double LmHeadLoss::Forward(const at::Tensor& x, const at::Tensor& target_rows,
+                           const at::Tensor& targets, double scale, Saved* saved) const {
+  const MemoryScope workspace(MemoryCategory::kWorkspace);
+  const at::Tensor normed = region_.Enter(RmsNormForward(x, norm_->value, eps_));
+  at::Tensor dnormed;
+  if (saved != nullptr) {
+    const MemoryScope scope(region_.sequence_parallel() ? MemoryCategory::kWorkspace
+                                                        : MemoryCategory::kSaved);
+    dnormed = at::zeros_like(normed);
+  }
+  const HeldForProducts held(own_.get());
+  const int64_t total = target_rows.size(0);
+  at::Tensor loss = at::zeros({}, normed.options().dtype(at::kDouble));
+  for (int64_t begin = 0; begin < total; begin += chunk_rows_) {
+    const int64_t count = std::min(chunk_rows_, total - begin);
+    loss += ChunkLoss(normed, target_rows.narrow(0, begin, count), targets.narrow(0, begin, count),
+                      scale, dnormed);
+  }
+  if (saved != nullptr) {
+    const MemoryScope scope(MemoryCategory::kSaved);
+    saved->input = x;
+    saved->dnormed = region_.Leave(std::move(dnormed));
+  }
+  // One copy to the host, after all chunks.
+  return loss.item<double>();
+}
+
+at::Tensor LmHeadLoss::ChunkLoss(const at::Tensor& normed, const at::Tensor& rows,
+                                 const at::Tensor& targets, double scale,
+                                 at::Tensor& dnormed) const {
+  const at::Tensor x = normed.index_select(0, rows);
+  const at::Tensor logits = at::empty({x.size(0), rows_.extent}, x.options());
+  AddProducts(logits, {{x, Weight().t()}}, /*accumulate=*/false);
+  const LogSumExp sums =
+      CombineStats(VocabularyStats(logits, targets, rows_).unsqueeze(0), region_.tp());
+  const at::Tensor loss = (sums.lse - sums.target).sum(at::kDouble);
+  if (!dnormed.defined() || rows_.extent == 0) return loss;
+  CrossEntropyBackwardInPlace(logits, sums.lse, targets, rows_.offset, scale);
+  // A row has one target, so rows are distinct and a copy suffices.
+  const at::Tensor dx = at::empty_like(x);
+  AddProducts(dx, {{logits, Weight()}}, /*accumulate=*/false);
+  dnormed.index_copy_(0, rows, dx);
+  if (const at::Tensor grad = WeightGradient(); grad.defined()) {
+    AddProducts(grad, {{logits.t(), x}}, /*accumulate=*/true);
+  }
+  return loss;
+}
+
+at::Tensor LmHeadLoss::Backward(Saved& saved) const {
+  const MemoryScope scope(MemoryCategory::kWorkspace);
+  at::Tensor dx = RmsNormBackward(saved.dnormed, saved.input, norm_->value, eps_, {}, norm_->grad);
+  saved = {};
+  return dx;
+}
+
+at::Tensor LmHeadLoss::Logits(const at::Tensor& x, const at::Tensor& rows) const {
+  const MemoryScope workspace(MemoryCategory::kWorkspace);
+  const at::Tensor normed = region_.Enter(RmsNormForward(x, norm_->value, eps_));
+  const at::Tensor local = at::empty({rows.size(0), rows_.extent}, normed.options());
+  AddProducts(local, {{normed.index_select(0, rows), Weight().t()}}, /*accumulate=*/false);
+  const at::ScalarType dtype = local.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  Communicator& tp = region_.tp();
+  if (tp.size() == 1) return local.to(dtype);
+  // Gathered as rows of the vocabulary; only the end of the last shards is padding.
+  const int64_t shard = EvenRange(vocab_size_, tp.size(), 0).extent, count = rows.size(0);
+  at::Tensor padded = at::zeros({shard, count}, local.options().dtype(dtype));
+  padded.narrow(0, 0, rows_.extent).copy_(local.t());
+  at::Tensor all = at::empty({tp.size() * shard, count}, padded.options());
+  tp.AllGather(padded, all);
+  return all.narrow(0, 0, vocab_size_).t().contiguous();
+}
+
+}  // namespace fttrain

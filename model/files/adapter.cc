@@ -1,0 +1,238 @@
+#include "model/files/adapter.h"
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <set>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "model/config/json_keys.h"
+#include "model/files/tensor_io.h"
+#include "runtime/files/strict_json.h"
+#include "runtime/process/check.h"
+#include "runtime/process/log.h"
+
+namespace fttrain {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr char kConfigFile[] = "adapter_config.json";
+constexpr char kTensorFile[] = "adapter_model.safetensors";
+constexpr char kAllLinear[] = "all-linear";
+constexpr int64_t kMaxConfigBytes = 16 << 20;
+
+// Read here.
+constexpr const char* kUsed[] = {"peft_type",
+                                 "r",
+                                 "lora_alpha",
+                                 "lora_dropout",
+                                 "use_rslora",
+                                 "target_modules",
+                                 "base_model_name_or_path",
+                                 "bias",
+                                 "task_type",
+                                 "init_lora_weights"};
+// Of no consequence for loading a plain LoRA adapter: provenance, and settings of initialisations
+// and methods that other keys switch on.
+constexpr const char* kInert[] = {
+    "auto_mapping",      "corda_config",   "ensure_weight_tying", "eva_config",    "inference_mode",
+    "loftq_config",      "lora_ga_config", "megatron_config",     "megatron_core", "peft_version",
+    "qalora_group_size", "revision",       "layers_pattern"};
+
+template <typename List>
+bool Holds(const List& list, std::string_view key) {
+  return std::find(std::begin(list), std::end(list), key) != std::end(list);
+}
+
+// Null, false, 0, "" or empty: a feature that is off.
+bool IsNeutral(const Json& value) {
+  return value.is_null() || value == false || value == 0 || value == "" || value.empty();
+}
+
+// Every other key must be off: what we do not know might change the result.
+void RefuseOtherFeatures(const Json& json, JsonKeys& keys) {
+  for (const auto& [key, value] : json.items()) {
+    if (Holds(kUsed, key) || Holds(kInert, key) || IsNeutral(value)) continue;
+    keys.Fail(Printable(key), absl::StrCat("is ", Printable(value.dump()),
+                                           ": only plain LoRA adapters are supported"));
+  }
+  if (keys.Text("peft_type", "") != "LORA") {
+    keys.Fail("peft_type", absl::StrCat("is '", Printable(keys.Text("peft_type", "")),
+                                        "', only LORA is supported"));
+  }
+  if (keys.Text("bias", "none") != "none") keys.Fail("bias", "other than none is not supported");
+  if (keys.Text("task_type", "CAUSAL_LM") != "CAUSAL_LM") {
+    keys.Fail("task_type", "other than CAUSAL_LM is not supported");
+  }
+  // PiSSA, OLoRA, CorDA and LoftQ adapters belong to a changed base.
+  const Json* init = keys.Find("init_lora_weights");
+  const bool keeps_base = init == nullptr || init->is_boolean() || *init == "gaussian" ||
+                          *init == "eva" || *init == "orthogonal";
+  if (!keeps_base) {
+    keys.Fail("init_lora_weights",
+              absl::StrCat("is ", Printable(init->dump()), ": it changes the base model"));
+  }
+}
+
+// Last parts of the module names that have a lora_A in the file, sorted.
+absl::StatusOr<std::vector<std::string>> AdaptedModules(const std::string& folder) {
+  FT_ASSIGN_OR_RETURN(const auto tensors, OpenAdapterTensors(folder));
+  constexpr std::string_view kEnd = ".lora_A.weight";
+  std::set<std::string> modules;
+  for (const std::string& name : tensors->Names()) {
+    if (!name.ends_with(kEnd)) continue;
+    const std::string module = name.substr(0, name.size() - kEnd.size());
+    modules.insert(module.substr(module.rfind('.') + 1));
+  }
+  return std::vector<std::string>(modules.begin(), modules.end());
+}
+
+absl::Status ReadTargets(const std::string& folder, JsonKeys& keys, AdapterConfig& config) {
+  const Json* targets = keys.Find("target_modules");
+  if (targets != nullptr && targets->is_string()) {
+    if (*targets == kAllLinear) config.target_modules = {kAllLinear};
+    if (*targets == kAllLinear) return absl::OkStatus();
+    FT_ASSIGN_OR_RETURN(config.target_modules, AdaptedModules(folder));
+  } else if (targets != nullptr && targets->is_array()) {
+    for (const Json& target : *targets) {
+      if (!target.is_string()) keys.Fail("target_modules", "must list names");
+      if (target.is_string()) config.target_modules.push_back(target.get<std::string>());
+    }
+    std::sort(config.target_modules.begin(), config.target_modules.end());
+  }
+  if (config.target_modules.empty()) keys.Fail("target_modules", "names no modules");
+  return keys.status();
+}
+
+std::string ConfigJson(const AdapterConfig& config) {
+  nlohmann::ordered_json json;
+  json["peft_type"] = "LORA";
+  json["task_type"] = "CAUSAL_LM";
+  if (config.base_model_name_or_path.empty()) {
+    json["base_model_name_or_path"] = nullptr;
+  } else {
+    json["base_model_name_or_path"] = config.base_model_name_or_path;
+  }
+  json["r"] = config.r;
+  // PEFT declares an integer.
+  if (config.alpha == std::floor(config.alpha) && config.alpha < 1e15) {
+    json["lora_alpha"] = static_cast<int64_t>(config.alpha);
+  } else {
+    json["lora_alpha"] = config.alpha;
+  }
+  json["lora_dropout"] = config.dropout;
+  json["use_rslora"] = config.use_rslora;
+  if (config.target_modules == std::vector<std::string>{kAllLinear}) {
+    json["target_modules"] = kAllLinear;
+  } else {
+    json["target_modules"] = config.target_modules;
+  }
+  json["bias"] = "none";
+  json["fan_in_fan_out"] = false;
+  json["inference_mode"] = true;
+  json["init_lora_weights"] = true;
+  json["use_dora"] = false;
+  json["rank_pattern"] = nlohmann::ordered_json::object();
+  json["alpha_pattern"] = nlohmann::ordered_json::object();
+  for (const char* key : {"layers_pattern", "layers_to_transform", "modules_to_save", "revision"}) {
+    json[key] = nullptr;
+  }
+  using Handler = nlohmann::json::error_handler_t;
+  return json.dump(2, ' ', /*ensure_ascii=*/false, Handler::replace) + "\n";
+}
+
+std::string Text(const std::vector<std::string>& names) {
+  return absl::StrCat("[", Printable(absl::StrJoin(names, ", ")), "]");
+}
+
+}  // namespace
+
+std::string LoraAName(const std::string& module) {
+  return absl::StrCat("base_model.model.", module, ".lora_A.weight");
+}
+std::string LoraBName(const std::string& module) {
+  return absl::StrCat("base_model.model.", module, ".lora_B.weight");
+}
+
+absl::Status WriteAdapter(const std::string& folder, const AdapterConfig& config,
+                          const std::vector<AdapterTensor>& tensors) {
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (error) {
+    return absl::ErrnoToStatus(error.value(), absl::StrCat("cannot create folder ", folder));
+  }
+  std::vector<SafetensorsWriter::Tensor> declared;
+  for (const AdapterTensor& tensor : tensors) {
+    declared.push_back({tensor.name, SafetensorsDtype::kF32, tensor.value.sizes().vec()});
+  }
+  const std::string json = ConfigJson(config);
+  AtomicFile config_file;
+  const int64_t json_bytes = static_cast<int64_t>(json.size());
+  FT_RETURN_IF_ERROR(config_file.Open(absl::StrCat(folder, "/", kConfigFile), json_bytes));
+  FT_RETURN_IF_ERROR(config_file.Append(json.data(), json_bytes));
+  FT_ASSIGN_OR_RETURN(const auto writer,
+                      SafetensorsWriter::Create(absl::StrCat(folder, "/", kTensorFile), declared,
+                                                {{"format", "pt"}}));
+  for (const AdapterTensor& tensor : tensors) {
+    FT_RETURN_IF_ERROR(AppendTensor(
+        tensor.value, at::kFloat,
+        [&](const void* data, int64_t size_bytes) { return writer->Append(data, size_bytes); }));
+  }
+  FT_RETURN_IF_ERROR(writer->Finish());
+  return config_file.Commit();
+}
+
+absl::StatusOr<AdapterConfig> ReadAdapterConfig(const std::string& folder) {
+  const std::string path = absl::StrCat(folder, "/", kConfigFile);
+  FT_ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxConfigBytes));
+  FT_ASSIGN_OR_RETURN(const Json json, ParseJsonObject(text, path));
+  JsonKeys keys(json, path);
+  RefuseOtherFeatures(json, keys);
+  AdapterConfig config;
+  config.r = keys.Int("r", 1, config.r);
+  config.alpha = keys.Positive("lora_alpha", config.alpha);
+  const Json* dropout = keys.Find("lora_dropout");
+  if (dropout != nullptr && *dropout != 0) config.dropout = keys.Positive("lora_dropout");
+  if (config.dropout >= 1) keys.Fail("lora_dropout", "must be in [0, 1)");
+  config.use_rslora = keys.Bool("use_rslora", false);
+  config.base_model_name_or_path = keys.Text("base_model_name_or_path", "");
+  if (!keys.status().ok()) return keys.status();
+  FT_RETURN_IF_ERROR(ReadTargets(folder, keys, config));
+  return config;
+}
+
+absl::StatusOr<std::unique_ptr<SafetensorsFolder>> OpenAdapterTensors(const std::string& folder) {
+  const std::string path = absl::StrCat(folder, "/", kTensorFile);
+  if (!std::filesystem::exists(path) &&
+      std::filesystem::exists(absl::StrCat(folder, "/adapter_model.bin"))) {
+    return absl::NotFoundError(absl::StrCat(
+        path, " is not there, and adapter_model.bin is not supported: save it as safetensors"));
+  }
+  return SafetensorsFolder::OpenFile(path);
+}
+
+absl::Status CompareAdapterConfigs(const std::string& folder, const AdapterConfig& saved,
+                                   const AdapterConfig& run) {
+  std::vector<std::string> differences;
+  const auto differ = [&](const char* key, const auto& was, const auto& is) {
+    differences.push_back(absl::StrCat(key, " ", was, " there, ", is, " in this run"));
+  };
+  if (saved.r != run.r) differ("r", saved.r, run.r);
+  if (saved.alpha != run.alpha) differ("lora_alpha", saved.alpha, run.alpha);
+  if (saved.use_rslora != run.use_rslora) {
+    differ("use_rslora", saved.use_rslora ? "true" : "false", run.use_rslora ? "true" : "false");
+  }
+  const std::set<std::string> a(saved.target_modules.begin(), saved.target_modules.end());
+  const std::set<std::string> b(run.target_modules.begin(), run.target_modules.end());
+  if (a != b && !a.contains(kAllLinear) && !b.contains(kAllLinear)) {
+    differ("target_modules", Text({a.begin(), a.end()}), Text({b.begin(), b.end()}));
+  }
+  if (differences.empty()) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(folder, "/", kConfigFile, ": ", absl::StrJoin(differences, "; ")));
+}
+
+}  // namespace fttrain

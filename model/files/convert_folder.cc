@@ -1,0 +1,300 @@
+#include "model/files/convert_folder.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <numeric>
+#include <set>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "model/blocks/decoder_layer.h"
+#include "model/config/quantization_config.h"
+#include "model/files/nf4_export.h"
+#include "model/files/nf4_folder.h"
+#include "model/files/tensor_io.h"
+#include "model/files/weight_loader.h"
+#include "runtime/memory/ledger.h"
+#include "runtime/process/check.h"
+
+namespace fttrain {
+namespace {
+
+constexpr std::string_view kWeight = ".weight";
+
+// The adapter of a folder, checked against the model.
+struct Adapter {
+  double scale = 0;
+  int64_t r = 0;
+  std::set<std::string> modules;
+  std::unique_ptr<SafetensorsFolder> files;
+};
+
+absl::StatusOr<Adapter> OpenAdapter(const std::string& folder, const ModelConfig& model) {
+  FT_ASSIGN_OR_RETURN(const AdapterConfig config, ReadAdapterConfig(folder));
+  FT_ASSIGN_OR_RETURN(const std::vector<std::string> targets,
+                      ResolveTargetModules(model, config.target_modules));
+  Adapter adapter;
+  adapter.r = config.r;
+  adapter.scale = LoraOptions{config.r, config.alpha, 0.0, config.use_rslora}.Scale();
+  FT_ASSIGN_OR_RETURN(adapter.files, OpenAdapterTensors(folder));
+  std::vector<TensorSpec> expected;
+  for (const TensorSpec& module : LinearModules(model)) {
+    const std::string leaf = module.name.substr(module.name.rfind('.') + 1);
+    if (std::count(targets.begin(), targets.end(), leaf) == 0) continue;
+    adapter.modules.insert(module.name);
+    expected.push_back({LoraAName(module.name), {config.r, module.shape[1]}});
+    expected.push_back({LoraBName(module.name), {module.shape[0], config.r}});
+  }
+  FT_RETURN_IF_ERROR(CheckTensors(*adapter.files, expected));
+  return adapter;
+}
+
+// How a tensor of the source goes into the output.
+struct Passage {
+  TensorSpec tensor;
+  std::string module = {};            // of a linear layer's matrix, else ""
+  at::ScalarType dtype = at::kFloat;  // of its values
+  bool adapted = false;
+  bool from_nf4 = false, to_nf4 = false;  // 4 bits in the source, in the output
+  bool dequantized = false;               // its values are what NF4 makes of them
+};
+
+Passage PassageOf(const TensorSpec& tensor, const SourceFolder& source,
+                  const Conversion& conversion, const std::set<std::string>& adapted) {
+  Passage passage{.tensor = tensor};
+  const bool linear = IsLinear(tensor);
+  if (linear) passage.module = tensor.name.substr(0, tensor.name.size() - kWeight.size());
+  passage.adapted = linear && adapted.contains(passage.module);
+  passage.from_nf4 = linear && source.nf4 && IsNf4Tensor(*source.files, tensor.name);
+  passage.dtype = passage.from_nf4 ? source.nf4->rounding
+                                   : *FloatTypeOf(source.files->Find(tensor.name)->dtype);
+  // Whether an NF4 base of this conversion has the matrix in 4 bits.
+  const bool in_nf4_base =
+      source.nf4 ? passage.from_nf4
+                 : linear && (passage.module != kHeadModule || conversion.quantize_head);
+  passage.to_nf4 = conversion.write_nf4 && in_nf4_base;
+  passage.dequantized = passage.from_nf4 || (conversion.base == MergeBase::kDequantized &&
+                                             in_nf4_base && (passage.adapted || !passage.to_nf4));
+  return passage;
+}
+
+// One run over a model's tensors, in order.
+class Converter {
+ public:
+  Converter(const SourceFolder& source, const Conversion& conversion, Adapter adapter)
+      : source_(source), conversion_(conversion), adapter_(std::move(adapter)) {
+    if (source.nf4) conversion_.nf4 = *source.nf4;
+  }
+
+  absl::StatusOr<Converted> Run(const std::string& output) {
+    std::vector<Passage> passages;
+    std::vector<SafetensorsWriter::Tensor> declared;
+    for (const TensorSpec& tensor : ModelTensors(source_.config)) {
+      passages.push_back(PassageOf(tensor, source_, conversion_, adapter_.modules));
+      Declare(passages.back(), declared);
+      Count(passages.back());
+    }
+    FT_ASSIGN_OR_RETURN(const std::string config, Config());
+    FT_ASSIGN_OR_RETURN(writer_, FolderWriter::Create(source_.path, output, std::move(declared),
+                                                      config, conversion_.max_shard_bytes));
+    for (const Passage& passage : passages) FT_RETURN_IF_ERROR(Write(passage));
+    FT_RETURN_IF_ERROR(writer_->Finish());
+    return std::move(done_);
+  }
+
+ private:
+  void Declare(const Passage& passage, std::vector<SafetensorsWriter::Tensor>& declared) const {
+    const TensorSpec& tensor = passage.tensor;
+    if (!passage.to_nf4) {
+      declared.push_back({tensor.name, *FloatDtypeOf(passage.dtype), tensor.shape});
+      return;
+    }
+    for (SafetensorsWriter::Tensor& part :
+         Nf4FileTensors(tensor.name, tensor.shape, conversion_.nf4)) {
+      declared.push_back(std::move(part));
+    }
+  }
+
+  void Count(const Passage& passage) {
+    if (passage.adapted) ++done_.adapted_matrices;
+    if (!passage.module.empty() && !passage.to_nf4) done_.dense.push_back(passage.module);
+    if (!passage.to_nf4) return;
+    const TensorSpec& tensor = passage.tensor;
+    ++done_.quantized_matrices;
+    done_.quantized_parameters += tensor.shape[0] * tensor.shape[1];
+    done_.quantized_bytes +=
+        MakeNf4Layout(WholeParam(tensor.name, tensor.shape), conversion_.nf4).bytes;
+  }
+
+  absl::StatusOr<std::string> Config() const {
+    const std::string dtype = DtypeWord(conversion_.nf4.rounding);
+    std::string quantization;
+    if (conversion_.write_nf4) {
+      std::vector<std::string> skipped = done_.dense;
+      if (source_.config.tie_word_embeddings) skipped.push_back(kHeadModule);
+      quantization = MakeQuantizationConfig(conversion_.nf4.double_quant, dtype, skipped).dump();
+    }
+    return ConfigWith(source_.path, source_.nf4 || conversion_.write_nf4 ? dtype : "",
+                      quantization);
+  }
+
+  absl::Status Write(const Passage& passage) {
+    const TensorSpec& tensor = passage.tensor;
+    if (!passage.adapted && passage.from_nf4 && passage.to_nf4) return CopyNf4(tensor);
+    if (passage.to_nf4) {
+      Nf4Export nf4(*writer_, tensor.shape, conversion_.nf4);
+      FT_RETURN_IF_ERROR(
+          ForEachPiece(passage, [&](const at::Tensor& values) { return nf4.Append(values); }));
+      return Named(passage, nf4.Finish());
+    }
+    if (!passage.adapted && !passage.dequantized) return Copy(tensor.name);
+    return ForEachPiece(passage, [&](const at::Tensor& values) {
+      if (values.isfinite().all().item<bool>()) {
+        return writer_->Append(values, values.scalar_type());
+      }
+      return absl::DataLossError(
+          absl::StrCat("a value is not finite in ", DtypeWord(passage.dtype)));
+    });
+  }
+
+  // A tensor's bytes, unchanged.
+  absl::Status Copy(const std::string& name) {
+    const int64_t bytes = source_.files->Find(name)->size_bytes;
+    std::vector<char> buffer(std::min(bytes, kStagingBytes));
+    for (int64_t begin = 0; begin < bytes; begin += kStagingBytes) {
+      const int64_t count = std::min(kStagingBytes, bytes - begin);
+      FT_RETURN_IF_ERROR(source_.files->ReadBytes(name, begin, count, buffer.data()));
+      FT_RETURN_IF_ERROR(writer_->Append(buffer.data(), count));
+    }
+    return absl::OkStatus();
+  }
+
+  // A matrix that is NF4 there and here, bit for bit.
+  absl::Status CopyNf4(const TensorSpec& spec) {
+    FT_ASSIGN_OR_RETURN(const Nf4State state, ReadNf4State(*source_.files, spec.name, spec.shape));
+    FT_RETURN_IF_ERROR(Copy(spec.name));
+    FT_RETURN_IF_ERROR(Copy(spec.name + ".absmax"));
+    FT_RETURN_IF_ERROR(writer_->Append(Nf4CodeValues(), at::kFloat));
+    if (state.options.double_quant) {
+      FT_RETURN_IF_ERROR(Copy(spec.name + ".nested_absmax"));
+      FT_RETURN_IF_ERROR(writer_->Append(Nf4ScaleValues(), at::kFloat));
+    }
+    const std::string json = Nf4StateJson(spec.shape, state.options, state.offset);
+    return writer_->Append(json.data(), static_cast<int64_t>(json.size()));
+  }
+
+  // The matrix with its adapter, in the source's dtype, by whole rows that are whole blocks.
+  absl::Status ForEachPiece(const Passage& passage,
+                            absl::FunctionRef<absl::Status(const at::Tensor& values)> take) {
+    const TensorSpec& spec = passage.tensor;
+    const int64_t rows = spec.shape[0], columns = spec.shape[1];
+    const int64_t block = conversion_.nf4.block_size, whole = block / std::gcd(block, columns);
+    const int64_t step = std::max<int64_t>(1, kPieceElements / columns / whole) * whole;
+    FT_RETURN_IF_ERROR(LoadAdapterOf(passage));
+    Nf4Matrix nf4;
+    if (passage.dequantized) {
+      nf4.layout = MakeNf4Layout(WholeParam(spec.name, spec.shape), conversion_.nf4);
+      nf4.bytes = at::zeros({nf4.layout.bytes}, at::TensorOptions(at::kByte));
+      FT_RETURN_IF_ERROR(LoadNf4(*source_.files, spec.name, spec.shape, nf4));
+    }
+    for (int64_t row = 0; row < rows; row += step) {
+      const Range range{row, std::min(step, rows - row)};
+      at::Tensor values = at::empty({range.extent, columns}, at::TensorOptions(passage.dtype));
+      if (nf4.bytes.defined()) {
+        DequantizeNf4(nf4, range, {0, columns}, values);
+      } else {
+        FT_RETURN_IF_ERROR(LoadSliceInto(*source_.files, spec.name, spec.shape, 0, range.offset,
+                                         range.extent, values));
+      }
+      FT_RETURN_IF_ERROR(Named(passage, take(passage.adapted ? Merged(values, range) : values)));
+    }
+    return absl::OkStatus();
+  }
+
+  // What is wrong with the values of a tensor, with its name.
+  absl::Status Named(const Passage& passage, const absl::Status& status) const {
+    if (status.code() != absl::StatusCode::kDataLoss) return status;
+    const std::string& name = passage.tensor.name;
+    return absl::DataLossError(absl::StrCat(source_.files->PathOf(name), ": tensor '", name, "'",
+                                            passage.adapted ? " with the adapter merged" : "", ": ",
+                                            status.message()));
+  }
+
+  absl::Status LoadAdapterOf(const Passage& passage) {
+    if (!passage.adapted) return absl::OkStatus();
+    const std::string& module = passage.module;
+    const at::ScalarType precision = passage.dtype == at::kDouble ? at::kDouble : at::kFloat;
+    const auto load = [&](const std::string& name, const std::vector<int64_t>& shape) {
+      return LoadSlice(*adapter_.files, name, shape, -1, 0, 0, precision, at::kCPU);
+    };
+    FT_ASSIGN_OR_RETURN(a_, load(LoraAName(module), {adapter_.r, passage.tensor.shape[1]}));
+    FT_ASSIGN_OR_RETURN(b_, load(LoraBName(module), {passage.tensor.shape[0], adapter_.r}));
+    for (const auto& [factor, name] : {std::pair(a_, LoraAName(module)), {b_, LoraBName(module)}}) {
+      if (factor.isfinite().all().item<bool>()) continue;
+      return absl::DataLossError(absl::StrCat(adapter_.files->PathOf(name), ": tensor '", name,
+                                              "' holds a value that is not finite"));
+    }
+    return absl::OkStatus();
+  }
+
+  at::Tensor Merged(const at::Tensor& values, const Range& rows) const {
+    at::Tensor sum = values.to(a_.scalar_type());
+    sum.addmm_(b_.narrow(0, rows.offset, rows.extent), a_, 1, adapter_.scale);
+    return sum.to(values.scalar_type());
+  }
+
+  const SourceFolder& source_;
+  Conversion conversion_;
+  Adapter adapter_;
+  at::Tensor a_, b_;  // of the matrix at hand
+  std::unique_ptr<FolderWriter> writer_;
+  Converted done_;
+};
+
+}  // namespace
+
+absl::StatusOr<SourceFolder> OpenSource(const std::string& path) {
+  SourceFolder source;
+  source.path = path;
+  FT_ASSIGN_OR_RETURN(source.config, LoadModelConfig(path));
+  FT_ASSIGN_OR_RETURN(source.files, SafetensorsFolder::Open(path));
+  FT_RETURN_IF_ERROR(CheckModelTensors(*source.files, source.config));
+  if (source.config.quantized) {
+    FT_ASSIGN_OR_RETURN(const Nf4Folder nf4, ReadNf4Folder(*source.files, source.config));
+    source.nf4 = nf4.options;
+  }
+  return source;
+}
+
+absl::StatusOr<at::ScalarType> MatrixDtype(const SourceFolder& source, bool quantize_head) {
+  std::vector<TensorSpec> modules = LinearModules(source.config);
+  if (!quantize_head) {
+    std::erase_if(modules, [](const TensorSpec& module) { return module.name == kHeadModule; });
+  }
+  const auto dtype_of = [&](const TensorSpec& module) {
+    return *FloatTypeOf(source.files->Find(module.name + ".weight")->dtype);
+  };
+  const at::ScalarType first = dtype_of(modules.front());
+  for (const TensorSpec& module : modules) {
+    if (dtype_of(module) == first) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat(source.path, ": '", module.name, ".weight' is ", DtypeWord(dtype_of(module)),
+                     ", but '", modules.front().name, ".weight' is ", DtypeWord(first),
+                     ": one dtype for all is supported"));
+  }
+  return first == at::kDouble ? at::kFloat : first;
+}
+
+absl::StatusOr<Converted> ConvertFolder(const SourceFolder& source, const Conversion& conversion,
+                                        const std::string& output) {
+  const MemoryScope scope(MemoryCategory::kWorkspace);
+  Adapter adapter;
+  if (!conversion.adapter.empty()) {
+    FT_ASSIGN_OR_RETURN(adapter, OpenAdapter(conversion.adapter, source.config));
+  }
+  return Converter(source, conversion, std::move(adapter)).Run(output);
+}
+
+}  // namespace fttrain

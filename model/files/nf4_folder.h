@@ -1,0 +1,58 @@
+// A model folder whose matrices are stored as NF4 in bitsandbytes' form. Beside NAME.weight, the
+// codes as bytes (or the same bytes under a floating dtype, bnb_4bit_quant_storage), stand
+//   NAME.weight.absmax         float32 [blocks], or uint8 codes with double quantisation
+//   NAME.weight.quant_map      float32 [16]
+//   NAME.weight.nested_absmax, NAME.weight.nested_quant_map   float32 [groups], [256]
+//   NAME.weight.quant_state.bitsandbytes__nf4                 uint8, the bytes of a JSON object
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "model/config/model_config.h"
+#include "model/nf4/nf4.h"
+#include "runtime/files/safetensors.h"
+
+namespace fttrain {
+
+inline constexpr char kNf4StateKey[] = ".quant_state.bitsandbytes__nf4";
+inline constexpr char kHeadModule[] = "lm_head";
+
+// The matrices of a model's linear layers (lm_head's unless tied): what may be quantised.
+bool IsLinear(const TensorSpec& tensor);
+// Their modules' full names, without ".weight".
+std::vector<TensorSpec> LinearModules(const ModelConfig& config);
+// InvalidArgument if the head is the embedding table, which is never quantised. `asked`: the key or
+// flag that asks for a quantised head, for the message.
+absl::Status CheckHeadCanBeNf4(const ModelConfig& config, const std::string& asked);
+
+struct Nf4Folder {
+  Nf4Options options;              // the same for every quantised matrix
+  std::vector<std::string> dense;  // linear layers that are not quantised; a tied lm_head is one
+};
+// Which modules are quantised, by the tensors, and how. Reads and checks every quant state and
+// every map. Errors name file, tensor and key: InvalidArgument for a missing or wrong one, or for
+// matrices that do not agree.
+absl::StatusOr<Nf4Folder> ReadNf4Folder(const SafetensorsFolder& folder, const ModelConfig& config);
+
+// Names of all that belongs to quantised matrices, for CheckTensors.
+std::vector<std::string> Nf4TensorNames(const SafetensorsFolder& folder, const ModelConfig& config);
+
+// One quantised matrix of the folder; checks it alone. `shape` is [out, in].
+struct Nf4State {
+  Nf4Options options;
+  float offset = 0;
+};
+absl::StatusOr<Nf4State> ReadNf4State(const SafetensorsFolder& folder, const std::string& weight,
+                                      const std::vector<int64_t>& shape);
+bool IsNf4Tensor(const SafetensorsFolder& folder, const std::string& weight);
+
+// float32 [16]: the value of each code. float32 [256]: of each scale's code.
+at::Tensor Nf4CodeValues();
+at::Tensor Nf4ScaleValues();
+
+}  // namespace fttrain

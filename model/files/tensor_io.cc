@@ -1,0 +1,64 @@
+#include "model/files/tensor_io.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "runtime/memory/ledger.h"
+#include "runtime/process/check.h"
+
+namespace fttrain {
+namespace {
+
+constexpr std::pair<SafetensorsDtype, at::ScalarType> kFloatTypes[] = {
+    {SafetensorsDtype::kF64, at::kDouble},
+    {SafetensorsDtype::kF32, at::kFloat},
+    {SafetensorsDtype::kF16, at::kHalf},
+    {SafetensorsDtype::kBF16, at::kBFloat16},
+};
+
+}  // namespace
+
+std::optional<at::ScalarType> FloatTypeOf(SafetensorsDtype dtype) {
+  for (const auto& [file, torch] : kFloatTypes) {
+    if (file == dtype) return torch;
+  }
+  return {};
+}
+
+std::optional<SafetensorsDtype> FloatDtypeOf(at::ScalarType type) {
+  for (const auto& [file, torch] : kFloatTypes) {
+    if (torch == type) return file;
+  }
+  return {};
+}
+
+std::string DtypeWord(at::ScalarType dtype) {
+  switch (dtype) {
+    case at::kDouble:
+      return "float64";
+    case at::kHalf:
+      return "float16";
+    case at::kBFloat16:
+      return "bfloat16";
+    default:
+      return "float32";
+  }
+}
+
+absl::Status AppendTensor(
+    const at::Tensor& value, at::ScalarType to,
+    absl::FunctionRef<absl::Status(const void* data, int64_t size_bytes)> append) {
+  const MemoryScope scope(MemoryCategory::kWorkspace);
+  const at::Tensor flat = value.detach().contiguous().view({-1});
+  const int64_t most = kStagingBytes / static_cast<int64_t>(sizeof(double));
+  for (int64_t begin = 0; begin < flat.numel(); begin += most) {
+    const int64_t count = std::min(most, flat.numel() - begin);
+    const at::Tensor piece = flat.narrow(0, begin, count).to(at::kCPU, to);
+    FT_RETURN_IF_ERROR(append(piece.data_ptr(), static_cast<int64_t>(piece.nbytes())));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace fttrain

@@ -1,0 +1,32 @@
+// Causal grouped-query attention over packed documents, forward and explicit backward
+// (FlashAttention-2, Dao, arXiv:2307.08691): the log-sum-exp is kept, probabilities are recomputed.
+// CPU: ATen's or our blocked kernel; CUDA: ATen's flash attention with cu_seqlens.
+#pragma once
+
+#include "model/kernels/sequence_layout.h"
+
+namespace fttrain {
+
+struct AttentionOptions {
+  double scale = 0.0;  // softmax(scale * q k^T)
+  int64_t window = 0;  // sliding window incl. the token itself; 0: none
+};
+
+struct AttentionResult {
+  at::Tensor out;  // [T, N, D], dtype of q
+  at::Tensor lse;  // [N, T] float32 (float64 for float64 q), natural log, of the scaled scores
+};
+
+// q [T, N, D], k and v [T, K, D] with N % K == 0; query head n attends kv head n / (N / K).
+AttentionResult AttentionForward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                                 const SequenceLayout& layout, const AttentionOptions& options);
+
+struct AttentionGradients {
+  at::Tensor dq, dk, dv;  // shapes of q, k, v
+};
+AttentionGradients AttentionBackward(const at::Tensor& dout, const at::Tensor& q,
+                                     const at::Tensor& k, const at::Tensor& v,
+                                     const AttentionResult& forward, const SequenceLayout& layout,
+                                     const AttentionOptions& options);
+
+}  // namespace fttrain

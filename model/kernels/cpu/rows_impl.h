@@ -1,0 +1,222 @@
+// Row loops of kernels/cpu/table.h; included by each cpu_kernels_<isa>.cc inside namespace
+// fttrain::FT_ISA.
+
+template <class T>
+using StatisticsT = typename StatisticsOf<T>::Type;
+
+FT_INLINE float SquareRoot(float x) { return __builtin_sqrtf(x); }
+FT_INLINE double SquareRoot(double x) { return __builtin_sqrt(x); }
+
+template <class T>
+void RmsNorm(T* x, const T* delta, const T* weight, T* y, int64_t rows, int64_t columns,
+             double eps) {
+  using S = StatisticsT<T>;
+  for (int64_t r = 0; r < rows; ++r, x += columns, y += columns) {
+    S squares;
+    if (delta != nullptr) {
+      squares = SumOverRow<S>(columns, [&](int64_t i, auto io) {
+        const Vector<S> sum = RoundTo(io.Get(x + i) + io.Get(delta + i), x);
+        io.Put(x + i, sum);
+        return sum * sum;
+      });
+      delta += columns;
+    } else {
+      squares = SumOverRow<S>(columns, [&](int64_t i, auto io) {
+        const Vector<S> value = io.Get(x + i);
+        return value * value;
+      });
+    }
+    const S rstd = S(1) / SquareRoot(squares / S(columns) + S(eps));
+    ForEachVector<S>(columns, [&](int64_t i, auto io) {
+      const Vector<S> normalized = RoundTo(io.Get(x + i) * rstd, x);
+      io.Put(y + i, normalized * io.Get(weight + i));
+    });
+  }
+}
+
+template <class T>
+void RmsNormBackward(const T* dy, const T* x, const T* weight, const T* dresidual, T* dx,
+                     StatisticsT<T>* dweight, int64_t rows, int64_t columns, double eps) {
+  using S = StatisticsT<T>;
+  for (int64_t r = 0; r < rows; ++r) {
+    const S squares = SumOverRow<S>(columns, [&](int64_t i, auto io) {
+      const Vector<S> value = io.Get(x + i);
+      return value * value;
+    });
+    const S products = SumOverRow<S>(columns, [&](int64_t i, auto io) {
+      return io.Get(dy + i) * io.Get(weight + i) * io.Get(x + i);
+    });
+    const S rstd = S(1) / SquareRoot(squares / S(columns) + S(eps));
+    const S mean_gx = products / S(columns) * rstd * rstd;
+    ForEachVector<S>(columns, [&](int64_t i, auto io) {
+      const Vector<S> value = io.Get(x + i), grad = io.Get(dy + i);
+      Vector<S> out = RmsNormGradient(grad * io.Get(weight + i), value, rstd, mean_gx);
+      if (dresidual != nullptr) out += io.Get(dresidual + i);
+      io.Put(dx + i, out);
+      if (dweight != nullptr) {
+        io.Put(dweight + i, io.Get(dweight + i) + grad * RoundTo(value * rstd, x));
+      }
+    });
+    dy += columns, x += columns, dx += columns;
+    if (dresidual != nullptr) dresidual += columns;
+  }
+}
+
+template <class T>
+void Rope(T* x, const StatisticsT<T>* cos, const StatisticsT<T>* sin, const int64_t* positions,
+          int64_t rows, int64_t heads, int64_t head_dim, bool inverse) {
+  using S = StatisticsT<T>;
+  const int64_t half = head_dim / 2;
+  const S sign = inverse ? S(-1) : S(1);
+  for (int64_t r = 0; r < rows; ++r) {
+    const S *c = cos + positions[r] * half, *s = sin + positions[r] * half;
+    for (int64_t h = 0; h < heads; ++h, x += head_dim) {
+      ForEachVector<S>(half, [&](int64_t i, auto io) {
+        Vector<S> first = io.Get(x + i), second = io.Get(x + half + i);
+        RotatePair<Vector<S>>(first, second, io.Get(c + i), io.Get(s + i) * sign);
+        io.Put(x + i, first);
+        io.Put(x + half + i, second);
+      });
+    }
+  }
+}
+
+template <class T>
+void SwiGluForward(const T* gate, const T* up, T* hidden, int64_t count) {
+  using S = StatisticsT<T>;
+  ForEachVector<S>(count, [&](int64_t i, auto io) {
+    io.Put(hidden + i, SwiGlu<Vector<S>>(io.Get(gate + i), io.Get(up + i)));
+  });
+}
+
+template <class T>
+void SwiGluBackwardInPlace(const T* dhidden, T* gate, T* up, T* hidden, int64_t count) {
+  using S = StatisticsT<T>;
+  ForEachVector<S>(count, [&](int64_t i, auto io) {
+    const auto g = SwiGluBackward<Vector<S>>(io.Get(dhidden + i), io.Get(gate + i), io.Get(up + i));
+    io.Put(gate + i, g.dgate);
+    io.Put(up + i, g.dup);
+    if (hidden != nullptr) io.Put(hidden + i, g.hidden);
+  });
+}
+
+// Random words of kDropoutBlocks consecutive Philox blocks, in element order. Structure of arrays,
+// so that the compiler runs a vector of blocks through the ten rounds together.
+inline constexpr int kDropoutBlocks = 32;
+FT_INLINE void PhiloxWords(uint64_t key, uint64_t stream, uint64_t first_block, uint32_t* words) {
+  PhiloxBlock blocks[kDropoutBlocks];
+  for (int i = 0; i < kDropoutBlocks; ++i) {
+    blocks[i] = Philox4x32(key, first_block + static_cast<uint64_t>(i), stream);
+  }
+  __builtin_memcpy(words, blocks, sizeof(blocks));
+}
+
+template <class T>
+void Dropout(const T* x, const int64_t* tokens, T* y, int64_t rows, int64_t columns,
+             const DropoutSlice& slice) {
+  using S = StatisticsT<T>;
+  const S scale = S(1.0 / (1.0 - slice.p));
+  const float threshold = static_cast<float>(slice.p);
+  constexpr int64_t kWords = 4 * kDropoutBlocks;
+  uint32_t words[kWords];
+  S factors[kWords];
+  for (int64_t r = 0; r < rows; ++r, x += columns, y += columns) {
+    const uint64_t begin = static_cast<uint64_t>(tokens[r] * slice.features + slice.offset);
+    int64_t skip =
+        static_cast<int64_t>(begin % 4);  // words of the first block that precede the slice
+    uint64_t block = begin / 4;
+    for (int64_t j = 0; j < columns;) {
+      PhiloxWords(slice.key, slice.stream, block, words);
+      for (int64_t i = 0; i < kWords; ++i) {
+        factors[i] = UniformFromBits(words[i]) >= threshold ? scale : S(0);
+      }
+      const int64_t count = columns - j < kWords - skip ? columns - j : kWords - skip;
+      ForEachVector<S>(count, [&](int64_t i, auto io) {
+        io.Put(y + j + i, io.Get(x + j + i) * io.Get(factors + skip + i));
+      });
+      j += count;
+      block += kDropoutBlocks;
+      skip = 0;
+    }
+  }
+}
+
+// One pass in blocks that stay in the nearest cache: the block's maximum, then its sum under the
+// running maximum.
+template <class T>
+void CrossEntropyStats(const T* logits, const int64_t* targets, StatisticsT<T>* stats, int64_t rows,
+                       int64_t vocab, int64_t vocab_offset) {
+  using S = StatisticsT<T>;
+  constexpr int64_t kBlock = 2048;
+  for (int64_t r = 0; r < rows; ++r, logits += vocab, stats += 3) {
+    S max = -__builtin_inff(), sum = 0;
+    for (int64_t begin = 0; begin < vocab; begin += kBlock) {
+      const T* block = logits + begin;
+      const int64_t count = vocab - begin < kBlock ? vocab - begin : kBlock;
+      Vector<S> maxima[4] = {Vector<S>() + max, Vector<S>() + max, Vector<S>() + max,
+                             Vector<S>() + max};
+      int64_t i = 0;
+      for (; i + 4 * kLanes<S> <= count; i += 4 * kLanes<S>) {
+#pragma GCC unroll 4
+        for (int u = 0; u < 4; ++u) {
+          const Vector<S> v = Load(block + i + u * kLanes<S>);
+          maxima[u] = v > maxima[u] ? v : maxima[u];
+        }
+      }
+      const S old_max = max;
+      for (int u = 0; u < 4; ++u) {
+        const S lane_max = MaxLanes<S>(maxima[u]);
+        max = lane_max > max ? lane_max : max;
+      }
+      for (; i < count; ++i) {
+        const S value = LoadPart(block + i, 1)[0];
+        max = value > max ? value : max;
+      }
+      const int64_t whole = count - count % kLanes<S>;
+      S block_sum = SumOverRow<S>(
+          whole, [&](int64_t at, auto io) { return Exp<Vector<S>>(io.Get(block + at) - max); });
+      for (i = whole; i < count; ++i) block_sum += Exp<S>(LoadPart(block + i, 1)[0] - max);
+      sum = sum * Exp<S>(old_max - max) + block_sum;
+    }
+    const int64_t target = targets[r] - vocab_offset;
+    const bool local = target >= 0 && target < vocab;
+    stats[0] = max;
+    stats[1] = sum;
+    stats[2] = local ? LoadPart(logits + target, 1)[0] : S(0);
+  }
+}
+
+template <class T>
+void CrossEntropyBackward(T* logits, const StatisticsT<T>* lse, const int64_t* targets,
+                          int64_t rows, int64_t vocab, int64_t vocab_offset, double scale) {
+  using S = StatisticsT<T>;
+  for (int64_t r = 0; r < rows; ++r, logits += vocab) {
+    const int64_t target = targets[r] - vocab_offset;
+    const bool local = target >= 0 && target < vocab;
+    const S target_logit = local ? LoadPart(logits + target, 1)[0] : S(0);
+    ForEachVector<S>(vocab, [&](int64_t i, auto io) {
+      io.Put(logits + i, Exp<Vector<S>>(io.Get(logits + i) - lse[r]) * S(scale));
+    });
+    if (local) {
+      const S value = (Exp<S>(target_logit - lse[r]) - S(1)) * S(scale);
+      StorePart(logits + target, Vector<S>() + value, 1);
+    }
+  }
+}
+
+template <class T>
+void Accumulate(StatisticsT<T>* accumulator, const T* value, int64_t count) {
+  ForEachVector<StatisticsT<T>>(count, [&](int64_t i, auto io) {
+    io.Put(accumulator + i, io.Get(accumulator + i) + io.Get(value + i));
+  });
+}
+
+template <class T>
+void Widen(const T* x, StatisticsT<T>* y, int64_t count) {
+  ForEachVector<StatisticsT<T>>(count, [&](int64_t i, auto io) { io.Put(y + i, io.Get(x + i)); });
+}
+
+template <class T>
+void Round(const StatisticsT<T>* x, T* y, int64_t count) {
+  ForEachVector<StatisticsT<T>>(count, [&](int64_t i, auto io) { io.Put(y + i, io.Get(x + i)); });
+}

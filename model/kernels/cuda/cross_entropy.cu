@@ -1,0 +1,120 @@
+// Cross entropy over a vocabulary slice: one block per row.
+#include "model/kernels/cuda/common.h"
+
+namespace fttrain::cuda {
+namespace {
+
+// Sum of exponentials under a running maximum.
+template <class S>
+struct RunningSum {
+  S max, sum;
+  __device__ __forceinline__ void Join(S other_max, S other_sum) {
+    const S both = other_max > max ? other_max : max;
+    sum = sum * Scale(max, both) + other_sum * Scale(other_max, both);
+    max = both;
+  }
+  // exp(from - to), 0 for an empty sum (-inf), without inf - inf.
+  static __device__ __forceinline__ S Scale(S from, S to) {
+    return from == to ? S(1) : Exp(from - to);
+  }
+};
+
+template <class T, int N>
+__global__ void CrossEntropyStatsKernel(const T* logits, const int64_t* targets,
+                                        typename Statistics<T>::Type* stats, int64_t vocab,
+                                        int64_t vocab_offset) {
+  using S = typename Statistics<T>::Type;
+  __shared__ S shared_max[32], shared_sum[32];
+  const T* row = logits + blockIdx.x * vocab;
+  RunningSum<S> running{S(-INFINITY), S(0)};
+  for (int64_t i = threadIdx.x * N; i < vocab; i += static_cast<int64_t>(blockDim.x) * N) {
+    const Pack<T, N> pack = LoadPack<T, N>(row + i);
+    S max = Widen(pack.v[0]), sum = 0;
+    for (int e = 1; e < N; ++e) max = Widen(pack.v[e]) > max ? Widen(pack.v[e]) : max;
+    for (int e = 0; e < N; ++e) sum += Exp(Widen(pack.v[e]) - max);
+    running.Join(max, sum);
+  }
+  for (int offset = 16; offset > 0; offset /= 2) {
+    const S max = __shfl_xor_sync(0xffffffffu, running.max, offset);
+    const S sum = __shfl_xor_sync(0xffffffffu, running.sum, offset);
+    running.Join(max, sum);
+  }
+  if (threadIdx.x % 32 == 0) {
+    shared_max[threadIdx.x / 32] = running.max;
+    shared_sum[threadIdx.x / 32] = running.sum;
+  }
+  __syncthreads();
+  if (threadIdx.x != 0) return;
+  for (unsigned warp = 1; warp < blockDim.x / 32; ++warp)
+    running.Join(shared_max[warp], shared_sum[warp]);
+  const int64_t target = targets[blockIdx.x] - vocab_offset;
+  S* out = stats + static_cast<int64_t>(blockIdx.x) * 3;
+  out[0] = running.max;
+  out[1] = running.sum;
+  out[2] = target >= 0 && target < vocab ? Widen(row[target]) : S(0);
+}
+
+template <class T, int N>
+__global__ void CrossEntropyBackwardKernel(T* logits, const typename Statistics<T>::Type* lse,
+                                           const int64_t* targets, int64_t vocab,
+                                           int64_t vocab_offset,
+                                           typename Statistics<T>::Type scale) {
+  using S = typename Statistics<T>::Type;
+  T* row = logits + blockIdx.x * vocab;
+  const S row_lse = lse[blockIdx.x];
+  const int64_t target = targets[blockIdx.x] - vocab_offset;
+  for (int64_t i = threadIdx.x * N; i < vocab; i += static_cast<int64_t>(blockDim.x) * N) {
+    Pack<T, N> pack = LoadPack<T, N>(row + i);
+    for (int e = 0; e < N; ++e) {
+      const S probability = Exp(Widen(pack.v[e]) - row_lse);
+      pack.v[e] = Narrow<T>((i + e == target ? probability - S(1) : probability) * scale);
+    }
+    StorePack<T, N>(row + i, pack);
+  }
+}
+
+}  // namespace
+
+void CrossEntropyStats(Dtype type, const void* logits, const int64_t* targets, void* stats,
+                       int64_t rows, int64_t vocab, int64_t vocab_offset, void* stream) {
+  if (rows == 0) return;
+  WithDtype(type, [&](auto tag) {
+    using T = decltype(tag);
+    using S = typename Statistics<T>::Type;
+    const auto launch = [&](auto kernel, int64_t packs) {
+      kernel<<<static_cast<unsigned>(rows), RowThreads(packs), 0,
+               static_cast<cudaStream_t>(stream)>>>(static_cast<const T*>(logits), targets,
+                                                    static_cast<S*>(stats), vocab, vocab_offset);
+    };
+    if (CanPack<T>(vocab, logits)) {
+      launch(CrossEntropyStatsKernel<T, kPack<T>>, vocab / kPack<T>);
+    } else {
+      launch(CrossEntropyStatsKernel<T, 1>, vocab);
+    }
+  });
+  CheckLaunch("CrossEntropyStats");
+}
+
+void CrossEntropyBackward(Dtype type, void* logits, const void* lse, const int64_t* targets,
+                          int64_t rows, int64_t vocab, int64_t vocab_offset, double scale,
+                          void* stream) {
+  if (rows == 0) return;
+  WithDtype(type, [&](auto tag) {
+    using T = decltype(tag);
+    using S = typename Statistics<T>::Type;
+    const auto launch = [&](auto kernel, int64_t packs) {
+      kernel<<<static_cast<unsigned>(rows), RowThreads(packs), 0,
+               static_cast<cudaStream_t>(stream)>>>(static_cast<T*>(logits),
+                                                    static_cast<const S*>(lse), targets, vocab,
+                                                    vocab_offset, static_cast<S>(scale));
+    };
+    if (CanPack<T>(vocab, logits)) {
+      launch(CrossEntropyBackwardKernel<T, kPack<T>>, vocab / kPack<T>);
+    } else {
+      launch(CrossEntropyBackwardKernel<T, 1>, vocab);
+    }
+  });
+  CheckLaunch("CrossEntropyBackward");
+}
+
+}  // namespace fttrain::cuda

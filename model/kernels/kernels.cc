@@ -1,0 +1,301 @@
+#include "model/kernels/kernels.h"
+
+#include <ATen/ATen.h>
+
+#include "model/kernels/cuda/rows.h"
+#include "model/kernels/dispatch.h"
+
+#if defined(FTTRAIN_WITH_CUDA)
+#include <c10/cuda/CUDAStream.h>
+// Runs cuda::call on the current stream of x's device and returns true if x is there.
+#define FT_ON_CUDA(x, call, ...)                                                            \
+  ((x).is_cuda() ? (cuda::call(CudaDtype(x), __VA_ARGS__,                                   \
+                               c10::cuda::getCurrentCUDAStream((x).get_device()).stream()), \
+                    true)                                                                   \
+                 : false)
+#else
+#define FT_ON_CUDA(x, call, ...) RefuseCuda(x)
+#endif
+
+namespace fttrain {
+namespace {
+
+#if defined(FTTRAIN_WITH_CUDA)
+cuda::Dtype CudaDtype(const at::Tensor& x) {
+  switch (x.scalar_type()) {
+    case at::kDouble:
+      return cuda::Dtype::kFloat64;
+    case at::kFloat:
+      return cuda::Dtype::kFloat32;
+    case at::kBFloat16:
+      return cuda::Dtype::kBfloat16;
+    case at::kHalf:
+      return cuda::Dtype::kFloat16;
+    default:
+      TORCH_CHECK(false, "no CUDA kernels for ", x.scalar_type());
+  }
+}
+#else
+bool RefuseCuda(const at::Tensor& x) {
+  TORCH_CHECK(!x.is_cuda(), "this build has no CUDA");
+  return false;
+}
+#endif
+
+int64_t RowCount(const at::Tensor& x) { return x.size(-1) == 0 ? 0 : x.numel() / x.size(-1); }
+
+at::Tensor RmsNorm(at::Tensor x, const at::Tensor& delta, const at::Tensor& weight, double eps) {
+  const int64_t columns = x.size(-1), rows = RowCount(x);
+  CheckOperand("RMSNorm's weight", x, weight, {columns}, x.scalar_type());
+  at::Tensor y = at::empty_like(x);
+  if (FT_ON_CUDA(x, RmsNorm, MutableData<void>(x), Data<void>(delta), Data<void>(weight),
+                 MutableData<void>(y), rows, columns, eps)) {
+    return y;
+  }
+  WithElementType(x, [&]<class T>(T) {
+    const auto& kernels = RowsOf<T>(SelectedCpuKernels());
+    ParallelItems(rows, columns, [&](int64_t begin, int64_t end) {
+      kernels.rms_norm(MutableData<T>(x) + begin * columns,
+                       delta.defined() ? Data<T>(delta) + begin * columns : nullptr,
+                       Data<T>(weight), MutableData<T>(y) + begin * columns, end - begin, columns,
+                       eps);
+    });
+  });
+  return y;
+}
+
+// Rows whose weight gradient is summed before the partial sums are: fixed, so that the result does
+// not depend on the number of threads.
+constexpr int64_t kRowsPerPart = 32;
+
+template <class T>
+void RmsNormBackwardOnCpu(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& weight,
+                          double eps, const at::Tensor& dresidual, at::Tensor dx,
+                          at::Tensor dweight) {
+  using S = typename StatisticsOf<T>::Type;
+  const CpuKernels& selected = SelectedCpuKernels();
+  const int64_t columns = x.size(-1), rows = RowCount(x);
+  const int64_t parts = (rows + kRowsPerPart - 1) / kRowsPerPart;
+  at::Tensor partial;
+  if (dweight.defined()) partial = at::zeros({parts, columns}, dweight.options());
+  ParallelItems(parts, kRowsPerPart * columns, [&](int64_t begin, int64_t end) {
+    for (int64_t part = begin; part < end; ++part) {
+      const int64_t row = part * kRowsPerPart, at = row * columns;
+      RowsOf<T>(selected).rms_norm_backward(
+          Data<T>(dy) + at, Data<T>(x) + at, Data<T>(weight),
+          dresidual.defined() ? Data<T>(dresidual) + at : nullptr, MutableData<T>(dx) + at,
+          partial.defined() ? MutableData<S>(partial) + part * columns : nullptr,
+          std::min(kRowsPerPart, rows - row), columns, eps);
+    }
+  });
+  if (!dweight.defined()) return;
+  ParallelItems(columns, parts, [&](int64_t begin, int64_t end) {
+    for (int64_t part = 0; part < parts; ++part) {
+      RowsOf<S>(selected).accumulate(MutableData<S>(dweight) + begin,
+                                     Data<S>(partial) + part * columns + begin, end - begin);
+    }
+  });
+}
+
+void CheckTargets(const at::Tensor& logits, const at::Tensor& targets) {
+  CheckInput("cross entropy", logits);
+  TORCH_CHECK(logits.dim() == 2, "cross entropy: logits ", logits.sizes(), " are no matrix");
+  CheckOperand("cross entropy's targets", logits, targets, {logits.size(0)}, at::kLong);
+}
+
+}  // namespace
+
+at::Tensor RmsNormForward(const at::Tensor& x, const at::Tensor& weight, double eps) {
+  CheckInput("RMSNorm", x);
+  return RmsNorm(x, {}, weight, eps);
+}
+
+at::Tensor AddRmsNormForward(at::Tensor x, const at::Tensor& delta, const at::Tensor& weight,
+                             double eps) {
+  CheckSame("add + RMSNorm", x, delta);
+  return RmsNorm(x, delta, weight, eps);
+}
+
+at::Tensor RmsNormBackward(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& weight,
+                           double eps, const at::Tensor& dresidual, at::Tensor dweight) {
+  const int64_t columns = x.size(-1);
+  CheckSame("RMSNorm backward", x, dy);
+  CheckOperand("RMSNorm's weight", x, weight, {columns}, x.scalar_type());
+  if (dresidual.defined()) CheckSame("RMSNorm backward's residual", x, dresidual);
+  if (dweight.defined()) {
+    CheckOperand("RMSNorm's weight gradient", x, dweight, {columns}, StatisticsType(x));
+  }
+  at::Tensor dx = at::empty_like(x);
+#if defined(FTTRAIN_WITH_CUDA)
+  at::Tensor partial;
+  if (x.is_cuda() && dweight.defined()) {
+    partial = at::empty({cuda::kDweightParts, columns}, dweight.options());
+  }
+  if (FT_ON_CUDA(x, RmsNormBackward, Data<void>(dy), Data<void>(x), Data<void>(weight),
+                 Data<void>(dresidual), MutableData<void>(dx), MutableData<void>(partial),
+                 RowCount(x), columns, eps)) {
+    if (dweight.defined()) dweight.add_(partial.sum(0));
+    return dx;
+  }
+#else
+  RefuseCuda(x);
+#endif
+  WithElementType(
+      x, [&]<class T>(T) { RmsNormBackwardOnCpu<T>(dy, x, weight, eps, dresidual, dx, dweight); });
+  return dx;
+}
+
+void RopeInPlace(at::Tensor x, const at::Tensor& cos, const at::Tensor& sin,
+                 const at::Tensor& positions, bool inverse) {
+  CheckInput("rotary", x);
+  TORCH_CHECK(x.dim() == 3 && x.size(2) % 2 == 0, "rotary: x ", x.sizes(),
+              " is not [T, heads, even D]");
+  const int64_t rows = x.size(0), heads = x.size(1), head_dim = x.size(2);
+  TORCH_CHECK(cos.dim() == 2, "rotary: cos ", cos.sizes(), " is no matrix");
+  CheckOperand("rotary's cos", x, cos, {cos.size(0), head_dim / 2}, StatisticsType(x));
+  CheckOperand("rotary's sin", x, sin, cos.sizes(), StatisticsType(x));
+  CheckOperand("rotary's positions", x, positions, {rows}, at::kLong);
+  if (FT_ON_CUDA(x, Rope, MutableData<void>(x), Data<void>(cos), Data<void>(sin),
+                 Data<int64_t>(positions), rows, heads, head_dim, inverse)) {
+    return;
+  }
+  const int64_t* position = Data<int64_t>(positions);
+  for (int64_t t = 0; t < rows; ++t) {
+    TORCH_CHECK(position[t] >= 0 && position[t] < cos.size(0), "rotary: position ", position[t],
+                " of token ", t, " is beyond the table of ", cos.size(0));
+  }
+  WithElementType(x, [&]<class T>(T) {
+    using S = typename StatisticsOf<T>::Type;
+    ParallelItems(rows, heads * head_dim, [&](int64_t begin, int64_t end) {
+      RowsOf<T>(SelectedCpuKernels())
+          .rope(MutableData<T>(x) + begin * heads * head_dim, Data<S>(cos), Data<S>(sin),
+                position + begin, end - begin, heads, head_dim, inverse);
+    });
+  });
+}
+
+at::Tensor SwiGluForward(const at::Tensor& gate, const at::Tensor& up) {
+  CheckSame("SwiGLU", gate, up);
+  at::Tensor hidden = at::empty_like(gate);
+  if (FT_ON_CUDA(gate, SwiGlu, Data<void>(gate), Data<void>(up), MutableData<void>(hidden),
+                 gate.numel())) {
+    return hidden;
+  }
+  WithElementType(gate, [&]<class T>(T) {
+    ParallelItems(gate.numel(), 1, [&](int64_t begin, int64_t end) {
+      RowsOf<T>(SelectedCpuKernels())
+          .swiglu(Data<T>(gate) + begin, Data<T>(up) + begin, MutableData<T>(hidden) + begin,
+                  end - begin);
+    });
+  });
+  return hidden;
+}
+
+at::Tensor SwiGluBackwardInPlace(const at::Tensor& dhidden, at::Tensor gate, at::Tensor up,
+                                 bool with_hidden) {
+  CheckSame("SwiGLU backward", gate, up);
+  CheckSame("SwiGLU backward", gate, dhidden);
+  at::Tensor hidden;
+  if (with_hidden) hidden = at::empty_like(gate);
+  if (FT_ON_CUDA(gate, SwiGluBackward, Data<void>(dhidden), MutableData<void>(gate),
+                 MutableData<void>(up), MutableData<void>(hidden), gate.numel())) {
+    return hidden;
+  }
+  WithElementType(gate, [&]<class T>(T) {
+    ParallelItems(gate.numel(), 1, [&](int64_t begin, int64_t end) {
+      RowsOf<T>(SelectedCpuKernels())
+          .swiglu_backward(Data<T>(dhidden) + begin, MutableData<T>(gate) + begin,
+                           MutableData<T>(up) + begin,
+                           with_hidden ? MutableData<T>(hidden) + begin : nullptr, end - begin);
+    });
+  });
+  return hidden;
+}
+
+at::Tensor Dropout(const at::Tensor& x, const at::Tensor& token_index, double p, DropoutKey key,
+                   int64_t feature_offset, int64_t features) {
+  CheckInput("dropout", x);
+  TORCH_CHECK(x.dim() == 2 && feature_offset >= 0 && feature_offset + x.size(1) <= features,
+              "dropout: x ", x.sizes(), " at feature ", feature_offset, " of ", features);
+  TORCH_CHECK(p >= 0.0 && p < 1.0, "dropout: probability ", p, " is not in [0, 1)");
+  CheckOperand("dropout's token_index", x, token_index, {x.size(0)}, at::kLong);
+  const int64_t rows = x.size(0), columns = x.size(1);
+  at::Tensor y = at::empty_like(x);
+  if (FT_ON_CUDA(x, Dropout, Data<void>(x), Data<int64_t>(token_index), MutableData<void>(y), rows,
+                 columns,
+                 (cuda::DropoutArguments{key.key, key.stream, p, feature_offset, features}))) {
+    return y;
+  }
+  const DropoutSlice slice{key.key, key.stream, p, feature_offset, features};
+  WithElementType(x, [&]<class T>(T) {
+    ParallelItems(rows, columns, [&](int64_t begin, int64_t end) {
+      RowsOf<T>(SelectedCpuKernels())
+          .dropout(Data<T>(x) + begin * columns, Data<int64_t>(token_index) + begin,
+                   MutableData<T>(y) + begin * columns, end - begin, columns, slice);
+    });
+  });
+  return y;
+}
+
+at::Tensor CrossEntropyStats(const at::Tensor& logits, const at::Tensor& targets,
+                             int64_t vocab_offset) {
+  CheckTargets(logits, targets);
+  const int64_t rows = logits.size(0), vocab = logits.size(1);
+  at::Tensor stats = at::empty({rows, 3}, logits.options().dtype(StatisticsType(logits)));
+  if (FT_ON_CUDA(logits, CrossEntropyStats, Data<void>(logits), Data<int64_t>(targets),
+                 MutableData<void>(stats), rows, vocab, vocab_offset)) {
+    return stats;
+  }
+  WithElementType(logits, [&]<class T>(T) {
+    using S = typename StatisticsOf<T>::Type;
+    ParallelItems(rows, vocab, [&](int64_t begin, int64_t end) {
+      RowsOf<T>(SelectedCpuKernels())
+          .cross_entropy_stats(Data<T>(logits) + begin * vocab, Data<int64_t>(targets) + begin,
+                               MutableData<S>(stats) + begin * 3, end - begin, vocab, vocab_offset);
+    });
+  });
+  return stats;
+}
+
+void CrossEntropyBackwardInPlace(at::Tensor logits, const at::Tensor& lse,
+                                 const at::Tensor& targets, int64_t vocab_offset, double scale) {
+  CheckTargets(logits, targets);
+  const int64_t rows = logits.size(0), vocab = logits.size(1);
+  CheckOperand("cross entropy's log-sum-exp", logits, lse, {rows}, StatisticsType(logits));
+  if (FT_ON_CUDA(logits, CrossEntropyBackward, MutableData<void>(logits), Data<void>(lse),
+                 Data<int64_t>(targets), rows, vocab, vocab_offset, scale)) {
+    return;
+  }
+  WithElementType(logits, [&]<class T>(T) {
+    using S = typename StatisticsOf<T>::Type;
+    ParallelItems(rows, vocab, [&](int64_t begin, int64_t end) {
+      RowsOf<T>(SelectedCpuKernels())
+          .cross_entropy_backward(MutableData<T>(logits) + begin * vocab, Data<S>(lse) + begin,
+                                  Data<int64_t>(targets) + begin, end - begin, vocab, vocab_offset,
+                                  scale);
+    });
+  });
+}
+
+void AccumulateInto(at::Tensor accumulator, const at::Tensor& value) {
+  TORCH_CHECK(accumulator.sizes() == value.sizes() && accumulator.is_contiguous(), "accumulate ",
+              value.sizes(), " into ", accumulator.sizes());
+  // Strided values and a float64 sum of narrower ones are rare: ATen's addition does.
+  if (!value.is_contiguous() || accumulator.scalar_type() != StatisticsType(value)) {
+    accumulator.add_(value);
+    return;
+  }
+  if (FT_ON_CUDA(value, Accumulate, MutableData<void>(accumulator), Data<void>(value),
+                 value.numel())) {
+    return;
+  }
+  WithElementType(value, [&]<class T>(T) {
+    using S = typename StatisticsOf<T>::Type;
+    ParallelItems(value.numel(), 1, [&](int64_t begin, int64_t end) {
+      RowsOf<T>(SelectedCpuKernels())
+          .accumulate(MutableData<S>(accumulator) + begin, Data<T>(value) + begin, end - begin);
+    });
+  });
+}
+
+}  // namespace fttrain

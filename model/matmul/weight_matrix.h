@@ -1,0 +1,59 @@
+// The matrix of a linear, this rank's slice [out, in]: in compute dtype, or NF4 (frozen).
+#pragma once
+
+#include <optional>
+
+#include "model/matmul/matmul.h"
+#include "parallel/layout/param.h"
+
+namespace fttrain {
+
+class WeightMatrix {
+ public:
+  // Declares `parameter` (slice, tp_gradient, trainable and dtype, the compute dtype, are set).
+  // With `nf4` it becomes MakeNf4Layout(slice, *nf4).bytes packed bytes, kByte, unless the slice is
+  // empty; `ahead` may be null.
+  // Throws c10::Error for a trainable matrix with nf4.
+  WeightMatrix(Parameter parameter, const std::optional<Nf4Options>& nf4, Nf4Ahead* ahead,
+               ParameterSet& set);
+  int64_t out() const { return out_; }
+  int64_t in() const { return in_; }
+  Parameter* parameter() const { return parameter_; }
+  // W [out, in] for products of gradients; its t() [in, out] for those of inputs.
+  Operand operand() const;
+
+  // Whether a product now would dequantise all of it, so that holding it costs no more memory.
+  bool DequantizedWhole() const;
+  // From Hold to Release operand() is dense: an NF4 matrix is dequantised once, in float32 where a
+  // float32 GEMM runs on the CPU, else in compute dtype, and booked as kWorkspace. Nothing for a
+  // dense matrix. The same values, so results differ by the order of sums at most.
+  void Hold();
+  void Release() { held_ = at::Tensor(); }
+
+  // Some rows (int64 [N] in host memory, of this slice) in compute dtype, [N, in].
+  at::Tensor Rows(const at::Tensor& rows) const;
+
+ private:
+  Nf4Matrix Packed() const;
+  Parameter* parameter_;
+  at::ScalarType compute_;
+  std::optional<Nf4Layout> layout_;
+  int64_t out_, in_;
+  Nf4Ahead* ahead_;
+  at::Tensor held_;
+};
+
+// Holds a matrix (may be null) for its lifetime where each of several products would dequantise all
+// of it.
+class HeldForProducts {
+ public:
+  explicit HeldForProducts(WeightMatrix* weight);
+  ~HeldForProducts();
+  HeldForProducts(const HeldForProducts&) = delete;
+  HeldForProducts& operator=(const HeldForProducts&) = delete;
+
+ private:
+  WeightMatrix* weight_;
+};
+
+}  // namespace fttrain

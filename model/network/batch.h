@@ -1,0 +1,27 @@
+// A microbatch as the network reads it.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "model/blocks/layer_activations.h"
+
+namespace fttrain {
+
+// One microbatch on the device. With sequence parallelism T is a multiple of tp (MakeModelBatch
+// pads with a document of its own that has no targets).
+struct ModelBatch {
+  at::Tensor input_ids;     // int64 [T]
+  at::Tensor target_rows;   // int64 [M]
+  at::Tensor targets;       // int64 [M]
+  at::Tensor host_targets;  // the same in host memory
+  MicrobatchContext context;
+};
+// Host vectors as data/ packs them (targets already shifted, -100 where there is none).
+ModelBatch MakeModelBatch(const std::vector<int32_t>& input_ids,
+                          const std::vector<int32_t>& targets,
+                          const std::vector<int32_t>& cu_seqlens,
+                          const std::vector<int64_t>& token_index, uint64_t step_key,
+                          int64_t pad_to_multiple_of, c10::Device device);
+
+}  // namespace fttrain

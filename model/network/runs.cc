@@ -1,0 +1,91 @@
+#include "model/network/runs.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+
+namespace fttrain {
+namespace {
+
+// Elements of the matrices of one layer: what a token's products cost.
+int64_t LayerCost(const ModelConfig& config) {
+  const int64_t queries = config.num_heads * config.head_dim;
+  const int64_t keys = config.num_kv_heads * config.head_dim;
+  return config.hidden_size * (2 * queries + 2 * keys + 3 * config.intermediate_size);
+}
+
+}  // namespace
+
+std::vector<int> BalancedRuns(const ModelConfig& config, int runs, bool split_head) {
+  const int layers = static_cast<int>(config.num_layers);
+  if (runs == 1) return {layers};
+  const double head = split_head ? 0.0
+                                 : static_cast<double>(config.vocab_size * config.hidden_size) /
+                                       static_cast<double>(LayerCost(config));
+  int best = 1;
+  double best_cost = 0;
+  // Layers beside the head; the rest is divided evenly.
+  for (int last = 1; last <= layers - (runs - 1); ++last) {
+    const int others = (layers - last + runs - 2) / (runs - 1);
+    const double cost = std::max<double>(others, last + head);
+    if (last == 1 || cost <= best_cost) {
+      best = last;
+      best_cost = cost;
+    }
+  }
+  const int rest = layers - best, others = runs - 1;
+  std::vector<int> counts(static_cast<size_t>(runs), rest / others);
+  for (int i = 0; i < rest % others; ++i) ++counts[static_cast<size_t>(others - 1 - i)];
+  counts.back() = best;
+  return counts;
+}
+
+absl::Status CheckRuns(const std::vector<int>& layers_per_run, const ModelConfig& config,
+                       int runs) {
+  const auto refuse = [&](const std::string& why) {
+    return absl::InvalidArgumentError(absl::StrCat("parallel.layers_per_stage [",
+                                                   absl::StrJoin(layers_per_run, ", "), "] ", why));
+  };
+  if (static_cast<int>(layers_per_run.size()) != runs) {
+    return refuse(absl::StrCat("has ", layers_per_run.size(), " entries, but there are ", runs,
+                               " runs of layers (parallel.pipeline x chunks_per_stage)"));
+  }
+  if (*std::min_element(layers_per_run.begin(), layers_per_run.end()) < 1) {
+    return refuse("has an entry below 1");
+  }
+  const int sum = std::accumulate(layers_per_run.begin(), layers_per_run.end(), 0);
+  if (sum == config.num_layers) return absl::OkStatus();
+  return refuse(absl::StrCat("sums to ", sum, ", but the model has ", config.num_layers,
+                             " layers; balanced: [",
+                             absl::StrJoin(BalancedRuns(config, runs), ", "), "]"));
+}
+
+std::vector<LayerRun> RunsOfStage(const std::vector<int>& layers_per_run, int num_stages,
+                                  int stage) {
+  const int runs = static_cast<int>(layers_per_run.size());
+  std::vector<LayerRun> mine;
+  int begin = 0;
+  for (int run = 0; run < runs; ++run) {
+    const int end = begin + layers_per_run[static_cast<size_t>(run)];
+    if (run % num_stages == stage) mine.push_back({begin, end, run == 0, run == runs - 1});
+    begin = end;
+  }
+  return mine;
+}
+
+std::string ToString(const std::vector<LayerRun>& runs, int head_parts) {
+  std::vector<std::string> parts;
+  for (const LayerRun& run : runs) {
+    if (run.first) parts.push_back("embedding");
+    const std::string range = run.end - run.begin == 1 ? absl::StrCat(run.begin)
+                                                       : absl::StrCat(run.begin, "-", run.end - 1);
+    parts.push_back(absl::StrCat(parts.empty() || run.first ? "layers " : "", range));
+    if (run.last && head_parts == 1) parts.push_back("head");
+  }
+  if (head_parts > 1) parts.push_back(absl::StrCat("1/", head_parts, " of the head"));
+  return absl::StrJoin(parts, ", ");
+}
+
+}  // namespace fttrain

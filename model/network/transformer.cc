@@ -1,0 +1,302 @@
+#include "model/network/transformer.h"
+
+#include <c10/core/GradMode.h>
+
+#include <algorithm>
+#include <utility>
+
+namespace fttrain {
+
+Transformer::Transformer(const ModelConfig& config, const ModelOptions& options, const Mesh& mesh,
+                         ParameterSet& set, int64_t max_positions, c10::Device device)
+    : train_base_(options.train_base),
+      tied_(config.tie_word_embeddings),
+      compute_(options.compute),
+      hidden_size_(config.hidden_size),
+      region_(mesh.tp(), options.sequence_parallel),
+      rope_(MakeRopeTables(config, max_positions, options.compute, device)),
+      ahead_(options.nf4 && options.weights_stay && device.is_cuda()
+                 ? std::make_unique<Nf4Ahead>(device, options.compute)
+                 : nullptr),
+      store_(options.activations_on_host ? std::make_unique<ActivationStore>(device) : nullptr) {
+  const int stages = mesh.pp().size();
+  const std::vector<int> layers = options.layers_per_run.empty()
+                                      ? BalancedRuns(config, stages, options.split_head)
+                                      : options.layers_per_run;
+  const absl::Status fits = CheckRuns(layers, config, static_cast<int>(layers.size()));
+  TORCH_CHECK(fits.ok(), fits.ToString());
+  for (const LayerRun& run : RunsOfStage(layers, stages, mesh.pp().rank())) {
+    chunks_.push_back({.run = run, .layers = {}});
+  }
+  const bool split = options.split_head && stages > 1;
+  TORCH_CHECK(!split || chunks_.size() == 1, "a split head with ", chunks_.size(),
+              " runs of layers a stage");
+  const bool has_head = chunks_.back().run.last && !split;
+  if (chunks_.front().run.first || (has_head && tied_)) {
+    set.BeginGroup(kEmbeddingGroup);
+    embedding_ = std::make_unique<Embedding>(config, options, mesh.tp(), set);
+    embedding_->weight()->on_both_ends = tied_ && stages > 1 && !split;
+  }
+  MakeLayers(config, options, mesh.tp(), set);
+  set.BeginGroup(kHeadGroup);
+  Parameter* const table = tied_ && embedding_ ? embedding_->weight() : nullptr;
+  if (has_head) head_ = std::make_unique<LmHeadLoss>(config, options, mesh.tp(), table, set);
+  if (split) split_head_ = std::make_unique<SplitHead>(config, options, mesh, table, set);
+}
+
+void Transformer::MakeLayers(const ModelConfig& config, const ModelOptions& options,
+                             Communicator& tp, ParameterSet& set) {
+  for (Chunk& chunk : chunks_) {
+    for (int index = chunk.run.begin; index < chunk.run.end; ++index) {
+      set.BeginGroup(index);
+      chunk.layers.push_back(
+          std::make_unique<DecoderLayer>(config, index, options, tp, set, ahead_.get()));
+    }
+  }
+}
+
+void Transformer::UseHeadLinks(HeadLinks& links) {
+  TORCH_CHECK(split_head_ != nullptr, "links for a head that is not split");
+  split_head_->UseLinks(links);
+}
+
+void Transformer::BeginStep(std::vector<ModelBatch> batches, double loss_scale) {
+  batches_ = std::move(batches);
+  activations_.clear();
+  activations_.resize(batches_.size());
+  next_backward_.reset();
+  if (store_) store_->Clear();
+  if (split_head_) split_head_->BeginStep(batches_);
+  loss_scale_ = loss_scale;
+  loss_sum_ = 0.0;
+}
+
+at::Tensor Transformer::Forward(int chunk, int microbatch, at::Tensor input) {
+  const c10::NoGradGuard no_grad;
+  const Chunk& run = chunks_.at(chunk);
+  const ModelBatch& batch = batches_.at(microbatch);
+  Activations& kept = activations_.at(microbatch);
+  kept.chunks.resize(chunks_.size());
+  std::vector<DecoderLayerSaved>& saved = kept.chunks[chunk];
+  saved.resize(run.layers.size());
+  at::Tensor x = std::move(input);
+  // Other schedules go on at the first layer: the last one's window would lie there meanwhile.
+  const bool turns = next_backward_ == std::pair(chunk, microbatch);
+  if (run.run.first) {
+    With({kEmbeddingGroup}, {run.run.begin}, Gradients::kNone,
+         [&] { x = Embed(batch, MemoryCategory::kSaved); });
+  }
+  for (size_t i = 0; i < run.layers.size(); ++i) {
+    const int layer = run.run.begin + static_cast<int>(i);
+    std::vector<int> next;
+    if (layer + 1 < run.run.end) next = {layer + 1};
+    if (layer + 1 == run.run.end && run.run.last) next = HeadGroups(run);
+    With({layer}, next, Gradients::kNone, [&] {
+      if (layer + 1 == run.run.end) PrefetchNext();
+      x = run.layers[i]->Forward(x, batch.context, rope_, &saved[i]);
+    });
+    PutAway(run, i, microbatch, saved[i]);
+  }
+  if (!run.run.last) return x;
+  const std::vector<int> back = turns ? std::vector<int>{run.run.end - 1} : std::vector<int>();
+  With(HeadGroups(run), back, Gradients::kAdded, [&] {
+    if (split_head_) {
+      split_head_->Forward(x, batch, kept.split_head);
+    } else {
+      loss_sum_ += head_->Forward(x, batch.target_rows, batch.targets, loss_scale_, &kept.head);
+    }
+  });
+  return {};
+}
+
+void Transformer::Head(int chunk, int microbatch) {
+  const c10::NoGradGuard no_grad;
+  TORCH_CHECK(split_head_ != nullptr, "a schedule with heads, but the head is not split");
+  With(HeadGroups(chunks_.at(chunk)), {}, Gradients::kNone, [&] {
+    split_head_->Part(batches_.at(microbatch), loss_scale_, activations_.at(microbatch).split_head,
+                      loss_sum_);
+  });
+}
+
+at::Tensor Transformer::Backward(int chunk, int microbatch, at::Tensor doutput) {
+  const c10::NoGradGuard no_grad;
+  const Chunk& run = chunks_.at(chunk);
+  const ModelBatch& batch = batches_.at(microbatch);
+  Activations& kept = activations_.at(microbatch);
+  std::vector<DecoderLayerSaved>& saved = kept.chunks.at(chunk);
+  at::Tensor dx = std::move(doutput);
+  if (run.run.last) {
+    With(HeadGroups(run), {run.run.end - 1}, Gradients::kAdded, [&] {
+      dx = split_head_ ? split_head_->Backward(kept.split_head) : head_->Backward(kept.head);
+    });
+  }
+  const bool to_embedding = run.run.first && train_base_;
+  for (size_t i = run.layers.size(); i-- > 0;) {
+    const int layer = run.run.begin + static_cast<int>(i);
+    std::vector<int> next;
+    if (i > 0) next = {layer - 1};
+    if (i == 0 && to_embedding) next = {kEmbeddingGroup};
+    BringBack(run, i, microbatch, saved[i]);
+    With({layer}, next, Gradients::kAdded, [&] {
+      // A frozen embedding is the bottom: nothing needs the first layer's input gradient.
+      dx = run.layers[i]->Backward(std::move(dx), batch.context, rope_, saved[i],
+                                   i > 0 || !run.run.first || train_base_);
+    });
+  }
+  saved.clear();
+  if (!run.run.first) return dx;
+  if (to_embedding) {
+    With({kEmbeddingGroup}, {}, Gradients::kAdded,
+         [&] { embedding_->Backward(dx, batch.input_ids); });
+  }
+  return {};
+}
+
+void Transformer::PutAway(const Chunk& chunk, size_t layer, int microbatch,
+                          DecoderLayerSaved& saved) {
+  if (store_) store_->Put({chunk.run.begin + static_cast<int>(layer), microbatch}, saved.Kept());
+}
+
+void Transformer::BringBack(const Chunk& chunk, size_t layer, int microbatch,
+                            DecoderLayerSaved& saved) {
+  if (!store_) return;
+  const int index = chunk.run.begin + static_cast<int>(layer);
+  store_->Take({index, microbatch}, saved.Kept());
+  if (layer > 0) {
+    store_->Prefetch({index - 1, microbatch});
+  } else {
+    PrefetchNext();
+  }
+}
+
+void Transformer::BackwardFollows(int chunk, int microbatch) {
+  next_backward_ = {chunk, microbatch};
+}
+
+void Transformer::PrefetchNext() {
+  if (!store_ || !next_backward_) return;
+  const auto [chunk, microbatch] = *next_backward_;
+  store_->Prefetch({chunks_.at(chunk).run.end - 1, microbatch});
+  next_backward_.reset();
+}
+
+std::vector<int> Transformer::HeadGroups(const Chunk& chunk) const {
+  if (split_head_) return {tied_ && chunk.run.first ? kEmbeddingGroup : kHeadGroup};
+  if (!chunk.run.last) return {};
+  return tied_ ? std::vector<int>{kEmbeddingGroup, kHeadGroup} : std::vector<int>{kHeadGroup};
+}
+
+std::vector<int> Transformer::GroupsOf(const Chunk& chunk) const {
+  std::vector<int> groups = HeadGroups(chunk);
+  if (chunk.run.first) groups.push_back(kEmbeddingGroup);
+  for (int layer = chunk.run.begin; layer < chunk.run.end; ++layer) groups.push_back(layer);
+  return groups;
+}
+
+template <typename Use>
+void Transformer::With(const std::vector<int>& groups, const std::vector<int>& next,
+                       Gradients gradients, const Use& use) const {
+  if (groups_ == nullptr) {
+    use();
+    return;
+  }
+  for (const int group : groups) groups_->Acquire(group);
+  if (gradients == Gradients::kAdded) {
+    for (const int group : groups) groups_->AcquireGradients(group);
+  }
+  for (const int group : next) groups_->Prefetch(group);
+  use();
+  for (const int group : groups) groups_->Release(group);
+}
+
+// More layers at once would be the dense model, which NF4 is there to avoid.
+bool Transformer::HoldsWeights(const Chunk& chunk) const {
+  return chunk.layers.size() == 1 && batches_.size() > 1;
+}
+
+void Transformer::AcquireChunk(int chunk, int next) {
+  const Chunk& run = chunks_.at(chunk);
+  if (groups_ != nullptr && run.layers.size() == 1) {
+    for (const int group : GroupsOf(run)) groups_->Acquire(group);
+    if (next >= 0 && chunks_.at(next).layers.size() == 1) {
+      for (const int group : GroupsOf(chunks_.at(next))) groups_->Prefetch(group);
+    }
+  }
+  if (!HoldsWeights(run)) return;
+  run.layers.front()->HoldWeights();
+  if (head_ && run.run.last) head_->HoldWeights();
+  if (split_head_) split_head_->HoldWeights();
+}
+
+void Transformer::ReleaseChunk(int chunk) {
+  const Chunk& run = chunks_.at(chunk);
+  if (HoldsWeights(run)) {
+    run.layers.front()->ReleaseWeights();
+    if (head_ && run.run.last) head_->ReleaseWeights();
+    if (split_head_) split_head_->ReleaseWeights();
+  }
+  if (groups_ == nullptr || run.layers.size() != 1) return;
+  for (const int group : GroupsOf(run)) groups_->Release(group);
+}
+
+MessageSpec Transformer::Boundary(int microbatch) const {
+  const at::Tensor& ids = batches_.at(microbatch).input_ids;
+  const int64_t ranks = region_.sequence_parallel() ? region_.tp().size() : 1;
+  return {.sizes = {ids.size(0) / ranks, hidden_size_}, .options = ids.options().dtype(compute_)};
+}
+
+at::Tensor Transformer::Embed(const ModelBatch& batch, MemoryCategory category) const {
+  const MemoryScope scope(category);
+  return embedding_->Forward(batch.input_ids);
+}
+
+at::Tensor Transformer::Hidden(const ModelBatch& batch) const {
+  TORCH_CHECK(chunks_.front().run.first && chunks_.back().run.last,
+              "evaluation of a part of the model");
+  MicrobatchContext context = batch.context;
+  context.dropout = {};
+  at::Tensor x;
+  With({kEmbeddingGroup}, {0}, Gradients::kNone,
+       [&] { x = Embed(batch, MemoryCategory::kWorkspace); });
+  for (const Chunk& chunk : chunks_) {
+    for (size_t i = 0; i < chunk.layers.size(); ++i) {
+      const int layer = chunk.run.begin + static_cast<int>(i);
+      With({layer}, {layer + 1}, Gradients::kNone,
+           [&] { x = chunk.layers[i]->Forward(x, context, rope_, nullptr); });
+    }
+  }
+  return x;
+}
+
+double Transformer::EvaluateLoss(const ModelBatch& batch) const {
+  const c10::NoGradGuard no_grad;
+  const at::Tensor hidden = Hidden(batch);
+  double loss = 0.0;
+  With(HeadGroups(chunks_.back()), {}, Gradients::kNone,
+       [&] { loss = head_->Forward(hidden, batch.target_rows, batch.targets, 1.0, nullptr); });
+  return loss;
+}
+
+at::Tensor Transformer::Logits(const ModelBatch& batch, const at::Tensor& rows) const {
+  const c10::NoGradGuard no_grad;
+  const at::Tensor hidden = Hidden(batch);
+  at::Tensor logits;
+  With(HeadGroups(chunks_.back()), {}, Gradients::kNone,
+       [&] { logits = head_->Logits(hidden, rows); });
+  return logits;
+}
+
+ParameterSet DeclareWholeModel(const ModelConfig& config, const ModelOptions& options) {
+  ModelOptions whole = options;
+  whole.layers_per_run.clear();
+  ParameterSet set;
+  const std::unique_ptr<Mesh> mesh = Mesh::Single();
+  const Transformer declares(config, whole, *mesh, set, /*max_positions=*/1, at::kCPU);
+  return set;
+}
+
+void AllocateFrozen(ParameterSet& set, c10::Device device) {
+  for (const auto& parameter : set.all()) parameter->value = AllocateValue(*parameter, device);
+}
+
+}  // namespace fttrain

@@ -1,0 +1,120 @@
+// One warp per block of 256 elements, eight of them in each lane's registers, so that a block's
+// absmax is one warp reduction. Compiled without fused multiply-adds (CMakeLists.txt): equal to the
+// CPU's loop bit by bit. Memory-bound: 16 bytes per element (18 with a rounded copy).
+#include <cuda_runtime.h>
+
+#include <algorithm>
+#include <stdexcept>
+#include <string>
+
+#include "parallel/optimizer/adamw_int8_cuda.h"
+#include "runtime/math/bf16.h"
+
+namespace fttrain::cuda {
+namespace {
+
+constexpr int kThreads = 512, kWarps = kThreads / 32;
+constexpr int kPerLane = kInt8Block / 32;
+constexpr unsigned kAllLanes = 0xffffffffu;
+
+// What a lane moves at once: eight codes, eight bfloat16, or (twice) four float32.
+template <typename T, int kCount>
+struct alignas(sizeof(T) * kCount) Pack {
+  T v[kCount];
+};
+template <typename T, int kCount>
+__device__ __forceinline__ Pack<T, kCount> Load(const T* from) {
+  return *reinterpret_cast<const Pack<T, kCount>*>(from);
+}
+template <typename T, int kCount>
+__device__ __forceinline__ void Store(T* to, const Pack<T, kCount>& pack) {
+  *reinterpret_cast<Pack<T, kCount>*>(to) = pack;
+}
+
+__device__ __forceinline__ float WarpAbsmax(const float (&values)[kPerLane]) {
+  uint32_t bits = 0;
+  for (int e = 0; e < kPerLane; ++e) bits = max(bits, MagnitudeBits(values[e]));
+  return FloatFromBits(__reduce_max_sync(kAllLanes, bits));
+}
+
+template <bool kSigned>
+__device__ __forceinline__ void StoreMoments(const float (&values)[kPerLane], const int32_t* codes,
+                                             uint8_t* to, float* absmax) {
+  const float block_absmax = WarpAbsmax(values);
+  const float scale = Scale(block_absmax);
+  Pack<uint8_t, kPerLane> pack;
+  for (int e = 0; e < kPerLane; ++e) pack.v[e] = TableCode<kSigned>(codes, values[e] / scale);
+  Store(to, pack);
+  if (threadIdx.x % 32 == 0) *absmax = block_absmax;
+}
+
+__device__ __forceinline__ void UpdateBlock(const Int8Operands& o, int64_t block,
+                                            const Int8Tables& tables,
+                                            const AdamWCoefficients<float>& c) {
+  const int64_t i = block * kInt8Block + (threadIdx.x % 32) * kPerLane;
+  const auto m8 = Load<uint8_t, kPerLane>(o.exp_avg + i);
+  const auto v8 = Load<uint8_t, kPerLane>(o.exp_avg_sq + i);
+  const float m_absmax = o.exp_avg_absmax[block], v_absmax = o.exp_avg_sq_absmax[block];
+  float m[kPerLane], v[kPerLane];
+  Pack<uint16_t, kPerLane> rounded;
+  for (int half = 0; half < kPerLane; half += 4) {
+    auto param = Load<float, 4>(o.param + i + half);
+    const auto grad = Load<float, 4>(o.grad + i + half);
+    for (int e = 0; e < 4; ++e) {
+      const int at = half + e;
+      const AdamWElement<float> updated =
+          AdamWUpdated(AdamWElement<float>{param.v[e], tables.exp_avg_map[m8.v[at]] * m_absmax,
+                                           tables.exp_avg_sq_map[v8.v[at]] * v_absmax},
+                       grad.v[e], c);
+      param.v[e] = updated.param;
+      m[at] = updated.exp_avg;
+      v[at] = updated.exp_avg_sq;
+      rounded.v[at] = Bf16FromFloat(updated.param);
+    }
+    Store(o.param + i + half, param);
+  }
+  if (o.rounded != nullptr) Store(o.rounded + i, rounded);
+  __syncwarp();  // all lanes have read the old absmax
+  StoreMoments<true>(m, tables.exp_avg_codes, o.exp_avg + i, o.exp_avg_absmax + block);
+  StoreMoments<false>(v, tables.exp_avg_sq_codes, o.exp_avg_sq + i, o.exp_avg_sq_absmax + block);
+}
+
+__global__ void __launch_bounds__(kThreads)
+    AdamWInt8Kernel(Int8Operands operands, const Int8Tables* tables, AdamWCoefficients<float> c) {
+  __shared__ Int8Tables shared;
+  const auto* from = reinterpret_cast<const int32_t*>(tables);
+  auto* to = reinterpret_cast<int32_t*>(&shared);
+  for (int i = threadIdx.x; i < static_cast<int>(sizeof(Int8Tables) / 4); i += kThreads) {
+    to[i] = from[i];
+  }
+  __syncthreads();
+  const int64_t first = static_cast<int64_t>(blockIdx.x) * kWarps + threadIdx.x / 32;
+  for (int64_t block = first; block < operands.blocks;
+       block += static_cast<int64_t>(gridDim.x) * kWarps) {
+    UpdateBlock(operands, block, shared, c);
+  }
+}
+
+void Check(cudaError_t error) {
+  if (error != cudaSuccess) {
+    throw std::runtime_error(std::string("CUDA kernel AdamWInt8: ") + cudaGetErrorString(error));
+  }
+}
+
+}  // namespace
+
+void AdamWInt8(const Int8Operands& operands, const Int8Tables* tables,
+               const AdamWCoefficients<float>& coefficients, void* stream) {
+  if (operands.blocks == 0) return;
+  int device = 0, multiprocessors = 0;
+  Check(cudaGetDevice(&device));
+  Check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device));
+  // Few thread blocks that stay: each copies the tables once.
+  const int64_t grid =
+      std::min<int64_t>((operands.blocks + kWarps - 1) / kWarps, int64_t{4} * multiprocessors);
+  AdamWInt8Kernel<<<static_cast<unsigned>(grid), kThreads, 0, static_cast<cudaStream_t>(stream)>>>(
+      operands, tables, coefficients);
+  Check(cudaGetLastError());
+}
+
+}  // namespace fttrain::cuda

@@ -1,0 +1,127 @@
+#include "parallel/optimizer/state.h"
+
+#include <ATen/ATen.h>
+#include <c10/core/Event.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
+
+#include <algorithm>
+
+#include "parallel/optimizer/adamw.h"
+#include "runtime/memory/host.h"
+#include "runtime/memory/ledger.h"
+
+namespace fttrain {
+namespace {
+
+// Through the host at a time: long enough for the link, short enough that a part's copy hides
+// behind the update of another. A multiple of a block of 8-bit moments.
+constexpr int64_t kPartElements = int64_t{1} << 22;
+
+}  // namespace
+
+OwnedState::OwnedState(const FlatBuffer& flat, FlatRange owned, StatePlace place)
+    : flat_(&flat), owned_(owned), place_(place) {
+  const MemoryScope scope(MemoryCategory::kOptimizer);
+  int64_t wide = 0, int8 = 0;
+  for (const FlatSegment& segment : flat.segments) {
+    const FlatRange mine = Intersect(segment.range, owned);
+    if (mine.size() == 0) continue;
+    int64_t& next = segment.int8_moments ? int8 : wide;
+    segments_.push_back({mine, segment.weight_decay, segment.int8_moments, next});
+    next += mine.size();
+  }
+  const at::ScalarType dtype = flat.gradients.scalar_type();
+  exp_avg_ = Zeros(owned.size() - int8, dtype);
+  exp_avg_sq_ = Zeros(owned.size() - int8, dtype);
+  if (int8 > 0 && place == StatePlace::kDevice) {
+    int8_ = ZeroInt8Moments(int8, flat.values.device());
+  } else if (int8 > 0) {
+    int8_ = {Zeros(int8, at::kByte), Zeros(int8, at::kByte), Zeros(int8 / kInt8Block, at::kFloat),
+             Zeros(int8 / kInt8Block, at::kFloat)};
+  }
+  if (place == StatePlace::kHost || flat.values.scalar_type() != dtype) {
+    master_ = Zeros(owned.size(), dtype);
+  }
+}
+
+at::Tensor OwnedState::Zeros(int64_t n, at::ScalarType dtype) const {
+  const c10::Device device = flat_->values.device();
+  if (place_ == StatePlace::kHost) return EmptyOnHost({n}, dtype, device).zero_();
+  return at::zeros({n}, at::TensorOptions().dtype(dtype).device(device));
+}
+
+at::Tensor OwnedState::MasterIn(FlatRange range) const {
+  return master_.narrow(0, range.begin - owned_.begin, range.size());
+}
+
+void OwnedState::ReadMasters() {
+  if (master_.defined()) master_.copy_(Values());
+}
+
+void OwnedState::UpdatePart(const Segment& segment, FlatRange part, const at::Tensor& param,
+                            const at::Tensor& gradients, const at::Tensor& rounded,
+                            const at::Tensor& tables, const AdamWStep& step) {
+  const int64_t begin = segment.moments + part.begin - segment.range.begin;
+  if (segment.int8) {
+    AdamWInt8Update(param, gradients, int8_.Narrow(begin, part.size()), rounded, tables, step);
+  } else {
+    AdamWUpdate(param, gradients, exp_avg_.narrow(0, begin, part.size()),
+                exp_avg_sq_.narrow(0, begin, part.size()), rounded, step);
+  }
+}
+
+void OwnedState::Update(AdamWStep step, double weight_decay, const at::Tensor& tables) {
+  for (const Segment& segment : segments_) {
+    step.weight_decay = segment.weight_decay ? weight_decay : 0.0;
+    if (place_ == StatePlace::kHost && flat_->values.is_cuda()) {
+      UpdateThroughHost(segment, tables, step);
+      continue;
+    }
+    const at::Tensor values = flat_->ValuesIn(segment.range);
+    const bool has_master = master_.defined();
+    const at::Tensor param = has_master ? MasterIn(segment.range) : values;
+    const bool rounds = has_master && values.scalar_type() != param.scalar_type();
+    UpdatePart(segment, segment.range, param, flat_->GradientsIn(segment.range),
+               rounds ? values : at::Tensor(), tables, step);
+    if (has_master && !rounds) values.copy_(param);
+  }
+}
+
+// All copies run on the current stream: gradients of part i + 1 before values of part i. When
+// gradients of part i are there, so values of part i - 2 have gone, and their buffer is free.
+void OwnedState::UpdateThroughHost(const Segment& segment, const at::Tensor& tables,
+                                   const AdamWStep& step) {
+  const c10::Device device = flat_->values.device();
+  const c10::impl::VirtualGuardImpl guard(device.type());
+  const at::ScalarType wide = master_.scalar_type(), narrow = flat_->values.scalar_type();
+  const int64_t size = segment.range.size(), most = std::min(size, kPartElements);
+  const MemoryScope scope(MemoryCategory::kOptimizer);
+  at::Tensor gradients[2], rounded[2];
+  c10::Event arrived[2] = {c10::Event(device.type()), c10::Event(device.type())};
+  for (int slot : {0, 1}) {
+    gradients[slot] = EmptyOnHost({most}, wide, device);
+    if (narrow != wide) rounded[slot] = EmptyOnHost({most}, narrow, device);
+  }
+  const int64_t parts = (size + most - 1) / most;
+  const auto part = [&](int64_t i) {
+    const int64_t begin = segment.range.begin + i * most;
+    return FlatRange{begin, std::min(segment.range.end, begin + most)};
+  };
+  const auto fetch = [&](int64_t i) {
+    gradients[i % 2].narrow(0, 0, part(i).size()).copy_(flat_->GradientsIn(part(i)), true);
+    arrived[i % 2].record(guard.getStream(device));
+  };
+  fetch(0);
+  for (int64_t i = 0; i < parts; ++i) {
+    if (i + 1 < parts) fetch(i + 1);
+    arrived[i % 2].synchronize();
+    const int64_t n = part(i).size();
+    const at::Tensor param = MasterIn(part(i));
+    const at::Tensor out = narrow != wide ? rounded[i % 2].narrow(0, 0, n) : at::Tensor();
+    UpdatePart(segment, part(i), param, gradients[i % 2].narrow(0, 0, n), out, tables, step);
+    flat_->ValuesIn(part(i)).copy_(out.defined() ? out : param, /*non_blocking=*/true);
+  }
+  guard.getStream(device).synchronize();  // the buffers are freed
+}
+
+}  // namespace fttrain

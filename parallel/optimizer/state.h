@@ -1,0 +1,61 @@
+// AdamW's state for what a rank owns of a flat buffer, and its update.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <vector>
+
+#include "parallel/optimizer/adamw_int8.h"
+#include "parallel/optimizer/adamw_math.h"
+#include "parallel/storage/flat_parameters.h"
+
+namespace fttrain {
+
+enum class StatePlace { kDevice, kHost };
+
+class OwnedState {
+ public:
+  // Zeros for `owned` of the buffer, which must outlive this, and whose values and gradients are
+  // kept there: moments in the gradients' dtype or in 8 bits as its segments say, and a master
+  // where values are bfloat16. Booked as kOptimizer. With kHost all of it is in host memory
+  // (EmptyOnHost), and there is always a master.
+  OwnedState(const FlatBuffer& flat, FlatRange owned, StatePlace place);
+
+  const FlatBuffer& flat() const { return *flat_; }
+  FlatRange owned() const { return owned_; }
+  at::Tensor Values() const { return flat_->ValuesIn(owned_); }
+  at::Tensor Gradients() const { return flat_->GradientsIn(owned_); }
+  // Masters from the values.
+  void ReadMasters();
+  // One AdamW step of all owned elements, each parameter's weight decay times `weight_decay`'s on
+  // or off. `tables`: MakeInt8Tables where the state is; undefined without 8-bit moments. The same
+  // bits wherever the state is, as far as AdamWUpdate gives them on both devices. With kHost beside
+  // a GPU: gradients come and values go in pieces, the one while the host updates the other.
+  void Update(AdamWStep step, double weight_decay, const at::Tensor& tables);
+
+ private:
+  // What is owned of a segment. Its moments begin at `moments` in the arrays of their storage.
+  struct Segment {
+    FlatRange range;
+    bool weight_decay;
+    bool int8;
+    int64_t moments;
+  };
+  at::Tensor Zeros(int64_t n, at::ScalarType dtype) const;
+  at::Tensor MasterIn(FlatRange range) const;
+  // Elements [begin, begin + size) of the segment; the other operands are theirs.
+  void UpdatePart(const Segment& segment, FlatRange part, const at::Tensor& param,
+                  const at::Tensor& gradients, const at::Tensor& rounded, const at::Tensor& tables,
+                  const AdamWStep& step);
+  void UpdateThroughHost(const Segment& segment, const at::Tensor& tables, const AdamWStep& step);
+
+  const FlatBuffer* flat_;
+  FlatRange owned_;
+  StatePlace place_;
+  std::vector<Segment> segments_;
+  at::Tensor master_;  // [owned], gradients' dtype; undefined where the values are their own
+  at::Tensor exp_avg_, exp_avg_sq_;  // gradients' dtype: what is owned and not in 8 bits
+  Int8Moments int8_;                 // of the owned elements of segments with 8-bit moments
+};
+
+}  // namespace fttrain

@@ -1,0 +1,41 @@
+#include "parallel/pipeline/schedule.h"
+
+#include <numeric>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+
+namespace fttrain {
+
+std::vector<PipelineStep> SingleStage(int num_microbatches) {
+  std::vector<PipelineStep> steps;
+  for (int microbatch = 0; microbatch < num_microbatches; ++microbatch) {
+    steps.push_back({PipelineStep::Kind::kForward, 0, {microbatch}});
+    steps.push_back({PipelineStep::Kind::kBackward, 0, {microbatch}});
+  }
+  return steps;
+}
+
+std::vector<PipelineStep> LayerMajor(int num_chunks, int num_microbatches) {
+  std::vector<PipelineStep> steps;
+  if (num_microbatches == 0) return steps;
+  std::vector<int> all(static_cast<size_t>(num_microbatches));
+  std::iota(all.begin(), all.end(), 0);
+  for (int chunk = 0; chunk < num_chunks; ++chunk) {
+    steps.push_back({PipelineStep::Kind::kForward, chunk, all});
+  }
+  for (int chunk = num_chunks - 1; chunk >= 0; --chunk) {
+    steps.push_back({PipelineStep::Kind::kBackward, chunk, all});
+  }
+  return steps;
+}
+
+std::string ToString(const std::vector<PipelineStep>& steps) {
+  return absl::StrJoin(steps, " ", [](std::string* out, const PipelineStep& step) {
+    constexpr const char* kLetters[] = {"F", "B", "H"};
+    absl::StrAppend(out, kLetters[static_cast<int>(step.kind)], step.chunk, ".",
+                    absl::StrJoin(step.microbatches, ","));
+  });
+}
+
+}  // namespace fttrain

@@ -1,0 +1,33 @@
+// Schedules as data: pure functions that list what one stage does, in order.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace fttrain {
+
+// A chunk is a run of layers whose weights are made available once; microbatches are indices within
+// the optimizer step of this dp rank. kHead: this stage's part of a head that is split over all
+// stages (pipeline/schedules.h).
+struct PipelineStep {
+  enum class Kind { kForward, kBackward, kHead };
+  Kind kind;
+  int chunk;
+  std::vector<int> microbatches;
+  bool operator==(const PipelineStep&) const = default;
+};
+
+// Gradient accumulation on one stage: forward and backward of each microbatch in turn, so that one
+// microbatch's activations are alive at a time.
+std::vector<PipelineStep> SingleStage(int num_microbatches);
+
+// Layer-major: all microbatches forward through chunk 0, then through chunk 1, ..., then backward
+// from the last chunk to the first. With a chunk of one layer each layer's weights are wanted twice
+// in an optimizer step, the last one's once, however many microbatches there are; in return what
+// all microbatches save is alive at the turn.
+std::vector<PipelineStep> LayerMajor(int num_chunks, int num_microbatches);
+
+// "F0.0 H0.0 B0.0 F0.1,2 ...": chunk.microbatches
+std::string ToString(const std::vector<PipelineStep>& steps);
+
+}  // namespace fttrain

@@ -1,0 +1,128 @@
+#include "parallel/pipeline/schedules.h"
+
+#include <c10/util/Exception.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace fttrain {
+namespace {
+
+using Kind = PipelineStep::Kind;
+
+// One forward and one backward in turn after `warm_up` forwards, then the backwards that are left.
+// forward(i) and backward(i) are the i-th of `total` of each.
+template <class Forward, class Backward>
+std::vector<PipelineStep> AfterWarmUp(int warm_up, int total, const Forward& forward,
+                                      const Backward& backward) {
+  std::vector<PipelineStep> steps;
+  for (int i = 0; i < total + warm_up; ++i) {
+    if (i < total) steps.push_back(forward(i));
+    if (i >= warm_up) steps.push_back(backward(i - warm_up));
+  }
+  return steps;
+}
+
+}  // namespace
+
+std::vector<PipelineStep> GPipe(int num_microbatches) {
+  std::vector<PipelineStep> steps;
+  for (const Kind kind : {Kind::kForward, Kind::kBackward}) {
+    for (int m = 0; m < num_microbatches; ++m) steps.push_back({kind, 0, {m}});
+  }
+  return steps;
+}
+
+std::vector<PipelineStep> OneForwardOneBackward(int stage, int num_stages, int num_microbatches) {
+  const int warm_up = std::min(num_stages - stage - 1, num_microbatches);
+  return AfterWarmUp(
+      warm_up, num_microbatches,
+      [](int i) {
+        return PipelineStep{Kind::kForward, 0, {i}};
+      },
+      [](int i) {
+        return PipelineStep{Kind::kBackward, 0, {i}};
+      });
+}
+
+absl::Status CheckInterleaved(int num_stages, int chunks, int num_microbatches) {
+  if (num_microbatches % num_stages == 0) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      "the interleaved schedule takes microbatches by groups of ", num_stages, " (stages), and ",
+      num_microbatches, " is no multiple of that; set train.gradient_accumulation_steps to ",
+      (num_microbatches / num_stages + 1) * num_stages, ", or parallel.pipeline_schedule to 1f1b",
+      chunks > 1 ? " with parallel.chunks_per_stage 1" : ""));
+}
+
+std::vector<PipelineStep> Interleaved(int stage, int num_stages, int chunks, int num_microbatches) {
+  const absl::Status fits = CheckInterleaved(num_stages, chunks, num_microbatches);
+  TORCH_CHECK(fits.ok(), fits.ToString());
+  const int total = num_microbatches * chunks, group = num_stages * chunks;
+  // Enough forwards that the first microbatch's last chunk, on the last stage, is behind them: one
+  // group through all chunks but the last, and twice the way to the end for the stages before it.
+  const int warm_up = std::min(total, 2 * (num_stages - stage - 1) + (chunks - 1) * num_stages);
+  const auto step = [&](Kind kind, int i) {
+    const int within = i % group, microbatch = i / group * num_stages + within % num_stages;
+    const int chunk = within / num_stages;
+    return PipelineStep{kind, kind == Kind::kForward ? chunk : chunks - 1 - chunk, {microbatch}};
+  };
+  return AfterWarmUp(
+      warm_up, total, [&](int i) { return step(Kind::kForward, i); },
+      [&](int i) { return step(Kind::kBackward, i); });
+}
+
+std::vector<PipelineStep> MakePipelineSchedule(PipelineKind kind, int stage, int num_stages,
+                                               int chunks, int num_microbatches) {
+  if (kind == PipelineKind::kInterleaved) {
+    return Interleaved(stage, num_stages, chunks, num_microbatches);
+  }
+  if (kind == PipelineKind::kLayerMajor) {
+    TORCH_CHECK(num_stages == 1, "layer-major on ", num_stages, " stages");
+    return LayerMajor(chunks, num_microbatches);
+  }
+  TORCH_CHECK(chunks == 1, chunks, " chunks a stage without the interleaved schedule");
+  return kind == PipelineKind::kGPipe ? GPipe(num_microbatches)
+                                      : OneForwardOneBackward(stage, num_stages, num_microbatches);
+}
+
+std::vector<PipelineStep> WithSplitHead(PipelineKind kind, int stage, int num_stages,
+                                        int num_microbatches) {
+  const bool gpipe = kind == PipelineKind::kGPipe;
+  TORCH_CHECK(gpipe || kind == PipelineKind::kOneForwardOneBackward,
+              "a split head in a schedule that is neither GPipe nor 1F1B");
+  TORCH_CHECK(num_stages > 1, "a head split over ", num_stages, " stage");
+  // When a step would run were all equally long, in halves of their length. A head, which is short,
+  // runs between two of them: one after the last stage's forward has ended, and on the last stage,
+  // which takes what the others send back, one later.
+  std::vector<std::pair<int, PipelineStep>> timed;
+  const auto add = [&](int time, Kind step, int m) { timed.push_back({time, {step, 0, {m}}}); };
+  const int each = gpipe ? 2 : 4, turn = gpipe ? 2 * num_microbatches : 2;
+  const int head = 2 * num_stages + (stage == num_stages - 1 ? 3 : 1);
+  for (int m = 0; m < num_microbatches; ++m) {
+    add(2 * stage + each * m, Kind::kForward, m);
+    add(head + each * m, Kind::kHead, m);
+    add(2 * (2 * num_stages - stage) + each * m + turn, Kind::kBackward, m);
+  }
+  std::sort(timed.begin(), timed.end(),
+            [](const auto& a, const auto& b) { return a.first < b.first; });
+  std::vector<PipelineStep> steps;
+  for (auto& [time, step] : timed) steps.push_back(std::move(step));
+  return steps;
+}
+
+int MostInFlight(const std::vector<PipelineStep>& steps) {
+  int now = 0, most = 0;
+  for (const PipelineStep& step : steps) {
+    if (step.kind == Kind::kHead) continue;
+    const int count = static_cast<int>(step.microbatches.size());
+    for (int i = 0; i < count; ++i) {
+      now += step.kind == Kind::kForward ? 1 : -1;
+      most = std::max(most, now);
+    }
+  }
+  return most;
+}
+
+}  // namespace fttrain

@@ -1,0 +1,39 @@
+// A step's gradients as every rank would have them without sharding: for those who look at them.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <unordered_map>
+#include <vector>
+
+#include "parallel/layout/mesh.h"
+#include "parallel/storage/parameter_groups.h"
+
+namespace fttrain {
+
+// Between Optimizer::SyncGradients and Step of one step. Under ZeRO 1 to 3 a buffer's shards are
+// gathered over dp when a parameter of it is first read: into the buffer itself under ZeRO 1, else
+// into memory for one buffer. `groups` and `mesh` must outlive it.
+class GradientReader {
+ public:
+  GradientReader(ParameterGroups& groups, const Mesh& mesh);
+
+  // The summed gradient of this rank's slice of a trainable parameter, [LocalShape()], on the
+  // device; a view, until another parameter is read. Collective over dp: the same parameters in the
+  // same order.
+  at::Tensor Read(const Parameter& parameter);
+
+ private:
+  struct Place {
+    size_t buffer;
+    int64_t offset;
+  };
+  at::Tensor Whole(size_t buffer);
+
+  ParameterGroups* groups_;
+  Communicator* dp_;
+  std::unordered_map<const Parameter*, Place> places_;
+  std::vector<at::Tensor> whole_;  // by buffer, where gathered
+};
+
+}  // namespace fttrain

@@ -1,0 +1,93 @@
+#include "parallel/storage/gradient_sums.h"
+
+#include <ATen/ATen.h>
+
+#include <utility>
+
+#include "runtime/memory/ledger.h"
+
+namespace fttrain {
+namespace {
+
+// The slice's place in `flat`, which holds the whole parameter from `offset` on.
+at::Tensor PlaceInGlobal(const at::Tensor& flat, int64_t offset, const Parameter& parameter) {
+  const ParamSlice& slice = parameter.slice;
+  const at::Tensor whole = flat.narrow(0, offset, slice.GlobalNumel()).view(slice.global_shape);
+  return slice.dim < 0 ? whole : whole.narrow(slice.dim, slice.offset, slice.extent);
+}
+
+// kShared: each holder puts its part at the slice's place in zeros of the global shape, so that one
+// all_reduce over the whole axis sums exactly the holders of each slice, without a communicator for
+// them.
+void SumSharedOverTp(const FlatBuffer& flat, const at::TensorOptions& options, Communicator& tp) {
+  std::vector<std::pair<const Parameter*, int64_t>> places;
+  int64_t numel = 0;
+  for (const FlatBuffer::Entry& entry : flat.entries) {
+    if (entry.parameter->tp_gradient != TpGradient::kShared) continue;
+    places.emplace_back(entry.parameter, numel);
+    numel += entry.parameter->slice.GlobalNumel();
+  }
+  if (places.empty()) return;
+  MemoryScope scope(MemoryCategory::kCommunication);
+  const at::Tensor whole = at::zeros({numel}, options);
+  for (const auto& [parameter, offset] : places) {
+    PlaceInGlobal(whole, offset, *parameter).copy_(parameter->grad);
+  }
+  tp.AllReduce(whole);
+  for (const auto& [parameter, offset] : places) {
+    parameter->grad.copy_(PlaceInGlobal(whole, offset, *parameter));
+  }
+}
+
+// Whether this rank of its stage is the one that counts the parameter in the norm of the whole
+// model.
+bool CountsInNorm(const Parameter& parameter, const Mesh& mesh) {
+  if (parameter.on_both_ends && mesh.pp().rank() > 0) return false;
+  const Communicator& tp = mesh.tp();
+  const ParamSlice& slice = parameter.slice;
+  if (parameter.tp_gradient == TpGradient::kOwned) return true;
+  if (parameter.tp_gradient != TpGradient::kShared || slice.dim < 0) return tp.rank() == 0;
+  const int64_t whole = slice.global_shape[static_cast<size_t>(slice.dim)];
+  const int64_t holders = slice.extent * tp.size() / whole;
+  return tp.rank() % holders == 0;
+}
+
+void CheckSharedSlice(const Parameter& parameter, int tp_size) {
+  if (parameter.tp_gradient != TpGradient::kShared || parameter.slice.dim < 0) return;
+  const ParamSlice& slice = parameter.slice;
+  const int64_t whole = slice.global_shape[static_cast<size_t>(slice.dim)];
+  TORCH_CHECK(
+      slice.extent > 0 && whole % slice.extent == 0 && tp_size % (whole / slice.extent) == 0,
+      slice.name, ": slices of ", slice.extent, " of ", whole,
+      " cannot be held by equal groups of the ", tp_size, " tp ranks");
+}
+
+}  // namespace
+
+void SumOverTp(const FlatBuffer& flat, const at::Tensor& gradients, Communicator& tp) {
+  if (tp.size() == 1) return;
+  const FlatRange partial = flat.RangeOf(TpGradient::kPartial);
+  if (partial.size() > 0) tp.AllReduce(gradients.narrow(0, partial.begin, partial.size()));
+  SumSharedOverTp(flat, gradients.options(), tp);
+}
+
+// The gaps between parameters are zeros.
+std::vector<FlatRange> CountedRanges(const FlatBuffer& flat, const Mesh& mesh) {
+  std::vector<FlatRange> ranges;
+  bool open = false;
+  for (size_t i = 0; i < flat.entries.size(); ++i) {
+    const auto& [parameter, begin] = flat.entries[i];
+    const int64_t end = i + 1 < flat.entries.size() ? flat.entries[i + 1].offset : flat.numel();
+    const bool counts = CountsInNorm(*parameter, mesh);
+    if (counts && open) ranges.back().end = end;
+    if (counts && !open) ranges.push_back({begin, end});
+    open = counts;
+  }
+  return ranges;
+}
+
+void CheckShared(const ParameterSet& set, int tp_size) {
+  for (const Parameter* parameter : set.Trainable()) CheckSharedSlice(*parameter, tp_size);
+}
+
+}  // namespace fttrain

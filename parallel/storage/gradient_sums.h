@@ -1,0 +1,22 @@
+// Sums of gradients over the ranks that hold the same parameter, tensor-parallel ones.
+#pragma once
+
+#include "parallel/layout/mesh.h"
+#include "parallel/storage/flat_parameters.h"
+
+namespace fttrain {
+
+// `gradients` [flat.numel()], of which the parameters' `grad` are views: those that each tp rank
+// has in part become their sums. One all_reduce of the kPartial range, one of the whole kShared
+// tensors. Collective over tp.
+void SumOverTp(const FlatBuffer& flat, const at::Tensor& gradients, Communicator& tp);
+
+// The parts of the buffer [0, numel) that this rank of its stage and dp coordinate counts in the
+// norm of the whole model, as few maximal ranges: each parameter counts once however many ranks
+// hold it.
+std::vector<FlatRange> CountedRanges(const FlatBuffer& flat, const Mesh& mesh);
+
+// Throws c10::Error if the set has a kShared slice that the tp ranks cannot hold equally often.
+void CheckShared(const ParameterSet& set, int tp_size);
+
+}  // namespace fttrain

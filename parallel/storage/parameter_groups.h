@@ -1,0 +1,85 @@
+// Storage of a rank's parameters, and bringing what is not always on the device there, group by
+// group (Parameter::group): frozen weights from host memory or disk, under ZeRO 3 (Rajbhandari et
+// al., arXiv:1910.02054) all values from the dp ranks' shards; and under ZeRO 2 and 3 taking
+// gradients away.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "parallel/layout/mesh.h"
+#include "parallel/layout/param.h"
+#include "parallel/storage/flat_parameters.h"
+
+namespace fttrain {
+
+enum class FrozenPlace { kDevice, kHost, kDisk };
+
+struct StorageOptions {
+  // Over dp, 0 and 1: every rank has all values and gradients. 2: gradients are sharded. 3: values
+  // too, of frozen parameters as well. One dp rank has nothing to shard: as 1.
+  int zero_stage = 1;
+  MomentStorage moments = MomentStorage::kGradientDtype;
+  // Of frozen parameters in groups from 0 on: host memory (pinned on CUDA), or a file without a
+  // name in `disk_folder`, as large as they are. Under zero_stage 3 a rank's shard of them.
+  FrozenPlace frozen = FrozenPlace::kDevice;
+  std::string disk_folder = {};
+};
+
+// Away from the device, or sharded, a group's values are flat bytes, each parameter on 64 of them.
+// In use they are in a window on the device of their own size, booked under the parameters'
+// category: a copy, an all_gather, or one after the other brings them, and `value` is a view of it;
+// else it is undefined. A window stays until another one is needed, so at most the acquired groups'
+// and those on their way are there, and acquiring a group again at once costs nothing. Under ZeRO 2
+// and 3 a group's whole gradients exist while it is acquired for them; then they are summed over tp
+// and reduce-scattered over dp into this rank's shard, while the next group's backward runs.
+class ParameterGroups {
+ public:
+  // Gives every parameter of the set its storage, zeros. `set` and `mesh` must outlive this. Throws
+  // c10::Error for what LayOutTrainable refuses, kShared slices that tp cannot hold equally often,
+  // and a file that cannot be made.
+  ParameterGroups(ParameterSet& set, const Mesh& mesh, c10::Device device,
+                  const StorageOptions& options);
+  ~ParameterGroups();
+  ParameterGroups(const ParameterGroups&) = delete;
+  ParameterGroups& operator=(const ParameterGroups&) = delete;
+
+  // From Acquire to Release the group's values are there, as they were at the first of nested
+  // calls; written values do not stay. All may be collective, over tp and dp: same calls in the
+  // same order on all ranks of a stage. A group that has nothing to bring, or is not in the set,
+  // costs nothing.
+  void Acquire(int group);
+  // Starts to bring a group that will be acquired next, beside what is acquired. Call before the
+  // work that hides it is enqueued.
+  void Prefetch(int group);
+  // The acquired group's gradients, zeros at the first call, are there until its last Release, and
+  // what is added to them is added to the shard's. Else, under ZeRO 2 and 3, `grad` is undefined.
+  void AcquireGradients(int group);
+  void Release(int group);
+  // After the last backward of a step: the shards' gradients are complete.
+  void FinishGradients();
+
+  // For each group in turn, with its values there, calls `write` with its parameters, or those that
+  // are trained, if it has some; what it leaves in their values stays, and nothing else is moved.
+  // No group may be in use. Collective as Acquire: after an error, which is returned, other groups
+  // are passed through without a call.
+  using Writer = std::function<absl::Status(const std::vector<Parameter*>&)>;
+  enum class Values { kAll, kTrainable };
+  absl::Status Write(const Writer& write, Values values = Values::kAll);
+  // The kept values have been changed: windows are stale.
+  void ForgetWindows();
+
+  // Of trainable parameters, with what this rank keeps of values and gradients.
+  const std::vector<FlatBuffer>& buffers() const;
+  int zero_stage() const;  // in force: 1 for 2 and 3 on one dp rank
+  c10::Device device() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace fttrain

@@ -1,0 +1,124 @@
+#include "parallel/storage/value_source.h"
+
+#include <c10/core/StreamGuard.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
+
+#include <utility>
+
+#include "runtime/memory/mapped_file.h"
+
+namespace fttrain {
+namespace {
+
+class GatherSource final : public ValueSource {
+ public:
+  GatherSource(std::unique_ptr<ValueSource> shard, Communicator& dp)
+      : shard_(std::move(shard)), dp_(dp) {}
+  void Announce() override { shard_->Announce(); }
+  bool arrives_meanwhile() const override { return shard_->arrives_meanwhile(); }
+  void Start(const at::Tensor& window) override {
+    const at::Tensor mine = PartOf(window);
+    shard_->Start(mine);
+    // The all_gather is ordered after the copy on its stream: what is enqueued on the current one
+    // meanwhile must not wait for it.
+    const c10::OptionalStreamGuard guard(shard_->stream());
+    shard_->Wait();
+    work_ = dp_.AllGatherAsync(mine, window);
+  }
+  void Wait() override {
+    work_->Wait();
+    work_.reset();
+  }
+  void Store(const at::Tensor& window) override { shard_->Store(PartOf(window)); }
+
+ private:
+  at::Tensor PartOf(const at::Tensor& window) const {
+    const int64_t part = window.numel() / dp_.size();
+    return window.narrow(0, dp_.rank() * part, part);
+  }
+
+  std::unique_ptr<ValueSource> shard_;
+  Communicator& dp_;
+  std::unique_ptr<Work> work_;
+};
+
+// The window's memory comes from the current stream's pool, where earlier owners may still use it:
+// the copy waits for what is enqueued there. It is freed there too, after Wait.
+class CopySource final : public ValueSource {
+ public:
+  CopySource(at::Tensor bytes, std::optional<c10::Stream> stream)
+      : bytes_(std::move(bytes)), stream_(stream) {
+    if (!stream) return;
+    ready_.emplace(stream->device_type());
+    arrived_.emplace(stream->device_type());
+  }
+  ~CopySource() override {
+    if (!started_ || !arrived_) return;
+    try {
+      arrived_->synchronize();     // the memory is given away
+    } catch (const c10::Error&) {  // the device has failed: nothing copies any more
+    }
+  }
+  std::optional<c10::Stream> stream() const override { return stream_; }
+  void Start(const at::Tensor& window) override {
+    if (!stream_) {
+      window.copy_(bytes_);
+      return;
+    }
+    ready_->record(CurrentStream());
+    ready_->block(*stream_);
+    const c10::StreamGuard guard(*stream_);
+    window.copy_(bytes_, /*non_blocking=*/true);
+    arrived_->record(*stream_);
+    started_ = true;
+  }
+  void Wait() override {
+    if (stream_) arrived_->block(CurrentStream());
+  }
+  void Store(const at::Tensor& window) override { bytes_.copy_(window); }
+
+ private:
+  c10::Stream CurrentStream() const {
+    return c10::impl::VirtualGuardImpl(stream_->device_type()).getStream(stream_->device());
+  }
+
+  at::Tensor bytes_;
+  std::optional<c10::Stream> stream_;
+  std::optional<c10::Event> ready_, arrived_;  // with a stream
+  bool started_ = false;
+};
+
+class DiskSource final : public ValueSource {
+ public:
+  explicit DiskSource(at::Tensor mapped) : mapped_(std::move(mapped)) {}
+  void Announce() override { ReadAhead(mapped_); }
+  bool arrives_meanwhile() const override { return false; }
+  void Start(const at::Tensor& window) override { window.copy_(mapped_); }
+  void Wait() override {}
+  void Store(const at::Tensor& window) override { mapped_.copy_(window); }
+
+ private:
+  at::Tensor mapped_;
+};
+
+}  // namespace
+
+std::unique_ptr<ValueSource> MakeGatherSource(std::unique_ptr<ValueSource> shard,
+                                              Communicator& dp) {
+  return std::make_unique<GatherSource>(std::move(shard), dp);
+}
+
+std::optional<c10::Stream> MakeCopyStream(c10::Device device) {
+  if (!device.is_cuda()) return std::nullopt;
+  return c10::impl::VirtualGuardImpl(device.type()).getStreamFromGlobalPool(device);
+}
+
+std::unique_ptr<ValueSource> MakeCopySource(at::Tensor bytes, std::optional<c10::Stream> stream) {
+  return std::make_unique<CopySource>(std::move(bytes), stream);
+}
+
+std::unique_ptr<ValueSource> MakeDiskSource(at::Tensor mapped) {
+  return std::make_unique<DiskSource>(std::move(mapped));
+}
+
+}  // namespace fttrain

@@ -1,0 +1,49 @@
+// Where the values of a group of parameters are while nobody uses them, as flat bytes.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <c10/core/Event.h>
+#include <c10/core/Stream.h>
+
+#include <memory>
+#include <optional>
+
+#include "runtime/comm/communicator.h"
+
+namespace fttrain {
+
+// Brings the bytes to a window on the device and takes them back. The window is kByte, on the
+// device, as long as the values; it stays alive until Wait. One Start, then one Wait, and again.
+class ValueSource {
+ public:
+  virtual ~ValueSource() = default;
+  // The bytes are wanted soon: does what takes no window.
+  virtual void Announce() {}
+  // Whether it is worth to Start before the bytes are used: whether they arrive meanwhile.
+  virtual bool arrives_meanwhile() const { return true; }
+  // Where Start fills the window, if not on the current stream.
+  virtual std::optional<c10::Stream> stream() const { return std::nullopt; }
+  virtual void Start(const at::Tensor& window) = 0;
+  // Operations issued on the current stream afterwards are ordered after the arrival.
+  virtual void Wait() = 0;
+  // Keeps what `window` holds now.
+  virtual void Store(const at::Tensor& window) = 0;
+};
+
+// A stream for copies to the device that others compute beside; none on a CPU.
+std::optional<c10::Stream> MakeCopyStream(c10::Device device);
+
+// `bytes` kByte, on the device, or in host memory, pinned if `stream` is a stream of its own
+// (CUDA): Start copies on it, without one at once.
+std::unique_ptr<ValueSource> MakeCopySource(at::Tensor bytes, std::optional<c10::Stream> stream);
+
+// `mapped`: a tensor of MappedFileTensor. Announced, the system reads it from the disk while others
+// compute; Start copies at once.
+std::unique_ptr<ValueSource> MakeDiskSource(at::Tensor mapped);
+
+// This rank's part of the bytes, equal over dp (ZeRO 3), comes from `shard` straight into its place
+// in the window, the others' in one all_gather after it. Start is collective over dp, the rest is
+// not. Store expects the same window on all dp ranks.
+std::unique_ptr<ValueSource> MakeGatherSource(std::unique_ptr<ValueSource> shard, Communicator& dp);
+
+}  // namespace fttrain

@@ -1,0 +1,215 @@
+#include "runtime/comm/communicator.h"
+
+#include <ATen/ATen.h>
+
+#include "absl/strings/str_cat.h"
+#include "runtime/comm/host_channel.h"
+#include "runtime/comm/mpi_communicator.h"
+#include "runtime/comm/nccl_communicator.h"
+
+namespace fttrain {
+namespace {
+
+class DoneWork final : public Work {
+ public:
+  void Wait() override {}
+};
+
+std::unique_ptr<Work> Done() { return std::make_unique<DoneWork>(); }
+
+// Of a communicator of size 1 whose blocks are the tensors themselves.
+std::unique_ptr<Work> CopyOver(const at::Tensor& input, at::Tensor output) {
+  if (output.const_data_ptr() != input.const_data_ptr()) output.copy_(input);
+  return Done();
+}
+
+void Finish(const std::unique_ptr<Work>& work) {
+  if (work != nullptr) work->Wait();
+}
+
+void CheckTensor(const at::Tensor& tensor, const char* operation, const char* name) {
+  TORCH_CHECK(tensor.defined(), operation, ": ", name, " is undefined");
+  TORCH_CHECK(tensor.is_contiguous(), operation, ": ", name, " of sizes ", tensor.sizes(),
+              " is not contiguous");
+  switch (tensor.scalar_type()) {
+    case at::kDouble:
+    case at::kFloat:
+    case at::kBFloat16:
+    case at::kHalf:
+    case at::kLong:
+    case at::kInt:
+    case at::kByte:
+      return;
+    default:
+      TORCH_CHECK(false, operation, ": ", name, " has dtype ", tensor.scalar_type(),
+                  "; communicators take float64, float32, bfloat16, float16, int64, int32, uint8");
+  }
+}
+
+// `whole` is `parts` blocks of the size of `part`, stacked in dim 0.
+void CheckBlocks(const at::Tensor& part, const at::Tensor& whole, int parts,
+                 const char* operation) {
+  CheckTensor(part, operation, "the shard");
+  CheckTensor(whole, operation, "the whole");
+  TORCH_CHECK(part.scalar_type() == whole.scalar_type() && part.device() == whole.device(),
+              operation, ": shard ", part.scalar_type(), " on ", part.device(), ", whole ",
+              whole.scalar_type(), " on ", whole.device());
+  TORCH_CHECK(part.dim() >= 1 && part.dim() == whole.dim() &&
+                  whole.size(0) == parts * part.size(0) &&
+                  whole.sizes().slice(1) == part.sizes().slice(1),
+              operation, ": sizes ", whole.sizes(), " are not ", parts, " times ", part.sizes());
+}
+
+void CheckPeer(int peer, int rank, int size, const char* operation) {
+  TORCH_CHECK(peer >= 0 && peer < size && peer != rank, operation, ": rank ", rank, " of ", size,
+              " cannot name rank ", peer);
+}
+
+int64_t BytesOf(const at::Tensor& tensor) { return static_cast<int64_t>(tensor.nbytes()); }
+
+class SelfCommunicator final : public Communicator {
+ public:
+  explicit SelfCommunicator(std::string axis) : Communicator(std::move(axis), 0, 1) {}
+  void Barrier() override {}
+
+ protected:
+  // Size 1 never gets here.
+  std::unique_ptr<Work> DoAllReduce(at::Tensor, ReduceOp, Mode) override { return Done(); }
+  std::unique_ptr<Work> DoAllGather(at::Tensor, at::Tensor, Mode) override { return Done(); }
+  std::unique_ptr<Work> DoReduceScatter(at::Tensor, at::Tensor, Mode) override { return Done(); }
+  std::unique_ptr<Work> DoBroadcast(at::Tensor, int) override { return Done(); }
+  std::unique_ptr<Work> DoSend(at::Tensor, int) override { return Done(); }
+  std::unique_ptr<Work> DoRecv(at::Tensor, int) override { return Done(); }
+  std::unique_ptr<Work> DoAllToAll(at::Tensor, at::Tensor) override { return Done(); }
+};
+
+}  // namespace
+
+std::string Communicator::ErrorText(const char* operation, int64_t bytes,
+                                    const std::string& reason) const {
+  return absl::StrCat(operation, "[", axis_, "] on rank ", rank_, "/", size_, ", ", bytes,
+                      " bytes: ", reason);
+}
+
+void Communicator::Count(int64_t wire_bytes) {
+  ++traffic_.calls;
+  traffic_.wire_bytes += wire_bytes;
+}
+
+std::unique_ptr<HostChannel> Communicator::OpenHostChannel(int, int64_t) { return nullptr; }
+
+std::unique_ptr<Work> Communicator::StartAllReduce(at::Tensor tensor, ReduceOp op, Mode mode) {
+  CheckTensor(tensor, "all_reduce", "the tensor");
+  if (size_ == 1) return Done();
+  Count(2 * (size_ - 1) * BytesOf(tensor) / size_);
+  if (tensor.numel() == 0) return Done();
+  return DoAllReduce(std::move(tensor), op, mode);
+}
+
+std::unique_ptr<Work> Communicator::StartAllGather(const at::Tensor& input, at::Tensor output,
+                                                   Mode mode) {
+  CheckBlocks(input, output, size_, "all_gather");
+  if (size_ == 1) return CopyOver(input, std::move(output));
+  Count((size_ - 1) * BytesOf(input));
+  if (input.numel() == 0) return Done();
+  return DoAllGather(input, std::move(output), mode);
+}
+
+std::unique_ptr<Work> Communicator::StartReduceScatter(const at::Tensor& input, at::Tensor output,
+                                                       Mode mode) {
+  CheckBlocks(output, input, size_, "reduce_scatter");
+  if (size_ == 1) return CopyOver(input, std::move(output));
+  Count((size_ - 1) * BytesOf(output));
+  if (output.numel() == 0) return Done();
+  return DoReduceScatter(input, std::move(output), mode);
+}
+
+std::unique_ptr<Work> Communicator::StartSend(const at::Tensor& tensor, int peer) {
+  CheckTensor(tensor, "send", "the tensor");
+  CheckPeer(peer, rank_, size_, "send");
+  Count(BytesOf(tensor));
+  if (tensor.numel() == 0) return Done();
+  return DoSend(tensor, peer);
+}
+
+std::unique_ptr<Work> Communicator::StartRecv(at::Tensor tensor, int peer) {
+  CheckTensor(tensor, "recv", "the tensor");
+  CheckPeer(peer, rank_, size_, "recv");
+  Count(0);
+  if (tensor.numel() == 0) return Done();
+  return DoRecv(std::move(tensor), peer);
+}
+
+void Communicator::AllReduce(at::Tensor tensor, ReduceOp op) {
+  Finish(StartAllReduce(std::move(tensor), op, Mode::kBlocking));
+}
+
+void Communicator::AllGather(const at::Tensor& input, at::Tensor output) {
+  Finish(StartAllGather(input, std::move(output), Mode::kBlocking));
+}
+
+void Communicator::ReduceScatter(const at::Tensor& input, at::Tensor output) {
+  Finish(StartReduceScatter(input, std::move(output), Mode::kBlocking));
+}
+
+void Communicator::Broadcast(at::Tensor tensor, int root) {
+  CheckTensor(tensor, "broadcast", "the tensor");
+  TORCH_CHECK(root >= 0 && root < size_, "broadcast: root ", root, " of ", size_, " ranks");
+  if (size_ == 1) return;
+  Count(rank_ == root ? BytesOf(tensor) : 0);
+  if (tensor.numel() == 0) return;
+  DoBroadcast(std::move(tensor), root)->Wait();
+}
+
+void Communicator::Send(const at::Tensor& tensor, int peer) { StartSend(tensor, peer)->Wait(); }
+
+void Communicator::Recv(at::Tensor tensor, int peer) { StartRecv(std::move(tensor), peer)->Wait(); }
+
+void Communicator::AllToAll(const at::Tensor& input, at::Tensor output) {
+  CheckBlocks(input, output, 1, "all_to_all");
+  TORCH_CHECK(input.size(0) % size_ == 0, "all_to_all: ", input.size(0), " rows over ", size_,
+              " ranks");
+  if (size_ == 1) {
+    CopyOver(input, std::move(output));
+    return;
+  }
+  Count((size_ - 1) * (BytesOf(input) / size_));
+  if (input.numel() == 0) return;
+  DoAllToAll(input, std::move(output))->Wait();
+}
+
+std::unique_ptr<Work> Communicator::AllReduceAsync(at::Tensor tensor, ReduceOp op) {
+  return StartAllReduce(std::move(tensor), op, Mode::kAsync);
+}
+
+std::unique_ptr<Work> Communicator::AllGatherAsync(const at::Tensor& input, at::Tensor output) {
+  return StartAllGather(input, std::move(output), Mode::kAsync);
+}
+
+std::unique_ptr<Work> Communicator::ReduceScatterAsync(const at::Tensor& input, at::Tensor output) {
+  return StartReduceScatter(input, std::move(output), Mode::kAsync);
+}
+
+std::unique_ptr<Work> Communicator::SendAsync(const at::Tensor& tensor, int peer) {
+  return StartSend(tensor, peer);
+}
+
+std::unique_ptr<Work> Communicator::RecvAsync(at::Tensor tensor, int peer) {
+  return StartRecv(std::move(tensor), peer);
+}
+
+absl::StatusOr<std::unique_ptr<Communicator>> CreateCommunicator(CommBackend backend,
+                                                                 const Process& process,
+                                                                 std::string axis, int color,
+                                                                 int key) {
+  if (backend == CommBackend::kNccl) {
+    return CreateNcclCommunicator(process, std::move(axis), color, key);
+  }
+  return CreateMpiCommunicator(process, std::move(axis), color, key);
+}
+
+std::unique_ptr<Communicator> MakeSelfCommunicator(std::string axis) {
+  return std::make_unique<SelfCommunicator>(std::move(axis));
+}
+
+}  // namespace fttrain

@@ -1,0 +1,253 @@
+#include "runtime/comm/nccl_communicator.h"
+
+#if !defined(FTTRAIN_WITH_CUDA)
+
+namespace fttrain {
+
+absl::StatusOr<std::unique_ptr<Communicator>> CreateNcclCommunicator(const Process&, std::string,
+                                                                     int, int) {
+  return absl::UnimplementedError(
+      "NCCL: this build is for the CPU alone; build where nvcc is on PATH");
+}
+
+}  // namespace fttrain
+
+#else
+
+#include <ATen/cuda/CUDAEvent.h>
+#include <c10/cuda/CUDAGuard.h>
+#include <c10/cuda/CUDAStream.h>
+
+#include <exception>
+#include <functional>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "runtime/process/check.h"
+#include "runtime/process/cuda_check.h"
+#include "runtime/process/mpi_util.h"
+
+namespace fttrain {
+namespace {
+
+ncclDataType_t NcclType(at::ScalarType dtype) {
+  switch (dtype) {
+    case at::kDouble:
+      return ncclFloat64;
+    case at::kFloat:
+      return ncclFloat32;
+    case at::kBFloat16:
+      return ncclBfloat16;
+    case at::kHalf:
+      return ncclFloat16;
+    case at::kLong:
+      return ncclInt64;
+    case at::kInt:
+      return ncclInt32;
+    case at::kByte:
+      return ncclUint8;
+    default:
+      break;
+  }
+  FT_CHECK(false, "no NCCL type for dtype ", static_cast<int>(dtype));
+  return ncclFloat32;
+}
+
+size_t Elements(const at::Tensor& tensor) { return static_cast<size_t>(tensor.numel()); }
+
+// The caller's stream waits for the operation's event; the host does not.
+class NcclWork final : public Work {
+ public:
+  NcclWork(ncclComm_t comm, std::vector<at::Tensor> tensors, std::string context)
+      : comm_(comm), tensors_(std::move(tensors)), context_(std::move(context)) {}
+  ~NcclWork() override {
+    if (std::uncaught_exceptions() == exceptions_) {
+      Wait();
+    } else {
+      // The kernel may still use the memory, and the process is about to end.
+      new std::vector<at::Tensor>(std::move(tensors_));
+    }
+  }
+  void Wait() override {
+    if (tensors_.empty()) return;
+    ncclResult_t state = ncclSuccess;
+    FT_NCCL_CHECK(ncclCommGetAsyncError(comm_, &state), context_);
+    FT_NCCL_CHECK(state, context_);
+    // From here on the tensors may be freed: their memory is reused in the order of the current
+    // stream.
+    done_.block(c10::cuda::getCurrentCUDAStream());
+    tensors_.clear();
+  }
+  void Record(const c10::cuda::CUDAStream& stream) { done_.record(stream); }
+
+ private:
+  ncclComm_t comm_;
+  std::vector<at::Tensor> tensors_;
+  std::string context_;
+  at::cuda::CUDAEvent done_;
+  int exceptions_ = std::uncaught_exceptions();
+};
+
+class NcclCommunicator final : public Communicator {
+ public:
+  NcclCommunicator(std::string axis, int rank, int size, MPI_Comm hosts, ncclComm_t comm,
+                   c10::cuda::CUDAStream stream)
+      : Communicator(std::move(axis), rank, size), hosts_(hosts), comm_(comm), stream_(stream) {}
+  // Local, unlike ncclCommDestroy, which waits for the peers.
+  ~NcclCommunicator() override { ncclCommAbort(comm_); }
+
+  void Barrier() override {
+    const int code = MPI_Barrier(hosts_);
+    if (code != MPI_SUCCESS) throw CommError(ErrorText("barrier", 0, MpiErrorText(code)));
+  }
+
+ protected:
+  std::unique_ptr<Work> DoAllReduce(at::Tensor tensor, ReduceOp op, Mode) override {
+    return Enqueue("all_reduce", {tensor}, [&](cudaStream_t stream) {
+      return ncclAllReduce(tensor.const_data_ptr(), tensor.mutable_data_ptr(), Elements(tensor),
+                           NcclType(tensor.scalar_type()), op == ReduceOp::kSum ? ncclSum : ncclMax,
+                           comm_, stream);
+    });
+  }
+
+  std::unique_ptr<Work> DoAllGather(at::Tensor input, at::Tensor output, Mode) override {
+    return Enqueue("all_gather", {input, output}, [&](cudaStream_t stream) {
+      return ncclAllGather(input.const_data_ptr(), output.mutable_data_ptr(), Elements(input),
+                           NcclType(input.scalar_type()), comm_, stream);
+    });
+  }
+
+  std::unique_ptr<Work> DoReduceScatter(at::Tensor input, at::Tensor output, Mode) override {
+    return Enqueue("reduce_scatter", {input, output}, [&](cudaStream_t stream) {
+      return ncclReduceScatter(input.const_data_ptr(), output.mutable_data_ptr(), Elements(output),
+                               NcclType(input.scalar_type()), ncclSum, comm_, stream);
+    });
+  }
+
+  std::unique_ptr<Work> DoBroadcast(at::Tensor tensor, int root) override {
+    return Enqueue("broadcast", {tensor}, [&](cudaStream_t stream) {
+      return ncclBroadcast(tensor.const_data_ptr(), tensor.mutable_data_ptr(), Elements(tensor),
+                           NcclType(tensor.scalar_type()), root, comm_, stream);
+    });
+  }
+
+  std::unique_ptr<Work> DoSend(at::Tensor tensor, int peer) override {
+    return Enqueue("send", {tensor}, [&](cudaStream_t stream) {
+      return ncclSend(tensor.const_data_ptr(), Elements(tensor), NcclType(tensor.scalar_type()),
+                      peer, comm_, stream);
+    });
+  }
+
+  std::unique_ptr<Work> DoRecv(at::Tensor tensor, int peer) override {
+    return Enqueue("recv", {tensor}, [&](cudaStream_t stream) {
+      return ncclRecv(tensor.mutable_data_ptr(), Elements(tensor), NcclType(tensor.scalar_type()),
+                      peer, comm_, stream);
+    });
+  }
+
+  std::unique_ptr<Work> DoAllToAll(at::Tensor input, at::Tensor output) override {
+    return Enqueue("all_to_all", {input, output}, [&](cudaStream_t stream) {
+      const size_t block = input.nbytes() / static_cast<size_t>(size());
+      const char* from = static_cast<const char*>(input.const_data_ptr());
+      char* to = static_cast<char*>(output.mutable_data_ptr());
+      ncclResult_t code = ncclGroupStart();
+      for (int p = 0; p < size() && code == ncclSuccess; ++p) {
+        const size_t offset = static_cast<size_t>(p) * block;
+        code = ncclSend(from + offset, block, ncclUint8, p, comm_, stream);
+        if (code == ncclSuccess) {
+          code = ncclRecv(to + offset, block, ncclUint8, p, comm_, stream);
+        }
+      }
+      const ncclResult_t end = ncclGroupEnd();
+      return code == ncclSuccess ? end : code;
+    });
+  }
+
+ private:
+  // Issues `call` on the communicator's stream, after everything issued on the current stream.
+  template <typename Call>
+  std::unique_ptr<Work> Enqueue(const char* name, std::vector<at::Tensor> tensors, Call call) {
+    const int64_t bytes = static_cast<int64_t>(tensors[0].nbytes());
+    TORCH_CHECK(tensors[0].is_cuda(), name, "[", axis(), "]: NCCL takes CUDA tensors, not ",
+                tensors[0].device());
+    std::string context = ErrorText(name, bytes, "");
+    const c10::cuda::CUDAGuard guard(tensors[0].device());
+    at::cuda::CUDAEvent ready;
+    ready.record(c10::cuda::getCurrentCUDAStream());
+    ready.block(stream_);
+    auto work = std::make_unique<NcclWork>(comm_, std::move(tensors), context);
+    FT_NCCL_CHECK(call(stream_.stream()), context);
+    work->Record(stream_);
+    return work;
+  }
+
+  MPI_Comm hosts_;
+  ncclComm_t comm_;
+  c10::cuda::CUDAStream stream_;
+};
+
+// A program that runs with another NCCL than it was compiled for fails in ways hard to trace.
+absl::Status CheckNcclVersion() {
+  int loaded = 0;
+  const ncclResult_t code = ncclGetVersion(&loaded);
+  if (code != ncclSuccess) {
+    return absl::UnavailableError(absl::StrCat("ncclGetVersion: ", ncclGetErrorString(code)));
+  }
+  if (loaded != NCCL_VERSION_CODE) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("compiled for NCCL version code ", NCCL_VERSION_CODE, ", but ", loaded,
+                     " was loaded: LD_LIBRARY_PATH must not name another libnccl.so.2"));
+  }
+  return absl::OkStatus();
+}
+
+// The first rank's id on every rank of `hosts`. Collective.
+absl::StatusOr<ncclUniqueId> ShareUniqueId(int rank, MPI_Comm hosts) {
+  struct {
+    ncclUniqueId id;
+    ncclResult_t code = ncclSuccess;
+  } message;
+  if (rank == 0) message.code = ncclGetUniqueId(&message.id);
+  const int code = MPI_Bcast(&message, sizeof(message), MPI_BYTE, 0, hosts);
+  if (code != MPI_SUCCESS) {
+    return absl::InternalError(absl::StrCat("sharing the NCCL id: ", MpiErrorText(code)));
+  }
+  if (message.code != ncclSuccess) {
+    return absl::UnavailableError(
+        absl::StrCat("ncclGetUniqueId: ", ncclGetErrorString(message.code)));
+  }
+  return message.id;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Communicator>> CreateNcclCommunicator(const Process& process,
+                                                                     std::string axis, int color,
+                                                                     int key) {
+  FT_RETURN_IF_ERROR(process.AgreeOnStatus(CheckNcclVersion()));
+  FT_ASSIGN_OR_RETURN(const MPI_Comm hosts, SplitWorld(process, color, key));
+  // A rank that takes no part still agrees with the others.
+  const bool member = hosts != MPI_COMM_NULL;
+  int rank = 0, size = 1;
+  if (member) {
+    MPI_Comm_rank(hosts, &rank);
+    MPI_Comm_size(hosts, &size);
+  }
+  absl::StatusOr<ncclUniqueId> id = ncclUniqueId{};
+  if (member) id = ShareUniqueId(rank, hosts);
+  FT_RETURN_IF_ERROR(process.AgreeOnStatus(id.status()));
+  ncclComm_t comm = nullptr;
+  const ncclResult_t code = member ? ncclCommInitRank(&comm, size, *id, rank) : ncclSuccess;
+  FT_RETURN_IF_ERROR(process.AgreeOnStatus(
+      code == ncclSuccess ? absl::OkStatus()
+                          : absl::UnavailableError(absl::StrCat(
+                                "NCCL cannot connect the ", size, " ranks of axis ", axis, ": ",
+                                ncclGetErrorString(code), "; ", ncclGetLastError(nullptr)))));
+  if (!member) return nullptr;
+  return std::make_unique<NcclCommunicator>(std::move(axis), rank, size, hosts, comm,
+                                            c10::cuda::getStreamFromPool(/*isHighPriority=*/true));
+}
+
+}  // namespace fttrain
+
+#endif

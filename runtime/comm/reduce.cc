@@ -1,0 +1,175 @@
+#include "runtime/comm/reduce.h"
+
+#include <c10/util/BFloat16.h>
+#include <c10/util/Half.h>
+
+#include <algorithm>
+#include <bit>
+#include <type_traits>
+
+#include "runtime/math/bf16.h"
+#include "runtime/process/check.h"
+
+// The loops below are plain and meant for the vectoriser.
+#pragma GCC optimize("O3")
+
+namespace fttrain {
+namespace {
+
+#define FT_INLINE inline __attribute__((always_inline))
+
+// Bits of a bfloat16; a type of our own, so that loads and stores vectorise.
+struct BFloat16Bits {
+  uint16_t bits;
+};
+
+template <typename T>
+using Accumulator =
+    std::conditional_t<std::is_same_v<T, BFloat16Bits> || std::is_same_v<T, c10::Half> ||
+                           std::is_same_v<T, float>,
+                       float, std::conditional_t<std::is_same_v<T, double>, double, T>>;
+
+template <typename T>
+FT_INLINE Accumulator<T> Widen(T value) {
+  return value;
+}
+template <>
+FT_INLINE float Widen(BFloat16Bits value) {
+  return FloatFromBf16(value.bits);
+}
+template <>
+FT_INLINE float Widen(c10::Half value) {
+  return static_cast<float>(value);
+}
+
+template <typename T>
+FT_INLINE T Narrow(Accumulator<T> value) {
+  return value;
+}
+template <>
+FT_INLINE BFloat16Bits Narrow(float value) {
+  return {Bf16FromFloat(value)};
+}
+template <>
+FT_INLINE c10::Half Narrow(float value) {
+  return static_cast<c10::Half>(value);
+}
+
+template <typename A>
+FT_INLINE A Combine(A a, A b, std::integral_constant<ReduceOp, ReduceOp::kSum>) {
+  // Integers wrap, as they do in ATen and NCCL; unsigned arithmetic makes that defined.
+  if constexpr (std::is_integral_v<A>) {
+    using U = std::make_unsigned_t<A>;
+    return static_cast<A>(static_cast<U>(static_cast<U>(a) + static_cast<U>(b)));
+  } else {
+    return a + b;
+  }
+}
+template <typename A>
+FT_INLINE A Combine(A a, A b, std::integral_constant<ReduceOp, ReduceOp::kMax>) {
+  if constexpr (std::is_integral_v<A>) {
+    return a < b ? b : a;
+  } else {
+    return (a < b || b != b) ? b : a;
+  }
+}
+
+template <typename T, ReduceOp kOp>
+FT_INLINE void ReduceLoop(const void* const* inputs, int count, int64_t elements, void* out) {
+  using A = Accumulator<T>;
+  constexpr std::integral_constant<ReduceOp, kOp> kTag;
+  if (count == 2) {
+    const T* first = static_cast<const T*>(inputs[0]);
+    const T* second = static_cast<const T*>(inputs[1]);
+    T* to = static_cast<T*>(out);
+    // `out` is one of the inputs or apart from both, so elements do not depend on each other.
+#pragma GCC ivdep
+    for (int64_t i = 0; i < elements; ++i) {
+      to[i] = Narrow<T>(Combine<A>(Widen<T>(first[i]), Widen<T>(second[i]), kTag));
+    }
+    return;
+  }
+  // Small enough for the accumulators to stay in the first-level cache.
+  constexpr int64_t kBlock = 1024;
+  A sums[kBlock];
+  for (int64_t begin = 0; begin < elements; begin += kBlock) {
+    const int64_t length = std::min(kBlock, elements - begin);
+    const T* first = static_cast<const T*>(inputs[0]) + begin;
+    for (int64_t i = 0; i < length; ++i) sums[i] = Widen<T>(first[i]);
+    for (int k = 1; k < count; ++k) {
+      const T* next = static_cast<const T*>(inputs[k]) + begin;
+      for (int64_t i = 0; i < length; ++i) {
+        sums[i] = Combine<A>(sums[i], Widen<T>(next[i]), kTag);
+      }
+    }
+    T* to = static_cast<T*>(out) + begin;
+    for (int64_t i = 0; i < length; ++i) to[i] = Narrow<T>(sums[i]);
+  }
+}
+
+using Kernel = void (*)(const void* const*, int, int64_t, void*);
+
+template <typename T, ReduceOp kOp>
+void Baseline(const void* const* inputs, int count, int64_t elements, void* out) {
+  ReduceLoop<T, kOp>(inputs, count, elements, out);
+}
+
+#if defined(__x86_64__)
+template <typename T, ReduceOp kOp>
+__attribute__((target("avx2"))) void Avx2(const void* const* inputs, int count, int64_t elements,
+                                          void* out) {
+  ReduceLoop<T, kOp>(inputs, count, elements, out);
+}
+template <typename T, ReduceOp kOp>
+__attribute__((target("avx512f,avx512bw,avx512vl,prefer-vector-width=512"))) void Avx512(
+    const void* const* inputs, int count, int64_t elements, void* out) {
+  ReduceLoop<T, kOp>(inputs, count, elements, out);
+}
+#endif
+
+template <typename T, ReduceOp kOp>
+Kernel BestKernel() {
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"))
+    return &Avx512<T, kOp>;
+  if (__builtin_cpu_supports("avx2")) return &Avx2<T, kOp>;
+#endif
+  return &Baseline<T, kOp>;
+}
+
+template <typename T>
+Kernel KernelFor(ReduceOp op) {
+  return op == ReduceOp::kSum ? BestKernel<T, ReduceOp::kSum>() : BestKernel<T, ReduceOp::kMax>();
+}
+
+Kernel KernelFor(c10::ScalarType dtype, ReduceOp op) {
+  switch (dtype) {
+    case c10::ScalarType::Double:
+      return KernelFor<double>(op);
+    case c10::ScalarType::Float:
+      return KernelFor<float>(op);
+    case c10::ScalarType::BFloat16:
+      return KernelFor<BFloat16Bits>(op);
+    case c10::ScalarType::Half:
+      return KernelFor<c10::Half>(op);
+    case c10::ScalarType::Long:
+      return KernelFor<int64_t>(op);
+    case c10::ScalarType::Int:
+      return KernelFor<int32_t>(op);
+    case c10::ScalarType::Byte:
+      return KernelFor<uint8_t>(op);
+    default:
+      break;
+  }
+  FT_CHECK(false, "no reduction for dtype ", static_cast<int>(dtype));
+  return nullptr;
+}
+
+}  // namespace
+
+void ReduceBuffers(c10::ScalarType dtype, ReduceOp op, const void* const* inputs, int count,
+                   int64_t elements, void* out) {
+  KernelFor(dtype, op)(inputs, count, elements, out);
+}
+
+}  // namespace fttrain

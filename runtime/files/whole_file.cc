@@ -1,0 +1,156 @@
+#include "runtime/files/whole_file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "runtime/process/check.h"
+
+namespace fttrain {
+namespace {
+
+std::string FolderOf(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  if (slash == std::string::npos) return ".";
+  return slash == 0 ? "/" : path.substr(0, slash);
+}
+
+}  // namespace
+
+absl::StatusOr<int> OpenRegularFile(const std::string& path, int64_t* size_bytes) {
+  // O_NONBLOCK: opening a pipe must not wait for its writer. It means nothing for regular files.
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0) return absl::ErrnoToStatus(errno, absl::StrCat("cannot open ", path));
+  struct stat info;
+  if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
+    close(fd);
+    return absl::InvalidArgumentError(absl::StrCat(path, ": not a regular file"));
+  }
+  *size_bytes = info.st_size;
+  return fd;
+}
+
+absl::StatusOr<std::string> ReadFile(const std::string& path, int64_t max_bytes) {
+  int64_t size_bytes = 0;
+  FT_ASSIGN_OR_RETURN(const int fd, OpenRegularFile(path, &size_bytes));
+  if (size_bytes > max_bytes) {
+    close(fd);
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": ", size_bytes, " bytes exceed the limit of ", max_bytes));
+  }
+  std::string contents(size_bytes, '\0');
+  int64_t have = 0;
+  ssize_t got = 1;
+  while (have < size_bytes && got > 0) {
+    got = read(fd, contents.data() + have, std::min<int64_t>(size_bytes - have, 1 << 30));
+    if (got < 0 && errno == EINTR)
+      got = 1;
+    else if (got > 0)
+      have += got;
+  }
+  const int error = errno;
+  close(fd);
+  if (got < 0) return absl::ErrnoToStatus(error, absl::StrCat("cannot read ", path));
+  if (have < size_bytes) return absl::DataLossError(absl::StrCat(path, ": shrank while read"));
+  return contents;
+}
+
+absl::Status WriteFileAtomically(const std::string& path, std::string_view contents) {
+  AtomicFile file;
+  FT_RETURN_IF_ERROR(file.Open(path, static_cast<int64_t>(contents.size())));
+  FT_RETURN_IF_ERROR(file.Append(contents.data(), static_cast<int64_t>(contents.size())));
+  return file.Commit();
+}
+
+AtomicFile::~AtomicFile() {
+  if (fd_ < 0) return;
+  close(fd_);
+  unlink(temporary_path_.c_str());
+}
+
+absl::Status AtomicFile::Open(const std::string& path, int64_t size_bytes) {
+  FT_CHECK(fd_ < 0, path, ": opened twice");
+  path_ = path;
+  temporary_path_ = absl::StrCat(path, ".tmp-", getpid());
+  expected_bytes_ = size_bytes;
+  // Renaming over it would replace a device or a link (/dev/null, say) by a file.
+  struct stat info;
+  if (lstat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode)) {
+    return absl::UnavailableError(
+        absl::StrCat("cannot write ", path, ": it exists and is not a regular file"));
+  }
+  unlink(temporary_path_.c_str());  // left by a dead process that had our number
+  // O_EXCL also refuses a planted symbolic link.
+  fd_ = open(temporary_path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666);
+  if (fd_ < 0) return Fail(errno, "create");
+  if (size_bytes > 0 && fallocate(fd_, 0, 0, size_bytes) != 0) {
+    // Only what certainly stops the write; many filesystems cannot reserve.
+    const bool full = errno == ENOSPC || errno == EDQUOT || errno == EFBIG;
+    if (full) return Fail(errno, "reserve space for");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status AtomicFile::Append(const void* data, int64_t size_bytes) {
+  FT_CHECK(fd_ >= 0, path_, ": not open");
+  const char* bytes = static_cast<const char*>(data);
+  while (size_bytes > 0) {
+    const ssize_t wrote = write(fd_, bytes, std::min<int64_t>(size_bytes, 1 << 30));
+    if (wrote < 0 && errno == EINTR) continue;
+    if (wrote < 0) return Fail(errno, "write");
+    bytes += wrote;
+    size_bytes -= wrote;
+    written_bytes_ += wrote;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status AtomicFile::Commit() {
+  FT_CHECK(fd_ >= 0, path_, ": not open");
+  // Reserved, but not written.
+  if (written_bytes_ < expected_bytes_ && ftruncate(fd_, written_bytes_) != 0) {
+    return Fail(errno, "truncate");
+  }
+  if (fsync(fd_) != 0) return Fail(errno, "fsync");
+  if (rename(temporary_path_.c_str(), path_.c_str()) != 0) return Fail(errno, "rename to");
+  const int closed = close(std::exchange(fd_, -1));
+  if (closed != 0) return Fail(errno, "close");
+  // Makes the rename itself durable; filesystems that cannot do it for folders say EINVAL.
+  const int folder = open(FolderOf(path_).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  const bool synced = folder >= 0 && (fsync(folder) == 0 || errno == EINVAL);
+  const int error = errno;
+  if (folder >= 0) close(folder);
+  return synced ? absl::OkStatus() : Fail(error, "fsync the folder of");
+}
+
+absl::Status AtomicFile::Fail(int error, std::string_view what) {
+  std::string message =
+      absl::StrCat("cannot ", absl::string_view(what.data(), what.size()), " ", path_);
+  const bool space_is_short = error == ENOSPC || error == EDQUOT || error == EFBIG;
+  if (space_is_short) {
+    struct statvfs space;
+    absl::StrAppend(&message, " (", expected_bytes_ - written_bytes_, " bytes to go");
+    if (statvfs(FolderOf(path_).c_str(), &space) == 0) {
+      absl::StrAppend(&message, ", ", int64_t{1} * space.f_bavail * space.f_frsize, " free");
+    }
+    message += ")";
+  }
+  if (fd_ >= 0) {
+    close(std::exchange(fd_, -1));
+    unlink(temporary_path_.c_str());
+  }
+  const absl::Status status = absl::ErrnoToStatus(error, message);
+  if (status.code() == absl::StatusCode::kPermissionDenied) return status;
+  // Whatever else the system says, what failed is writing: a full disk or no such place.
+  return space_is_short ? absl::ResourceExhaustedError(status.message())
+                        : absl::UnavailableError(status.message());
+}
+
+}  // namespace fttrain

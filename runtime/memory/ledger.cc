@@ -1,0 +1,180 @@
+#include "runtime/memory/ledger.h"
+
+#include <c10/core/Allocator.h>
+#include <malloc.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+
+#include "runtime/memory/book.h"
+
+namespace fttrain {
+namespace {
+
+constexpr size_t kAlignment = 64;
+
+// Written in the 64 bytes before a tensor's data, so that freeing needs neither a lock nor a table.
+struct alignas(kAlignment) Header {
+  int64_t bytes;
+  MemoryCategory category;
+};
+static_assert(sizeof(Header) == kAlignment);
+
+// Constant-initialised and never destroyed: static tensors are freed after main.
+constinit MemoryBook g_host_book;    // of the CPU allocator
+constinit MemoryBook g_beside_book;  // of EmptyOnHost on a CPU run
+constinit MemoryBook g_device_book;
+constinit std::atomic<bool> g_has_device{false};
+thread_local MemoryCategory t_category = MemoryCategory::kOther;
+
+class CountingAllocator final : public c10::Allocator {
+ public:
+  c10::DataPtr allocate(size_t bytes) override {
+    const c10::Device cpu(c10::DeviceType::CPU);
+    if (bytes == 0) return {nullptr, nullptr, &Free, cpu};
+    void* base = nullptr;
+    const bool fits =
+        bytes <= static_cast<size_t>(std::numeric_limits<int64_t>::max()) - kAlignment;
+    if (!fits || posix_memalign(&base, kAlignment, bytes + kAlignment) != 0) {
+      TORCH_CHECK(false, "out of host memory: cannot allocate ", bytes, " bytes beside ",
+                  g_host_book.Total().current_bytes, " bytes of live tensors");
+    }
+    auto* header = new (base) Header{static_cast<int64_t>(bytes), t_category};
+    g_host_book.Add(header->category, header->bytes);
+    void* data = header + 1;
+    return {data, data, &Free, cpu};
+  }
+
+  c10::DeleterFnPtr raw_deleter() const override { return &Free; }
+
+  void copy_data(void* to, const void* from, std::size_t count) const override {
+    std::memcpy(to, from, count);
+  }
+
+ private:
+  static void Free(void* data) {
+    if (data == nullptr) return;
+    auto* header = static_cast<Header*>(data) - 1;
+    g_host_book.Remove(header->category, header->bytes);
+    std::free(header);
+  }
+};
+
+// A training step frees and asks again for the same large blocks. glibc would return each to the
+// system and have every page of the next zeroed and mapped anew, some percent of a step; from the
+// heap they are reused as they are.
+void KeepFreedMemory() {
+#if defined(__GLIBC__)
+  mallopt(M_MMAP_MAX, 0);  // large blocks come from the heap too
+  mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
+#endif
+}
+
+const MemoryBook& BookOf(MemoryPlace place) {
+  if (place == MemoryPlace::kHost) return HostBook();
+  return g_has_device.load(std::memory_order_relaxed) ? g_device_book : g_host_book;
+}
+
+void RaisePeak(std::atomic<int64_t>& peak, int64_t value) noexcept {
+  int64_t seen = peak.load(std::memory_order_relaxed);
+  while (seen < value && !peak.compare_exchange_weak(seen, value, std::memory_order_relaxed)) {
+  }
+}
+
+}  // namespace
+
+void MemoryBook::Add(MemoryCategory category, int64_t bytes) noexcept {
+  for (Counter* counter : {&counters_[static_cast<size_t>(category)], &total_}) {
+    RaisePeak(counter->peak, counter->current.fetch_add(bytes, std::memory_order_relaxed) + bytes);
+  }
+}
+
+void MemoryBook::Remove(MemoryCategory category, int64_t bytes) noexcept {
+  counters_[static_cast<size_t>(category)].current.fetch_sub(bytes, std::memory_order_relaxed);
+  total_.current.fetch_sub(bytes, std::memory_order_relaxed);
+}
+
+MemoryUse MemoryBook::Of(MemoryCategory category) const noexcept {
+  const Counter& counter = counters_[static_cast<size_t>(category)];
+  return {counter.current.load(std::memory_order_relaxed),
+          counter.peak.load(std::memory_order_relaxed)};
+}
+
+MemoryUse MemoryBook::Total() const noexcept {
+  return {total_.current.load(std::memory_order_relaxed),
+          total_.peak.load(std::memory_order_relaxed)};
+}
+
+void MemoryBook::ResetPeaks() noexcept {
+  for (Counter& counter : counters_) counter.peak = counter.current.load();
+  total_.peak = total_.current.load();
+}
+
+MemoryCategory CurrentMemoryCategory() noexcept { return t_category; }
+
+MemoryBook& UseDeviceBook() {
+  g_has_device.store(true, std::memory_order_relaxed);
+  return g_device_book;
+}
+
+MemoryBook& HostBook() {
+  return g_has_device.load(std::memory_order_relaxed) ? g_host_book : g_beside_book;
+}
+
+std::string_view MemoryCategoryName(MemoryCategory category) {
+  switch (category) {
+    case MemoryCategory::kOther:
+      return "other";
+    case MemoryCategory::kWeights:
+      return "weights";
+    case MemoryCategory::kAdapters:
+      return "adapters";
+    case MemoryCategory::kGradients:
+      return "gradients";
+    case MemoryCategory::kOptimizer:
+      return "optimizer";
+    case MemoryCategory::kSaved:
+      return "saved";
+    case MemoryCategory::kWorkspace:
+      return "workspace";
+    case MemoryCategory::kCommunication:
+      return "communication";
+    case MemoryCategory::kCount:
+      break;
+  }
+  return "invalid";
+}
+
+void InstallMemoryLedger() {
+  KeepFreedMemory();
+  // Never destroyed: tensors may outlive every static.
+  static auto* const allocator = new CountingAllocator();
+  c10::SetAllocator(c10::DeviceType::CPU, allocator, /*priority=*/255);
+}
+
+MemoryUse MemoryOf(MemoryCategory category, MemoryPlace place) {
+  return BookOf(place).Of(category);
+}
+
+MemoryUse TotalMemory(MemoryPlace place) { return BookOf(place).Total(); }
+
+void ReleaseFreedMemory() {
+#if defined(__GLIBC__)
+  malloc_trim(0);
+#endif
+}
+
+void ResetMemoryPeaks() {
+  g_host_book.ResetPeaks();
+  g_beside_book.ResetPeaks();
+  g_device_book.ResetPeaks();
+}
+
+MemoryScope::MemoryScope(MemoryCategory category) noexcept : previous_(t_category) {
+  t_category = category;
+}
+
+MemoryScope::~MemoryScope() { t_category = previous_; }
+
+}  // namespace fttrain

@@ -1,0 +1,81 @@
+#include "runtime/process/log.h"
+
+#include <cstdio>
+
+#include "absl/strings/str_cat.h"
+
+namespace fttrain {
+namespace {
+
+constexpr size_t kPrintableBytes = 200;
+
+// The one mutable static of the project besides the memory ledger: stderr is global as well.
+struct LogState {
+  bool quiet = false;
+  std::string error_prefix = "fttrain: error: ";
+} g_log;
+
+std::string Escaped(std::string_view text) {
+  static constexpr char kHex[] = "0123456789abcdef";
+  std::string out;
+  out.reserve(text.size());
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte >= 0x20 && byte != 0x7f) {
+      out += c;
+    } else if (c == '\n') {
+      out += "\\n";
+    } else if (c == '\t') {
+      out += "\\t";
+    } else if (c == '\r') {
+      out += "\\r";
+    } else {
+      out += "\\x";
+      out += kHex[byte >> 4];
+      out += kHex[byte & 15];
+    }
+  }
+  return out;
+}
+
+void WriteLine(std::FILE* file, std::string line) {
+  line += '\n';
+  std::fwrite(line.data(), 1, line.size(), file);
+  std::fflush(file);
+}
+
+}  // namespace
+
+void SetLogRank(int rank, int world_size, std::string_view host) {
+  g_log.quiet = rank != 0;
+  g_log.error_prefix = "fttrain: error: ";
+  if (world_size > 1) {
+    absl::StrAppend(&g_log.error_prefix, "[rank ", rank, "/", world_size, " ", std::string(host),
+                    "] ");
+  }
+}
+
+void LogInfo(std::string_view message) {
+  if (!g_log.quiet) WriteLine(stdout, std::string(message));
+}
+
+void LogError(std::string_view message) {
+  std::fflush(stdout);
+  WriteLine(stderr, g_log.error_prefix + Escaped(message));
+}
+
+void LogAgreedError(int code, std::string_view message) {
+  std::fflush(stdout);
+  WriteLine(stderr, absl::StrCat("fttrain: error[", code, "]: ", Escaped(message)));
+}
+
+std::string Printable(std::string_view text) {
+  // Escaping only grows text, so what lies beyond the limit cannot show.
+  std::string out = Escaped(text.substr(0, kPrintableBytes + 1));
+  if (out.size() <= kPrintableBytes) return out;
+  size_t end = kPrintableBytes - 3;
+  while (end > 0 && (static_cast<unsigned char>(out[end]) & 0xc0) == 0x80) --end;
+  return out.substr(0, end) + "...";
+}
+
+}  // namespace fttrain

@@ -1,0 +1,191 @@
+#include "runtime/process/process.h"
+
+#include <mpi.h>
+#include <sched.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <thread>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "runtime/process/check.h"
+#include "runtime/process/log.h"
+#include "runtime/process/mpi_util.h"
+
+namespace fttrain {
+namespace {
+
+// Bytes of one MPI call; counts are ints.
+constexpr int64_t kPieceBytes = int64_t{1} << 30;
+
+int UsableCores() {
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof(set), &set) != 0) return 1;
+  return std::max(1, CPU_COUNT(&set));
+}
+
+// Open MPI settings that must be in place before MPI_Init; the user's own environment wins.
+void SetOpenMpiDefaults() {
+  // Ranks that wait in MPI spin. With no core to spare that starves whoever else has work: a peer,
+  // or a thread of their own. Yielding costs a few microseconds a call, so it is not the rule.
+  int local_ranks = 1;
+  const char* text = std::getenv("OMPI_COMM_WORLD_LOCAL_SIZE");
+  if (text != nullptr && absl::SimpleAtoi(text, &local_ranks) && local_ranks >= UsableCores()) {
+    setenv("OMPI_MCA_mpi_yield_when_idle", "1", 0);
+  }
+  // Reading a peer's memory is forbidden in most containers, and then fails loudly in mid-run.
+  setenv("OMPI_MCA_btl_vader_single_copy_mechanism", "none", 0);
+}
+
+// A queue of the GPU that several streams share holds them up behind each other: a receive that is
+// posted ahead and waits would keep back the send that its peer waits for. One queue a stream.
+void SetCudaDefaults() { setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", 0); }
+
+std::string HostName() {
+  char name[256] = {};
+  if (gethostname(name, sizeof(name) - 1) != 0) return "unknown-host";
+  return name;
+}
+
+void BroadcastBytes(void* data, int64_t bytes, int root, MPI_Comm world) {
+  auto* at = static_cast<char*>(data);
+  for (int64_t done = 0; done < bytes; done += kPieceBytes) {
+    const int piece = static_cast<int>(std::min(kPieceBytes, bytes - done));
+    MPI_Bcast(at + done, piece, MPI_BYTE, root, world);
+  }
+}
+
+// `text` of the root on every rank.
+std::string BroadcastText(std::string text, int root, MPI_Comm world) {
+  int64_t bytes = static_cast<int64_t>(text.size());
+  BroadcastBytes(&bytes, sizeof(bytes), root, world);
+  text.resize(static_cast<size_t>(bytes));
+  BroadcastBytes(text.data(), bytes, root, world);
+  return text;
+}
+
+}  // namespace
+
+std::string MpiErrorText(int code) {
+  char text[MPI_MAX_ERROR_STRING] = {};
+  int length = 0;
+  MPI_Error_string(code, text, &length);
+  return std::string(text, static_cast<size_t>(length));
+}
+
+absl::StatusOr<MPI_Comm> SplitWorld(const Process& process, int color, int key) {
+  MPI_Comm comm = MPI_COMM_NULL;
+  const int code = MPI_Comm_split(WorldOf(process), color < 0 ? MPI_UNDEFINED : color, key, &comm);
+  if (code != MPI_SUCCESS) {
+    return absl::InternalError(absl::StrCat("MPI_Comm_split: ", MpiErrorText(code)));
+  }
+  if (comm != MPI_COMM_NULL) MPI_Comm_set_errhandler(comm, MPI_ERRORS_RETURN);
+  return comm;
+}
+
+absl::StatusOr<std::unique_ptr<Process>> Process::Create(int* argc, char*** argv) {
+  SetOpenMpiDefaults();
+  SetCudaDefaults();
+  int provided = MPI_THREAD_SINGLE;
+  const int code = MPI_Init_thread(argc, argv, MPI_THREAD_MULTIPLE, &provided);
+  if (code != MPI_SUCCESS) {
+    return absl::UnavailableError(
+        absl::StrCat("MPI cannot start: MPI_Init_thread returned ", code));
+  }
+  if (provided < MPI_THREAD_MULTIPLE) {
+    MPI_Finalize();
+    return absl::FailedPreconditionError(
+        "this MPI was built without MPI_THREAD_MULTIPLE, which fttrain needs");
+  }
+  // Lives as long as MPI does. A duplicate, so that a library using MPI_COMM_WORLD cannot
+  // interfere.
+  static MPI_Comm world = MPI_COMM_NULL;
+  MPI_Comm_dup(MPI_COMM_WORLD, &world);
+
+  auto process = std::unique_ptr<Process>(new Process());
+  process->world_ = &world;
+  process->FindPlace();
+  SetLogRank(process->rank_, process->world_size_, process->host_);
+  return process;
+}
+
+void Process::FindPlace() {
+  const MPI_Comm world = WorldOf(*this);
+  MPI_Comm_rank(world, &rank_);
+  MPI_Comm_size(world, &world_size_);
+  MPI_Comm host_comm = MPI_COMM_NULL;
+  MPI_Comm_split_type(world, MPI_COMM_TYPE_SHARED, rank_, MPI_INFO_NULL, &host_comm);
+  MPI_Comm_rank(host_comm, &local_rank_);
+  MPI_Comm_size(host_comm, &local_size_);
+  MPI_Comm_free(&host_comm);
+  host_ = HostName();
+}
+
+absl::StatusOr<std::unique_ptr<Process>> Process::FirstRanks(int ranks) const {
+  FT_CHECK(ranks >= 1 && ranks <= world_size_, ranks, " of ", world_size_, " ranks");
+  FT_ASSIGN_OR_RETURN(const MPI_Comm comm, SplitWorld(*this, rank_ < ranks ? 0 : -1, rank_));
+  if (comm == MPI_COMM_NULL) return nullptr;
+  MPI_Comm_set_errhandler(comm, MPI_ERRORS_ARE_FATAL);
+  auto part = std::unique_ptr<Process>(new Process());
+  part->part_ = std::make_shared<MPI_Comm>(comm);  // freed by MPI_Finalize
+  part->world_ = part->part_.get();
+  part->FindPlace();
+  return part;
+}
+
+Process::~Process() {
+  if (part_ != nullptr) return;
+  int finalized = 0;
+  MPI_Finalized(&finalized);
+  if (finalized == 0) MPI_Finalize();
+}
+
+void Process::Barrier() const { MPI_Barrier(WorldOf(*this)); }
+
+void Process::IdleBarrier() const {
+  MPI_Request request = MPI_REQUEST_NULL;
+  MPI_Ibarrier(WorldOf(*this), &request);
+  int done = 0;
+  while (true) {
+    MPI_Test(&request, &done, MPI_STATUS_IGNORE);
+    if (done != 0) return;
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+}
+
+absl::Status Process::AgreeOnStatus(const absl::Status& status) const {
+  const MPI_Comm world_comm = WorldOf(*this);
+  int lowest_failing = status.ok() ? world_size_ : rank_;
+  MPI_Allreduce(MPI_IN_PLACE, &lowest_failing, 1, MPI_INT, MPI_MIN, world_comm);
+  if (lowest_failing == world_size_) return absl::OkStatus();
+  int code = static_cast<int>(status.code());
+  MPI_Bcast(&code, 1, MPI_INT, lowest_failing, world_comm);
+  const absl::string_view own = status.message();
+  const std::string message =
+      BroadcastText(std::string(own.data(), own.size()), lowest_failing, world_comm);
+  return absl::Status(
+      static_cast<absl::StatusCode>(code),
+      lowest_failing == 0 ? message : absl::StrCat("rank ", lowest_failing, ": ", message));
+}
+
+bool Process::AnyRank(bool mine) const {
+  int any = mine ? 1 : 0;
+  MPI_Allreduce(MPI_IN_PLACE, &any, 1, MPI_INT, MPI_MAX, WorldOf(*this));
+  return any != 0;
+}
+
+std::string Process::BroadcastString(const std::string& text) const {
+  return BroadcastText(rank_ == 0 ? text : std::string(), 0, WorldOf(*this));
+}
+
+void Process::AbortJob(int exit_code) const {
+  std::fflush(nullptr);
+  MPI_Abort(MPI_COMM_WORLD, exit_code);
+  std::_Exit(exit_code);
+}
+
+}  // namespace fttrain

@@ -1,0 +1,284 @@
+#include "data/packing/packer.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <utility>
+
+#include "data/packing/order.h"
+
+namespace fttrain {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+// Example e of length n has ids 1000 e, 1000 e + 1, ...; the first `masked` labels are no targets.
+Example Doc(int e, int n, int masked = 0) {
+  Example out;
+  for (int i = 0; i < n; ++i) {
+    out.input_ids.push_back(1000 * e + i);
+    out.labels.push_back(i < masked ? kNoTarget : 1000 * e + i);
+  }
+  out.source = "t.jsonl:" + std::to_string(e + 1);
+  return out;
+}
+
+std::vector<Example> Docs(int count) {
+  std::vector<Example> docs;
+  for (int e = 0; e < count; ++e) docs.push_back(Doc(e, 2 + (e * 7) % 23, e % 2));
+  return docs;
+}
+
+RowStream MustCreate(const std::vector<Example>& docs, RowOptions options) {
+  auto stream = RowStream::Create(&docs, options);
+  EXPECT_TRUE(stream.ok()) << stream.status();
+  return *std::move(stream);
+}
+
+TEST(PackFirstFit, PutsEachDocumentIntoTheFirstRowWithRoom) {
+  const EpochRows rows = PackFirstFit({6, 5, 4, 3, 2, 7}, {0, 1, 2, 3, 4, 5}, 10);
+  EXPECT_THAT(rows.examples, ElementsAre(0, 2, 1, 3, 4, 5));  // rows {6 4}, {5 3 2}, {7}
+  EXPECT_THAT(rows.begin, ElementsAre(0, 2, 5, 6));
+}
+
+TEST(PackFirstFit, FollowsTheGivenOrder) {
+  const EpochRows rows = PackFirstFit({6, 5, 4}, {2, 1, 0}, 10);
+  EXPECT_THAT(rows.examples, ElementsAre(2, 1, 0));
+  EXPECT_THAT(rows.begin, ElementsAre(0, 2, 3));
+}
+
+TEST(PackFirstFit, EqualsTheNaiveSearchAndNeverSplitsDropsOrOverfills) {
+  for (uint64_t seed = 0; seed < 200; ++seed) {
+    const int64_t capacity = 1 + static_cast<int64_t>(seed) % 40,
+                  n = 1 + static_cast<int64_t>(seed * 13) % 150;
+    const EpochOrder random(1 << 20, seed, 0, true), shuffled(n, seed, 1, true);
+    std::vector<int64_t> lengths, order, room;
+    std::vector<std::vector<int64_t>> want;
+    for (int64_t i = 0; i < n; ++i) {
+      lengths.push_back(1 + random[i] % capacity);
+      order.push_back(shuffled[i]);
+    }
+    for (const int64_t example : order) {
+      const int64_t length = lengths[static_cast<size_t>(example)];
+      size_t row = 0;
+      while (row < room.size() && room[row] < length) ++row;
+      if (row == room.size()) {
+        room.push_back(capacity);
+        want.emplace_back();
+      }
+      room[row] -= length;
+      want[row].push_back(example);
+    }
+    const EpochRows rows = PackFirstFit(lengths, order, capacity);
+    ASSERT_EQ(rows.size(), static_cast<int64_t>(want.size())) << "seed " << seed;
+    for (size_t r = 0; r < want.size(); ++r) {
+      const std::vector<int64_t> got(rows.examples.begin() + rows.begin[r],
+                                     rows.examples.begin() + rows.begin[r + 1]);
+      EXPECT_EQ(got, want[r]) << "seed " << seed << " row " << r;
+    }
+  }
+}
+
+TEST(RowStream, MicrobatchOfOnePackedRowIsDocumentsBackToBack) {
+  const std::vector<Example> docs = {Doc(0, 3, 1), Doc(1, 2)};
+  RowStream stream = MustCreate(docs, {.sequence_len = 8, .packing = true, .shuffle = false});
+  const Microbatch m = stream.TrainMicrobatch(0, {}, 0, 0);
+  EXPECT_THAT(m.input_ids, ElementsAre(0, 1, 2, 1000, 1001));
+  EXPECT_THAT(m.targets, ElementsAre(1, 2, kNoTarget, 1001, kNoTarget));
+  EXPECT_THAT(m.cu_seqlens, ElementsAre(0, 3, 5));
+  EXPECT_THAT(m.token_index, ElementsAre(0, 1, 2, 3, 4));
+  EXPECT_EQ(m.num_targets, 3);
+}
+
+TEST(RowStream, LabelsAreShiftedWithinADocumentAndNeverLeakIntoTheNext) {
+  std::vector<Example> docs = {Doc(0, 3), Doc(1, 3)};
+  docs[0].labels = {5, kNoTarget, 7};
+  docs[1].labels = {9, 8, kNoTarget};
+  RowStream stream = MustCreate(docs, {.sequence_len = 8, .packing = true, .shuffle = false});
+  EXPECT_THAT(stream.TrainMicrobatch(0, {}, 0, 0).targets,
+              ElementsAre(kNoTarget, 7, kNoTarget, 8, kNoTarget, kNoTarget));
+}
+
+TEST(RowStream, WithoutPackingARowIsOneExampleAndRowsStandBackToBack) {
+  const std::vector<Example> docs = {Doc(0, 3), Doc(1, 2), Doc(2, 4)};
+  RowStream stream = MustCreate(docs, {.sequence_len = 8, .packing = false, .shuffle = false});
+  const Microbatch m = stream.TrainMicrobatch(0, {.micro_batch_size = 2}, 0, 0);
+  EXPECT_THAT(m.cu_seqlens, ElementsAre(0, 3, 5));
+  EXPECT_THAT(m.token_index, ElementsAre(0, 1, 2, 8, 9));
+}
+
+TEST(RowStream, LongExamplesKeepTheirStartAndAreCounted) {
+  const std::vector<Example> docs = {Doc(0, 10), Doc(1, 4)};
+  RowStream stream = MustCreate(docs, {.sequence_len = 4, .packing = true, .shuffle = false});
+  EXPECT_EQ(stream.summary().truncated, 1);
+  EXPECT_EQ(stream.summary().tokens, 8);
+  EXPECT_EQ(stream.summary().longest, 10);
+  const Microbatch m = stream.TrainMicrobatch(0, {}, 0, 0);
+  EXPECT_THAT(m.input_ids, ElementsAre(0, 1, 2, 3));
+  EXPECT_THAT(m.targets, ElementsAre(1, 2, 3, kNoTarget));
+}
+
+TEST(RowStream, ExamplesWithoutATargetOnceCutAreDroppedAndCounted) {
+  const std::vector<Example> docs = {Doc(0, 10, /*masked=*/4), Doc(1, 4), Doc(2, 3, 3)};
+  RowStream stream = MustCreate(docs, {.sequence_len = 4, .packing = true, .shuffle = true});
+  EXPECT_EQ(stream.summary().dropped, 2);
+  EXPECT_EQ(stream.summary().examples, 1);
+  EXPECT_EQ(stream.RowsInEpoch(0), 1);
+}
+
+TEST(RowStream, WithPackingAndShuffleOffRowsAreTheFilesRowsExactly) {
+  const std::vector<Example> docs = {Doc(0, 3, 3), Doc(1, 4)};
+  RowStream stream = MustCreate(docs, {.sequence_len = 4, .packing = false, .shuffle = false});
+  EXPECT_EQ(stream.summary().dropped, 0);
+  EXPECT_EQ(stream.TrainMicrobatch(0, {}, 0, 0).input_ids, docs[0].input_ids);
+  EXPECT_EQ(stream.TrainMicrobatch(0, {}, 0, 0).num_targets, 0);
+}
+
+TEST(RowStream, AllMaskedDataIsRefused) {
+  const std::vector<Example> docs = {Doc(0, 5, 5), Doc(1, 5, 5)};
+  for (const bool packing : {false, true}) {
+    const auto stream =
+        RowStream::Create(&docs, {.sequence_len = 4, .packing = packing, .shuffle = packing});
+    ASSERT_FALSE(stream.ok());
+    EXPECT_THAT(std::string(stream.status().message()), HasSubstr("none of the 2 examples"));
+  }
+}
+
+// A first label alone is no target: nothing stands before it.
+TEST(RowStream, ALabelOnTheFirstTokenIsNoTarget) {
+  std::vector<Example> docs = {Doc(0, 3)};
+  docs[0].labels = {0, kNoTarget, kNoTarget};
+  EXPECT_FALSE(RowStream::Create(&docs, {.sequence_len = 4}).ok());
+}
+
+TEST(RowStream, EmptyOrInconsistentExamplesAreRefusedByName) {
+  const std::vector<Example> none;
+  EXPECT_FALSE(RowStream::Create(&none, {.sequence_len = 4}).ok());
+  std::vector<Example> docs = {Doc(0, 3), Doc(1, 3)};
+  EXPECT_FALSE(RowStream::Create(&docs, {.sequence_len = 1}).ok());
+  docs[1].labels.pop_back();
+  const auto stream = RowStream::Create(&docs, {.sequence_len = 4});
+  ASSERT_FALSE(stream.ok());
+  EXPECT_THAT(std::string(stream.status().message()),
+              HasSubstr("t.jsonl:2: 3 tokens and 2 labels"));
+}
+
+// token_index -> (id, target) of a whole step, over all dp ranks and microbatches.
+std::map<int64_t, std::pair<int32_t, int32_t>> StepTokens(RowStream& stream, int64_t step,
+                                                          const StepShape& shape) {
+  std::map<int64_t, std::pair<int32_t, int32_t>> tokens;
+  for (int64_t d = 0; d < shape.dp_size; ++d) {
+    for (const Microbatch& m : stream.TrainMicrobatches(step, shape, d)) {
+      for (size_t i = 0; i < m.input_ids.size(); ++i) {
+        EXPECT_TRUE(tokens.insert({m.token_index[i], {m.input_ids[i], m.targets[i]}}).second);
+      }
+    }
+  }
+  return tokens;
+}
+
+TEST(RowStream, AStepHoldsTheSameTokensUnderTheSameNamesInEveryLayout) {
+  const std::vector<Example> docs = Docs(41);
+  const StepShape layouts[] = {{8, 1, 1}, {1, 8, 1}, {1, 1, 8}, {2, 2, 2}, {4, 1, 2}, {1, 2, 4}};
+  for (const bool packing : {false, true}) {
+    RowStream stream = MustCreate(docs, {.sequence_len = 24, .packing = packing, .seed = 3});
+    for (int64_t step = 0; step < 20; ++step) {
+      const auto want = StepTokens(stream, step, layouts[0]);
+      for (const StepShape& shape : layouts) {
+        RowStream fresh = MustCreate(docs, {.sequence_len = 24, .packing = packing, .seed = 3});
+        EXPECT_EQ(StepTokens(fresh, step, shape), want)
+            << "step " << step << " dp " << shape.dp_size;
+      }
+    }
+  }
+}
+
+TEST(RowStream, ARankTakesRowsAsTheHeaderSays) {
+  std::vector<Example> docs;
+  for (int e = 0; e < 16; ++e) docs.push_back(Doc(e, 2));
+  RowStream stream = MustCreate(docs, {.sequence_len = 2, .packing = false, .shuffle = false});
+  const StepShape shape{.micro_batch_size = 2, .accumulation = 2, .dp_size = 2};
+  const Microbatch m = stream.TrainMicrobatch(1, shape, /*accumulation_index=*/1, /*dp_rank=*/1);
+  // Rows of step 1 begin at 8; microbatch 1 of dp rank 1 is rows (1 * 2 + 1) * 2 = 6 and 7 of it.
+  EXPECT_THAT(m.input_ids, ElementsAre(14000, 14001, 15000, 15001));
+  EXPECT_THAT(m.token_index, ElementsAre(12, 13, 14, 15));
+}
+
+TEST(RowStream, EveryEpochHoldsEveryExampleOnce) {
+  const std::vector<Example> docs = Docs(41);
+  for (const bool packing : {false, true}) {
+    RowStream stream = MustCreate(docs, {.sequence_len = 30, .packing = packing, .seed = 9});
+    int64_t row = 0;
+    for (int64_t epoch = 0; epoch < 4; ++epoch) {
+      std::multiset<int32_t> first_ids;
+      for (int64_t r = 0; r < stream.RowsInEpoch(epoch); ++r, ++row) {
+        EXPECT_EQ(stream.CursorOfRow(row).epoch, epoch);
+        EXPECT_EQ(stream.CursorOfRow(row).row, r);
+        const Microbatch m = stream.TrainMicrobatch(row, {}, 0, 0);
+        EXPECT_LE(m.input_ids.size(), 30u);
+        for (size_t j = 0; j + 1 < m.cu_seqlens.size(); ++j) {
+          first_ids.insert(m.input_ids[static_cast<size_t>(m.cu_seqlens[j])]);
+        }
+      }
+      EXPECT_EQ(first_ids.size(), 41u);
+      EXPECT_EQ(std::set<int32_t>(first_ids.begin(), first_ids.end()).size(), 41u);
+    }
+  }
+}
+
+TEST(RowStream, AStepCutByTheEndOfAnEpochIsFilledFromTheNext) {
+  const std::vector<Example> docs = {Doc(0, 2), Doc(1, 2), Doc(2, 2)};
+  RowStream stream = MustCreate(docs, {.sequence_len = 2, .packing = false, .shuffle = false});
+  EXPECT_THAT(stream.TrainMicrobatch(1, {.micro_batch_size = 2}, 0, 0).input_ids,
+              ElementsAre(2000, 2001, 0, 1));
+}
+
+TEST(RowStream, StepsForEpochsRoundUp) {
+  const std::vector<Example> docs = Docs(10);
+  RowStream stream = MustCreate(docs, {.sequence_len = 64, .packing = false});
+  EXPECT_EQ(stream.StepsForEpochs(1, 4), 3);
+  EXPECT_EQ(stream.StepsForEpochs(2, 4), 5);
+  EXPECT_EQ(stream.StepsForEpochs(0.5, 4), 2);
+  EXPECT_EQ(stream.StepsForEpochs(1.5, 5), 3);
+  EXPECT_EQ(stream.StepsForEpochs(1, 64), 1);
+}
+
+TEST(RowStream, EvaluationSeesEveryRowOnceAndPadsWithNothing) {
+  const std::vector<Example> docs = Docs(11);
+  RowStream stream = MustCreate(docs, {.sequence_len = 64, .packing = false, .shuffle = false});
+  const StepShape shape{.micro_batch_size = 2, .accumulation = 1, .dp_size = 3};
+  int64_t documents = 0, targets = 0;
+  for (int64_t step = 0; step < 2; ++step) {
+    for (int64_t d = 0; d < 3; ++d) {
+      const Microbatch m = stream.EvalMicrobatch(step, shape, 0, d);
+      documents += static_cast<int64_t>(m.cu_seqlens.size()) - 1;
+      targets += m.num_targets;
+    }
+  }
+  EXPECT_EQ(documents, 11);
+  EXPECT_EQ(targets, stream.summary().targets);
+  EXPECT_THAT(stream.EvalMicrobatch(2, shape, 0, 0).cu_seqlens, ElementsAre(0));
+}
+
+TEST(RowStream, TargetsOfTheSummaryAreTheTargetsOfTheEpoch) {
+  const std::vector<Example> docs = Docs(41);
+  RowStream stream = MustCreate(docs, {.sequence_len = 16, .packing = true});
+  int64_t targets = 0, tokens = 0;
+  for (int64_t r = 0; r < stream.RowsInEpoch(0); ++r) {
+    const Microbatch m = stream.TrainMicrobatch(r, {}, 0, 0);
+    targets += m.num_targets;
+    tokens += static_cast<int64_t>(m.input_ids.size());
+    EXPECT_EQ(m.num_targets, std::count_if(m.targets.begin(), m.targets.end(),
+                                           [](int32_t t) { return t != kNoTarget; }));
+  }
+  EXPECT_EQ(targets, stream.summary().targets);
+  EXPECT_EQ(tokens, stream.summary().tokens);
+  EXPECT_EQ(stream.summary().rows, stream.RowsInEpoch(0));
+}
+
+}  // namespace
+}  // namespace fttrain

@@ -1,0 +1,62 @@
+#include "data/tokenizer/split_regex.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace fttrain {
+namespace {
+
+using testing::ElementsAre;
+
+std::vector<std::string> Matches(const SplitRegex& regex, std::string_view text) {
+  std::vector<TextRange> ranges;
+  EXPECT_TRUE(regex.FindAll(text, &ranges).ok());
+  std::vector<std::string> out;
+  for (const TextRange& r : ranges) out.emplace_back(text.substr(r.begin, r.end - r.begin));
+  return out;
+}
+
+TEST(SplitRegex, SpaceIsOnigurumasAndNotPcre2s) {
+  const auto space = SplitRegex::Compile("\\s+"), other = SplitRegex::Compile("\\S+"),
+             in_class = SplitRegex::Compile("[^\\s]+");
+  const std::string text =
+      "a\xE1\xA0\x8E"
+      "b\xC2\x85"
+      "c";  // U+180E is no space, U+0085 is one
+  EXPECT_THAT(Matches(**space, text), ElementsAre("\xC2\x85"));
+  EXPECT_THAT(Matches(**other, text), ElementsAre("a\xE1\xA0\x8E"
+                                                  "b",
+                                                  "c"));
+  EXPECT_THAT(Matches(**in_class, text), ElementsAre("a\xE1\xA0\x8E"
+                                                     "b",
+                                                     "c"));
+}
+
+TEST(SplitRegex, MatchesDoNotOverlapAndEmptyOnesGoOn) {
+  EXPECT_THAT(Matches(**SplitRegex::Compile("x*"), "\xC3\xA9xx"), ElementsAre("", "xx", ""));
+  EXPECT_THAT(Matches(*SplitRegex::Literal("aa"), "aaaaa"), ElementsAre("aa", "aa"));
+}
+
+TEST(SplitRegex, ALongRunDoesNotExhaustTheStack) {
+  const auto regex = SplitRegex::Compile("(?:a|b)+|\\s+(?!\\S)|\\s+");
+  EXPECT_EQ(Matches(**regex, std::string(2 << 20, 'a')).size(), 1u);
+  EXPECT_EQ(Matches(**regex, std::string(2 << 20, ' ') + "c").size(), 2u);
+}
+
+TEST(SplitRegex, SyntaxThatTheEnginesReadDifferentlyIsRefused) {
+  for (const char* pattern :
+       {"\\w+",       "\\bx",    "a\\h",      "\\Gx",  "[a&&b]", "[[:alpha:]]",
+        "[]a]",       "a{,3}",   "\\d{1,3}+", "^a",    "a$",     "a(?i)b",
+        "(?<name>x)", "(*UCP)x", "\\1",       "[\\S]", "\\x41",  "\\p{Alphabetic}",
+        "a\\",        "[a",      "(a",        "\\u12"}) {
+    EXPECT_FALSE(SplitRegex::Compile(pattern).ok()) << pattern;
+  }
+}
+
+TEST(SplitRegex, ScriptsAreTakenWithoutTheirExtensions) {
+  EXPECT_THAT(Matches(**SplitRegex::Compile("\\p{Han}+"), "a\xE4\xB8\xAD\xE3\x80\x82"),
+              ElementsAre("\xE4\xB8\xAD"));
+}
+
+}  // namespace
+}  // namespace fttrain

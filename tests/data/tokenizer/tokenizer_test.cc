@@ -1,0 +1,237 @@
+#include "data/tokenizer/tokenizer.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "tests/data/golden.h"
+
+namespace fttrain {
+namespace {
+
+using nlohmann::json;
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+class EqualsHuggingFace : public testing::TestWithParam<const char*> {};
+
+TEST_P(EqualsHuggingFace, OnEveryGoldenText) {
+  const std::string name = GetParam();
+  const auto tokenizer = GoldenTokenizer(name);
+  const json texts = GoldenJson("texts.json"), want = GoldenJson(name + ".expected.json");
+  ASSERT_GT(texts.size(), 250u);
+  ASSERT_EQ(want["ids"].size(), texts.size());
+  for (size_t i = 0; i < texts.size(); ++i) {
+    const std::string text = texts[i];
+    const auto ids = tokenizer->Encode(text, false);
+    ASSERT_TRUE(ids.ok()) << ids.status();
+    EXPECT_EQ(*ids, want["ids"][i].get<std::vector<int32_t>>()) << texts[i];
+    for (const bool skip : {false, true}) {
+      const json& decoded = want[skip ? "decoded_skip_special" : "decoded"][i];
+      EXPECT_EQ(tokenizer->Decode(*ids, skip),
+                decoded.is_null() ? text : decoded.get<std::string>());
+    }
+  }
+  for (size_t i = 0; i < want["with_special"].size(); ++i) {
+    EXPECT_EQ(*tokenizer->Encode(texts[i].get<std::string>(), true),
+              want["with_special"][i].get<std::vector<int32_t>>())
+        << texts[i];
+  }
+}
+
+// Whatever the cut, the ids are those of the whole, and parts end where the decoded text says.
+TEST_P(EqualsHuggingFace, AlsoWhenTheTextComesInSegments) {
+  const auto tokenizer = GoldenTokenizer(GetParam());
+  int64_t cuts = 0;
+  for (const auto& text : GoldenJson("texts.json")) {
+    const std::string whole = text;
+    const auto want = *tokenizer->Encode(whole, false);
+    for (size_t cut = 0; cut <= whole.size(); cut += 3) {
+      const auto got = tokenizer->EncodeSegments({whole.substr(0, cut), whole.substr(cut)}, false);
+      if (!got.ok()) continue;  // a token lies across the cut
+      EXPECT_EQ(got->ids, want);
+      EXPECT_EQ(got->ends[1], static_cast<int64_t>(want.size()));
+      EXPECT_LE(got->ends[0], got->ends[1]);
+      ++cuts;
+    }
+  }
+  EXPECT_GT(cuts, 500);
+}
+
+INSTANTIATE_TEST_SUITE_P(Kinds, EqualsHuggingFace,
+                         testing::Values("gpt2", "smollm2", "llama3", "qwen2", "deepseek", "flags",
+                                         "gemma", "llama2", "metaspace"),
+                         [](const auto& kind) { return std::string(kind.param); });
+
+TEST(Tokenizer, SegmentsEndWhereTheirTextEnds) {
+  const auto tokenizer = GoldenTokenizer("llama3");
+  const auto got = tokenizer->EncodeSegments({"", "the heron", " carried", "<|eot_id|>", ""}, true);
+  ASSERT_TRUE(got.ok()) << got.status();
+  std::vector<std::string> parts;
+  int64_t begin = 0;
+  for (const int64_t end : got->ends) {
+    parts.push_back(
+        tokenizer->Decode({got->ids.data() + begin, static_cast<size_t>(end - begin)}, false));
+    begin = end;
+  }
+  EXPECT_THAT(parts, ElementsAre("<|begin_of_text|>", "the heron", " carried", "<|eot_id|>", ""));
+}
+
+TEST(Tokenizer, ATokenAcrossTwoSegmentsIsAnError) {
+  const auto tokenizer = GoldenTokenizer("llama3");
+  for (const auto& [left, right] : std::vector<std::pair<std::string, std::string>>{
+           {" bro", "ther"}, {"<|eot", "_id|>"}, {" her", "on"}, {" ", "lamps"}}) {
+    const auto got = tokenizer->EncodeSegments({left, right}, false);
+    ASSERT_FALSE(got.ok()) << left << "|" << right;
+    EXPECT_THAT(std::string(got.status().message()), HasSubstr("covers the end of part 1"));
+  }
+}
+
+TEST(Tokenizer, ComposedCharactersCannotBeCut) {
+  const auto tokenizer = GoldenTokenizer("qwen2");  // NFC
+  EXPECT_FALSE(tokenizer->EncodeSegments({"cafe", "\xCC\x81"}, false).ok());
+  EXPECT_TRUE(tokenizer->EncodeSegments({"9", "e\xCC\x81"}, false).ok());
+}
+
+TEST(Tokenizer, InvalidUtf8IsAnErrorThatNamesTheByte) {
+  const auto tokenizer = GoldenTokenizer("gpt2");
+  for (const char* text :
+       {"ab\xFF", "ab\xC3", "ab\xED\xA0\x80", "ab\xC0\x80", "ab\xF4\x90\x80\x80"}) {
+    const auto ids = tokenizer->Encode(text, false);
+    ASSERT_FALSE(ids.ok());
+    EXPECT_THAT(std::string(ids.status().message()), HasSubstr("at byte 2"));
+  }
+}
+
+TEST(Tokenizer, DecodesBrokenBytesAsReplacementAndSkipsUnknownIds) {
+  const auto tokenizer = GoldenTokenizer("gpt2");
+  const std::vector<int32_t> bytes = *tokenizer->Encode("\xC3\xA9\xF0\x9F\x9A\x80", false);
+  EXPECT_EQ(tokenizer->Decode({bytes.data(), 1}, false).substr(0, 3), "\xEF\xBF\xBD");
+  EXPECT_EQ(tokenizer->Decode({999999, -1, bytes[0]}, false), tokenizer->Decode({bytes[0]}, false));
+}
+
+TEST(Tokenizer, KnowsItsSpecialTokens) {
+  const auto tokenizer = GoldenTokenizer(
+      "llama3", R"({"bos_token": "<|begin_of_text|>", "eos_token": {"content": "<|eot_id|>"}})");
+  EXPECT_EQ(tokenizer->BosId(), tokenizer->TokenToId("<|begin_of_text|>"));
+  EXPECT_EQ(tokenizer->EosId(), tokenizer->TokenToId("<|eot_id|>"));
+  EXPECT_EQ(tokenizer->IdToToken(*tokenizer->EosId()), "<|eot_id|>");
+  EXPECT_EQ(GoldenTokenizer("llama3")->EosId(), std::nullopt);
+}
+
+TEST(Tokenizer, IdsBeyondTheEmbeddingAreAnErrorWithBothNumbers) {
+  const auto tokenizer = GoldenTokenizer("gpt2");
+  const int64_t rows = tokenizer->MaxId() + 1;
+  EXPECT_TRUE(CheckTokenizerFits(*tokenizer, rows).ok());
+  const absl::Status status = CheckTokenizerFits(*tokenizer, rows - 1);
+  EXPECT_THAT(std::string(status.message()), HasSubstr(std::to_string(rows - 1) + " rows"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("id " + std::to_string(rows - 1)));
+}
+
+TEST(Tokenizer, TakesMergesInBothSpellings) {
+  json spec = GoldenJson("smollm2.tokenizer.json");
+  ASSERT_TRUE(spec["model"]["merges"][0].is_array());
+  for (json& merge : spec["model"]["merges"]) {
+    merge = merge[0].get<std::string>() + " " + merge[1].get<std::string>();
+  }
+  const auto old = Tokenizer::FromJson(spec.dump(), "", "t");
+  ASSERT_TRUE(old.ok()) << old.status();
+  const auto now = GoldenTokenizer("smollm2");
+  for (const auto& text : GoldenJson("texts.json")) {
+    EXPECT_EQ(*(*old)->Encode(text.get<std::string>(), false),
+              *now->Encode(text.get<std::string>(), false));
+  }
+}
+
+TEST(Tokenizer, AddsTokensThatOnlyTheConfigNames) {
+  const auto tokenizer = GoldenTokenizer(
+      "gpt2", R"({"added_tokens_decoder": {"5000": {"content": "<tool>", "special": true}}})");
+  EXPECT_THAT(*tokenizer->Encode("<tool>", false), ElementsAre(5000));
+  EXPECT_EQ(tokenizer->MaxId(), 5000);
+}
+
+TEST(Tokenizer, WithoutAFileIsNotFound) {
+  EXPECT_TRUE(absl::IsNotFound(Tokenizer::Load("/nonexistent").status()));
+}
+
+struct Refusal {
+  const char* what;
+  const char* pointer;  // where to put it in the file
+  const char* value;
+  const char* message;
+};
+
+// What is not understood is refused by JSON path and type, never skipped.
+TEST(Tokenizer, RefusesByNameWhatItDoesNotUnderstand) {
+  const Refusal table[] = {
+      {"model type", "/model/type", R"("WordPiece")",
+       "t: model.type: 'WordPiece' is not supported"},
+      {"normalizer", "/normalizer", R"({"type": "BertNormalizer"})",
+       "t: normalizer.type: 'BertNormalizer'"},
+      {"nested normalizer", "/normalizer",
+       R"({"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Nmt"}]})",
+       "t: normalizer.normalizers[1].type: 'Nmt'"},
+      {"pre-tokenizer", "/pre_tokenizer", R"({"type": "Whitespace"})",
+       "t: pre_tokenizer.type: 'Whitespace'"},
+      {"after ByteLevel", "/pre_tokenizer",
+       R"({"type": "Sequence", "pretokenizers": [{"type": "ByteLevel"}, {"type": "Digits"}]})",
+       "t: pre_tokenizer.pretokenizers[1].type: Digits behind ByteLevel"},
+      {"behavior", "/pre_tokenizer",
+       R"({"type": "Split", "pattern": {"String": " "}, "behavior": "Other"})",
+       "t: pre_tokenizer.behavior: 'Other'"},
+      {"regex", "/pre_tokenizer",
+       R"({"type": "Split", "pattern": {"Regex": "[a&&b]"}, "behavior": "Isolated"})",
+       "t: pre_tokenizer.pattern.Regex: regular expression uses '&&'"},
+      {"post-processor", "/post_processor", R"({"type": "BertProcessing"})",
+       "t: post_processor.type: 'BertProcessing'"},
+      {"decoder", "/decoder", R"({"type": "WordPiece"})", "t: decoder.type: 'WordPiece'"},
+      {"dropout", "/model/dropout", "0.1", "t: model.dropout: this option is not supported"},
+      {"prefix", "/model/continuing_subword_prefix", R"("##")",
+       "t: model.continuing_subword_prefix"},
+      {"suffix", "/model/end_of_word_suffix", R"("</w>")", "t: model.end_of_word_suffix"},
+      {"merge", "/model/merges/0", R"("a b c")", "t: model.merges[0]: a merge is two tokens"},
+      {"merge of unknown", "/model/merges/0", R"(["zz", "yy"])",
+       "t: model.merges[0]: merge 'zz' + 'yy'"},
+      {"id", "/model/vocab/a", "-3", "t: model.vocab['a']: -3 is not in"},
+      {"id type", "/model/vocab/a", R"("x")", "t: model.vocab['a']: an integer is needed"},
+      {"vocab", "/model/vocab", "{}", "t: model.vocab"},
+      {"no merges", "/model/merges", "null", "t: model.merges: an array is needed"},
+      {"added id", "/added_tokens/0/id", "7", "has the ids 7 and 0"},
+      {"added content", "/added_tokens/0/content", R"("")", "t: added_tokens[0]: an empty token"},
+      {"flag", "/added_tokens/0/special", "1",
+       "t: added_tokens[0].special: true or false is needed"},
+  };
+  for (const Refusal& refusal : table) {
+    json spec = GoldenJson("gpt2.tokenizer.json");
+    spec[json::json_pointer(refusal.pointer)] = json::parse(refusal.value);
+    const auto tokenizer = Tokenizer::FromJson(spec.dump(), "", "t");
+    ASSERT_FALSE(tokenizer.ok()) << refusal.what;
+    EXPECT_THAT(std::string(tokenizer.status().message()), HasSubstr(refusal.message))
+        << refusal.what;
+  }
+}
+
+TEST(Tokenizer, RefusesFilesThatAreNotJson) {
+  const std::string deep = std::string(100000, '[') + std::string(100000, ']');
+  for (const std::string& text :
+       {std::string(), std::string("{"), std::string("[]"), std::string("{}"), deep,
+        std::string("{\"a\": \"\xFF\"}"), std::string("{} {}")}) {
+    const auto tokenizer = Tokenizer::FromJson(text, "", "bad.json");
+    ASSERT_FALSE(tokenizer.ok()) << text.substr(0, 20);
+    EXPECT_THAT(std::string(tokenizer.status().message()), HasSubstr("bad.json"));
+  }
+}
+
+TEST(Tokenizer, RefusesASpecialTokenTheVocabularyLacks) {
+  const auto tokenizer =
+      Tokenizer::FromJson(GoldenText("gpt2.tokenizer.json"), R"({"eos_token": "</s>"})", "t");
+  ASSERT_FALSE(tokenizer.ok());
+  EXPECT_THAT(std::string(tokenizer.status().message()),
+              HasSubstr("eos_token: token '</s>' is not in the vocabulary"));
+}
+
+}  // namespace
+}  // namespace fttrain

@@ -1,0 +1,87 @@
+#include "launch/run/summary.h"
+
+#include <gmock/gmock.h>
+
+namespace fttrain {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+TEST(StartSummary, SaysWhereEverythingIsInPeftsWords) {
+  NetworkPlan plan;
+  plan.model_path = "models/tiny";
+  plan.model.num_layers = 4;
+  plan.model.hidden_size = 64;
+  plan.model.num_heads = 4;
+  plan.model.num_kv_heads = 2;
+  plan.model.vocab_size = 1000;
+  plan.mesh = {/*tp=*/2, /*pp=*/1, /*dp=*/2};
+  plan.model.head_dim = 16;
+  plan.model.intermediate_size = 128;
+  plan.options.use_lora = true;
+  plan.options.recompute = Recompute::kSmart;
+  plan.options.activations_on_host = true;
+  plan.options.target_modules = {"q_proj", "v_proj"};
+  DatasetSummary data;
+  data.examples = 60;
+  data.tokens = 12345;
+  data.targets = 5000;
+  data.rows = 60;
+  data.truncated = 3;
+  data.longest = 400;
+  TrainerOptions trainer;
+  trainer.steps = 30;
+  trainer.shape = {2, 3, 2};
+  const std::string text = StartSummary(plan, {460800, 134975808}, data, trainer, 256, 1);
+  EXPECT_THAT(
+      text,
+      HasSubstr("trainable params: 460,800 || all params: 134,975,808 || trainable%: 0.3414"));
+  EXPECT_THAT(text, HasSubstr("4 ranks = dp 2 x pp 1 x tp 2; zero stage 1; sequence parallel on"));
+  EXPECT_THAT(
+      text,
+      HasSubstr("rank 3    dp 1 pp 0 tp 1: embedding, layers 0-3, head (1/2 of each matrix)"));
+  EXPECT_THAT(text, HasSubstr("12 rows a step = micro batch 2 x accumulation 3 x dp 2; 30 steps"));
+  EXPECT_THAT(text, HasSubstr("3 of 60 examples cut to 256 tokens (the longest has 400)"));
+  EXPECT_THAT(text, HasSubstr("lora r 16, alpha 32, dropout 0 on q_proj, v_proj"));
+  // Layer input and residual: 64 float32 each, split over two ranks.
+  EXPECT_THAT(text,
+              HasSubstr("recompute smart: a layer keeps 256 bytes of each token, in host memory"));
+  EXPECT_THAT(text, Not(HasSubstr("dropped")));
+  EXPECT_THAT(text, Not(HasSubstr("nf4")));
+  plan.options.recompute = Recompute::kNone;
+  plan.options.activations_on_host = false;
+  // q 2 heads, k and v 1, attention's output 2, of 16; gate and up 64 each; lse 2; input, residual.
+  EXPECT_THAT(StartSummary(plan, {460800, 134975808}, data, trainer, 256, 1),
+              HasSubstr("recompute none: a layer keeps 1,160 bytes of each token, on the device"));
+}
+
+TEST(StartSummary, SaysHowAnNf4BaseIsStoredAndWhatOfItIsNot) {
+  NetworkPlan plan;
+  plan.options.compute = at::kBFloat16;
+  plan.options.use_lora = true;
+  plan.options.nf4 = Nf4Options{64, true, at::kBFloat16};
+  plan.options.embedding_on_host = true;
+  ParameterCounts counts{10, 1000};
+  counts.nf4_matrices = 14;
+  counts.nf4_elements = 1000;
+  counts.nf4_bytes = 516;
+  counts.dense_frozen = {"model.embed_tokens", "lm_head"};
+  const std::string text = StartSummary(plan, counts, {}, {}, 256, 1);
+  EXPECT_THAT(text,
+              HasSubstr("base       nf4, blocks of 64, 8-bit scales: 14 matrices at 4.128 bits "
+                        "a parameter; in bf16: model.embed_tokens (on the host), lm_head"));
+}
+
+TEST(StartSummary, SaysWhichLayersAreOnWhichStage) {
+  NetworkPlan plan;
+  plan.model.num_layers = 8;
+  plan.mesh = {/*tp=*/1, /*pp=*/2, /*dp=*/1};
+  plan.options.layers_per_run = {2, 2, 3, 1};
+  const std::string text = StartSummary(plan, {1, 2}, {}, {}, 256, 1);
+  EXPECT_THAT(text, HasSubstr("rank 0    dp 0 pp 0 tp 0: embedding, layers 0-1, 4-6\n"));
+  EXPECT_THAT(text, HasSubstr("rank 1    dp 0 pp 1 tp 0: layers 2-3, 7, head\n"));
+}
+
+}  // namespace
+}  // namespace fttrain

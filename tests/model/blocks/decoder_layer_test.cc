@@ -1,0 +1,393 @@
+#include "model/blocks/decoder_layer.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "runtime/math/philox.h"
+#include "tests/model/rig.h"
+
+namespace fttrain {
+namespace {
+
+// Layer 1 of the tiny model on all ranks of the job as one tp group.
+struct LayerOnTp {
+  LayerOnTp(const ModelVariant& variant, bool sequence_parallel,
+            Recompute recompute = Recompute::kNone)
+      : mesh(TestMesh(TestProcess().world_size())) {
+    config = TinyConfig();
+    options = Float64Options();
+    options.sequence_parallel = sequence_parallel;
+    options.recompute = recompute;
+    variant.apply(config, options);
+    layer = std::make_unique<DecoderLayer>(config, 1, options, mesh->tp(), set);
+    optimizer = std::make_unique<Optimizer>(set, *mesh, at::kCPU, OptimizerOptions{});
+    rope = MakeRopeTables(config, 16, options.compute, at::kCPU);
+    params = SeededTensors(set);
+    if (options.nf4) QuantizeValues(set, *options.nf4, params);
+    CopyValues(set, params);
+  }
+  std::unique_ptr<Mesh> mesh;
+  ModelConfig config;
+  ModelOptions options;
+  ParameterSet set;
+  std::unique_ptr<DecoderLayer> layer;
+  std::unique_ptr<Optimizer> optimizer;
+  RopeTables rope;
+  NamedTensors params;
+};
+
+class DecoderLayerOnTp
+    : public ::testing::TestWithParam<std::tuple<ModelVariant, bool, Recompute>> {};
+
+TEST_P(DecoderLayerOnTp, ValuesAndGradientsEqualAutogradInFloat64) {
+  const auto& [variant, sequence_parallel, recompute] = GetParam();
+  LayerOnTp rig(variant, sequence_parallel, recompute);
+  const MicrobatchContext context = PackedContext();
+  const at::Tensor x = SeededTensor({12, rig.config.hidden_size}, "x");
+  const at::Tensor dy = SeededTensor({12, rig.config.hidden_size}, "dy").detach();
+  const at::Tensor want = OracleDecoderLayer({rig.config, rig.options, rig.params}, 1, x, context);
+  want.backward(dy);
+
+  const c10::NoGradGuard no_grad;
+  const SequenceRegion region(rig.mesh->tp(), sequence_parallel);
+  DecoderLayerSaved saved;
+  const at::Tensor x_local = region.LocalRows(x.detach()).clone();
+  const at::Tensor y = rig.layer->Forward(x_local, context, rig.rope, &saved);
+  EXPECT_LE(RelativeError(y, region.LocalRows(want)), 1e-10);
+  EXPECT_TRUE(at::equal(x_local, region.LocalRows(x.detach()))) << "the input was overwritten";
+
+  rig.optimizer->ZeroGradients();
+  const at::Tensor dy_local = region.LocalRows(dy).clone();
+  const at::Tensor dx = rig.layer->Backward(dy_local, context, rig.rope, saved, /*need_dx=*/true);
+  rig.optimizer->SyncGradients();
+  EXPECT_LE(RelativeError(dx, region.LocalRows(x.grad())), 1e-10);
+  EXPECT_FALSE(saved.input.defined() || saved.q.defined() || saved.attention_out.defined() ||
+               saved.residual.defined() || saved.gate.defined() || saved.up.defined());
+  ExpectGradientsNear(rig.set, rig.params, 1e-10);
+  EXPECT_EQ(rig.set.Trainable().empty(), !rig.options.use_lora && !rig.options.train_base);
+}
+
+constexpr auto kAllOptions = [](ModelConfig& c, ModelOptions& o) {
+  c.qkv_bias = c.o_bias = c.mlp_bias = c.qk_norm = true;
+  c.layer_windows = {0, 3};
+  o.train_base = true;
+  UseLora(o, AllLinear());
+  o.lora.dropout = 0.25;
+  o.lora.use_rslora = true;
+};
+
+const ModelVariant kVariants[] = {
+    {"FrozenBase", [](ModelConfig&, ModelOptions&) {}},
+    {"TrainBase", [](ModelConfig&, ModelOptions& o) { o.train_base = true; }},
+    {"TrainBaseManyKvHeads",
+     [](ModelConfig& c, ModelOptions& o) { c.num_kv_heads = 4, o.train_base = true; }},
+    {"TrainBaseOneKvHead",
+     [](ModelConfig& c, ModelOptions& o) { c.num_kv_heads = 1, o.train_base = true; }},
+    {"TrainBaseWindow",
+     [](ModelConfig& c, ModelOptions& o) {
+       c.layer_windows = {0, 2}, o.train_base = true;
+     }},
+    {"TrainBaseQkvBias", [](ModelConfig& c, ModelOptions& o) { c.qkv_bias = o.train_base = true; }},
+    {"TrainBaseEveryBias",
+     [](ModelConfig& c, ModelOptions& o) {
+       c.qkv_bias = c.o_bias = c.mlp_bias = o.train_base = true;
+     }},
+    {"TrainBaseQueryKeyNorm",
+     [](ModelConfig& c, ModelOptions& o) { c.qk_norm = o.train_base = true; }},
+    {"LoraAllLinear", [](ModelConfig&, ModelOptions& o) { UseLora(o, AllLinear()); }},
+    {"LoraQueryValueOnly",
+     [](ModelConfig&, ModelOptions& o) {
+       UseLora(o, {"q_proj", "v_proj"});
+     }},
+    {"LoraRowSplitOnly",
+     [](ModelConfig&, ModelOptions& o) {
+       UseLora(o, {"o_proj", "down_proj"});
+     }},
+    {"LoraGateOnlyWithBiasAndNorm",
+     [](ModelConfig& c, ModelOptions& o) {
+       c.qkv_bias = c.o_bias = c.mlp_bias = c.qk_norm = true;
+       UseLora(o, {"gate_proj"});
+     }},
+    {"LoraDropout",
+     [](ModelConfig&, ModelOptions& o) { UseLora(o, AllLinear()), o.lora.dropout = 0.3; }},
+    {"RsLora",
+     [](ModelConfig&, ModelOptions& o) { UseLora(o, AllLinear()), o.lora.use_rslora = true; }},
+    {"EverythingAtOnce", kAllOptions},
+    {"Nf4Frozen", [](ModelConfig&, ModelOptions& o) { UseNf4(o); }},
+    {"Nf4LoraAllLinear", [](ModelConfig&, ModelOptions& o) { UseNf4(o), UseLora(o, AllLinear()); }},
+    {"Nf4RowsOf96OneKvHead",
+     [](ModelConfig& c, ModelOptions& o) {
+       c.hidden_size = 96, c.num_kv_heads = 1;
+       UseNf4(o);
+       UseLora(o, AllLinear());
+     }},
+    {"Nf4SomeModulesDense",
+     [](ModelConfig&, ModelOptions& o) {
+       UseNf4(o, {.block_size = 32, .double_quant = false},
+              {"model.layers.1.mlp.gate_proj", "model.layers.1.self_attn.o_proj"});
+       UseLora(o, {"q_proj", "gate_proj", "down_proj"});
+     }},
+    {"Nf4DropoutBiasesAndNorms",
+     [](ModelConfig& c, ModelOptions& o) {
+       kAllOptions(c, o);
+       o.train_base = false;
+       UseNf4(o, {.block_size = 128});
+     }},
+};
+
+constexpr Recompute kLevels[] = {Recompute::kNone, Recompute::kSmart, Recompute::kFull};
+
+std::string LayerName(
+    const ::testing::TestParamInfo<std::tuple<ModelVariant, bool, Recompute>>& test) {
+  const auto& [variant, sequence_parallel, recompute] = test.param;
+  return variant.name + (sequence_parallel ? "SequenceParallel" : "") +
+         (recompute == Recompute::kNone ? "" : "Recompute") +
+         (recompute == Recompute::kSmart  ? "Smart"
+          : recompute == Recompute::kFull ? "Full"
+                                          : "");
+}
+INSTANTIATE_TEST_SUITE_P(Options, DecoderLayerOnTp,
+                         ::testing::Combine(::testing::ValuesIn(kVariants), ::testing::Bool(),
+                                            ::testing::ValuesIn(kLevels)),
+                         LayerName);
+
+// All that one microbatch gives: y, dx and the gradients of parameters before they are summed over
+// ranks.
+std::vector<at::Tensor> ResultsOf(LayerOnTp& rig) {
+  const SequenceRegion region(rig.mesh->tp(), rig.options.sequence_parallel);
+  const at::Tensor x = SeededTensor({12, rig.config.hidden_size}, "x").detach();
+  const at::Tensor dy = SeededTensor({12, rig.config.hidden_size}, "dy").detach();
+  DecoderLayerSaved saved;
+  rig.optimizer->ZeroGradients();
+  std::vector<at::Tensor> results;
+  results.push_back(rig.layer->Forward(region.LocalRows(x).to(rig.options.compute), PackedContext(),
+                                       rig.rope, &saved));
+  results.push_back(rig.layer->Backward(region.LocalRows(dy).to(rig.options.compute),
+                                        PackedContext(), rig.rope, saved, /*need_dx=*/true));
+  for (const Parameter* parameter : rig.set.Trainable()) results.push_back(parameter->grad);
+  return results;
+}
+
+TEST(DecoderLayer, WhatIsRecomputedHasTheBitsOfWhatIsKept) {
+  const c10::NoGradGuard no_grad;
+  constexpr auto kBfloat16 = [](ModelConfig& c, ModelOptions& o) {
+    kAllOptions(c, o);
+    o.compute = at::kBFloat16;
+  };
+  constexpr auto kPlain = [](ModelConfig&, ModelOptions& o) {
+    UseLora(o, AllLinear());
+    o.compute = at::kFloat;
+  };
+  for (const ModelVariant& variant :
+       {ModelVariant{"float64", kAllOptions}, {"bfloat16", kBfloat16}, {"float32", kPlain}}) {
+    for (const bool sequence_parallel : {false, true}) {
+      LayerOnTp kept(variant, sequence_parallel);
+      const std::vector<at::Tensor> want = ResultsOf(kept);
+      for (const Recompute level : {Recompute::kSmart, Recompute::kFull}) {
+        LayerOnTp rig(variant, sequence_parallel, level);
+        const std::vector<at::Tensor> got = ResultsOf(rig);
+        ASSERT_EQ(got.size(), want.size());
+        for (size_t i = 0; i < got.size(); ++i) {
+          EXPECT_TRUE(at::equal(got[i], want[i])) << variant.name << ", result " << i;
+        }
+      }
+    }
+  }
+}
+
+TEST(DecoderLayer, WithoutNeedOfDxTheSameParameterGradientsAreMade) {
+  const ModelVariant lora{"", [](ModelConfig&, ModelOptions& o) { UseLora(o, AllLinear()); }};
+  LayerOnTp rig(lora, /*sequence_parallel=*/true);
+  const MicrobatchContext context = PackedContext();
+  const at::Tensor x = SeededTensor({12, rig.config.hidden_size}, "x");
+  const at::Tensor dy = SeededTensor({12, rig.config.hidden_size}, "dy").detach();
+  OracleDecoderLayer({rig.config, rig.options, rig.params}, 1, x, context).backward(dy);
+  const c10::NoGradGuard no_grad;
+  const SequenceRegion region(rig.mesh->tp(), true);
+  DecoderLayerSaved saved;
+  rig.layer->Forward(region.LocalRows(x.detach()).clone(), context, rig.rope, &saved);
+  rig.optimizer->ZeroGradients();
+  const at::Tensor dx =
+      rig.layer->Backward(region.LocalRows(dy).clone(), context, rig.rope, saved, false);
+  rig.optimizer->SyncGradients();
+  EXPECT_FALSE(dx.defined());
+  ExpectGradientsNear(rig.set, rig.params, 1e-10);
+}
+
+TEST(DecoderLayer, EvaluationGivesTheValuesOfTraining) {
+  LayerOnTp rig({"", kAllOptions}, /*sequence_parallel=*/true);
+  const c10::NoGradGuard no_grad;
+  const SequenceRegion region(rig.mesh->tp(), true);
+  const at::Tensor x =
+      region.LocalRows(SeededTensor({12, rig.config.hidden_size}, "x").detach()).clone();
+  DecoderLayerSaved saved;
+  const at::Tensor trained = rig.layer->Forward(x, PackedContext(), rig.rope, &saved);
+  EXPECT_TRUE(at::equal(rig.layer->Forward(x, PackedContext(), rig.rope, nullptr), trained));
+}
+
+// Forward and backward of one microbatch; the adapters' gradients are added up in the rig.
+void RunMicrobatch(LayerOnTp& rig) {
+  const SequenceRegion region(rig.mesh->tp(), rig.options.sequence_parallel);
+  const at::Tensor x = SeededTensor({12, rig.config.hidden_size}, "x").detach();
+  const at::Tensor dy = SeededTensor({12, rig.config.hidden_size}, "dy").detach();
+  DecoderLayerSaved saved;
+  rig.layer->Forward(region.LocalRows(x).clone(), PackedContext(), rig.rope, &saved);
+  rig.layer->Backward(region.LocalRows(dy).clone(), PackedContext(), rig.rope, saved, true);
+}
+
+const ModelVariant kNf4Lora{"", [](ModelConfig&, ModelOptions& o) {
+                              UseNf4(o);
+                              UseLora(o, AllLinear());
+                            }};
+
+TEST(DecoderLayer, HeldWeightsServeSeveralMicrobatchesWithTheSameBits) {
+  LayerOnTp each(kNf4Lora, true), held(kNf4Lora, true);
+  const c10::NoGradGuard no_grad;
+  const int64_t before = MemoryOf(MemoryCategory::kWorkspace).current_bytes;
+  held.layer->HoldWeights();
+  int64_t elements = 0;
+  for (const auto& parameter : held.set.all()) {
+    if (parameter->packed_bytes == 0) continue;
+    elements += parameter->slice.LocalNumel();
+    parameter->value.zero_();  // is not read while held
+  }
+  EXPECT_EQ(MemoryOf(MemoryCategory::kWorkspace).current_bytes - before,
+            elements * static_cast<int64_t>(sizeof(double)));
+  for (int microbatch = 0; microbatch < 2; ++microbatch) {
+    RunMicrobatch(each);
+    RunMicrobatch(held);
+  }
+  held.layer->ReleaseWeights();
+  EXPECT_EQ(MemoryOf(MemoryCategory::kWorkspace).current_bytes, before);
+  for (const Parameter* parameter : each.set.Trainable()) {
+    EXPECT_TRUE(at::equal(parameter->grad, held.set.Find(parameter->slice.name)->grad))
+        << parameter->slice.name;
+  }
+}
+
+TEST(DecoderLayer, Nf4WeightsTakeTheBytesOfTheClosedForm) {
+  const int64_t before = MemoryOf(MemoryCategory::kWeights).current_bytes;
+  const ModelVariant wide{"", [](ModelConfig& c, ModelOptions& o) {
+                            c.hidden_size = c.intermediate_size = 256;
+                            c.num_kv_heads = 4, c.head_dim = 64;
+                            UseNf4(o);
+                            UseLora(o, AllLinear());
+                          }};
+  LayerOnTp rig(wide, true);
+  // Slices begin on blocks here: half a byte an element, a byte for 64 of them, a float32 for each
+  // 256 blocks touched, one float32; each part from a multiple of 16 bytes.
+  const int64_t elements = 256 * 256 / rig.mesh->tp().size();
+  const int64_t groups = (elements / 64 + 255) / 256;
+  // A range of columns touches the groups of the whole matrix.
+  const int64_t row_split_groups = 4;
+  const auto bytes = [&](int64_t touched) {
+    return elements / 2 + elements / 64 + (touched * 4 + 15) / 16 * 16 + 16;
+  };
+  const int64_t norms = 2 * 256 * static_cast<int64_t>(sizeof(double));
+  EXPECT_EQ(MemoryOf(MemoryCategory::kWeights).current_bytes - before,
+            5 * bytes(groups) + 2 * bytes(row_split_groups) + norms);
+}
+
+TEST(DecoderLayer, KeepsExactlyTheTensorsOfItsContract) {
+  const ModelVariant lora{"", [](ModelConfig&, ModelOptions& o) { UseLora(o, AllLinear()); }};
+  for (const Recompute level : kLevels) {
+    LayerOnTp rig(lora, /*sequence_parallel=*/true, level);
+    const c10::NoGradGuard no_grad;
+    const int64_t tp = rig.mesh->tp().size(), tokens = 12;
+    const int64_t h = rig.config.hidden_size, d = rig.config.head_dim,
+                  f = rig.config.intermediate_size;
+    const int64_t kv = std::max<int64_t>(1, rig.config.num_kv_heads / tp);
+    const at::Tensor x = SeededTensor({tokens / tp, h}, "x").detach();
+    const int64_t before = MemoryOf(MemoryCategory::kSaved).current_bytes;
+    DecoderLayerSaved saved;
+    const at::Tensor y = rig.layer->Forward(x, PackedContext(), rig.rope, &saved);
+    // The next layer's input, after attention, and the rest.
+    int64_t elements = tokens / tp * h;
+    if (level != Recompute::kFull) elements += tokens / tp * h;
+    if (level == Recompute::kNone) {
+      elements += tokens * (2 * (rig.config.num_heads / tp) * d + 2 * kv * d +
+                            rig.config.num_heads / tp + 2 * f / tp);
+    }
+    EXPECT_EQ(MemoryOf(MemoryCategory::kSaved).current_bytes - before,
+              elements * static_cast<int64_t>(sizeof(double)));
+    // Its own input in place of the next one's: the form that the start of a run shows.
+    EXPECT_EQ(KeptBytes(rig.config, rig.options, static_cast<int>(tp), tokens),
+              elements * static_cast<int64_t>(sizeof(double)));
+  }
+}
+
+TEST(DecoderLayer, KeepsNinetyTwoThousandElementsOfATokenAtTheShapeOf70B) {
+  ModelConfig config;
+  config.hidden_size = 8192;
+  config.intermediate_size = 28672;
+  config.num_heads = 64;
+  config.num_kv_heads = 8;
+  config.head_dim = 128;
+  ModelOptions options;
+  options.compute = at::kBFloat16;
+  // 92 160 of bfloat16 and 64 of float32 (lse), as many bytes as 92 288 of bfloat16.
+  EXPECT_EQ(KeptBytes(config, options, /*tp=*/1, /*tokens=*/1), 2 * 92288);
+  options.recompute = Recompute::kSmart;
+  EXPECT_EQ(KeptBytes(config, options, /*tp=*/1, /*tokens=*/1), 2 * 2 * 8192);
+  options.recompute = Recompute::kFull;
+  EXPECT_EQ(KeptBytes(config, options, /*tp=*/1, /*tokens=*/1), 2 * 8192);
+}
+
+TEST(DecoderLayer, WhatIsRecomputedIsWorkspaceAndGoneAfterwards) {
+  const ModelVariant lora{"", [](ModelConfig&, ModelOptions& o) { UseLora(o, AllLinear()); }};
+  for (const Recompute level : {Recompute::kSmart, Recompute::kFull}) {
+    LayerOnTp rig(lora, /*sequence_parallel=*/true, level);
+    const c10::NoGradGuard no_grad;
+    const SequenceRegion region(rig.mesh->tp(), true);
+    const int64_t workspace = MemoryOf(MemoryCategory::kWorkspace).current_bytes;
+    const at::Tensor x =
+        region.LocalRows(SeededTensor({12, rig.config.hidden_size}, "x").detach()).clone();
+    DecoderLayerSaved saved;
+    const at::Tensor y = rig.layer->Forward(x, PackedContext(), rig.rope, &saved);
+    EXPECT_EQ(MemoryOf(MemoryCategory::kWorkspace).current_bytes, workspace);
+    ResetMemoryPeaks();
+    const int64_t kept = MemoryOf(MemoryCategory::kSaved).current_bytes;
+    at::Tensor dx = rig.layer->Backward(at::ones_like(y), PackedContext(), rig.rope, saved, true);
+    EXPECT_EQ(MemoryOf(MemoryCategory::kSaved).peak_bytes, kept);
+    dx.reset();
+    EXPECT_EQ(MemoryOf(MemoryCategory::kWorkspace).current_bytes, workspace);
+  }
+}
+
+TEST(CheckTensorParallel, SaysWhatDoesNotDivideAndWhatFits) {
+  ModelConfig config = TinyConfig();
+  config.num_heads = 9;
+  config.num_kv_heads = 3;
+  config.intermediate_size = 1536;
+  EXPECT_TRUE(CheckTensorParallel(config, 3).ok());
+  const absl::Status status = CheckTensorParallel(config, 2);
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()),
+              ::testing::AllOf(::testing::HasSubstr("9 attention heads / 2 leaves 1"),
+                               ::testing::HasSubstr("Sizes that fit: 1, 3")));
+}
+
+TEST(CheckTensorParallel, AllowsKvHeadsToBeShared) {
+  EXPECT_TRUE(CheckTensorParallel(TinyConfig(), 4).ok());
+  ModelConfig config = TinyConfig();
+  config.num_kv_heads = 3;
+  EXPECT_THAT(std::string(CheckTensorParallel(config, 4).message()),
+              ::testing::HasSubstr("neither 3 key-value heads / 4 nor 4 / 3 is whole"));
+}
+
+TEST(ResolveTargetModules, ListsModulesInTheOrderOfTheLayer) {
+  EXPECT_EQ(*ResolveTargetModules(TinyConfig(), {"all-linear"}), AllLinear());
+  EXPECT_THAT(*ResolveTargetModules(TinyConfig(), {"v_proj", "q_proj", "v_proj"}),
+              ::testing::ElementsAre("q_proj", "v_proj"));
+}
+
+TEST(ResolveTargetModules, RefusesWhatItCannotAdaptByName) {
+  for (const char* name : {"lm_head", "embed_tokens", "c_attn"}) {
+    const auto resolved = ResolveTargetModules(TinyConfig(), {"q_proj", name});
+    EXPECT_THAT(std::string(resolved.status().message()), ::testing::HasSubstr(name));
+  }
+  EXPECT_FALSE(ResolveTargetModules(TinyConfig(), {}).ok());
+}
+
+}  // namespace
+}  // namespace fttrain

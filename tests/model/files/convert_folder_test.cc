@@ -1,0 +1,288 @@
+#include "model/files/convert_folder.h"
+
+#include <gmock/gmock.h>
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "model/files/nf4_folder.h"
+#include "model/files/nf4_loader.h"
+#include "model/files/weight_loader.h"
+#include "tests/model/written_model.h"
+
+namespace fttrain {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using Json = nlohmann::json;
+
+constexpr char kConfig[] =
+    R"({"architectures":["LlamaForCausalLM"],"model_type":"llama","hidden_size":48,
+        "intermediate_size":80,"num_hidden_layers":2,"num_attention_heads":4,"vocab_size":50,
+        "max_position_embeddings":16,"torch_dtype":"bfloat16"})";
+constexpr char kUp[] = "model.layers.1.mlp.up_proj";
+
+std::string Message(const absl::Status& status) { return std::string(status.message()); }
+
+// A model in a folder, and an adapter on up_proj and q_proj.
+class ConvertFolderTest : public testing::Test {
+ protected:
+  explicit ConvertFolderTest(at::ScalarType dtype = at::kBFloat16) {
+    at::manual_seed(7);
+    base_.Write("config.json", kConfig);
+    base_.Write("tokenizer.json", "{}");
+    for (const TensorSpec& spec : ModelTensors(*LoadModelConfig(base_.path()))) {
+      tensors_.emplace_back(spec.name, at::randn(spec.shape).mul(0.05).to(dtype));
+    }
+    WriteTensors(base_ / "model.safetensors", tensors_);
+    std::vector<AdapterTensor> factors;
+    for (const TensorSpec& module : LinearModules(*LoadModelConfig(base_.path()))) {
+      if (!module.name.ends_with("up_proj") && !module.name.ends_with("q_proj")) continue;
+      factors.push_back({LoraAName(module.name), at::randn({4, module.shape[1]}) * 0.1});
+      factors.push_back({LoraBName(module.name), at::randn({module.shape[0], 4}) * 0.1});
+    }
+    const AdapterConfig config{4, 6.0, 0.0, true, {"up_proj", "q_proj"}, ""};
+    EXPECT_TRUE(WriteAdapter(adapter_.path(), config, factors).ok());
+    a_ = Factor(factors, LoraAName(kUp));
+    b_ = Factor(factors, LoraBName(kUp));
+    conversion_.nf4 = {64, true, dtype};
+  }
+
+  static at::Tensor Factor(const std::vector<AdapterTensor>& factors, const std::string& name) {
+    for (const AdapterTensor& factor : factors) {
+      if (factor.name == name) return factor.value;
+    }
+    return {};
+  }
+  at::Tensor Base(const std::string& name) const {
+    for (const auto& [key, value] : tensors_) {
+      if (key == name) return value;
+    }
+    return {};
+  }
+  at::Tensor Delta() const { return at::matmul(b_, a_) * (6.0 / std::sqrt(4.0)); }
+
+  absl::StatusOr<Converted> Convert(const std::string& from, const std::string& output) const {
+    const absl::StatusOr<SourceFolder> source = OpenSource(from);
+    if (!source.ok()) return source.status();
+    return ConvertFolder(*source, conversion_, output);
+  }
+  // A matrix of a folder, dequantised if it is NF4.
+  static at::Tensor Read(const std::string& folder, const std::string& name) {
+    const absl::StatusOr<SourceFolder> source = OpenSource(folder);
+    EXPECT_TRUE(source.ok()) << source.status();
+    const SafetensorsEntry* entry = source->files->Find(name);
+    for (const TensorSpec& spec : ModelTensors(source->config)) {
+      if (spec.name != name) continue;
+      if (!IsNf4Tensor(*source->files, name)) {
+        const at::ScalarType dtype =
+            entry->dtype == SafetensorsDtype::kF32 ? at::kFloat : at::kBFloat16;
+        return *LoadSlice(*source->files, name, spec.shape, -1, 0, 0, dtype, at::kCPU);
+      }
+      return Dequantized(*source->files, spec, *source->nf4);
+    }
+    return {};
+  }
+  static at::Tensor Dequantized(const SafetensorsFolder& files, const TensorSpec& spec,
+                                const Nf4Options& options) {
+    Nf4Matrix nf4{MakeNf4Layout(WholeParam(spec.name, spec.shape), options), {}};
+    nf4.bytes = at::zeros({nf4.layout.bytes}, at::kByte);
+    EXPECT_TRUE(LoadNf4(files, spec.name, spec.shape, nf4).ok());
+    const at::Tensor out = at::empty(spec.shape, options.rounding);
+    DequantizeNf4(nf4, {0, spec.shape[0]}, {0, spec.shape[1]}, out);
+    return out;
+  }
+  // What NF4 makes of a matrix of the base.
+  at::Tensor Quantized(const std::string& name) const {
+    const auto source = OpenSource(base_.path());
+    return Dequantized(*source->files, {name, Base(name).sizes().vec()}, conversion_.nf4);
+  }
+
+  const TempFolder base_, adapter_, out_;
+  NamedTensors tensors_;
+  at::Tensor a_, b_;
+  Conversion conversion_;
+};
+
+TEST_F(ConvertFolderTest, QuantizesEveryLinearLayerButTheHead) {
+  conversion_.write_nf4 = true;
+  const auto done = Convert(base_.path(), out_ / "m");
+  ASSERT_TRUE(done.ok()) << done.status();
+  EXPECT_EQ(done->quantized_matrices, 14);
+  EXPECT_THAT(done->dense, ElementsAre("lm_head"));
+  const auto result = OpenSource(out_ / "m");
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(result->nf4->block_size, 64);
+  EXPECT_TRUE(result->nf4->double_quant);
+  EXPECT_EQ(result->nf4->rounding, at::kBFloat16);
+  for (const auto& [name, value] : tensors_) {
+    const bool dense =
+        value.dim() == 1 || name == "lm_head.weight" || name.ends_with("tokens.weight");
+    EXPECT_TRUE(at::equal(Read(out_ / "m", name), dense ? value : Quantized(name))) << name;
+  }
+  const Json config = Json::parse(*ReadFile(out_ / "m/config.json"));
+  EXPECT_EQ(config["quantization_config"]["llm_int8_skip_modules"], Json::array({"lm_head"}));
+  EXPECT_EQ(config["torch_dtype"], "bfloat16");
+  EXPECT_EQ(*ReadFile(out_ / "m/tokenizer.json"), "{}");
+}
+
+TEST_F(ConvertFolderTest, QuantizesTheHeadAndInOtherBlocksIfAsked) {
+  conversion_.write_nf4 = conversion_.quantize_head = true;
+  conversion_.nf4 = {128, false, at::kBFloat16};
+  const auto done = Convert(base_.path(), out_ / "m");
+  ASSERT_TRUE(done.ok()) << done.status();
+  EXPECT_EQ(done->quantized_matrices, 15);
+  EXPECT_TRUE(done->dense.empty());
+  const auto result = OpenSource(out_ / "m");
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(result->nf4->block_size, 128);
+  EXPECT_FALSE(result->nf4->double_quant);
+  EXPECT_TRUE(at::equal(Read(out_ / "m", "lm_head.weight"), Quantized("lm_head.weight")));
+}
+
+TEST_F(ConvertFolderTest, AHeadThatIsNotQuantisedMayHaveADtypeOfItsOwn) {
+  tensors_.back().second = tensors_.back().second.to(at::kFloat);
+  ASSERT_EQ(tensors_.back().first, "lm_head.weight");
+  WriteTensors(base_ / "model.safetensors", tensors_);
+  const auto source = OpenSource(base_.path());
+  ASSERT_TRUE(source.ok()) << source.status();
+  EXPECT_EQ(*MatrixDtype(*source, /*quantize_head=*/false), at::kBFloat16);
+  EXPECT_THAT(Message(MatrixDtype(*source, /*quantize_head=*/true).status()),
+              HasSubstr("'lm_head.weight' is float32, but "
+                        "'model.layers.0.self_attn.q_proj.weight' is bfloat16"));
+  conversion_.write_nf4 = true;
+  ASSERT_TRUE(Convert(base_.path(), out_ / "m").ok());
+  EXPECT_TRUE(at::equal(Read(out_ / "m", "lm_head.weight"), Base("lm_head.weight")));
+}
+
+TEST_F(ConvertFolderTest, KeepsAMatrixWithItsScalesInOneShard) {
+  conversion_.write_nf4 = true;
+  conversion_.max_shard_bytes = 1;
+  ASSERT_TRUE(Convert(base_.path(), out_ / "m").ok());
+  ASSERT_TRUE(OpenSource(out_ / "m").ok());
+  const Json index = Json::parse(*ReadFile(out_ / "m/model.safetensors.index.json"));
+  const std::string weight = std::string(kUp) + ".weight";
+  EXPECT_EQ(index["weight_map"][weight], index["weight_map"][weight + ".absmax"]);
+  EXPECT_EQ(index["weight_map"].size(), tensors_.size() + 14 * 5);
+}
+
+TEST_F(ConvertFolderTest, MergesInFloat32AndRoundsOnce) {
+  conversion_.adapter = adapter_.path();
+  const auto done = Convert(base_.path(), out_ / "m");
+  ASSERT_TRUE(done.ok()) << done.status();
+  EXPECT_EQ(done->adapted_matrices, 4);
+  const std::string up = std::string(kUp) + ".weight", down = "model.layers.1.mlp.down_proj.weight";
+  const at::Tensor want = (Base(up).to(at::kFloat) + Delta()).to(at::kBFloat16);
+  // The product's order of summation may differ by a rounding of float32, seldom one of bfloat16.
+  const at::Tensor error = (Read(out_ / "m", up).to(at::kFloat) - want.to(at::kFloat)).abs();
+  EXPECT_LE((error > 0).sum().item<int64_t>(), 2);
+  EXPECT_LT(error.max().item<float>(), 0.004);
+  EXPECT_TRUE(at::equal(Read(out_ / "m", down), Base(down))) << "no adapter: as it was";
+  EXPECT_EQ(*ReadFile(out_ / "m/tokenizer.json"), "{}");
+}
+
+TEST_F(ConvertFolderTest, MergesIntoWhatNf4MakesOfTheBase) {
+  conversion_.adapter = adapter_.path();
+  conversion_.base = MergeBase::kDequantized;
+  ASSERT_TRUE(Convert(base_.path(), out_ / "m").ok());
+  const std::string up = std::string(kUp) + ".weight", down = "model.layers.1.mlp.down_proj.weight";
+  const at::Tensor want = (Quantized(up).to(at::kFloat) + Delta()).to(at::kBFloat16);
+  EXPECT_LT((Read(out_ / "m", up) - want).abs().max().item<float>(), 0.004);
+  EXPECT_TRUE(at::equal(Read(out_ / "m", down), Quantized(down)))
+      << "every matrix the run had in NF4";
+  EXPECT_TRUE(at::equal(Read(out_ / "m", "lm_head.weight"), Base("lm_head.weight")));
+  EXPECT_FALSE(LoadModelConfig(out_ / "m")->quantized);
+}
+
+TEST_F(ConvertFolderTest, MergingIntoAQuantisedFolderEqualsMergingIntoItsDequantisedBase) {
+  conversion_.write_nf4 = true;
+  ASSERT_TRUE(Convert(base_.path(), out_ / "nf4").ok());
+  conversion_.write_nf4 = false;
+  conversion_.adapter = adapter_.path();
+  conversion_.base = MergeBase::kDequantized;
+  ASSERT_TRUE(Convert(base_.path(), out_ / "from16").ok());
+  ASSERT_TRUE(Convert(out_ / "nf4", out_ / "from4").ok());
+  for (const auto& [name, value] : tensors_) {
+    EXPECT_TRUE(at::equal(Read(out_ / "from4", name), Read(out_ / "from16", name))) << name;
+  }
+  EXPECT_EQ(LoadModelConfig(out_ / "from4")->torch_dtype, "bfloat16");
+}
+
+TEST_F(ConvertFolderTest, RequantisesAndLeavesMatricesWithoutAnAdapterBitForBit) {
+  conversion_.write_nf4 = true;
+  ASSERT_TRUE(Convert(base_.path(), out_ / "nf4").ok());
+  conversion_.adapter = adapter_.path();
+  conversion_.base = MergeBase::kDequantized;
+  const auto done = Convert(out_ / "nf4", out_ / "merged");
+  ASSERT_TRUE(done.ok()) << done.status();
+  EXPECT_EQ(done->quantized_matrices, 14);
+  const std::string up = std::string(kUp) + ".weight", down = "model.layers.1.mlp.down_proj.weight";
+  EXPECT_TRUE(at::equal(Read(out_ / "merged", down), Read(out_ / "nf4", down)));
+  const at::Tensor exact = Quantized(up).to(at::kFloat) + Delta();
+  const at::Tensor error = (Read(out_ / "merged", up).to(at::kFloat) - exact).abs();
+  EXPECT_LT(error.mean().item<float>(), 0.12 * exact.abs().mean().item<float>());
+  EXPECT_GT(error.mean().item<float>(), 0.01 * exact.abs().mean().item<float>());
+}
+
+TEST_F(ConvertFolderTest, RefusesAnAdapterThatDoesNotFit) {
+  conversion_.adapter = adapter_.path();
+  WriteTensors(adapter_ / "adapter_model.safetensors",
+               {{LoraAName(kUp), at::zeros({4, 48})}, {LoraBName(kUp), at::zeros({81, 4})}});
+  const absl::Status status = Convert(base_.path(), out_ / "m").status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(Message(status), HasSubstr("6 missing"));
+  EXPECT_THAT(Message(status), HasSubstr("up_proj.lora_B.weight [81, 4] for [80, 4]"));
+  EXPECT_EQ(out_.FileCount(), 0);
+}
+
+TEST_F(ConvertFolderTest, NamesATensorThatIsNotFiniteAndLeavesNothing) {
+  tensors_[2].second[5][6] = HUGE_VAL;
+  WriteTensors(base_ / "model.safetensors", tensors_);
+  conversion_.write_nf4 = true;
+  const absl::Status status = Convert(base_.path(), out_ / "m").status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
+  EXPECT_THAT(Message(status), HasSubstr("model.safetensors: tensor '" + tensors_[2].first));
+  EXPECT_THAT(Message(status), HasSubstr("(row 5, column 6) is not finite"));
+  EXPECT_EQ(out_.FileCount(), 0);
+}
+
+TEST_F(ConvertFolderTest, NamesAMatrixWhoseScalesAreTooLargeForDoubleQuantisation) {
+  tensors_[2].second.fill_(2e38);
+  WriteTensors(base_ / "model.safetensors", tensors_);
+  conversion_.write_nf4 = true;
+  const absl::Status status = Convert(base_.path(), out_ / "m").status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
+  EXPECT_THAT(Message(status), HasSubstr("model.safetensors: tensor '" + tensors_[2].first));
+  EXPECT_THAT(Message(status), HasSubstr("blocks is beyond float32"));
+  EXPECT_EQ(out_.FileCount(), 0);
+  conversion_.nf4.double_quant = false;
+  EXPECT_TRUE(Convert(base_.path(), out_ / "m").ok());
+}
+
+TEST_F(ConvertFolderTest, RefusesMatricesThatDoNotAgree) {
+  conversion_.write_nf4 = true;
+  ASSERT_TRUE(Convert(base_.path(), out_ / "a").ok());
+  conversion_.nf4.block_size = 128;
+  ASSERT_TRUE(Convert(base_.path(), out_ / "b").ok());
+  // One matrix, with all that belongs to it, from the other folder.
+  const auto a = OpenSource(out_ / "a"), b = OpenSource(out_ / "b");
+  NamedTensors mixed;
+  for (const std::string& name : a->files->Names()) {
+    const bool swap = name.starts_with(kUp);
+    const SafetensorsFolder& files = swap ? *b->files : *a->files;
+    const SafetensorsEntry* entry = files.Find(name);
+    const at::ScalarType dtype = entry->dtype == SafetensorsDtype::kU8     ? at::kByte
+                                 : entry->dtype == SafetensorsDtype::kBF16 ? at::kBFloat16
+                                                                           : at::kFloat;
+    at::Tensor value = at::empty(entry->shape, dtype);
+    ASSERT_TRUE(files.ReadBytes(name, 0, entry->size_bytes, value.data_ptr()).ok());
+    mixed.emplace_back(name, value);
+  }
+  WriteTensors(out_ / "a/model.safetensors", mixed);
+  EXPECT_THAT(Message(OpenSource(out_ / "a").status()),
+              HasSubstr(std::string(kUp) + ".weight' is quantised with blocksize 128"));
+}
+
+}  // namespace
+}  // namespace fttrain

@@ -1,0 +1,177 @@
+#include "model/files/export.h"
+
+#include <ATen/ATen.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "model/files/weight_loader.h"
+#include "tests/temp_folder.h"
+
+namespace fttrain {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using Json = nlohmann::json;
+
+constexpr char kConfig[] =
+    R"({"architectures":["LlamaForCausalLM"],"model_type":"llama","hidden_size":8,"intermediate_size":12,
+        "num_hidden_layers":2,"num_attention_heads":2,"vocab_size":11,"max_position_embeddings":16,
+        "tie_word_embeddings":true,"torch_dtype":"float32"})";
+
+std::string Message(const absl::Status& status) { return std::string(status.message()); }
+
+class Export : public testing::Test {
+ protected:
+  Export() : config_(*ParseModelConfig(kConfig, "config.json")) {
+    base_.Write("config.json", kConfig);
+    base_.Write("tokenizer.json", "{\"model\": {}}");
+    base_.Write("notes.txt", "private");
+    double offset = 0;
+    for (const TensorSpec& tensor : ModelTensors(config_)) {
+      values_.push_back(at::arange(c10::multiply_integers(tensor.shape), at::kDouble)
+                            .view(tensor.shape)
+                            .mul(0.1)
+                            .add(offset++));
+    }
+  }
+
+  // Exports everything to `folder` and returns the status of the last call.
+  absl::Status Run(const std::string& folder, at::ScalarType dtype, int64_t max_shard_bytes) {
+    const std::vector<TensorSpec> tensors = ModelTensors(config_);
+    auto exporter = ModelExporter::Create(base_.path(), folder, tensors, dtype, max_shard_bytes);
+    if (!exporter.ok()) return exporter.status();
+    for (size_t i = 0; i < tensors.size(); ++i) {
+      const absl::Status status = (*exporter)->Append(tensors[i].name, values_[i]);
+      if (!status.ok()) return status;
+    }
+    return (*exporter)->Finish();
+  }
+
+  void ExpectHolds(const std::string& folder, at::ScalarType dtype) {
+    const auto files = SafetensorsFolder::Open(folder);
+    ASSERT_TRUE(files.ok()) << files.status();
+    const absl::Status fit = CheckModelTensors(**files, config_);
+    EXPECT_TRUE(fit.ok()) << fit;
+    const std::vector<TensorSpec> tensors = ModelTensors(config_);
+    for (size_t i = 0; i < tensors.size(); ++i) {
+      const auto got =
+          LoadSlice(**files, tensors[i].name, tensors[i].shape, -1, 0, 0, dtype, at::kCPU);
+      ASSERT_TRUE(got.ok()) << got.status();
+      EXPECT_TRUE(at::equal(*got, values_[i].to(dtype))) << tensors[i].name;
+    }
+  }
+
+  const TempFolder base_, out_;
+  const ModelConfig config_;
+  std::vector<at::Tensor> values_;
+};
+
+TEST_F(Export, WritesOneFileWhenAllFits) {
+  const std::string folder = out_ / "a/model/";
+  const absl::Status status = Run(folder, at::kBFloat16, 1 << 20);
+  ASSERT_TRUE(status.ok()) << status;
+  ExpectHolds(folder, at::kBFloat16);
+  const auto file = SafetensorsFile::Open(folder + "model.safetensors");
+  ASSERT_TRUE(file.ok());
+  EXPECT_EQ((*file)->metadata().at("format"), "pt");
+  EXPECT_EQ((*file)->entries().count("lm_head.weight"), 0) << "tied";
+  EXPECT_FALSE(std::filesystem::exists(folder + "model.safetensors.index.json"));
+}
+
+TEST_F(Export, ShardsInOrderWithAnIndexWhenItDoesNot) {
+  const absl::Status status = Run(out_ / "m", at::kFloat, 1000);
+  ASSERT_TRUE(status.ok()) << status;
+  ExpectHolds(out_ / "m", at::kFloat);
+  const Json index = Json::parse(*ReadFile(out_ / "m/model.safetensors.index.json"));
+  int64_t total = 0;
+  for (const at::Tensor& value : values_) total += value.numel() * 4;
+  EXPECT_EQ(index["metadata"]["total_size"], total);
+  std::set<std::string> shards;
+  for (const auto& shard : index["weight_map"]) shards.insert(shard.get<std::string>());
+  ASSERT_GT(shards.size(), 2);
+  EXPECT_EQ(*shards.begin(),
+            "model-00001-of-0000" + std::to_string(shards.size()) + ".safetensors");
+  for (const std::string& shard : shards) {
+    EXPECT_LE(std::filesystem::file_size(out_ / ("m/" + shard)), 1000 + 1500) << "data and header";
+  }
+}
+
+TEST_F(Export, GivesATensorAboveTheLimitAShardOfItsOwn) {
+  const absl::Status status = Run(out_ / "m", at::kFloat, 1);
+  ASSERT_TRUE(status.ok()) << status;
+  ExpectHolds(out_ / "m", at::kFloat);
+  EXPECT_TRUE(std::filesystem::exists(out_ / "m/model-00020-of-00020.safetensors"));
+}
+
+TEST_F(Export, CopiesConfigWithTheNewDtypeAndTokenizerButNothingElse) {
+  ASSERT_TRUE(Run(out_ / "m", at::kBFloat16, 1 << 20).ok());
+  const auto config = LoadModelConfig(out_ / "m");
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->torch_dtype, "bfloat16");
+  EXPECT_EQ(*ReadFile(out_ / "m/tokenizer.json"), "{\"model\": {}}");
+  EXPECT_FALSE(std::filesystem::exists(out_ / "m/notes.txt"));
+  EXPECT_EQ(out_.FileCount(), 1) << "no temporary folder";
+}
+
+TEST_F(Export, ReplacesAnOlderExportOfOtherShards) {
+  ASSERT_TRUE(Run(out_ / "m", at::kFloat, 1 << 20).ok());
+  std::filesystem::copy_file(out_ / "m/tokenizer.json", out_ / "m/mine.txt");
+  ASSERT_TRUE(Run(out_ / "m", at::kFloat, 1000).ok());
+  EXPECT_FALSE(std::filesystem::exists(out_ / "m/model.safetensors")) << "would hide the shards";
+  ExpectHolds(out_ / "m", at::kFloat);
+  ASSERT_TRUE(Run(out_ / "m", at::kDouble, 1 << 20).ok());
+  ExpectHolds(out_ / "m", at::kDouble);
+  EXPECT_TRUE(std::filesystem::exists(out_ / "m/mine.txt"));
+}
+
+TEST_F(Export, ThatIsAbandonedLeavesTheOldFilesAndNoOthers) {
+  ASSERT_TRUE(Run(out_ / "m", at::kFloat, 1 << 20).ok());
+  {
+    auto exporter =
+        ModelExporter::Create(base_.path(), out_ / "m", ModelTensors(config_), at::kFloat);
+    ASSERT_TRUE(exporter.ok()) << exporter.status();
+    ASSERT_TRUE((*exporter)->Append("model.embed_tokens.weight", values_[0] + 1).ok());
+    EXPECT_THAT(Message((*exporter)->Finish()), HasSubstr("19 of 20 tensors were not given"));
+  }
+  ExpectHolds(out_ / "m", at::kFloat);
+  EXPECT_EQ(out_.FileCount(), 1);
+}
+
+TEST_F(Export, GoesIntoAFolderOnAnotherFileSystem) {
+  namespace fs = std::filesystem;
+  const fs::path other = fs::path("/dev/shm") / fs::path(out_.path()).filename();
+  std::error_code error;
+  ASSERT_TRUE(fs::create_directory(other, error)) << "this needs /dev/shm: " << error.message();
+  fs::create_directory_symlink(other, out_ / "m");
+  const absl::Status status = Run(out_ / "m", at::kFloat, 1 << 20);
+  EXPECT_TRUE(status.ok()) << status;
+  if (status.ok()) ExpectHolds(other, at::kFloat);
+  for (const auto& item : fs::directory_iterator(other)) {
+    EXPECT_FALSE(item.is_directory()) << item.path() << " was left";
+  }
+  fs::remove_all(other);
+}
+
+TEST_F(Export, TakesTensorsOnlyInOrderAndShape) {
+  auto exporter =
+      ModelExporter::Create(base_.path(), out_ / "m", ModelTensors(config_), at::kFloat);
+  ASSERT_TRUE(exporter.ok()) << exporter.status();
+  EXPECT_THAT(Message((*exporter)->Append("model.norm.weight", values_.back())),
+              HasSubstr("got model.norm.weight [8], expected model.embed_tokens.weight [11, 8]"));
+  EXPECT_FALSE((*exporter)->Append("model.embed_tokens.weight", at::zeros({8, 11})).ok());
+  EXPECT_TRUE((*exporter)->Append("model.embed_tokens.weight", at::zeros({11, 8})).ok());
+}
+
+TEST_F(Export, RefusesTheBaseFolderAndDtypesThatAreNotFloating) {
+  EXPECT_THAT(Message(Run(base_.path() + "/.", at::kFloat, 1 << 20)),
+              HasSubstr("is the base model's folder"));
+  EXPECT_EQ(Run(out_ / "m", at::kLong, 1 << 20).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(out_.FileCount(), 0);
+}
+
+}  // namespace
+}  // namespace fttrain

@@ -1,0 +1,159 @@
+#include "model/files/weight_loader.h"
+
+#include <ATen/ATen.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "tests/model/written_model.h"
+
+namespace fttrain {
+namespace {
+
+using ::testing::HasSubstr;
+
+// Values that differ everywhere and round differently in 16 bits.
+at::Tensor Values(at::IntArrayRef shape) {
+  const int64_t count = c10::multiply_integers(shape);
+  return (at::arange(count, at::kDouble) * 0.12345 - 3).view(shape);
+}
+
+std::string Message(const absl::Status& status) { return std::string(status.message()); }
+
+TEST(LoadSlice, EqualsNarrowForEveryDtypeAndDimension) {
+  for (const at::ScalarType from : {at::kDouble, at::kFloat, at::kHalf, at::kBFloat16}) {
+    const at::Tensor full = Values({6, 4, 10}).to(from);
+    const WrittenModel model({{"pad", at::zeros({3}).to(from)}, {"w", full}});
+    for (const at::ScalarType to : {at::kDouble, at::kFloat, at::kHalf, at::kBFloat16}) {
+      for (const int dim : {-1, 0, 1, 2}) {
+        const at::Tensor want = dim < 0 ? full : full.narrow(dim, 1, 2);
+        const auto got =
+            LoadSlice(model.folder(), "w", {6, 4, 10}, dim, dim < 0 ? 0 : 1, 2, to, at::kCPU);
+        ASSERT_TRUE(got.ok()) << got.status();
+        EXPECT_EQ(got->scalar_type(), to);
+        EXPECT_TRUE(got->is_contiguous());
+        EXPECT_TRUE(at::equal(*got, want.to(to))) << from << " to " << to << ", dim " << dim;
+      }
+    }
+  }
+}
+
+TEST(LoadSlice, GoesThroughABoundedBufferWhateverTheSize) {
+  // 5.2 M elements: three staging buffers of float, and rows that straddle their ends.
+  const at::Tensor full = at::arange(5'200'000, at::kFloat).remainder(251).view({1300, 4000});
+  const WrittenModel model({{"w", full}});
+  for (const int dim : {-1, 0, 1}) {
+    const int64_t extent = dim == 0 ? 1299 : 3999;
+    const at::Tensor want = dim < 0 ? full : full.narrow(dim, 1, extent);
+    const auto got =
+        LoadSlice(model.folder(), "w", {1300, 4000}, dim, 1, extent, at::kBFloat16, at::kCPU);
+    ASSERT_TRUE(got.ok()) << got.status();
+    EXPECT_TRUE(at::equal(got->to(at::kFloat), want)) << "dim " << dim;
+  }
+}
+
+TEST(LoadSlice, ReadsNoByteOutsideTheSlice) {
+  const WrittenModel model({{"w", Values({8, 3})}});
+  // All but the first two rows and a third of the next one are cut off.
+  std::filesystem::resize_file(model.file(),
+                               std::filesystem::file_size(model.file()) - 6 * 3 * 8 + 8);
+  EXPECT_TRUE(LoadSlice(model.folder(), "w", {8, 3}, 0, 0, 2, at::kFloat, at::kCPU).ok());
+  const auto third = LoadSlice(model.folder(), "w", {8, 3}, 0, 2, 1, at::kFloat, at::kCPU);
+  EXPECT_EQ(third.status().code(), absl::StatusCode::kDataLoss);
+  EXPECT_THAT(Message(third.status()), HasSubstr("tensor 'w'"));
+}
+
+TEST(LoadSlice, MayBeEmpty) {
+  const WrittenModel model({{"w", Values({4, 3})}});
+  const auto got = LoadSlice(model.folder(), "w", {4, 3}, 0, 4, 0, at::kFloat, at::kCPU);
+  ASSERT_TRUE(got.ok()) << got.status();
+  EXPECT_EQ(got->sizes(), at::IntArrayRef({0, 3}));
+}
+
+TEST(LoadSliceInto, FillsTheFirstRowsOfAPaddedTensor) {
+  const at::Tensor full = Values({7, 3}).to(at::kFloat);
+  const WrittenModel model({{"w", full}});
+  const at::Tensor padded = at::zeros({4, 3});
+  ASSERT_TRUE(LoadSliceInto(model.folder(), "w", {7, 3}, 0, 4, 3, padded.narrow(0, 0, 3)).ok());
+  EXPECT_TRUE(at::equal(padded.narrow(0, 0, 3), full.narrow(0, 4, 3)));
+  EXPECT_EQ(padded[3].abs().sum().item<float>(), 0);
+}
+
+TEST(LoadSliceInto, ThrowsOnADestinationOfAnotherShape) {
+  const WrittenModel model({{"w", Values({4, 3})}});
+  EXPECT_THROW((void)LoadSliceInto(model.folder(), "w", {4, 3}, 0, 0, 2, at::zeros({3, 3})),
+               c10::Error);
+  EXPECT_THROW((void)LoadSliceInto(model.folder(), "w", {4, 3}, 0, 3, 2, at::zeros({2, 3})),
+               c10::Error);
+  EXPECT_THROW((void)LoadSliceInto(model.folder(), "w", {4, 3}, -1, 0, 0, at::zeros({3, 4}).t()),
+               c10::Error);
+}
+
+TEST(LoadSlice, NamesTensorFileAndShapesOnErrors) {
+  const WrittenModel model({{"w", Values({4, 3})}, {"ids", at::arange(4)}});
+  const auto load = [&](std::string_view name, const std::vector<int64_t>& shape) {
+    return LoadSlice(model.folder(), name, shape, -1, 0, 0, at::kFloat, at::kCPU).status();
+  };
+  EXPECT_EQ(load("v", {4}).code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(Message(load("v", {4})), HasSubstr("tensor 'v' is not there"));
+  EXPECT_EQ(load("w", {3, 4}).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(Message(load("w", {3, 4})),
+            model.file() + ": tensor 'w' has shape [4, 3], expected [3, 4]");
+  EXPECT_THAT(Message(load("ids", {4})), HasSubstr("tensor 'ids' has dtype I64, expected F64"));
+}
+
+ModelConfig TinyConfig() {
+  auto config = ParseModelConfig(
+      R"({"model_type":"llama","hidden_size":8,"intermediate_size":12,"num_hidden_layers":3,
+          "num_attention_heads":2,"vocab_size":11,"max_position_embeddings":16})",
+      "config.json");
+  EXPECT_TRUE(config.ok()) << config.status();
+  return *config;
+}
+
+std::vector<std::pair<std::string, at::Tensor>> TensorsOf(const ModelConfig& config) {
+  std::vector<std::pair<std::string, at::Tensor>> tensors;
+  for (const TensorSpec& tensor : ModelTensors(config)) {
+    tensors.emplace_back(tensor.name, at::zeros(tensor.shape));
+  }
+  return tensors;
+}
+
+TEST(CheckModelTensors, AcceptsExactlyTheConfigsTensors) {
+  EXPECT_TRUE(CheckModelTensors(WrittenModel(TensorsOf(TinyConfig())).folder(), TinyConfig()).ok());
+}
+
+TEST(CheckModelTensors, AllowsATiedHeadAndCachedRotaryFrequencies) {
+  auto tensors = TensorsOf(TinyConfig());
+  tensors.emplace_back("model.layers.0.self_attn.rotary_emb.inv_freq", at::zeros({2}));
+  ModelConfig tied = TinyConfig();
+  tied.tie_word_embeddings = true;
+  EXPECT_TRUE(CheckModelTensors(WrittenModel(tensors).folder(), tied).ok());
+}
+
+TEST(CheckModelTensors, ListsEverythingThatDoesNotFitAtOnce) {
+  auto tensors = TensorsOf(TinyConfig());
+  tensors[0].second = at::zeros({12, 8});
+  tensors[1].second = at::zeros({8}).to(at::kLong);
+  tensors[2].first = "model.layers.0.self_attn.\x1bqkv_proj.weight";
+  tensors.pop_back();
+  const WrittenModel model(tensors);
+  const std::string message = Message(CheckModelTensors(model.folder(), TinyConfig()));
+  EXPECT_THAT(message,
+              HasSubstr("2 missing: model.layers.0.self_attn.q_proj.weight, lm_head.weight"));
+  EXPECT_THAT(message, HasSubstr("model.embed_tokens.weight [12, 8] for [11, 8]"));
+  EXPECT_THAT(message, HasSubstr("model.layers.0.input_layernorm.weight I64"));
+  EXPECT_THAT(message, HasSubstr("1 unexpected: model.layers.0.self_attn.\\x1bqkv_proj.weight"));
+}
+
+TEST(CheckModelTensors, CutsLongListsAndCounts) {
+  const WrittenModel model({{"model.norm.weight", at::zeros({8})}});
+  const std::string message = Message(CheckModelTensors(model.folder(), TinyConfig()));
+  EXPECT_THAT(message, HasSubstr("29 missing: model.embed_tokens.weight, "));
+  EXPECT_THAT(message, HasSubstr(", ..."));
+  EXPECT_EQ(message.find("model.layers.2.self_attn.q_proj"), std::string::npos) << message;
+}
+
+}  // namespace
+}  // namespace fttrain

@@ -1,0 +1,142 @@
+#include "model/kernels/attention.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <ostream>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "tests/test_device.h"
+
+namespace fttrain {
+namespace {
+
+struct Case {
+  std::string name;
+  std::vector<int32_t> cu_seqlens;
+  int64_t heads, kv_heads, head_dim, window;
+};
+void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
+
+struct Inputs {
+  at::Tensor q, k, v, dout;
+};
+
+Inputs MakeInputs(const Case& c, at::ScalarType type) {
+  const int64_t tokens = c.cu_seqlens.back();
+  return {Randn({tokens, c.heads, c.head_dim}, type, 1),
+          Randn({tokens, c.kv_heads, c.head_dim}, type, 2),
+          Randn({tokens, c.kv_heads, c.head_dim}, type, 3),
+          Randn({tokens, c.heads, c.head_dim}, type, 4)};
+}
+
+struct Reference {
+  at::Tensor out, lse, dq, dk, dv;
+};
+
+// Plain masked softmax attention over all tokens at once, in `type`; gradients by autograd.
+Reference PlainAttention(const Case& c, const Inputs& in, double scale, at::ScalarType type) {
+  const auto leaf = [&](const at::Tensor& x) {
+    return x.detach().to(at::kCPU, type).clone().requires_grad_(true);
+  };
+  const at::Tensor q = leaf(in.q), k = leaf(in.k), v = leaf(in.v);
+  const int64_t tokens = q.size(0), group = c.heads / c.kv_heads;
+  at::Tensor allowed = at::zeros({tokens, tokens}, at::kBool);
+  for (size_t d = 0; d + 1 < c.cu_seqlens.size(); ++d) {
+    const int64_t length = c.cu_seqlens[d + 1] - c.cu_seqlens[d];
+    at::Tensor block = at::ones({length, length}, at::kBool).tril();
+    if (c.window > 0) block = block.triu(1 - c.window);
+    allowed.narrow(0, c.cu_seqlens[d], length).narrow(1, c.cu_seqlens[d], length).copy_(block);
+  }
+  const at::Tensor keys = k.repeat_interleave(group, 1).permute({1, 2, 0});
+  const at::Tensor values = v.repeat_interleave(group, 1).transpose(0, 1);
+  const at::Tensor scores =
+      (at::matmul(q.transpose(0, 1), keys) * scale)
+          .masked_fill(allowed.logical_not(), -std::numeric_limits<double>::infinity());
+  const at::Tensor out = at::matmul(at::softmax(scores, -1), values).transpose(0, 1);
+  out.backward(in.dout.to(at::kCPU, type));
+  return {out.detach(), scores.detach().logsumexp(-1), q.grad(), k.grad(), v.grad()};
+}
+
+class PackedAttention : public testing::TestWithParam<std::tuple<Case, at::ScalarType>> {
+ protected:
+  const Case& c() const { return std::get<0>(GetParam()); }
+  at::ScalarType type() const { return std::get<1>(GetParam()); }
+};
+
+TEST_P(PackedAttention, EqualsMaskedSoftmaxAndItsAutogradGradients) {
+  const Inputs in = MakeInputs(c(), type());
+  const double scale = 1.0 / std::sqrt(static_cast<double>(c().head_dim));
+  const SequenceLayout layout = MakeSequenceLayout(c().cu_seqlens, TestDevice());
+  const AttentionOptions options{scale, c().window};
+
+  const AttentionResult forward = AttentionForward(in.q, in.k, in.v, layout, options);
+  const AttentionGradients grads =
+      AttentionBackward(in.dout, in.q, in.k, in.v, forward, layout, options);
+
+  const Reference want = PlainAttention(c(), in, scale, at::kDouble);
+  const Reference plain = PlainAttention(c(), in, scale, type());
+  const auto expect_near = [&](const char* what, const at::Tensor& got, const at::Tensor& exact,
+                               const at::Tensor& rounded) {
+    // Where plain bf16 happens to be exact (softmax over one key), half a bf16 step remains.
+    const double plain_error = std::max(1.5 * RelativeError(rounded, exact), 1.0 / 512);
+    EXPECT_LE(RelativeError(got, exact), ErrorBound(type(), plain_error)) << what;
+  };
+  expect_near("out", forward.out, want.out, plain.out);
+  expect_near("dq", grads.dq, want.dq, plain.dq);
+  expect_near("dk", grads.dk, want.dk, plain.dk);
+  expect_near("dv", grads.dv, want.dv, plain.dv);
+  EXPECT_LE(RelativeError(forward.lse, want.lse), type() == at::kDouble ? 1e-12 : 1e-6);
+  EXPECT_EQ(forward.lse.scalar_type(), type() == at::kDouble ? at::kDouble : at::kFloat);
+  EXPECT_EQ(forward.lse.sizes(), (std::vector<int64_t>{c().heads, in.q.size(0)}));
+}
+
+std::vector<Case> Cases() {
+  return {{"OneDocument", {0, 33}, 2, 2, 16, 0},
+          {"DocumentsOfLengthOne", {0, 1, 2, 3}, 2, 1, 8, 0},
+          {"UnevenDocumentsAndGroups", {0, 5, 70, 71, 200}, 6, 2, 24, 0},
+          {"OneKvHead", {0, 130, 131}, 4, 1, 64, 0},
+          {"HeadDim128", {0, 70, 161}, 2, 1, 128, 0},
+          {"OddHeadDim", {0, 40}, 3, 3, 5, 0},
+          {"WindowOfOneToken", {0, 9, 20}, 2, 1, 16, 1},
+          {"WindowInsideABlock", {0, 100, 177}, 4, 2, 16, 7},
+          {"WindowOverBlocks", {0, 300}, 4, 2, 32, 100},
+          {"WindowLongerThanDocuments", {0, 20, 50}, 2, 2, 16, 64}};
+}
+
+std::string CaseName(const testing::TestParamInfo<PackedAttention::ParamType>& info) {
+  return std::get<0>(info.param).name + "_" + c10::toString(std::get<1>(info.param));
+}
+
+// CUDA's flash attention knows 16-bit types alone, and head dimensions that are multiples of 8.
+std::vector<Case> DeviceCases() {
+  std::vector<Case> cases = Cases();
+  if (TestDevice().is_cuda())
+    std::erase_if(cases, [](const Case& c) { return c.head_dim % 8 != 0; });
+  return cases;
+}
+std::vector<at::ScalarType> DeviceTypes() {
+  if (TestDevice().is_cuda()) return {at::kBFloat16, at::kHalf};
+  return {at::kDouble, at::kFloat, at::kBFloat16};
+}
+INSTANTIATE_TEST_SUITE_P(Documents, PackedAttention,
+                         testing::Combine(testing::ValuesIn(DeviceCases()),
+                                          testing::ValuesIn(DeviceTypes())),
+                         CaseName);
+
+TEST(Attention, RefusesShapesThatDoNotFitTogether) {
+  const SequenceLayout layout = MakeSequenceLayout({0, 4}, at::kCPU);
+  const at::Tensor q = at::zeros({4, 3, 8}), kv = at::zeros({4, 2, 8}), good = at::zeros({4, 3, 8});
+  EXPECT_THROW(AttentionForward(q, kv, kv, layout, {1.0, 0}), c10::Error);
+  EXPECT_THROW(AttentionForward(q, good.narrow(0, 0, 3), good.narrow(0, 0, 3), layout, {1.0, 0}),
+               c10::Error);
+  EXPECT_THROW(AttentionForward(q, good, good.to(at::kDouble), layout, {1.0, 0}), c10::Error);
+}
+
+}  // namespace
+}  // namespace fttrain

@@ -1,0 +1,194 @@
+// The CPU loops beneath kernels.h: element arithmetic against libm, instruction sets and thread
+// counts against one another.
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "model/kernels/attention.h"
+#include "model/kernels/cpu/table.h"
+#include "model/kernels/dispatch.h"
+#include "model/kernels/element_math.h"
+#include "model/kernels/kernels.h"
+#include "tests/test_device.h"
+
+namespace fttrain {
+namespace {
+
+// Distance in units of the last place of the exact value in Float.
+template <class Float>
+double Ulps(Float got, long double exact) {
+  const Float rounded = static_cast<Float>(exact);
+  const Float step = std::nextafter(std::fabs(rounded), std::numeric_limits<Float>::infinity()) -
+                     std::fabs(rounded);
+  return static_cast<double>(std::fabs(static_cast<long double>(got) - exact) / step);
+}
+
+TEST(ElementMath, ExpIsWithinOneAndAHalfUnitsInTheLastPlace) {
+  double worst_float = 0, worst_double = 0;
+  for (int i = 0; i <= 400000; ++i) {
+    const float x = -87.3f + 175.9f * static_cast<float>(i) / 400000.0f;
+    worst_float = std::max(worst_float, Ulps(Exp(x), std::exp(static_cast<long double>(x))));
+    const double y = -708.0 + 1417.0 * i / 400000.0;
+    worst_double = std::max(worst_double, Ulps(Exp(y), std::exp(static_cast<long double>(y))));
+  }
+  EXPECT_LT(worst_float, 1.5);
+  EXPECT_LT(worst_double, 1.5);
+}
+
+TEST(ElementMath, ExpAtTheEndsOfTheRangeIsZeroInfinityOrNan) {
+  const float infinity = std::numeric_limits<float>::infinity();
+  EXPECT_EQ(Exp(-infinity), 0.0f);
+  EXPECT_EQ(Exp(-90.0f), 0.0f);
+  EXPECT_EQ(Exp(0.0f), 1.0f);
+  EXPECT_EQ(Exp(100.0f), infinity);
+  EXPECT_EQ(Exp(1e30f), infinity);
+  EXPECT_TRUE(std::isnan(Exp(std::nanf(""))));
+  EXPECT_EQ(Exp(-1e300), 0.0);
+  EXPECT_EQ(Exp(1e300), std::numeric_limits<double>::infinity());
+}
+
+TEST(ElementMath, SigmoidStaysFiniteForEveryArgument) {
+  for (const float x : {-1e30f, -200.0f, -88.0f, -1.0f, 0.0f, 1.0f, 88.0f, 200.0f, 1e30f}) {
+    EXPECT_NEAR(Sigmoid(x), 1.0 / (1.0 + std::exp(-static_cast<double>(x))), 1e-7) << x;
+  }
+}
+
+TEST(ElementMath, Bf16RoundsToNearestEvenAsAtenDoes) {
+  std::vector<float> values = {0.0f, -0.0f, 1.00390625f, 1.01171875f, 3.4e38f, -3.4e38f, 1e-30f};
+  for (int i = 0; i < 5000; ++i) values.push_back(std::sin(static_cast<float>(i)) * 1000.0f);
+  for (const float x : values) EXPECT_EQ(Bf16FromFloat(x), c10::BFloat16(x).x) << x;
+  EXPECT_TRUE(std::isnan(FloatFromBf16(Bf16FromFloat(std::nanf("")))));
+}
+
+// Results of one set of loops, for T of `type`.
+template <class T>
+std::vector<at::Tensor> RunEverything(const RowKernels<T>& kernels, at::ScalarType type) {
+  using S = typename StatisticsOf<T>::Type;
+  const int64_t rows = 7, columns = 203;
+  const auto input = [&](uint64_t seed) { return Randn({rows, columns}, type, seed, 2.0); };
+  const at::Tensor x = input(1), dy = input(2), weight = Randn({columns}, type, 3);
+  const at::Tensor dweight = at::zeros({columns}, StatisticsType(x)), y = at::empty_like(x);
+  const at::Tensor dx = at::empty_like(x), hidden = at::empty_like(x), dropped = at::empty_like(x);
+  const at::Tensor targets = at::arange(rows, at::kLong),
+                   stats = at::empty({rows, 3}, dweight.options());
+  const at::Tensor gate = input(4), up = input(5), logits = input(6),
+                   lse = at::full({rows}, 6.0, dweight.options());
+  kernels.rms_norm(MutableData<T>(x), Data<T>(dy), Data<T>(weight), MutableData<T>(y), rows,
+                   columns, 1e-6);
+  kernels.rms_norm_backward(Data<T>(dy), Data<T>(x), Data<T>(weight), nullptr, MutableData<T>(dx),
+                            MutableData<S>(dweight), rows, columns, 1e-6);
+  kernels.cross_entropy_stats(Data<T>(logits), Data<int64_t>(targets), MutableData<S>(stats), rows,
+                              columns, 0);
+  kernels.cross_entropy_backward(MutableData<T>(logits), Data<S>(lse), Data<int64_t>(targets), rows,
+                                 columns, 0, 0.5);
+  kernels.dropout(Data<T>(x), Data<int64_t>(targets), MutableData<T>(dropped), rows, columns,
+                  {1, 2, 0.25, 3, 300});
+  kernels.swiglu_backward(Data<T>(dy), MutableData<T>(gate), MutableData<T>(up),
+                          MutableData<T>(hidden), rows * columns);
+  return {x, y, dx, dweight, stats, logits, dropped, gate, up, hidden};
+}
+
+TEST(CpuKernels, InstructionSetsAgreeToRounding) {
+  const std::vector<const CpuKernels*> usable = UsableCpuKernels();
+  for (const at::ScalarType type : {at::kDouble, at::kFloat, at::kBFloat16}) {
+    WithElementType(at::empty({1}, type), [&]<class T>(T) {
+      const auto want = RunEverything(RowsOf<T>(*usable.front()), type);
+      for (const CpuKernels* kernels : usable) {
+        const auto got = RunEverything(RowsOf<T>(*kernels), type);
+        const double bound = type == at::kDouble ? 1e-13 : type == at::kFloat ? 1e-6 : 2e-3;
+        for (size_t i = 0; i < got.size(); ++i) {
+          EXPECT_LE(RelativeError(got[i], want[i]), bound) << kernels->name << " result " << i;
+        }
+      }
+    });
+  }
+}
+
+// Attention's loops, which the selected set may take from another one.
+TEST(CpuKernels, AttentionAgreesBetweenInstructionSets) {
+  const int64_t tokens = 150, group = 2, dim = 40;
+  const at::Tensor q = Randn({tokens, group, dim}, at::kBFloat16, 1),
+                   dout = Randn({tokens, group, dim}, at::kBFloat16, 2);
+  const at::Tensor k = Randn({tokens, 1, dim}, at::kBFloat16, 3),
+                   v = Randn({tokens, 1, dim}, at::kBFloat16, 4);
+  std::vector<at::Tensor> want;
+  for (const CpuKernels* kernels : UsableCpuKernels()) {
+    const at::Tensor out = at::empty_like(q), lse = at::empty({group, tokens}),
+                     dq = at::empty_like(q);
+    const at::Tensor dk = at::empty_like(k), dv = at::empty_like(v);
+    const AttentionHead<Bf16> head{Data<Bf16>(q),
+                                   Data<Bf16>(k),
+                                   Data<Bf16>(v),
+                                   MutableData<Bf16>(out),
+                                   MutableData<float>(lse),
+                                   group * dim,
+                                   dim,
+                                   tokens,
+                                   tokens,
+                                   group,
+                                   dim,
+                                   /*window=*/90,
+                                   /*scale=*/0.15,
+                                   Data<Bf16>(dout),
+                                   MutableData<Bf16>(dq),
+                                   MutableData<Bf16>(dk),
+                                   MutableData<Bf16>(dv)};
+    const RowKernels<Bf16>& rows = kernels->bfloat16;
+    const at::Tensor workspace = at::empty(
+        {std::max(rows.attention_workspace(head, false), rows.attention_workspace(head, true))},
+        at::kByte);
+    rows.attention_forward(head, workspace.mutable_data_ptr());
+    rows.attention_backward(head, workspace.mutable_data_ptr());
+    const std::vector<at::Tensor> got = {out, lse, dq, dk, dv};
+    if (want.empty()) want = got;
+    for (size_t i = 0; i < got.size(); ++i) {
+      EXPECT_LE(RelativeError(got[i], want[i]), i == 1 ? 1e-6 : 0.01)
+          << kernels->name << " result " << i;
+    }
+  }
+}
+
+TEST(CpuKernels, AttentionDoesNotDependOnTheNumberOfThreads) {
+  const SequenceLayout layout = MakeSequenceLayout({0, 100, 101, 230}, at::kCPU);
+  for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
+    const at::Tensor q = Randn({230, 4, 32}, type, 1), dout = Randn({230, 4, 32}, type, 2);
+    const at::Tensor k = Randn({230, 2, 32}, type, 3), v = Randn({230, 2, 32}, type, 4);
+    std::vector<at::Tensor> first;
+    for (const int threads : {1, 2, 3}) {
+      at::set_num_threads(threads);
+      const AttentionResult forward = AttentionForward(q, k, v, layout, {0.2, 0});
+      const AttentionGradients g = AttentionBackward(dout, q, k, v, forward, layout, {0.2, 0});
+      const std::vector<at::Tensor> results = {forward.out, forward.lse, g.dq, g.dk, g.dv};
+      if (first.empty()) first = results;
+      for (size_t i = 0; i < results.size(); ++i) EXPECT_TRUE(at::equal(results[i], first[i])) << i;
+    }
+  }
+}
+
+TEST(CpuKernels, ResultsDoNotDependOnTheNumberOfThreads) {
+  const int64_t rows = 301, columns = 517;
+  for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
+    std::vector<at::Tensor> first;
+    for (const int threads : {1, 2, 3}) {
+      at::set_num_threads(threads);
+      const at::Tensor x = Randn({rows, columns}, type, 1), dy = Randn({rows, columns}, type, 2);
+      const at::Tensor weight = Randn({columns}, type, 3), gate = x.clone(), up = dy.clone();
+      at::Tensor dweight = at::zeros({columns});
+      const at::Tensor dx = RmsNormBackward(dy, x, weight, 1e-6, dy, dweight);
+      const at::Tensor hidden = SwiGluBackwardInPlace(dy, gate, up, true);
+      const at::Tensor dropped = Dropout(x, at::arange(rows, at::kLong), 0.1, {1, 2}, 0, columns);
+      const at::Tensor stats = CrossEntropyStats(x, at::arange(rows, at::kLong), 0);
+      const std::vector<at::Tensor> results = {
+          RmsNormForward(x, weight, 1e-6), dx, dweight, gate, up, hidden, dropped, stats};
+      if (first.empty()) first = results;
+      for (size_t i = 0; i < results.size(); ++i) EXPECT_TRUE(at::equal(results[i], first[i])) << i;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace fttrain

@@ -1,0 +1,287 @@
+// Each fused kernel against a plain ATen formulation in float64, with autograd as the oracle of its
+// backward.
+#include "model/kernels/kernels.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <ostream>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "runtime/math/philox.h"
+#include "tests/test_device.h"
+
+namespace fttrain {
+namespace {
+
+constexpr double kEps = 1e-5;
+
+at::Tensor Leaf(const at::Tensor& x, at::ScalarType type) {
+  return x.detach().to(at::kCPU, type).clone().requires_grad_(true);
+}
+
+// The formulas as transformers writes them; statistics in float32, or float64 when `x` is.
+at::Tensor Statistics(const at::Tensor& x) {
+  return x.to(x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat);
+}
+at::Tensor PlainRmsNorm(const at::Tensor& x, const at::Tensor& weight) {
+  const at::Tensor wide = Statistics(x);
+  const at::Tensor rstd = (wide.pow(2).mean(-1, /*keepdim=*/true) + kEps).rsqrt();
+  return weight * (wide * rstd).to(x.scalar_type());
+}
+at::Tensor PlainSwiGlu(const at::Tensor& gate, const at::Tensor& up) { return at::silu(gate) * up; }
+
+struct Shape {
+  int64_t rows, columns;
+};
+void PrintTo(const Shape& s, std::ostream* out) { *out << s.rows << "x" << s.columns; }
+
+class Kernel : public testing::TestWithParam<std::tuple<Shape, at::ScalarType>> {
+ protected:
+  int64_t rows() const { return std::get<0>(GetParam()).rows; }
+  int64_t columns() const { return std::get<0>(GetParam()).columns; }
+  at::ScalarType type() const { return std::get<1>(GetParam()); }
+  at::ScalarType statistics_type() const {
+    return type() == at::kDouble ? at::kDouble : at::kFloat;
+  }
+  at::Tensor Input(uint64_t seed, double scale = 1.0) const {
+    return Randn({rows(), columns()}, type(), seed, scale);
+  }
+  at::Tensor ZeroStatistics(at::IntArrayRef shape) const {
+    return at::zeros(shape, at::TensorOptions(TestDevice()).dtype(statistics_type()));
+  }
+  // `exact` and `plain`: the same formula in float64 and in type().
+  void ExpectNear(const char* what, const at::Tensor& got, const at::Tensor& exact,
+                  const at::Tensor& plain) const {
+    EXPECT_LE(RelativeError(got, exact), ErrorBound(type(), RelativeError(plain, exact))) << what;
+  }
+};
+
+TEST_P(Kernel, RmsNormEqualsThePlainFormula) {
+  const at::Tensor x = Input(1, 3.0), weight = Randn({columns()}, type(), 2);
+  ExpectNear("y", RmsNormForward(x, weight, kEps), PlainRmsNorm(Wide(x), Wide(weight)),
+             PlainRmsNorm(x.cpu(), weight.cpu()));
+}
+
+TEST_P(Kernel, RmsNormRoundsBeforeTheWeightAsTransformersDoes) {
+  const at::Tensor x = Input(1, 3.0), weight = Randn({columns()}, type(), 2);
+  const at::Tensor got = RmsNormForward(x, weight, kEps).cpu();
+  const at::Tensor plain = PlainRmsNorm(x.cpu(), weight.cpu());
+  // A different order of the sum of squares may move a few values across a rounding boundary, no
+  // more.
+  const double different = (got != plain).to(at::kDouble).mean().item<double>();
+  if (type() == at::kBFloat16) {
+    EXPECT_LE(different, 0.02);
+  }
+  EXPECT_TRUE(at::allclose(got.to(at::kDouble), plain.to(at::kDouble), 0.01, 1e-7));
+}
+
+TEST_P(Kernel, AddRmsNormWritesTheSumAndReturnsItsNorm) {
+  const at::Tensor x = Input(1), delta = Input(2), weight = Randn({columns()}, type(), 3);
+  at::Tensor sum = x.clone();
+  const at::Tensor y = AddRmsNormForward(sum, delta, weight, kEps);
+  EXPECT_TRUE(at::equal(sum, x + delta));
+  EXPECT_TRUE(at::equal(y, RmsNormForward(sum, weight, kEps)));
+}
+
+TEST_P(Kernel, RmsNormBackwardEqualsAutograd) {
+  const at::Tensor x = Input(1, 3.0), weight = Randn({columns()}, type(), 2), dy = Input(3);
+  const at::Tensor dresidual = Input(4), before = Randn({columns()}, statistics_type(), 5);
+  const auto autograd = [&](at::ScalarType t) {
+    const at::Tensor leaf = Leaf(x, t), w = Leaf(weight, t);
+    PlainRmsNorm(leaf, w).backward(dy.to(at::kCPU, t));
+    return std::tuple(leaf.grad() + dresidual.to(at::kCPU, t), before.cpu() + w.grad());
+  };
+  const auto [exact_dx, exact_dw] = autograd(at::kDouble);
+  const auto [plain_dx, plain_dw] = autograd(type());
+
+  at::Tensor dweight = before.clone();
+  ExpectNear("dx", RmsNormBackward(dy, x, weight, kEps, dresidual, dweight), exact_dx, plain_dx);
+  ExpectNear("dweight", dweight, exact_dw, plain_dw);
+  const at::Tensor frozen = RmsNormBackward(dy, x, weight, kEps, {}, {});
+  EXPECT_TRUE(at::equal(frozen, RmsNormBackward(dy, x, weight, kEps, at::zeros_like(dy), dweight)));
+}
+
+TEST_P(Kernel, SwiGluEqualsThePlainFormula) {
+  const at::Tensor gate = Input(1, 4.0), up = Input(2);
+  ExpectNear("h", SwiGluForward(gate, up), PlainSwiGlu(Wide(gate), Wide(up)),
+             PlainSwiGlu(gate.cpu(), up.cpu()));
+}
+
+TEST_P(Kernel, SwiGluBackwardOverwritesGateAndUpWithTheirGradients) {
+  const at::Tensor gate = Input(1, 4.0), up = Input(2), dh = Input(3);
+  const auto autograd = [&](at::ScalarType t) {
+    const at::Tensor g = Leaf(gate, t), u = Leaf(up, t);
+    PlainSwiGlu(g, u).backward(dh.to(at::kCPU, t));
+    return std::tuple(g.grad(), u.grad());
+  };
+  const auto [exact_dg, exact_du] = autograd(at::kDouble);
+  const auto [plain_dg, plain_du] = autograd(type());
+
+  for (const bool with_hidden : {false, true}) {
+    const at::Tensor dgate = gate.clone(), dup = up.clone();
+    const at::Tensor h = SwiGluBackwardInPlace(dh, dgate, dup, with_hidden);
+    ExpectNear("dgate", dgate, exact_dg, plain_dg);
+    ExpectNear("dup", dup, exact_du, plain_du);
+    ASSERT_EQ(h.defined(), with_hidden);
+    if (with_hidden) {
+      EXPECT_TRUE(at::equal(h, SwiGluForward(gate, up)));
+    }
+  }
+}
+
+TEST_P(Kernel, CrossEntropySlicesCombineToTheWholeVocabulary) {
+  const at::Tensor logits = Input(1, 3.0);
+  const int64_t vocab = columns(), split = vocab / 3;
+  const at::Tensor targets =
+      at::arange(rows(), at::kLong).mul(7919).remainder(vocab).to(TestDevice());
+  const at::Tensor leaf = Leaf(logits, at::kDouble);
+  const at::Tensor losses = at::nll_loss(at::log_softmax(leaf, -1), targets.cpu(), {}, 0, -100);
+  losses.sum().mul(0.37).backward();
+
+  at::Tensor max, sum, target;  // of the slices seen so far
+  std::vector<std::tuple<int64_t, int64_t>> slices = {{0, split}, {split, vocab - split}};
+  for (const auto& [offset, size] : slices) {
+    if (size == 0) continue;
+    const at::Tensor stats =
+        CrossEntropyStats(logits.narrow(1, offset, size).contiguous(), targets, offset);
+    ASSERT_EQ(stats.sizes(), (std::vector<int64_t>{rows(), 3}));
+    ASSERT_EQ(stats.scalar_type(), statistics_type());
+    const at::Tensor m = Wide(stats.select(1, 0)), s = Wide(stats.select(1, 1)),
+                     t = Wide(stats.select(1, 2));
+    EXPECT_TRUE(at::equal(m, Wide(logits.narrow(1, offset, size).amax(1))));
+    if (!max.defined()) {
+      std::tie(max, sum, target) = std::tuple(m, s, t);
+      continue;
+    }
+    const at::Tensor both = at::maximum(max, m);
+    sum = sum * (max - both).exp() + s * (m - both).exp();
+    max = both;
+    target = target + t;
+  }
+  const at::Tensor lse = max + sum.log();
+  EXPECT_LE(RelativeError(lse - target, losses), type() == at::kDouble ? 1e-12 : 1e-5);
+
+  for (const auto& [offset, size] : slices) {
+    if (size == 0) continue;
+    at::Tensor d = logits.narrow(1, offset, size).contiguous();
+    CrossEntropyBackwardInPlace(d, lse.to(TestDevice(), statistics_type()), targets, offset, 0.37);
+    const at::Tensor exact = leaf.grad().narrow(1, offset, size);
+    const at::Tensor bound = exact.abs() * (type() == at::kBFloat16 ? 0.005
+                                            : type() == at::kFloat  ? 1e-5
+                                                                    : 1e-11);
+    EXPECT_TRUE(((Wide(d) - exact).abs() <= bound + (type() == at::kDouble ? 1e-15 : 1e-7))
+                    .all()
+                    .item<bool>());
+  }
+}
+
+TEST_P(Kernel, AccumulateAddsInTheAccumulatorsDtype) {
+  const at::Tensor value = Input(1), before = Randn({rows(), columns()}, statistics_type(), 2);
+  at::Tensor accumulator = before.clone();
+  AccumulateInto(accumulator, value);
+  EXPECT_TRUE(at::equal(accumulator, before + value.to(statistics_type())));
+}
+
+TEST_P(Kernel, DropoutFollowsTheDocumentedBitsForEveryTokenSubsetAndFeatureSlice) {
+  const double p = 0.3;
+  const DropoutKey key{StepKey(42, 7), StreamOfName("model.layers.0.mlp")};
+  const at::Tensor x = Input(1);
+  const at::Tensor tokens = (at::arange(rows(), at::kLong) * 5 + 11).to(TestDevice());
+  at::Tensor expected = Wide(x).clone();
+  for (int64_t t = 0; t < rows(); ++t) {
+    for (int64_t j = 0; j < columns(); ++j) {
+      const uint64_t index = static_cast<uint64_t>((5 * t + 11) * columns() + j);
+      const uint32_t bits = Philox4x32(key.key, index / 4, key.stream).x[index % 4];
+      double& value = expected.mutable_data_ptr<double>()[t * columns() + j];
+      value = UniformFromBits(bits) >= static_cast<float>(p) ? value / (1 - p) : 0.0;
+    }
+  }
+  const at::Tensor whole = Dropout(x, tokens, p, key, 0, columns());
+  EXPECT_TRUE(at::equal(Wide(whole) == 0, expected == 0));
+  EXPECT_LE(RelativeError(whole, expected), type() == at::kBFloat16 ? 0.004
+                                            : type() == at::kFloat  ? 1e-7
+                                                                    : 1e-15);
+
+  const int64_t offset = columns() / 3, width = columns() - offset, first = rows() / 2;
+  const at::Tensor part =
+      Dropout(x.narrow(0, first, rows() - first).narrow(1, offset, width).contiguous(),
+              tokens.narrow(0, first, rows() - first).contiguous(), p, key, offset, columns());
+  EXPECT_TRUE(at::equal(part, whole.narrow(0, first, rows() - first).narrow(1, offset, width)));
+}
+
+std::string KernelName(const testing::TestParamInfo<Kernel::ParamType>& info) {
+  const auto [shape, type] = info.param;
+  return std::to_string(shape.rows) + "x" + std::to_string(shape.columns) + "_" +
+         c10::toString(type);
+}
+
+INSTANTIATE_TEST_SUITE_P(Shapes, Kernel,
+                         testing::Combine(testing::Values(Shape{1, 1}, Shape{3, 7}, Shape{5, 16},
+                                                          Shape{2, 33}, Shape{67, 96},
+                                                          Shape{130, 1003}),
+                                          testing::Values(at::kDouble, at::kFloat, at::kBFloat16)),
+                         KernelName);
+
+class Rope : public testing::TestWithParam<std::tuple<int64_t, at::ScalarType>> {};
+
+TEST_P(Rope, RotatesHalvesByThePositionsAngleAndInverseIsTheTranspose) {
+  const auto [head_dim, type] = GetParam();
+  const at::ScalarType wide = type == at::kDouble ? at::kDouble : at::kFloat;
+  const at::Tensor positions = at::tensor({0, 1, 2, 0, 5}, at::kLong);
+  const at::Tensor angles = at::arange(6, at::kDouble).unsqueeze(1) *
+                            at::arange(1, head_dim / 2 + 1, at::kDouble).pow(-0.7).unsqueeze(0);
+  const at::Tensor cos = angles.cos().to(wide), sin = angles.sin().to(wide);
+  const at::Tensor x = Randn({5, 3, head_dim}, type, 1), dy = Randn({5, 3, head_dim}, type, 2);
+  const auto plain = [&](const at::Tensor& in) {
+    const at::Tensor c = Wide(cos).index_select(0, positions).repeat({1, 2}).unsqueeze(1);
+    const at::Tensor s = Wide(sin).index_select(0, positions).repeat({1, 2}).unsqueeze(1);
+    const auto halves = in.chunk(2, -1);
+    return in * c + at::cat({-halves[1], halves[0]}, -1) * s;
+  };
+  const at::Tensor leaf = Leaf(x, at::kDouble), exact = plain(leaf);
+  exact.backward(Wide(dy));
+
+  const double bound = type == at::kBFloat16 ? 0.004 : type == at::kFloat ? 1e-6 : 1e-14;
+  const auto rotate = [&](const at::Tensor& in, bool inverse) {
+    at::Tensor copy = in.clone();
+    RopeInPlace(copy, cos.to(TestDevice()), sin.to(TestDevice()), positions.to(TestDevice()),
+                inverse);
+    return copy;
+  };
+  EXPECT_LE(RelativeError(rotate(x, false), exact), bound);
+  EXPECT_LE(RelativeError(rotate(dy, true), leaf.grad()), bound);
+}
+
+INSTANTIATE_TEST_SUITE_P(HeadDims, Rope,
+                         testing::Combine(testing::Values(2, 6, 40, 64, 128),
+                                          testing::Values(at::kDouble, at::kFloat, at::kBFloat16)));
+
+TEST(Dropout, KeepsTheStatedShareAndEveryStreamDiffers) {
+  const at::Tensor x = at::ones({500, 200}, TestDevice());
+  const at::Tensor tokens = at::arange(500, at::kLong).to(TestDevice());
+  const at::Tensor a = Dropout(x, tokens, 0.1, {1, 2}, 0, 200),
+                   b = Dropout(x, tokens, 0.1, {1, 3}, 0, 200);
+  const double kept = (a != 0).to(at::kDouble).mean().item<double>();
+  EXPECT_NEAR(kept, 0.9, 5 * std::sqrt(0.09 / 1e5));  // five standard deviations
+  EXPECT_NEAR((a == b).to(at::kDouble).mean().item<double>(), 0.82, 0.01);
+  EXPECT_TRUE(at::equal(Dropout(x, tokens, 0.0, {1, 2}, 0, 200), x));
+}
+
+TEST(Kernels, RefuseShapesAndDtypesThatDoNotFit) {
+  const at::Tensor x = at::ones({4, 8}, TestDevice()), half_wide = at::ones({4, 4}, TestDevice());
+  const at::Tensor weight = at::ones({8}, TestDevice());
+  EXPECT_THROW(RmsNormForward(x, at::ones({7}, TestDevice()), kEps), c10::Error);
+  EXPECT_THROW(RmsNormForward(x, weight.to(at::kDouble), kEps), c10::Error);
+  EXPECT_THROW(RmsNormForward(x.t(), at::ones({4}, TestDevice()), kEps), c10::Error);
+  EXPECT_THROW(RmsNormForward(x.to(at::kInt), weight.to(at::kInt), kEps), c10::Error);
+  EXPECT_THROW(SwiGluForward(x, half_wide), c10::Error);
+  EXPECT_THROW(AccumulateInto(x, half_wide), c10::Error);
+  EXPECT_THROW(CrossEntropyStats(x, at::zeros({3}, x.options().dtype(at::kLong)), 0), c10::Error);
+}
+
+}  // namespace
+}  // namespace fttrain

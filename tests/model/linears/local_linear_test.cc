@@ -1,0 +1,340 @@
+#include "model/linears/local_linear.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <vector>
+
+#include "runtime/math/philox.h"
+#include "runtime/memory/ledger.h"
+#include "tests/model/oracle.h"
+
+namespace fttrain {
+namespace {
+
+constexpr int64_t kIn = 24, kOut = 16, kTokens = 7;
+constexpr char kName[] = "model.layers.3.mlp.up_proj";
+constexpr char kA[] = "base_model.model.model.layers.3.mlp.up_proj.lora_A.weight";
+constexpr char kB[] = "base_model.model.model.layers.3.mlp.up_proj.lora_B.weight";
+
+struct Case {
+  std::string name;
+  bool bias = false, train_base = false, use_lora = false, rslora = false;
+  double dropout = 0.0;
+  std::optional<Nf4Options> nf4 = std::nullopt;  // rows of 24 and slices of 6 straddle its blocks
+};
+
+std::ostream& operator<<(std::ostream& out, const Case& c) { return out << c.name; }
+
+LoraOptions Lora(const Case& c) {
+  return {.r = 4, .alpha = 6.0, .dropout = c.dropout, .use_rslora = c.rslora};
+}
+
+// The layer cut in `shards` pieces; each is what one tp rank holds.
+struct Shard {
+  ParameterSet set;
+  std::unique_ptr<LocalLinear> linear;
+};
+
+Shard MakeShard(const Case& c, LinearSplit split, int shards, int rank,
+                at::ScalarType compute = at::kDouble) {
+  Shard shard;
+  LinearSpec spec;
+  spec.name = kName;
+  spec.in = kIn;
+  spec.out = kOut;
+  spec.split = split;
+  spec.range = EvenRange(split == LinearSplit::kColumn ? kOut : kIn, shards, rank);
+  spec.tensor_parallel = shards > 1;
+  spec.bias = c.bias;
+  spec.add_bias = split == LinearSplit::kColumn || rank == 0;
+  spec.nf4 = c.nf4;
+  const LoraOptions lora = Lora(c);
+  shard.linear = std::make_unique<LocalLinear>(spec, compute, c.train_base,
+                                               c.use_lora ? &lora : nullptr, shard.set);
+  AllocateForTest(shard.set);
+  return shard;
+}
+
+DropoutContext SomeStep() {
+  return {.step_key = StepKey(7, 3), .token_index = at::arange(kTokens, at::kLong) * 5 + 11};
+}
+
+at::Tensor Part(const at::Tensor& whole, int64_t dim, const Range& range) {
+  return whole.detach().narrow(dim, range.offset, range.extent).contiguous();
+}
+
+class LocalLinearOption : public ::testing::TestWithParam<std::tuple<Case, LinearSplit, int>> {};
+
+TEST_P(LocalLinearOption, ShardsTogetherEqualTheWholeLayerInFloat64) {
+  const auto& [c, split, shards] = GetParam();
+  const bool column = split == LinearSplit::kColumn;
+  OracleModel oracle;
+  oracle.options.lora = Lora(c);
+  Shard whole = MakeShard(c, split, 1, 0);
+  const NamedTensors values = SeededTensors(whole.set);
+  oracle.params = values;
+  if (c.nf4) QuantizeValues(whole.set, *c.nf4, oracle.params);
+  const at::Tensor x = SeededTensor({kTokens, kIn}, "x");
+  const at::Tensor dy = SeededTensor({kTokens, kOut}, "dy").detach();
+  const DropoutContext dropout = SomeStep();
+  const at::Tensor want = OracleLinear(oracle, kName, x, dropout);
+  want.backward(dy);
+
+  at::Tensor y = at::zeros({kTokens, kOut}, at::kDouble);
+  at::Tensor dx = at::zeros({kTokens, kIn}, at::kDouble);
+  NamedTensors partial;  // sums of what every shard computed of a gradient all of them hold
+  for (int rank = 0; rank < shards; ++rank) {
+    Shard shard = MakeShard(c, split, shards, rank);
+    CopyValues(shard.set, oracle.params);
+    if (c.nf4) {
+      NamedTensors unquantised = values;
+      QuantizeValues(shard.set, *c.nf4, unquantised);
+    }
+    const Range range = shard.linear->spec().range;
+    const at::Tensor x_local = column ? x.detach() : Part(x, 1, range);
+    const at::Tensor dy_local = column ? Part(dy, 1, range) : dy;
+    at::Tensor y_local = column ? y.narrow(1, range.offset, range.extent) : y;
+    y_local.add_(shard.linear->Forward(x_local, dropout));
+    at::Tensor dx_local;
+    const at::Tensor dlow = shard.linear->BackwardInput(dy_local, dropout, dx_local);
+    EXPECT_EQ(dlow.defined(), c.use_lora);
+    EXPECT_EQ(shard.linear->HasTrainable(), c.use_lora || c.train_base);
+    (column ? dx : dx.narrow(1, range.offset, range.extent)).add_(dx_local);
+    shard.linear->BackwardParams(dy_local, dlow, x_local, dropout);
+    for (const Parameter* parameter : shard.set.Trainable()) {
+      const std::string& name = parameter->slice.name;
+      if (parameter->tp_gradient == TpGradient::kPartial) {
+        at::Tensor& sum = partial[name];
+        sum = sum.defined() ? sum + parameter->grad : parameter->grad;
+      } else {
+        const at::Tensor expected = LocalPart(oracle.params.at(name).grad(), parameter->slice);
+        EXPECT_LE(RelativeError(parameter->grad, expected), 1e-10) << name;
+      }
+    }
+  }
+  EXPECT_LE(RelativeError(y, want), 1e-10);
+  EXPECT_LE(RelativeError(dx, x.grad()), 1e-10);
+  EXPECT_EQ(partial.size(), c.use_lora && shards > 1 ? 1u : 0u);
+  for (const auto& [name, sum] : partial) {
+    EXPECT_EQ(name, column ? kA : kB);
+    EXPECT_LE(RelativeError(sum, oracle.params.at(name).grad()), 1e-10) << name;
+  }
+}
+
+std::string OptionName(const ::testing::TestParamInfo<std::tuple<Case, LinearSplit, int>>& test) {
+  const auto& [c, split, shards] = test.param;
+  return c.name + (split == LinearSplit::kColumn ? "Column" : "Row") + std::to_string(shards);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Options, LocalLinearOption,
+    ::testing::Combine(
+        ::testing::Values(Case{.name = "Frozen"}, Case{.name = "FrozenWithBias", .bias = true},
+                          Case{.name = "TrainBase", .bias = true, .train_base = true},
+                          Case{.name = "Lora", .use_lora = true},
+                          Case{.name = "LoraWithBias", .bias = true, .use_lora = true},
+                          Case{.name = "RsLora", .use_lora = true, .rslora = true},
+                          Case{.name = "LoraDropout", .use_lora = true, .dropout = 0.4},
+                          Case{.name = "LoraAndBase",
+                               .bias = true,
+                               .train_base = true,
+                               .use_lora = true,
+                               .dropout = 0.1},
+                          Case{.name = "Nf4WithBias", .bias = true, .nf4 = Nf4Options()},
+                          Case{.name = "Nf4Lora", .use_lora = true, .nf4 = Nf4Options()},
+                          Case{.name = "Nf4Blocks32SingleQuantLora",
+                               .use_lora = true,
+                               .nf4 = Nf4Options{.block_size = 32, .double_quant = false}},
+                          Case{.name = "Nf4LoraDropout",
+                               .bias = true,
+                               .use_lora = true,
+                               .dropout = 0.4,
+                               .nf4 = Nf4Options{.block_size = 32}}),
+        ::testing::Values(LinearSplit::kColumn, LinearSplit::kRow), ::testing::Values(1, 2, 4)),
+    OptionName);
+
+TEST(LocalLinear, InputGradientAddsToOneThatExists) {
+  const Case c{.name = "", .use_lora = true, .dropout = 0.3};
+  Shard shard = MakeShard(c, LinearSplit::kColumn, 1, 0);
+  CopyValues(shard.set, SeededTensors(shard.set));
+  const at::Tensor dy = SeededTensor({kTokens, kOut}, "dy").detach();
+  at::Tensor alone, added = at::ones({kTokens, kIn}, at::kDouble);
+  shard.linear->BackwardInput(dy, SomeStep(), alone);
+  shard.linear->BackwardInput(dy, SomeStep(), added);
+  EXPECT_LE(RelativeError(added - 1.0, alone), 1e-12);
+}
+
+TEST(LocalLinear, GradientsOfMicrobatchesAddUp) {
+  const Case c{.name = "", .bias = true, .train_base = true, .use_lora = true};
+  Shard shard = MakeShard(c, LinearSplit::kRow, 1, 0);
+  CopyValues(shard.set, SeededTensors(shard.set));
+  const at::Tensor x = SeededTensor({kTokens, kIn}, "x").detach();
+  const at::Tensor dy = SeededTensor({kTokens, kOut}, "dy").detach();
+  NamedTensors once;
+  for (int microbatch = 0; microbatch < 2; ++microbatch) {
+    at::Tensor dx;
+    shard.linear->BackwardParams(dy, shard.linear->BackwardInput(dy, {}, dx), x, {});
+    for (const Parameter* parameter : shard.set.Trainable()) {
+      if (microbatch == 0) once[parameter->slice.name] = parameter->grad.clone();
+      EXPECT_LE(RelativeError(parameter->grad, once[parameter->slice.name] * (microbatch + 1.0)),
+                1e-12);
+    }
+  }
+  EXPECT_EQ(once.size(), 4u);
+}
+
+TEST(LocalLinear, WithoutTokenIndexNothingIsDropped) {
+  const Case c{.name = "", .use_lora = true, .dropout = 0.5};
+  Shard shard = MakeShard(c, LinearSplit::kColumn, 1, 0);
+  OracleModel oracle;
+  oracle.options.lora = Lora(c);
+  oracle.params = SeededTensors(shard.set);
+  CopyValues(shard.set, oracle.params);
+  const at::Tensor x = SeededTensor({kTokens, kIn}, "x").detach();
+  EXPECT_LE(RelativeError(shard.linear->Forward(x, {}), OracleLinear(oracle, kName, x, {})), 1e-12);
+}
+
+// What a linear gives in a step: y, dx and the gradients of the adapter.
+std::vector<at::Tensor> RunStep(Shard& shard, at::ScalarType dtype) {
+  const at::Tensor x = SeededTensor({kTokens, kIn}, "x").detach().to(dtype);
+  const at::Tensor dy = SeededTensor({kTokens, kOut}, "dy").detach().to(dtype);
+  const at::Tensor y = shard.linear->Forward(x, {});
+  at::Tensor dx;
+  shard.linear->BackwardParams(dy, shard.linear->BackwardInput(dy, {}, dx), x, {});
+  return {y, dx, shard.set.Find(kA)->grad, shard.set.Find(kB)->grad};
+}
+
+class Nf4Linear : public ::testing::TestWithParam<at::ScalarType> {
+ protected:
+  static void SetUpTestSuite() { InstallMemoryLedger(); }
+};
+
+TEST_P(Nf4Linear, EqualsTheDenseLinearOverTheDequantisedWeight) {
+  const at::ScalarType dtype = GetParam();
+  const Case dense{.name = "", .bias = true, .use_lora = true};
+  for (const at::ScalarType rounding : {at::kFloat, at::kBFloat16, at::kHalf}) {
+    Case packed = dense;
+    packed.nf4 = Nf4Options{.rounding = rounding};
+    Shard got = MakeShard(packed, LinearSplit::kColumn, 1, 0, dtype);
+    Shard want = MakeShard(dense, LinearSplit::kColumn, 1, 0, dtype);
+    NamedTensors params = SeededTensors(got.set);
+    QuantizeValues(got.set, *packed.nf4, params);
+    CopyValues(got.set, params);
+    CopyValues(want.set, params);
+    const std::vector<at::Tensor> results = RunStep(got, dtype), expected = RunStep(want, dtype);
+    for (size_t i = 0; i < results.size(); ++i) {
+      // One product in float32 is one GEMM or several blocks of it.
+      const double rounding_error = dtype == at::kFloat ? 1e-6 : 0.0;
+      EXPECT_LE(RelativeError(results[i], expected[i]), rounding_error) << i << " " << rounding;
+    }
+  }
+}
+
+TEST_P(Nf4Linear, HeldWeightsGiveTheSameResults) {
+  const Case c{.name = "", .bias = true, .use_lora = true, .nf4 = Nf4Options()};
+  const int64_t before = MemoryOf(MemoryCategory::kWorkspace).current_bytes;
+  std::vector<at::Tensor> results[2];
+  for (const bool held : {false, true}) {
+    Shard shard = MakeShard(c, LinearSplit::kRow, 1, 0, GetParam());
+    NamedTensors params = SeededTensors(shard.set);
+    QuantizeValues(shard.set, *c.nf4, params);
+    CopyValues(shard.set, params);
+    if (held) {
+      shard.linear->HoldWeight();
+      const at::ScalarType dtype = ExpandsBlocks(at::kCPU, GetParam()) ? at::kFloat : GetParam();
+      EXPECT_EQ(MemoryOf(MemoryCategory::kWorkspace).current_bytes - before,
+                kOut * kIn * static_cast<int64_t>(c10::elementSize(dtype)));
+      // Whatever a later call sees is what was held.
+      shard.set.Find(std::string(kName) + ".weight")->value.zero_();
+    }
+    results[held] = RunStep(shard, GetParam());
+    shard.linear->ReleaseWeight();
+  }
+  for (size_t i = 0; i < results[0].size(); ++i) {
+    const double rounding_error = GetParam() == at::kFloat ? 1e-6 : 0.0;
+    EXPECT_LE(RelativeError(results[1][i], results[0][i]), rounding_error) << i;
+  }
+  EXPECT_EQ(MemoryOf(MemoryCategory::kWorkspace).current_bytes, before);
+}
+
+INSTANTIATE_TEST_SUITE_P(Compute, Nf4Linear,
+                         ::testing::Values(at::kDouble, at::kFloat, at::kBFloat16),
+                         [](const auto& test) { return std::string(c10::toString(test.param)); });
+
+TEST(LocalLinear, RefusesToTrainAnNf4Weight) {
+  const Case c{.name = "", .train_base = true, .nf4 = Nf4Options()};
+  EXPECT_THROW(MakeShard(c, LinearSplit::kColumn, 1, 0), c10::Error);
+}
+
+TEST(LocalLinear, Nf4WeightsAreBytesUnderTheNameAndShapeOfTheWeight) {
+  Shard shard = MakeShard({.name = "", .bias = true, .nf4 = Nf4Options()}, LinearSplit::kRow, 4, 1);
+  const Parameter& weight = *shard.set.Find(std::string(kName) + ".weight");
+  EXPECT_EQ(weight.slice.global_shape, (std::vector<int64_t>{kOut, kIn}));
+  EXPECT_EQ(weight.packed_bytes, MakeNf4Layout(weight.slice, {}).bytes);
+  EXPECT_EQ(weight.value.scalar_type(), at::kByte);
+  EXPECT_EQ(weight.value.sizes(), (std::vector<int64_t>{weight.packed_bytes}));
+  EXPECT_EQ(shard.set.Find(std::string(kName) + ".bias")->dtype, at::kDouble);
+}
+
+TEST(LocalLinear, RefusesAnInputOfAnotherWidth) {
+  Shard shard = MakeShard({}, LinearSplit::kColumn, 1, 0);
+  EXPECT_THROW(shard.linear->Forward(at::zeros({kTokens, kIn + 1}, at::kDouble), {}), c10::Error);
+}
+
+TEST(LocalLinear, InBfloat16AdapterFactorsAndGradientsStayFloat32) {
+  ParameterSet set;
+  const LoraOptions lora;
+  LinearSpec spec;
+  spec.name = kName;
+  spec.in = kIn;
+  spec.out = kOut;
+  spec.range = {0, kOut};
+  const LocalLinear linear(spec, at::kBFloat16, /*train_base=*/true, &lora, set);
+  EXPECT_EQ(set.Find(std::string(kName) + ".weight")->dtype, at::kBFloat16);
+  EXPECT_EQ(set.Find(kA)->dtype, at::kFloat);
+  EXPECT_EQ(set.Find(kB)->dtype, at::kFloat);
+  AllocateForTest(set);
+  CopyValues(set, SeededTensors(set));
+  const at::Tensor x = SeededTensor({kTokens, kIn}, "x").detach().to(at::kBFloat16);
+  const at::Tensor y = linear.Forward(x, {});
+  EXPECT_EQ(y.scalar_type(), at::kBFloat16);
+  at::Tensor dx;
+  linear.BackwardParams(y, linear.BackwardInput(y, {}, dx), x, {});
+  EXPECT_EQ(dx.scalar_type(), at::kBFloat16);
+  for (const Parameter* parameter : set.Trainable()) {
+    EXPECT_EQ(parameter->grad.scalar_type(), at::kFloat) << parameter->slice.name;
+    EXPECT_GT(parameter->grad.abs().max().item<double>(), 0.0) << parameter->slice.name;
+  }
+}
+
+TEST(InitializeAdapters, DrawsFactorAWithinItsBoundAndSetsBToZero) {
+  const Case c{.name = "", .use_lora = true};
+  Shard shard = MakeShard(c, LinearSplit::kRow, 1, 0);
+  shard.set.Find(kB)->value.fill_(1.0);
+  InitializeAdapters(shard.set.Trainable(), 42);
+  const at::Tensor a = shard.set.Find(kA)->value;
+  const double bound = 1.0 / std::sqrt(double(kIn));
+  EXPECT_LE(a.abs().max().item<double>(), bound);
+  EXPECT_GT(a.abs().max().item<double>(), 0.9 * bound);
+  EXPECT_NEAR(a.mean().item<double>(), 0.0, 0.15 * bound);
+  EXPECT_EQ(shard.set.Find(kB)->value.abs().max().item<double>(), 0.0);
+  const at::Tensor first = a.clone();
+  InitializeAdapters(shard.set.Trainable(), 43);
+  EXPECT_GT((a - first).abs().max().item<double>(), 0.0);
+}
+
+TEST(InitializeAdapters, EverySliceHoldsTheValuesOfTheWholeFactor) {
+  const Case c{.name = "", .use_lora = true};
+  Shard whole = MakeShard(c, LinearSplit::kRow, 1, 0);
+  InitializeAdapters(whole.set.Trainable(), 42);
+  for (int rank = 0; rank < 3; ++rank) {
+    Shard shard = MakeShard(c, LinearSplit::kRow, 3, rank);
+    InitializeAdapters(shard.set.Trainable(), 42);
+    const Parameter& a = *shard.set.Find(kA);
+    EXPECT_TRUE(at::equal(a.value, LocalPart(whole.set.Find(kA)->value, a.slice))) << rank;
+  }
+}
+
+}  // namespace
+}  // namespace fttrain

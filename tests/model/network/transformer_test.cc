@@ -1,0 +1,469 @@
+#include "model/network/transformer.h"
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <set>
+
+#include "runtime/math/philox.h"
+#include "tests/model/rig.h"
+
+namespace fttrain {
+namespace {
+
+// Documents of one optimizer step, the same on every rank; two to a microbatch.
+constexpr int kMicrobatches = 4;
+const std::vector<std::vector<int64_t>> kDocuments = {{6, 5}, {9}, {3, 4, 3}, {7, 2}};
+
+struct HostBatch {
+  std::vector<int32_t> ids, targets, cu_seqlens{0};
+  std::vector<int64_t> token_index;
+};
+
+// Next-token targets, the first third of each document masked; microbatch 3 has none at all.
+HostBatch MakeHostBatch(int microbatch, int64_t vocab) {
+  HostBatch batch;
+  for (const int64_t length : kDocuments[microbatch]) {
+    const int64_t begin = batch.cu_seqlens.back();
+    for (int64_t i = 0; i < length; ++i) {
+      batch.ids.push_back(static_cast<int32_t>((microbatch * 31 + (begin + i) * 7) % vocab));
+      const bool target = microbatch != 3 && 3 * i >= length && i + 1 < length;
+      batch.targets.push_back(
+          target ? static_cast<int32_t>((microbatch * 31 + (begin + i + 1) * 7) % vocab) : -100);
+      batch.token_index.push_back(microbatch * 64 + begin + i);
+    }
+    batch.cu_seqlens.push_back(static_cast<int32_t>(begin + length));
+  }
+  return batch;
+}
+
+ModelBatch OnRank(const HostBatch& host, int64_t multiple) {
+  return MakeModelBatch(host.ids, host.targets, host.cu_seqlens, host.token_index, StepKey(5, 2),
+                        multiple, at::kCPU);
+}
+
+// The tiny transformer on a tp x dp mesh, its step's microbatches dealt over dp.
+struct TransformerOnMesh {
+  TransformerOnMesh(
+      const ModelVariant& variant, int tp, bool sequence_parallel,
+      std::vector<int> layers_per_run = {},
+      const std::function<void(ModelOptions&)>& apply = [](ModelOptions&) {})
+      : mesh(TestMesh(tp)), config(TinyConfig()), options(Float64Options()) {
+    options.sequence_parallel = sequence_parallel;
+    variant.apply(config, options);
+    if (!layers_per_run.empty()) options.layers_per_run = std::move(layers_per_run);
+    apply(options);
+    model =
+        std::make_unique<Transformer>(config, options, *mesh, set, /*max_positions=*/32, at::kCPU);
+    optimizer =
+        std::make_unique<Optimizer>(set, *mesh, at::kCPU, OptimizerOptions{.zero_stage = 0});
+    params = SeededTensors(set);
+    if (options.nf4) QuantizeValues(set, *options.nf4, params);
+    CopyValues(set, params);
+    optimizer->ZeroGradients();
+  }
+  // Forward and backward of one optimizer step, then sync. Returns this rank's loss sum.
+  double RunStep(double scale) {
+    std::vector<ModelBatch> mine;
+    const MeshShape& shape = mesh->shape();
+    for (int i = mesh->position().dp; i < kMicrobatches; i += shape.dp) {
+      mine.push_back(OnRank(MakeHostBatch(i, config.vocab_size), shape.tp));
+    }
+    const int count = static_cast<int>(mine.size()), chunks = model->num_chunks();
+    model->BeginStep(std::move(mine), scale);
+    RunSchedule(chunks == 1 ? SingleStage(count) : LayerMajor(chunks, count), *model);
+    optimizer->SyncGradients();
+    return model->LossSum();
+  }
+  std::unique_ptr<Mesh> mesh;
+  ModelConfig config;
+  ModelOptions options;
+  ParameterSet set;
+  std::unique_ptr<Transformer> model;
+  std::unique_ptr<Optimizer> optimizer;
+  NamedTensors params;
+};
+
+// tp 0: all ranks of the job.
+class TransformerOn : public ::testing::TestWithParam<std::tuple<ModelVariant, int, bool>> {};
+
+TEST_P(TransformerOn, GradientsOfAStepEqualAutogradInFloat64) {
+  const auto& [variant, tp, sequence_parallel] = GetParam();
+  const int world = TestProcess().world_size();
+  TransformerOnMesh rig(variant, tp == 0 ? world : std::min(tp, world), sequence_parallel);
+  const OracleModel oracle{rig.config, rig.options, rig.params};
+  const double scale = 1.0 / 29.0;
+  at::Tensor want = at::zeros({}, at::kDouble);
+  for (int i = 0; i < kMicrobatches; ++i) {
+    want = want + OracleTransformerLoss(oracle, OnRank(MakeHostBatch(i, rig.config.vocab_size), 1));
+  }
+  (want * scale).backward();
+
+  at::Tensor loss = at::full({1}, rig.RunStep(scale), at::kDouble);
+  rig.mesh->dp().AllReduce(loss);
+  EXPECT_NEAR(loss.item<double>(), want.item<double>(), 1e-10 * want.item<double>());
+  ExpectGradientsNear(rig.set, rig.params, 1e-10);
+
+  double squares = 0.0;
+  for (const Parameter* parameter : rig.set.Trainable()) {
+    squares += rig.params.at(parameter->slice.name).grad().square().sum().item<double>();
+  }
+  EXPECT_NEAR(rig.optimizer->GradientNorm(), std::sqrt(squares), 1e-10 * std::sqrt(squares));
+}
+
+const ModelVariant kVariants[] = {
+    {"FullFineTuning",
+     [](ModelConfig& c, ModelOptions& o) {
+       c.layer_windows = {0, 4}, o.train_base = true;
+     }},
+    {"TiedWithBiases",
+     [](ModelConfig& c, ModelOptions& o) {
+       c.tie_word_embeddings = c.qkv_bias = c.o_bias = c.mlp_bias = o.train_base = true;
+     }},
+    {"QueryKeyNorm",
+     [](ModelConfig& c, ModelOptions& o) {
+       c.qk_norm = c.tie_word_embeddings = o.train_base = true;
+     }},
+    {"LoraWithDropout",
+     [](ModelConfig& c, ModelOptions& o) {
+       c.qkv_bias = true;
+       UseLora(o, AllLinear());
+       o.lora.dropout = 0.2;
+     }},
+    {"Qlora",
+     [](ModelConfig& c, ModelOptions& o) {
+       c.qkv_bias = true;
+       UseNf4(o);
+       UseLora(o, AllLinear());
+     }},
+    {"QloraOfTheHeadTooEmbeddingOnHost",
+     [](ModelConfig&, ModelOptions& o) {
+       UseNf4(o, {.block_size = 32, .double_quant = false}, {"model.layers.0.mlp.up_proj"});
+       UseLora(o, {"q_proj", "v_proj"});
+       o.embedding_on_host = true;
+     }},
+    {"QloraWithATiedHead",
+     [](ModelConfig& c, ModelOptions& o) {
+       c.tie_word_embeddings = true;
+       UseNf4(o, {}, {});
+       UseLora(o, AllLinear());
+     }},
+    {"FullFineTuningTiedLayerMajor",
+     [](ModelConfig& c, ModelOptions& o) {
+       c.tie_word_embeddings = o.train_base = true;
+       o.layers_per_run = {1, 1};
+     }},
+    {"LoraWithDropoutLayerMajor",
+     [](ModelConfig&, ModelOptions& o) {
+       UseLora(o, AllLinear());
+       o.lora.dropout = 0.2;
+       o.layers_per_run = {1, 1};
+     }},
+    {"QloraLayerMajor",
+     [](ModelConfig&, ModelOptions& o) {
+       UseNf4(o, {}, {});
+       UseLora(o, AllLinear());
+       o.lora.dropout = 0.2;
+       o.layers_per_run = {1, 1};
+     }},
+};
+std::string TestName(const ::testing::TestParamInfo<std::tuple<ModelVariant, int, bool>>& test) {
+  const auto& [variant, tp, sequence_parallel] = test.param;
+  return variant.name + (tp == 0 ? "TpOfAllRanks" : "Tp" + std::to_string(tp)) +
+         (sequence_parallel ? "SequenceParallel" : "");
+}
+// On four ranks: tp 4, dp 4 and tp 2 x dp 2.
+INSTANTIATE_TEST_SUITE_P(Layouts, TransformerOn,
+                         ::testing::Combine(::testing::ValuesIn(kVariants),
+                                            ::testing::Values(0, 1, 2), ::testing::Bool()),
+                         TestName);
+
+class KeepingOn : public ::testing::TestWithParam<std::tuple<ModelVariant, int, bool>> {};
+
+TEST_P(KeepingOn, EveryLevelAndPlaceGivesTheBitsOfKeepingAllOnTheDevice) {
+  const auto& [variant, tp, sequence_parallel] = GetParam();
+  const int world = TestProcess().world_size();
+  for (const std::vector<int>& runs : {std::vector<int>{}, {1, 1}}) {
+    const auto rig_of = [&](Recompute recompute, bool on_host) {
+      return std::make_unique<TransformerOnMesh>(variant, tp == 0 ? world : std::min(tp, world),
+                                                 sequence_parallel, runs,
+                                                 [&](ModelOptions& options) {
+                                                   options.recompute = recompute;
+                                                   options.activations_on_host = on_host;
+                                                 });
+    };
+    const auto want = rig_of(Recompute::kNone, false);
+    const double loss = want->RunStep(1.0 / 29.0);
+    for (const Recompute recompute : {Recompute::kNone, Recompute::kSmart, Recompute::kFull}) {
+      for (const bool on_host : {false, true}) {
+        SCOPED_TRACE(testing::Message() << "level " << static_cast<int>(recompute) << ", on host "
+                                        << on_host << ", runs " << runs.size());
+        const auto got = rig_of(recompute, on_host);
+        EXPECT_EQ(got->RunStep(1.0 / 29.0), loss);
+        for (const Parameter* parameter : got->set.Trainable()) {
+          EXPECT_TRUE(at::equal(parameter->grad, want->set.Find(parameter->slice.name)->grad))
+              << parameter->slice.name;
+        }
+      }
+    }
+  }
+}
+INSTANTIATE_TEST_SUITE_P(Layouts, KeepingOn,
+                         ::testing::Combine(::testing::ValuesIn(kVariants, kVariants + 5),
+                                            ::testing::Values(0, 2), ::testing::Bool()),
+                         TestName);
+
+const ModelVariant kLora{"", [](ModelConfig&, ModelOptions& o) {
+                           UseLora(o, AllLinear());
+                           o.lora.dropout = 0.5;
+                         }};
+
+// Every parameter adds up the same microbatches in the same order under both schedules.
+TEST(Transformer, LayerMajorGivesTheBitsOfOneForwardOneBackward) {
+  const ModelVariant full{"", [](ModelConfig&, ModelOptions& o) { o.train_base = true; }};
+  for (const ModelVariant& variant : {full, kLora}) {
+    for (const int tp : {1, std::min(2, TestProcess().world_size())}) {
+      TransformerOnMesh want(variant, tp, /*sequence_parallel=*/true);
+      TransformerOnMesh got(variant, tp, /*sequence_parallel=*/true, {1, 1});
+      EXPECT_EQ(got.model->num_chunks(), 2);
+      EXPECT_EQ(got.RunStep(1.0 / 29.0), want.RunStep(1.0 / 29.0));
+      for (const Parameter* parameter : want.set.Trainable()) {
+        const std::string& name = parameter->slice.name;
+        EXPECT_TRUE(at::equal(got.set.Find(name)->grad, parameter->grad)) << name << ", tp " << tp;
+      }
+    }
+  }
+}
+
+TEST(Transformer, RefusesRunsThatAreNotTheModelsLayers) {
+  const auto build = [](std::vector<int> runs) {
+    TransformerOnMesh(kLora, /*tp=*/1, /*sequence_parallel=*/false, std::move(runs));
+  };
+  EXPECT_THROW(build({1}), c10::Error);
+  EXPECT_THROW(build({2, 1}), c10::Error);
+  EXPECT_THROW(build({0, 2}), c10::Error);
+}
+
+// Square root of the sum over all trained parameters of |got - want|^2, relative to |want|.
+double GradientError(const NamedTensors& got, const NamedTensors& want) {
+  double error = 0.0, size = 0.0;
+  for (const auto& [name, tensor] : got) {
+    const at::Tensor reference = want.at(name).grad();
+    error += (tensor.to(at::kDouble) - reference).square().sum().item<double>();
+    size += reference.square().sum().item<double>();
+  }
+  return std::sqrt(error / size);
+}
+
+TEST(Transformer, Bfloat16GradientsAreAsCloseToFloat64AsThePlainBfloat16Models) {
+  const ModelVariant variant{"", [](ModelConfig& c, ModelOptions& o) {
+                               c.qk_norm = c.qkv_bias = o.train_base = true;
+                               o.compute = at::kBFloat16;
+                               UseLora(o, AllLinear());
+                             }};
+  TransformerOnMesh rig(variant, /*tp=*/1, /*sequence_parallel=*/false);
+  OracleModel exact{rig.config, rig.options, {}}, plain = exact;
+  for (const auto& [name, tensor] : rig.params) {
+    plain.params[name] = tensor.detach().to(at::kBFloat16).set_requires_grad(true);
+    exact.params[name] = plain.params[name].detach().to(at::kDouble).set_requires_grad(true);
+  }
+  CopyValues(rig.set, exact.params);
+  const double scale = 1.0 / 29.0;
+  for (int i = 0; i < kMicrobatches; ++i) {
+    const ModelBatch batch = OnRank(MakeHostBatch(i, rig.config.vocab_size), 1);
+    (OracleTransformerLoss(exact, batch) * scale).backward();
+    (OracleTransformerLoss(plain, batch) * scale).backward();
+  }
+  rig.RunStep(scale);
+  NamedTensors ours, plains;
+  for (const Parameter* parameter : rig.set.Trainable()) {
+    ours[parameter->slice.name] = parameter->grad;
+    plains[parameter->slice.name] = plain.params.at(parameter->slice.name).grad();
+  }
+  const double error = GradientError(ours, exact.params);
+  EXPECT_GT(error, 1e-4) << "this is not bfloat16";
+  EXPECT_LE(error, GradientError(plains, exact.params));
+}
+
+TEST(Transformer, EvaluationEqualsThePlainModelWithoutDropout) {
+  TransformerOnMesh rig(kLora, TestProcess().world_size(), /*sequence_parallel=*/true);
+  const ModelBatch batch = OnRank(MakeHostBatch(2, 37), TestProcess().world_size());
+  const OracleModel oracle{rig.config, rig.options, rig.params};
+  ModelBatch plain = OnRank(MakeHostBatch(2, 37), 1);
+  plain.context.dropout = {};
+  const double want = OracleTransformerLoss(oracle, plain).item<double>();
+  EXPECT_NEAR(rig.model->EvaluateLoss(batch), want, 1e-10 * want);
+
+  at::Tensor x = OracleEmbedding(oracle, plain.input_ids);
+  for (int i = 0; i < 2; ++i) x = OracleDecoderLayer(oracle, i, x, plain.context);
+  const at::Tensor rows = at::tensor(std::vector<int64_t>{6, 9}, at::kLong);
+  EXPECT_LE(
+      RelativeError(rig.model->Logits(batch, rows), OracleLogits(oracle, x).index_select(0, rows)),
+      1e-10);
+}
+
+TEST(Transformer, OnlyTheMatricesOfLayersAndHeadAreNf4) {
+  const auto packed = [](const ModelVariant& variant) {
+    const TransformerOnMesh rig(variant, /*tp=*/1, /*sequence_parallel=*/false);
+    std::set<std::string> names;
+    for (const auto& parameter : rig.set.all()) {
+      if (parameter->packed_bytes > 0) names.insert(parameter->slice.name);
+    }
+    return names;
+  };
+  const std::set<std::string> all =
+      packed({"", [](ModelConfig&, ModelOptions& o) { UseNf4(o, {}, {}); }});
+  EXPECT_EQ(all.size(), 2 * 7 + 1u);
+  EXPECT_TRUE(all.contains("lm_head.weight"));
+  EXPECT_FALSE(all.contains("model.embed_tokens.weight"));
+  const std::set<std::string> tied = packed({"", [](ModelConfig& c, ModelOptions& o) {
+                                               c.tie_word_embeddings = true;
+                                               UseNf4(o, {}, {});
+                                             }});
+  EXPECT_EQ(tied.size(), 2 * 7u);
+  const std::set<std::string> some =
+      packed({"", [](ModelConfig&, ModelOptions& o) {
+                UseNf4(o, {}, {"lm_head", "model.layers.1.mlp.up_proj"});
+              }});
+  EXPECT_EQ(some.size(), 2 * 7 - 1u);
+  EXPECT_FALSE(some.contains("model.layers.1.mlp.up_proj.weight"));
+  EXPECT_TRUE(some.contains("model.layers.0.mlp.up_proj.weight"));
+}
+
+TEST(Transformer, RefusesAnEmbeddingOnTheHostThatOthersNeed) {
+  const auto build = [](const ModelVariant& variant) { TransformerOnMesh(variant, 1, false); };
+  EXPECT_THROW(
+      build({"", [](ModelConfig&, ModelOptions& o) { o.embedding_on_host = o.train_base = true; }}),
+      c10::Error);
+  EXPECT_THROW(
+      build({"", [](ModelConfig& c,
+                    ModelOptions& o) { c.tie_word_embeddings = o.embedding_on_host = true; }}),
+      c10::Error);
+}
+
+// Bytes of the layers' sets on the host, and the most on the device, in a step of one microbatch of
+// 16 tokens in a model of `layers`.
+struct Kept {
+  int64_t host = 0, peak = 0, set = 0, row = 0;
+};
+Kept KeptInAStep(int layers, Recompute recompute) {
+  static int layers_of_model;
+  layers_of_model = layers;
+  const int tp = TestProcess().world_size();
+  const ModelVariant variant{"", [](ModelConfig& c, ModelOptions& o) {
+                               UseLora(o, AllLinear());
+                               c.num_layers = layers_of_model;
+                               c.layer_windows.assign(static_cast<size_t>(layers_of_model), 0);
+                               o.activations_on_host = true;
+                             }};
+  TransformerOnMesh rig(variant, tp, /*sequence_parallel=*/true, {},
+                        [&](ModelOptions& options) { options.recompute = recompute; });
+  const int64_t device = MemoryOf(MemoryCategory::kSaved).current_bytes;
+  const int64_t host = MemoryOf(MemoryCategory::kSaved, MemoryPlace::kHost).current_bytes;
+  std::vector<ModelBatch> batches;
+  batches.push_back(OnRank(MakeHostBatch(0, 37), 16));
+  rig.model->BeginStep(std::move(batches), 1.0);
+  ResetMemoryPeaks();
+  RunSchedule(SingleStage(1), *rig.model);
+  EXPECT_EQ(MemoryOf(MemoryCategory::kSaved).current_bytes, device);
+  return {MemoryOf(MemoryCategory::kSaved, MemoryPlace::kHost).current_bytes - host,
+          MemoryOf(MemoryCategory::kSaved).peak_bytes - device,
+          KeptBytes(rig.config, rig.options, tp, 16), 16 / tp * rig.config.hidden_size * 8};
+}
+
+TEST(Transformer, OnTheHostTheSetsOfAllLayersAndOnTheDeviceOfTwo) {
+  for (const Recompute recompute : {Recompute::kNone, Recompute::kSmart, Recompute::kFull}) {
+    const Kept shallow = KeptInAStep(2, recompute), deep = KeptInAStep(8, recompute);
+    EXPECT_EQ(shallow.host, 2 * shallow.set);
+    EXPECT_EQ(deep.host, 8 * deep.set);
+    // Two sets, and the output of the layer that makes the second.
+    EXPECT_EQ(deep.peak, 2 * deep.set + deep.row);
+    EXPECT_EQ(shallow.peak, deep.peak);
+  }
+}
+
+TEST(Transformer, KeepsNothingAfterBackward) {
+  TransformerOnMesh rig(kLora, TestProcess().world_size(), /*sequence_parallel=*/true);
+  const int64_t before = MemoryOf(MemoryCategory::kSaved).current_bytes;
+  std::vector<ModelBatch> batches;
+  batches.push_back(OnRank(MakeHostBatch(0, 37), TestProcess().world_size()));
+  rig.model->BeginStep(std::move(batches), 1.0);
+  rig.model->Forward(0, 0, {});
+  EXPECT_GT(MemoryOf(MemoryCategory::kSaved).current_bytes, before);
+  rig.model->Backward(0, 0, {});
+  EXPECT_EQ(MemoryOf(MemoryCategory::kSaved).current_bytes, before);
+}
+
+// What layer-major costs: at the turn it holds what each microbatch alone holds, of all of them.
+TEST(Transformer, LayerMajorKeepsTheActivationsOfAllMicrobatches) {
+  const int tp = TestProcess().world_size();
+  const auto saved = [] { return MemoryOf(MemoryCategory::kSaved).current_bytes; };
+  const auto batches = [tp] {
+    std::vector<ModelBatch> all;
+    for (int i = 0; i < kMicrobatches; ++i) all.push_back(OnRank(MakeHostBatch(i, 37), tp));
+    return all;
+  };
+  int64_t one_by_one = 0;
+  TransformerOnMesh whole(kLora, tp, /*sequence_parallel=*/true);
+  whole.model->BeginStep(batches(), 1.0);
+  for (int i = 0; i < kMicrobatches; ++i) {
+    const int64_t before = saved();
+    whole.model->Forward(0, i, {});
+    one_by_one += saved() - before;
+    whole.model->Backward(0, i, {});
+  }
+  TransformerOnMesh by_layer(kLora, tp, /*sequence_parallel=*/true, {1, 1});
+  by_layer.model->BeginStep(batches(), 1.0);
+  const int64_t before = saved();
+  std::vector<at::Tensor> between;
+  for (int i = 0; i < kMicrobatches; ++i) between.push_back(by_layer.model->Forward(0, i, {}));
+  for (int i = 0; i < kMicrobatches; ++i) by_layer.model->Forward(1, i, std::move(between[i]));
+  EXPECT_EQ(saved() - before, one_by_one);
+  for (int i = 0; i < kMicrobatches; ++i) between[i] = by_layer.model->Backward(1, i, {});
+  for (int i = 0; i < kMicrobatches; ++i) by_layer.model->Backward(0, i, std::move(between[i]));
+  EXPECT_EQ(saved(), before);
+}
+
+// Bytes that chunk 0 of a QLoRA model holds between acquire and release in a step.
+int64_t BytesHeld(std::vector<int> layers_per_run, int microbatches) {
+  const ModelVariant qlora{"", [](ModelConfig&, ModelOptions& o) { UseNf4(o, {}, {}); }};
+  TransformerOnMesh rig(qlora, /*tp=*/1, /*sequence_parallel=*/false, std::move(layers_per_run));
+  std::vector<ModelBatch> batches;
+  for (int i = 0; i < microbatches; ++i) batches.push_back(OnRank(MakeHostBatch(i, 37), 1));
+  rig.model->BeginStep(std::move(batches), 1.0);
+  const auto workspace = [] { return MemoryOf(MemoryCategory::kWorkspace).current_bytes; };
+  const int64_t before = workspace();
+  rig.model->AcquireChunk(0, -1);
+  const int64_t held = workspace() - before;
+  rig.model->ReleaseChunk(0);
+  EXPECT_EQ(workspace(), before);
+  return held;
+}
+
+TEST(Transformer, DequantisesAChunkOfOneLayerOnceForSeveralMicrobatches) {
+  const ModelConfig c = TinyConfig();
+  const int64_t layer = c.hidden_size * c.head_dim * 2 * (c.num_heads + c.num_kv_heads) +
+                        3 * c.hidden_size * c.intermediate_size;
+  EXPECT_EQ(BytesHeld({1, 1}, 2), 8 * layer);  // float64
+  EXPECT_EQ(BytesHeld({1, 1}, 1), 0) << "one microbatch gains nothing";
+  EXPECT_EQ(BytesHeld({2}, 2), 0) << "the whole model must not be dense at once";
+}
+
+TEST(MakeModelBatch, PadsWithADocumentThatHasNoTargets) {
+  const ModelBatch batch =
+      MakeModelBatch({4, 5, 6}, {5, -100, 9}, {0, 2, 3}, {70, 71, 72}, 1, 4, at::kCPU);
+  EXPECT_EQ(batch.context.layout.cu_seqlens, (std::vector<int32_t>{0, 2, 3, 4}));
+  EXPECT_EQ(batch.input_ids.size(0), 4);
+  EXPECT_EQ(batch.context.dropout.token_index.size(0), 4);
+  EXPECT_TRUE(at::equal(batch.target_rows, at::tensor(std::vector<int64_t>{0, 2}, at::kLong)));
+  EXPECT_TRUE(at::equal(batch.targets, at::tensor(std::vector<int64_t>{5, 9}, at::kLong)));
+}
+
+TEST(MakeModelBatch, AnEmptyShareBecomesOneDocumentWithoutTargets) {
+  const ModelBatch batch = MakeModelBatch({}, {}, {0}, {}, 1, 2, at::kCPU);
+  EXPECT_EQ(batch.context.layout.cu_seqlens, (std::vector<int32_t>{0, 2}));
+  EXPECT_EQ(batch.target_rows.size(0), 0);
+}
+
+}  // namespace
+}  // namespace fttrain

@@ -1,0 +1,62 @@
+#include "parallel/layout/mesh.h"
+
+#include <ATen/ATen.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/mpi_test_main.h"
+
+namespace fttrain {
+namespace {
+
+// Sum of the world ranks along the axis that `axis` spans.
+int64_t SumOfRanks(Communicator& axis) {
+  at::Tensor rank = at::full({1}, TestProcess().rank(), at::kLong);
+  axis.AllReduce(rank);
+  return rank.item<int64_t>();
+}
+
+// The same, from rank = (dp * pp_size + pp) * tp_size + tp: `count` ranks, `stride` apart, from
+// `first` on.
+int64_t ArithmeticSum(int first, int stride, int count) {
+  int64_t sum = 0;
+  for (int i = 0; i < count; ++i) sum += first + static_cast<int64_t>(i) * stride;
+  return sum;
+}
+
+TEST(Mesh, AxesJoinTheRanksThatDifferInThatCoordinateAlone) {
+  const int world = TestProcess().world_size(), rank = TestProcess().rank();
+  for (int tp = 1; tp <= world; ++tp) {
+    for (int pp = 1; tp * pp <= world; ++pp) {
+      if (world % (tp * pp) != 0) continue;
+      const auto shape = MakeMeshShape(world, tp, pp);
+      ASSERT_TRUE(shape.ok()) << shape.status();
+      const auto mesh = Mesh::Create(CommBackend::kMpi, TestProcess(), *shape);
+      ASSERT_TRUE(mesh.ok()) << mesh.status();
+      const MeshPosition at = (*mesh)->position();
+      EXPECT_EQ(rank, (at.dp * pp + at.pp) * tp + at.tp);
+      EXPECT_EQ((*mesh)->tp().rank(), at.tp);
+      EXPECT_EQ((*mesh)->pp().rank(), at.pp);
+      EXPECT_EQ((*mesh)->dp().rank(), at.dp);
+      EXPECT_EQ(SumOfRanks((*mesh)->tp()), ArithmeticSum(rank - at.tp, 1, tp));
+      EXPECT_EQ(SumOfRanks((*mesh)->pp()), ArithmeticSum(rank - at.pp * tp, tp, pp));
+      EXPECT_EQ(SumOfRanks((*mesh)->dp()),
+                ArithmeticSum(rank - at.dp * tp * pp, tp * pp, shape->dp));
+    }
+  }
+}
+
+TEST(Mesh, ShapeOfAnotherWorldIsRefused) {
+  const int world = TestProcess().world_size();
+  const auto mesh = Mesh::Create(CommBackend::kMpi, TestProcess(), {.tp = world + 1});
+  EXPECT_EQ(mesh.status().code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST(Mesh, SingleHasOneRankOnEveryAxis) {
+  const auto mesh = Mesh::Single();
+  EXPECT_EQ(mesh->shape().world_size(), 1);
+  EXPECT_EQ(mesh->tp().size() * mesh->pp().size() * mesh->dp().size(), 1);
+}
+
+}  // namespace
+}  // namespace fttrain

@@ -1,0 +1,184 @@
+// A small model of every gradient relation, spread over any (tp, dp), and its update on one rank in
+// plain loops.
+#pragma once
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "parallel/layout/mesh.h"
+#include "parallel/layout/param.h"
+#include "parallel/optimizer/optimizer.h"
+#include "tests/mpi_test_main.h"
+
+namespace fttrain::optimizer_test {
+
+// A parameter of the whole model. `slices`: into how many parts tp may cut it along dim (kShared:
+// kv heads).
+struct GlobalParam {
+  std::string name;
+  std::vector<int64_t> shape;
+  TpGradient relation;
+  bool weight_decay;
+  int dim = -1;
+  int slices = 1;
+};
+
+inline std::vector<GlobalParam> Model() {
+  return {{"owned.rows", {64, 33}, TpGradient::kOwned, true, 0, 64},
+          {"shared.two_heads", {4, 5}, TpGradient::kShared, true, 0, 2},
+          {"partial.factor", {3, 8}, TpGradient::kPartial, true},
+          {"identical.norm", {7}, TpGradient::kIdentical, false},
+          {"owned.columns", {5, 8}, TpGradient::kOwned, false, 1, 8},
+          {"partial.norm", {11}, TpGradient::kPartial, false},
+          {"shared.one_head", {3, 4}, TpGradient::kShared, false, 0, 1}};
+}
+
+// This tp rank's slice, and how many ranks hold it.
+struct Placement {
+  ParamSlice slice;
+  int holders = 1;
+  int holder = 0;  // this rank among them
+};
+
+inline Placement Place(const GlobalParam& p, int tp_size, int tp_rank) {
+  if (p.relation == TpGradient::kPartial || p.relation == TpGradient::kIdentical) {
+    return {WholeParam(p.name, p.shape), tp_size, tp_rank};
+  }
+  const int parts = std::min(tp_size, p.slices), holders = tp_size / parts;
+  const int64_t extent = p.shape[static_cast<size_t>(p.dim)] / parts;
+  return {SlicedParam(p.name, p.shape, p.dim, tp_rank / holders * extent, extent), holders,
+          tp_rank % holders};
+}
+
+inline at::Tensor Cut(const at::Tensor& whole, const ParamSlice& slice) {
+  return slice.dim < 0 ? whole : whole.narrow(slice.dim, slice.offset, slice.extent);
+}
+
+// Multiples of 1/256 below 1/4: float32 sums of them are exact in any order, so layouts may be
+// compared bitwise. A step's gradient is the sum of kUnits parts ("microbatches"), which dp and the
+// holders of a slice divide.
+constexpr int kUnits = 4;
+inline at::Tensor UnitGradient(const GlobalParam& p, int step, int unit) {
+  at::Tensor g = at::arange(c10::multiply_integers(p.shape), at::kLong);
+  const auto salt = static_cast<int64_t>(p.name.size() * 131 + p.shape.size());
+  g = (g * 37 + salt + step * 101 + unit * 53).remainder(127) - 63;
+  return g.to(at::kDouble).div_(256).view(p.shape);
+}
+
+inline at::Tensor SumOfUnits(const GlobalParam& p, int step, int begin, int end) {
+  at::Tensor sum = UnitGradient(p, step, begin);
+  for (int unit = begin + 1; unit < end; ++unit) sum = sum + UnitGradient(p, step, unit);
+  return sum;
+}
+
+inline at::Tensor InitialValue(const GlobalParam& p) {
+  return SumOfUnits(p, /*step=*/-1, 0, 1).mul_(4.1).sin_();
+}
+
+// What one rank of the mesh adds to its accumulator during `step`.
+inline at::Tensor RankGradient(const GlobalParam& p, const Placement& place, const Mesh& mesh,
+                               int step) {
+  const int per_dp = kUnits / mesh.dp().size();
+  int begin = mesh.dp().rank() * per_dp, end = begin + per_dp;
+  const bool parts = p.relation == TpGradient::kPartial || p.relation == TpGradient::kShared;
+  if (!parts) return Cut(SumOfUnits(p, step, begin, end), place.slice);
+  const int per_holder = per_dp / place.holders;
+  begin += place.holder * per_holder;
+  return Cut(SumOfUnits(p, step, begin, begin + per_holder), place.slice);
+}
+
+// tp of every (tp, dp) of this world.
+inline std::vector<int> TpSizes() {
+  std::vector<int> sizes;
+  for (int tp = 1; tp <= TestProcess().world_size(); tp *= 2) sizes.push_back(tp);
+  return sizes;
+}
+
+inline std::unique_ptr<Mesh> CreateMesh(int tp, int pp) {
+  auto shape = MakeMeshShape(TestProcess().world_size(), tp, pp);
+  EXPECT_TRUE(shape.ok()) << shape.status();
+  auto mesh = Mesh::Create(CommBackend::kMpi, TestProcess(), *shape);
+  EXPECT_TRUE(mesh.ok()) << mesh.status();
+  return *std::move(mesh);
+}
+
+// The parameters that this rank declares, in the model's order, in groups of three.
+inline std::vector<Parameter*> DeclareModel(ParameterSet& set, const Mesh& mesh,
+                                            at::ScalarType dtype,
+                                            const std::vector<GlobalParam>& model = Model()) {
+  std::vector<Parameter*> declared;
+  for (const GlobalParam& p : model) {
+    set.BeginGroup(static_cast<int>(declared.size()) / 3);
+    declared.push_back(set.Declare({.slice = Place(p, mesh.tp().size(), mesh.tp().rank()).slice,
+                                    .tp_gradient = p.relation,
+                                    .trainable = true,
+                                    .weight_decay = p.weight_decay,
+                                    .dtype = dtype}));
+  }
+  return declared;
+}
+
+// Zeroes the accumulators and adds this rank's gradients of `step`, group by group.
+inline void Backward(Optimizer& optimizer, const std::vector<Parameter*>& parameters,
+                     const Mesh& mesh, int step, const std::vector<GlobalParam>& model = Model()) {
+  optimizer.ZeroGradients();
+  for (size_t i = model.size(); i-- > 0;) {
+    optimizer.groups().Acquire(parameters[i]->group);
+    optimizer.groups().AcquireGradients(parameters[i]->group);
+    const Placement place = Place(model[i], mesh.tp().size(), mesh.tp().rank());
+    parameters[i]->grad.add_(RankGradient(model[i], place, mesh, step));
+    optimizer.groups().Release(parameters[i]->group);
+  }
+}
+
+// Sets the values of the optimizer's parameters to those of before the first step.
+inline void FillInitialValues(Optimizer& optimizer, const std::vector<GlobalParam>& model) {
+  const absl::Status filled =
+      optimizer.groups().Write([&](const std::vector<Parameter*>& parameters) {
+        for (Parameter* parameter : parameters) {
+          for (const GlobalParam& p : model) {
+            if (p.name != parameter->slice.name) continue;
+            parameter->value.copy_(Cut(InitialValue(p), parameter->slice));
+          }
+        }
+        return absl::OkStatus();
+      });
+  EXPECT_TRUE(filled.ok()) << filled;
+  optimizer.MastersFromParameters();
+}
+
+inline at::Tensor ValueOf(Optimizer& optimizer, const Parameter& parameter) {
+  optimizer.groups().Acquire(parameter.group);
+  const at::Tensor value = parameter.value.clone();
+  optimizer.groups().Release(parameter.group);
+  return value;
+}
+
+// How the optimizer stores what it has.
+struct Storage {
+  int zero_stage;
+  StatePlace place = StatePlace::kDevice;
+};
+inline std::string NameOf(const ::testing::TestParamInfo<Storage>& info) {
+  return "Zero" + std::to_string(info.param.zero_stage) +
+         (info.param.place == StatePlace::kHost ? "OnHost" : "");
+}
+inline auto EveryStorage() {
+  return ::testing::Values(Storage{0}, Storage{1}, Storage{2}, Storage{3},
+                           Storage{0, StatePlace::kHost}, Storage{3, StatePlace::kHost});
+}
+
+// The norm of the whole model's gradient of `step`.
+inline double ReferenceNorm(int step) {
+  double sum = 0.0;
+  for (const GlobalParam& p : Model())
+    sum += SumOfUnits(p, step, 0, kUnits).square().sum().item<double>();
+  return std::sqrt(sum);
+}
+
+}  // namespace fttrain::optimizer_test

@@ -1,0 +1,180 @@
+#include "parallel/pipeline/executor.h"
+
+#include <ATen/ATen.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <map>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "parallel/pipeline/schedule.h"
+
+namespace fttrain {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+constexpr auto F = PipelineStep::Kind::kForward;
+constexpr auto B = PipelineStep::Kind::kBackward;
+constexpr auto H = PipelineStep::Kind::kHead;
+
+// Records calls; activations and gradients carry numbers that say where they come from.
+class RecordingStage : public StageModule {
+ public:
+  at::Tensor Forward(int chunk, int microbatch, at::Tensor input) override {
+    calls.push_back(absl::StrCat("F", chunk, ".", microbatch, "(", Text(input), ")"));
+    return at::full({}, 100 * chunk + microbatch);
+  }
+  at::Tensor Backward(int chunk, int microbatch, at::Tensor doutput) override {
+    calls.push_back(absl::StrCat("B", chunk, ".", microbatch, "(", Text(doutput), ")"));
+    return at::full({}, -(100 * chunk + microbatch));
+  }
+  MessageSpec Boundary(int) const override { return {}; }
+  std::vector<std::string> calls;
+
+ private:
+  static std::string Text(const at::Tensor& t) {
+    return t.defined() ? absl::StrCat(t.item<int64_t>()) : "";
+  }
+};
+
+TEST(SingleStage, AlternatesForwardAndBackwardOfEachMicrobatch) {
+  EXPECT_EQ(ToString(SingleStage(3)), "F0.0 B0.0 F0.1 B0.1 F0.2 B0.2");
+  EXPECT_EQ(ToString(SingleStage(0)), "");
+}
+
+TEST(LayerMajor, TakesAllMicrobatchesThroughEachChunkAndBack) {
+  EXPECT_EQ(ToString(LayerMajor(3, 2)), "F0.0,1 F1.0,1 F2.0,1 B2.0,1 B1.0,1 B0.0,1");
+  EXPECT_EQ(ToString(LayerMajor(1, 3)), "F0.0,1,2 B0.0,1,2");
+  EXPECT_EQ(ToString(LayerMajor(2, 1)), "F0.0 F1.0 B1.0 B0.0");
+  EXPECT_EQ(ToString(LayerMajor(4, 0)), "");
+  EXPECT_TRUE(CheckSchedule(LayerMajor(5, 7)).ok());
+}
+
+TEST(ToString, ListsAllMicrobatchesOfAStep) {
+  EXPECT_EQ(ToString({{F, 1, {0, 2}}, {B, 1, {0}}}), "F1.0,2 B1.0");
+}
+
+TEST(RunSchedule, RunsASingleStageInOrderWithoutInputsAndGradients) {
+  RecordingStage stage;
+  RunSchedule(SingleStage(2), stage);
+  EXPECT_THAT(stage.calls, ElementsAre("F0.0()", "B0.0()", "F0.1()", "B0.1()"));
+}
+
+TEST(RunSchedule, HandsActivationsAndGradientsBetweenTheChunksOfALayerMajorSchedule) {
+  RecordingStage stage;
+  RunSchedule({{F, 0, {0, 1}}, {F, 1, {0, 1}}, {B, 1, {0, 1}}, {B, 0, {0, 1}}}, stage);
+  EXPECT_THAT(stage.calls, ElementsAre("F0.0()", "F0.1()", "F1.0(0)", "F1.1(1)", "B1.0()", "B1.1()",
+                                       "B0.0(-100)", "B0.1(-101)"));
+}
+
+// A stage that notes when chunks come and go, and refuses to work on one that is not there.
+class HoldingStage : public StageModule {
+ public:
+  MessageSpec Boundary(int) const override { return {}; }
+  at::Tensor Forward(int chunk, int, at::Tensor) override { return Work(chunk); }
+  at::Tensor Backward(int chunk, int, at::Tensor) override { return Work(chunk); }
+  void AcquireChunk(int chunk, int next) override {
+    EXPECT_EQ(held_, -1) << "chunk " << chunk << " before the other was released";
+    held_ = chunk;
+    calls.push_back(absl::StrCat("+", chunk, " then ", next));
+  }
+  void ReleaseChunk(int chunk) override {
+    EXPECT_EQ(held_, chunk);
+    held_ = -1;
+    calls.push_back(absl::StrCat("-", chunk));
+  }
+  std::vector<std::string> calls;
+
+ private:
+  at::Tensor Work(int chunk) const {
+    EXPECT_EQ(held_, chunk);
+    return at::zeros({});
+  }
+  int held_ = -1;
+};
+
+TEST(RunSchedule, AcquiresAChunkOnceForConsecutiveStepsAndNamesTheNext) {
+  HoldingStage layer_major;
+  RunSchedule(LayerMajor(3, 4), layer_major);
+  EXPECT_THAT(layer_major.calls, ElementsAre("+0 then 1", "-0", "+1 then 2", "-1", "+2 then 1",
+                                             "-2", "+1 then 0", "-1", "+0 then -1", "-0"));
+  HoldingStage single;
+  RunSchedule(SingleStage(4), single);
+  EXPECT_THAT(single.calls, ElementsAre("+0 then -1", "-0"));
+  HoldingStage none;
+  RunSchedule({}, none);
+  EXPECT_TRUE(none.calls.empty());
+}
+
+TEST(RunSchedule, SaysBeforeEachStepWhichBackwardFollowsIt) {
+  class Listening : public RecordingStage {
+   public:
+    void BackwardFollows(int chunk, int microbatch) override {
+      calls.push_back(absl::StrCat("next B", chunk, ".", microbatch));
+    }
+  };
+  Listening stage;
+  RunSchedule({{F, 0, {0, 1}}, {B, 0, {0}}, {F, 0, {2}}, {B, 0, {1, 2}}}, stage);
+  EXPECT_THAT(stage.calls, ElementsAre("F0.0()", "next B0.0", "F0.1()", "B0.0()", "next B0.1",
+                                       "F0.2()", "next B0.2", "B0.1()", "B0.2()"));
+}
+
+TEST(RunSchedule, RunsHeadsBetweenStepsAndSaysWhichBackwardFollowsThem) {
+  class WithHead : public RecordingStage {
+   public:
+    void Head(int chunk, int microbatch) override {
+      calls.push_back(absl::StrCat("H", chunk, ".", microbatch));
+    }
+    void BackwardFollows(int chunk, int microbatch) override {
+      calls.push_back(absl::StrCat("next B", chunk, ".", microbatch));
+    }
+  };
+  const std::vector<PipelineStep> steps = {{F, 0, {0}}, {H, 0, {0}}, {F, 0, {1}},
+                                           {H, 0, {1}}, {B, 0, {0}}, {B, 0, {1}}};
+  WithHead stage;
+  RunSchedule(steps, stage);
+  EXPECT_THAT(stage.calls, ElementsAre("F0.0()", "H0.0", "next B0.0", "F0.1()", "H0.1", "next B0.1",
+                                       "B0.0()", "B0.1()"));
+  RecordingStage without;
+  EXPECT_THROW(RunSchedule(steps, without), c10::Error);
+}
+
+TEST(RunSchedule, RefusesABadScheduleBeforeAnyWork) {
+  RecordingStage stage;
+  EXPECT_THROW(RunSchedule({{F, 0, {0}}, {B, 0, {0}}, {B, 0, {1}}}, stage), c10::Error);
+  EXPECT_TRUE(stage.calls.empty());
+}
+
+TEST(CheckSchedule, NamesTheFirstStepThatCannotRun) {
+  struct Row {
+    std::vector<PipelineStep> steps;
+    std::string complaint;
+  };
+  const Row rows[] = {
+      {{{B, 0, {0}}, {F, 0, {0}}}, "backward of chunk 0, microbatch 0 runs before its forward"},
+      {{{F, 0, {0}}, {F, 0, {0}}}, "forward of chunk 0, microbatch 0 runs twice"},
+      {{{F, 0, {1, 1}}}, "forward of chunk 0, microbatch 1 runs twice"},
+      {{{F, 0, {0}}, {B, 0, {0}}, {B, 0, {0}}}, "backward of chunk 0, microbatch 0 runs twice"},
+      {{{F, 0, {0, 1}}, {B, 0, {0}}}, "forward of chunk 0, microbatch 1 has no backward"},
+      {{{F, 1, {0}}, {F, 0, {0}}},
+       "forward of chunk 1, microbatch 0 runs before the forward of chunk 0"},
+      {{{F, 0, {0}}, {F, 1, {0}}, {B, 0, {0}}, {B, 1, {0}}},
+       "backward of chunk 0, microbatch 0 runs before the backward of chunk 1"},
+      {{{F, 0, {-1}}}, "has a negative index"},
+      {{{H, 0, {0}}}, "head of chunk 0, microbatch 0 runs before its forward"},
+      {{{F, 0, {0}}, {B, 0, {0}}, {H, 0, {0}}}, "head of chunk 0, microbatch 0 runs after its"},
+      {{{F, 0, {0, 1}}, {H, 0, {0}}, {B, 0, {0, 1}}},
+       "forward of chunk 0, microbatch 1 has no head"},
+  };
+  for (const Row& row : rows) {
+    const absl::Status status = CheckSchedule(row.steps);
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << ToString(row.steps);
+    EXPECT_THAT(status.ToString(), HasSubstr(row.complaint)) << ToString(row.steps);
+  }
+  EXPECT_TRUE(CheckSchedule(SingleStage(4)).ok());
+}
+
+}  // namespace
+}  // namespace fttrain

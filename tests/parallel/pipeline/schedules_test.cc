@@ -1,0 +1,208 @@
+#include "parallel/pipeline/schedules.h"
+
+#include <c10/util/Exception.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <set>
+#include <string>
+#include <tuple>
+
+#include "absl/strings/str_cat.h"
+#include "parallel/pipeline/executor.h"
+#include "parallel/pipeline/simulator.h"
+
+namespace fttrain {
+namespace {
+
+using ::testing::HasSubstr;
+using Stages = std::vector<std::vector<PipelineStep>>;
+
+constexpr int kMostStages = 8, kMostChunks = 4, kMostMicrobatches = 32;
+
+Stages AllStages(int num_stages, const std::function<std::vector<PipelineStep>(int)>& schedule) {
+  Stages stages;
+  for (int stage = 0; stage < num_stages; ++stage) stages.push_back(schedule(stage));
+  return stages;
+}
+
+// Every run's forward and backward once for every microbatch, and the simulator finds no fault.
+void ExpectComplete(const Stages& stages, int chunks, int microbatches) {
+  for (const auto& steps : stages) {
+    std::set<std::tuple<PipelineStep::Kind, int, int>> cells;
+    for (const PipelineStep& step : steps) {
+      for (const int m : step.microbatches) cells.insert({step.kind, step.chunk, m});
+    }
+    EXPECT_EQ(static_cast<int>(cells.size()), 2 * chunks * microbatches) << ToString(steps);
+  }
+}
+
+double Seconds(const Stages& stages, const SimulationOptions& options) {
+  const absl::StatusOr<Simulation> run = Simulate(stages, options);
+  EXPECT_TRUE(run.ok()) << run.status();
+  return run.ok() ? run->seconds : -1.0;
+}
+
+constexpr SimulationOptions kUneven = {.forward_seconds = 1.0, .backward_seconds = 2.0};
+
+TEST(GPipe, RunsAllForwardsThenAllBackwards) {
+  EXPECT_EQ(ToString(GPipe(2)), "F0.0 F0.1 B0.0 B0.1");
+}
+
+TEST(OneForwardOneBackward, WarmsUpByTheDistanceToTheLastStage) {
+  EXPECT_EQ(ToString(OneForwardOneBackward(0, 3, 4)), "F0.0 F0.1 F0.2 B0.0 F0.3 B0.1 B0.2 B0.3");
+  EXPECT_EQ(ToString(OneForwardOneBackward(2, 3, 4)), "F0.0 B0.0 F0.1 B0.1 F0.2 B0.2 F0.3 B0.3");
+  EXPECT_EQ(ToString(OneForwardOneBackward(0, 4, 2)), "F0.0 F0.1 B0.0 B0.1");
+}
+
+TEST(Interleaved, TakesGroupsOfMicrobatchesThroughTheChunks) {
+  EXPECT_EQ(ToString(Interleaved(0, 2, 2, 2)), "F0.0 F0.1 F1.0 F1.1 B1.0 B1.1 B0.0 B0.1");
+  EXPECT_EQ(ToString(Interleaved(1, 2, 2, 2)), "F0.0 F0.1 F1.0 B1.0 F1.1 B1.1 B0.0 B0.1");
+}
+
+TEST(Interleaved, WithOneChunkIsFedAsOneForwardOneBackwardIs) {
+  for (const int stage : {0, 1, 2}) {
+    const auto steps = Interleaved(stage, 3, 1, 6);
+    EXPECT_EQ(steps.size(), 12u);
+    EXPECT_EQ(MostInFlight(steps), std::min(6, 2 * (3 - stage - 1) + 1));
+  }
+}
+
+TEST(Interleaved, RefusesMicrobatchesThatFormNoWholeGroups) {
+  const absl::Status status = CheckInterleaved(4, 2, 6);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("gradient_accumulation_steps to 8"));
+  EXPECT_TRUE(CheckInterleaved(4, 2, 8).ok());
+  EXPECT_THROW(Interleaved(0, 4, 2, 6), c10::Error);
+}
+
+// The closed forms: with forwards of f and backwards of b seconds and nothing lost on the wire,
+// each stage works m v (f + b) and waits (p - 1)(f + b).
+TEST(Schedules, MeetWithoutDeadlockAndWaitAsTheClosedFormSays) {
+  for (int p = 1; p <= kMostStages; ++p) {
+    for (int m = 1; m <= kMostMicrobatches; ++m) {
+      const double closed_form = (m + p - 1) * 3.0;
+      const Stages gpipe = AllStages(p, [&](int) { return GPipe(m); });
+      const Stages alternating =
+          AllStages(p, [&](int stage) { return OneForwardOneBackward(stage, p, m); });
+      ExpectComplete(gpipe, 1, m);
+      ExpectComplete(alternating, 1, m);
+      EXPECT_EQ(Seconds(gpipe, kUneven), closed_form) << p << " stages, " << m;
+      EXPECT_EQ(Seconds(alternating, kUneven), closed_form) << p << " stages, " << m;
+      for (int stage = 0; stage < p; ++stage) {
+        EXPECT_EQ(MostInFlight(gpipe[stage]), m);
+        EXPECT_EQ(MostInFlight(alternating[stage]), std::min(m, p - stage));
+      }
+    }
+  }
+}
+
+TEST(Interleaved, DividesTheWaitByTheChunksOfAStage) {
+  for (int p = 1; p <= kMostStages; ++p) {
+    for (int v = 1; v <= kMostChunks; ++v) {
+      for (int m = p; m <= kMostMicrobatches; m += p) {
+        const Stages stages = AllStages(p, [&](int stage) { return Interleaved(stage, p, v, m); });
+        ExpectComplete(stages, v, m);
+        SimulationOptions options = kUneven;
+        options.buffers = 2;
+        EXPECT_EQ(Seconds(stages, options), (m * v + p - 1) * 3.0)
+            << p << " stages, " << v << " chunks, " << m << " microbatches";
+        options.buffers = 1;
+        Seconds(stages, options);  // slower perhaps, but it ends
+        for (int stage = 0; stage < p; ++stage) {
+          EXPECT_EQ(MostInFlight(stages[stage]),
+                    std::min(m * v, 2 * (p - stage - 1) + (v - 1) * p + 1));
+        }
+      }
+    }
+  }
+}
+
+TEST(WithSplitHead, RunsAsAPipelineOfOneStageMoreWithHeadsWhereTheirRowsHaveComeAStepAgo) {
+  constexpr auto k1F1B = PipelineKind::kOneForwardOneBackward;
+  EXPECT_EQ(ToString(WithSplitHead(k1F1B, 0, 2, 4)),
+            "F0.0 F0.1 H0.0 F0.2 H0.1 B0.0 F0.3 H0.2 B0.1 H0.3 B0.2 B0.3");
+  EXPECT_EQ(ToString(WithSplitHead(k1F1B, 1, 2, 4)),
+            "F0.0 F0.1 H0.0 B0.0 F0.2 H0.1 B0.1 F0.3 H0.2 B0.2 H0.3 B0.3");
+  EXPECT_EQ(ToString(WithSplitHead(PipelineKind::kGPipe, 0, 2, 4)),
+            "F0.0 F0.1 F0.2 H0.0 F0.3 H0.1 H0.2 H0.3 B0.0 B0.1 B0.2 B0.3");
+  EXPECT_EQ(ToString(WithSplitHead(PipelineKind::kGPipe, 1, 2, 4)),
+            "F0.0 F0.1 F0.2 H0.0 F0.3 H0.1 H0.2 H0.3 B0.0 B0.1 B0.2 B0.3");
+  EXPECT_THROW(WithSplitHead(PipelineKind::kInterleaved, 0, 2, 4), c10::Error);
+  EXPECT_THROW(WithSplitHead(k1F1B, 0, 1, 4), c10::Error);
+}
+
+// Heads of h seconds on every stage cost m h and at most h of waiting beyond the pipeline's own.
+TEST(WithSplitHead, MeetsWithoutDeadlockAndWaitsAHeadLongerThanAPipelineWithoutOne) {
+  for (const PipelineKind kind : {PipelineKind::kGPipe, PipelineKind::kOneForwardOneBackward}) {
+    for (int p = 2; p <= kMostStages; ++p) {
+      for (int m = 1; m <= kMostMicrobatches; ++m) {
+        const Stages stages =
+            AllStages(p, [&](int stage) { return WithSplitHead(kind, stage, p, m); });
+        SimulationOptions options = kUneven;
+        options.buffers = 2;
+        const double seconds = Seconds(stages, options), closed_form = m * 4.0 + (p - 1) * 3.0;
+        EXPECT_GE(seconds, closed_form) << p << " stages, " << m;
+        EXPECT_LE(seconds, closed_form + options.head_seconds) << p << " stages, " << m;
+        options.buffers = 1;
+        Seconds(stages, options);  // slower perhaps, but it ends
+        options.head_seconds = 0.25;
+        Seconds(stages, options);
+        for (int stage = 0; stage < p; ++stage) {
+          EXPECT_EQ(stages[stage].size(), 3u * m);
+          EXPECT_TRUE(CheckSchedule(stages[stage]).ok()) << CheckSchedule(stages[stage]);
+          const bool gpipe = kind == PipelineKind::kGPipe;
+          EXPECT_EQ(MostInFlight(stages[stage]), gpipe ? m : std::min(m, p - stage + 1));
+        }
+      }
+    }
+  }
+}
+
+// Of GPipe's messages all but the first forward and the last backward travel while others compute.
+TEST(Simulate, AddsToGPipeOneWayUpAndOneWayDown) {
+  SimulationOptions options = kUneven;
+  options.transfer_seconds = 0.25;
+  options.buffers = 2;
+  for (const int p : {2, 3, 8}) {
+    const Stages stages = AllStages(p, [](int) { return GPipe(16); });
+    EXPECT_EQ(Seconds(stages, options), (16 + p - 1) * 3.0 + 2 * (p - 1) * 0.25) << p;
+  }
+}
+
+TEST(Simulate, LetsALinkCarryOneMessageAfterTheOther) {
+  SimulationOptions options;
+  options.transfer_seconds = 4.0;
+  options.buffers = 32;
+  const Stages stages = AllStages(2, [](int) { return GPipe(32); });
+  // The first forward, 32 up, the last forward and the first backward, 32 down, the last backward.
+  EXPECT_EQ(Seconds(stages, options), 1.0 + 32 * 4 + 1 + 1 + 32 * 4 + 1);
+}
+
+TEST(Simulate, FindsAHeadWithoutWhichTheLastStageWaitsForEver) {
+  Stages stages =
+      AllStages(2, [](int stage) { return WithSplitHead(PipelineKind::kGPipe, stage, 2, 1); });
+  EXPECT_TRUE(Simulate(stages, {}).ok());
+  stages[0].erase(stages[0].begin() + 1);
+  EXPECT_THAT(std::string(Simulate(stages, {}).status().message()), HasSubstr("waits for ever"));
+}
+
+TEST(Simulate, FindsADeadlock) {
+  using Kind = PipelineStep::Kind;
+  // The first stage wants its backward before it sends the second microbatch, which the second
+  // stage wants before it sends anything back.
+  const Stages stages = {OneForwardOneBackward(1, 2, 2),
+                         {{Kind::kForward, 0, {0, 1}}, {Kind::kBackward, 0, {0, 1}}}};
+  EXPECT_THAT(std::string(Simulate(stages, {}).status().message()), HasSubstr("waits for ever"));
+}
+
+TEST(Simulate, FindsMessagesTakenOutOfOrder) {
+  using Kind = PipelineStep::Kind;
+  const Stages stages = {GPipe(2), {{Kind::kForward, 0, {1, 0}}, {Kind::kBackward, 0, {0, 1}}}};
+  EXPECT_THAT(std::string(Simulate(stages, {}).status().message()),
+              HasSubstr("stage 1: the forward of run 1, microbatch 1 would take the output of the "
+                        "forward of run 0, microbatch 0"));
+}
+
+}  // namespace
+}  // namespace fttrain

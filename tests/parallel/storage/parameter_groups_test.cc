@@ -1,0 +1,335 @@
+// Storage that is not always on the device: what comes, when, and what it costs.
+#include "parallel/storage/parameter_groups.h"
+
+#include <ATen/ATen.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "runtime/memory/ledger.h"
+#include "tests/mpi_test_main.h"
+#include "tests/temp_folder.h"
+
+namespace fttrain {
+namespace {
+
+constexpr int kEnds = -1;
+
+std::unique_ptr<Mesh> AllDp() {
+  auto mesh = Mesh::Create(CommBackend::kMpi, TestProcess(), {1, 1, TestProcess().world_size()});
+  TORCH_CHECK(mesh.ok(), mesh.status().ToString());
+  return *std::move(mesh);
+}
+
+int64_t DeviceBytes(MemoryCategory category) { return MemoryOf(category).current_bytes; }
+int64_t HostBytes() { return MemoryOf(MemoryCategory::kWeights, MemoryPlace::kHost).current_bytes; }
+
+int64_t Aligned(int64_t bytes, int64_t to) { return (bytes + to - 1) / to * to; }
+
+// Frozen: a bfloat16 matrix, packed bytes, an empty slice and a float64 vector a group; trainable:
+// a float32 factor, beside one at the end of the model.
+constexpr int64_t kFrozenBytes = 128 + 128 + 64;  // 66, 66 and 40, each on 64 bytes
+constexpr int64_t kFactor = 40;
+void Declare(ParameterSet& set, int groups) {
+  const auto declare = [&](const std::string& name, int64_t numel, at::ScalarType dtype) {
+    return set.Declare({.slice = WholeParam(name, {numel}), .dtype = dtype});
+  };
+  for (int g = 0; g < groups; ++g) {
+    set.BeginGroup(g);
+    const std::string layer = "layers." + std::to_string(g);
+    declare(layer + ".matrix", 33, at::kBFloat16);
+    set.Declare({.slice = SlicedParam(layer + ".empty", {3, 2}, 0, 3, 0)});
+    Parameter* packed = declare(layer + ".packed", 120, at::kByte);
+    packed->packed_bytes = 66;
+    declare(layer + ".vector", 5, at::kDouble);
+    Parameter* factor = declare(layer + ".lora_A", kFactor, at::kFloat);
+    factor->trainable = true;
+    factor->category = MemoryCategory::kAdapters;
+  }
+  set.BeginGroup(kEnds);
+  declare("head", 100, at::kFloat);
+}
+
+double ValueFor(const Parameter& p) {
+  return 1 + static_cast<double>(p.slice.name.size() * 7 % 50);
+}
+
+void Fill(ParameterGroups& groups) {
+  int group = 0;
+  const absl::Status status = groups.Write([&](const std::vector<Parameter*>& parameters) {
+    for (Parameter* p : parameters) p->value.fill_(ValueFor(*p) + p->group);
+    ++group;
+    return absl::OkStatus();
+  });
+  ASSERT_TRUE(status.ok()) << status;
+}
+
+void ExpectThere(const ParameterSet& set, int group) {
+  for (const auto& p : set.all()) {
+    if (p->group != group) continue;
+    ASSERT_TRUE(p->value.defined()) << p->slice.name;
+    EXPECT_EQ(p->value.scalar_type(), p->dtype) << p->slice.name;
+    if (p->packed_bytes == 0) {
+      EXPECT_EQ(p->value.sizes(), at::IntArrayRef(p->slice.LocalShape()));
+    }
+    if (p->value.numel() == 0) continue;
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(p->value.data_ptr()) % 64, 0u) << p->slice.name;
+    EXPECT_TRUE(p->value.eq(ValueFor(*p) + group).all().item<bool>()) << p->slice.name;
+  }
+}
+
+struct Where {
+  std::string name;
+  int zero_stage;
+  FrozenPlace frozen;
+};
+
+class FrozenElsewhere : public ::testing::TestWithParam<Where> {
+ protected:
+  StorageOptions Options() const {
+    StorageOptions options;
+    options.zero_stage = GetParam().zero_stage;
+    options.frozen = GetParam().frozen;
+    options.disk_folder = folder_.path();
+    return options;
+  }
+  bool Sharded() const { return GetParam().zero_stage == 3 && mesh_->dp().size() > 1; }
+  bool Away() const { return Sharded() || GetParam().frozen != FrozenPlace::kDevice; }
+  // A group's window of frozen weights.
+  int64_t WindowBytes() const {
+    return Aligned(kFrozenBytes, 64 * (Sharded() ? mesh_->dp().size() : 1));
+  }
+  // The disk's pages are the system's: nothing is gained by bringing them ahead.
+  int Windows() const { return GetParam().frozen == FrozenPlace::kDisk ? 1 : 2; }
+
+  const std::unique_ptr<Mesh> mesh_ = AllDp();
+  const TempFolder folder_;
+};
+
+TEST_P(FrozenElsewhere, ValuesAreThereFromAcquireToReleaseAsTheyWereWritten) {
+  ParameterSet set;
+  Declare(set, 3);
+  ParameterGroups groups(set, *mesh_, at::kCPU, Options());
+  Fill(groups);
+  for (const int group : {0, 1, 2, kEnds, 2, 1, 0, 0}) {
+    groups.Acquire(group);
+    ExpectThere(set, group);
+    groups.Acquire(group);
+    groups.Release(group);
+    ExpectThere(set, group);
+    groups.Release(group);
+  }
+  const bool away = Away();
+  EXPECT_EQ(set.Find("layers.1.matrix")->value.defined(), !away);
+  EXPECT_EQ(set.Find("layers.1.packed")->value.defined(), !away);
+  EXPECT_EQ(set.Find("layers.1.lora_A")->value.defined(), !Sharded());
+  EXPECT_EQ(set.Find("head")->value.defined(), !Sharded()) << "ends are not streamed";
+  EXPECT_EQ(folder_.FileCount(), 0u) << "a run that is killed leaves nothing behind";
+}
+
+TEST_P(FrozenElsewhere, WhatWasPrefetchedIsThereWhateverIsUsedMeanwhile) {
+  ParameterSet set;
+  Declare(set, 4);
+  ParameterGroups groups(set, *mesh_, at::kCPU, Options());
+  Fill(groups);
+  groups.Acquire(0);
+  groups.Prefetch(1);
+  groups.Prefetch(2);
+  groups.Acquire(3);
+  for (const int group : {0, 3}) ExpectThere(set, group);
+  groups.Release(3);
+  groups.Release(0);
+  for (const int group : {1, 2}) {
+    groups.Acquire(group);
+    ExpectThere(set, group);
+  }
+  for (const int group : {1, 2}) groups.Release(group);
+}
+
+// One pass over the layers and back, as a stage does it. Returns the most device bytes of weights
+// beside what is always there.
+int64_t MostBytesOfAPass(ParameterGroups& groups, int count) {
+  groups.ForgetWindows();
+  const int64_t before = DeviceBytes(MemoryCategory::kWeights);
+  ResetMemoryPeaks();
+  for (int i = 0; i < 2 * count; ++i) {
+    const int group = i < count ? i : 2 * count - 1 - i;
+    groups.Acquire(group);
+    if (i + 1 < count) groups.Prefetch(group + 1);
+    if (i >= count && group > 0) groups.Prefetch(group - 1);
+    groups.Release(group);
+  }
+  return MemoryOf(MemoryCategory::kWeights).peak_bytes - before;
+}
+
+TEST_P(FrozenElsewhere, DeviceHoldsAWindowWhateverTheDepth) {
+  for (const int count : {2, 6}) {
+    const int64_t before = DeviceBytes(MemoryCategory::kWeights), host = HostBytes();
+    ParameterSet set;
+    Declare(set, count);
+    ParameterGroups groups(set, *mesh_, at::kCPU, Options());
+    Fill(groups);
+    groups.ForgetWindows();
+    const int64_t head = 400, dp = mesh_->dp().size();
+    const int64_t layers = count * WindowBytes() / (Sharded() ? dp : 1);
+    int64_t kept = Sharded() ? Aligned(head, 64 * dp) / dp : head;
+    if (GetParam().frozen == FrozenPlace::kDevice) {
+      // Parameters of their own are not padded to 64 bytes.
+      kept += Sharded() ? layers : count * (2 * 33 + 66 + 8 * 5);
+    }
+    EXPECT_EQ(DeviceBytes(MemoryCategory::kWeights) - before, kept) << count;
+    EXPECT_EQ(HostBytes() - host, GetParam().frozen == FrozenPlace::kHost ? layers : 0);
+    EXPECT_EQ(MostBytesOfAPass(groups, count), Away() ? Windows() * WindowBytes() : 0) << count;
+  }
+}
+
+TEST_P(FrozenElsewhere, APassGathersEachGroupOnceEachWayButWhatIsStillThereAtTheTurn) {
+  constexpr int kCount = 5;
+  ParameterSet set;
+  Declare(set, kCount);
+  ParameterGroups groups(set, *mesh_, at::kCPU, Options());
+  const int64_t dp = mesh_->dp().size(), before = mesh_->dp().traffic().wire_bytes;
+  MostBytesOfAPass(groups, kCount);
+  const int64_t factor = Aligned(4 * kFactor, 64 * dp);  // bytes of the group's trainable buffer
+  const int64_t gathered = (2 * kCount - Windows()) * (dp - 1) * (WindowBytes() + factor) / dp;
+  EXPECT_EQ(mesh_->dp().traffic().wire_bytes - before, Sharded() ? gathered : 0);
+}
+
+TEST_P(FrozenElsewhere, WritingWhatIsTrainedMovesNothingElse) {
+  constexpr int kCount = 3;
+  ParameterSet set;
+  Declare(set, kCount);
+  ParameterGroups groups(set, *mesh_, at::kCPU, Options());
+  Fill(groups);
+  const int64_t dp = mesh_->dp().size(), before = mesh_->dp().traffic().wire_bytes;
+  int calls = 0;
+  const auto write = [&](const std::vector<Parameter*>& parameters) {
+    EXPECT_EQ(set.Find("layers." + std::to_string(calls) + ".matrix")->value.defined(), !Away());
+    for (Parameter* p : parameters) {
+      EXPECT_TRUE(p->trainable) << p->slice.name;
+      p->value.add_(1);
+    }
+    ++calls;
+    return absl::OkStatus();
+  };
+  EXPECT_TRUE(groups.Write(write, ParameterGroups::Values::kTrainable).ok());
+  EXPECT_EQ(calls, kCount) << "the ends train nothing";
+  const int64_t gathered = kCount * (dp - 1) * Aligned(4 * kFactor, 64 * dp) / dp;
+  EXPECT_EQ(mesh_->dp().traffic().wire_bytes - before, Sharded() ? gathered : 0);
+  for (int group = 0; group < kCount; ++group) {
+    groups.Acquire(group);
+    set.Find("layers." + std::to_string(group) + ".lora_A")->value.sub_(1);
+    ExpectThere(set, group);
+    groups.Release(group);
+  }
+}
+
+TEST_P(FrozenElsewhere, AfterAWriterFailedTheOthersAreNotCalledAndItsErrorIsReturned) {
+  ParameterSet set;
+  Declare(set, 3);
+  ParameterGroups groups(set, *mesh_, at::kCPU, Options());
+  int calls = 0;
+  // Only one rank fails: the others must not be left alone in a collective.
+  const absl::Status status = groups.Write([&](const std::vector<Parameter*>&) {
+    ++calls;
+    return TestProcess().rank() == 0 && calls == 2 ? absl::DataLossError("torn") : absl::OkStatus();
+  });
+  EXPECT_EQ(calls, TestProcess().rank() == 0 ? 2 : 4);
+  EXPECT_EQ(status.ok(), TestProcess().rank() != 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(Places, FrozenElsewhere,
+                         ::testing::Values(Where{"Device", 1, FrozenPlace::kDevice},
+                                           Where{"Host", 1, FrozenPlace::kHost},
+                                           Where{"HostZero2", 2, FrozenPlace::kHost},
+                                           Where{"Disk", 1, FrozenPlace::kDisk},
+                                           Where{"Zero3", 3, FrozenPlace::kDevice},
+                                           Where{"HostZero3", 3, FrozenPlace::kHost},
+                                           Where{"DiskZero3", 3, FrozenPlace::kDisk}),
+                         [](const auto& where) { return where.param.name; });
+
+// Gradients -------------------------------------------------------------------------------------
+
+class ShardedGradients : public ::testing::TestWithParam<int> {
+ protected:
+  ShardedGradients() {
+    Declare(set_, 3);
+    groups_ = std::make_unique<ParameterGroups>(set_, *mesh_, at::kCPU,
+                                                StorageOptions{.zero_stage = GetParam()});
+  }
+  // Adds `value` on this rank.
+  void Add(int group, double value) {
+    groups_->Acquire(group);
+    groups_->AcquireGradients(group);
+    set_.Find("layers." + std::to_string(group) + ".lora_A")->grad.add_(value);
+    groups_->Release(group);
+  }
+
+  const std::unique_ptr<Mesh> mesh_ = AllDp();
+  const int64_t dp_ = mesh_->dp().size();
+  ParameterSet set_;
+  std::unique_ptr<ParameterGroups> groups_;
+};
+
+TEST_P(ShardedGradients, OfSeveralBackwardsAddUpInTheShardsOverAllRanks) {
+  for (const int microbatch : {1, 2}) {
+    for (const int group : {2, 1, 0})
+      Add(group, microbatch * (group + 1) * (mesh_->dp().rank() + 1));
+  }
+  groups_->FinishGradients();
+  const int64_t ranks = dp_ * (dp_ + 1) / 2;
+  ASSERT_EQ(groups_->buffers().size(), 3u);
+  for (int group = 0; group < 3; ++group) {
+    const FlatBuffer& flat = groups_->buffers()[group];
+    const FlatRange mine = Intersect({0, kFactor}, flat.kept_gradients);
+    EXPECT_EQ(flat.gradients.numel(), flat.numel() / dp_);
+    EXPECT_TRUE(flat.GradientsIn(mine).eq(3 * (group + 1) * ranks).all().item<bool>()) << group;
+  }
+  EXPECT_FALSE(set_.Find("layers.0.lora_A")->grad.defined());
+}
+
+TEST_P(ShardedGradients, WholeOnesExistOfTwoGroupsAtMost) {
+  const int64_t window = 4 * groups_->buffers()[0].numel();
+  const int64_t before = DeviceBytes(MemoryCategory::kGradients);
+  ResetMemoryPeaks();
+  for (const int group : {2, 1, 0}) Add(group, 1);
+  groups_->FinishGradients();
+  EXPECT_EQ(MemoryOf(MemoryCategory::kGradients).peak_bytes - before, 2 * window);
+  EXPECT_EQ(DeviceBytes(MemoryCategory::kGradients), before);
+}
+
+TEST_P(ShardedGradients, AreSentOncePerReleaseHoweverOftenTheyWereAddedTo) {
+  const auto sent = [&] { return mesh_->dp().traffic().wire_bytes; };
+  const int64_t bytes = 4 * groups_->buffers()[1].numel() * (dp_ - 1) / dp_;
+  groups_->Acquire(1);
+  const int64_t before = sent();
+  for (int microbatch = 0; microbatch < 3; ++microbatch) Add(1, 1);
+  EXPECT_EQ(sent(), before);
+  groups_->Release(1);
+  EXPECT_EQ(sent() - before, bytes);
+}
+
+INSTANTIATE_TEST_SUITE_P(ZeroStage, ShardedGradients, ::testing::Values(2, 3));
+
+TEST(ParameterGroups, MisuseIsRefused) {
+  const auto mesh = Mesh::Single();
+  ParameterSet set;
+  Declare(set, 1);
+  StorageOptions nowhere;
+  nowhere.frozen = FrozenPlace::kDisk;
+  nowhere.disk_folder = "/no/such/folder";
+  try {
+    ParameterGroups(set, *mesh, at::kCPU, nowhere);
+    FAIL() << "accepted";
+  } catch (const c10::Error& error) {
+    EXPECT_THAT(error.what(),
+                ::testing::HasSubstr("a file of 320 bytes in /no/such/folder: No such file"));
+  }
+  ParameterGroups groups(set, *mesh, at::kCPU, {});
+  EXPECT_THROW(groups.Release(0), c10::Error);
+  EXPECT_THROW(groups.AcquireGradients(0), c10::Error);
+  groups.Acquire(77);  // of another stage: nothing
+  groups.Release(77);
+}
+
+}  // namespace
+}  // namespace fttrain

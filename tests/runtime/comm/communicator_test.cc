@@ -1,0 +1,336 @@
+// One body for every communicator: which one is tested is a parameter, given at the end of the
+// file.
+#include "runtime/comm/communicator.h"
+
+#include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
+#include <gmock/gmock.h>
+
+#include "runtime/process/device.h"
+#include "tests/mpi_test_main.h"
+
+namespace fttrain {
+namespace {
+
+struct Kind {
+  const char* name;
+  CommBackend backend;
+  DeviceKind device;
+};
+
+constexpr at::ScalarType kDtypes[] = {at::kDouble, at::kFloat, at::kBFloat16, at::kHalf,
+                                      at::kLong,   at::kInt,   at::kByte};
+// Empty, one element, odd, not divisible by the ranks, larger than any transport's fragment.
+constexpr int64_t kLengths[] = {0, 1, 7, 1023, 200001};
+
+// Integers in [0, 10), different on every rank: exact in every dtype, summed in whatever order.
+at::Tensor SmallIntegers(int rank, at::IntArrayRef sizes, at::ScalarType dtype) {
+  auto generator = at::detail::createCPUGenerator(/*seed_val=*/1000 + rank);
+  return at::randint(10, sizes, generator, at::kLong).to(dtype);
+}
+
+at::Tensor Gaussian(int rank, at::IntArrayRef sizes, at::ScalarType dtype) {
+  auto generator = at::detail::createCPUGenerator(/*seed_val=*/2000 + rank);
+  return at::randn(sizes, generator, at::kDouble).to(dtype);
+}
+
+class Collectives : public ::testing::TestWithParam<Kind> {
+ protected:
+  Collectives() : comm_(Create(0)) {
+    const auto device = SelectDevice(GetParam().device, TestProcess(), /*share_gpu=*/true);
+    EXPECT_TRUE(device.ok()) << device.status();
+    device_ = *device;
+  }
+
+  static std::unique_ptr<Communicator> Create(int color) {
+    // GPU first: NCCL binds a communicator to the current one.
+    const auto device = SelectDevice(GetParam().device, TestProcess(), /*share_gpu=*/true);
+    EXPECT_TRUE(device.ok()) << device.status();
+    auto comm =
+        CreateCommunicator(GetParam().backend, TestProcess(), "tp", color, TestProcess().rank());
+    EXPECT_TRUE(comm.ok()) << comm.status();
+    return *std::move(comm);
+  }
+
+  Communicator& comm() { return *comm_; }
+  int rank() const { return comm_->rank(); }
+  int size() const { return comm_->size(); }
+  at::Tensor OnDevice(const at::Tensor& tensor) const { return tensor.to(device_, false, true); }
+  at::Tensor Empty(at::IntArrayRef sizes, at::ScalarType dtype) const {
+    return at::full(sizes, 77, at::TensorOptions().dtype(dtype).device(device_));
+  }
+
+  // Every rank's SmallIntegers, one under the other: [size, ...].
+  at::Tensor EveryRanks(at::IntArrayRef sizes, at::ScalarType dtype) const {
+    std::vector<at::Tensor> all;
+    for (int r = 0; r < size(); ++r) all.push_back(SmallIntegers(r, sizes, dtype));
+    return at::stack(all);
+  }
+
+  void ExpectEqual(const at::Tensor& got, const at::Tensor& want) const {
+    const at::Tensor host = got.to(at::kCPU);
+    EXPECT_EQ(host.sizes(), want.sizes());
+    EXPECT_EQ(host.scalar_type(), want.scalar_type());
+    EXPECT_TRUE(at::equal(host, want))
+        << "dtype " << want.scalar_type() << ", sizes " << want.sizes();
+  }
+
+  std::unique_ptr<Communicator> comm_;
+  c10::Device device_{at::kCPU};
+};
+
+TEST_P(Collectives, AllReduceSumEqualsPlainSum) {
+  for (const auto dtype : kDtypes) {
+    for (const int64_t length : kLengths) {
+      at::Tensor tensor = OnDevice(SmallIntegers(rank(), {length}, dtype));
+      comm().AllReduce(tensor);
+      ExpectEqual(tensor, EveryRanks({length}, dtype).to(at::kDouble).sum(0).to(dtype));
+    }
+  }
+}
+
+TEST_P(Collectives, AllReduceMaxEqualsPlainMax) {
+  for (const auto dtype : kDtypes) {
+    for (const int64_t length : kLengths) {
+      at::Tensor tensor = OnDevice(SmallIntegers(rank(), {length}, dtype));
+      comm().AllReduce(tensor, ReduceOp::kMax);
+      ExpectEqual(tensor, EveryRanks({length}, dtype).amax(0));
+    }
+  }
+}
+
+TEST_P(Collectives, AllGatherStacksShardsInRankOrder) {
+  for (const auto dtype : kDtypes) {
+    for (const int64_t length : kLengths) {
+      at::Tensor output = Empty({size() * length, 3}, dtype);
+      comm().AllGather(OnDevice(SmallIntegers(rank(), {length, 3}, dtype)), output);
+      ExpectEqual(output, EveryRanks({length, 3}, dtype).reshape({size() * length, 3}));
+    }
+  }
+}
+
+TEST_P(Collectives, ReduceScatterLeavesThisRanksRowsOfTheSum) {
+  for (const auto dtype : kDtypes) {
+    for (const int64_t length : kLengths) {
+      at::Tensor output = Empty({length, 3}, dtype);
+      comm().ReduceScatter(OnDevice(SmallIntegers(rank(), {size() * length, 3}, dtype)), output);
+      const at::Tensor sum = EveryRanks({size() * length, 3}, dtype).to(at::kDouble).sum(0);
+      ExpectEqual(output, sum.narrow(0, rank() * length, length).to(dtype));
+    }
+  }
+}
+
+TEST_P(Collectives, BroadcastGivesTheRootsTensorToAll) {
+  for (int root = 0; root < size(); ++root) {
+    for (const auto dtype : kDtypes) {
+      at::Tensor tensor = OnDevice(SmallIntegers(rank(), {7, 11}, dtype));
+      comm().Broadcast(tensor, root);
+      ExpectEqual(tensor, SmallIntegers(root, {7, 11}, dtype));
+    }
+  }
+}
+
+TEST_P(Collectives, AllToAllGivesBlockPToRankP) {
+  for (const auto dtype : kDtypes) {
+    for (const int64_t length : kLengths) {
+      at::Tensor output = Empty({size() * length}, dtype);
+      comm().AllToAll(OnDevice(SmallIntegers(rank(), {size() * length}, dtype)), output);
+      const at::Tensor all = EveryRanks({size() * length}, dtype);
+      ExpectEqual(output, all.narrow(1, rank() * length, length).reshape({size() * length}));
+    }
+  }
+}
+
+TEST_P(Collectives, SendReachesTheNextRankOfARing) {
+  if (size() == 1) return;  // nobody to send to; the check is TalkingToOneselfIsRefused
+  const int next = (rank() + 1) % size(), previous = (rank() + size() - 1) % size();
+  for (const auto dtype : kDtypes) {
+    for (const int64_t length : kLengths) {
+      at::Tensor received = Empty({length}, dtype);
+      const at::Tensor sent = OnDevice(SmallIntegers(rank(), {length}, dtype));
+      // The lowest rank opens the ring; the others receive before they send.
+      if (rank() == 0) comm().Send(sent, next);
+      comm().Recv(received, previous);
+      if (rank() != 0) comm().Send(sent, next);
+      ExpectEqual(received, SmallIntegers(previous, {length}, dtype));
+    }
+  }
+}
+
+TEST_P(Collectives, MessagesBetweenTwoRanksArriveInTheOrderSent) {
+  if (size() == 1) return;  // as above
+  constexpr int kMessages = 20;
+  if (rank() == 0) {
+    std::vector<std::unique_ptr<Work>> works;
+    for (int i = 0; i < kMessages; ++i) {
+      works.push_back(comm().SendAsync(OnDevice(at::full({1 + i * 5000}, i, at::kInt)), 1));
+    }
+    for (auto& work : works) work->Wait();
+  } else if (rank() == 1) {
+    for (int i = 0; i < kMessages; ++i) {
+      at::Tensor received = Empty({1 + i * 5000}, at::kInt);
+      comm().RecvAsync(received, 0)->Wait();
+      ExpectEqual(received, at::full({1 + i * 5000}, i, at::kInt));
+    }
+  }
+}
+
+TEST_P(Collectives, AsyncOperationsGiveTheBlockingOnesBits) {
+  const int64_t length = 30011;
+  const at::Tensor mine = Gaussian(rank(), {size() * length}, at::kBFloat16);
+  at::Tensor reduced = OnDevice(mine), scattered = Empty({length}, at::kBFloat16);
+  at::Tensor gathered = Empty({size() * size() * length}, at::kBFloat16);
+  auto reduce = comm().AllReduceAsync(reduced);
+  auto scatter = comm().ReduceScatterAsync(OnDevice(mine), scattered);
+  auto gather = comm().AllGatherAsync(OnDevice(mine), gathered);
+  // Other operations may run in between, and ranks may wait in any order.
+  at::Tensor again = OnDevice(mine), scattered_again = Empty({length}, at::kBFloat16);
+  comm().AllReduce(again);
+  if (rank() % 2 == 0) {
+    reduce->Wait();
+    scatter->Wait();
+    gather->Wait();
+  } else {
+    gather->Wait();
+    reduce->Wait();
+    scatter.reset();  // dropping waits
+  }
+  comm().ReduceScatter(OnDevice(mine), scattered_again);
+  ExpectEqual(reduced, again.to(at::kCPU));
+  ExpectEqual(scattered, scattered_again.to(at::kCPU));
+  ExpectEqual(gathered.narrow(0, rank() * size() * length, size() * length), mine);
+}
+
+TEST_P(Collectives, EveryRankReceivesTheSameBits) {
+  for (const auto dtype : {at::kFloat, at::kBFloat16, at::kHalf}) {
+    at::Tensor tensor = OnDevice(Gaussian(rank(), {10007}, dtype));
+    comm().AllReduce(tensor);
+    at::Tensor of_rank_0 = tensor.clone();
+    comm().Broadcast(of_rank_0, 0);
+    ExpectEqual(tensor, of_rank_0.to(at::kCPU));
+  }
+}
+
+TEST_P(Collectives, InPlaceFormsEqualTheOthers) {
+  at::Tensor whole = Empty({size() * 5, 2}, at::kFloat);
+  at::Tensor own = whole.narrow(0, rank() * 5, 5);
+  own.copy_(SmallIntegers(rank(), {5, 2}, at::kFloat));
+  comm().AllGather(own, whole);
+  ExpectEqual(whole, EveryRanks({5, 2}, at::kFloat).reshape({size() * 5, 2}));
+
+  whole.copy_(SmallIntegers(rank(), {size() * 5, 2}, at::kFloat));
+  comm().ReduceScatter(whole, own);
+  ExpectEqual(own, EveryRanks({size() * 5, 2}, at::kFloat).sum(0).narrow(0, rank() * 5, 5));
+}
+
+TEST_P(Collectives, WireBytesFollowTheClosedForm) {
+  const int64_t n = size(), b = 24;  // bytes of a shard of 6 floats
+  at::Tensor whole = Empty({n * 6}, at::kFloat), shard = Empty({6}, at::kFloat);
+  auto expect_sent = [&, sent = int64_t{0}, calls = int64_t{0}](int64_t bytes) mutable {
+    sent += n == 1 ? 0 : bytes;
+    calls += n == 1 ? 0 : 1;
+    EXPECT_EQ(comm().traffic().wire_bytes, sent);
+    EXPECT_EQ(comm().traffic().calls, calls);
+  };
+  comm().AllReduce(whole);
+  expect_sent(2 * (n - 1) * b);
+  comm().AllGather(shard, whole);
+  expect_sent((n - 1) * b);
+  comm().ReduceScatter(whole, shard);
+  expect_sent((n - 1) * b);
+  comm().AllToAll(whole.clone(), whole);
+  expect_sent((n - 1) * b);
+  comm().Broadcast(whole, 0);
+  expect_sent(rank() == 0 ? n * b : 0);
+  comm().AllReduceAsync(whole)->Wait();
+  expect_sent(2 * (n - 1) * b);
+}
+
+TEST_P(Collectives, AxesOfTheSameRanksDoNotMix) {
+  // Two axes in flight at once: pairs of neighbours, and the whole world.
+  auto pair = Create(TestProcess().rank() / 2);
+  at::Tensor ones = Empty({1000}, at::kFloat).fill_(1), twos = Empty({1000}, at::kFloat).fill_(2);
+  auto world_work = comm().AllReduceAsync(ones);
+  auto pair_work = pair->AllReduceAsync(twos);
+  pair_work->Wait();
+  world_work->Wait();
+  ExpectEqual(ones, at::full({1000}, size(), at::kFloat));
+  ExpectEqual(twos, at::full({1000}, 2 * pair->size(), at::kFloat));
+}
+
+TEST_P(Collectives, BarrierReturnsOnEveryRank) { comm().Barrier(); }
+
+TEST_P(Collectives, WrongTensorsAreRefusedBeforeAnythingIsSent) {
+  using ::testing::HasSubstr;
+  using ::testing::ThrowsMessage;
+  EXPECT_THAT(
+      [&] {
+        comm().AllReduce(Empty({4, 4}, at::kFloat).t());
+      },
+      ThrowsMessage<c10::Error>(HasSubstr("not contiguous")));
+  EXPECT_THAT([&] { comm().AllReduce(Empty({4}, at::kShort)); },
+              ThrowsMessage<c10::Error>(HasSubstr("dtype Short")));
+  EXPECT_THAT(
+      [&] {
+        comm().AllGather(Empty({3, 2}, at::kFloat), Empty({size() * 3 + 1, 2}, at::kFloat));
+      },
+      ThrowsMessage<c10::Error>(HasSubstr("times [3, 2]")));
+  EXPECT_THAT([&] { comm().ReduceScatter(Empty({size() * 3}, at::kFloat), Empty({3}, at::kHalf)); },
+              ThrowsMessage<c10::Error>(HasSubstr("shard Half")));
+  EXPECT_EQ(comm().traffic().calls, 0);
+}
+
+TEST_P(Collectives, TalkingToOneselfIsRefused) {
+  EXPECT_THROW(comm().Send(Empty({4}, at::kFloat), rank()), c10::Error);
+  EXPECT_THROW(comm().Recv(Empty({4}, at::kFloat), size()), c10::Error);
+}
+
+TEST_P(Collectives, SmallFloatsAreAccumulatedInFloat32) {
+  if (GetParam().backend == CommBackend::kNccl) return;  // the ring's order is NCCL's own
+  // 256 + 1 is 256 in bfloat16, so adding ones one by one would get nowhere.
+  at::Tensor tensor = OnDevice(at::full({9}, rank() == 0 ? 256 : 1, at::kBFloat16));
+  comm().AllReduce(tensor);
+  ExpectEqual(tensor, at::full({9}, 256.0 + (size() - 1), at::kFloat).to(at::kBFloat16));
+}
+
+TEST_P(Collectives, SumsAreMadeInRankOrder) {
+  if (GetParam().backend == CommBackend::kNccl) return;  // the ring's order is NCCL's own
+  for (const auto dtype : kDtypes) {
+    const auto wide = at::isReducedFloatingType(dtype) ? at::kFloat : dtype;
+    at::Tensor want = Gaussian(0, {5003}, dtype).to(wide);
+    for (int r = 1; r < size(); ++r) want = want + Gaussian(r, {5003}, dtype).to(wide);
+    at::Tensor tensor = OnDevice(Gaussian(rank(), {5003}, dtype));
+    comm().AllReduce(tensor);
+    ExpectEqual(tensor, want.to(dtype));
+  }
+}
+
+const Kind kKinds[] = {
+#if defined(FTTRAIN_TEST_NCCL)
+    {"Nccl", CommBackend::kNccl, DeviceKind::kCuda},
+#elif defined(FTTRAIN_TEST_CUDA)
+    {"MpiCuda", CommBackend::kMpi, DeviceKind::kCuda},
+#else
+    {"MpiCpu", CommBackend::kMpi, DeviceKind::kCpu},
+#endif
+};
+INSTANTIATE_TEST_SUITE_P(Over, Collectives, ::testing::ValuesIn(kKinds),
+                         [](const auto& kind) { return std::string(kind.param.name); });
+
+TEST(SelfCommunicator, CopiesWhereInputAndOutputDifferAndCountsNothing) {
+  const auto self = MakeSelfCommunicator("dp");
+  const at::Tensor input = at::arange(6, at::kFloat);
+  at::Tensor output = at::zeros({6});
+  self->AllGather(input, output);
+  EXPECT_TRUE(at::equal(input, output));
+  output.zero_();
+  self->ReduceScatterAsync(input, output)->Wait();
+  EXPECT_TRUE(at::equal(input, output));
+  self->AllReduce(output);
+  EXPECT_TRUE(at::equal(input, output));
+  EXPECT_EQ(self->traffic().calls, 0);
+  EXPECT_EQ(self->traffic().wire_bytes, 0);
+}
+
+}  // namespace
+}  // namespace fttrain

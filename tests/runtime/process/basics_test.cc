@@ -1,0 +1,122 @@
+// check.h, log.h, device.h.
+#include <gmock/gmock.h>
+#include <unistd.h>
+
+#include "runtime/process/check.h"
+#include "runtime/process/device.h"
+#include "runtime/process/log.h"
+
+namespace fttrain {
+namespace {
+
+using ::testing::HasSubstr;
+
+TEST(Check, APassingCheckDoesNotEvaluateItsMessage) {
+  int evaluated = 0;
+  FT_CHECK(1 + 1 == 2, "never ", ++evaluated);
+  EXPECT_EQ(evaluated, 0);
+}
+
+TEST(CheckDeathTest, AFailingCheckPrintsItsPlaceConditionAndValuesAndAborts) {
+  const int stage = 7;
+  EXPECT_DEATH(FT_CHECK(stage < 4, "stage ", stage), "basics_test.cc:[0-9]+: stage < 4: stage 7");
+}
+
+absl::StatusOr<int> Half(int value) {
+  if (value % 2 != 0) return absl::InvalidArgumentError("odd");
+  return value / 2;
+}
+absl::StatusOr<int> Quarter(int value) {
+  FT_ASSIGN_OR_RETURN(const int half, Half(value));
+  FT_ASSIGN_OR_RETURN(const int quarter, Half(half));
+  FT_RETURN_IF_ERROR(absl::OkStatus());
+  return quarter;
+}
+
+TEST(StatusMacros, ReturnTheFirstErrorAndAssignOtherwise) {
+  EXPECT_EQ(*Quarter(12), 3);
+  EXPECT_EQ(Quarter(6).status(), absl::InvalidArgumentError("odd"));
+}
+
+TEST(Log, AnErrorIsOneLineThatNamesRankAndHost) {
+  SetLogRank(1, 2, "node7");
+  ::testing::internal::CaptureStderr();
+  LogError("cannot read\na file");
+  EXPECT_EQ(::testing::internal::GetCapturedStderr(),
+            "fttrain: error: [rank 1/2 node7] cannot read\\na file\n");
+  SetLogRank(0, 1, "node7");
+  ::testing::internal::CaptureStderr();
+  LogError("alone");
+  EXPECT_EQ(::testing::internal::GetCapturedStderr(), "fttrain: error: alone\n");
+}
+
+TEST(Log, OnlyRankZeroSpeaks) {
+  ::testing::internal::CaptureStdout();
+  SetLogRank(1, 2, "node7");
+  LogInfo("from rank 1");
+  SetLogRank(0, 2, "node7");
+  LogInfo("from rank 0");
+  EXPECT_EQ(::testing::internal::GetCapturedStdout(), "from rank 0\n");
+  SetLogRank(0, 1, "node7");
+}
+
+TEST(Printable, EscapesControlCharactersAndKeepsUtf8) {
+  EXPECT_EQ(Printable("plain"), "plain");
+  EXPECT_EQ(Printable("a\tb\r\n\x1b[31m\x7f"), "a\\tb\\r\\n\\x1b[31m\\x7f");
+  EXPECT_EQ(Printable("größe"), "größe");
+  EXPECT_EQ(Printable(std::string_view("\0x", 2)), "\\x00x");
+}
+
+TEST(Printable, CutsLongTextAtTwoHundredBytesBetweenCharacters) {
+  EXPECT_EQ(Printable(std::string(200, 'x')), std::string(200, 'x'));
+  EXPECT_EQ(Printable(std::string(201, 'x')), std::string(197, 'x') + "...");
+  std::string umlauts;
+  for (int i = 0; i < 150; ++i) umlauts += "ü";
+  EXPECT_EQ(Printable(umlauts), umlauts.substr(0, 196) + "...");
+  EXPECT_LE(Printable(std::string(300, '\0')).size(), 200u);
+}
+
+struct GpuCase {
+  DeviceKind kind;
+  int gpus, local_rank, local_size;
+  bool share;
+  int want;  // -1: CPU
+};
+
+TEST(ChooseGpu, FollowsTheTable) {
+  const GpuCase cases[] = {
+      {DeviceKind::kCpu, 8, 0, 1, false, -1}, {DeviceKind::kAuto, 0, 1, 2, false, -1},
+      {DeviceKind::kAuto, 2, 1, 2, false, 1}, {DeviceKind::kCuda, 4, 3, 4, false, 3},
+      {DeviceKind::kCuda, 1, 1, 2, true, 0},  {DeviceKind::kAuto, 2, 3, 4, true, 1},
+  };
+  for (const GpuCase& c : cases) {
+    const auto got = ChooseGpu(c.kind, c.gpus, c.local_rank, c.local_size, c.share);
+    ASSERT_TRUE(got.ok()) << got.status();
+    EXPECT_EQ(*got, c.want);
+  }
+}
+
+TEST(ChooseGpu, RefusesAGpuThatIsNotThere) {
+  EXPECT_THAT(std::string(ChooseGpu(DeviceKind::kCuda, 0, 0, 1, true).status().message()),
+              HasSubstr("device cuda"));
+}
+
+TEST(ChooseGpu, RefusesMoreRanksThanGpusUnlessTheyShare) {
+  for (const DeviceKind kind : {DeviceKind::kAuto, DeviceKind::kCuda}) {
+    const absl::Status status = ChooseGpu(kind, 2, 0, 4, /*share_gpu=*/false).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+    EXPECT_THAT(std::string(status.message()), HasSubstr("4 ranks on this host, but 2 usable"));
+  }
+}
+
+TEST(FreeMemoryBytes, OnACpuIsPartOfTheHosts) {
+  const int64_t free_bytes = FreeMemoryBytes(c10::Device(c10::DeviceType::CPU));
+  const int64_t host = int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE);
+  EXPECT_GT(free_bytes, 0);
+  EXPECT_LE(free_bytes, host);
+}
+
+TEST(SynchronizeDevice, ReturnsOnTheCpu) { SynchronizeDevice(c10::Device(c10::DeviceType::CPU)); }
+
+}  // namespace
+}  // namespace fttrain
