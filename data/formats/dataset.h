@@ -12,27 +12,36 @@
 
 namespace fttrain {
 
-// `format` says what a row is:
-//   messages           {"messages": [{"role": "user", "content": "..."}, ...]}; loss on the
-//                      assistant's turns
-//   prompt_completion  {"prompt": P, "completion": C}: both strings, loss on C and the EOS put
-//                      behind it if it lacks one; or both lists of messages, loss on C's assistant
-//                      turns
-//   alpaca             {"instruction", "output"} and, if there, "input", "system" and "history",
-//                      made into messages
-//   text               {"text": "..."}, EOS put behind it if it lacks one; loss on every token
-//   tokens             {"input_ids": [...], "labels": [...]}, used as given; without labels every
-//                      token is a target
-// Strings are encoded with the tokenizer's post-processor (BOS), rendered conversations without.
-// Other keys are ignored.
+// What a row is. Strings are encoded with the tokenizer's post-processor (BOS), rendered
+// conversations without. Other keys are ignored.
+enum class RowFormat {
+  // {"messages": [{"role": "user", "content": "..."}, ...]}; loss on the assistant's turns.
+  kMessages,
+  // {"prompt": P, "completion": C}: both strings, loss on C and the EOS put behind it if it lacks
+  // one; or both lists of messages, loss on C's assistant turns.
+  kPromptCompletion,
+  // {"instruction", "output"} and, if there, "input", "system" and "history", made into messages.
+  kAlpaca,
+  // {"text": "..."}, EOS put behind it if it lacks one; loss on every token.
+  kText,
+  // {"input_ids": [...], "labels": [...]}, used as given; without labels every token is a target.
+  kTokens,
+};
+
+// Members of DatasetOptions that rows of a format may ask for.
+struct FormatNeeds {
+  bool tokenizer, chat;
+};
+FormatNeeds NeedsOf(RowFormat format);
+
 struct DatasetSpec {
   // .jsonl: one object a line (blank lines are skipped); .json: an array of objects.
   std::string path;
-  std::string format;
+  RowFormat format;
 };
 
 struct DatasetOptions {
-  const Tokenizer* tokenizer = nullptr;      // may be null for tokens
+  const Tokenizer* tokenizer = nullptr;      // may be null for kTokens
   const ChatTemplate* chat = nullptr;        // needed where a row is a conversation
   int64_t vocab_size = 0;                    // rows of the embedding: every id is below
   int64_t max_row_bytes = int64_t{1} << 26;  // of one line; a .json file may hold 64 times as much
@@ -43,9 +52,5 @@ struct DatasetOptions {
 // one where no row has a target. NotFound if the file cannot be opened.
 absl::StatusOr<std::vector<Example>> LoadExamples(const DatasetSpec& spec,
                                                   const DatasetOptions& options);
-
-// One row's JSON text, as LoadExamples treats it; `source` stands in front of errors.
-absl::StatusOr<Example> ParseRow(std::string_view json, const std::string& format,
-                                 const DatasetOptions& options, const std::string& source);
 
 }  // namespace fttrain

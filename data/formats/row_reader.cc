@@ -2,7 +2,8 @@
 
 #include <algorithm>
 
-#include "data/text/json_node.h"
+#include "absl/strings/str_cat.h"
+#include "runtime/process/check.h"
 
 namespace fttrain {
 namespace {
@@ -13,27 +14,34 @@ class RowReader {
   RowReader(const nlohmann::json& row, const DatasetOptions& options, const std::string& source)
       : row_(row), options_(options), source_(source) {}
 
-  absl::StatusOr<Example> Read(const std::string& format) {
+  struct Format {
+    RowFormat format;
+    const char* name;
+    FormatNeeds needs;
+    absl::Status (RowReader::*read)(Example* example) const;
+  };
+  static const Format& FormatOf(RowFormat format) {
+    static constexpr Format kFormats[] = {
+        {RowFormat::kMessages, "messages", {true, true}, &RowReader::MessagesRow},
+        {RowFormat::kPromptCompletion,
+         "prompt_completion",
+         {true, true},
+         &RowReader::PromptCompletion},
+        {RowFormat::kAlpaca, "alpaca", {true, true}, &RowReader::Alpaca},
+        {RowFormat::kText, "text", {true, false}, &RowReader::Text},
+        {RowFormat::kTokens, "tokens", {false, false}, &RowReader::Tokens},
+    };
+    const Format* found = std::find_if(std::begin(kFormats), std::end(kFormats),
+                                       [&](const Format& f) { return f.format == format; });
+    FT_CHECK(found != std::end(kFormats), "row format ", static_cast<int>(format));
+    return *found;
+  }
+
+  absl::StatusOr<Example> Read(RowFormat format) const {
     if (!row_.is_object()) return Error(absl::StrCat("a row is a JSON object, not ", Type(row_)));
     Example example;
     example.source = source_;
-    absl::Status status;
-    if (format == "tokens") {
-      status = Tokens(&example);
-    } else if (format == "text") {
-      status = Text(&example);
-    } else if (format == "prompt_completion") {
-      status = PromptCompletion(&example);
-    } else if (format == "messages") {
-      status = MessagesRow(&example);
-    } else if (format == "alpaca") {
-      status = Alpaca(&example);
-    } else {
-      return absl::InvalidArgumentError(
-          absl::StrCat("data format '", Printable(format),
-                       "' is none of messages, prompt_completion, alpaca, text, tokens"));
-    }
-    FT_RETURN_IF_ERROR(status);
+    FT_RETURN_IF_ERROR((this->*FormatOf(format).read)(&example));
     FT_RETURN_IF_ERROR(CheckIds(example.input_ids, "input_ids"));
     if (example.input_ids.empty()) return Error("the row has no tokens");
     return example;
@@ -256,12 +264,16 @@ class RowReader {
 
 }  // namespace
 
-absl::StatusOr<Example> ReadRow(const nlohmann::json& row, const std::string& format,
-                                const DatasetOptions& options, const std::string& source) {
-  if (format != "tokens" && options.tokenizer == nullptr) {
-    return absl::InvalidArgumentError(absl::StrCat("data format '", format, "' needs a tokenizer"));
+FormatNeeds NeedsOf(RowFormat format) { return RowReader::FormatOf(format).needs; }
+
+absl::StatusOr<Example> ReadRow(const SourceRow& row, RowFormat format,
+                                const DatasetOptions& options) {
+  const RowReader::Format& reader = RowReader::FormatOf(format);
+  if (reader.needs.tokenizer && options.tokenizer == nullptr) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("data format '", reader.name, "' needs a tokenizer"));
   }
-  return RowReader(row, options, source).Read(format);
+  return RowReader(row.value, options, row.where).Read(format);
 }
 
 }  // namespace fttrain

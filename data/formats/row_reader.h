@@ -1,16 +1,14 @@
 // One row of a dataset file, whatever its format, to an example. For dataset.cc.
 #pragma once
 
-#include <nlohmann/json.hpp>
-#include <string>
-
 #include "absl/status/statusor.h"
 #include "data/formats/dataset.h"
+#include "data/formats/row_source.h"
 
 namespace fttrain {
 
-// `format` as in DatasetSpec. InvalidArgument "SOURCE: key and reason".
-absl::StatusOr<Example> ReadRow(const nlohmann::json& row, const std::string& format,
-                                const DatasetOptions& options, const std::string& source);
+// InvalidArgument "ROW.WHERE: key and reason".
+absl::StatusOr<Example> ReadRow(const SourceRow& row, RowFormat format,
+                                const DatasetOptions& options);
 
 }  // namespace fttrain

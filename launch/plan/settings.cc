@@ -117,7 +117,26 @@ std::string ChatTemplateName(const config::RunConfig& run) {
   return config::Word(run.data().chat_template());
 }
 
-std::string FormatName(config::DataFormat format) { return config::Word(format); }
+RowFormat RowFormatOf(config::DataFormat format) {
+  switch (format) {
+    case config::DATA_FORMAT_MESSAGES:
+      return RowFormat::kMessages;
+    case config::DATA_FORMAT_PROMPT_COMPLETION:
+      return RowFormat::kPromptCompletion;
+    case config::DATA_FORMAT_ALPACA:
+      return RowFormat::kAlpaca;
+    case config::DATA_FORMAT_TEXT:
+      return RowFormat::kText;
+    case config::DATA_FORMAT_TOKENS:
+      return RowFormat::kTokens;
+    case config::DATA_FORMAT_SHAREGPT:  // unsupported.cc refuses it
+    case config::DATA_FORMAT_UNSPECIFIED:
+    case config::DataFormat_INT_MIN_SENTINEL_DO_NOT_USE_:
+    case config::DataFormat_INT_MAX_SENTINEL_DO_NOT_USE_:
+      break;
+  }
+  FT_CHECK(false, "data format ", static_cast<int>(format));
+}
 
 namespace {
 

@@ -3,6 +3,7 @@
 
 #include "configs/run_config.pb.h"
 #include "data/chat/template.h"
+#include "data/formats/dataset.h"
 #include "data/packing/packer.h"
 #include "model/config/model_config.h"
 #include "model/network/transformer.h"
@@ -27,7 +28,7 @@ absl::StatusOr<std::vector<int>> LayersPerRunOf(const config::RunConfig& run,
                                                 const ModelConfig& model);
 LrSchedule LrScheduleOf(const config::RunConfig& run, int64_t total_steps);
 std::string ChatTemplateName(const config::RunConfig& run);
-std::string FormatName(config::DataFormat format);
+RowFormat RowFormatOf(config::DataFormat format);  // of a supported format
 // Resolves adapter.target_modules against the model. InvalidArgument as ResolveTargetModules.
 absl::StatusOr<ModelOptions> ModelOptionsOf(const config::RunConfig& run, const ModelConfig& model);
 

@@ -36,9 +36,9 @@ absl::StatusOr<std::vector<Example>> ReadData(const config::RunConfig& run,
   // do.
   bool needs_text = false, needs_chat = false;
   for (const config::DataSource& source : run.data().train()) {
-    needs_text |= source.format() != config::DATA_FORMAT_TOKENS;
-    needs_chat |= source.format() != config::DATA_FORMAT_TOKENS &&
-                  source.format() != config::DATA_FORMAT_TEXT;
+    const FormatNeeds needs = NeedsOf(RowFormatOf(source.format()));
+    needs_text |= needs.tokenizer;
+    needs_chat |= needs.chat;
   }
   std::unique_ptr<Tokenizer> tokenizer;
   std::unique_ptr<ChatTemplate> chat;
@@ -57,7 +57,7 @@ absl::StatusOr<std::vector<Example>> ReadData(const config::RunConfig& run,
   for (const config::DataSource& source : run.data().train()) {
     FT_ASSIGN_OR_RETURN(
         std::vector<Example> more,
-        FromFile(LoadExamples({source.path(), FormatName(source.format())}, options)));
+        FromFile(LoadExamples({source.path(), RowFormatOf(source.format())}, options)));
     std::move(more.begin(), more.end(), std::back_inserter(examples));
   }
   return examples;

@@ -32,10 +32,14 @@ class Dataset : public testing::Test {
     std::ofstream(folder_ + "/" + name, std::ios::binary) << text;
     return folder_ + "/" + name;
   }
-  Example MustParse(const std::string& row, const std::string& format) const {
-    auto example = ParseRow(row, format, options_, "t.jsonl:1");
-    EXPECT_TRUE(example.ok()) << example.status();
-    return *std::move(example);
+  absl::StatusOr<std::vector<Example>> Load(const std::string& name, const std::string& text,
+                                            RowFormat format) const {
+    return LoadExamples({Write(name, text), format}, options_);
+  }
+  Example MustParse(const std::string& row, RowFormat format) const {
+    auto examples = Load("row.json", "[" + row + "]", format);
+    EXPECT_TRUE(examples.ok()) << examples.status();
+    return examples->at(0);
   }
   // The text of the tokens that have (have no) label.
   std::string Part(const Example& example, bool target) const {
@@ -58,7 +62,7 @@ class Dataset : public testing::Test {
 TEST_F(Dataset, MessagesLearnTheAssistantTurns) {
   const Example e = MustParse(
       R"({"id": 7, "messages": [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Nadia."}]})",
-      "messages");
+      RowFormat::kMessages);
   EXPECT_EQ(Part(e, true), "Nadia.<|im_end|>");
   EXPECT_EQ(Part(e, false), "<|im_start|>user\nWho?<|im_end|>\n<|im_start|>assistant\n\n");
 }
@@ -66,7 +70,7 @@ TEST_F(Dataset, MessagesLearnTheAssistantTurns) {
 TEST_F(Dataset, AlpacaBecomesAConversation) {
   const Example e = MustParse(
       R"({"instruction": "Add.", "input": "1 2", "output": "3", "system": "S", "history": [["a", "b"]]})",
-      "alpaca");
+      RowFormat::kAlpaca);
   EXPECT_EQ(tokenizer_->Decode(e.input_ids, false),
             "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\na<|im_end|>\n<|im_start|>"
             "assistant\nb<|im_end|>\n"
@@ -75,7 +79,8 @@ TEST_F(Dataset, AlpacaBecomesAConversation) {
 }
 
 TEST_F(Dataset, PromptCompletionLearnsTheCompletionAndItsEnd) {
-  const Example e = MustParse(R"({"prompt": "1 + 1 =", "completion": " 2"})", "prompt_completion");
+  const Example e =
+      MustParse(R"({"prompt": "1 + 1 =", "completion": " 2"})", RowFormat::kPromptCompletion);
   EXPECT_EQ(Part(e, true), " 2<|endoftext|>");
   EXPECT_EQ(Part(e, false), "1 + 1 =");
 }
@@ -84,36 +89,39 @@ TEST_F(Dataset, PromptCompletionTakesMessages) {
   const Example e = MustParse(
       R"({"prompt": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"}],
           "completion": [{"role": "assistant", "content": "d"}]})",
-      "prompt_completion");
+      RowFormat::kPromptCompletion);
   EXPECT_EQ(Part(e, true), "d<|im_end|>");
 }
 
 TEST_F(Dataset, TextEndsInOneEndOfText) {
-  const Example plain = MustParse(R"({"text": "the heron"})", "text");
+  const Example plain = MustParse(R"({"text": "the heron"})", RowFormat::kText);
   EXPECT_EQ(tokenizer_->Decode(plain.input_ids, false), "the heron<|endoftext|>");
   EXPECT_EQ(plain.labels, plain.input_ids);
-  EXPECT_EQ(MustParse(R"({"text": "the heron<|endoftext|>"})", "text").input_ids, plain.input_ids);
+  EXPECT_EQ(MustParse(R"({"text": "the heron<|endoftext|>"})", RowFormat::kText).input_ids,
+            plain.input_ids);
 }
 
 TEST_F(Dataset, ThePostProcessorsTokensAreNoPartOfTheCompletion) {
   const auto llama = GoldenTokenizer("llama3", R"({"eos_token": "<|eot_id|>"})");
   options_.tokenizer = llama.get();
-  const Example e = MustParse(R"({"prompt": "a", "completion": " b"})", "prompt_completion");
+  const Example e =
+      MustParse(R"({"prompt": "a", "completion": " b"})", RowFormat::kPromptCompletion);
   EXPECT_EQ(e.input_ids[0], llama->TokenToId("<|begin_of_text|>"));
   EXPECT_EQ(e.labels[0], kNoTarget);
 }
 
 TEST_F(Dataset, TokensAreUsedAsGiven) {
-  const Example e = MustParse(R"({"input_ids": [1, 2, 3], "labels": [-100, 2, 5]})", "tokens");
+  const Example e =
+      MustParse(R"({"input_ids": [1, 2, 3], "labels": [-100, 2, 5]})", RowFormat::kTokens);
   EXPECT_THAT(e.input_ids, ElementsAre(1, 2, 3));
   EXPECT_THAT(e.labels, ElementsAre(-100, 2, 5));
-  EXPECT_THAT(MustParse(R"({"input_ids": [4, 5]})", "tokens").labels, ElementsAre(4, 5));
+  EXPECT_THAT(MustParse(R"({"input_ids": [4, 5]})", RowFormat::kTokens).labels, ElementsAre(4, 5));
 }
 
 TEST_F(Dataset, ReadsLinesWithBomCrlfBlankLinesAndNoFinalNewline) {
   const std::string path =
       Write("a.jsonl", "\xEF\xBB\xBF{\"text\": \"one\"}\r\n\r\n  \n{\"text\": \"two\"}");
-  const auto examples = LoadExamples({path, "text"}, options_);
+  const auto examples = LoadExamples({path, RowFormat::kText}, options_);
   ASSERT_TRUE(examples.ok()) << examples.status();
   ASSERT_EQ(examples->size(), 2u);
   EXPECT_EQ((*examples)[0].source, path + ":1");
@@ -122,7 +130,7 @@ TEST_F(Dataset, ReadsLinesWithBomCrlfBlankLinesAndNoFinalNewline) {
 
 TEST_F(Dataset, ReadsAnArray) {
   const std::string path = Write("a.json", "[{\"text\": \"one\"},\n {\"text\": \"two\"}]\n");
-  const auto examples = LoadExamples({path, "text"}, options_);
+  const auto examples = LoadExamples({path, RowFormat::kText}, options_);
   ASSERT_TRUE(examples.ok()) << examples.status();
   EXPECT_EQ((*examples)[1].source, path + "[1]");
 }
@@ -130,7 +138,7 @@ TEST_F(Dataset, ReadsAnArray) {
 TEST_F(Dataset, ABadRowIsNamedByItsLine) {
   const std::string path =
       Write("train.jsonl", "{\"text\": \"one\"}\n{\"text\": \"two\"}\n{\"txt\": 1}\n");
-  const auto examples = LoadExamples({path, "text"}, options_);
+  const auto examples = LoadExamples({path, RowFormat::kText}, options_);
   EXPECT_EQ(examples.status().message(), path + ":3: key 'text' is missing");
 }
 
@@ -138,9 +146,10 @@ TEST_F(Dataset, OnlyARegularFileIsRead) {
   const std::string pipe = Write("pipe.jsonl", "");
   std::filesystem::remove(pipe);
   ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
-  const auto examples = LoadExamples({pipe, "text"}, options_);  // reading it would never return
+  const auto examples =
+      LoadExamples({pipe, RowFormat::kText}, options_);  // reading it would never return
   EXPECT_EQ(examples.status().message(), pipe + ": not a regular file");
-  EXPECT_EQ(LoadExamples({pipe + "-missing.jsonl", "text"}, options_).status().code(),
+  EXPECT_EQ(LoadExamples({pipe + "-missing.jsonl", RowFormat::kText}, options_).status().code(),
             absl::StatusCode::kNotFound);
 }
 
@@ -148,40 +157,40 @@ TEST_F(Dataset, LinesBeyondTheLimitAreRefusedByNumber) {
   options_.max_row_bytes = 64;
   const std::string path =
       Write("a.jsonl", "{\"text\": \"one\"}\n{\"text\": \"" + std::string(5000000, 'a') + "\"}\n");
-  const auto examples = LoadExamples({path, "text"}, options_);
+  const auto examples = LoadExamples({path, RowFormat::kText}, options_);
   EXPECT_THAT(std::string(examples.status().message()),
               HasSubstr("a.jsonl:2: the line is longer than 64 bytes"));
 }
 
 TEST_F(Dataset, FilesWithNothingToLearnAreRefused) {
   for (const auto& [name, text, format, message] :
-       std::vector<std::tuple<std::string, std::string, std::string, std::string>>{
-           {"empty.jsonl", "", "text", "there are no rows"},
-           {"blank.jsonl", "\n\n", "text", "there are no rows"},
-           {"empty.json", "", "text", "not valid JSON"},
-           {"none.json", "[]", "text", "there are no rows"},
-           {"object.json", "{}", "text", "one object a line is .jsonl"},
-           {"lines.json", "{\"text\": \"a\"}\n{\"text\": \"b\"}\n", "text",
+       std::vector<std::tuple<std::string, std::string, RowFormat, std::string>>{
+           {"empty.jsonl", "", RowFormat::kText, "there are no rows"},
+           {"blank.jsonl", "\n\n", RowFormat::kText, "there are no rows"},
+           {"empty.json", "", RowFormat::kText, "not valid JSON"},
+           {"none.json", "[]", RowFormat::kText, "there are no rows"},
+           {"object.json", "{}", RowFormat::kText, "one object a line is .jsonl"},
+           {"lines.json", "{\"text\": \"a\"}\n{\"text\": \"b\"}\n", RowFormat::kText,
             "not valid JSON at byte"},
-           {"row.json", "[{\"text\": \"a\"}, 3]", "text",
+           {"row.json", "[{\"text\": \"a\"}, 3]", RowFormat::kText,
             "row.json[1]: a row is a JSON object, not number"},
-           {"masked.jsonl", "{\"input_ids\": [1, 2], \"labels\": [1, -100]}\n", "tokens",
+           {"masked.jsonl", "{\"input_ids\": [1, 2], \"labels\": [1, -100]}\n", RowFormat::kTokens,
             "every label is masked"},
-           {"utf16.jsonl", std::string("\xFF\xFE{\0}\0", 6), "text",
+           {"utf16.jsonl", std::string("\xFF\xFE{\0}\0", 6), RowFormat::kText,
             "utf16.jsonl:1: not UTF-8 at byte 0"},
-           {"rows.csv", "a,b\n", "text", "must end in .jsonl or .json"}}) {
+           {"rows.csv", "a,b\n", RowFormat::kText, "must end in .jsonl or .json"}}) {
     const auto examples = LoadExamples({Write(name, text), format}, options_);
     ASSERT_FALSE(examples.ok()) << name;
     EXPECT_THAT(std::string(examples.status().message()), HasSubstr(message)) << name;
   }
-  EXPECT_TRUE(
-      absl::IsNotFound(LoadExamples({folder_ + "/absent.jsonl", "text"}, options_).status()));
+  EXPECT_TRUE(absl::IsNotFound(
+      LoadExamples({folder_ + "/absent.jsonl", RowFormat::kText}, options_).status()));
   std::filesystem::create_directory(folder_ + "/folder.jsonl");
-  EXPECT_FALSE(LoadExamples({folder_ + "/folder.jsonl", "text"}, options_).ok());
+  EXPECT_FALSE(LoadExamples({folder_ + "/folder.jsonl", RowFormat::kText}, options_).ok());
 }
 
 struct BadRow {
-  const char* format;
+  RowFormat format;
   std::string row;
   const char* message;
 };
@@ -190,113 +199,117 @@ TEST_F(Dataset, EveryBadRowIsOneErrorWithKeyAndReason) {
   const std::string deep = "{\"text\": " + std::string(5000, '[') + std::string(5000, ']') + "}";
   const BadRow table[] = {
       // Not a row at all.
-      {"text", "", "not valid JSON at byte"},
-      {"text", "{", "not valid JSON at byte"},
-      {"text", "nonsense", "not valid JSON at byte"},
-      {"text", "{\"text\": \"a\"}{\"text\": \"b\"}", "not valid JSON at byte 14"},
-      {"text", "{\"text\": \"a\",}", "not valid JSON at byte"},
-      {"text", "{'text': 'a'}", "not valid JSON at byte"},
-      {"text", "{\"text\": \"a", "not valid JSON at byte"},
-      {"text", "{\"text\": \"\xC3\x28\"}", "not UTF-8 at byte 10"},
-      {"text", "{\"text\": \"\xED\xA0\x80\"}", "not UTF-8 at byte 10"},
-      {"text", "{\"text\": \"\\ud800\"}", "not valid JSON at byte"},
-      {"text", "{\"text\": \"\\ud800\\u0041\"}", "not valid JSON at byte"},
-      {"text", std::string("{\"text\": \"a\0b\"}", 15), "not valid JSON at byte"},
-      {"text", "{\"text\": NaN}", "not valid JSON at byte"},
-      {"text", "{\"text\": 1e999}", "not valid JSON"},
-      {"text", "{\"text\": \"\t\"}", "not valid JSON at byte"},
-      {"text", deep, "nested deeper than 64"},
-      {"text", "[]", "a row is a JSON object, not array"},
-      {"text", "null", "a row is a JSON object, not null"},
-      {"text", "3.5", "a row is a JSON object, not a number with a fraction"},
+      {RowFormat::kText, "{", "not valid JSON at byte"},
+      {RowFormat::kText, "nonsense", "not valid JSON at byte"},
+      {RowFormat::kText, "{\"text\": \"a\"}{\"text\": \"b\"}", "not valid JSON at byte 14"},
+      {RowFormat::kText, "{\"text\": \"a\",}", "not valid JSON at byte"},
+      {RowFormat::kText, "{'text': 'a'}", "not valid JSON at byte"},
+      {RowFormat::kText, "{\"text\": \"a", "not valid JSON at byte"},
+      {RowFormat::kText, "{\"text\": \"\xC3\x28\"}", "not UTF-8 at byte 10"},
+      {RowFormat::kText, "{\"text\": \"\xED\xA0\x80\"}", "not UTF-8 at byte 10"},
+      {RowFormat::kText, "{\"text\": \"\\ud800\"}", "not valid JSON at byte"},
+      {RowFormat::kText, "{\"text\": \"\\ud800\\u0041\"}", "not valid JSON at byte"},
+      {RowFormat::kText, std::string("{\"text\": \"a\0b\"}", 15), "not valid JSON at byte"},
+      {RowFormat::kText, "{\"text\": NaN}", "not valid JSON at byte"},
+      {RowFormat::kText, "{\"text\": 1e999}", "not valid JSON"},
+      {RowFormat::kText, "{\"text\": \"\t\"}", "not valid JSON at byte"},
+      {RowFormat::kText, deep, "nested deeper than 64"},
+      {RowFormat::kText, "[]", "a row is a JSON object, not array"},
+      {RowFormat::kText, "null", "a row is a JSON object, not null"},
+      {RowFormat::kText, "3.5", "a row is a JSON object, not a number with a fraction"},
       // text
-      {"text", "{}", "key 'text' is missing"},
-      {"text", "{\"text\": null}", "'text' must be a string, not null"},
-      {"text", "{\"text\": 5}", "'text' must be a string, not number"},
-      {"text", "{\"text\": [\"a\"]}", "'text' must be a string, not array"},
-      {"text", "{\"text\": \"\"}", "'text' is empty"},
+      {RowFormat::kText, "{}", "key 'text' is missing"},
+      {RowFormat::kText, "{\"text\": null}", "'text' must be a string, not null"},
+      {RowFormat::kText, "{\"text\": 5}", "'text' must be a string, not number"},
+      {RowFormat::kText, "{\"text\": [\"a\"]}", "'text' must be a string, not array"},
+      {RowFormat::kText, "{\"text\": \"\"}", "'text' is empty"},
       // prompt_completion
-      {"prompt_completion", "{\"completion\": \"b\"}", "key 'prompt' is missing"},
-      {"prompt_completion", "{\"prompt\": \"a\"}", "key 'completion' is missing"},
-      {"prompt_completion", "{\"prompt\": \"a\", \"completion\": \"\"}", "'completion' is empty"},
-      {"prompt_completion", "{\"prompt\": 1, \"completion\": \"b\"}", "'prompt' must be a string"},
-      {"prompt_completion", "{\"prompt\": \"a\", \"completion\": []}",
+      {RowFormat::kPromptCompletion, "{\"completion\": \"b\"}", "key 'prompt' is missing"},
+      {RowFormat::kPromptCompletion, "{\"prompt\": \"a\"}", "key 'completion' is missing"},
+      {RowFormat::kPromptCompletion, "{\"prompt\": \"a\", \"completion\": \"\"}",
+       "'completion' is empty"},
+      {RowFormat::kPromptCompletion, "{\"prompt\": 1, \"completion\": \"b\"}",
+       "'prompt' must be a string"},
+      {RowFormat::kPromptCompletion, "{\"prompt\": \"a\", \"completion\": []}",
        "must both be strings or both be lists"},
-      {"prompt_completion", "{\"prompt\": [], \"completion\": []}", "'prompt' is empty"},
-      {"prompt_completion", "{\"prompt\": \"her\", \"completion\": \"on\"}",
+      {RowFormat::kPromptCompletion, "{\"prompt\": [], \"completion\": []}", "'prompt' is empty"},
+      {RowFormat::kPromptCompletion, "{\"prompt\": \"her\", \"completion\": \"on\"}",
        "covers the end of part 1"},
-      {"prompt_completion",
+      {RowFormat::kPromptCompletion,
        R"({"prompt": [{"role": "user", "content": "a"}], "completion": [{"role": "user", "content": "b"}]})",
        "no assistant turn"},
       // messages
-      {"messages", "{}", "key 'messages' is missing"},
-      {"messages", "{\"messages\": \"hi\"}", "'messages' must be a list of messages, not string"},
-      {"messages", "{\"messages\": []}", "'messages' is empty"},
-      {"messages", "{\"messages\": [\"hi\"]}",
+      {RowFormat::kMessages, "{}", "key 'messages' is missing"},
+      {RowFormat::kMessages, "{\"messages\": \"hi\"}",
+       "'messages' must be a list of messages, not string"},
+      {RowFormat::kMessages, "{\"messages\": []}", "'messages' is empty"},
+      {RowFormat::kMessages, "{\"messages\": [\"hi\"]}",
        "'messages'[0]: a message is a JSON object, not string"},
-      {"messages", R"({"messages": [{"content": "a"}]})", "'messages'[0]: key 'role' is missing"},
-      {"messages", R"({"messages": [{"role": "user"}]})",
+      {RowFormat::kMessages, R"({"messages": [{"content": "a"}]})",
+       "'messages'[0]: key 'role' is missing"},
+      {RowFormat::kMessages, R"({"messages": [{"role": "user"}]})",
        "'messages'[0]: key 'content' is missing"},
-      {"messages", R"({"messages": [{"role": 1, "content": "a"}]})", "'role' must be a string"},
-      {"messages", R"({"messages": [{"role": "user", "content": null}]})",
+      {RowFormat::kMessages, R"({"messages": [{"role": 1, "content": "a"}]})",
+       "'role' must be a string"},
+      {RowFormat::kMessages, R"({"messages": [{"role": "user", "content": null}]})",
        "'content' must be a string, not null"},
-      {"messages",
+      {RowFormat::kMessages,
        R"({"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}]}]})",
        "not array"},
-      {"messages",
+      {RowFormat::kMessages,
        R"({"messages": [{"role": "human", "content": "a"}, {"role": "assistant", "content": "b"}]})",
        "message 0: role 'human' is none of system, user, assistant"},
-      {"messages", R"({"messages": [{"role": "user", "content": "a"}]})",
+      {RowFormat::kMessages, R"({"messages": [{"role": "user", "content": "a"}]})",
        "no assistant turn to learn from"},
-      {"messages",
+      {RowFormat::kMessages,
        R"({"messages": [{"role": "assistant", "content": "a"}, {"role": "system", "content": "b"}]})",
        "message 1: the system message must come first"},
-      {"messages", R"({"messages": [{"role": "assistant", "content": "a", "tool_calls": [{}]}]})",
+      {RowFormat::kMessages,
+       R"({"messages": [{"role": "assistant", "content": "a", "tool_calls": [{}]}]})",
        "'tool_calls' is not supported"},
-      {"messages", R"({"messages": [{"role": "assistant", "content": "a"}], "tools": [{}]})",
+      {RowFormat::kMessages,
+       R"({"messages": [{"role": "assistant", "content": "a"}], "tools": [{}]})",
        "'tools' is not supported"},
       // alpaca
-      {"alpaca", R"({"output": "a"})", "key 'instruction' is missing"},
-      {"alpaca", R"({"instruction": "a"})", "key 'output' is missing"},
-      {"alpaca", R"({"instruction": "", "input": "", "output": "b"})",
+      {RowFormat::kAlpaca, R"({"output": "a"})", "key 'instruction' is missing"},
+      {RowFormat::kAlpaca, R"({"instruction": "a"})", "key 'output' is missing"},
+      {RowFormat::kAlpaca, R"({"instruction": "", "input": "", "output": "b"})",
        "'instruction' and 'input' are empty"},
-      {"alpaca", R"({"instruction": "a", "output": ""})", "'output' is empty"},
-      {"alpaca", R"({"instruction": "a", "input": 5, "output": "b"})", "'input' must be a string"},
-      {"alpaca", R"({"instruction": "a", "output": "b", "history": "x"})",
+      {RowFormat::kAlpaca, R"({"instruction": "a", "output": ""})", "'output' is empty"},
+      {RowFormat::kAlpaca, R"({"instruction": "a", "input": 5, "output": "b"})",
+       "'input' must be a string"},
+      {RowFormat::kAlpaca, R"({"instruction": "a", "output": "b", "history": "x"})",
        "'history' must be a list"},
-      {"alpaca", R"({"instruction": "a", "output": "b", "history": [["x"]]})",
+      {RowFormat::kAlpaca, R"({"instruction": "a", "output": "b", "history": [["x"]]})",
        "'history'[0] must be [question, answer]"},
       // tokens
-      {"tokens", "{}", "key 'input_ids' is missing"},
-      {"tokens", "{\"input_ids\": []}", "the row has no tokens"},
-      {"tokens", "{\"input_ids\": 5}", "'input_ids' must be a list, not number"},
-      {"tokens", "{\"input_ids\": [1.0]}",
+      {RowFormat::kTokens, "{}", "key 'input_ids' is missing"},
+      {RowFormat::kTokens, "{\"input_ids\": []}", "the row has no tokens"},
+      {RowFormat::kTokens, "{\"input_ids\": 5}", "'input_ids' must be a list, not number"},
+      {RowFormat::kTokens, "{\"input_ids\": [1.0]}",
        "'input_ids'[0] must be an integer, not a number with a fraction"},
-      {"tokens", "{\"input_ids\": [\"1\"]}", "'input_ids'[0] must be an integer, not string"},
-      {"tokens", "{\"input_ids\": [1, -1]}", "'input_ids'[1] is -1, not in [0, 420)"},
-      {"tokens", "{\"input_ids\": [420]}", "'input_ids'[0] is 420, not in [0, 420)"},
-      {"tokens", "{\"input_ids\": [18446744073709551615]}", "beyond 32 bits"},
-      {"tokens", "{\"input_ids\": [1, 2], \"labels\": [1]}",
+      {RowFormat::kTokens, "{\"input_ids\": [\"1\"]}",
+       "'input_ids'[0] must be an integer, not string"},
+      {RowFormat::kTokens, "{\"input_ids\": [1, -1]}", "'input_ids'[1] is -1, not in [0, 420)"},
+      {RowFormat::kTokens, "{\"input_ids\": [420]}", "'input_ids'[0] is 420, not in [0, 420)"},
+      {RowFormat::kTokens, "{\"input_ids\": [18446744073709551615]}", "beyond 32 bits"},
+      {RowFormat::kTokens, "{\"input_ids\": [1, 2], \"labels\": [1]}",
        "'labels' has 1 entries and 'input_ids' 2"},
-      {"tokens", "{\"input_ids\": [1, 2], \"labels\": [1, -1]}",
+      {RowFormat::kTokens, "{\"input_ids\": [1, 2], \"labels\": [1, -1]}",
        "'labels'[1] is -1, neither -100 nor in [0, 420)"},
-      {"tokens", "{\"input_ids\": [1, 2], \"labels\": [1, 420]}", "'labels'[1] is 420"},
-      {"tokens", "{\"input_ids\": [1, 2], \"labels\": null}", "'labels' must be a list, not null"},
+      {RowFormat::kTokens, "{\"input_ids\": [1, 2], \"labels\": [1, 420]}", "'labels'[1] is 420"},
+      {RowFormat::kTokens, "{\"input_ids\": [1, 2], \"labels\": null}",
+       "'labels' must be a list, not null"},
   };
   static_assert(std::size(table) >= 60);
   for (const BadRow& bad : table) {
-    const auto example = ParseRow(bad.row, bad.format, options_, "train.jsonl:1841");
-    ASSERT_FALSE(example.ok()) << bad.row.substr(0, 100);
-    const std::string message(example.status().message());
-    EXPECT_EQ(message.rfind("train.jsonl:1841: ", 0), 0u) << message;
+    const auto examples = Load("train.jsonl", "\n" + bad.row, bad.format);
+    ASSERT_FALSE(examples.ok()) << bad.row.substr(0, 100);
+    const std::string message(examples.status().message());
+    EXPECT_EQ(message.rfind(folder_ + "/train.jsonl:2: ", 0), 0u) << message;
     EXPECT_THAT(message, HasSubstr(bad.message)) << bad.row.substr(0, 100);
     EXPECT_EQ(message.find('\n'), std::string::npos) << message;
   }
-}
-
-TEST_F(Dataset, AnUnknownFormatIsRefused) {
-  EXPECT_THAT(std::string(ParseRow("{}", "parquet", options_, "t:1").status().message()),
-              HasSubstr("is none of messages, prompt_completion"));
 }
 
 }  // namespace
