@@ -1,6 +1,9 @@
 #include "data/chat/template.h"
 
+#include <algorithm>
+#include <optional>
 #include <set>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
@@ -9,13 +12,75 @@
 #include "runtime/files/whole_file.h"
 
 namespace fttrain {
+
+struct ChatRules {
+  ChatForm form;
+  const char* name;
+  const char* before_role;  // a token, as end_of_turn and role_end are
+  const char* role_end = "";
+  const char* header_end = "\n";
+  const char* end_of_turn;
+  const char* after_turn = "\n";
+  const char* written;   // what a template of this form writes, unglued
+  const char* bos = "";  // as such a template spells it, if not as bos_token
+  bool adds_bos = true, trims = true;
+  const char* assistant = "assistant";
+  const char* system_preamble = "";   // if any, there is always a system turn, and this opens it
+  bool system_in_first_turn = false;  // and no turn of its own
+  bool alternates = false;            // user, assistant, user, ...
+};
+
 namespace {
 
 constexpr int64_t kMaxFileBytes = int64_t{256} << 20;
 constexpr char kNames[] = "chatml, llama3, llama3.1, gemma";
-// What the checkpoint's template falls back to where the renderer gives it no date.
-constexpr char kLlama31Dates[] =
-    "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n";
+
+constexpr ChatRules kLlama3 = {.form = ChatForm::kLlama3,
+                               .name = "llama3",
+                               .before_role = "<|start_header_id|>",
+                               .role_end = "<|end_header_id|>",
+                               .header_end = "\n\n",
+                               .end_of_turn = "<|eot_id|>",
+                               .after_turn = "",
+                               .written = "<|end_header_id|>\\n\\n",
+                               .bos = "<|begin_of_text|>"};
+
+constexpr ChatRules Llama31() {
+  ChatRules rules = kLlama3;
+  rules.form = ChatForm::kLlama31;
+  rules.name = "llama3.1";
+  // The checkpoint's template falls back to these dates where its renderer gives none.
+  rules.system_preamble = "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n";
+  return rules;
+}
+
+constexpr ChatRules kRules[] = {
+    {.form = ChatForm::kChatml,
+     .name = "chatml",
+     .before_role = "<|im_start|>",
+     .end_of_turn = "<|im_end|>",
+     .written = "<|im_end|>\\n",
+     .adds_bos = false,
+     .trims = false},
+    kLlama3,
+    Llama31(),
+    {.form = ChatForm::kGemma,
+     .name = "gemma",
+     .before_role = "<start_of_turn>",
+     .end_of_turn = "<end_of_turn>",
+     .written = "<end_of_turn>\\n",
+     .bos = "<bos>",
+     .assistant = "model",
+     .system_in_first_turn = true,
+     .alternates = true},
+};
+
+const ChatRules& RulesOf(ChatForm form) {
+  const ChatRules* found = std::find_if(std::begin(kRules), std::end(kRules),
+                                        [&](const ChatRules& rules) { return rules.form == form; });
+  FT_CHECK(found != std::end(kRules), "chat form ", static_cast<int>(form));
+  return *found;
+}
 
 bool Contains(std::string_view text, std::string_view part) {
   return text.find(part) != std::string_view::npos;
@@ -109,91 +174,62 @@ void Append(std::string_view text, bool target, std::vector<ChatSegment>* out) {
 
 }  // namespace
 
-ChatTemplate ChatTemplate::Named(const std::string& name, const std::string& bos_token) {
-  const bool chatml = name == "chatml", gemma = name == "gemma";
-  ChatTemplate t;
-  t.name_ = name;
-  t.end_of_turn_ = std::string(chatml ? "<|im_end|>" : gemma ? "<end_of_turn>" : "<|eot_id|>");
-  t.after_turn_ = std::string(chatml || gemma ? "\n" : "");
-  t.bos_ = chatml ? std::string() : bos_token;
-  t.trim_ = !chatml;
-  return t;
-}
+ChatTemplate::ChatTemplate(ChatForm form, const std::string& bos_token)
+    : rules_(&RulesOf(form)), bos_(rules_->adds_bos ? bos_token : ""), trim_(rules_->trims) {}
+
+std::string ChatTemplate::end_of_turn() const { return rules_->end_of_turn; }
+std::string ChatTemplate::name() const { return rules_->name; }
 
 absl::StatusOr<ChatTemplate> ChatTemplate::FromText(std::string_view jinja,
                                                     const std::string& bos_token) {
-  const bool chatml = Contains(jinja, "<|im_start|>"),
-             llama = Contains(jinja, "<|start_header_id|>"),
-             gemma = Contains(jinja, "<start_of_turn>");
-  if (chatml + llama + gemma != 1)
+  std::vector<ChatForm> forms;
+  for (const ChatForm form : {ChatForm::kChatml, ChatForm::kLlama3, ChatForm::kGemma}) {
+    if (Contains(jinja, RulesOf(form).before_role)) forms.push_back(form);
+  }
+  if (forms.size() != 1)
     return NotRecognised(
         "it writes none or several of <|im_start|>, <|start_header_id|>, <start_of_turn>");
   if (Contains(jinja, "<think>") || Contains(jinja, "reasoning_content")) {
     return NotRecognised("it treats reasoning apart from the answer");
   }
+  const bool dated = forms[0] == ChatForm::kLlama3 && Contains(jinja, "Cutting Knowledge Date");
+  ChatTemplate t(dated ? ChatForm::kLlama31 : forms[0], bos_token);
   const std::string unglued = Unglued(jinja);
-  const std::string_view must = chatml  ? "<|im_end|>\\n"
-                                : llama ? "<|end_header_id|>\\n\\n"
-                                        : "<end_of_turn>\\n";
-  if (!Contains(unglued, must))
-    return NotRecognised(
-        absl::StrCat("it does not write ", absl::string_view(must.data(), must.size())));
-  const bool dated = Contains(jinja, "Cutting Knowledge Date");
-  ChatTemplate t = Named(chatml  ? "chatml"
-                         : gemma ? "gemma"
-                         : dated ? "llama3.1"
-                                 : "llama3",
-                         bos_token);
+  if (!Contains(unglued, t.rules_->written)) {
+    return NotRecognised(absl::StrCat("it does not write ", t.rules_->written));
+  }
   t.trim_ = Contains(unglued, "|trim");
-  if (Contains(jinja, "bos_token")) {
-    t.bos_ = bos_token;
-  } else {
-    t.bos_ = std::string(llama && Contains(jinja, "<|begin_of_text|>") ? "<|begin_of_text|>"
-                         : gemma && Contains(jinja, "<bos>")           ? "<bos>"
-                                                                       : "");
-  }
+  t.bos_ = Contains(jinja, "bos_token")     ? bos_token
+           : Contains(jinja, t.rules_->bos) ? t.rules_->bos
+                                            : "";
   t.refuses_system_ = Contains(jinja, "System role not supported");
-  if (chatml) {
-    auto system = FindDefaultSystem(jinja);
-    if (!system.ok()) return NotRecognised(std::string(system.status().message()));
-    t.default_system_ = *std::move(system);
-  }
+  auto system = FindDefaultSystem(jinja);
+  if (!system.ok()) return NotRecognised(std::string(system.status().message()));
+  t.default_system_ = *std::move(system);
   return t;
 }
 
-absl::StatusOr<ChatTemplate> ChatTemplate::Create(const std::string& name,
-                                                  const std::string& folder,
+absl::StatusOr<ChatTemplate> ChatTemplate::Create(ChatForm form, const std::string& folder,
                                                   const Tokenizer& tokenizer) {
-  ChatTemplate t;
-  if (name == "auto") {
+  std::optional<ChatTemplate> t;
+  if (form == ChatForm::kAuto) {
     FT_ASSIGN_OR_RETURN(const std::string jinja, ReadTemplateText(folder));
     FT_ASSIGN_OR_RETURN(t, FromText(jinja, tokenizer.BosToken()));
-  } else if (name == "chatml" || name == "llama3" || name == "llama3.1" || name == "gemma") {
-    t = Named(name, tokenizer.BosToken());
   } else {
-    return absl::InvalidArgumentError(absl::StrCat("data.chat_template '", Printable(name),
-                                                   "' is not known; known are auto, ", kNames));
+    t = ChatTemplate(form, tokenizer.BosToken());
   }
-  std::vector<std::string> tokens = {t.end_of_turn_};
-  if (t.name_ == "chatml") tokens.push_back("<|im_start|>");
-  if (t.name_ == "gemma") tokens.push_back("<start_of_turn>");
-  if (t.end_of_turn_ == "<|eot_id|>")
-    tokens.insert(tokens.end(), {"<|start_header_id|>", "<|end_header_id|>"});
-  for (const std::string& token : tokens) {
-    if (!tokenizer.TokenToId(token).has_value()) {
-      return absl::InvalidArgumentError(absl::StrCat("chat template ", t.name_, " writes ", token,
-                                                     ", which the tokenizer does not have"));
-    }
+  const ChatRules& rules = *t->rules_;
+  for (const std::string token : {rules.end_of_turn, rules.before_role, rules.role_end}) {
+    if (token.empty() || tokenizer.TokenToId(token).has_value()) continue;
+    return absl::InvalidArgumentError(absl::StrCat("chat template ", rules.name, " writes ", token,
+                                                   ", which the tokenizer does not have"));
   }
-  return t;
+  return *std::move(t);
 }
 
 std::string ChatTemplate::Header(const std::string& role) const {
-  if (name_ == "chatml") return absl::StrCat("<|im_start|>", role, "\n");
-  if (name_ == "gemma") {
-    return absl::StrCat("<start_of_turn>", role == "assistant" ? "model" : role, "\n");
-  }
-  return absl::StrCat("<|start_header_id|>", role, "<|end_header_id|>\n\n");
+  return absl::StrCat(rules_->before_role, role == "assistant" ? rules_->assistant : role,
+                      rules_->role_end, rules_->header_end);
 }
 
 absl::Status ChatTemplate::Check(absl::Span<const Message> messages) const {
@@ -213,9 +249,9 @@ absl::Status ChatTemplate::Check(absl::Span<const Message> messages) const {
           absl::StrCat("message ", i, ": the system message must come first"));
     }
     const bool users_turn = (i - (system_first ? 1 : 0)) % 2 == 0;
-    if (name_ == "gemma" && role != "system" && (role == "user") != users_turn) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("message ", i, ": with template gemma, user and assistant must alternate"));
+    if (rules_->alternates && role != "system" && (role == "user") != users_turn) {
+      return absl::InvalidArgumentError(absl::StrCat("message ", i, ": with template ", name(),
+                                                     ", user and assistant must alternate"));
     }
   }
   return absl::OkStatus();
@@ -226,26 +262,27 @@ absl::StatusOr<std::vector<ChatSegment>> ChatTemplate::Render(
   FT_RETURN_IF_ERROR(Check(messages));
   std::vector<ChatSegment> out;
   Append(bos_, false, &out);
-  std::string system = default_system_;  // for templates that put it in themselves
-  if (messages[0].role == "system") {
-    system = trim_ ? Trim(messages[0].content) : messages[0].content;
-    if (name_ == "gemma") system = absl::StrCat(messages[0].content, "\n\n");
-    messages.remove_prefix(1);
-    if (name_ != "llama3.1" && name_ != "gemma") {
-      Append(absl::StrCat(Header("system"), system, end_of_turn_, after_turn_), false, &out);
+  std::string system = default_system_, opening;
+  const bool has_system = messages[0].role == "system";
+  if (has_system) {
+    const std::string& content = messages[0].content;
+    if (rules_->system_in_first_turn) {
+      opening = content + "\n\n";
+    } else {
+      system = trim_ ? Trim(content) : content;
     }
-  } else if (!system.empty()) {
-    Append(absl::StrCat(Header("system"), system, end_of_turn_, after_turn_), false, &out);
+    messages.remove_prefix(1);
   }
-  if (name_ == "llama3.1") {
-    Append(absl::StrCat(Header("system"), kLlama31Dates, system, end_of_turn_), false, &out);
+  system.insert(0, rules_->system_preamble);
+  if (!system.empty() || (has_system && !rules_->system_in_first_turn)) {
+    Append(absl::StrCat(Header("system"), system, rules_->end_of_turn, rules_->after_turn), false,
+           &out);
   }
-  for (size_t i = 0; i < messages.size(); ++i) {
-    const Message& message = messages[i];
-    Append(Header(message.role), false, &out);
-    if (name_ == "gemma" && i == 0) Append(system, false, &out);
-    Append((trim_ ? Trim(message.content) : message.content) + end_of_turn_, message.learn, &out);
-    Append(after_turn_, false, &out);
+  for (const Message& message : messages) {
+    Append(Header(message.role) + std::exchange(opening, ""), false, &out);
+    Append((trim_ ? Trim(message.content) : message.content) + rules_->end_of_turn, message.learn,
+           &out);
+    Append(rules_->after_turn, false, &out);
   }
   return out;
 }

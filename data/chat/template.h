@@ -1,5 +1,6 @@
-// Conversations -> text, by named renderers in place of a template language. Each gives the text
-// that the checkpoint's own Jinja template gives, cut into segments that say what is to be learnt.
+// Conversations -> text, by forms known by name in place of a template language. Each gives the
+// text that the checkpoint's own Jinja template gives, cut into segments that say what is to be
+// learnt.
 #pragma once
 
 #include <string>
@@ -23,21 +24,29 @@ struct ChatSegment {
   bool target = false;
 };
 
-// The renderers:
-//   chatml    "<|im_start|>ROLE\nCONTENT<|im_end|>\n"; a checkpoint's template may bring a default
-//             system message
-//   llama3    "<|start_header_id|>ROLE<|end_header_id|>\n\nCONTENT<|eot_id|>" after BOS, content
-//             trimmed
-//   llama3.1  the same, with knowledge-date lines before the system message; today: 26 Jul 2024
-//   gemma     "<start_of_turn>ROLE\nCONTENT<end_of_turn>\n" after BOS; assistant is "model", the
-//             system message opens the first user turn, roles must alternate
+enum class ChatForm {
+  kAuto,  // recognised by the text of the checkpoint's template
+  // "<|im_start|>ROLE\nCONTENT<|im_end|>\n"; a checkpoint's template may bring a default system
+  // message.
+  kChatml,
+  // "<|start_header_id|>ROLE<|end_header_id|>\n\nCONTENT<|eot_id|>" after BOS, content trimmed.
+  kLlama3,
+  // The same, with knowledge-date lines before the system message; today: 26 Jul 2024.
+  kLlama31,
+  // "<start_of_turn>ROLE\nCONTENT<end_of_turn>\n" after BOS; assistant is "model", the system
+  // message opens the first user turn, roles must alternate.
+  kGemma,
+};
+
+struct ChatRules;  // of a form; template.cc
+
 class ChatTemplate {
  public:
-  // `name`: one of the above, or "auto": recognise the text of `folder`'s chat_template.jinja, or
-  // of chat_template in its tokenizer_config.json. InvalidArgument, saying what to set, if it is
-  // not one of them (for example, templates with <think> blocks), or if a token that the renderer
-  // writes is not in the vocabulary. Neither argument is kept.
-  static absl::StatusOr<ChatTemplate> Create(const std::string& name, const std::string& folder,
+  // kAuto recognises the text of `folder`'s chat_template.jinja, or of chat_template in its
+  // tokenizer_config.json. InvalidArgument, saying what to set, if it is none of the forms (for
+  // example, templates with <think> blocks), or if a token that the form writes is not in the
+  // vocabulary. Neither argument is kept.
+  static absl::StatusOr<ChatTemplate> Create(ChatForm form, const std::string& folder,
                                              const Tokenizer& tokenizer);
   // The recognition alone, from the template's text.
   static absl::StatusOr<ChatTemplate> FromText(std::string_view jinja,
@@ -51,18 +60,19 @@ class ChatTemplate {
   absl::StatusOr<std::string> RenderPrompt(absl::Span<const Message> messages) const;
 
   // The token text that ends a turn: where `generate` stops.
-  const std::string& end_of_turn() const { return end_of_turn_; }
-  const std::string& name() const { return name_; }
+  std::string end_of_turn() const;
+  std::string name() const;
   const std::string& default_system() const { return default_system_; }
 
  private:
-  ChatTemplate() = default;
-  static ChatTemplate Named(const std::string& name, const std::string& bos_token);
+  // As `form`, which is not kAuto, is where no checkpoint's template says more.
+  ChatTemplate(ChatForm form, const std::string& bos_token);
   absl::Status Check(absl::Span<const Message> messages) const;
   std::string Header(const std::string& role) const;
 
-  std::string name_, bos_, end_of_turn_, after_turn_, default_system_;
-  bool trim_ = false, refuses_system_ = false;
+  const ChatRules* rules_;
+  std::string bos_, default_system_;
+  bool trim_, refuses_system_ = false;
 };
 
 }  // namespace fttrain

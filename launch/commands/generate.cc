@@ -59,9 +59,8 @@ absl::StatusOr<Prompt> MakePrompt(const CommandLine& line, const config::RunConf
   if (line.Has("raw")) {
     FT_ASSIGN_OR_RETURN(prompt.ids, prompt.tokenizer->Encode(line.Get("prompt"), true));
   } else {
-    FT_ASSIGN_OR_RETURN(
-        ChatTemplate chat,
-        ChatTemplate::Create(ChatTemplateName(run), run.model().path(), *prompt.tokenizer));
+    FT_ASSIGN_OR_RETURN(ChatTemplate chat, ChatTemplate::Create(ChatFormOf(run), run.model().path(),
+                                                                *prompt.tokenizer));
     const Message user{"user", line.Get("prompt"), false};
     FT_ASSIGN_OR_RETURN(const std::string text, chat.RenderPrompt({user}));
     FT_ASSIGN_OR_RETURN(prompt.ids, prompt.tokenizer->Encode(text, false));

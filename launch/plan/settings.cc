@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
-#include "configs/schema.h"
 #include "runtime/process/check.h"
 
 namespace fttrain {
@@ -113,8 +112,24 @@ LrSchedule LrScheduleOf(const config::RunConfig& run, int64_t total_steps) {
   return schedule;
 }
 
-std::string ChatTemplateName(const config::RunConfig& run) {
-  return config::Word(run.data().chat_template());
+ChatForm ChatFormOf(const config::RunConfig& run) {
+  switch (run.data().chat_template()) {
+    case config::CHAT_TEMPLATE_AUTO:
+      return ChatForm::kAuto;
+    case config::CHAT_TEMPLATE_CHATML:
+      return ChatForm::kChatml;
+    case config::CHAT_TEMPLATE_LLAMA3:
+      return ChatForm::kLlama3;
+    case config::CHAT_TEMPLATE_LLAMA3_1:
+      return ChatForm::kLlama31;
+    case config::CHAT_TEMPLATE_GEMMA:
+      return ChatForm::kGemma;
+    case config::CHAT_TEMPLATE_UNSPECIFIED:
+    case config::ChatTemplate_INT_MIN_SENTINEL_DO_NOT_USE_:
+    case config::ChatTemplate_INT_MAX_SENTINEL_DO_NOT_USE_:
+      break;
+  }
+  FT_CHECK(false, "chat template ", static_cast<int>(run.data().chat_template()));
 }
 
 RowFormat RowFormatOf(config::DataFormat format) {

@@ -27,7 +27,7 @@ PipelineKind PipelineKindOf(const config::RunConfig& run);
 absl::StatusOr<std::vector<int>> LayersPerRunOf(const config::RunConfig& run,
                                                 const ModelConfig& model);
 LrSchedule LrScheduleOf(const config::RunConfig& run, int64_t total_steps);
-std::string ChatTemplateName(const config::RunConfig& run);
+ChatForm ChatFormOf(const config::RunConfig& run);
 RowFormat RowFormatOf(config::DataFormat format);  // of a supported format
 // Resolves adapter.target_modules against the model. InvalidArgument as ResolveTargetModules.
 absl::StatusOr<ModelOptions> ModelOptionsOf(const config::RunConfig& run, const ModelConfig& model);

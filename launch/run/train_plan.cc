@@ -48,8 +48,8 @@ absl::StatusOr<std::vector<Example>> ReadData(const config::RunConfig& run,
     options.tokenizer = tokenizer.get();
   }
   if (needs_chat) {
-    FT_ASSIGN_OR_RETURN(ChatTemplate made, ChatTemplate::Create(ChatTemplateName(run),
-                                                                run.model().path(), *tokenizer));
+    FT_ASSIGN_OR_RETURN(ChatTemplate made,
+                        ChatTemplate::Create(ChatFormOf(run), run.model().path(), *tokenizer));
     chat = std::make_unique<ChatTemplate>(std::move(made));
     options.chat = chat.get();
   }

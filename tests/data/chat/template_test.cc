@@ -116,12 +116,11 @@ TEST(ChatTemplate, RefusesRolesItCannotPlace) {
 
 TEST(ChatTemplate, NamedRenderersNeedTheirTokens) {
   const auto with = GoldenTokenizer("llama3"), without = GoldenTokenizer("gpt2");
-  EXPECT_TRUE(ChatTemplate::Create("llama3", "", *with).ok());
-  const auto missing = ChatTemplate::Create("chatml", "", *without);
+  EXPECT_TRUE(ChatTemplate::Create(ChatForm::kLlama3, "", *with).ok());
+  const auto missing = ChatTemplate::Create(ChatForm::kChatml, "", *without);
   ASSERT_FALSE(missing.ok());
   EXPECT_THAT(std::string(missing.status().message()), HasSubstr("<|im_end|>"));
-  EXPECT_FALSE(ChatTemplate::Create("vicuna", "", *with).ok());
-  EXPECT_FALSE(ChatTemplate::Create("auto", "/nonexistent", *with).ok());
+  EXPECT_FALSE(ChatTemplate::Create(ChatForm::kAuto, "/nonexistent", *with).ok());
 }
 
 }  // namespace

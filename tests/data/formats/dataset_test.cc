@@ -20,7 +20,7 @@ class Dataset : public testing::Test {
  protected:
   Dataset()
       : tokenizer_(GoldenTokenizer("smollm2", R"({"eos_token": "<|endoftext|>"})")),
-        chat_(*ChatTemplate::Create("chatml", "", *tokenizer_)) {
+        chat_(*ChatTemplate::Create(ChatForm::kChatml, "", *tokenizer_)) {
     options_ = {
         .tokenizer = tokenizer_.get(), .chat = &chat_, .vocab_size = tokenizer_->MaxId() + 1};
     std::string pattern = testing::TempDir() + "/fttrain_dataset_XXXXXX";
