@@ -138,7 +138,7 @@ class Simulator {
       clock_[stage] = std::max(clock_[stage], in->arrives_at[in->taken_at.size()]);
       in->taken_at.push_back(clock_[stage]);
     }
-    const double seconds = SecondsOf(cell.kind);
+    const double seconds = SecondsOf(cell);
     clock_[stage] += seconds;
     busy_[stage] += seconds;
     done_.insert(cell);
@@ -146,9 +146,20 @@ class Simulator {
     return true;
   }
 
-  double SecondsOf(Kind kind) const {
-    if (kind == Kind::kHead) return options_.head_seconds;
-    return kind == Kind::kForward ? options_.forward_seconds : options_.backward_seconds;
+  double SecondsOf(const Cell& cell) const {
+    if (cell.kind == Kind::kHead) return options_.head_seconds;
+    const bool forward = cell.kind == Kind::kForward;
+    const std::vector<double>& of_run =
+        forward ? options_.forward_of_run : options_.backward_of_run;
+    if (!of_run.empty()) return of_run.at(static_cast<size_t>(cell.run));
+    return forward ? options_.forward_seconds : options_.backward_seconds;
+  }
+
+  double TransferSeconds(const Cell& cell) const {
+    double seconds = -1.0;
+    if (cell.kind == Kind::kHead) seconds = options_.head_part_seconds;
+    if (cell.kind == Kind::kForward && cell.run == runs_ - 1) seconds = options_.head_rows_seconds;
+    return seconds < 0 ? options_.transfer_seconds : seconds;
   }
 
   // To one stage after the other, as far as there are places.
@@ -163,7 +174,7 @@ class Simulator {
       if (waiting >= 0) clock_[stage] = std::max(clock_[stage], out.taken_at[waiting]);
       out.sent.push_back(cell);
       const double free_at = out.arrives_at.empty() ? 0.0 : out.arrives_at.back();
-      out.arrives_at.push_back(std::max(clock_[stage], free_at) + options_.transfer_seconds);
+      out.arrives_at.push_back(std::max(clock_[stage], free_at) + TransferSeconds(cell));
     }
     handed_[stage] = 0;
     computed_[stage] = false;

@@ -13,6 +13,10 @@ struct SimulationOptions {
   double forward_seconds = 1.0, backward_seconds = 1.0;  // of one chunk for one microbatch
   double head_seconds = 1.0;      // of a stage's part of a split head for one microbatch
   double transfer_seconds = 0.0;  // of a message, while stages compute; a link carries one
+  // Where runs differ: of one microbatch of each run, in place of the above; empty: all the same.
+  std::vector<double> forward_of_run = {}, backward_of_run = {};
+  // Of what a split head sends each stage and gets back; below 0: as transfer_seconds.
+  double head_rows_seconds = -1.0, head_part_seconds = -1.0;
   // Messages of one direction between two stages that may wait to be taken; a stage whose message
   // finds no place waits. At least 1.
   int buffers = 1;
