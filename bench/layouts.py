@@ -37,16 +37,15 @@ def zero(stage, **parallel):
     return {"parallel": {"zero_stage": stage, **parallel}}
 
 
-def pipeline(schedule, chunks=1, **keys):
+def pipeline(schedule, chunks=1):
     shape = {"pipeline": 2, "pipeline_schedule": schedule, "chunks_per_stage": chunks}
-    return {"parallel": {**shape, **keys}}
+    return {"parallel": shape}
 
 
 # name -> (ranks, what differs, base)
 RUNS = {
     "one rank": (1, {}, "one rank"),
     "pp 2, 1f1b": (2, pipeline("1f1b"), "one rank"),
-    "pp 2, 1f1b, split head": (2, pipeline("1f1b", split_head=True), "one rank"),
     "pp 2, interleaved v 2": (2, pipeline("interleaved", 2), "one rank"),
     "dp 2, ZeRO 1": (2, zero(1), "one rank"),
     "dp 2, ZeRO 2": (2, zero(2), "one rank"),
@@ -112,7 +111,7 @@ def run(options, method, ranks, changes, rows=ROWS):
 
 def needs_frozen(name):
     keys = {key for section in RUNS[name][1].values() for key in section}
-    return bool(keys & {"base_weights", "split_head"})
+    return "base_weights" in keys
 
 
 def compare(options, method):

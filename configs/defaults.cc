@@ -62,7 +62,6 @@ void FillParallel(ParallelConfig& parallel) {
   FT_DEFAULT(parallel, sequence_parallel, true);
   FT_DEFAULT(parallel, pipeline_schedule, PIPELINE_SCHEDULE_1F1B);
   FT_DEFAULT(parallel, chunks_per_stage, 1);
-  FT_DEFAULT(parallel, split_head, false);
 }
 
 }  // namespace

@@ -199,30 +199,6 @@ void CheckPipeline(const ParallelConfig& parallel, KeyFaults& faults) {
   }
 }
 
-void CheckSplitHead(const RunConfig& config, KeyFaults& faults) {
-  const ParallelConfig& parallel = config.parallel();
-  const PipelineSchedule schedule = parallel.pipeline_schedule();
-  if (!parallel.split_head()) return;
-  const auto add = [&](const std::string& why) {
-    faults.Add("parallel.split_head", absl::StrCat("'parallel.split_head' ", why));
-  };
-  if (parallel.pipeline() == 1) {
-    add("divides the head over pipeline stages, but parallel.pipeline is 1: remove it, or use "
-        "parallel.tensor, which divides the head as well");
-  }
-  if (config.adapter().method() == ADAPTER_METHOD_NONE) {
-    add("is for a frozen head, but adapter.method none trains it, and the gradients of its slices "
-        "would need an exchange of their own: use lora or qlora, or balance with "
-        "parallel.layers_per_stage");
-  }
-  if (schedule == PIPELINE_SCHEDULE_INTERLEAVED || schedule == PIPELINE_SCHEDULE_LAYER_MAJOR) {
-    add(
-        absl::StrCat("has its place in the schedules 1f1b and gpipe, in which a stage has one run "
-                     "of layers, not in ",
-                     Word(schedule)));
-  }
-}
-
 std::string Replicas(int64_t count) {
   return absl::StrCat(count, count == 1 ? " replica" : " replicas");
 }
@@ -290,7 +266,6 @@ absl::Status Validate(const LoadedConfig& loaded, int world_size) {
   CheckBaseWeights(config, faults);
   for (const Unsupported& found : FindUnsupported(config)) faults.Add(found.key, found.what);
   CheckPipeline(config.parallel(), faults);
-  CheckSplitHead(config, faults);
   CheckLayout(loaded, world_size, faults);
   return faults.AsStatus();
 }

@@ -85,9 +85,7 @@ absl::StatusOr<std::vector<int>> LayersPerRunOf(const config::RunConfig& run,
   }
   const std::vector<int> given(parallel.layers_per_stage().begin(),
                                parallel.layers_per_stage().end());
-  if (given.empty()) {
-    return BalancedRuns(model, static_cast<int>(runs), parallel.split_head());
-  }
+  if (given.empty()) return BalancedRuns(model, static_cast<int>(runs));
   FT_RETURN_IF_ERROR(CheckRuns(given, model, static_cast<int>(runs)));
   return given;
 }
@@ -174,7 +172,6 @@ absl::StatusOr<ModelOptions> ModelOptionsOf(const config::RunConfig& run,
   options.compute =
       run.precision().compute() == config::COMPUTE_TYPE_FP32 ? at::kFloat : at::kBFloat16;
   options.sequence_parallel = run.parallel().sequence_parallel();
-  options.split_head = run.parallel().split_head();
   options.recompute = RecomputeOf(run);
   options.activations_on_host = run.memory().activations() == config::ACTIVATION_PLACE_HOST;
   options.train_base = run.adapter().method() == config::ADAPTER_METHOD_NONE;

@@ -119,11 +119,6 @@ absl::StatusOr<std::unique_ptr<Network>> BuildNetwork(const NetworkPlan& plan,
   network->declared = DeclareWholeModel(plan.model, plan.options);
   network->transformer = std::make_unique<Transformer>(
       plan.model, plan.options, *network->mesh, network->parameters, max_positions, plan.device);
-  if (!plan.options.split_head || plan.mesh.pp == 1) return network;
-  FT_ASSIGN_OR_RETURN(network->head_links, HeadLinks::Create(backend, process, plan.mesh,
-                                                             (plan.boundary_rows + 1) *
-                                                                 plan.model.hidden_size * element));
-  network->transformer->UseHeadLinks(*network->head_links);
   return network;
 }
 

@@ -12,7 +12,6 @@
 #include "model/files/adapter.h"
 #include "model/network/transformer.h"
 #include "parallel/layout/mesh.h"
-#include "parallel/pipeline/head_links.h"
 #include "parallel/pipeline/stage_links.h"
 #include "runtime/process/device.h"
 #include "runtime/process/process.h"
@@ -44,9 +43,8 @@ struct Network {
   NetworkPlan plan;
   std::unique_ptr<Mesh> mesh;
   std::unique_ptr<StageLinks> links;
-  std::unique_ptr<HeadLinks> head_links;  // of a split head
-  ParameterSet parameters;                // of this rank
-  ParameterSet declared;                  // of the whole model, without storage
+  ParameterSet parameters;  // of this rank
+  ParameterSet declared;    // of the whole model, without storage
   std::unique_ptr<Transformer> transformer;
 };
 

@@ -64,7 +64,7 @@ std::string BaseForm(const ModelOptions& options, const ParameterCounts& paramet
 std::vector<int> RunsOf(const NetworkPlan& plan) {
   const std::vector<int>& runs = plan.options.layers_per_run;
   if (plan.mesh.pp == 1) return {static_cast<int>(plan.model.num_layers)};
-  return runs.empty() ? BalancedRuns(plan.model, plan.mesh.pp, plan.options.split_head) : runs;
+  return runs.empty() ? BalancedRuns(plan.model, plan.mesh.pp) : runs;
 }
 
 const char* RecomputeName(Recompute level) {
@@ -108,10 +108,10 @@ std::string StartSummary(const NetworkPlan& plan, const ParameterCounts& paramet
       plan.options.sequence_parallel && mesh.tp > 1 ? "on" : "off", at::get_num_threads()));
   for (int rank = 0; rank < mesh.world_size(); ++rank) {
     const MeshPosition at = PositionOfRank(mesh, rank);
-    lines.push_back(absl::StrFormat(
-        "  rank %-4d dp %d pp %d tp %d: %s%s", rank, at.dp, at.pp, at.tp,
-        ToString(RunsOfStage(RunsOf(plan), mesh.pp, at.pp), plan.options.split_head ? mesh.pp : 1),
-        mesh.tp > 1 ? absl::StrCat(" (1/", mesh.tp, " of each matrix)") : ""));
+    lines.push_back(
+        absl::StrFormat("  rank %-4d dp %d pp %d tp %d: %s%s", rank, at.dp, at.pp, at.tp,
+                        ToString(RunsOfStage(RunsOf(plan), mesh.pp, at.pp)),
+                        mesh.tp > 1 ? absl::StrCat(" (1/", mesh.tp, " of each matrix)") : ""));
   }
   lines.push_back(absl::StrFormat(
       "trainable params: %s || all params: %s || trainable%%: %.4f",

@@ -96,14 +96,12 @@ absl::Status PlanLayout(TrainPlan& plan) {
   options.sequence_parallel = asked.sequence_parallel;
   options.recompute = asked.recompute;
   options.activations_on_host = asked.activations_on_host;
-  options.split_head = asked.split_head;
   options.weights_stay = WeightsStay(plan.run);
   FT_ASSIGN_OR_RETURN(options.layers_per_run, LayersPerRunOf(plan.run, network.model));
   network.boundary_rows =
       int64_t{plan.run.train().micro_batch_size()} * plan.run.data().sequence_len();
   plan.trainer.shape = StepShapeOf(plan.run, network.mesh.dp);
   plan.trainer.pipeline = PipelineKindOf(plan.run);
-  plan.trainer.split_head = options.split_head;
   if (plan.trainer.pipeline != PipelineKind::kInterleaved) return absl::OkStatus();
   return CheckInterleaved(network.mesh.pp, plan.run.parallel().chunks_per_stage(),
                           plan.run.train().gradient_accumulation_steps());

@@ -49,15 +49,6 @@ Trainer::Trainer(const TrainerOptions& options, const Mesh& mesh, StageLinks& li
       model_(&model),
       optimizer_(&optimizer) {}
 
-std::vector<PipelineStep> Trainer::Schedule() const {
-  const int stage = links_->stage(), stages = links_->num_stages();
-  const int microbatches = static_cast<int>(options_.shape.accumulation);
-  if (options_.split_head && stages > 1) {
-    return WithSplitHead(options_.pipeline, stage, stages, microbatches);
-  }
-  return MakePipelineSchedule(options_.pipeline, stage, stages, model_->num_chunks(), microbatches);
-}
-
 absl::StatusOr<StepMetrics> Trainer::Step(int64_t step) {
   const auto start = std::chrono::steady_clock::now();
   const std::vector<Microbatch> microbatches =
@@ -83,7 +74,9 @@ absl::StatusOr<StepMetrics> Trainer::Step(int64_t step) {
   // microbatches and ranks.
   model_->BeginStep(std::move(batches), 1.0 / counts[1]);
   optimizer_->ZeroGradients();
-  RunSchedule(Schedule(), *model_, *links_);
+  RunSchedule(MakePipelineSchedule(options_.pipeline, links_->stage(), links_->num_stages(),
+                                   model_->num_chunks(), static_cast<int>(microbatches.size())),
+              *model_, *links_);
   optimizer_->SyncGradients();
 
   StepMetrics metrics;

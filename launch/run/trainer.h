@@ -15,7 +15,6 @@ struct TrainerOptions {
   int64_t steps = 0;
   StepShape shape;  // rows of a step
   PipelineKind pipeline = PipelineKind::kOneForwardOneBackward;
-  bool split_head = false;  // as ModelOptions::split_head
   LrSchedule schedule;
   double max_grad_norm = 1.0;
   uint64_t seed = 0;
@@ -37,9 +36,6 @@ class Trainer {
  public:
   Trainer(const TrainerOptions& options, const Mesh& mesh, StageLinks& links, c10::Device device,
           RowStream& rows, Transformer& model, Optimizer& optimizer);
-
-  // What this stage does in a step.
-  std::vector<PipelineStep> Schedule() const;
 
   // One optimizer step; `step` counts from 0. Collective over the mesh: every rank calls with the
   // same step. Errors, on every rank alike, with parameters untouched: Aborted when loss or

@@ -93,7 +93,6 @@ config::RunConfig ReferenceConfig(config::RunConfig run, int dp, const Reference
   parallel.set_pipeline_schedule(config::PIPELINE_SCHEDULE_1F1B);
   parallel.set_chunks_per_stage(1);
   parallel.clear_layers_per_stage();
-  parallel.set_split_head(false);
   // Microbatch a * dp + d is what data-parallel rank d has as its a-th.
   run.mutable_train()->set_gradient_accumulation_steps(run.train().gradient_accumulation_steps() *
                                                        dp);

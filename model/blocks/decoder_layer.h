@@ -23,7 +23,6 @@ struct ModelOptions {
   std::vector<std::string> target_modules;  // leaf names: q_proj, ...; only with use_lora
   bool sequence_parallel = true;
   int64_t loss_chunk_rows = 1024;  // rows of logits alive at a time
-  bool split_head = false;         // over pipeline stages too (split_head.h); nothing on one stage
   Recompute recompute = Recompute::kNone;
   bool activations_on_host = false;  // what layers keep for backward: in an ActivationStore
   // Layers of every run of the model (network/runs.h), as many runs as the stages have chunks

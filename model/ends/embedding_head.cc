@@ -1,18 +1,31 @@
 #include "model/ends/embedding_head.h"
 
 #include <algorithm>
+#include <limits>
 #include <optional>
 #include <utility>
 
-#include "model/ends/vocabulary.h"
 #include "model/matmul/matmul.h"
 
 namespace fttrain {
 namespace {
 
+// A [V, H] table of which this rank holds rows `rows`.
+Parameter Table(const std::string& name, const ModelConfig& config, const Range& rows,
+                const ModelOptions& options) {
+  Parameter table;
+  const std::vector<int64_t> shape = {config.vocab_size, config.hidden_size};
+  table.slice = rows.extent == config.vocab_size
+                    ? WholeParam(name, shape)
+                    : SlicedParam(name, shape, 0, rows.offset, rows.extent);
+  table.trainable = options.train_base;
+  table.dtype = options.compute;
+  return table;
+}
+
 Parameter* DeclareEmbedding(const ModelConfig& config, const Range& rows,
                             const ModelOptions& options, ParameterSet& set) {
-  Parameter table = VocabularyTable("model.embed_tokens.weight", config, rows, options);
+  Parameter table = Table("model.embed_tokens.weight", config, rows, options);
   table.on_host = options.embedding_on_host;
   TORCH_CHECK(!table.on_host || !(table.trainable || config.tie_word_embeddings), table.slice.name,
               ": an embedding in host memory must be frozen and no tied head may read it");
@@ -35,6 +48,50 @@ LocalIds Localize(const at::Tensor& ids, const Range& rows) {
   const at::Tensor mine = shifted.ge(0).logical_and_(shifted.lt(rows.extent));
   return {shifted.clamp(0, rows.extent - 1), mine};
 }
+
+// Log-sum-exp and target logit of the whole vocabulary from every rank's [C, 3] statistics.
+struct LogSumExp {
+  at::Tensor lse, target;  // [C]
+};
+LogSumExp CombineStats(const at::Tensor& stats, Communicator& tp) {
+  const int64_t rows = stats.size(0);
+  at::Tensor all = stats;
+  if (tp.size() > 1) {
+    all = at::empty({tp.size() * rows, 3}, stats.options());
+    tp.AllGather(stats, all);
+  }
+  all = all.view({tp.size(), rows, 3});
+  const at::Tensor local_max = all.select(2, 0);
+  const at::Tensor max = local_max.amax(0);
+  const at::Tensor sum = (all.select(2, 1) * (local_max - max).exp()).sum(0);
+  return {max + sum.log(), all.select(2, 2).sum(0)};
+}
+
+at::Tensor LocalStats(const at::Tensor& logits, const at::Tensor& targets, const Range& rows) {
+  if (rows.extent > 0) return CrossEntropyStats(logits, targets, rows.offset);
+  // A rank beyond the end of a tiny vocabulary adds nothing to any sum.
+  const at::ScalarType dtype = logits.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  at::Tensor stats = at::zeros({logits.size(0), 3}, logits.options().dtype(dtype));
+  stats.select(1, 0).fill_(-std::numeric_limits<double>::infinity());
+  return stats;
+}
+
+// Dequantised once for all chunks, where that is what each product would do.
+class HeldHere {
+ public:
+  explicit HeldHere(WeightMatrix* weight)
+      : weight_(weight != nullptr && weight->DequantizedWhole() ? weight : nullptr) {
+    if (weight_ != nullptr) weight_->Hold();
+  }
+  ~HeldHere() {
+    if (weight_ != nullptr) weight_->Release();
+  }
+  HeldHere(const HeldHere&) = delete;
+  HeldHere& operator=(const HeldHere&) = delete;
+
+ private:
+  WeightMatrix* weight_;
+};
 
 }  // namespace
 
@@ -87,7 +144,7 @@ LmHeadLoss::LmHeadLoss(const ModelConfig& config, const ModelOptions& options, C
       tied_(tied) {
   TORCH_CHECK(chunk_rows_ > 0, "loss_chunk_rows is ", chunk_rows_);
   if (tied != nullptr) return;
-  own_ = std::make_unique<WeightMatrix>(VocabularyTable("lm_head.weight", config, rows_, options),
+  own_ = std::make_unique<WeightMatrix>(Table("lm_head.weight", config, rows_, options),
                                         Nf4OfModule(options, "lm_head"),
                                         /*ahead=*/nullptr, set);
 }
@@ -117,7 +174,7 @@ double LmHeadLoss::Forward(const at::Tensor& x, const at::Tensor& target_rows,
                                                         : MemoryCategory::kSaved);
     dnormed = at::zeros_like(normed);
   }
-  const HeldForProducts held(own_.get());
+  const HeldHere held(own_.get());
   const int64_t total = target_rows.size(0);
   at::Tensor loss = at::zeros({}, normed.options().dtype(at::kDouble));
   for (int64_t begin = 0; begin < total; begin += chunk_rows_) {
@@ -140,8 +197,7 @@ at::Tensor LmHeadLoss::ChunkLoss(const at::Tensor& normed, const at::Tensor& row
   const at::Tensor x = normed.index_select(0, rows);
   const at::Tensor logits = at::empty({x.size(0), rows_.extent}, x.options());
   AddProducts(logits, {{x, Weight().t()}}, /*accumulate=*/false);
-  const LogSumExp sums =
-      CombineStats(VocabularyStats(logits, targets, rows_).unsqueeze(0), region_.tp());
+  const LogSumExp sums = CombineStats(LocalStats(logits, targets, rows_), region_.tp());
   const at::Tensor loss = (sums.lse - sums.target).sum(at::kDouble);
   if (!dnormed.defined() || rows_.extent == 0) return loss;
   CrossEntropyBackwardInPlace(logits, sums.lse, targets, rows_.offset, scale);

@@ -55,27 +55,4 @@ void WeightMatrix::Hold() {
   }
 }
 
-at::Tensor WeightMatrix::Rows(const at::Tensor& rows) const {
-  const at::Tensor& value = parameter_->value;
-  if (held_.defined() || !layout_) {
-    const at::Tensor& dense = held_.defined() ? held_ : value;
-    return dense.index_select(0, rows.to(value.device())).to(compute_);
-  }
-  const at::Tensor some = at::empty({rows.size(0), in_}, value.options().dtype(compute_));
-  for (int64_t i = 0; i < rows.size(0); ++i) {
-    const int64_t row = rows.const_data_ptr<int64_t>()[i];
-    DequantizeNf4(Packed(), {row, 1}, {0, in_}, some.narrow(0, i, 1));
-  }
-  return some;
-}
-
-HeldForProducts::HeldForProducts(WeightMatrix* weight)
-    : weight_(weight != nullptr && weight->DequantizedWhole() ? weight : nullptr) {
-  if (weight_ != nullptr) weight_->Hold();
-}
-
-HeldForProducts::~HeldForProducts() {
-  if (weight_ != nullptr) weight_->Release();
-}
-
 }  // namespace fttrain

@@ -30,9 +30,6 @@ class WeightMatrix {
   void Hold();
   void Release() { held_ = at::Tensor(); }
 
-  // Some rows (int64 [N] in host memory, of this slice) in compute dtype, [N, in].
-  at::Tensor Rows(const at::Tensor& rows) const;
-
  private:
   Nf4Matrix Packed() const;
   Parameter* parameter_;
@@ -41,19 +38,6 @@ class WeightMatrix {
   int64_t out_, in_;
   Nf4Ahead* ahead_;
   at::Tensor held_;
-};
-
-// Holds a matrix (may be null) for its lifetime where each of several products would dequantise all
-// of it.
-class HeldForProducts {
- public:
-  explicit HeldForProducts(WeightMatrix* weight);
-  ~HeldForProducts();
-  HeldForProducts(const HeldForProducts&) = delete;
-  HeldForProducts& operator=(const HeldForProducts&) = delete;
-
- private:
-  WeightMatrix* weight_;
 };
 
 }  // namespace fttrain

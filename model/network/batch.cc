@@ -41,8 +41,7 @@ ModelBatch MakeModelBatch(const std::vector<int32_t>& input_ids,
   ModelBatch batch;
   batch.input_ids = OnHost(ids).to(device);
   batch.target_rows = OnHost(rows).to(device);
-  batch.host_targets = OnHost(row_targets);
-  batch.targets = batch.host_targets.to(device);
+  batch.targets = OnHost(row_targets).to(device);
   batch.context.layout = MakeSequenceLayout(std::move(bounds), device);
   batch.context.dropout = {step_key, OnHost(index).to(device)};
   return batch;

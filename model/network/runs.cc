@@ -18,12 +18,11 @@ int64_t LayerCost(const ModelConfig& config) {
 
 }  // namespace
 
-std::vector<int> BalancedRuns(const ModelConfig& config, int runs, bool split_head) {
+std::vector<int> BalancedRuns(const ModelConfig& config, int runs) {
   const int layers = static_cast<int>(config.num_layers);
   if (runs == 1) return {layers};
-  const double head = split_head ? 0.0
-                                 : static_cast<double>(config.vocab_size * config.hidden_size) /
-                                       static_cast<double>(LayerCost(config));
+  const double head = static_cast<double>(config.vocab_size * config.hidden_size) /
+                      static_cast<double>(LayerCost(config));
   int best = 1;
   double best_cost = 0;
   // Layers beside the head; the rest is divided evenly.
@@ -75,16 +74,15 @@ std::vector<LayerRun> RunsOfStage(const std::vector<int>& layers_per_run, int nu
   return mine;
 }
 
-std::string ToString(const std::vector<LayerRun>& runs, int head_parts) {
+std::string ToString(const std::vector<LayerRun>& runs) {
   std::vector<std::string> parts;
   for (const LayerRun& run : runs) {
     if (run.first) parts.push_back("embedding");
     const std::string range = run.end - run.begin == 1 ? absl::StrCat(run.begin)
                                                        : absl::StrCat(run.begin, "-", run.end - 1);
     parts.push_back(absl::StrCat(parts.empty() || run.first ? "layers " : "", range));
-    if (run.last && head_parts == 1) parts.push_back("head");
+    if (run.last) parts.push_back("head");
   }
-  if (head_parts > 1) parts.push_back(absl::StrCat("1/", head_parts, " of the head"));
   return absl::StrJoin(parts, ", ");
 }
 

@@ -18,8 +18,8 @@ struct LayerRun {
 // Layers of each run so that the costliest run costs least, the head counted as the layers whose
 // products it equals (looking up the embedding costs nothing). Of equal ones that with most layers
 // in the later runs: early stages hold more microbatches. At least one layer a run: `runs` is at
-// most the model's layers. A split head is the same share of every run.
-std::vector<int> BalancedRuns(const ModelConfig& config, int runs, bool split_head = false);
+// most the model's layers.
+std::vector<int> BalancedRuns(const ModelConfig& config, int runs);
 
 // OK if there are `runs` entries, each at least 1, that sum to the model's layers. InvalidArgument
 // with the arithmetic otherwise.
@@ -29,7 +29,7 @@ absl::Status CheckRuns(const std::vector<int>& layers_per_run, const ModelConfig
 std::vector<LayerRun> RunsOfStage(const std::vector<int>& layers_per_run, int num_stages,
                                   int stage);
 
-// "embedding, layers 0-3, 8-11, head"; "layers 4-7, 1/2 of the head" for one split in two.
-std::string ToString(const std::vector<LayerRun>& runs, int head_parts = 1);
+// "embedding, layers 0-3, 8-11, head"
+std::string ToString(const std::vector<LayerRun>& runs);
 
 }  // namespace fttrain

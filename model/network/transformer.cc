@@ -20,28 +20,25 @@ Transformer::Transformer(const ModelConfig& config, const ModelOptions& options,
                  : nullptr),
       store_(options.activations_on_host ? std::make_unique<ActivationStore>(device) : nullptr) {
   const int stages = mesh.pp().size();
-  const std::vector<int> layers = options.layers_per_run.empty()
-                                      ? BalancedRuns(config, stages, options.split_head)
-                                      : options.layers_per_run;
+  const std::vector<int> layers =
+      options.layers_per_run.empty() ? BalancedRuns(config, stages) : options.layers_per_run;
   const absl::Status fits = CheckRuns(layers, config, static_cast<int>(layers.size()));
   TORCH_CHECK(fits.ok(), fits.ToString());
   for (const LayerRun& run : RunsOfStage(layers, stages, mesh.pp().rank())) {
     chunks_.push_back({.run = run, .layers = {}});
   }
-  const bool split = options.split_head && stages > 1;
-  TORCH_CHECK(!split || chunks_.size() == 1, "a split head with ", chunks_.size(),
-              " runs of layers a stage");
-  const bool has_head = chunks_.back().run.last && !split;
+  const bool has_head = chunks_.back().run.last;
   if (chunks_.front().run.first || (has_head && tied_)) {
     set.BeginGroup(kEmbeddingGroup);
     embedding_ = std::make_unique<Embedding>(config, options, mesh.tp(), set);
-    embedding_->weight()->on_both_ends = tied_ && stages > 1 && !split;
+    embedding_->weight()->on_both_ends = tied_ && stages > 1;
   }
   MakeLayers(config, options, mesh.tp(), set);
-  set.BeginGroup(kHeadGroup);
-  Parameter* const table = tied_ && embedding_ ? embedding_->weight() : nullptr;
-  if (has_head) head_ = std::make_unique<LmHeadLoss>(config, options, mesh.tp(), table, set);
-  if (split) split_head_ = std::make_unique<SplitHead>(config, options, mesh, table, set);
+  if (has_head) {
+    set.BeginGroup(kHeadGroup);
+    head_ = std::make_unique<LmHeadLoss>(config, options, mesh.tp(),
+                                         tied_ ? embedding_->weight() : nullptr, set);
+  }
 }
 
 void Transformer::MakeLayers(const ModelConfig& config, const ModelOptions& options,
@@ -55,18 +52,12 @@ void Transformer::MakeLayers(const ModelConfig& config, const ModelOptions& opti
   }
 }
 
-void Transformer::UseHeadLinks(HeadLinks& links) {
-  TORCH_CHECK(split_head_ != nullptr, "links for a head that is not split");
-  split_head_->UseLinks(links);
-}
-
 void Transformer::BeginStep(std::vector<ModelBatch> batches, double loss_scale) {
   batches_ = std::move(batches);
   activations_.clear();
   activations_.resize(batches_.size());
   next_backward_.reset();
   if (store_) store_->Clear();
-  if (split_head_) split_head_->BeginStep(batches_);
   loss_scale_ = loss_scale;
   loss_sum_ = 0.0;
 }
@@ -88,34 +79,19 @@ at::Tensor Transformer::Forward(int chunk, int microbatch, at::Tensor input) {
   }
   for (size_t i = 0; i < run.layers.size(); ++i) {
     const int layer = run.run.begin + static_cast<int>(i);
-    std::vector<int> next;
-    if (layer + 1 < run.run.end) next = {layer + 1};
-    if (layer + 1 == run.run.end && run.run.last) next = HeadGroups(run);
-    With({layer}, next, Gradients::kNone, [&] {
-      if (layer + 1 == run.run.end) PrefetchNext();
-      x = run.layers[i]->Forward(x, batch.context, rope_, &saved[i]);
-    });
+    With({layer}, layer + 1 < run.run.end ? std::vector<int>{layer + 1} : HeadGroups(run),
+         Gradients::kNone, [&] {
+           if (layer + 1 == run.run.end) PrefetchNext();
+           x = run.layers[i]->Forward(x, batch.context, rope_, &saved[i]);
+         });
     PutAway(run, i, microbatch, saved[i]);
   }
   if (!run.run.last) return x;
   const std::vector<int> back = turns ? std::vector<int>{run.run.end - 1} : std::vector<int>();
   With(HeadGroups(run), back, Gradients::kAdded, [&] {
-    if (split_head_) {
-      split_head_->Forward(x, batch, kept.split_head);
-    } else {
-      loss_sum_ += head_->Forward(x, batch.target_rows, batch.targets, loss_scale_, &kept.head);
-    }
+    loss_sum_ += head_->Forward(x, batch.target_rows, batch.targets, loss_scale_, &kept.head);
   });
   return {};
-}
-
-void Transformer::Head(int chunk, int microbatch) {
-  const c10::NoGradGuard no_grad;
-  TORCH_CHECK(split_head_ != nullptr, "a schedule with heads, but the head is not split");
-  With(HeadGroups(chunks_.at(chunk)), {}, Gradients::kNone, [&] {
-    split_head_->Part(batches_.at(microbatch), loss_scale_, activations_.at(microbatch).split_head,
-                      loss_sum_);
-  });
 }
 
 at::Tensor Transformer::Backward(int chunk, int microbatch, at::Tensor doutput) {
@@ -126,9 +102,8 @@ at::Tensor Transformer::Backward(int chunk, int microbatch, at::Tensor doutput) 
   std::vector<DecoderLayerSaved>& saved = kept.chunks.at(chunk);
   at::Tensor dx = std::move(doutput);
   if (run.run.last) {
-    With(HeadGroups(run), {run.run.end - 1}, Gradients::kAdded, [&] {
-      dx = split_head_ ? split_head_->Backward(kept.split_head) : head_->Backward(kept.head);
-    });
+    With(HeadGroups(run), {run.run.end - 1}, Gradients::kAdded,
+         [&] { dx = head_->Backward(kept.head); });
   }
   const bool to_embedding = run.run.first && train_base_;
   for (size_t i = run.layers.size(); i-- > 0;) {
@@ -181,7 +156,6 @@ void Transformer::PrefetchNext() {
 }
 
 std::vector<int> Transformer::HeadGroups(const Chunk& chunk) const {
-  if (split_head_) return {tied_ && chunk.run.first ? kEmbeddingGroup : kHeadGroup};
   if (!chunk.run.last) return {};
   return tied_ ? std::vector<int>{kEmbeddingGroup, kHeadGroup} : std::vector<int>{kHeadGroup};
 }
@@ -224,16 +198,14 @@ void Transformer::AcquireChunk(int chunk, int next) {
   }
   if (!HoldsWeights(run)) return;
   run.layers.front()->HoldWeights();
-  if (head_ && run.run.last) head_->HoldWeights();
-  if (split_head_) split_head_->HoldWeights();
+  if (run.run.last) head_->HoldWeights();
 }
 
 void Transformer::ReleaseChunk(int chunk) {
   const Chunk& run = chunks_.at(chunk);
   if (HoldsWeights(run)) {
     run.layers.front()->ReleaseWeights();
-    if (head_ && run.run.last) head_->ReleaseWeights();
-    if (split_head_) split_head_->ReleaseWeights();
+    if (run.run.last) head_->ReleaseWeights();
   }
   if (groups_ == nullptr || run.layers.size() != 1) return;
   for (const int group : GroupsOf(run)) groups_->Release(group);

@@ -10,7 +10,6 @@
 #include "model/ends/embedding_head.h"
 #include "model/network/batch.h"
 #include "model/network/runs.h"
-#include "model/network/split_head.h"
 #include "parallel/layout/mesh.h"
 #include "parallel/pipeline/executor.h"
 #include "parallel/storage/parameter_groups.h"
@@ -25,8 +24,6 @@ class Transformer : public StageModule {
  public:
   // Declares every parameter of this rank in `set`, which must outlive it, as must `mesh`: those of
   // its pipeline stage's runs of layers. A tied embedding is held by the first and the last stage.
-  // With options.split_head, which one run a stage and a frozen base allow, every stage has a slice
-  // of the head in kHeadGroup, the first one of a tied head in its embedding.
   // Storage comes from the Optimizer (training) or AllocateFrozen (evaluation).
   Transformer(const ModelConfig& config, const ModelOptions& options, const Mesh& mesh,
               ParameterSet& set, int64_t max_positions, c10::Device device);
@@ -35,16 +32,12 @@ class Transformer : public StageModule {
   // takes the gradients away; must outlive this. Without, all are always there.
   void UseGroups(ParameterGroups& groups) { groups_ = &groups; }
 
-  // With a split head, before the first step; must outlive this.
-  void UseHeadLinks(HeadLinks& links);
-
   // Microbatches of the next optimizer step, and 1 / its global number of target tokens.
   void BeginStep(std::vector<ModelBatch> batches, double loss_scale);
   // Chunk c is the c-th run of layers of this stage.
   int num_chunks() const { return static_cast<int>(chunks_.size()); }
   at::Tensor Forward(int chunk, int microbatch, at::Tensor input) override;
   at::Tensor Backward(int chunk, int microbatch, at::Tensor doutput) override;
-  void Head(int chunk, int microbatch) override;
   // Of a chunk of one layer: its weights are brought, and its gradients taken away, once for all
   // its consecutive steps; in steps of several microbatches NF4 matrices (the head's with the last
   // chunk) are dequantised once for all of them.
@@ -70,9 +63,8 @@ class Transformer : public StageModule {
   void MakeLayers(const ModelConfig& config, const ModelOptions& options, Communicator& tp,
                   ParameterSet& set);
   bool HoldsWeights(const Chunk& chunk) const;
-  // None but of the last, unless the head is split.
-  std::vector<int> HeadGroups(const Chunk& chunk) const;
-  std::vector<int> GroupsOf(const Chunk& chunk) const;  // all
+  std::vector<int> HeadGroups(const Chunk& chunk) const;  // none but of the last
+  std::vector<int> GroupsOf(const Chunk& chunk) const;    // all
   enum class Gradients { kNone, kAdded };
   // Calls `use` with the groups' weights there, and their gradients if it adds to them, and those
   // of `next` on their way.
@@ -88,7 +80,6 @@ class Transformer : public StageModule {
   struct Activations {
     std::vector<std::vector<DecoderLayerSaved>> chunks;
     LmHeadLoss::Saved head;
-    SplitHead::Saved split_head;
   };
   ParameterGroups* groups_ = nullptr;
   bool train_base_, tied_;
@@ -100,7 +91,6 @@ class Transformer : public StageModule {
   std::unique_ptr<Embedding> embedding_;  // also where the head is tied to it
   std::vector<Chunk> chunks_;
   std::unique_ptr<LmHeadLoss> head_;
-  std::unique_ptr<SplitHead> split_head_;  // on every stage, in place of head_
   std::vector<ModelBatch> batches_;
   std::vector<Activations> activations_;
   std::unique_ptr<ActivationStore> store_;

@@ -21,37 +21,30 @@ int LastChunk(const std::vector<PipelineStep>& steps) {
   return last;
 }
 
-// What has run, by kind.
-struct Done {
-  std::set<Cell> cells[3];
-  std::set<Cell>& Of(Kind kind) { return cells[static_cast<int>(kind)]; }
-  bool Has(Kind kind, Cell cell) const { return cells[static_cast<int>(kind)].count(cell) > 0; }
-};
-
 // Why the cell cannot run now; empty if it can.
-std::string Objection(Kind kind, Cell cell, int last_chunk, const Done& done) {
+std::string Objection(Kind kind, Cell cell, int last_chunk, const std::set<Cell>& forwards,
+                      const std::set<Cell>& backwards) {
   const auto [chunk, microbatch] = cell;
   if (chunk < 0 || microbatch < 0) return "has a negative index";
-  if (done.Has(kind, cell)) return "runs twice";
+  const std::set<Cell>& done = kind == Kind::kForward ? forwards : backwards;
+  if (done.count(cell) > 0) return "runs twice";
   if (kind == Kind::kForward) {
-    if (chunk > 0 && !done.Has(Kind::kForward, {chunk - 1, microbatch})) {
+    if (chunk > 0 && forwards.count({chunk - 1, microbatch}) == 0) {
       return absl::StrCat("runs before the forward of chunk ", chunk - 1);
     }
-    return "";
-  }
-  if (!done.Has(Kind::kForward, cell)) return "runs before its forward";
-  if (kind == Kind::kHead) return done.Has(Kind::kBackward, cell) ? "runs after its backward" : "";
-  if (chunk < last_chunk && !done.Has(Kind::kBackward, {chunk + 1, microbatch})) {
-    return absl::StrCat("runs before the backward of chunk ", chunk + 1);
+  } else {
+    if (forwards.count(cell) == 0) return "runs before its forward";
+    if (chunk < last_chunk && backwards.count({chunk + 1, microbatch}) == 0) {
+      return absl::StrCat("runs before the backward of chunk ", chunk + 1);
+    }
   }
   return "";
 }
 
 absl::Status Refuse(Kind kind, Cell cell, const std::string& why) {
-  constexpr const char* kNames[] = {"forward", "backward", "head"};
-  return absl::InvalidArgumentError(absl::StrCat("schedule: the ", kNames[static_cast<int>(kind)],
-                                                 " of chunk ", cell.first, ", microbatch ",
-                                                 cell.second, " ", why));
+  return absl::InvalidArgumentError(
+      absl::StrCat("schedule: the ", kind == Kind::kForward ? "forward" : "backward", " of chunk ",
+                   cell.first, ", microbatch ", cell.second, " ", why));
 }
 
 // The first chunk after step i that is another one; -1 if there is none.
@@ -74,7 +67,7 @@ class Run {
         last_run_((LastChunk(steps) + 1) * links.num_stages() - 1) {
     if (alone()) return;
     for (const PipelineStep& step : steps) {
-      if (step.kind == Kind::kHead || !HasSource(step.kind, step.chunk)) continue;
+      if (!HasSource(step.kind, step.chunk)) continue;
       std::vector<int>& messages = Of(step.kind).microbatches;
       messages.insert(messages.end(), step.microbatches.begin(), step.microbatches.end());
     }
@@ -112,13 +105,10 @@ class Run {
     return kind == Kind::kForward ? RunOf(chunk) < last_run_ : RunOf(chunk) > 0;
   }
 
-  // If one comes after microbatch j of step i, heads aside.
+  // If one comes after microbatch j of step i.
   void AnnounceBackward(size_t i, size_t j) {
-    if (steps_[i].kind == Kind::kHead) return;
     if (++j == steps_[i].microbatches.size()) {
-      do {
-        if (++i == steps_.size()) return;
-      } while (steps_[i].kind == Kind::kHead);
+      if (++i == steps_.size()) return;
       j = 0;
     }
     if (steps_[i].kind != Kind::kBackward || steps_[i].microbatches.empty()) return;
@@ -154,10 +144,6 @@ class Run {
   }
 
   void Do(Kind kind, int chunk, int microbatch) {
-    if (kind == Kind::kHead) {
-      stage_.Head(chunk, microbatch);
-      return;
-    }
     at::Tensor input = Take(kind, chunk, microbatch);
     Give(kind, chunk, microbatch,
          kind == Kind::kForward ? stage_.Forward(chunk, microbatch, std::move(input))
@@ -176,25 +162,19 @@ class Run {
 
 }  // namespace
 
-void StageModule::Head(int /*chunk*/, int /*microbatch*/) {
-  TORCH_CHECK(false, "a schedule with heads, of a model whose head is not split");
-}
-
 absl::Status CheckSchedule(const std::vector<PipelineStep>& steps) {
   const int last_chunk = LastChunk(steps);
-  Done done;
+  std::set<Cell> forwards, backwards;
   for (const PipelineStep& step : steps) {
     for (const int microbatch : step.microbatches) {
       const Cell cell{step.chunk, microbatch};
-      const std::string why = Objection(step.kind, cell, last_chunk, done);
+      const std::string why = Objection(step.kind, cell, last_chunk, forwards, backwards);
       if (!why.empty()) return Refuse(step.kind, cell, why);
-      done.Of(step.kind).insert(cell);
+      (step.kind == Kind::kForward ? forwards : backwards).insert(cell);
     }
   }
-  const bool heads = !done.Of(Kind::kHead).empty();
-  for (const Cell& cell : done.Of(Kind::kForward)) {
-    if (!done.Has(Kind::kBackward, cell)) return Refuse(Kind::kForward, cell, "has no backward");
-    if (heads && !done.Has(Kind::kHead, cell)) return Refuse(Kind::kForward, cell, "has no head");
+  for (const Cell& cell : forwards) {
+    if (backwards.count(cell) == 0) return Refuse(Kind::kForward, cell, "has no backward");
   }
   return absl::OkStatus();
 }

@@ -20,9 +20,6 @@ class StageModule {
   // doutput: gradient of what Forward returned (undefined for the model's last run). Returns the
   // gradient of `input` (undefined for the first). Frees what Forward saved.
   virtual at::Tensor Backward(int chunk, int microbatch, at::Tensor doutput) = 0;
-  // This stage's part of a head that is split over all stages, for a microbatch whose forward has
-  // run on the last stage. The module itself sends and takes what that needs. Throws by default.
-  virtual void Head(int chunk, int microbatch);
   // Called before the first and after the last of consecutive steps on one chunk; not collective in
   // themselves, but all ranks of a stage's tp group get the same calls. In between, and only then,
   // the chunk's weights must be there in the form that Forward and Backward use (dequantised,
@@ -31,8 +28,8 @@ class StageModule {
   // always there. No release follows an exception.
   virtual void AcquireChunk(int /*chunk*/, int /*next*/) {}
   virtual void ReleaseChunk(int /*chunk*/) {}
-  // Called before a Forward or Backward that a Backward follows directly but for heads: what that
-  // one needs can be sent for now.
+  // Called before a Forward or Backward that a Backward follows directly: what that one needs can
+  // be sent for now.
   virtual void BackwardFollows(int /*chunk*/, int /*microbatch*/) {}
   // Sizes and options of what runs hand each other for a microbatch, activations and gradients
   // alike. Asked for where there are several stages.
@@ -41,8 +38,7 @@ class StageModule {
 
 // OK if a stage can do the steps, whatever arrives: the forward of (chunk, microbatch) runs once,
 // after that of the chunk before; its backward once, after its forward and the backward of the
-// chunk after; every forward has its backward. If there are heads, every forward has one, once and
-// between the two. InvalidArgument names the first step that is not.
+// chunk after; every forward has its backward. InvalidArgument names the first step that is not.
 absl::Status CheckSchedule(const std::vector<PipelineStep>& steps);
 
 // Chunk c of stage s is the run c * stages + s of the model. Receives are posted ahead, as many as

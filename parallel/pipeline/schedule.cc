@@ -32,8 +32,7 @@ std::vector<PipelineStep> LayerMajor(int num_chunks, int num_microbatches) {
 
 std::string ToString(const std::vector<PipelineStep>& steps) {
   return absl::StrJoin(steps, " ", [](std::string* out, const PipelineStep& step) {
-    constexpr const char* kLetters[] = {"F", "B", "H"};
-    absl::StrAppend(out, kLetters[static_cast<int>(step.kind)], step.chunk, ".",
+    absl::StrAppend(out, step.kind == PipelineStep::Kind::kForward ? "F" : "B", step.chunk, ".",
                     absl::StrJoin(step.microbatches, ","));
   });
 }

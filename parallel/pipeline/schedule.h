@@ -7,10 +7,9 @@
 namespace fttrain {
 
 // A chunk is a run of layers whose weights are made available once; microbatches are indices within
-// the optimizer step of this dp rank. kHead: this stage's part of a head that is split over all
-// stages (pipeline/schedules.h).
+// the optimizer step of this dp rank.
 struct PipelineStep {
-  enum class Kind { kForward, kBackward, kHead };
+  enum class Kind { kForward, kBackward };
   Kind kind;
   int chunk;
   std::vector<int> microbatches;
@@ -27,7 +26,7 @@ std::vector<PipelineStep> SingleStage(int num_microbatches);
 // all microbatches save is alive at the turn.
 std::vector<PipelineStep> LayerMajor(int num_chunks, int num_microbatches);
 
-// "F0.0 H0.0 B0.0 F0.1,2 ...": chunk.microbatches
-std::string ToString(const std::vector<PipelineStep>& steps);
+std::string ToString(
+    const std::vector<PipelineStep>& steps);  // "F0.0 B0.0 F0.1,2 ...": chunk.microbatches
 
 }  // namespace fttrain

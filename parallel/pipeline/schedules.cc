@@ -3,7 +3,6 @@
 #include <c10/util/Exception.h>
 
 #include <algorithm>
-#include <utility>
 
 #include "absl/strings/str_cat.h"
 
@@ -87,35 +86,9 @@ std::vector<PipelineStep> MakePipelineSchedule(PipelineKind kind, int stage, int
                                       : OneForwardOneBackward(stage, num_stages, num_microbatches);
 }
 
-std::vector<PipelineStep> WithSplitHead(PipelineKind kind, int stage, int num_stages,
-                                        int num_microbatches) {
-  const bool gpipe = kind == PipelineKind::kGPipe;
-  TORCH_CHECK(gpipe || kind == PipelineKind::kOneForwardOneBackward,
-              "a split head in a schedule that is neither GPipe nor 1F1B");
-  TORCH_CHECK(num_stages > 1, "a head split over ", num_stages, " stage");
-  // When a step would run were all equally long, in halves of their length. A head, which is short,
-  // runs between two of them: one after the last stage's forward has ended, and on the last stage,
-  // which takes what the others send back, one later.
-  std::vector<std::pair<int, PipelineStep>> timed;
-  const auto add = [&](int time, Kind step, int m) { timed.push_back({time, {step, 0, {m}}}); };
-  const int each = gpipe ? 2 : 4, turn = gpipe ? 2 * num_microbatches : 2;
-  const int head = 2 * num_stages + (stage == num_stages - 1 ? 3 : 1);
-  for (int m = 0; m < num_microbatches; ++m) {
-    add(2 * stage + each * m, Kind::kForward, m);
-    add(head + each * m, Kind::kHead, m);
-    add(2 * (2 * num_stages - stage) + each * m + turn, Kind::kBackward, m);
-  }
-  std::sort(timed.begin(), timed.end(),
-            [](const auto& a, const auto& b) { return a.first < b.first; });
-  std::vector<PipelineStep> steps;
-  for (auto& [time, step] : timed) steps.push_back(std::move(step));
-  return steps;
-}
-
 int MostInFlight(const std::vector<PipelineStep>& steps) {
   int now = 0, most = 0;
   for (const PipelineStep& step : steps) {
-    if (step.kind == Kind::kHead) continue;
     const int count = static_cast<int>(step.microbatches.size());
     for (int i = 0; i < count; ++i) {
       now += step.kind == Kind::kForward ? 1 : -1;

@@ -30,14 +30,6 @@ enum class PipelineKind { kGPipe, kOneForwardOneBackward, kInterleaved, kLayerMa
 std::vector<PipelineStep> MakePipelineSchedule(PipelineKind kind, int stage, int num_stages,
                                                int chunks, int num_microbatches);
 
-// kGPipe and kOneForwardOneBackward of several stages that share the head (after Yeung et al.,
-// arXiv:2411.05288, of whose barriers one round trip is left): the last stage's forward sends every
-// stage what the head reads, each stage's kHead sends back its part, and the last stage's kHead
-// takes them all. 1F1B runs as with one stage more, at most num_stages - stage + 1 microbatches in
-// flight, so that a step of every stage lies between sending and taking, both ways.
-std::vector<PipelineStep> WithSplitHead(PipelineKind kind, int stage, int num_stages,
-                                        int num_microbatches);
-
 // The most (chunk, microbatch) pairs whose forward has run and whose backward has not.
 int MostInFlight(const std::vector<PipelineStep>& steps);
 

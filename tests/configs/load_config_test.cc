@@ -58,8 +58,7 @@ optimizer: {name: adamw, learning_rate: 1e-4, weight_decay: 1.0E-2, beta1: .8, b
             eps: 3.0000000000000004e-07, max_grad_norm: +0.5, state: int8, device: host}
 schedule: {name: linear, warmup_steps: 3, min_ratio: 0.3}
 parallel: {tensor: 2, pipeline: 4, zero_stage: 3, sequence_parallel: false,
-           pipeline_schedule: layer_major, chunks_per_stage: 2, layers_per_stage: [3, 1, 4],
-           split_head: true}
+           pipeline_schedule: layer_major, chunks_per_stage: 2, layers_per_stage: [3, 1, 4]}
 memory: {recompute: smart, activations: host, base_weights: disk, embedding: host}
 precision: {compute: fp32}
 device: cpu
@@ -86,7 +85,6 @@ TEST(LoadConfig, ReadsEveryKey) {
   EXPECT_EQ(config.optimizer().beta1(), 0.8);
   EXPECT_EQ(config.parallel().pipeline_schedule(), PIPELINE_SCHEDULE_LAYER_MAJOR);
   EXPECT_THAT(config.parallel().layers_per_stage(), ElementsAre(3, 1, 4));
-  EXPECT_TRUE(config.parallel().split_head());
   EXPECT_EQ(config.memory().base_weights(), WEIGHT_PLACE_DISK);
   EXPECT_EQ(config.optimizer().device(), OPTIMIZER_DEVICE_HOST);
   EXPECT_EQ(config.memory().embedding(), EMBEDDING_PLACE_HOST);

@@ -202,22 +202,6 @@ TEST(Pipeline, SchedulesThatCannotRunAreRefusedWithAReason) {
             Not(HasSubstr("has 2 numbers"))));
 }
 
-TEST(SplitHead, IsRefusedWithAReasonWhereThereIsNothingToSplitOrNoPlaceForIt) {
-  const std::string split = "parallel.split_head=true", stages = "parallel.pipeline=2";
-  EXPECT_EQ(FaultOf({split, stages}, 2), "");
-  EXPECT_EQ(FaultOf({split, stages, "parallel.pipeline_schedule=gpipe", "adapter={method: qlora}",
-                     "parallel.zero_stage=3"},
-                    4),
-            "");
-  EXPECT_THAT(FaultOf({split}, 1), HasSubstr("over pipeline stages, but parallel.pipeline is 1"));
-  EXPECT_THAT(FaultOf({split, stages, "adapter={method: none}"}, 2),
-              HasSubstr("is for a frozen head, but adapter.method none trains it"));
-  EXPECT_THAT(FaultOf({split, stages, "parallel.pipeline_schedule=interleaved",
-                       "parallel.chunks_per_stage=2"},
-                      2),
-              HasSubstr("in which a stage has one run of layers, not in interleaved"));
-}
-
 TEST(Pipeline, ListsOfNumbersAreCheckedNumberByNumber) {
   const auto fault = [](const std::string& value) {
     return std::string(

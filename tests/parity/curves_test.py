@@ -64,7 +64,6 @@ MORE_LAYOUTS = {
 # With frozen weights.
 ADAPTER_LAYOUTS = {
     "llama_grouped": {
-        "pp2-split-head": (2, 1, 4, {"parallel": {"pipeline": 2, "split_head": True}}),
         "host-layer-major": (
             1,
             1,
@@ -81,14 +80,6 @@ ADAPTER_LAYOUTS = {
             1,
             2,
             {"memory": {"base_weights": "host"}, "parallel": {"zero_stage": 3}},
-        ),
-    },
-    "llama_tied": {
-        "pp2-tp2-split-head": (
-            4,
-            2,
-            2,
-            {"parallel": {"pipeline": 2, "tensor": 2, "split_head": True}},
         ),
     },
 }

@@ -92,13 +92,6 @@ TrainingRig::TrainingRig(const Mesh& on, const Layout& in, const Task& of)
     FT_CHECK(created.ok(), created.status().ToString());
     links = *std::move(created);
   }
-  if (layout.split_head) {
-    const int64_t usual = layout.micro_batch_size * kSequence * TinyModel(false).hidden_size * 8;
-    auto made = HeadLinks::Create(CommBackend::kMpi, TestProcess(), mesh.shape(), usual);
-    FT_CHECK(made.ok(), made.status().ToString());
-    head_links = *std::move(made);
-    model.UseHeadLinks(*head_links);
-  }
   RowOptions row_options;
   row_options.sequence_len = kSequence;
   row_options.packing = task.packing;
@@ -114,10 +107,8 @@ StepShape TrainingRig::Shape() const {
 }
 
 std::vector<PipelineStep> TrainingRig::Schedule() const {
-  const int stage = links->stage(), stages = links->num_stages();
-  const int microbatches = static_cast<int>(Shape().accumulation);
-  if (layout.split_head) return WithSplitHead(layout.pipeline, stage, stages, microbatches);
-  return MakePipelineSchedule(layout.pipeline, stage, stages, layout.chunks, microbatches);
+  return MakePipelineSchedule(layout.pipeline, links->stage(), links->num_stages(), layout.chunks,
+                              static_cast<int>(Shape().accumulation));
 }
 
 void RunStep(TrainingRig& rig, int64_t step) {
@@ -163,7 +154,6 @@ Trainer MakeTrainer(TrainingRig& rig) {
   options.steps = kSteps;
   options.shape = rig.Shape();
   options.pipeline = rig.layout.pipeline;
-  options.split_head = rig.layout.split_head;
   options.schedule = {LrSchedule::Kind::kCosine, 1e-2, 1, kSteps, 0.0};
   options.max_grad_norm = 0.5;
   options.seed = 11;

@@ -48,7 +48,6 @@ struct TrainingRig {
   Transformer model;
   std::unique_ptr<Optimizer> optimizer;
   std::unique_ptr<StageLinks> links;
-  std::unique_ptr<HeadLinks> head_links;  // of a split head
   std::unique_ptr<RowStream> rows;
 };
 

@@ -40,7 +40,6 @@ ModelOptions Options(bool full) {
 ModelOptions OptionsOf(const Layout& layout, const Task& task, int stages) {
   ModelOptions options = Options(task.full);
   options.sequence_parallel = layout.sequence_parallel;
-  options.split_head = layout.split_head;
   options.recompute = layout.recompute;
   options.activations_on_host = layout.activations_on_host;
   if (task.nf4) options.nf4 = Nf4Options{};

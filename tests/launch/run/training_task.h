@@ -35,7 +35,6 @@ struct Layout {
   PipelineKind pipeline = PipelineKind::kOneForwardOneBackward;
   int chunks = 1;
   std::vector<int> layers_per_run = {};
-  bool split_head = false;
   Recompute recompute = Recompute::kNone;
   bool activations_on_host = false;
   FrozenPlace frozen = FrozenPlace::kDevice;

@@ -37,11 +37,6 @@ TEST(BalancedRuns, GiveLaterRunsTheLayersThatAreLeftOver) {
   EXPECT_THAT(BalancedRuns(Model(7, 240), 3), ElementsAre(2, 3, 2));
 }
 
-TEST(BalancedRuns, AreEvenWithASplitHead) {
-  EXPECT_THAT(BalancedRuns(Model(8, 480), 2, /*split_head=*/true), ElementsAre(4, 4));
-  EXPECT_THAT(BalancedRuns(Model(14, 2 * 240), 4, /*split_head=*/true), ElementsAre(3, 3, 4, 4));
-}
-
 TEST(BalancedRuns, LeaveNoRunEmptyAndNoRunCostsMoreThanItMust) {
   for (int layers = 1; layers <= 12; ++layers) {
     for (int runs = 1; runs <= layers; ++runs) {
@@ -74,8 +69,6 @@ TEST(RunsOfStage, DealsRunsToStagesInTurn) {
   EXPECT_EQ(ToString(RunsOfStage(layers, 2, 1)), "layers 2, 6-7, head");
   EXPECT_EQ(ToString(RunsOfStage(layers, 4, 3)), "layers 6-7, head");
   EXPECT_EQ(ToString(RunsOfStage({8}, 1, 0)), "embedding, layers 0-7, head");
-  EXPECT_EQ(ToString(RunsOfStage({4, 4}, 2, 0), 2), "embedding, layers 0-3, 1/2 of the head");
-  EXPECT_EQ(ToString(RunsOfStage({4, 4}, 2, 1), 2), "layers 4-7, 1/2 of the head");
 }
 
 }  // namespace

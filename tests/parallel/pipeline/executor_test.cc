@@ -17,7 +17,6 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 constexpr auto F = PipelineStep::Kind::kForward;
 constexpr auto B = PipelineStep::Kind::kBackward;
-constexpr auto H = PipelineStep::Kind::kHead;
 
 // Records calls; activations and gradients carry numbers that say where they come from.
 class RecordingStage : public StageModule {
@@ -121,26 +120,6 @@ TEST(RunSchedule, SaysBeforeEachStepWhichBackwardFollowsIt) {
                                        "F0.2()", "next B0.2", "B0.1()", "B0.2()"));
 }
 
-TEST(RunSchedule, RunsHeadsBetweenStepsAndSaysWhichBackwardFollowsThem) {
-  class WithHead : public RecordingStage {
-   public:
-    void Head(int chunk, int microbatch) override {
-      calls.push_back(absl::StrCat("H", chunk, ".", microbatch));
-    }
-    void BackwardFollows(int chunk, int microbatch) override {
-      calls.push_back(absl::StrCat("next B", chunk, ".", microbatch));
-    }
-  };
-  const std::vector<PipelineStep> steps = {{F, 0, {0}}, {H, 0, {0}}, {F, 0, {1}},
-                                           {H, 0, {1}}, {B, 0, {0}}, {B, 0, {1}}};
-  WithHead stage;
-  RunSchedule(steps, stage);
-  EXPECT_THAT(stage.calls, ElementsAre("F0.0()", "H0.0", "next B0.0", "F0.1()", "H0.1", "next B0.1",
-                                       "B0.0()", "B0.1()"));
-  RecordingStage without;
-  EXPECT_THROW(RunSchedule(steps, without), c10::Error);
-}
-
 TEST(RunSchedule, RefusesABadScheduleBeforeAnyWork) {
   RecordingStage stage;
   EXPECT_THROW(RunSchedule({{F, 0, {0}}, {B, 0, {0}}, {B, 0, {1}}}, stage), c10::Error);
@@ -163,10 +142,6 @@ TEST(CheckSchedule, NamesTheFirstStepThatCannotRun) {
       {{{F, 0, {0}}, {F, 1, {0}}, {B, 0, {0}}, {B, 1, {0}}},
        "backward of chunk 0, microbatch 0 runs before the backward of chunk 1"},
       {{{F, 0, {-1}}}, "has a negative index"},
-      {{{H, 0, {0}}}, "head of chunk 0, microbatch 0 runs before its forward"},
-      {{{F, 0, {0}}, {B, 0, {0}}, {H, 0, {0}}}, "head of chunk 0, microbatch 0 runs after its"},
-      {{{F, 0, {0, 1}}, {H, 0, {0}}, {B, 0, {0, 1}}},
-       "forward of chunk 0, microbatch 1 has no head"},
   };
   for (const Row& row : rows) {
     const absl::Status status = CheckSchedule(row.steps);

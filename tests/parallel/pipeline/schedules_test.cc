@@ -10,7 +10,6 @@
 #include <tuple>
 
 #include "absl/strings/str_cat.h"
-#include "parallel/pipeline/executor.h"
 #include "parallel/pipeline/simulator.h"
 
 namespace fttrain {
@@ -118,47 +117,6 @@ TEST(Interleaved, DividesTheWaitByTheChunksOfAStage) {
   }
 }
 
-TEST(WithSplitHead, RunsAsAPipelineOfOneStageMoreWithHeadsWhereTheirRowsHaveComeAStepAgo) {
-  constexpr auto k1F1B = PipelineKind::kOneForwardOneBackward;
-  EXPECT_EQ(ToString(WithSplitHead(k1F1B, 0, 2, 4)),
-            "F0.0 F0.1 H0.0 F0.2 H0.1 B0.0 F0.3 H0.2 B0.1 H0.3 B0.2 B0.3");
-  EXPECT_EQ(ToString(WithSplitHead(k1F1B, 1, 2, 4)),
-            "F0.0 F0.1 H0.0 B0.0 F0.2 H0.1 B0.1 F0.3 H0.2 B0.2 H0.3 B0.3");
-  EXPECT_EQ(ToString(WithSplitHead(PipelineKind::kGPipe, 0, 2, 4)),
-            "F0.0 F0.1 F0.2 H0.0 F0.3 H0.1 H0.2 H0.3 B0.0 B0.1 B0.2 B0.3");
-  EXPECT_EQ(ToString(WithSplitHead(PipelineKind::kGPipe, 1, 2, 4)),
-            "F0.0 F0.1 F0.2 H0.0 F0.3 H0.1 H0.2 H0.3 B0.0 B0.1 B0.2 B0.3");
-  EXPECT_THROW(WithSplitHead(PipelineKind::kInterleaved, 0, 2, 4), c10::Error);
-  EXPECT_THROW(WithSplitHead(k1F1B, 0, 1, 4), c10::Error);
-}
-
-// Heads of h seconds on every stage cost m h and at most h of waiting beyond the pipeline's own.
-TEST(WithSplitHead, MeetsWithoutDeadlockAndWaitsAHeadLongerThanAPipelineWithoutOne) {
-  for (const PipelineKind kind : {PipelineKind::kGPipe, PipelineKind::kOneForwardOneBackward}) {
-    for (int p = 2; p <= kMostStages; ++p) {
-      for (int m = 1; m <= kMostMicrobatches; ++m) {
-        const Stages stages =
-            AllStages(p, [&](int stage) { return WithSplitHead(kind, stage, p, m); });
-        SimulationOptions options = kUneven;
-        options.buffers = 2;
-        const double seconds = Seconds(stages, options), closed_form = m * 4.0 + (p - 1) * 3.0;
-        EXPECT_GE(seconds, closed_form) << p << " stages, " << m;
-        EXPECT_LE(seconds, closed_form + options.head_seconds) << p << " stages, " << m;
-        options.buffers = 1;
-        Seconds(stages, options);  // slower perhaps, but it ends
-        options.head_seconds = 0.25;
-        Seconds(stages, options);
-        for (int stage = 0; stage < p; ++stage) {
-          EXPECT_EQ(stages[stage].size(), 3u * m);
-          EXPECT_TRUE(CheckSchedule(stages[stage]).ok()) << CheckSchedule(stages[stage]);
-          const bool gpipe = kind == PipelineKind::kGPipe;
-          EXPECT_EQ(MostInFlight(stages[stage]), gpipe ? m : std::min(m, p - stage + 1));
-        }
-      }
-    }
-  }
-}
-
 // Of GPipe's messages all but the first forward and the last backward travel while others compute.
 TEST(Simulate, AddsToGPipeOneWayUpAndOneWayDown) {
   SimulationOptions options = kUneven;
@@ -177,14 +135,6 @@ TEST(Simulate, LetsALinkCarryOneMessageAfterTheOther) {
   const Stages stages = AllStages(2, [](int) { return GPipe(32); });
   // The first forward, 32 up, the last forward and the first backward, 32 down, the last backward.
   EXPECT_EQ(Seconds(stages, options), 1.0 + 32 * 4 + 1 + 1 + 32 * 4 + 1);
-}
-
-TEST(Simulate, FindsAHeadWithoutWhichTheLastStageWaitsForEver) {
-  Stages stages =
-      AllStages(2, [](int stage) { return WithSplitHead(PipelineKind::kGPipe, stage, 2, 1); });
-  EXPECT_TRUE(Simulate(stages, {}).ok());
-  stages[0].erase(stages[0].begin() + 1);
-  EXPECT_THAT(std::string(Simulate(stages, {}).status().message()), HasSubstr("waits for ever"));
 }
 
 TEST(Simulate, FindsADeadlock) {
