@@ -67,6 +67,22 @@ std::vector<int> RunsOf(const NetworkPlan& plan) {
   return runs.empty() ? BalancedRuns(plan.model, plan.mesh.pp) : runs;
 }
 
+// "ranks 2-3, 6-7, 10-11 ... 510-511": tp neighbours, once a replica.
+std::string RanksOfStage(const MeshShape& mesh, int stage) {
+  constexpr int kMostRanges = 4;
+  const bool one_range = mesh.pp == 1;  // no other stage's ranks lie between the replicas
+  const int ranges = one_range ? 1 : mesh.dp, length = one_range ? mesh.dp * mesh.tp : mesh.tp;
+  std::string text = ranges * length == 1 ? "rank " : "ranks ";
+  for (int i = 0; i < ranges; ++i) {
+    if (ranges > kMostRanges && i == kMostRanges - 1) i = ranges - 1;
+    const int first = (i * mesh.pp + stage) * mesh.tp;
+    if (i > 0) absl::StrAppend(&text, ranges > kMostRanges && i == ranges - 1 ? " ... " : ", ");
+    absl::StrAppend(&text, first);
+    if (length > 1) absl::StrAppend(&text, "-", first + length - 1);
+  }
+  return text;
+}
+
 const char* RecomputeName(Recompute level) {
   switch (level) {
     case Recompute::kSmart:
@@ -106,11 +122,10 @@ std::string StartSummary(const NetworkPlan& plan, const ParameterCounts& paramet
       "%d threads a rank",
       mesh.world_size(), mesh.dp, mesh.pp, mesh.tp, zero_stage,
       plan.options.sequence_parallel && mesh.tp > 1 ? "on" : "off", at::get_num_threads()));
-  for (int rank = 0; rank < mesh.world_size(); ++rank) {
-    const MeshPosition at = PositionOfRank(mesh, rank);
+  for (int stage = 0; stage < mesh.pp; ++stage) {
     lines.push_back(
-        absl::StrFormat("  rank %-4d dp %d pp %d tp %d: %s%s", rank, at.dp, at.pp, at.tp,
-                        ToString(RunsOfStage(RunsOf(plan), mesh.pp, at.pp)),
+        absl::StrFormat("  stage %d on %s: %s%s", stage, RanksOfStage(mesh, stage),
+                        ToString(RunsOfStage(RunsOf(plan), mesh.pp, stage)),
                         mesh.tp > 1 ? absl::StrCat(" (1/", mesh.tp, " of each matrix)") : ""));
   }
   lines.push_back(absl::StrFormat(

@@ -10,7 +10,7 @@
 
 namespace fttrain {
 
-// Several lines: model, mesh and which layers are on which rank, trainable parameters in PEFT's
+// Several lines: model, mesh and which layers and ranks a stage has, trainable parameters in PEFT's
 // words, the form of a quantised base and what of it is not quantised, data, global batch.
 std::string StartSummary(const NetworkPlan& plan, const ParameterCounts& parameters,
                          const DatasetSummary& data, const TrainerOptions& trainer,

@@ -2,6 +2,8 @@
 
 #include <gmock/gmock.h>
 
+#include <algorithm>
+
 namespace fttrain {
 namespace {
 
@@ -38,9 +40,8 @@ TEST(StartSummary, SaysWhereEverythingIsInPeftsWords) {
       text,
       HasSubstr("trainable params: 460,800 || all params: 134,975,808 || trainable%: 0.3414"));
   EXPECT_THAT(text, HasSubstr("4 ranks = dp 2 x pp 1 x tp 2; zero stage 1; sequence parallel on"));
-  EXPECT_THAT(
-      text,
-      HasSubstr("rank 3    dp 1 pp 0 tp 1: embedding, layers 0-3, head (1/2 of each matrix)"));
+  EXPECT_THAT(text, HasSubstr("  stage 0 on ranks 0-3: embedding, layers 0-3, head (1/2 of each "
+                              "matrix)\n"));
   EXPECT_THAT(text, HasSubstr("12 rows a step = micro batch 2 x accumulation 3 x dp 2; 30 steps"));
   EXPECT_THAT(text, HasSubstr("3 of 60 examples cut to 256 tokens (the longest has 400)"));
   EXPECT_THAT(text, HasSubstr("lora r 16, alpha 32, dropout 0 on q_proj, v_proj"));
@@ -79,8 +80,25 @@ TEST(StartSummary, SaysWhichLayersAreOnWhichStage) {
   plan.mesh = {/*tp=*/1, /*pp=*/2, /*dp=*/1};
   plan.options.layers_per_run = {2, 2, 3, 1};
   const std::string text = StartSummary(plan, {1, 2}, {}, {}, 256, 1);
-  EXPECT_THAT(text, HasSubstr("rank 0    dp 0 pp 0 tp 0: embedding, layers 0-1, 4-6\n"));
-  EXPECT_THAT(text, HasSubstr("rank 1    dp 0 pp 1 tp 0: layers 2-3, 7, head\n"));
+  EXPECT_THAT(text, HasSubstr("  stage 0 on rank 0: embedding, layers 0-1, 4-6\n"));
+  EXPECT_THAT(text, HasSubstr("  stage 1 on rank 1: layers 2-3, 7, head\n"));
+}
+
+TEST(StartSummary, HasALineAStageHoweverManyRanks) {
+  NetworkPlan plan;
+  plan.model.num_layers = 8;
+  plan.options.layers_per_run = {4, 4};
+  const auto text = [&](MeshShape mesh) {
+    plan.mesh = mesh;
+    return StartSummary(plan, {1, 2}, {}, {}, 256, 1);
+  };
+  EXPECT_THAT(text({/*tp=*/2, /*pp=*/2, /*dp=*/3}),
+              HasSubstr("stage 1 on ranks 2-3, 6-7, 10-11: "));
+  EXPECT_THAT(text({/*tp=*/1, /*pp=*/2, /*dp=*/4}), HasSubstr("stage 0 on ranks 0, 2, 4, 6: "));
+  const std::string large = text({/*tp=*/2, /*pp=*/2, /*dp=*/128});
+  EXPECT_THAT(large, HasSubstr("stage 0 on ranks 0-1, 4-5, 8-9 ... 508-509: "));
+  EXPECT_THAT(large, HasSubstr("stage 1 on ranks 2-3, 6-7, 10-11 ... 510-511: "));
+  EXPECT_LT(std::count(large.begin(), large.end(), '\n'), 10);
 }
 
 }  // namespace
