@@ -1,6 +1,5 @@
 #include <ATen/Parallel.h>
 #include <c10/util/Exception.h>
-#include <sched.h>
 #include <torch/headeronly/version.h>
 
 #include <algorithm>
@@ -26,10 +25,7 @@ namespace {
 void SetThreads(const Process& process) {
   if (std::getenv("OMP_NUM_THREADS") != nullptr) return;
   const int host = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
-  cpu_set_t bound;
-  CPU_ZERO(&bound);
-  int cores = host;
-  if (sched_getaffinity(0, sizeof(bound), &bound) == 0) cores = CPU_COUNT(&bound);
+  int cores = UsableCores();
   if (cores >= host) cores = host / process.local_size();
   at::set_num_threads(std::max(1, cores));
 }
@@ -81,7 +77,6 @@ int main(int argc, char** argv) {
     LogError(process.status().ToString());
     return kExitInternal;
   }
-  SetLogRank((*process)->rank(), (*process)->world_size(), (*process)->host());
   SetThreads(**process);
   std::string failure;
   try {

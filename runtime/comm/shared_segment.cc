@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdio>
 
 namespace fttrain {
@@ -31,14 +32,16 @@ bool OnOneHost(MPI_Comm comm) {
 // Under a name that rank 0 invents and removes again.
 std::unique_ptr<SharedSegment> SharedSegment::Create(MPI_Comm comm, int64_t bytes) {
   if (!OnOneHost(comm)) return nullptr;
-  static std::atomic<int> created{0};
   int rank = 0;
   MPI_Comm_rank(comm, &rank);
   char name[64] = {};
   int file = -1;
   if (rank == 0) {
-    std::snprintf(name, sizeof(name), "/fttrain-%d-%d", static_cast<int>(getpid()), ++created);
-    file = shm_open(name, O_RDWR | O_CREAT | O_EXCL, 0600);
+    int number = 0;
+    do {
+      std::snprintf(name, sizeof(name), "/fttrain-%d-%d", static_cast<int>(getpid()), ++number);
+      file = shm_open(name, O_RDWR | O_CREAT | O_EXCL, 0600);
+    } while (file < 0 && errno == EEXIST);
     // Unlike ftruncate, this fails now rather than by a signal at the first touch.
     if (file >= 0 && posix_fallocate(file, 0, bytes) != 0) {
       close(file);

@@ -22,12 +22,6 @@ namespace {
 // Bytes of one MPI call; counts are ints.
 constexpr int64_t kPieceBytes = int64_t{1} << 30;
 
-int UsableCores() {
-  cpu_set_t set;
-  if (sched_getaffinity(0, sizeof(set), &set) != 0) return 1;
-  return std::max(1, CPU_COUNT(&set));
-}
-
 // Open MPI settings that must be in place before MPI_Init; the user's own environment wins.
 void SetOpenMpiDefaults() {
   // Ranks that wait in MPI spin. With no core to spare that starves whoever else has work: a peer,
@@ -70,6 +64,12 @@ std::string BroadcastText(std::string text, int root, MPI_Comm world) {
 
 }  // namespace
 
+int UsableCores() {
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof(set), &set) != 0) return 1;
+  return std::max(1, CPU_COUNT(&set));
+}
+
 std::string MpiErrorText(int code) {
   char text[MPI_MAX_ERROR_STRING] = {};
   int length = 0;
@@ -101,13 +101,12 @@ absl::StatusOr<std::unique_ptr<Process>> Process::Create(int* argc, char*** argv
     return absl::FailedPreconditionError(
         "this MPI was built without MPI_THREAD_MULTIPLE, which fttrain needs");
   }
-  // Lives as long as MPI does. A duplicate, so that a library using MPI_COMM_WORLD cannot
-  // interfere.
-  static MPI_Comm world = MPI_COMM_NULL;
+  // A duplicate, so that a library using MPI_COMM_WORLD cannot interfere.
+  MPI_Comm world = MPI_COMM_NULL;
   MPI_Comm_dup(MPI_COMM_WORLD, &world);
 
   auto process = std::unique_ptr<Process>(new Process());
-  process->world_ = &world;
+  process->world_ = std::make_shared<MPI_Comm>(world);
   process->FindPlace();
   SetLogRank(process->rank_, process->world_size_, process->host_);
   return process;
@@ -131,14 +130,14 @@ absl::StatusOr<std::unique_ptr<Process>> Process::FirstRanks(int ranks) const {
   if (comm == MPI_COMM_NULL) return nullptr;
   MPI_Comm_set_errhandler(comm, MPI_ERRORS_ARE_FATAL);
   auto part = std::unique_ptr<Process>(new Process());
-  part->part_ = std::make_shared<MPI_Comm>(comm);  // freed by MPI_Finalize
-  part->world_ = part->part_.get();
+  part->world_ = std::make_shared<MPI_Comm>(comm);
+  part->is_part_ = true;
   part->FindPlace();
   return part;
 }
 
 Process::~Process() {
-  if (part_ != nullptr) return;
+  if (is_part_) return;
   int finalized = 0;
   MPI_Finalized(&finalized);
   if (finalized == 0) MPI_Finalize();

@@ -26,7 +26,7 @@ class Process {
   int local_size() const { return local_size_; }
   const std::string& host() const { return host_; }
   // MPI_Comm of the world as an opaque pointer, for runtime/ only.
-  const void* world() const { return world_; }
+  const void* world() const { return world_.get(); }
 
   void Barrier() const;
   // The same for ranks that may wait long for one with work: they sleep meanwhile, and leave up to
@@ -59,8 +59,11 @@ class Process {
   void FindPlace();  // rank, size and host, of world_
   int rank_ = 0, world_size_ = 1, local_rank_ = 0, local_size_ = 1;
   std::string host_;
-  const void* world_ = nullptr;
-  std::shared_ptr<void> part_;  // FirstRanks: what world_ points to
+  std::shared_ptr<void> world_;  // an MPI_Comm, freed by MPI_Finalize
+  bool is_part_ = false;         // of a process that finalises MPI
 };
+
+// Cores that this process may run on; at least 1.
+int UsableCores();
 
 }  // namespace fttrain

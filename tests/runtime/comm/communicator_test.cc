@@ -4,9 +4,15 @@
 
 #include <ATen/ATen.h>
 #include <ATen/CPUGeneratorImpl.h>
+#include <fcntl.h>
 #include <gmock/gmock.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
+#include "absl/strings/str_cat.h"
+#include "runtime/comm/shared_segment.h"
 #include "runtime/process/device.h"
+#include "runtime/process/mpi_util.h"
 #include "tests/mpi_test_main.h"
 
 namespace fttrain {
@@ -330,6 +336,19 @@ TEST(SelfCommunicator, CopiesWhereInputAndOutputDifferAndCountsNothing) {
   EXPECT_TRUE(at::equal(input, output));
   EXPECT_EQ(self->traffic().calls, 0);
   EXPECT_EQ(self->traffic().wire_bytes, 0);
+}
+
+// A killed process leaves names behind, and its number is given to another.
+TEST(SharedSegment, PassesOverNamesThatAreTaken) {
+  std::vector<std::string> taken;
+  for (int number = 1; number <= 1000 && TestProcess().rank() == 0; ++number) {
+    taken.push_back(absl::StrCat("/fttrain-", getpid(), "-", number));
+    const int file = shm_open(taken.back().c_str(), O_RDWR | O_CREAT | O_EXCL, 0600);
+    EXPECT_GE(file, 0) << taken.back();
+    close(file);
+  }
+  EXPECT_NE(SharedSegment::Create(WorldOf(TestProcess()), 64), nullptr);
+  for (const std::string& name : taken) EXPECT_EQ(shm_unlink(name.c_str()), 0) << name;
 }
 
 }  // namespace
