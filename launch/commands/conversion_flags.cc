@@ -1,10 +1,12 @@
 #include "launch/commands/conversion_flags.h"
 
+#include <chrono>
 #include <filesystem>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "launch/exit_code.h"
 #include "model/files/nf4_folder.h"
 #include "runtime/process/check.h"
 #include "runtime/process/log.h"
@@ -57,6 +59,23 @@ absl::Status ParseForm(const CommandLine& line, const ModelConfig& model, Conver
   conversion.nf4.double_quant = double_quant == "true";
   conversion.quantize_head = line.Has("lm_head");
   return conversion.quantize_head ? CheckHeadCanBeNf4(model, "--lm_head") : absl::OkStatus();
+}
+
+absl::StatusOr<Converted> Convert(const SourceFolder& source, Conversion conversion,
+                                  const std::string& output) {
+  static constexpr std::chrono::seconds kBetweenLines(5);
+  auto last = std::chrono::steady_clock::now();
+  conversion.progress = [&last](const FolderWriter& writer) {
+    const auto now = std::chrono::steady_clock::now();
+    if (now - last < kBetweenLines) return;
+    last = now;
+    const double gib = 1 << 30;
+    LogInfo(absl::StrFormat("written    %d of %d tensors, %.1f of %.1f GiB", writer.next(),
+                            writer.tensors().size(),
+                            static_cast<double>(writer.written_bytes()) / gib,
+                            static_cast<double>(writer.total_bytes()) / gib));
+  };
+  return FromFile(ConvertFolder(source, conversion, output));
 }
 
 std::string Described(const Converted& done) {

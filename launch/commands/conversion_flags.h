@@ -21,6 +21,11 @@ bool HasFormFlags(const CommandLine& line);
 // --block_size and --double_quant into `conversion`, and --lm_head checked against the model.
 absl::Status ParseForm(const CommandLine& line, const ModelConfig& model, Conversion& conversion);
 
+// ConvertFolder with a line every few seconds that says how far it is. Not a wrong use but a bad
+// file is what it refuses.
+absl::StatusOr<Converted> Convert(const SourceFolder& source, Conversion conversion,
+                                  const std::string& output);
+
 // "224 matrices in NF4, 134217728 parameters at 4.127 bits; not quantised: lm_head", of a
 // conversion that wrote NF4.
 std::string Described(const Converted& done);

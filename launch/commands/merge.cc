@@ -63,7 +63,7 @@ absl::Status MergeCommand(const CommandLine& line, const Process& process) {
   conversion.adapter = line.Get("adapter");
   FT_RETURN_IF_ERROR(ChooseBase(line, source, conversion));
   FT_RETURN_IF_ERROR(ChooseForm(line, source, conversion));
-  FT_ASSIGN_OR_RETURN(const Converted done, FromFile(ConvertFolder(source, conversion, output)));
+  FT_ASSIGN_OR_RETURN(const Converted done, Convert(source, conversion, output));
   LogInfo(absl::StrCat("merged     ", done.adapted_matrices, " matrices, base ",
                        conversion.base == MergeBase::kOriginal ? "original" : "dequantized"));
   if (done.quantized_matrices > 0) LogInfo(absl::StrCat("quantised  ", Described(done)));

@@ -22,7 +22,7 @@ absl::Status QuantizeCommand(const CommandLine& line, const Process& process) {
   FT_RETURN_IF_ERROR(ParseForm(line, source.config, conversion));
   FT_ASSIGN_OR_RETURN(conversion.nf4.rounding,
                       FromFile(MatrixDtype(source, conversion.quantize_head)));
-  FT_ASSIGN_OR_RETURN(const Converted done, FromFile(ConvertFolder(source, conversion, output)));
+  FT_ASSIGN_OR_RETURN(const Converted done, Convert(source, conversion, output));
   LogInfo(absl::StrCat("quantised  ", Described(done)));
   LogInfo(absl::StrCat("saved      ", output));
   return absl::OkStatus();

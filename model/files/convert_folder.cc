@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <numeric>
 #include <set>
@@ -20,8 +21,6 @@
 
 namespace fttrain {
 namespace {
-
-constexpr std::string_view kWeight = ".weight";
 
 // The adapter of a folder, checked against the model.
 struct Adapter {
@@ -65,7 +64,7 @@ Passage PassageOf(const TensorSpec& tensor, const SourceFolder& source,
                   const Conversion& conversion, const std::set<std::string>& adapted) {
   Passage passage{.tensor = tensor};
   const bool linear = IsLinear(tensor);
-  if (linear) passage.module = tensor.name.substr(0, tensor.name.size() - kWeight.size());
+  if (linear) passage.module = tensor.name.substr(0, tensor.name.rfind('.'));
   passage.adapted = linear && adapted.contains(passage.module);
   passage.from_nf4 = linear && source.nf4 && IsNf4Tensor(*source.files, tensor.name);
   passage.dtype = passage.from_nf4 ? source.nf4->rounding
@@ -99,7 +98,10 @@ class Converter {
     FT_ASSIGN_OR_RETURN(const std::string config, Config());
     FT_ASSIGN_OR_RETURN(writer_, FolderWriter::Create(source_.path, output, std::move(declared),
                                                       config, conversion_.max_shard_bytes));
-    for (const Passage& passage : passages) FT_RETURN_IF_ERROR(Write(passage));
+    for (const Passage& passage : passages) {
+      FT_RETURN_IF_ERROR(Write(passage));
+      conversion_.progress(*writer_);
+    }
     FT_RETURN_IF_ERROR(writer_->Finish());
     return std::move(done_);
   }
@@ -111,21 +113,18 @@ class Converter {
       declared.push_back({tensor.name, *FloatDtypeOf(passage.dtype), tensor.shape});
       return;
     }
-    for (SafetensorsWriter::Tensor& part :
-         Nf4FileTensors(tensor.name, tensor.shape, conversion_.nf4)) {
-      declared.push_back(std::move(part));
-    }
+    std::ranges::move(Nf4FileTensors(tensor.name, tensor.shape, conversion_.nf4),
+                      std::back_inserter(declared));
   }
 
   void Count(const Passage& passage) {
     if (passage.adapted) ++done_.adapted_matrices;
     if (!passage.module.empty() && !passage.to_nf4) done_.dense.push_back(passage.module);
     if (!passage.to_nf4) return;
-    const TensorSpec& tensor = passage.tensor;
     ++done_.quantized_matrices;
-    done_.quantized_parameters += tensor.shape[0] * tensor.shape[1];
+    done_.quantized_parameters += passage.tensor.shape[0] * passage.tensor.shape[1];
     done_.quantized_bytes +=
-        MakeNf4Layout(WholeParam(tensor.name, tensor.shape), conversion_.nf4).bytes;
+        MakeNf4Layout(WholeParam(passage.tensor.name, passage.tensor.shape), conversion_.nf4).bytes;
   }
 
   absl::StatusOr<std::string> Config() const {

@@ -3,6 +3,7 @@
 // is dequantised its 4-bit form.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -42,6 +43,8 @@ struct Conversion {
   MergeBase base = MergeBase::kOriginal;  // kDequantized: what an NF4 base of these makes of them
   std::string adapter;                    // folder; empty: none
   int64_t max_shard_bytes = FolderWriter::kShardBytes;
+  // Called after each tensor of the source: how far the output is.
+  std::function<void(const FolderWriter&)> progress = [](const FolderWriter&) {};
 };
 
 // What was written, for the report.

@@ -139,6 +139,7 @@ absl::StatusOr<std::unique_ptr<FolderWriter>> FolderWriter::Create(
   writer->shard_begins_ = PlanShards(tensors, max_shard_bytes);
   writer->tensors_ = std::move(tensors);
   writer->left_bytes_ = BytesOf(writer->tensors_[0]);
+  for (const auto& tensor : writer->tensors_) writer->total_bytes_ += BytesOf(tensor);
   fs::remove_all(writer->temporary_folder_, error);
   fs::create_directories(writer->temporary_folder_, error);
   if (error) return FileError(error, "create folder", writer->temporary_folder_);
@@ -191,6 +192,7 @@ absl::Status FolderWriter::Append(const void* data, int64_t size_bytes) {
   }
   FT_RETURN_IF_ERROR(writer_->Append(data, size_bytes));
   left_bytes_ -= size_bytes;
+  written_bytes_ += size_bytes;
   // Tensors of no elements need no call.
   while (left_bytes_ == 0 && ++next_ < tensors_.size()) {
     left_bytes_ = BytesOf(tensors_[next_]);
@@ -208,14 +210,12 @@ absl::Status FolderWriter::Append(const at::Tensor& value, at::ScalarType to) {
 
 absl::Status FolderWriter::WriteIndex() {
   nlohmann::ordered_json weight_map = nlohmann::ordered_json::object();
-  int64_t total_bytes = 0;
   for (size_t i = 0; i < tensors_.size(); ++i) {
     const auto after = std::upper_bound(shard_begins_.begin(), shard_begins_.end(), i);
     weight_map.get_ref<nlohmann::ordered_json::object_t&>().emplace_back(
         tensors_[i].name, ShardName(std::distance(shard_begins_.begin(), after) - 1));
-    total_bytes += BytesOf(tensors_[i]);
   }
-  const nlohmann::ordered_json index = {{"metadata", {{"total_size", total_bytes}}},
+  const nlohmann::ordered_json index = {{"metadata", {{"total_size", total_bytes_}}},
                                         {"weight_map", std::move(weight_map)}};
   return WriteFileAtomically(absl::StrCat(temporary_folder_, "/", kIndexFile),
                              index.dump(2) + "\n");

@@ -42,6 +42,9 @@ class FolderWriter {
   // Index of the tensor whose bytes come next; the number of tensors when all were given.
   size_t next() const { return next_; }
   const std::vector<SafetensorsWriter::Tensor>& tensors() const { return tensors_; }
+  // Of all tensors, and how many of them were appended.
+  int64_t total_bytes() const { return total_bytes_; }
+  int64_t written_bytes() const { return written_bytes_; }
 
  private:
   FolderWriter() = default;
@@ -55,6 +58,7 @@ class FolderWriter {
   std::vector<size_t> shard_begins_;  // index of each shard's first tensor
   size_t next_ = 0;                   // tensor
   int64_t left_bytes_ = 0;            // of that tensor
+  int64_t total_bytes_ = 0, written_bytes_ = 0;
   size_t next_shard_ = 0;
   std::unique_ptr<SafetensorsWriter> writer_;
 };

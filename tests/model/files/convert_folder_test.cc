@@ -127,6 +127,22 @@ TEST_F(ConvertFolderTest, QuantizesEveryLinearLayerButTheHead) {
   EXPECT_EQ(*ReadFile(out_ / "m/tokenizer.json"), "{}");
 }
 
+TEST_F(ConvertFolderTest, TellsAfterEachTensorHowFarItIs) {
+  conversion_.write_nf4 = true;
+  std::vector<std::pair<size_t, int64_t>> told;  // tensors and bytes of the output
+  conversion_.progress = [&](const FolderWriter& writer) {
+    told.push_back({writer.next(), writer.written_bytes()});
+    if (told.size() < tensors_.size()) return;
+    EXPECT_EQ(told.back(), std::pair(writer.tensors().size(), writer.total_bytes()));
+  };
+  ASSERT_TRUE(Convert(base_.path(), out_ / "m").ok());
+  EXPECT_EQ(told.size(), tensors_.size());
+  for (size_t i = 1; i < told.size(); ++i) {
+    EXPECT_GT(told[i].first, told[i - 1].first);
+    EXPECT_GT(told[i].second, told[i - 1].second);
+  }
+}
+
 TEST_F(ConvertFolderTest, QuantizesTheHeadAndInOtherBlocksIfAsked) {
   conversion_.write_nf4 = conversion_.quantize_head = true;
   conversion_.nf4 = {128, false, at::kBFloat16};
