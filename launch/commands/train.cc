@@ -46,7 +46,7 @@ absl::Status RunSteps(const TrainPlan& plan, Trainer& trainer, const Process& pr
   return absl::OkStatus();
 }
 
-absl::Status SaveResult(const TrainPlan& plan, const Network& network, ParameterGroups& groups,
+absl::Status SaveResult(const TrainPlan& plan, const Network& network, ParameterStore& groups,
                         const Process& process) {
   const bool lora = plan.network.options.use_lora;
   const std::string folder = absl::StrCat(plan.run.output_dir(), lora ? "/adapter" : "/model");

@@ -140,7 +140,7 @@ absl::Status MakeTrainPlan(const config::LoadedConfig& loaded, const Process& pr
 namespace {
 
 // Agrees on errors. Collective over the mesh.
-absl::Status LoadWeights(const TrainPlan& plan, Network& network, ParameterGroups& groups,
+absl::Status LoadWeights(const TrainPlan& plan, Network& network, ParameterStore& groups,
                          const Process& process) {
   const absl::Status base = LoadBaseWeights(network.parameters, &groups, plan.network.model_path,
                                             plan.network.model, plan.network.options.nf4);
@@ -155,7 +155,7 @@ absl::Status LoadWeights(const TrainPlan& plan, Network& network, ParameterGroup
     InitializeAdapters(parameters, plan.trainer.seed);
     return absl::OkStatus();
   };
-  return groups.Write(initialize, ParameterGroups::Values::kTrainable);
+  return groups.Write(initialize, ParameterStore::Values::kTrainable);
 }
 
 // One rank's disk may be full: its failure is a status that the others can be told.
@@ -181,7 +181,7 @@ absl::StatusOr<TrainingRun> BuildTrainingRun(const TrainPlan& plan, const Proces
   run.optimizer = *std::move(optimizer);
   FT_RETURN_IF_ERROR(LoadWeights(plan, *run.network, run.optimizer->groups(), process));
   run.optimizer->MastersFromParameters();
-  run.network->transformer->UseGroups(run.optimizer->groups());
+  run.network->transformer->UseStore(run.optimizer->groups());
   return run;
 }
 

@@ -44,7 +44,7 @@ bool IsFirst(const Mesh& mesh) {
 
 // Runs `write` on the parameters, group by group; without groups on all of them. With a status that
 // is not OK the groups are passed through all the same: other ranks may be writing.
-absl::Status Write(ParameterSet& set, ParameterGroups* groups, ParameterGroups::Values values,
+absl::Status Write(ParameterSet& set, ParameterStore* groups, ParameterStore::Values values,
                    const absl::Status& ready,
                    const std::function<absl::Status(Parameter&)>& write) {
   const auto each = [&](const auto& parameters) {
@@ -78,23 +78,23 @@ absl::StatusOr<std::unique_ptr<SafetensorsFolder>> OpenAdapter(const std::string
 
 }  // namespace
 
-absl::Status LoadBaseWeights(ParameterSet& set, ParameterGroups* groups, const std::string& folder,
+absl::Status LoadBaseWeights(ParameterSet& set, ParameterStore* groups, const std::string& folder,
                              const ModelConfig& config, const std::optional<Nf4Options>& nf4) {
   const auto files = OpenModel(folder, config);
-  return Write(set, groups, ParameterGroups::Values::kAll, files.status(), [&](Parameter& p) {
+  return Write(set, groups, ParameterStore::Values::kAll, files.status(), [&](Parameter& p) {
     return IsAdapter(p) ? absl::OkStatus() : LoadInto(**files, p, nf4);
   });
 }
 
-absl::Status LoadAdapter(ParameterSet& set, ParameterGroups* groups, const ParameterSet& declared,
+absl::Status LoadAdapter(ParameterSet& set, ParameterStore* groups, const ParameterSet& declared,
                          const std::string& folder, const AdapterConfig& expected) {
   const auto files = OpenAdapter(folder, declared, expected);
-  return Write(set, groups, ParameterGroups::Values::kTrainable, files.status(), [&](Parameter& p) {
+  return Write(set, groups, ParameterStore::Values::kTrainable, files.status(), [&](Parameter& p) {
     return IsAdapter(p) ? LoadInto(**files, p) : absl::OkStatus();
   });
 }
 
-absl::Status SaveAdapter(const ParameterSet& set, ParameterGroups& groups,
+absl::Status SaveAdapter(const ParameterSet& set, ParameterStore& groups,
                          const ParameterSet& declared, const std::string& folder,
                          const AdapterConfig& config, const Mesh& mesh) {
   const std::vector<Parameter*> adapters = AdapterParameters(declared);
@@ -108,7 +108,7 @@ absl::Status SaveAdapter(const ParameterSet& set, ParameterGroups& groups,
   return IsFirst(mesh) ? WriteAdapter(folder, config, tensors) : absl::OkStatus();
 }
 
-absl::Status SaveModel(const ParameterSet& set, ParameterGroups& groups,
+absl::Status SaveModel(const ParameterSet& set, ParameterStore& groups,
                        const ParameterSet& declared, const std::string& base_folder,
                        const std::string& folder, const ModelConfig& config,
                        at::ScalarType save_dtype, const Mesh& mesh) {

@@ -6,10 +6,10 @@ namespace fttrain {
 namespace {
 
 // Of the parameter's values, by index, from whoever has them: `use`(index, value), undefined where
-// this rank holds none. Collective as ParameterGroups::Acquire.
+// this rank holds none. Collective as ParameterStore::Acquire.
 template <typename Use>
 void ForEachValue(const VerifiedRun& run, bool frozen_too, const Use& use) {
-  ParameterGroups& groups = run.optimizer.groups();
+  ParameterStore& groups = run.optimizer.groups();
   for (int64_t i = 0; i < static_cast<int64_t>(run.declared.all().size()); ++i) {
     if (!run.Declared(i).trainable && !frozen_too) continue;
     const Parameter* mine = run.holders.Mine(i);

@@ -12,7 +12,7 @@
 #include "model/network/runs.h"
 #include "parallel/layout/mesh.h"
 #include "parallel/pipeline/executor.h"
-#include "parallel/storage/parameter_groups.h"
+#include "parallel/storage/parameter_store.h"
 
 namespace fttrain {
 
@@ -30,7 +30,7 @@ class Transformer : public StageModule {
 
   // Who brings the weights, layer by layer, or a chunk of one layer for all its microbatches, and
   // takes the gradients away; must outlive this. Without, all are always there.
-  void UseGroups(ParameterGroups& groups) { groups_ = &groups; }
+  void UseStore(ParameterStore& groups) { groups_ = &groups; }
 
   // Microbatches of the next optimizer step, and 1 / its global number of target tokens.
   void BeginStep(std::vector<ModelBatch> batches, double loss_scale);
@@ -81,7 +81,7 @@ class Transformer : public StageModule {
     std::vector<std::vector<DecoderLayerSaved>> chunks;
     LmHeadLoss::Saved head;
   };
-  ParameterGroups* groups_ = nullptr;
+  ParameterStore* groups_ = nullptr;
   bool train_base_, tied_;
   at::ScalarType compute_;
   int64_t hidden_size_;

@@ -63,7 +63,7 @@ struct Parameter {
   // gradients is the parameter's; the first stage counts it.
   bool on_both_ends = false;
   // Parameters that are used together, as those of a layer: the unit in which they come to the
-  // device (parameter_groups.h). Layers count from 0, the ends of the model have negative numbers.
+  // device (parameter_store.h). Layers count from 0, the ends of the model have negative numbers.
   int group = 0;
   bool on_host = false;  // frozen only: `value` is in host memory whatever the model's device
   // [LocalShape()], on the model's device. For trainable parameters a view into a flat buffer.
@@ -77,7 +77,7 @@ struct Parameter {
 at::Tensor AllocateValue(const Parameter& parameter, c10::Device device);
 
 // Owns the parameters of one rank; addresses are stable. Modules declare in their constructors and
-// keep the pointer; storage comes later, by ParameterGroups (parameter_groups.h).
+// keep the pointer; storage comes later, by ParameterStore (parameter_store.h).
 class ParameterSet {
  public:
   // Parameters declared from here on belong to `group`.

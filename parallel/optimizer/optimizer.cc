@@ -44,7 +44,7 @@ struct Optimizer::State {
   const Mesh& mesh;
   OptimizerOptions options;
   c10::Device device;
-  ParameterGroups groups;
+  ParameterStore groups;
   std::vector<OwnedState> owned;
   at::Tensor int8_tables;  // undefined without 8-bit moments
   int64_t steps = 0;
@@ -73,7 +73,7 @@ Optimizer::Optimizer(ParameterSet& set, const Mesh& mesh, c10::Device device,
 
 Optimizer::~Optimizer() = default;
 
-ParameterGroups& Optimizer::groups() { return state_->groups; }
+ParameterStore& Optimizer::groups() { return state_->groups; }
 
 void Optimizer::MastersFromParameters() {
   for (OwnedState& owned : state_->owned) owned.ReadMasters();

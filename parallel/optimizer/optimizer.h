@@ -11,7 +11,7 @@
 #include "parallel/layout/param.h"
 #include "parallel/optimizer/state.h"
 #include "parallel/storage/flat_parameters.h"
-#include "parallel/storage/parameter_groups.h"
+#include "parallel/storage/parameter_store.h"
 
 namespace fttrain {
 
@@ -40,12 +40,12 @@ struct OptimizerOptions {
 
 class Optimizer {
  public:
-  // Allocates parameter, gradient (ParameterGroups) and optimizer storage; the latter is booked
+  // Allocates parameter, gradient (ParameterStore) and optimizer storage; the latter is booked
   // under kOptimizer: exp_avg and exp_avg_sq in the gradient's dtype (in 8 bits 2 + 8 / 256 bytes
   // per element together), and a float32 master where values are bfloat16 or state is on the host,
   // of the owned range only (everything, or from ZeRO 1 on 1/dp). `set` and `mesh` must outlive the
   // optimizer; call before weights are loaded, then MastersFromParameters() after. Same set, in the
-  // same order, on all dp ranks. Throws c10::Error for what ParameterGroups refuses, and for
+  // same order, on all dp ranks. Throws c10::Error for what ParameterStore refuses, and for
   // float64 beside kInt8.
   Optimizer(ParameterSet& set, const Mesh& mesh, c10::Device device,
             const OptimizerOptions& options);
@@ -55,7 +55,7 @@ class Optimizer {
 
   // The storage of values and gradients: under ZeRO 2 and 3, or with frozen parameters elsewhere,
   // whoever runs forward or backward, or reads and writes values, acquires them there.
-  ParameterGroups& groups();
+  ParameterStore& groups();
 
   // float32 masters of parameters in lower precision, from their current values. After loading
   // weights.

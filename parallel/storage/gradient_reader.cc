@@ -6,7 +6,7 @@
 
 namespace fttrain {
 
-GradientReader::GradientReader(ParameterGroups& groups, const Mesh& mesh)
+GradientReader::GradientReader(ParameterStore& groups, const Mesh& mesh)
     : groups_(&groups), dp_(&mesh.dp()), whole_(groups.buffers().size()) {
   for (size_t i = 0; i < groups.buffers().size(); ++i) {
     for (const auto& [parameter, offset] : groups.buffers()[i].entries) {

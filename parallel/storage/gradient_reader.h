@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "parallel/layout/mesh.h"
-#include "parallel/storage/parameter_groups.h"
+#include "parallel/storage/parameter_store.h"
 
 namespace fttrain {
 
@@ -16,7 +16,7 @@ namespace fttrain {
 // into memory for one buffer. `groups` and `mesh` must outlive it.
 class GradientReader {
  public:
-  GradientReader(ParameterGroups& groups, const Mesh& mesh);
+  GradientReader(ParameterStore& groups, const Mesh& mesh);
 
   // The summed gradient of this rank's slice of a trainable parameter, [LocalShape()], on the
   // device; a view, until another parameter is read. Collective over dp: the same parameters in the
@@ -30,7 +30,7 @@ class GradientReader {
   };
   at::Tensor Whole(size_t buffer);
 
-  ParameterGroups* groups_;
+  ParameterStore* groups_;
   Communicator* dp_;
   std::unordered_map<const Parameter*, Place> places_;
   std::vector<at::Tensor> whole_;  // by buffer, where gathered

@@ -68,7 +68,7 @@ std::vector<int> StagesOf(const std::vector<std::string>& names, const Parameter
 }
 
 at::Tensor GatherOnFirstStage(const Parameter& declared, int stage, const ParameterSet& set,
-                              ParameterGroups& groups, const Mesh& mesh) {
+                              ParameterStore& groups, const Mesh& mesh) {
   Communicator& pp = mesh.pp();
   const ParamSlice& slice = declared.slice;
   at::Tensor whole;

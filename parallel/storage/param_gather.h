@@ -6,7 +6,7 @@
 
 #include "parallel/layout/mesh.h"
 #include "parallel/layout/param.h"
-#include "parallel/storage/parameter_groups.h"
+#include "parallel/storage/parameter_store.h"
 #include "runtime/comm/communicator.h"
 
 namespace fttrain {
@@ -27,6 +27,6 @@ std::vector<int> StagesOf(const std::vector<std::string>& names, const Parameter
 // values of `set`. Collective over the stage's ranks and between it and the first stage, in one
 // order on all.
 at::Tensor GatherOnFirstStage(const Parameter& declared, int stage, const ParameterSet& set,
-                              ParameterGroups& groups, const Mesh& mesh);
+                              ParameterStore& groups, const Mesh& mesh);
 
 }  // namespace fttrain

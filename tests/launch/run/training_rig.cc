@@ -56,7 +56,7 @@ void Fill(Parameter& p, const Nf4Options& nf4) {
 
 }  // namespace
 
-void Fill(ParameterGroups& groups, const Nf4Options& nf4) {
+void Fill(ParameterStore& groups, const Nf4Options& nf4) {
   const absl::Status filled = groups.Write([&](const std::vector<Parameter*>& parameters) {
     for (Parameter* p : parameters) Fill(*p, nf4);
     return absl::OkStatus();
@@ -83,7 +83,7 @@ TrainingRig::TrainingRig(const Mesh& on, const Layout& in, const Task& of)
   optimizer = std::make_unique<Optimizer>(set, mesh, at::kCPU, adamw);
   Fill(optimizer->groups());
   optimizer->MastersFromParameters();
-  model.UseGroups(optimizer->groups());
+  model.UseStore(optimizer->groups());
   links = StageLinks::None();
   if (mesh.shape().pp > 1) {
     const int64_t boundary = layout.micro_batch_size * kSequence * TinyModel(false).hidden_size;
@@ -140,7 +140,7 @@ WholeTensors GradientsOfAStep(TrainingRig& rig) {
 
 WholeTensors WholeParameters(TrainingRig& rig) {
   WholeTensors parameters;
-  ParameterGroups& groups = rig.optimizer->groups();
+  ParameterStore& groups = rig.optimizer->groups();
   for (const Parameter* p : rig.set.Trainable()) {
     groups.Acquire(p->group);
     parameters[p->slice.name] = GatherWhole(p->slice, p->value, rig.mesh.tp()).clone();

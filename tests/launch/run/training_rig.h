@@ -29,7 +29,7 @@ std::string ToString(const MeshShape& shape, const Layout& layout);
 std::vector<Example> Documents();
 
 // This rank's slice of values that depend on the parameter's name and the global index alone.
-void Fill(ParameterGroups& groups, const Nf4Options& nf4 = {});
+void Fill(ParameterStore& groups, const Nf4Options& nf4 = {});
 void Fill(ParameterSet& set);
 
 // Everything of a rank that trains `task`, filled with the task's values.

@@ -1,5 +1,5 @@
 // Storage that is not always on the device: what comes, when, and what it costs.
-#include "parallel/storage/parameter_groups.h"
+#include "parallel/storage/parameter_store.h"
 
 #include <ATen/ATen.h>
 #include <gmock/gmock.h>
@@ -53,7 +53,7 @@ double ValueFor(const Parameter& p) {
   return 1 + static_cast<double>(p.slice.name.size() * 7 % 50);
 }
 
-void Fill(ParameterGroups& groups) {
+void Fill(ParameterStore& groups) {
   int group = 0;
   const absl::Status status = groups.Write([&](const std::vector<Parameter*>& parameters) {
     for (Parameter* p : parameters) p->value.fill_(ValueFor(*p) + p->group);
@@ -108,7 +108,7 @@ class FrozenElsewhere : public ::testing::TestWithParam<Where> {
 TEST_P(FrozenElsewhere, ValuesAreThereFromAcquireToReleaseAsTheyWereWritten) {
   ParameterSet set;
   Declare(set, 3);
-  ParameterGroups groups(set, *mesh_, at::kCPU, Options());
+  ParameterStore groups(set, *mesh_, at::kCPU, Options());
   Fill(groups);
   for (const int group : {0, 1, 2, kEnds, 2, 1, 0, 0}) {
     groups.Acquire(group);
@@ -129,7 +129,7 @@ TEST_P(FrozenElsewhere, ValuesAreThereFromAcquireToReleaseAsTheyWereWritten) {
 TEST_P(FrozenElsewhere, WhatWasPrefetchedIsThereWhateverIsUsedMeanwhile) {
   ParameterSet set;
   Declare(set, 4);
-  ParameterGroups groups(set, *mesh_, at::kCPU, Options());
+  ParameterStore groups(set, *mesh_, at::kCPU, Options());
   Fill(groups);
   groups.Acquire(0);
   groups.Prefetch(1);
@@ -147,7 +147,7 @@ TEST_P(FrozenElsewhere, WhatWasPrefetchedIsThereWhateverIsUsedMeanwhile) {
 
 // One pass over the layers and back, as a stage does it. Returns the most device bytes of weights
 // beside what is always there.
-int64_t MostBytesOfAPass(ParameterGroups& groups, int count) {
+int64_t MostBytesOfAPass(ParameterStore& groups, int count) {
   groups.ForgetWindows();
   const int64_t before = DeviceBytes(MemoryCategory::kWeights);
   ResetMemoryPeaks();
@@ -166,7 +166,7 @@ TEST_P(FrozenElsewhere, DeviceHoldsAWindowWhateverTheDepth) {
     const int64_t before = DeviceBytes(MemoryCategory::kWeights), host = HostBytes();
     ParameterSet set;
     Declare(set, count);
-    ParameterGroups groups(set, *mesh_, at::kCPU, Options());
+    ParameterStore groups(set, *mesh_, at::kCPU, Options());
     Fill(groups);
     groups.ForgetWindows();
     const int64_t head = 400, dp = mesh_->dp().size();
@@ -186,7 +186,7 @@ TEST_P(FrozenElsewhere, APassGathersEachGroupOnceEachWayButWhatIsStillThereAtThe
   constexpr int kCount = 5;
   ParameterSet set;
   Declare(set, kCount);
-  ParameterGroups groups(set, *mesh_, at::kCPU, Options());
+  ParameterStore groups(set, *mesh_, at::kCPU, Options());
   const int64_t dp = mesh_->dp().size(), before = mesh_->dp().traffic().wire_bytes;
   MostBytesOfAPass(groups, kCount);
   const int64_t factor = Aligned(4 * kFactor, 64 * dp);  // bytes of the group's trainable buffer
@@ -198,7 +198,7 @@ TEST_P(FrozenElsewhere, WritingWhatIsTrainedMovesNothingElse) {
   constexpr int kCount = 3;
   ParameterSet set;
   Declare(set, kCount);
-  ParameterGroups groups(set, *mesh_, at::kCPU, Options());
+  ParameterStore groups(set, *mesh_, at::kCPU, Options());
   Fill(groups);
   const int64_t dp = mesh_->dp().size(), before = mesh_->dp().traffic().wire_bytes;
   int calls = 0;
@@ -211,7 +211,7 @@ TEST_P(FrozenElsewhere, WritingWhatIsTrainedMovesNothingElse) {
     ++calls;
     return absl::OkStatus();
   };
-  EXPECT_TRUE(groups.Write(write, ParameterGroups::Values::kTrainable).ok());
+  EXPECT_TRUE(groups.Write(write, ParameterStore::Values::kTrainable).ok());
   EXPECT_EQ(calls, kCount) << "the ends train nothing";
   const int64_t gathered = kCount * (dp - 1) * Aligned(4 * kFactor, 64 * dp) / dp;
   EXPECT_EQ(mesh_->dp().traffic().wire_bytes - before, Sharded() ? gathered : 0);
@@ -226,7 +226,7 @@ TEST_P(FrozenElsewhere, WritingWhatIsTrainedMovesNothingElse) {
 TEST_P(FrozenElsewhere, AfterAWriterFailedTheOthersAreNotCalledAndItsErrorIsReturned) {
   ParameterSet set;
   Declare(set, 3);
-  ParameterGroups groups(set, *mesh_, at::kCPU, Options());
+  ParameterStore groups(set, *mesh_, at::kCPU, Options());
   int calls = 0;
   // Only one rank fails: the others must not be left alone in a collective.
   const absl::Status status = groups.Write([&](const std::vector<Parameter*>&) {
@@ -253,8 +253,8 @@ class ShardedGradients : public ::testing::TestWithParam<int> {
  protected:
   ShardedGradients() {
     Declare(set_, 3);
-    groups_ = std::make_unique<ParameterGroups>(set_, *mesh_, at::kCPU,
-                                                StorageOptions{.zero_stage = GetParam()});
+    groups_ = std::make_unique<ParameterStore>(set_, *mesh_, at::kCPU,
+                                               StorageOptions{.zero_stage = GetParam()});
   }
   // Adds `value` on this rank.
   void Add(int group, double value) {
@@ -267,7 +267,7 @@ class ShardedGradients : public ::testing::TestWithParam<int> {
   const std::unique_ptr<Mesh> mesh_ = AllDp();
   const int64_t dp_ = mesh_->dp().size();
   ParameterSet set_;
-  std::unique_ptr<ParameterGroups> groups_;
+  std::unique_ptr<ParameterStore> groups_;
 };
 
 TEST_P(ShardedGradients, OfSeveralBackwardsAddUpInTheShardsOverAllRanks) {
@@ -310,7 +310,7 @@ TEST_P(ShardedGradients, AreSentOncePerReleaseHoweverOftenTheyWereAddedTo) {
 
 INSTANTIATE_TEST_SUITE_P(ZeroStage, ShardedGradients, ::testing::Values(2, 3));
 
-TEST(ParameterGroups, MisuseIsRefused) {
+TEST(ParameterStore, MisuseIsRefused) {
   const auto mesh = Mesh::Single();
   ParameterSet set;
   Declare(set, 1);
@@ -318,13 +318,13 @@ TEST(ParameterGroups, MisuseIsRefused) {
   nowhere.frozen = FrozenPlace::kDisk;
   nowhere.disk_folder = "/no/such/folder";
   try {
-    ParameterGroups(set, *mesh, at::kCPU, nowhere);
+    ParameterStore(set, *mesh, at::kCPU, nowhere);
     FAIL() << "accepted";
   } catch (const c10::Error& error) {
     EXPECT_THAT(error.what(),
                 ::testing::HasSubstr("a file of 320 bytes in /no/such/folder: No such file"));
   }
-  ParameterGroups groups(set, *mesh, at::kCPU, {});
+  ParameterStore groups(set, *mesh, at::kCPU, {});
   EXPECT_THROW(groups.Release(0), c10::Error);
   EXPECT_THROW(groups.AcquireGradients(0), c10::Error);
   groups.Acquire(77);  // of another stage: nothing

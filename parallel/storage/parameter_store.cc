@@ -1,4 +1,4 @@
-#include "parallel/storage/parameter_groups.h"
+#include "parallel/storage/parameter_store.h"
 
 #include <ATen/ATen.h>
 
@@ -36,7 +36,7 @@ struct Reduction {
 
 }  // namespace
 
-struct ParameterGroups::State {
+struct ParameterStore::State {
   const Mesh& mesh;
   c10::Device device;
   StorageOptions options;
@@ -64,7 +64,7 @@ struct ParameterGroups::State {
   void FinishReductions();
 };
 
-void ParameterGroups::State::AddTrainable() {
+void ParameterStore::State::AddTrainable() {
   for (size_t i = 0; i < buffers.size(); ++i) {
     FlatBuffer& flat = buffers[i];
     const FlatRange whole{0, flat.numel()}, shard = Shard(flat);
@@ -82,7 +82,7 @@ void ParameterGroups::State::AddTrainable() {
 }
 
 // `bytes`: of the window.
-std::unique_ptr<ValueSource> ParameterGroups::State::FrozenSource(
+std::unique_ptr<ValueSource> ParameterStore::State::FrozenSource(
     int64_t bytes, FrozenPlace place, std::optional<c10::Stream> stream) const {
   const MemoryScope scope(MemoryCategory::kWeights);
   const bool sharded = options.zero_stage == 3;
@@ -101,7 +101,7 @@ std::unique_ptr<ValueSource> ParameterGroups::State::FrozenSource(
   return sharded ? MakeGatherSource(std::move(source), mesh.dp()) : std::move(source);
 }
 
-void ParameterGroups::State::AddFrozen(std::optional<c10::Stream> stream) {
+void ParameterStore::State::AddFrozen(std::optional<c10::Stream> stream) {
   const bool sharded = options.zero_stage == 3;
   for (auto& [index, group] : groups) {
     const FrozenPlace place = index >= 0 ? options.frozen : FrozenPlace::kDevice;
@@ -120,8 +120,8 @@ void ParameterGroups::State::AddFrozen(std::optional<c10::Stream> stream) {
   }
 }
 
-ParameterGroups::ParameterGroups(ParameterSet& set, const Mesh& mesh, c10::Device device,
-                                 const StorageOptions& options)
+ParameterStore::ParameterStore(ParameterSet& set, const Mesh& mesh, c10::Device device,
+                               const StorageOptions& options)
     : state_(new State{.mesh = mesh, .device = device, .options = options}) {
   const int dp_size = mesh.dp().size();
   TORCH_CHECK(options.zero_stage >= 0 && options.zero_stage <= 3, "zero_stage ", options.zero_stage,
@@ -139,16 +139,16 @@ ParameterGroups::ParameterGroups(ParameterSet& set, const Mesh& mesh, c10::Devic
   state_->AddFrozen(copies ? MakeCopyStream(device) : std::nullopt);
 }
 
-ParameterGroups::~ParameterGroups() = default;
+ParameterStore::~ParameterStore() = default;
 
-void ParameterGroups::State::Drop(Group& group) {
+void ParameterStore::State::Drop(Group& group) {
   if (group.present) Arrive(group);  // nothing may write to memory that is given away
   for (ValueWindow& window : group.windows) window.Drop();
   group.present = group.arrived = group.announced = false;
 }
 
 // Windows nobody uses make place first.
-void ParameterGroups::State::Bring(Group& group) {
+void ParameterStore::State::Bring(Group& group) {
   if (group.present) return;
   for (auto& [index, other] : groups) {
     if (other.present && other.users == 0 && !other.announced) Drop(other);
@@ -157,13 +157,13 @@ void ParameterGroups::State::Bring(Group& group) {
   group.present = true;
 }
 
-void ParameterGroups::State::Arrive(Group& group) {
+void ParameterStore::State::Arrive(Group& group) {
   if (group.arrived) return;
   for (ValueWindow& window : group.windows) window.Arrive();
   group.arrived = true;
 }
 
-void ParameterGroups::Acquire(int index) {
+void ParameterStore::Acquire(int index) {
   Group* const group = state_->Find(index);
   if (group == nullptr || group->users++ > 0) return;
   state_->Bring(*group);
@@ -172,7 +172,7 @@ void ParameterGroups::Acquire(int index) {
   for (const ValueWindow& window : group->windows) window.Bind();
 }
 
-void ParameterGroups::Prefetch(int index) {
+void ParameterStore::Prefetch(int index) {
   Group* const group = state_->Find(index);
   if (group == nullptr || group->users > 0) return;
   const bool early =
@@ -186,7 +186,7 @@ void ParameterGroups::Prefetch(int index) {
   group->announced = true;
 }
 
-void ParameterGroups::AcquireGradients(int index) {
+void ParameterStore::AcquireGradients(int index) {
   Group* const group = state_->Find(index);
   if (group == nullptr) return;
   TORCH_CHECK(group->users > 0, "gradients of group ", index, ", which is not acquired");
@@ -199,7 +199,7 @@ void ParameterGroups::AcquireGradients(int index) {
 }
 
 // The sum over dp runs while the next group's backward does; only one group's is on its way.
-void ParameterGroups::State::Reduce(Group& group) {
+void ParameterStore::State::Reduce(Group& group) {
   std::vector<Reduction> started;
   for (const size_t i : group.reduced) {
     if (!scratch[i].defined()) continue;
@@ -218,7 +218,7 @@ void ParameterGroups::State::Reduce(Group& group) {
   reductions = std::move(started);
 }
 
-void ParameterGroups::State::FinishReductions() {
+void ParameterStore::State::FinishReductions() {
   for (const Reduction& reduction : reductions) {
     reduction.work->Wait();
     const FlatRange shard = Shard(*reduction.flat);
@@ -228,7 +228,7 @@ void ParameterGroups::State::FinishReductions() {
   reductions.clear();
 }
 
-void ParameterGroups::Release(int index) {
+void ParameterStore::Release(int index) {
   Group* const group = state_->Find(index);
   if (group == nullptr) return;
   TORCH_CHECK(group->users > 0, "group ", index, " is released more often than acquired");
@@ -237,9 +237,9 @@ void ParameterGroups::Release(int index) {
   for (const ValueWindow& window : group->windows) window.Unbind();
 }
 
-void ParameterGroups::FinishGradients() { state_->FinishReductions(); }
+void ParameterStore::FinishGradients() { state_->FinishReductions(); }
 
-absl::Status ParameterGroups::Write(const Writer& write, Values values) {
+absl::Status ParameterStore::Write(const Writer& write, Values values) {
   ForgetWindows();
   absl::Status status;
   for (auto& [index, group] : state_->groups) {
@@ -266,15 +266,15 @@ absl::Status ParameterGroups::Write(const Writer& write, Values values) {
   return status;
 }
 
-void ParameterGroups::ForgetWindows() {
+void ParameterStore::ForgetWindows() {
   for (auto& [index, group] : state_->groups) {
     TORCH_CHECK(group.users == 0, "group ", index, " is in use");
     state_->Drop(group);
   }
 }
 
-const std::vector<FlatBuffer>& ParameterGroups::buffers() const { return state_->buffers; }
-int ParameterGroups::zero_stage() const { return state_->options.zero_stage; }
-c10::Device ParameterGroups::device() const { return state_->device; }
+const std::vector<FlatBuffer>& ParameterStore::buffers() const { return state_->buffers; }
+int ParameterStore::zero_stage() const { return state_->options.zero_stage; }
+c10::Device ParameterStore::device() const { return state_->device; }
 
 }  // namespace fttrain

@@ -36,16 +36,16 @@ struct StorageOptions {
 // and those on their way are there, and acquiring a group again at once costs nothing. Under ZeRO 2
 // and 3 a group's whole gradients exist while it is acquired for them; then they are summed over tp
 // and reduce-scattered over dp into this rank's shard, while the next group's backward runs.
-class ParameterGroups {
+class ParameterStore {
  public:
   // Gives every parameter of the set its storage, zeros. `set` and `mesh` must outlive this. Throws
   // c10::Error for what LayOutTrainable refuses, kShared slices that tp cannot hold equally often,
   // and a file that cannot be made.
-  ParameterGroups(ParameterSet& set, const Mesh& mesh, c10::Device device,
-                  const StorageOptions& options);
-  ~ParameterGroups();
-  ParameterGroups(const ParameterGroups&) = delete;
-  ParameterGroups& operator=(const ParameterGroups&) = delete;
+  ParameterStore(ParameterSet& set, const Mesh& mesh, c10::Device device,
+                 const StorageOptions& options);
+  ~ParameterStore();
+  ParameterStore(const ParameterStore&) = delete;
+  ParameterStore& operator=(const ParameterStore&) = delete;
 
   // From Acquire to Release the group's values are there, as they were at the first of nested
   // calls; written values do not stay. All may be collective, over tp and dp: same calls in the
