@@ -46,15 +46,14 @@ absl::Status RunSteps(const TrainPlan& plan, Trainer& trainer, const Process& pr
   return absl::OkStatus();
 }
 
-absl::Status SaveResult(const TrainPlan& plan, const Network& network, ParameterStore& groups,
-                        const Process& process) {
+absl::Status SaveResult(const TrainPlan& plan, const Network& network, const Process& process) {
   const bool lora = plan.network.options.use_lora;
   const std::string folder = absl::StrCat(plan.run.output_dir(), lora ? "/adapter" : "/model");
   const absl::Status saved =
-      lora ? SaveAdapter(network.parameters, groups, network.declared, folder, plan.adapter,
-                         *network.mesh)
-           : SaveModel(network.parameters, groups, network.declared, plan.network.model_path,
-                       folder, plan.network.model, plan.network.options.compute, *network.mesh);
+      lora
+          ? SaveAdapter(network.parameters, *network.store, network.declared, folder, plan.adapter)
+          : SaveModel(network.parameters, *network.store, network.declared, plan.network.model_path,
+                      folder, plan.network.model, plan.network.options.compute);
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(saved));
   LogInfo(absl::StrCat("saved      ", folder));
   return absl::OkStatus();
@@ -81,7 +80,7 @@ absl::Status TrainCommand(const CommandLine& line, const Process& process) {
   LogInfo(HeldSummary());
   Trainer trainer = MakeTrainer(plan, run);
   FT_RETURN_IF_ERROR(RunSteps(plan, trainer, process));
-  return SaveResult(plan, *run.network, run.optimizer->groups(), process);
+  return SaveResult(plan, *run.network, process);
 }
 
 }  // namespace fttrain

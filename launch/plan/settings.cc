@@ -31,23 +31,28 @@ StepShape StepShapeOf(const config::RunConfig& run, int dp_size) {
   return {run.train().micro_batch_size(), run.train().gradient_accumulation_steps(), dp_size};
 }
 
-OptimizerOptions OptimizerOptionsOf(const config::RunConfig& run) {
-  OptimizerOptions options;
-  options.beta1 = run.optimizer().beta1();
-  options.beta2 = run.optimizer().beta2();
-  options.eps = run.optimizer().eps();
-  options.weight_decay = run.optimizer().weight_decay();
+StorageOptions StorageOptionsOf(const config::RunConfig& run) {
+  StorageOptions options;
+  options.zero_stage = run.parallel().zero_stage();
   if (run.optimizer().state() == config::OPTIMIZER_STATE_INT8) {
     options.moments = MomentStorage::kInt8;
-  }
-  options.zero_stage = run.parallel().zero_stage();
-  if (run.optimizer().device() == config::OPTIMIZER_DEVICE_HOST) {
-    options.state_place = StatePlace::kHost;
   }
   if (run.memory().base_weights() == config::WEIGHT_PLACE_HOST) {
     options.frozen = FrozenPlace::kHost;
   } else if (run.memory().base_weights() == config::WEIGHT_PLACE_DISK) {
     options.frozen = FrozenPlace::kDisk;
+  }
+  return options;
+}
+
+AdamWOptions AdamWOptionsOf(const config::RunConfig& run) {
+  AdamWOptions options;
+  options.beta1 = run.optimizer().beta1();
+  options.beta2 = run.optimizer().beta2();
+  options.eps = run.optimizer().eps();
+  options.weight_decay = run.optimizer().weight_decay();
+  if (run.optimizer().device() == config::OPTIMIZER_DEVICE_HOST) {
+    options.state_place = StatePlace::kHost;
   }
   return options;
 }

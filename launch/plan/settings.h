@@ -18,7 +18,8 @@ namespace fttrain {
 DeviceKind DeviceOf(const config::RunConfig& run);
 RowOptions RowOptionsOf(const config::RunConfig& run);
 StepShape StepShapeOf(const config::RunConfig& run, int dp_size);
-OptimizerOptions OptimizerOptionsOf(const config::RunConfig& run);  // but disk_folder
+StorageOptions StorageOptionsOf(const config::RunConfig& run);  // but disk_folder
+AdamWOptions AdamWOptionsOf(const config::RunConfig& run);
 // Whether every rank always has its weights on its device (ModelOptions::weights_stay).
 bool WeightsStay(const config::RunConfig& run);
 PipelineKind PipelineKindOf(const config::RunConfig& run);

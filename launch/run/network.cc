@@ -9,6 +9,7 @@
 #include "launch/plan/settings.h"
 #include "launch/run/weights.h"
 #include "nlohmann/json.hpp"
+#include "runtime/memory/mapped_file.h"
 #include "runtime/process/check.h"
 #include "runtime/process/log.h"
 
@@ -99,26 +100,54 @@ absl::StatusOr<CommBackend> AgreeOnBackend(const NetworkPlan& plan, const Proces
   return some_cuda && !share ? CommBackend::kNccl : CommBackend::kMpi;
 }
 
+// One rank's disk may be full: its failure is a status that the others can be told.
+absl::StatusOr<std::unique_ptr<ParameterStore>> MakeStore(Network& network,
+                                                          const StorageOptions& storage) {
+  try {
+    return std::make_unique<ParameterStore>(network.parameters, *network.mesh, network.plan.device,
+                                            storage);
+  } catch (const MappedFileError& error) {
+    return absl::UnavailableError(
+        absl::StrCat("memory.base_weights disk: ", error.what_without_backtrace()));
+  }
+}
+
+// Agrees on errors. Collective over the world.
+absl::Status LinkStages(CommBackend backend, const Process& process, Network& network) {
+  const NetworkPlan& plan = network.plan;
+  const int64_t element = static_cast<int64_t>(c10::elementSize(plan.options.compute));
+  const bool sharded = plan.options.sequence_parallel;
+  const int64_t rows = plan.boundary_rows / (sharded ? plan.mesh.tp : 1) + 1;  // tp pads
+  const bool ring =
+      static_cast<int>(plan.options.layers_per_run.size()) > plan.mesh.pp && plan.mesh.pp > 1;
+  FT_ASSIGN_OR_RETURN(network.links,
+                      StageLinks::Create(backend, process, plan.mesh,
+                                         {ring, rows * plan.model.hidden_size * element}));
+  if (!plan.options.split_head || plan.mesh.pp == 1) return absl::OkStatus();
+  FT_ASSIGN_OR_RETURN(network.head_links, HeadLinks::Create(backend, process, plan.mesh,
+                                                            (plan.boundary_rows + 1) *
+                                                                plan.model.hidden_size * element));
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Network>> BuildNetwork(const NetworkPlan& plan,
+                                                      const StorageOptions& storage,
                                                       int64_t max_positions,
                                                       const Process& process) {
   auto network = std::make_unique<Network>();
   network->plan = plan;
   FT_ASSIGN_OR_RETURN(const CommBackend backend, AgreeOnBackend(plan, process));
   FT_ASSIGN_OR_RETURN(network->mesh, Mesh::Create(backend, process, plan.mesh));
-  const int64_t element = static_cast<int64_t>(c10::elementSize(plan.options.compute));
-  const bool sharded = plan.options.sequence_parallel;
-  const int64_t rows = plan.boundary_rows / (sharded ? plan.mesh.tp : 1) + 1;  // tp pads
-  const bool ring =
-      static_cast<int>(plan.options.layers_per_run.size()) > plan.mesh.pp && plan.mesh.pp > 1;
-  FT_ASSIGN_OR_RETURN(network->links,
-                      StageLinks::Create(backend, process, plan.mesh,
-                                         {ring, rows * plan.model.hidden_size * element}));
+  FT_RETURN_IF_ERROR(LinkStages(backend, process, *network));
   network->declared = DeclareWholeModel(plan.model, plan.options);
   network->transformer = std::make_unique<Transformer>(
       plan.model, plan.options, *network->mesh, network->parameters, max_positions, plan.device);
+  absl::StatusOr<std::unique_ptr<ParameterStore>> store = MakeStore(*network, storage);
+  FT_RETURN_IF_ERROR(process.AgreeOnStatus(store.status()));
+  network->store = *std::move(store);
+  network->transformer->UseStore(*network->store);
   return network;
 }
 
@@ -138,13 +167,12 @@ absl::StatusOr<std::unique_ptr<Network>> LoadForEvaluation(const EvaluationSetup
                                                            int64_t max_positions,
                                                            const Process& process) {
   const NetworkPlan& plan = setup.plan;
-  FT_ASSIGN_OR_RETURN(std::unique_ptr<Network> network, BuildNetwork(plan, max_positions, process));
-  AllocateFrozen(network->parameters, plan.device);
+  FT_ASSIGN_OR_RETURN(std::unique_ptr<Network> network,
+                      BuildNetwork(plan, {.trains = false}, max_positions, process));
   absl::Status loaded =
-      LoadBaseWeights(network->parameters, nullptr, plan.model_path, plan.model, plan.options.nf4);
+      LoadBaseWeights(*network->store, plan.model_path, plan.model, plan.options.nf4);
   if (loaded.ok() && !setup.adapter_folder.empty()) {
-    loaded = LoadAdapter(network->parameters, nullptr, network->declared, setup.adapter_folder,
-                         setup.adapter);
+    loaded = LoadAdapter(*network->store, network->declared, setup.adapter_folder, setup.adapter);
   }
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(FromFile(loaded)));
   return network;

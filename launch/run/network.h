@@ -13,6 +13,7 @@
 #include "model/network/transformer.h"
 #include "parallel/layout/mesh.h"
 #include "parallel/pipeline/stage_links.h"
+#include "parallel/storage/parameter_store.h"
 #include "runtime/process/device.h"
 #include "runtime/process/process.h"
 
@@ -43,13 +44,15 @@ struct Network {
   NetworkPlan plan;
   std::unique_ptr<Mesh> mesh;
   std::unique_ptr<StageLinks> links;
-  ParameterSet parameters;  // of this rank
-  ParameterSet declared;    // of the whole model, without storage
+  ParameterSet parameters;                // of this rank
+  ParameterSet declared;                  // of the whole model, without storage
+  std::unique_ptr<ParameterStore> store;  // of `parameters`
   std::unique_ptr<Transformer> transformer;
 };
 
-// Declares the model; parameters have no storage yet. Collective over the world.
+// The network with its storage, zeros. Agrees on errors. Collective over the world.
 absl::StatusOr<std::unique_ptr<Network>> BuildNetwork(const NetworkPlan& plan,
+                                                      const StorageOptions& storage,
                                                       int64_t max_positions,
                                                       const Process& process);
 

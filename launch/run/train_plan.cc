@@ -11,7 +11,6 @@
 #include "launch/run/output_folder.h"
 #include "launch/run/summary.h"
 #include "launch/run/weights.h"
-#include "runtime/memory/mapped_file.h"
 #include "runtime/process/check.h"
 
 namespace fttrain {
@@ -140,48 +139,33 @@ absl::Status MakeTrainPlan(const config::LoadedConfig& loaded, const Process& pr
 namespace {
 
 // Agrees on errors. Collective over the mesh.
-absl::Status LoadWeights(const TrainPlan& plan, Network& network, ParameterStore& groups,
-                         const Process& process) {
-  const absl::Status base = LoadBaseWeights(network.parameters, &groups, plan.network.model_path,
+absl::Status LoadWeights(const TrainPlan& plan, Network& network, const Process& process) {
+  const absl::Status base = LoadBaseWeights(*network.store, plan.network.model_path,
                                             plan.network.model, plan.network.options.nf4);
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(FromFile(base)));
   if (!plan.network.options.use_lora) return absl::OkStatus();
   if (plan.run.adapter().has_init_from()) {
-    const absl::Status adapter = LoadAdapter(network.parameters, &groups, network.declared,
-                                             plan.run.adapter().init_from(), plan.adapter);
+    const absl::Status adapter =
+        LoadAdapter(*network.store, network.declared, plan.run.adapter().init_from(), plan.adapter);
     return process.AgreeOnStatus(FromFile(adapter));
   }
   const auto initialize = [&](const std::vector<Parameter*>& parameters) {
     InitializeAdapters(parameters, plan.trainer.seed);
     return absl::OkStatus();
   };
-  return groups.Write(initialize, ParameterStore::Values::kTrainable);
-}
-
-// One rank's disk may be full: its failure is a status that the others can be told.
-absl::StatusOr<std::unique_ptr<Optimizer>> MakeOptimizer(const TrainPlan& plan, Network& network) {
-  OptimizerOptions options = OptimizerOptionsOf(plan.run);
-  options.disk_folder = plan.scratch_folder;
-  try {
-    return std::make_unique<Optimizer>(network.parameters, *network.mesh, plan.network.device,
-                                       options);
-  } catch (const MappedFileError& error) {
-    return absl::UnavailableError(
-        absl::StrCat("memory.base_weights disk: ", error.what_without_backtrace()));
-  }
+  return network.store->Write(initialize, ParameterStore::Values::kTrainable);
 }
 
 }  // namespace
 
 absl::StatusOr<TrainingRun> BuildTrainingRun(const TrainPlan& plan, const Process& process) {
   TrainingRun run;
-  FT_ASSIGN_OR_RETURN(run.network, BuildNetwork(plan.network, plan.positions, process));
-  absl::StatusOr<std::unique_ptr<Optimizer>> optimizer = MakeOptimizer(plan, *run.network);
-  FT_RETURN_IF_ERROR(process.AgreeOnStatus(optimizer.status()));
-  run.optimizer = *std::move(optimizer);
-  FT_RETURN_IF_ERROR(LoadWeights(plan, *run.network, run.optimizer->groups(), process));
+  StorageOptions storage = StorageOptionsOf(plan.run);
+  storage.disk_folder = plan.scratch_folder;
+  FT_ASSIGN_OR_RETURN(run.network, BuildNetwork(plan.network, storage, plan.positions, process));
+  run.optimizer = std::make_unique<Optimizer>(*run.network->store, AdamWOptionsOf(plan.run));
+  FT_RETURN_IF_ERROR(LoadWeights(plan, *run.network, process));
   run.optimizer->MastersFromParameters();
-  run.network->transformer->UseStore(run.optimizer->groups());
   return run;
 }
 

@@ -91,7 +91,7 @@ absl::StatusOr<StepMetrics> Trainer::Step(int64_t step) {
         " is not finite; nothing was updated. Lower "
         "optimizer.learning_rate or look at the rows of this step"));
   }
-  optimizer_->Step(metrics.learning_rate,
+  optimizer_->Step(step, metrics.learning_rate,
                    ClipCoefficient(metrics.grad_norm, options_.max_grad_norm));
 
   SynchronizeDevice(device_);

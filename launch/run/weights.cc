@@ -42,17 +42,16 @@ bool IsFirst(const Mesh& mesh) {
   return position.tp == 0 && position.pp == 0 && position.dp == 0;
 }
 
-// Runs `write` on the parameters, group by group; without groups on all of them. With a status that
-// is not OK the groups are passed through all the same: other ranks may be writing.
-absl::Status Write(ParameterSet& set, ParameterStore* groups, ParameterStore::Values values,
-                   const absl::Status& ready,
+// Runs `write` on the parameters, group by group. With a status that is not OK the groups are
+// passed through all the same: other ranks may be writing.
+absl::Status Write(ParameterStore& store, ParameterStore::Values values, const absl::Status& ready,
                    const std::function<absl::Status(Parameter&)>& write) {
-  const auto each = [&](const auto& parameters) {
+  const auto each = [&](const std::vector<Parameter*>& parameters) {
     FT_RETURN_IF_ERROR(ready);
-    for (const auto& p : parameters) FT_RETURN_IF_ERROR(write(*p));
+    for (Parameter* p : parameters) FT_RETURN_IF_ERROR(write(*p));
     return absl::OkStatus();
   };
-  return groups == nullptr ? each(set.all()) : groups->Write(each, values);
+  return store.Write(each, values);
 }
 
 absl::StatusOr<std::unique_ptr<SafetensorsFolder>> OpenModel(const std::string& folder,
@@ -78,40 +77,41 @@ absl::StatusOr<std::unique_ptr<SafetensorsFolder>> OpenAdapter(const std::string
 
 }  // namespace
 
-absl::Status LoadBaseWeights(ParameterSet& set, ParameterStore* groups, const std::string& folder,
+absl::Status LoadBaseWeights(ParameterStore& store, const std::string& folder,
                              const ModelConfig& config, const std::optional<Nf4Options>& nf4) {
   const auto files = OpenModel(folder, config);
-  return Write(set, groups, ParameterStore::Values::kAll, files.status(), [&](Parameter& p) {
+  return Write(store, ParameterStore::Values::kAll, files.status(), [&](Parameter& p) {
     return IsAdapter(p) ? absl::OkStatus() : LoadInto(**files, p, nf4);
   });
 }
 
-absl::Status LoadAdapter(ParameterSet& set, ParameterStore* groups, const ParameterSet& declared,
+absl::Status LoadAdapter(ParameterStore& store, const ParameterSet& declared,
                          const std::string& folder, const AdapterConfig& expected) {
   const auto files = OpenAdapter(folder, declared, expected);
-  return Write(set, groups, ParameterStore::Values::kTrainable, files.status(), [&](Parameter& p) {
+  return Write(store, ParameterStore::Values::kTrainable, files.status(), [&](Parameter& p) {
     return IsAdapter(p) ? LoadInto(**files, p) : absl::OkStatus();
   });
 }
 
-absl::Status SaveAdapter(const ParameterSet& set, ParameterStore& groups,
+absl::Status SaveAdapter(const ParameterSet& set, ParameterStore& store,
                          const ParameterSet& declared, const std::string& folder,
-                         const AdapterConfig& config, const Mesh& mesh) {
+                         const AdapterConfig& config) {
+  const Mesh& mesh = store.mesh();
   const std::vector<Parameter*> adapters = AdapterParameters(declared);
   std::vector<std::string> names;
   for (const Parameter* p : adapters) names.push_back(p->slice.name);
-  const std::vector<int> stages = StagesOf(names, set, mesh, groups.device());
+  const std::vector<int> stages = StagesOf(names, set, mesh, store.device());
   std::vector<AdapterTensor> tensors;
   for (size_t i = 0; i < adapters.size(); ++i) {
-    tensors.push_back({names[i], GatherOnFirstStage(*adapters[i], stages[i], set, groups, mesh)});
+    tensors.push_back({names[i], GatherOnFirstStage(*adapters[i], stages[i], set, store)});
   }
   return IsFirst(mesh) ? WriteAdapter(folder, config, tensors) : absl::OkStatus();
 }
 
-absl::Status SaveModel(const ParameterSet& set, ParameterStore& groups,
-                       const ParameterSet& declared, const std::string& base_folder,
-                       const std::string& folder, const ModelConfig& config,
-                       at::ScalarType save_dtype, const Mesh& mesh) {
+absl::Status SaveModel(const ParameterSet& set, ParameterStore& store, const ParameterSet& declared,
+                       const std::string& base_folder, const std::string& folder,
+                       const ModelConfig& config, at::ScalarType save_dtype) {
+  const Mesh& mesh = store.mesh();
   const std::vector<TensorSpec> specs = ModelTensors(config);
   std::unique_ptr<ModelExporter> exporter;
   absl::Status status;
@@ -122,12 +122,11 @@ absl::Status SaveModel(const ParameterSet& set, ParameterStore& groups,
   }
   std::vector<std::string> names;
   for (const TensorSpec& spec : specs) names.push_back(spec.name);
-  const std::vector<int> stages = StagesOf(names, set, mesh, groups.device());
+  const std::vector<int> stages = StagesOf(names, set, mesh, store.device());
   // A writer that fails still takes part in gathering what is left, or the others would wait for
   // it.
   for (size_t i = 0; i < names.size(); ++i) {
-    const at::Tensor whole =
-        GatherOnFirstStage(*declared.Find(names[i]), stages[i], set, groups, mesh);
+    const at::Tensor whole = GatherOnFirstStage(*declared.Find(names[i]), stages[i], set, store);
     if (exporter != nullptr && status.ok()) status = exporter->Append(names[i], whole);
   }
   if (exporter != nullptr && status.ok()) status = exporter->Finish();

@@ -8,7 +8,6 @@
 #include "model/config/model_config.h"
 #include "model/files/adapter.h"
 #include "model/nf4/nf4.h"
-#include "parallel/layout/mesh.h"
 #include "parallel/layout/param.h"
 #include "parallel/storage/parameter_store.h"
 
@@ -18,29 +17,28 @@ namespace fttrain {
 // then reads this rank's slices into the parameters' storage, converted to their dtype; those
 // stored as NF4 (with `nf4`) are quantised whole on the way, or copied from a quantised folder.
 // Memory beyond the parameters: a staging buffer of some MiB, and for NF4 the float32 scales of one
-// matrix. `groups`: who has the values of `set`; null if all are there. Collective as
-// ParameterStore::Write, also after a rank has failed; the status is this rank's: agree on it.
-absl::Status LoadBaseWeights(ParameterSet& set, ParameterStore* groups, const std::string& folder,
+// matrix. Collective as ParameterStore::Write, also after a rank has failed; the status is this
+// rank's: agree on it.
+absl::Status LoadBaseWeights(ParameterStore& store, const std::string& folder,
                              const ModelConfig& config, const std::optional<Nf4Options>& nf4);
 
 // `declared` in all of these: the parameters of the whole model (DeclareWholeModel).
 
-// Reads the PEFT adapter's slices into the adapter parameters of `set`. InvalidArgument if its
+// Reads the PEFT adapter's slices into the adapter parameters. InvalidArgument if its
 // settings or tensors are not the ones `expected` and `declared` have. Collective as
 // LoadBaseWeights.
-absl::Status LoadAdapter(ParameterSet& set, ParameterStore* groups, const ParameterSet& declared,
+absl::Status LoadAdapter(ParameterStore& store, const ParameterSet& declared,
                          const std::string& folder, const AdapterConfig& expected);
 
 // Writes the trained parameters, whole, from the first rank: adapter/ in PEFT form, or model/ as a
 // Hugging Face folder in `save_dtype`, one tensor at a time. Collective over the mesh; only rank 0
 // of the world touches files. The status is this rank's: agree on it.
-absl::Status SaveAdapter(const ParameterSet& set, ParameterStore& groups,
+absl::Status SaveAdapter(const ParameterSet& set, ParameterStore& store,
                          const ParameterSet& declared, const std::string& folder,
-                         const AdapterConfig& config, const Mesh& mesh);
-absl::Status SaveModel(const ParameterSet& set, ParameterStore& groups,
-                       const ParameterSet& declared, const std::string& base_folder,
-                       const std::string& folder, const ModelConfig& config,
-                       at::ScalarType save_dtype, const Mesh& mesh);
+                         const AdapterConfig& config);
+absl::Status SaveModel(const ParameterSet& set, ParameterStore& store, const ParameterSet& declared,
+                       const std::string& base_folder, const std::string& folder,
+                       const ModelConfig& config, at::ScalarType save_dtype);
 
 // Numbers of parameters over the whole model, as PEFT counts them.
 struct ParameterCounts {

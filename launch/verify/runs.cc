@@ -33,7 +33,8 @@ struct Run {
   MomentStorage moments;
 
   VerifiedRun Verified(const ParameterSet& declared) const {
-    return {declared, *training.network->mesh, *training.optimizer, *holders, moments};
+    const Network& network = *training.network;
+    return {declared, *network.mesh, *network.store, *training.optimizer, *holders, moments};
   }
 };
 
@@ -42,7 +43,7 @@ absl::StatusOr<Run> Build(const TrainPlan& plan, const ParameterSet& declared,
   FT_ASSIGN_OR_RETURN(TrainingRun training, BuildTrainingRun(plan, process));
   FT_ASSIGN_OR_RETURN(std::unique_ptr<Holders> holders,
                       Holders::Create(declared, training.network->parameters, process));
-  return Run{std::move(training), std::move(holders), OptimizerOptionsOf(plan.run).moments};
+  return Run{std::move(training), std::move(holders), StorageOptionsOf(plan.run).moments};
 }
 
 // `said`(metrics) after each step.

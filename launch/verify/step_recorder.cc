@@ -9,13 +9,12 @@ namespace {
 // this rank holds none. Collective as ParameterStore::Acquire.
 template <typename Use>
 void ForEachValue(const VerifiedRun& run, bool frozen_too, const Use& use) {
-  ParameterStore& groups = run.optimizer.groups();
   for (int64_t i = 0; i < static_cast<int64_t>(run.declared.all().size()); ++i) {
     if (!run.Declared(i).trainable && !frozen_too) continue;
     const Parameter* mine = run.holders.Mine(i);
-    if (mine != nullptr) groups.Acquire(mine->group);
+    ParameterStore::Lease lease;
+    if (mine != nullptr) lease = run.store.Acquire(mine->group);
     use(i, mine != nullptr ? mine->value : at::Tensor());
-    if (mine != nullptr) groups.Release(mine->group);
   }
 }
 
@@ -43,7 +42,7 @@ void StepRecorder::RecordValues(int64_t steps_done) {
 void StepRecorder::OnLoaded() { RecordValues(0); }
 
 void StepRecorder::OnGradients(int64_t step, double loss) {
-  GradientReader reader(run_.optimizer.groups(), run_.mesh);
+  GradientReader reader(run_.store);
   std::vector<uint64_t> hashes(run_.declared.all().size());
   for (int64_t i = 0; i < static_cast<int64_t>(hashes.size()); ++i) {
     if (!run_.Declared(i).trainable) continue;

@@ -14,6 +14,7 @@ namespace fttrain {
 struct VerifiedRun {
   const ParameterSet& declared;  // of the whole model; the same names and shapes in all runs
   const Mesh& mesh;
+  ParameterStore& store;
   Optimizer& optimizer;
   const Holders& holders;
   MomentStorage moments = MomentStorage::kGradientDtype;

@@ -162,25 +162,30 @@ std::vector<int> Transformer::HeadGroups(const Chunk& chunk) const {
 
 std::vector<int> Transformer::GroupsOf(const Chunk& chunk) const {
   std::vector<int> groups = HeadGroups(chunk);
-  if (chunk.run.first) groups.push_back(kEmbeddingGroup);
+  const bool tied_head = std::find(groups.begin(), groups.end(), kEmbeddingGroup) != groups.end();
+  if (chunk.run.first && !tied_head) groups.push_back(kEmbeddingGroup);
   for (int layer = chunk.run.begin; layer < chunk.run.end; ++layer) groups.push_back(layer);
   return groups;
+}
+
+ParameterStore& Transformer::Parameters() const {
+  TORCH_CHECK(parameters_ != nullptr, "a transformer without the store of its parameters");
+  return *parameters_;
 }
 
 template <typename Use>
 void Transformer::With(const std::vector<int>& groups, const std::vector<int>& next,
                        Gradients gradients, const Use& use) const {
-  if (groups_ == nullptr) {
-    use();
-    return;
-  }
-  for (const int group : groups) groups_->Acquire(group);
+  ParameterStore& store = Parameters();
+  std::vector<ParameterStore::Lease> leases;
+  for (const int group : groups) leases.push_back(store.Acquire(group));
   if (gradients == Gradients::kAdded) {
-    for (const int group : groups) groups_->AcquireGradients(group);
+    for (const int group : groups) store.BeginGradients(group);
   }
-  for (const int group : next) groups_->Prefetch(group);
+  for (const int group : next) store.Prefetch(group);
   use();
-  for (const int group : groups) groups_->Release(group);
+  if (gradients == Gradients::kNone) return;
+  for (const int group : groups) store.EndGradients(group);
 }
 
 // More layers at once would be the dense model, which NF4 is there to avoid.
@@ -190,10 +195,11 @@ bool Transformer::HoldsWeights(const Chunk& chunk) const {
 
 void Transformer::AcquireChunk(int chunk, int next) {
   const Chunk& run = chunks_.at(chunk);
-  if (groups_ != nullptr && run.layers.size() == 1) {
-    for (const int group : GroupsOf(run)) groups_->Acquire(group);
+  if (run.layers.size() == 1) {
+    ParameterStore& store = Parameters();
+    for (const int group : GroupsOf(run)) chunk_leases_.push_back(store.Acquire(group));
     if (next >= 0 && chunks_.at(next).layers.size() == 1) {
-      for (const int group : GroupsOf(chunks_.at(next))) groups_->Prefetch(group);
+      for (const int group : GroupsOf(chunks_.at(next))) store.Prefetch(group);
     }
   }
   if (!HoldsWeights(run)) return;
@@ -207,8 +213,9 @@ void Transformer::ReleaseChunk(int chunk) {
     run.layers.front()->ReleaseWeights();
     if (run.run.last) head_->ReleaseWeights();
   }
-  if (groups_ == nullptr || run.layers.size() != 1) return;
-  for (const int group : GroupsOf(run)) groups_->Release(group);
+  if (run.layers.size() != 1) return;
+  for (const int group : GroupsOf(run)) Parameters().EndGradients(group);
+  chunk_leases_.clear();
 }
 
 MessageSpec Transformer::Boundary(int microbatch) const {
@@ -265,10 +272,6 @@ ParameterSet DeclareWholeModel(const ModelConfig& config, const ModelOptions& op
   const std::unique_ptr<Mesh> mesh = Mesh::Single();
   const Transformer declares(config, whole, *mesh, set, /*max_positions=*/1, at::kCPU);
   return set;
-}
-
-void AllocateFrozen(ParameterSet& set, c10::Device device) {
-  for (const auto& parameter : set.all()) parameter->value = AllocateValue(*parameter, device);
 }
 
 }  // namespace fttrain

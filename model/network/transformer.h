@@ -24,13 +24,13 @@ class Transformer : public StageModule {
  public:
   // Declares every parameter of this rank in `set`, which must outlive it, as must `mesh`: those of
   // its pipeline stage's runs of layers. A tied embedding is held by the first and the last stage.
-  // Storage comes from the Optimizer (training) or AllocateFrozen (evaluation).
+  // Storage comes from a ParameterStore of `set`.
   Transformer(const ModelConfig& config, const ModelOptions& options, const Mesh& mesh,
               ParameterSet& set, int64_t max_positions, c10::Device device);
 
-  // Who brings the weights, layer by layer, or a chunk of one layer for all its microbatches, and
-  // takes the gradients away; must outlive this. Without, all are always there.
-  void UseStore(ParameterStore& groups) { groups_ = &groups; }
+  // The store of `set`, before anything is computed; it must outlive this. It brings the weights,
+  // layer by layer, or a chunk of one layer for all its microbatches, and takes the gradients away.
+  void UseStore(ParameterStore& store) { parameters_ = &store; }
 
   // Microbatches of the next optimizer step, and 1 / its global number of target tokens.
   void BeginStep(std::vector<ModelBatch> batches, double loss_scale);
@@ -66,6 +66,7 @@ class Transformer : public StageModule {
   std::vector<int> HeadGroups(const Chunk& chunk) const;  // none but of the last
   std::vector<int> GroupsOf(const Chunk& chunk) const;    // all
   enum class Gradients { kNone, kAdded };
+  ParameterStore& Parameters() const;
   // Calls `use` with the groups' weights there, and their gradients if it adds to them, and those
   // of `next` on their way.
   template <typename Use>
@@ -81,7 +82,8 @@ class Transformer : public StageModule {
     std::vector<std::vector<DecoderLayerSaved>> chunks;
     LmHeadLoss::Saved head;
   };
-  ParameterStore* groups_ = nullptr;
+  ParameterStore* parameters_ = nullptr;
+  std::vector<ParameterStore::Lease> chunk_leases_;  // of the acquired chunk, if of one layer
   bool train_base_, tied_;
   at::ScalarType compute_;
   int64_t hidden_size_;
@@ -102,8 +104,5 @@ class Transformer : public StageModule {
 // The parameters of the whole model as one rank would declare them, without storage: names, global
 // shapes and dtypes, in the order of files.
 ParameterSet DeclareWholeModel(const ModelConfig& config, const ModelOptions& options);
-
-// Storage for a set that is only evaluated: zeros of each local shape.
-void AllocateFrozen(ParameterSet& set, c10::Device device);
 
 }  // namespace fttrain

@@ -31,62 +31,42 @@ void SumOverDp(const OwnedState& state, Communicator& dp, int zero_stage) {
   state.Gradients().copy_(shard);
 }
 
-StorageOptions StorageOf(const OptimizerOptions& options) {
-  return {.zero_stage = options.zero_stage,
-          .moments = options.moments,
-          .frozen = options.frozen,
-          .disk_folder = options.disk_folder};
-}
-
 }  // namespace
 
 struct Optimizer::State {
-  const Mesh& mesh;
-  OptimizerOptions options;
-  c10::Device device;
-  ParameterStore groups;
-  std::vector<OwnedState> owned;
-  at::Tensor int8_tables;  // undefined without 8-bit moments
-  int64_t steps = 0;
+  ParameterStore& store;
+  AdamWOptions options;
+  std::vector<OwnedState> owned = {};
+  at::Tensor int8_tables = {};  // undefined without 8-bit moments
 };
 
-Optimizer::Optimizer(ParameterSet& set, const Mesh& mesh, c10::Device device,
-                     const OptimizerOptions& options)
-    : state_(new State{.mesh = mesh,
-                       .options = options,
-                       .device = device,
-                       .groups = {set, mesh, device, StorageOf(options)},
-                       .owned = {},
-                       .int8_tables = {}}) {
-  const Communicator& dp = mesh.dp();
-  for (const FlatBuffer& flat : state_->groups.buffers()) {
-    const FlatRange owned =
-        options.zero_stage > 0 ? flat.Shard(dp.size(), dp.rank()) : FlatRange{0, flat.numel()};
-    state_->owned.emplace_back(flat, owned, options.state_place);
+Optimizer::Optimizer(ParameterStore& store, const AdamWOptions& options)
+    : state_(new State{.store = store, .options = options}) {
+  bool int8 = false;
+  for (const FlatBuffer& flat : store.buffers()) {
+    state_->owned.emplace_back(flat, store.Owned(flat), options.state_place);
+    for (const FlatSegment& segment : flat.segments) int8 |= segment.int8_moments;
   }
-  if (options.moments == MomentStorage::kInt8) {
-    MemoryScope scope(MemoryCategory::kWorkspace);
-    const bool on_host = options.state_place == StatePlace::kHost;
-    state_->int8_tables = MakeInt8Tables(on_host ? c10::Device(c10::kCPU) : device);
-  }
+  if (!int8) return;
+  const MemoryScope scope(MemoryCategory::kWorkspace);
+  const bool on_host = options.state_place == StatePlace::kHost;
+  state_->int8_tables = MakeInt8Tables(on_host ? c10::Device(c10::kCPU) : store.device());
 }
 
 Optimizer::~Optimizer() = default;
-
-ParameterStore& Optimizer::groups() { return state_->groups; }
 
 void Optimizer::MastersFromParameters() {
   for (OwnedState& owned : state_->owned) owned.ReadMasters();
 }
 
 void Optimizer::ZeroGradients() {
-  for (const OwnedState& owned : state_->owned) at::Tensor(owned.flat().gradients).zero_();
+  for (const OwnedState& owned : state_->owned) owned.flat().gradients.zero_();
 }
 
 void Optimizer::SyncGradients() {
-  const Mesh& mesh = state_->mesh;
-  const int zero_stage = state_->groups.zero_stage();
-  state_->groups.FinishGradients();
+  const Mesh& mesh = state_->store.mesh();
+  const int zero_stage = state_->store.zero_stage();
+  state_->store.FinishGradients();
   for (const OwnedState& owned : state_->owned) {
     const FlatBuffer& flat = owned.flat();
     if (zero_stage < 2) SumOverTp(flat, flat.gradients, mesh.tp());
@@ -96,8 +76,9 @@ void Optimizer::SyncGradients() {
 }
 
 double Optimizer::GradientNorm() {
-  const Mesh& mesh = state_->mesh;
-  at::Tensor total = at::zeros({}, at::TensorOptions().dtype(at::kDouble).device(state_->device));
+  const Mesh& mesh = state_->store.mesh();
+  at::Tensor total =
+      at::zeros({}, at::TensorOptions().dtype(at::kDouble).device(state_->store.device()));
   for (const OwnedState& owned : state_->owned) {
     for (const FlatRange counted : CountedRanges(owned.flat(), mesh)) {
       const FlatRange mine = Intersect(counted, owned.owned());
@@ -107,30 +88,29 @@ double Optimizer::GradientNorm() {
   mesh.tp().AllReduce(total);
   mesh.pp().AllReduce(total);
   // Under ZeRO 0 every dp rank has already counted everything.
-  if (state_->options.zero_stage > 0) mesh.dp().AllReduce(total);
+  if (state_->store.zero_stage() > 0) mesh.dp().AllReduce(total);
   return std::sqrt(total.item<double>());
 }
 
-void Optimizer::Step(double learning_rate, double grad_scale) {
-  const OptimizerOptions& options = state_->options;
-  ++state_->steps;
-  const AdamWStep step{.step = state_->steps,
-                       .learning_rate = learning_rate,
-                       .beta1 = options.beta1,
-                       .beta2 = options.beta2,
-                       .eps = options.eps,
-                       .grad_scale = grad_scale};
-  Communicator& dp = state_->mesh.dp();
+void Optimizer::Step(int64_t step, double learning_rate, double grad_scale) {
+  const AdamWOptions& options = state_->options;
+  const AdamWStep update{.step = step + 1,
+                         .learning_rate = learning_rate,
+                         .beta1 = options.beta1,
+                         .beta2 = options.beta2,
+                         .eps = options.eps,
+                         .grad_scale = grad_scale};
+  Communicator& dp = state_->store.mesh().dp();
   // Under ZeRO 3 values are gathered when they are used.
-  const int zero_stage = state_->groups.zero_stage();
+  const int zero_stage = state_->store.zero_stage();
   const bool gathers = (zero_stage == 1 || zero_stage == 2) && dp.size() > 1;
   for (OwnedState& owned : state_->owned) {
-    owned.Update(step, options.weight_decay, state_->int8_tables);
+    owned.Update(update, options.weight_decay, state_->int8_tables);
     if (!gathers) continue;
     MemoryScope scope(MemoryCategory::kCommunication);
     dp.AllGather(owned.Values().clone(), owned.flat().values);
   }
-  state_->groups.ForgetWindows();
+  state_->store.ForgetWindows();
 }
 
 double ClipCoefficient(double norm, double max_norm) {

@@ -6,10 +6,10 @@
 
 namespace fttrain {
 
-GradientReader::GradientReader(ParameterStore& groups, const Mesh& mesh)
-    : groups_(&groups), dp_(&mesh.dp()), whole_(groups.buffers().size()) {
-  for (size_t i = 0; i < groups.buffers().size(); ++i) {
-    for (const auto& [parameter, offset] : groups.buffers()[i].entries) {
+GradientReader::GradientReader(const ParameterStore& store)
+    : store_(&store), whole_(store.buffers().size()) {
+  for (size_t i = 0; i < store.buffers().size(); ++i) {
+    for (const auto& [parameter, offset] : store.buffers()[i].entries) {
       places_[parameter] = {i, offset};
     }
   }
@@ -17,14 +17,15 @@ GradientReader::GradientReader(ParameterStore& groups, const Mesh& mesh)
 
 at::Tensor GradientReader::Whole(size_t buffer) {
   if (whole_[buffer].defined()) return whole_[buffer];
-  const FlatBuffer& flat = groups_->buffers()[buffer];
-  const int zero_stage = groups_->zero_stage();
-  if (zero_stage == 0 || dp_->size() == 1) return flat.gradients;
+  const FlatBuffer& flat = store_->buffers()[buffer];
+  Communicator& dp = store_->mesh().dp();
+  const int zero_stage = store_->zero_stage();
+  if (zero_stage == 0 || dp.size() == 1) return flat.gradients;
   const MemoryScope scope(MemoryCategory::kGradients);
   if (zero_stage >= 2) whole_.assign(whole_.size(), at::Tensor());
   at::Tensor& whole = whole_[buffer];
   whole = zero_stage == 1 ? flat.gradients : at::empty({flat.numel()}, flat.gradients.options());
-  dp_->AllGather(flat.GradientsIn(flat.Shard(dp_->size(), dp_->rank())), whole);
+  dp.AllGather(flat.GradientsIn(store_->Owned(flat)), whole);
   return whole;
 }
 

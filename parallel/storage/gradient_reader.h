@@ -6,17 +6,16 @@
 #include <unordered_map>
 #include <vector>
 
-#include "parallel/layout/mesh.h"
 #include "parallel/storage/parameter_store.h"
 
 namespace fttrain {
 
 // Between Optimizer::SyncGradients and Step of one step. Under ZeRO 1 to 3 a buffer's shards are
 // gathered over dp when a parameter of it is first read: into the buffer itself under ZeRO 1, else
-// into memory for one buffer. `groups` and `mesh` must outlive it.
+// into memory for one buffer. `store` must outlive it.
 class GradientReader {
  public:
-  GradientReader(ParameterStore& groups, const Mesh& mesh);
+  explicit GradientReader(const ParameterStore& store);
 
   // The summed gradient of this rank's slice of a trainable parameter, [LocalShape()], on the
   // device; a view, until another parameter is read. Collective over dp: the same parameters in the
@@ -30,8 +29,7 @@ class GradientReader {
   };
   at::Tensor Whole(size_t buffer);
 
-  ParameterStore* groups_;
-  Communicator* dp_;
+  const ParameterStore* store_;
   std::unordered_map<const Parameter*, Place> places_;
   std::vector<at::Tensor> whole_;  // by buffer, where gathered
 };

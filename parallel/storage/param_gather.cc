@@ -68,21 +68,21 @@ std::vector<int> StagesOf(const std::vector<std::string>& names, const Parameter
 }
 
 at::Tensor GatherOnFirstStage(const Parameter& declared, int stage, const ParameterSet& set,
-                              ParameterStore& groups, const Mesh& mesh) {
+                              ParameterStore& store) {
+  const Mesh& mesh = store.mesh();
   Communicator& pp = mesh.pp();
   const ParamSlice& slice = declared.slice;
   at::Tensor whole;
   if (pp.rank() == stage) {
     const Parameter* held = set.Find(slice.name);
-    groups.Acquire(held->group);
+    const ParameterStore::Lease lease = store.Acquire(held->group);
     if (mesh.dp().rank() == 0) whole = GatherWhole(held->slice, held->value, mesh.tp());
-    groups.Release(held->group);
   }
   if (mesh.dp().rank() != 0) return {};
   if (stage == 0 || mesh.tp().rank() != 0) return whole;
   if (pp.rank() == stage) pp.Send(whole.contiguous(), 0);
   if (pp.rank() == 0) {
-    const auto options = at::TensorOptions().dtype(declared.dtype).device(groups.device());
+    const auto options = at::TensorOptions().dtype(declared.dtype).device(store.device());
     whole = at::empty(slice.global_shape, options);
     pp.Recv(whole, stage);
   }

@@ -23,10 +23,9 @@ std::vector<int> StagesOf(const std::vector<std::string>& names, const Parameter
                           const Mesh& mesh, c10::Device device);
 
 // The whole of a trained parameter that `stage` holds, on the first rank; undefined or whole on the
-// others. `declared`: its name, global shape and dtype, known on every stage; `groups`: who has the
-// values of `set`. Collective over the stage's ranks and between it and the first stage, in one
-// order on all.
+// others. `declared`: its name, global shape and dtype, known on every stage; `store`: of `set`.
+// Collective over the stage's ranks and between it and the first stage, in one order on all.
 at::Tensor GatherOnFirstStage(const Parameter& declared, int stage, const ParameterSet& set,
-                              ParameterStore& groups, const Mesh& mesh);
+                              ParameterStore& store);
 
 }  // namespace fttrain

@@ -17,24 +17,24 @@
 namespace fttrain {
 namespace {
 
-struct Group {
-  std::vector<Parameter*> parameters;
-  std::vector<ValueWindow> windows;
-  std::vector<size_t> reduced;  // buffers whose gradients are sharded
-  int users = 0;                // Acquire without Release
-  bool announced = false;       // prefetched and not acquired since
-  bool present = false;         // windows are there or on their way
-  bool arrived = false;
-};
-
 // Gradients on their way to the shards.
 struct Reduction {
-  const FlatBuffer* flat;
+  FlatBuffer* flat;
   at::Tensor gradients;  // the scratch; the sum comes back into this rank's part
   std::unique_ptr<Work> work;
 };
 
 }  // namespace
+
+struct ParameterStore::Group {
+  std::vector<Parameter*> parameters;
+  std::vector<ValueWindow> windows;
+  std::vector<size_t> reduced;  // buffers whose gradients are sharded
+  int leases = 0;
+  bool announced = false;  // prefetched and not acquired since
+  bool present = false;    // windows are there or on their way
+  bool arrived = false;
+};
 
 struct ParameterStore::State {
   const Mesh& mesh;
@@ -107,8 +107,9 @@ void ParameterStore::State::AddFrozen(std::optional<c10::Stream> stream) {
     const FrozenPlace place = index >= 0 ? options.frozen : FrozenPlace::kDevice;
     std::vector<Parameter*> away;
     for (Parameter* parameter : group.parameters) {
-      if (parameter->trainable) continue;
-      if ((sharded || place != FrozenPlace::kDevice) && !parameter->on_host) {
+      if (parameter->trainable && options.trains) continue;
+      const bool stays = parameter->trainable || parameter->on_host;
+      if ((sharded || place != FrozenPlace::kDevice) && !stays) {
         away.push_back(parameter);
       } else {
         parameter->value = AllocateValue(*parameter, device);
@@ -132,7 +133,9 @@ ParameterStore::ParameterStore(ParameterSet& set, const Mesh& mesh, c10::Device 
     state_->groups[parameter->group].parameters.push_back(parameter.get());
   }
   const bool by_group = zero_stage() >= 2;
-  state_->buffers = LayOutTrainable(set, dp_size, options.moments, by_group);
+  if (options.trains) {
+    state_->buffers = LayOutTrainable(set, dp_size, options.moments, by_group);
+  }
   state_->scratch.resize(state_->buffers.size());
   state_->AddTrainable();
   const bool copies = options.frozen == FrozenPlace::kHost;
@@ -151,7 +154,7 @@ void ParameterStore::State::Drop(Group& group) {
 void ParameterStore::State::Bring(Group& group) {
   if (group.present) return;
   for (auto& [index, other] : groups) {
-    if (other.present && other.users == 0 && !other.announced) Drop(other);
+    if (other.present && other.leases == 0 && !other.announced) Drop(other);
   }
   for (ValueWindow& window : group.windows) window.Bring(device);
   group.present = true;
@@ -163,18 +166,26 @@ void ParameterStore::State::Arrive(Group& group) {
   group.arrived = true;
 }
 
-void ParameterStore::Acquire(int index) {
+ParameterStore::Lease ParameterStore::Acquire(int index) {
   Group* const group = state_->Find(index);
-  if (group == nullptr || group->users++ > 0) return;
-  state_->Bring(*group);
-  state_->Arrive(*group);
-  group->announced = false;
-  for (const ValueWindow& window : group->windows) window.Bind();
+  if (group != nullptr && group->leases == 0) {
+    state_->Bring(*group);
+    state_->Arrive(*group);
+    group->announced = false;
+    for (const ValueWindow& window : group->windows) window.Bind();
+  }
+  if (group != nullptr) ++group->leases;
+  return Lease(group);
+}
+
+void ParameterStore::GiveBack::operator()(Group* group) const noexcept {
+  if (--group->leases > 0) return;
+  for (const ValueWindow& window : group->windows) window.Unbind();
 }
 
 void ParameterStore::Prefetch(int index) {
   Group* const group = state_->Find(index);
-  if (group == nullptr || group->users > 0) return;
+  if (group == nullptr || group->leases > 0) return;
   const bool early =
       std::all_of(group->windows.begin(), group->windows.end(),
                   [](const ValueWindow& window) { return window.source().arrives_meanwhile(); });
@@ -186,10 +197,10 @@ void ParameterStore::Prefetch(int index) {
   group->announced = true;
 }
 
-void ParameterStore::AcquireGradients(int index) {
+void ParameterStore::BeginGradients(int index) {
   Group* const group = state_->Find(index);
   if (group == nullptr) return;
-  TORCH_CHECK(group->users > 0, "gradients of group ", index, ", which is not acquired");
+  TORCH_CHECK(group->leases > 0, "gradients of group ", index, ", which is not acquired");
   for (const size_t i : group->reduced) {
     at::Tensor& scratch = state_->scratch[i];
     if (scratch.defined()) continue;
@@ -222,19 +233,16 @@ void ParameterStore::State::FinishReductions() {
   for (const Reduction& reduction : reductions) {
     reduction.work->Wait();
     const FlatRange shard = Shard(*reduction.flat);
-    at::Tensor(reduction.flat->gradients)
-        .add_(reduction.gradients.narrow(0, shard.begin, shard.size()));
+    reduction.flat->gradients.add_(reduction.gradients.narrow(0, shard.begin, shard.size()));
   }
   reductions.clear();
 }
 
-void ParameterStore::Release(int index) {
+void ParameterStore::EndGradients(int index) {
   Group* const group = state_->Find(index);
-  if (group == nullptr) return;
-  TORCH_CHECK(group->users > 0, "group ", index, " is released more often than acquired");
-  if (--group->users > 0) return;
+  if (group == nullptr || group->leases > 1) return;
+  TORCH_CHECK(group->leases > 0, "gradients of group ", index, ", which is not acquired");
   state_->Reduce(*group);
-  for (const ValueWindow& window : group->windows) window.Unbind();
 }
 
 void ParameterStore::FinishGradients() { state_->FinishReductions(); }
@@ -268,13 +276,19 @@ absl::Status ParameterStore::Write(const Writer& write, Values values) {
 
 void ParameterStore::ForgetWindows() {
   for (auto& [index, group] : state_->groups) {
-    TORCH_CHECK(group.users == 0, "group ", index, " is in use");
+    TORCH_CHECK(group.leases == 0, "group ", index, " is in use");
     state_->Drop(group);
   }
 }
 
 const std::vector<FlatBuffer>& ParameterStore::buffers() const { return state_->buffers; }
+
+FlatRange ParameterStore::Owned(const FlatBuffer& flat) const {
+  return zero_stage() > 0 ? state_->Shard(flat) : FlatRange{0, flat.numel()};
+}
+
 int ParameterStore::zero_stage() const { return state_->options.zero_stage; }
+const Mesh& ParameterStore::mesh() const { return state_->mesh; }
 c10::Device ParameterStore::device() const { return state_->device; }
 
 }  // namespace fttrain

@@ -19,14 +19,24 @@ namespace fttrain {
 enum class FrozenPlace { kDevice, kHost, kDisk };
 
 struct StorageOptions {
-  // Over dp, 0 and 1: every rank has all values and gradients. 2: gradients are sharded. 3: values
-  // too, of frozen parameters as well. One dp rank has nothing to shard: as 1.
+  // Over dp. 0: every rank has all values, gradients and optimizer state; gradients are
+  // all-reduced. 1: state is sharded, gradients reduce-scattered, values all-gathered. 2: gradients
+  // are kept sharded too. 3: so are values, of frozen parameters as well. One dp rank has nothing
+  // to shard: 2 and 3 are as 1.
   int zero_stage = 1;
+  // How the optimizer will keep its moments. kInt8: blocks of 256 elements begin where the rank's
+  // slice of a parameter begins and never straddle parameters or shards, so equal gradients give
+  // equal bits whatever dp and zero_stage, and whatever tp, where what is contiguous of a slice in
+  // the whole tensor is a multiple of 256 elements. Gradients that differ in their last bits (sums
+  // in another order) may differ by a code.
   MomentStorage moments = MomentStorage::kGradientDtype;
-  // Of frozen parameters in groups from 0 on: host memory (pinned on CUDA), or a file without a
-  // name in `disk_folder`, as large as they are. Under zero_stage 3 a rank's shard of them.
+  // Where frozen parameters in groups from 0 on are: host memory (pinned on CUDA), or a file
+  // without a name in `disk_folder`, as large as they are. Under zero_stage 3 a rank's shard of
+  // them.
   FrozenPlace frozen = FrozenPlace::kDevice;
   std::string disk_folder = {};
+  // False for evaluation: trainable parameters have values alone, on the device.
+  bool trains = true;
 };
 
 // Away from the device, or sharded, a group's values are flat bytes, each parameter on 64 of them.
@@ -34,37 +44,49 @@ struct StorageOptions {
 // category: a copy, an all_gather, or one after the other brings them, and `value` is a view of it;
 // else it is undefined. A window stays until another one is needed, so at most the acquired groups'
 // and those on their way are there, and acquiring a group again at once costs nothing. Under ZeRO 2
-// and 3 a group's whole gradients exist while it is acquired for them; then they are summed over tp
-// and reduce-scattered over dp into this rank's shard, while the next group's backward runs.
+// and 3 a group's whole gradients exist from BeginGradients to EndGradients; then they are summed
+// over tp and reduce-scattered over dp into this rank's shard, while the next group's backward
+// runs.
 class ParameterStore {
  public:
-  // Gives every parameter of the set its storage, zeros. `set` and `mesh` must outlive this. Throws
-  // c10::Error for what LayOutTrainable refuses, kShared slices that tp cannot hold equally often,
-  // and a file that cannot be made.
+  // Gives every parameter of the set its storage, zeros. `set` and `mesh` must outlive this. The
+  // same set, in the same order, on all dp ranks. Throws c10::Error for what LayOutTrainable
+  // refuses and for kShared slices that tp cannot hold equally often; MappedFileError for a file
+  // that cannot be made.
   ParameterStore(ParameterSet& set, const Mesh& mesh, c10::Device device,
                  const StorageOptions& options);
   ~ParameterStore();
   ParameterStore(const ParameterStore&) = delete;
   ParameterStore& operator=(const ParameterStore&) = delete;
 
-  // From Acquire to Release the group's values are there, as they were at the first of nested
-  // calls; written values do not stay. All may be collective, over tp and dp: same calls in the
+  struct Group;
+  struct GiveBack {
+    void operator()(Group* group) const noexcept;  // not collective
+  };
+  // While a lease of a group lives its values are there, as they were at the first of nested
+  // leases; written values do not stay. Null where the group has nothing here. No lease may outlive
+  // the store.
+  using Lease = std::unique_ptr<Group, GiveBack>;
+
+  // Acquire and Prefetch may be collective over dp, EndGradients over tp and dp: same calls in the
   // same order on all ranks of a stage. A group that has nothing to bring, or is not in the set,
   // costs nothing.
-  void Acquire(int group);
+  [[nodiscard]] Lease Acquire(int group);
   // Starts to bring a group that will be acquired next, beside what is acquired. Call before the
   // work that hides it is enqueued.
   void Prefetch(int group);
-  // The acquired group's gradients, zeros at the first call, are there until its last Release, and
-  // what is added to them is added to the shard's. Else, under ZeRO 2 and 3, `grad` is undefined.
-  void AcquireGradients(int group);
-  void Release(int group);
+  // Of a leased group: `grad` is there, zeros at the first of nested calls, and what is added to it
+  // will be added to the shard's. Else, under ZeRO 2 and 3, it is undefined.
+  void BeginGradients(int group);
+  // Before the lease ends. With the group's only lease the gradients are summed and taken away;
+  // else they stay for what its other holders add.
+  void EndGradients(int group);
   // After the last backward of a step: the shards' gradients are complete.
   void FinishGradients();
 
   // For each group in turn, with its values there, calls `write` with its parameters, or those that
   // are trained, if it has some; what it leaves in their values stays, and nothing else is moved.
-  // No group may be in use. Collective as Acquire: after an error, which is returned, other groups
+  // No group may be leased. Collective as Acquire: after an error, which is returned, other groups
   // are passed through without a call.
   using Writer = std::function<absl::Status(const std::vector<Parameter*>&)>;
   enum class Values { kAll, kTrainable };
@@ -74,7 +96,10 @@ class ParameterStore {
 
   // Of trainable parameters, with what this rank keeps of values and gradients.
   const std::vector<FlatBuffer>& buffers() const;
+  // The part of a buffer that this rank updates: its dp shard, from ZeRO 1 on.
+  FlatRange Owned(const FlatBuffer& flat) const;
   int zero_stage() const;  // in force: 1 for 2 and 3 on one dp rank
+  const Mesh& mesh() const;
   c10::Device device() const;
 
  private:

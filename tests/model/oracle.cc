@@ -177,8 +177,9 @@ at::Tensor LocalPart(const at::Tensor& whole, const ParamSlice& slice) {
 }
 
 void AllocateForTest(ParameterSet& set) {
-  AllocateFrozen(set, at::kCPU);
-  for (Parameter* parameter : set.Trainable()) {
+  for (const auto& parameter : set.all()) {
+    parameter->value = AllocateValue(*parameter, at::kCPU);
+    if (!parameter->trainable) continue;
     const at::ScalarType dtype = parameter->dtype == at::kDouble ? at::kDouble : at::kFloat;
     parameter->grad = at::zeros(parameter->slice.LocalShape(), dtype);
   }

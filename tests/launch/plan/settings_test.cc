@@ -23,9 +23,9 @@ ModelConfig FiveLayers() {
 TEST(Settings, OptimizerStateInt8KeepsMomentsInEightBits) {
   config::RunConfig run;
   run.mutable_optimizer()->set_state(config::OPTIMIZER_STATE_INT8);
-  EXPECT_EQ(OptimizerOptionsOf(run).moments, MomentStorage::kInt8);
+  EXPECT_EQ(StorageOptionsOf(run).moments, MomentStorage::kInt8);
   run.mutable_optimizer()->set_state(config::OPTIMIZER_STATE_FP32);
-  EXPECT_EQ(OptimizerOptionsOf(run).moments, MomentStorage::kGradientDtype);
+  EXPECT_EQ(StorageOptionsOf(run).moments, MomentStorage::kGradientDtype);
 }
 
 TEST(Settings, LayerMajorMakesAChunkOfEveryLayer) {

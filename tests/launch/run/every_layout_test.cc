@@ -38,7 +38,7 @@ Trained TrainTwoSteps(const Mesh& mesh, const Layout& layout, const Task& task) 
     trained.gradients.push_back(WholeGradients(rig));
     trained.losses.push_back(SumOverStagesAndReplicas(rig.model.LossSum(), mesh));
     trained.norms.push_back(rig.optimizer->GradientNorm());
-    rig.optimizer->Step(/*learning_rate=*/1e-2, ClipCoefficient(trained.norms.back(), 1.0));
+    rig.optimizer->Step(step, /*learning_rate=*/1e-2, ClipCoefficient(trained.norms.back(), 1.0));
   }
   trained.parameters = WholeParameters(rig);
   return trained;

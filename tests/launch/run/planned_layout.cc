@@ -28,18 +28,18 @@ Task TaskOf(const config::RunConfig& run) {
 }
 
 Layout LayoutOf(const config::RunConfig& run, const ModelOptions& model, std::vector<int> runs) {
-  const OptimizerOptions optimizer = OptimizerOptionsOf(run);
+  const StorageOptions storage = StorageOptionsOf(run);
   Layout layout;
   layout.tp = run.parallel().tensor();
   layout.sequence_parallel = model.sequence_parallel;
-  layout.zero_stage = optimizer.zero_stage;
+  layout.zero_stage = storage.zero_stage;
   layout.micro_batch_size = run.train().micro_batch_size();
   layout.pipeline = PipelineKindOf(run);
   layout.chunks = static_cast<int>(runs.size()) / run.parallel().pipeline();
   layout.layers_per_run = std::move(runs);
   layout.recompute = model.recompute;
   layout.activations_on_host = model.activations_on_host;
-  layout.frozen = optimizer.frozen;
+  layout.frozen = storage.frozen;
   return layout;
 }
 

@@ -44,7 +44,7 @@ int64_t LocalWeightBytes(const Mesh& mesh) {
   const int64_t before = MemoryOf(MemoryCategory::kWeights).current_bytes;
   ParameterSet set;
   Transformer model(TinyModel(false), Options(false), mesh, set, kSequence, at::kCPU);
-  Optimizer optimizer(set, mesh, at::kCPU, {});
+  const ParameterStore store(set, mesh, at::kCPU, {});
   return MemoryOf(MemoryCategory::kWeights).current_bytes - before;
 }
 
@@ -80,7 +80,8 @@ TEST(TensorParallel, WireBytesEqualTheClosedForm) {
     options.sequence_parallel = sequence_parallel;
     ParameterSet set;
     Transformer model(config, options, **mesh, set, kSequence, at::kCPU);
-    Optimizer optimizer(set, **mesh, at::kCPU, {});
+    ParameterStore store(set, **mesh, at::kCPU, {});
+    model.UseStore(store);
     Fill(set);
     const int32_t tokens = kSequence;  // a multiple of every tp tried
     std::vector<int32_t> ids(tokens, 3), targets(tokens, 5);
@@ -107,7 +108,10 @@ TEST(TensorParallel, WireBytesEqualTheClosedForm) {
 // Every rank a data-parallel one, with adapters on the tiny model.
 class TrainerOverDp : public ::testing::Test {
  protected:
-  TrainerOverDp() { Fill(set_); }
+  TrainerOverDp() {
+    model_.UseStore(store_);
+    Fill(set_);
+  }
 
   Trainer MakeTrainer(RowStream& rows, int64_t steps) {
     TrainerOptions options;
@@ -123,7 +127,8 @@ class TrainerOverDp : public ::testing::Test {
   const std::unique_ptr<StageLinks> links_ = StageLinks::None();
   ParameterSet set_;
   Transformer model_{TinyModel(false), Options(false), *mesh_, set_, kSequence, at::kCPU};
-  Optimizer optimizer_{set_, *mesh_, at::kCPU, {}};
+  ParameterStore store_{set_, *mesh_, at::kCPU, {}};
+  Optimizer optimizer_{store_, {}};
 };
 
 TEST_F(TrainerOverDp, ALossThatIsNotFiniteStopsEveryRankAndTouchesNothing) {

@@ -56,8 +56,8 @@ void Fill(Parameter& p, const Nf4Options& nf4) {
 
 }  // namespace
 
-void Fill(ParameterStore& groups, const Nf4Options& nf4) {
-  const absl::Status filled = groups.Write([&](const std::vector<Parameter*>& parameters) {
+void Fill(ParameterStore& store, const Nf4Options& nf4) {
+  const absl::Status filled = store.Write([&](const std::vector<Parameter*>& parameters) {
     for (Parameter* p : parameters) Fill(*p, nf4);
     return absl::OkStatus();
   });
@@ -73,17 +73,19 @@ TrainingRig::TrainingRig(const Mesh& on, const Layout& in, const Task& of)
       layout(in),
       task(of),
       model(ModelOf(of), OptionsOf(in, of, on.shape().pp), on, set, kSequence, at::kCPU) {
-  OptimizerOptions adamw;
+  StorageOptions storage;
+  storage.zero_stage = layout.zero_stage;
+  storage.frozen = layout.frozen;
+  storage.disk_folder = testing::TempDir();
+  store = std::make_unique<ParameterStore>(set, mesh, at::kCPU, storage);
+  model.UseStore(*store);
+  AdamWOptions adamw;
   adamw.weight_decay = 0.1;
   adamw.eps = task.eps;
-  adamw.zero_stage = layout.zero_stage;
-  adamw.frozen = layout.frozen;
-  adamw.disk_folder = testing::TempDir();
   adamw.state_place = layout.state;
-  optimizer = std::make_unique<Optimizer>(set, mesh, at::kCPU, adamw);
-  Fill(optimizer->groups());
+  optimizer = std::make_unique<Optimizer>(*store, adamw);
+  Fill(*store);
   optimizer->MastersFromParameters();
-  model.UseStore(optimizer->groups());
   links = StageLinks::None();
   if (mesh.shape().pp > 1) {
     const int64_t boundary = layout.micro_batch_size * kSequence * TinyModel(false).hidden_size;
@@ -126,7 +128,7 @@ void RunStep(TrainingRig& rig, int64_t step) {
 
 WholeTensors WholeGradients(TrainingRig& rig) {
   WholeTensors gradients;
-  GradientReader reader(rig.optimizer->groups(), rig.mesh);
+  GradientReader reader(*rig.store);
   for (const Parameter* p : rig.set.Trainable()) {
     gradients[p->slice.name] = GatherWhole(p->slice, reader.Read(*p), rig.mesh.tp()).clone();
   }
@@ -140,11 +142,9 @@ WholeTensors GradientsOfAStep(TrainingRig& rig) {
 
 WholeTensors WholeParameters(TrainingRig& rig) {
   WholeTensors parameters;
-  ParameterStore& groups = rig.optimizer->groups();
   for (const Parameter* p : rig.set.Trainable()) {
-    groups.Acquire(p->group);
+    const ParameterStore::Lease lease = rig.store->Acquire(p->group);
     parameters[p->slice.name] = GatherWhole(p->slice, p->value, rig.mesh.tp()).clone();
-    groups.Release(p->group);
   }
   return parameters;
 }

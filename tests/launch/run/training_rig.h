@@ -29,7 +29,7 @@ std::string ToString(const MeshShape& shape, const Layout& layout);
 std::vector<Example> Documents();
 
 // This rank's slice of values that depend on the parameter's name and the global index alone.
-void Fill(ParameterStore& groups, const Nf4Options& nf4 = {});
+void Fill(ParameterStore& store, const Nf4Options& nf4 = {});
 void Fill(ParameterSet& set);
 
 // Everything of a rank that trains `task`, filled with the task's values.
@@ -45,6 +45,7 @@ struct TrainingRig {
   const Task task;
   const std::vector<Example> examples = Documents();
   ParameterSet set;
+  std::unique_ptr<ParameterStore> store;
   Transformer model;
   std::unique_ptr<Optimizer> optimizer;
   std::unique_ptr<StageLinks> links;

@@ -145,7 +145,7 @@ TEST(Zero3, ARankHoldsItsShareOfTheWeightsAndAWindow) {
   const int64_t before = MemoryOf(MemoryCategory::kWeights).current_bytes;
   TrainingRig rig(*mesh, InSchedule(kLayerMajor, kLayers, {.zero_stage = 3}),
                   {.layers = kLayers, .nf4 = true});
-  rig.optimizer->groups().ForgetWindows();
+  rig.store->ForgetWindows();
   int64_t whole = 0;
   for (const int group : Groups(kLayers)) whole += Rounded(WindowBytes(rig.set, group), dp);
   EXPECT_EQ(MemoryOf(MemoryCategory::kWeights).current_bytes - before, whole / dp);
@@ -169,7 +169,7 @@ TEST(Zero3, LayerMajorGathersALayerTwiceAStepAndSendsItsGradientsOnce) {
   const int64_t dp = mesh->dp().size();
   TrainingRig rig(*mesh, InSchedule(kLayerMajor, kLayers, {.zero_stage = 3}),
                   {.layers = kLayers, .nf4 = true});
-  const int64_t adapters = 8 * rig.optimizer->groups().buffers().front().numel();  // of a layer
+  const int64_t adapters = 8 * rig.store->buffers().front().numel();  // of a layer
   const auto window = [&](int group) { return Rounded(WindowBytes(rig.set, group), dp); };
   // At the turn the last two layers are still there. The embedding belongs to the first chunk, so
   // it comes with it on the way back too.
@@ -183,7 +183,7 @@ TEST(Zero2, SendsALayersGradientsOnceAMicrobatchUnder1F1BAndOnceAStepLayerMajor)
   const int64_t dp = mesh->dp().size();
   for (const PipelineKind kind : {k1F1B, kLayerMajor}) {
     TrainingRig rig(*mesh, InSchedule(kind, kLayers, {.zero_stage = 2}), {.layers = kLayers});
-    const int64_t adapters = 8 * rig.optimizer->groups().buffers().front().numel();
+    const int64_t adapters = 8 * rig.store->buffers().front().numel();
     const int64_t times = kind == kLayerMajor ? 1 : rig.Shape().accumulation;
     EXPECT_EQ(SentInAStep(rig), times * kLayers * adapters * (dp - 1) / dp);
   }

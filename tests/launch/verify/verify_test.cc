@@ -78,7 +78,8 @@ RecordedRun RecordRun(const ParameterSet& declared, TrainingRig& rig, const Faul
     recorded.record = *std::move(record);
   }
   const auto holders = MakeHolders(declared, rig.set, TestProcess());
-  StepRecorder recorder({declared, rig.mesh, *rig.optimizer, *holders}, recorded.record.get());
+  StepRecorder recorder({declared, rig.mesh, *rig.store, *rig.optimizer, *holders},
+                        recorded.record.get());
   faults.when_loaded(rig);
   recorder.OnLoaded();
   FaultyRecorder faulty(recorder, rig, faults);
@@ -95,8 +96,8 @@ Comparison CompareWith(const RecordedRun& recorded, const ParameterSet& declared
   const auto mesh = CreateMesh({.tp = tp}, process);
   TrainingRig rig(*mesh, {.tp = tp, .zero_stage = 0}, task);
   const auto holders = MakeHolders(declared, rig.set, process);
-  StepComparer comparer({declared, *mesh, *rig.optimizer, *holders}, recorded.record.get(),
-                        &recorded.slices, tolerances, precise);
+  StepComparer comparer({declared, *mesh, *rig.store, *rig.optimizer, *holders},
+                        recorded.record.get(), &recorded.slices, tolerances, precise);
   comparer.OnLoaded();
   Trainer trainer = MakeTrainer(rig);
   TakeSteps(trainer, comparer);

@@ -20,7 +20,8 @@ struct LayerOnTp {
     options.recompute = recompute;
     variant.apply(config, options);
     layer = std::make_unique<DecoderLayer>(config, 1, options, mesh->tp(), set);
-    optimizer = std::make_unique<Optimizer>(set, *mesh, at::kCPU, OptimizerOptions{});
+    store = std::make_unique<ParameterStore>(set, *mesh, at::kCPU, StorageOptions{});
+    optimizer = std::make_unique<Optimizer>(*store, AdamWOptions{});
     rope = MakeRopeTables(config, 16, options.compute, at::kCPU);
     params = SeededTensors(set);
     if (options.nf4) QuantizeValues(set, *options.nf4, params);
@@ -31,6 +32,7 @@ struct LayerOnTp {
   ModelOptions options;
   ParameterSet set;
   std::unique_ptr<DecoderLayer> layer;
+  std::unique_ptr<ParameterStore> store;
   std::unique_ptr<Optimizer> optimizer;
   RopeTables rope;
   NamedTensors params;

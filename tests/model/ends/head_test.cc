@@ -22,7 +22,8 @@ struct EndsOnTp {
     head = std::make_unique<LmHeadLoss>(config, options, mesh->tp(),
                                         config.tie_word_embeddings ? embedding->weight() : nullptr,
                                         set);
-    optimizer = std::make_unique<Optimizer>(set, *mesh, at::kCPU, OptimizerOptions{});
+    store = std::make_unique<ParameterStore>(set, *mesh, at::kCPU, StorageOptions{});
+    optimizer = std::make_unique<Optimizer>(*store, AdamWOptions{});
     params = SeededTensors(set);
     if (nf4) QuantizeValues(set, *nf4, params);
     CopyValues(set, params);
@@ -37,6 +38,7 @@ struct EndsOnTp {
   ParameterSet set;
   std::unique_ptr<Embedding> embedding;
   std::unique_ptr<LmHeadLoss> head;
+  std::unique_ptr<ParameterStore> store;
   std::unique_ptr<Optimizer> optimizer;
   NamedTensors params;
 };

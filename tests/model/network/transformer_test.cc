@@ -55,8 +55,9 @@ struct TransformerOnMesh {
     apply(options);
     model =
         std::make_unique<Transformer>(config, options, *mesh, set, /*max_positions=*/32, at::kCPU);
-    optimizer =
-        std::make_unique<Optimizer>(set, *mesh, at::kCPU, OptimizerOptions{.zero_stage = 0});
+    store = std::make_unique<ParameterStore>(set, *mesh, at::kCPU, StorageOptions{.zero_stage = 0});
+    model->UseStore(*store);
+    optimizer = std::make_unique<Optimizer>(*store, AdamWOptions{});
     params = SeededTensors(set);
     if (options.nf4) QuantizeValues(set, *options.nf4, params);
     CopyValues(set, params);
@@ -79,6 +80,7 @@ struct TransformerOnMesh {
   ModelConfig config;
   ModelOptions options;
   ParameterSet set;
+  std::unique_ptr<ParameterStore> store;
   std::unique_ptr<Transformer> model;
   std::unique_ptr<Optimizer> optimizer;
   NamedTensors params;

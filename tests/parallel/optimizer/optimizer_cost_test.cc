@@ -24,7 +24,7 @@ int64_t FlatNumel(const Mesh& mesh, int64_t alignment) {
 
 class OptimizerCost : public ::testing::TestWithParam<int> {
  protected:
-  OptimizerOptions Options() const { return {.zero_stage = GetParam()}; }
+  StorageOptions Options() const { return {.zero_stage = GetParam()}; }
 };
 
 TEST_P(OptimizerCost, WireBytesOfSyncGradientsEqualTheClosedForm) {
@@ -32,8 +32,8 @@ TEST_P(OptimizerCost, WireBytesOfSyncGradientsEqualTheClosedForm) {
     const auto mesh = CreateMesh(tp, 1);
     ParameterSet set;
     DeclareModel(set, *mesh, at::kFloat);
-    Optimizer optimizer(set, *mesh, at::kCPU, Options());
-    optimizer.SyncGradients();
+    Rig rig(set, *mesh, Options());
+    rig.optimizer.SyncGradients();
     // partial.factor 3 x 8 and partial.norm 11, aligned; the shared ones whole: 4 x 5 and 3 x 4.
     const int64_t partial_bytes = 4 * (Aligned(24, 16) + Aligned(11, 16)),
                   shared_bytes = 4 * (20 + 12);
@@ -50,8 +50,8 @@ TEST_P(OptimizerCost, StepSendsTheValuesOnceUnderZero1AndNothingElse) {
   const auto mesh = CreateMesh(1, 1);
   ParameterSet set;
   DeclareModel(set, *mesh, at::kBFloat16);
-  Optimizer optimizer(set, *mesh, at::kCPU, Options());
-  optimizer.Step(1e-3, 1.0);
+  Rig rig(set, *mesh, Options());
+  rig.optimizer.Step(0, 1e-3, 1.0);
   const int64_t dp = mesh->dp().size(), bytes = 2 * FlatNumel(*mesh, 32);
   EXPECT_EQ(mesh->dp().traffic().wire_bytes, GetParam() == 1 ? (dp - 1) * bytes / dp : 0);
   EXPECT_EQ(mesh->tp().traffic().calls + mesh->pp().traffic().calls, 0);
@@ -73,7 +73,7 @@ TEST_P(OptimizerCost, LedgerHoldsTheOwnedShareOfTheState) {
     const int64_t state = current(MemoryCategory::kOptimizer);
     ParameterSet set;
     DeclareModel(set, *mesh, row.dtype);
-    Optimizer optimizer(set, *mesh, at::kCPU, Options());
+    Rig rig(set, *mesh, Options());
     const int64_t numel = FlatNumel(*mesh, row.alignment);
     const int64_t owned = GetParam() == 1 ? numel / mesh->dp().size() : numel;
     EXPECT_EQ(current(MemoryCategory::kWeights) - weights, row.value_bytes * numel);
@@ -88,11 +88,11 @@ TEST_P(OptimizerCost, AStepCopiesNeitherGradientsNorState) {
   const auto mesh = CreateMesh(1, 1);
   ParameterSet set;
   set.Declare({.slice = WholeParam("weight", {1 << 16}), .trainable = true});
-  Optimizer optimizer(set, *mesh, at::kCPU, Options());
+  Rig rig(set, *mesh, Options());
   const auto step = [&] {
-    optimizer.SyncGradients();
-    optimizer.GradientNorm();
-    optimizer.Step(1e-3, 1.0);
+    rig.optimizer.SyncGradients();
+    rig.optimizer.GradientNorm();
+    rig.optimizer.Step(0, 1e-3, 1.0);
   };
   step();
   ResetMemoryPeaks();
@@ -114,7 +114,7 @@ TEST(OptimizerLedger, AdaptersAreBookedAsAdapters) {
   set.Declare({.slice = WholeParam("lora_A.weight", {4, 16}),
                .trainable = true,
                .category = MemoryCategory::kAdapters});
-  Optimizer optimizer(set, *mesh, at::kCPU, {});
+  const Rig rig(set, *mesh);
   EXPECT_EQ(MemoryOf(MemoryCategory::kAdapters).current_bytes - adapters, 4 * 64);
 }
 

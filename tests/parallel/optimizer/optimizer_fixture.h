@@ -123,40 +123,46 @@ inline std::vector<Parameter*> DeclareModel(ParameterSet& set, const Mesh& mesh,
   return declared;
 }
 
+// What a rank has of a set, and its optimizer.
+struct Rig {
+  Rig(ParameterSet& set, const Mesh& mesh, const StorageOptions& storage = {},
+      const AdamWOptions& adamw = {})
+      : store(set, mesh, at::kCPU, storage), optimizer(store, adamw) {}
+  ParameterStore store;
+  Optimizer optimizer;
+};
+
 // Zeroes the accumulators and adds this rank's gradients of `step`, group by group.
-inline void Backward(Optimizer& optimizer, const std::vector<Parameter*>& parameters,
-                     const Mesh& mesh, int step, const std::vector<GlobalParam>& model = Model()) {
-  optimizer.ZeroGradients();
+inline void Backward(Rig& rig, const std::vector<Parameter*>& parameters, const Mesh& mesh,
+                     int step, const std::vector<GlobalParam>& model = Model()) {
+  rig.optimizer.ZeroGradients();
   for (size_t i = model.size(); i-- > 0;) {
-    optimizer.groups().Acquire(parameters[i]->group);
-    optimizer.groups().AcquireGradients(parameters[i]->group);
+    const ParameterStore::Lease lease = rig.store.Acquire(parameters[i]->group);
+    rig.store.BeginGradients(parameters[i]->group);
     const Placement place = Place(model[i], mesh.tp().size(), mesh.tp().rank());
     parameters[i]->grad.add_(RankGradient(model[i], place, mesh, step));
-    optimizer.groups().Release(parameters[i]->group);
+    rig.store.EndGradients(parameters[i]->group);
   }
 }
 
-// Sets the values of the optimizer's parameters to those of before the first step.
-inline void FillInitialValues(Optimizer& optimizer, const std::vector<GlobalParam>& model) {
-  const absl::Status filled =
-      optimizer.groups().Write([&](const std::vector<Parameter*>& parameters) {
-        for (Parameter* parameter : parameters) {
-          for (const GlobalParam& p : model) {
-            if (p.name != parameter->slice.name) continue;
-            parameter->value.copy_(Cut(InitialValue(p), parameter->slice));
-          }
-        }
-        return absl::OkStatus();
-      });
+// Sets the values to those of before the first step.
+inline void FillInitialValues(Rig& rig, const std::vector<GlobalParam>& model) {
+  const absl::Status filled = rig.store.Write([&](const std::vector<Parameter*>& parameters) {
+    for (Parameter* parameter : parameters) {
+      for (const GlobalParam& p : model) {
+        if (p.name != parameter->slice.name) continue;
+        parameter->value.copy_(Cut(InitialValue(p), parameter->slice));
+      }
+    }
+    return absl::OkStatus();
+  });
   EXPECT_TRUE(filled.ok()) << filled;
-  optimizer.MastersFromParameters();
+  rig.optimizer.MastersFromParameters();
 }
 
-inline at::Tensor ValueOf(Optimizer& optimizer, const Parameter& parameter) {
-  optimizer.groups().Acquire(parameter.group);
-  const at::Tensor value = parameter.value.clone();
-  optimizer.groups().Release(parameter.group);
-  return value;
+inline at::Tensor ValueOf(Rig& rig, const Parameter& parameter) {
+  const ParameterStore::Lease lease = rig.store.Acquire(parameter.group);
+  return parameter.value.clone();
 }
 
 // How the optimizer stores what it has.

@@ -31,13 +31,11 @@ std::vector<GlobalParam> LargeModel() {
           {"small.norm", {4095}, TpGradient::kPartial, false}};
 }
 
-OptimizerOptions Int8Options(const Storage& storage) {
-  return {.beta1 = 0.9,
-          .beta2 = 0.95,
-          .weight_decay = 0.1,
-          .zero_stage = storage.zero_stage,
-          .moments = MomentStorage::kInt8,
-          .state_place = storage.place};
+StorageOptions Int8Storage(const Storage& storage) {
+  return {.zero_stage = storage.zero_stage, .moments = MomentStorage::kInt8};
+}
+AdamWOptions Options(const Storage& storage) {
+  return {.beta1 = 0.9, .beta2 = 0.95, .weight_decay = 0.1, .state_place = storage.place};
 }
 AdamWStep StepOf(int step, bool weight_decay) {
   return {.step = step + 1,
@@ -75,16 +73,16 @@ class Int8OptimizerOn : public ::testing::TestWithParam<Storage> {
     const auto mesh = CreateMesh(tp, 1);
     ParameterSet set;
     const std::vector<Parameter*> parameters = DeclareModel(set, *mesh, dtype, LargeModel());
-    Optimizer optimizer(set, *mesh, at::kCPU, Int8Options(GetParam()));
-    FillInitialValues(optimizer, LargeModel());
+    Rig rig(set, *mesh, Int8Storage(GetParam()), Options(GetParam()));
+    FillInitialValues(rig, LargeModel());
     for (int step = 0; step < kSteps; ++step) {
-      Backward(optimizer, parameters, *mesh, step, LargeModel());
-      optimizer.SyncGradients();
-      optimizer.Step(1e-2, 0.5);
+      Backward(rig, parameters, *mesh, step, LargeModel());
+      rig.optimizer.SyncGradients();
+      rig.optimizer.Step(step, 1e-2, 0.5);
     }
     for (size_t i = 0; i < parameters.size(); ++i) {
       const at::Tensor want = Cut(OneRank(LargeModel()[i], dtype), parameters[i]->slice);
-      EXPECT_TRUE(at::equal(ValueOf(optimizer, *parameters[i]), want)) << parameters[i]->slice.name;
+      EXPECT_TRUE(at::equal(ValueOf(rig, *parameters[i]), want)) << parameters[i]->slice.name;
     }
   }
 };
@@ -119,7 +117,7 @@ TEST_P(Int8OptimizerOn, LedgerHoldsTheClosedForm) {
     set.Declare({.slice = WholeParam("large.1", {1000, 77}), .trainable = true, .dtype = dtype});
     set.Declare({.slice = WholeParam("large.2", {4096}), .trainable = true, .dtype = dtype});
     set.Declare({.slice = WholeParam("small", {4095}), .trainable = true, .dtype = dtype});
-    const Optimizer optimizer(set, *mesh, at::kCPU, Int8Options(GetParam()));
+    const Rig rig(set, *mesh, Int8Storage(GetParam()), Options(GetParam()));
     const int64_t dp = mesh->dp().size(), rank = mesh->dp().rank();
     const int64_t large = 77056 + 4096, small = 4096, align = 256 * dp;
     const int64_t numel = (large + small + align - 1) / align * align;
@@ -138,7 +136,7 @@ TEST(Int8Optimizer, Float64IsRefusedByTheParametersName) {
   ParameterSet set;
   set.Declare({.slice = WholeParam("weight", {8192}), .trainable = true, .dtype = at::kDouble});
   try {
-    Optimizer(set, *mesh, at::kCPU, Int8Options({1}));
+    ParameterStore(set, *mesh, at::kCPU, Int8Storage({1}));
     FAIL() << "accepted";
   } catch (const c10::Error& error) {
     EXPECT_NE(std::string(error.what()).find("weight: 8-bit moments"), std::string::npos);
@@ -151,18 +149,16 @@ double LossLeft(MomentStorage moments) {
   const auto mesh = Mesh::Single();
   ParameterSet set;
   Parameter* x = set.Declare({.slice = WholeParam("x", {64, 128}), .trainable = true});
-  OptimizerOptions options;
-  options.moments = moments;
-  Optimizer optimizer(set, *mesh, at::kCPU, options);
+  Rig rig(set, *mesh, {.moments = moments});
   auto generator = at::detail::createCPUGenerator(7);
   const at::Tensor a = at::randn({256, 64}, generator), b = a.mm(at::randn({64, 128}, generator));
   const auto loss = [&] { return (a.mm(x->value) - b).square().mean().item<double>(); };
   const double first = loss();
   for (int step = 0; step < 300; ++step) {
-    optimizer.ZeroGradients();
+    rig.optimizer.ZeroGradients();
     const at::Tensor rows = a.narrow(0, step % 4 * 64, 64);
     x->grad.add_(rows.t().mm(rows.mm(x->value) - b.narrow(0, step % 4 * 64, 64)) / 64);
-    optimizer.Step(0.05 * (1 - step / 300.0), 1.0);
+    rig.optimizer.Step(step, 0.05 * (1 - step / 300.0), 1.0);
   }
   return loss() / first;
 }

@@ -8,7 +8,7 @@ namespace {
 using namespace optimizer_test;  // NOLINT: the fixture's vocabulary
 
 constexpr double kMaxNorm = 1.0;
-const OptimizerOptions kOptions{.beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .weight_decay = 0.1};
+const AdamWOptions kOptions{.beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .weight_decay = 0.1};
 double RateOfStep(int step) { return 1e-2 / (1 + step); }
 
 // AdamW on whole tensors: one rank, plain loops, state in T. Returns the values after each of
@@ -60,28 +60,27 @@ class OptimizerOn : public ::testing::TestWithParam<Storage> {
   // Five steps on this layout; every value after every step is compared with one rank's.
   void ExpectLayoutEqualsOneRank(int tp, at::ScalarType dtype, double tolerance) {
     const auto mesh = CreateMesh(tp, 1);
-    OptimizerOptions options = kOptions;
-    options.zero_stage = GetParam().zero_stage;
+    AdamWOptions options = kOptions;
     options.state_place = GetParam().place;
     ParameterSet set;
     const std::vector<Parameter*> parameters = DeclareModel(set, *mesh, dtype);
-    Optimizer optimizer(set, *mesh, at::kCPU, options);
+    Rig rig(set, *mesh, {.zero_stage = GetParam().zero_stage}, options);
     const std::vector<GlobalParam> model = Model();
     std::vector<std::vector<at::Tensor>> want;
     for (size_t i = 0; i < model.size(); ++i) {
       want.push_back(Reference(model[i], 5, dtype));
     }
-    FillInitialValues(optimizer, model);
+    FillInitialValues(rig, model);
     for (int step = 0; step < 5; ++step) {
-      Backward(optimizer, parameters, *mesh, step);
-      optimizer.SyncGradients();
-      const double norm = optimizer.GradientNorm();
+      Backward(rig, parameters, *mesh, step);
+      rig.optimizer.SyncGradients();
+      const double norm = rig.optimizer.GradientNorm();
       EXPECT_NEAR(norm, ReferenceNorm(step), 1e-12) << "step " << step;
-      optimizer.Step(RateOfStep(step), ClipCoefficient(norm, kMaxNorm));
+      rig.optimizer.Step(step, RateOfStep(step), ClipCoefficient(norm, kMaxNorm));
       for (size_t i = 0; i < model.size(); ++i) {
         const at::Tensor expected = Cut(want[i][static_cast<size_t>(step)], parameters[i]->slice);
         const at::Tensor difference =
-            (ValueOf(optimizer, *parameters[i]).to(at::kDouble) - expected.to(at::kDouble)).abs();
+            (ValueOf(rig, *parameters[i]).to(at::kDouble) - expected.to(at::kDouble)).abs();
         EXPECT_LE(difference.max().item<double>(), tolerance) << model[i].name << ", step " << step;
       }
     }
@@ -107,27 +106,12 @@ TEST(OptimizerOnPipeline, NormCountsEveryStageOnce) {
   ParameterSet set;
   const Parameter* weight = set.Declare(
       {.slice = WholeParam("layers." + std::to_string(stage) + ".weight", {3}), .trainable = true});
-  Optimizer optimizer(set, *mesh, at::kCPU, {});
-  at::Tensor(weight->grad).fill_(stage + 1);
-  optimizer.SyncGradients();
+  Rig rig(set, *mesh);
+  weight->grad.fill_(stage + 1);
+  rig.optimizer.SyncGradients();
   double want = 0.0;
   for (int s = 0; s < stages; ++s) want += 3.0 * (s + 1) * (s + 1);
-  EXPECT_NEAR(optimizer.GradientNorm(), std::sqrt(want), 1e-12);
-}
-
-TEST(OptimizerOnTp, SharedSlicesThatTheRanksCannotHoldEquallyAreRefused) {
-  const auto mesh = CreateMesh(TestProcess().world_size(), 1);
-  ParameterSet set;
-  set.Declare({.slice = SlicedParam("k_proj.weight", {9, 2}, 0, 0, 2),
-               .tp_gradient = TpGradient::kShared,
-               .trainable = true});
-  EXPECT_THROW(Optimizer(set, *mesh, at::kCPU, {}), c10::Error);
-}
-
-TEST(OptimizerOptionsOf, UnknownZeroStageIsRefused) {
-  ParameterSet set;
-  const auto mesh = Mesh::Single();
-  EXPECT_THROW(Optimizer(set, *mesh, at::kCPU, {.zero_stage = 4}), c10::Error);
+  EXPECT_NEAR(rig.optimizer.GradientNorm(), std::sqrt(want), 1e-12);
 }
 
 }  // namespace

@@ -53,9 +53,9 @@ double ValueFor(const Parameter& p) {
   return 1 + static_cast<double>(p.slice.name.size() * 7 % 50);
 }
 
-void Fill(ParameterStore& groups) {
+void Fill(ParameterStore& store) {
   int group = 0;
-  const absl::Status status = groups.Write([&](const std::vector<Parameter*>& parameters) {
+  const absl::Status status = store.Write([&](const std::vector<Parameter*>& parameters) {
     for (Parameter* p : parameters) p->value.fill_(ValueFor(*p) + p->group);
     ++group;
     return absl::OkStatus();
@@ -108,15 +108,13 @@ class FrozenElsewhere : public ::testing::TestWithParam<Where> {
 TEST_P(FrozenElsewhere, ValuesAreThereFromAcquireToReleaseAsTheyWereWritten) {
   ParameterSet set;
   Declare(set, 3);
-  ParameterStore groups(set, *mesh_, at::kCPU, Options());
-  Fill(groups);
+  ParameterStore store(set, *mesh_, at::kCPU, Options());
+  Fill(store);
   for (const int group : {0, 1, 2, kEnds, 2, 1, 0, 0}) {
-    groups.Acquire(group);
+    const ParameterStore::Lease lease = store.Acquire(group);
     ExpectThere(set, group);
-    groups.Acquire(group);
-    groups.Release(group);
+    { const ParameterStore::Lease nested = store.Acquire(group); }
     ExpectThere(set, group);
-    groups.Release(group);
   }
   const bool away = Away();
   EXPECT_EQ(set.Find("layers.1.matrix")->value.defined(), !away);
@@ -129,34 +127,33 @@ TEST_P(FrozenElsewhere, ValuesAreThereFromAcquireToReleaseAsTheyWereWritten) {
 TEST_P(FrozenElsewhere, WhatWasPrefetchedIsThereWhateverIsUsedMeanwhile) {
   ParameterSet set;
   Declare(set, 4);
-  ParameterStore groups(set, *mesh_, at::kCPU, Options());
-  Fill(groups);
-  groups.Acquire(0);
-  groups.Prefetch(1);
-  groups.Prefetch(2);
-  groups.Acquire(3);
-  for (const int group : {0, 3}) ExpectThere(set, group);
-  groups.Release(3);
-  groups.Release(0);
+  ParameterStore store(set, *mesh_, at::kCPU, Options());
+  Fill(store);
+  {
+    const ParameterStore::Lease first = store.Acquire(0);
+    store.Prefetch(1);
+    store.Prefetch(2);
+    const ParameterStore::Lease last = store.Acquire(3);
+    for (const int group : {0, 3}) ExpectThere(set, group);
+  }
+  std::vector<ParameterStore::Lease> leases;
   for (const int group : {1, 2}) {
-    groups.Acquire(group);
+    leases.push_back(store.Acquire(group));
     ExpectThere(set, group);
   }
-  for (const int group : {1, 2}) groups.Release(group);
 }
 
 // One pass over the layers and back, as a stage does it. Returns the most device bytes of weights
 // beside what is always there.
-int64_t MostBytesOfAPass(ParameterStore& groups, int count) {
-  groups.ForgetWindows();
+int64_t MostBytesOfAPass(ParameterStore& store, int count) {
+  store.ForgetWindows();
   const int64_t before = DeviceBytes(MemoryCategory::kWeights);
   ResetMemoryPeaks();
   for (int i = 0; i < 2 * count; ++i) {
     const int group = i < count ? i : 2 * count - 1 - i;
-    groups.Acquire(group);
-    if (i + 1 < count) groups.Prefetch(group + 1);
-    if (i >= count && group > 0) groups.Prefetch(group - 1);
-    groups.Release(group);
+    const ParameterStore::Lease lease = store.Acquire(group);
+    if (i + 1 < count) store.Prefetch(group + 1);
+    if (i >= count && group > 0) store.Prefetch(group - 1);
   }
   return MemoryOf(MemoryCategory::kWeights).peak_bytes - before;
 }
@@ -166,9 +163,9 @@ TEST_P(FrozenElsewhere, DeviceHoldsAWindowWhateverTheDepth) {
     const int64_t before = DeviceBytes(MemoryCategory::kWeights), host = HostBytes();
     ParameterSet set;
     Declare(set, count);
-    ParameterStore groups(set, *mesh_, at::kCPU, Options());
-    Fill(groups);
-    groups.ForgetWindows();
+    ParameterStore store(set, *mesh_, at::kCPU, Options());
+    Fill(store);
+    store.ForgetWindows();
     const int64_t head = 400, dp = mesh_->dp().size();
     const int64_t layers = count * WindowBytes() / (Sharded() ? dp : 1);
     int64_t kept = Sharded() ? Aligned(head, 64 * dp) / dp : head;
@@ -178,7 +175,7 @@ TEST_P(FrozenElsewhere, DeviceHoldsAWindowWhateverTheDepth) {
     }
     EXPECT_EQ(DeviceBytes(MemoryCategory::kWeights) - before, kept) << count;
     EXPECT_EQ(HostBytes() - host, GetParam().frozen == FrozenPlace::kHost ? layers : 0);
-    EXPECT_EQ(MostBytesOfAPass(groups, count), Away() ? Windows() * WindowBytes() : 0) << count;
+    EXPECT_EQ(MostBytesOfAPass(store, count), Away() ? Windows() * WindowBytes() : 0) << count;
   }
 }
 
@@ -186,9 +183,9 @@ TEST_P(FrozenElsewhere, APassGathersEachGroupOnceEachWayButWhatIsStillThereAtThe
   constexpr int kCount = 5;
   ParameterSet set;
   Declare(set, kCount);
-  ParameterStore groups(set, *mesh_, at::kCPU, Options());
+  ParameterStore store(set, *mesh_, at::kCPU, Options());
   const int64_t dp = mesh_->dp().size(), before = mesh_->dp().traffic().wire_bytes;
-  MostBytesOfAPass(groups, kCount);
+  MostBytesOfAPass(store, kCount);
   const int64_t factor = Aligned(4 * kFactor, 64 * dp);  // bytes of the group's trainable buffer
   const int64_t gathered = (2 * kCount - Windows()) * (dp - 1) * (WindowBytes() + factor) / dp;
   EXPECT_EQ(mesh_->dp().traffic().wire_bytes - before, Sharded() ? gathered : 0);
@@ -198,8 +195,8 @@ TEST_P(FrozenElsewhere, WritingWhatIsTrainedMovesNothingElse) {
   constexpr int kCount = 3;
   ParameterSet set;
   Declare(set, kCount);
-  ParameterStore groups(set, *mesh_, at::kCPU, Options());
-  Fill(groups);
+  ParameterStore store(set, *mesh_, at::kCPU, Options());
+  Fill(store);
   const int64_t dp = mesh_->dp().size(), before = mesh_->dp().traffic().wire_bytes;
   int calls = 0;
   const auto write = [&](const std::vector<Parameter*>& parameters) {
@@ -211,25 +208,24 @@ TEST_P(FrozenElsewhere, WritingWhatIsTrainedMovesNothingElse) {
     ++calls;
     return absl::OkStatus();
   };
-  EXPECT_TRUE(groups.Write(write, ParameterStore::Values::kTrainable).ok());
+  EXPECT_TRUE(store.Write(write, ParameterStore::Values::kTrainable).ok());
   EXPECT_EQ(calls, kCount) << "the ends train nothing";
   const int64_t gathered = kCount * (dp - 1) * Aligned(4 * kFactor, 64 * dp) / dp;
   EXPECT_EQ(mesh_->dp().traffic().wire_bytes - before, Sharded() ? gathered : 0);
   for (int group = 0; group < kCount; ++group) {
-    groups.Acquire(group);
+    const ParameterStore::Lease lease = store.Acquire(group);
     set.Find("layers." + std::to_string(group) + ".lora_A")->value.sub_(1);
     ExpectThere(set, group);
-    groups.Release(group);
   }
 }
 
 TEST_P(FrozenElsewhere, AfterAWriterFailedTheOthersAreNotCalledAndItsErrorIsReturned) {
   ParameterSet set;
   Declare(set, 3);
-  ParameterStore groups(set, *mesh_, at::kCPU, Options());
+  ParameterStore store(set, *mesh_, at::kCPU, Options());
   int calls = 0;
   // Only one rank fails: the others must not be left alone in a collective.
-  const absl::Status status = groups.Write([&](const std::vector<Parameter*>&) {
+  const absl::Status status = store.Write([&](const std::vector<Parameter*>&) {
     ++calls;
     return TestProcess().rank() == 0 && calls == 2 ? absl::DataLossError("torn") : absl::OkStatus();
   });
@@ -253,21 +249,21 @@ class ShardedGradients : public ::testing::TestWithParam<int> {
  protected:
   ShardedGradients() {
     Declare(set_, 3);
-    groups_ = std::make_unique<ParameterStore>(set_, *mesh_, at::kCPU,
-                                               StorageOptions{.zero_stage = GetParam()});
+    store_ = std::make_unique<ParameterStore>(set_, *mesh_, at::kCPU,
+                                              StorageOptions{.zero_stage = GetParam()});
   }
   // Adds `value` on this rank.
   void Add(int group, double value) {
-    groups_->Acquire(group);
-    groups_->AcquireGradients(group);
+    const ParameterStore::Lease lease = store_->Acquire(group);
+    store_->BeginGradients(group);
     set_.Find("layers." + std::to_string(group) + ".lora_A")->grad.add_(value);
-    groups_->Release(group);
+    store_->EndGradients(group);
   }
 
   const std::unique_ptr<Mesh> mesh_ = AllDp();
   const int64_t dp_ = mesh_->dp().size();
   ParameterSet set_;
-  std::unique_ptr<ParameterStore> groups_;
+  std::unique_ptr<ParameterStore> store_;
 };
 
 TEST_P(ShardedGradients, OfSeveralBackwardsAddUpInTheShardsOverAllRanks) {
@@ -275,11 +271,11 @@ TEST_P(ShardedGradients, OfSeveralBackwardsAddUpInTheShardsOverAllRanks) {
     for (const int group : {2, 1, 0})
       Add(group, microbatch * (group + 1) * (mesh_->dp().rank() + 1));
   }
-  groups_->FinishGradients();
+  store_->FinishGradients();
   const int64_t ranks = dp_ * (dp_ + 1) / 2;
-  ASSERT_EQ(groups_->buffers().size(), 3u);
+  ASSERT_EQ(store_->buffers().size(), 3u);
   for (int group = 0; group < 3; ++group) {
-    const FlatBuffer& flat = groups_->buffers()[group];
+    const FlatBuffer& flat = store_->buffers()[group];
     const FlatRange mine = Intersect({0, kFactor}, flat.kept_gradients);
     EXPECT_EQ(flat.gradients.numel(), flat.numel() / dp_);
     EXPECT_TRUE(flat.GradientsIn(mine).eq(3 * (group + 1) * ranks).all().item<bool>()) << group;
@@ -288,23 +284,23 @@ TEST_P(ShardedGradients, OfSeveralBackwardsAddUpInTheShardsOverAllRanks) {
 }
 
 TEST_P(ShardedGradients, WholeOnesExistOfTwoGroupsAtMost) {
-  const int64_t window = 4 * groups_->buffers()[0].numel();
+  const int64_t window = 4 * store_->buffers()[0].numel();
   const int64_t before = DeviceBytes(MemoryCategory::kGradients);
   ResetMemoryPeaks();
   for (const int group : {2, 1, 0}) Add(group, 1);
-  groups_->FinishGradients();
+  store_->FinishGradients();
   EXPECT_EQ(MemoryOf(MemoryCategory::kGradients).peak_bytes - before, 2 * window);
   EXPECT_EQ(DeviceBytes(MemoryCategory::kGradients), before);
 }
 
-TEST_P(ShardedGradients, AreSentOncePerReleaseHoweverOftenTheyWereAddedTo) {
+TEST_P(ShardedGradients, AreSentOncePerLeaseHoweverOftenTheyWereAddedTo) {
   const auto sent = [&] { return mesh_->dp().traffic().wire_bytes; };
-  const int64_t bytes = 4 * groups_->buffers()[1].numel() * (dp_ - 1) / dp_;
-  groups_->Acquire(1);
+  const int64_t bytes = 4 * store_->buffers()[1].numel() * (dp_ - 1) / dp_;
+  const ParameterStore::Lease lease = store_->Acquire(1);
   const int64_t before = sent();
   for (int microbatch = 0; microbatch < 3; ++microbatch) Add(1, 1);
   EXPECT_EQ(sent(), before);
-  groups_->Release(1);
+  store_->EndGradients(1);
   EXPECT_EQ(sent() - before, bytes);
 }
 
@@ -324,11 +320,44 @@ TEST(ParameterStore, MisuseIsRefused) {
     EXPECT_THAT(error.what(),
                 ::testing::HasSubstr("a file of 320 bytes in /no/such/folder: No such file"));
   }
-  ParameterStore groups(set, *mesh, at::kCPU, {});
-  EXPECT_THROW(groups.Release(0), c10::Error);
-  EXPECT_THROW(groups.AcquireGradients(0), c10::Error);
-  groups.Acquire(77);  // of another stage: nothing
-  groups.Release(77);
+  ParameterStore store(set, *mesh, at::kCPU, {});
+  EXPECT_THROW(store.BeginGradients(0), c10::Error);
+  EXPECT_THROW(store.EndGradients(0), c10::Error);
+  EXPECT_EQ(store.Acquire(77), nullptr) << "of another stage: nothing";
+  const ParameterStore::Lease lease = store.Acquire(0);
+  EXPECT_THROW(store.ForgetWindows(), c10::Error);
+}
+
+TEST(ParameterStore, UnknownZeroStageIsRefused) {
+  ParameterSet set;
+  EXPECT_THROW(ParameterStore(set, *Mesh::Single(), at::kCPU, {.zero_stage = 4}), c10::Error);
+}
+
+TEST(ParameterStore, SharedSlicesThatTheRanksCannotHoldEquallyAreRefused) {
+  const auto mesh =
+      Mesh::Create(CommBackend::kMpi, TestProcess(), {.tp = TestProcess().world_size()});
+  ASSERT_TRUE(mesh.ok()) << mesh.status();
+  ParameterSet set;
+  set.Declare({.slice = SlicedParam("k_proj.weight", {9, 2}, 0, 0, 2),
+               .tp_gradient = TpGradient::kShared,
+               .trainable = true});
+  EXPECT_THROW(ParameterStore(set, **mesh, at::kCPU, {}), c10::Error);
+}
+
+TEST(ParameterStore, ThatDoesNotTrainHoldsValuesAlone) {
+  ParameterSet set;
+  Declare(set, 2);
+  const auto mesh = AllDp();
+  const int64_t gradients = DeviceBytes(MemoryCategory::kGradients);
+  ParameterStore store(set, *mesh, at::kCPU,
+                       {.zero_stage = 3, .frozen = FrozenPlace::kHost, .trains = false});
+  Fill(store);
+  for (const int group : {0, 1, kEnds}) {
+    const ParameterStore::Lease lease = store.Acquire(group);
+    ExpectThere(set, group);
+  }
+  EXPECT_EQ(DeviceBytes(MemoryCategory::kGradients), gradients);
+  EXPECT_TRUE(store.buffers().empty());
 }
 
 }  // namespace
