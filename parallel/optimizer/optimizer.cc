@@ -13,6 +13,7 @@
 #include "parallel/storage/flat_parameters.h"
 #include "parallel/storage/gradient_sums.h"
 #include "runtime/memory/ledger.h"
+#include "runtime/process/check.h"
 
 namespace fttrain {
 namespace {
@@ -111,6 +112,11 @@ void Optimizer::Step(int64_t step, double learning_rate, double grad_scale) {
     dp.AllGather(owned.Values().clone(), owned.flat().values);
   }
   state_->store.ForgetWindows();
+}
+
+absl::Status Optimizer::VisitState(absl::FunctionRef<absl::Status(const StatePiece&)> visit) {
+  for (OwnedState& owned : state_->owned) FT_RETURN_IF_ERROR(owned.Visit(visit));
+  return absl::OkStatus();
 }
 
 double ClipCoefficient(double norm, double max_norm) {

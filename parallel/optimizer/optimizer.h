@@ -5,6 +5,8 @@
 
 #include <memory>
 
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
 #include "parallel/optimizer/state.h"
 #include "parallel/storage/parameter_store.h"
 
@@ -50,6 +52,12 @@ class Optimizer {
   // overwrite them), then all-gather of parameters over dp under ZeRO 1 and 2. `step` counts from
   // 0. Collective over dp.
   void Step(int64_t step, double learning_rate, double grad_scale);
+
+  // All state but the number of steps, as views that may be read or written: for each trainable
+  // parameter the part of this rank's slice that it owns, once for each kind of state that it has.
+  // Over the dp ranks every element of a slice is visited once; under ZeRO 0 once on each of them.
+  // Returns the first error of `visit`, after which nothing is visited. Not collective.
+  absl::Status VisitState(absl::FunctionRef<absl::Status(const StatePiece&)> visit);
 
  private:
   struct State;

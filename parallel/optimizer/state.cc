@@ -7,8 +7,10 @@
 #include <algorithm>
 
 #include "parallel/optimizer/adamw.h"
+#include "runtime/math/ceil_divide.h"
 #include "runtime/memory/host.h"
 #include "runtime/memory/ledger.h"
+#include "runtime/process/check.h"
 
 namespace fttrain {
 namespace {
@@ -85,6 +87,38 @@ void OwnedState::Update(AdamWStep step, double weight_decay, const at::Tensor& t
                rounds ? values : at::Tensor(), tables, step);
     if (has_master && !rounds) values.copy_(param);
   }
+}
+
+std::vector<std::pair<StateKind, at::Tensor>> OwnedState::MomentsIn(const Segment& segment,
+                                                                    FlatRange part) const {
+  const int64_t begin = segment.moments + part.begin - segment.range.begin, size = part.size();
+  if (!segment.int8) {
+    return {{StateKind::kExpAvg, exp_avg_.narrow(0, begin, size)},
+            {StateKind::kExpAvgSq, exp_avg_sq_.narrow(0, begin, size)}};
+  }
+  const int64_t block = begin / kInt8Block, blocks = CeilDivide(size, kInt8Block);
+  return {{StateKind::kExpAvgCodes, int8_.exp_avg.narrow(0, begin, size)},
+          {StateKind::kExpAvgSqCodes, int8_.exp_avg_sq.narrow(0, begin, size)},
+          {StateKind::kExpAvgAbsmax, int8_.exp_avg_absmax.narrow(0, block, blocks)},
+          {StateKind::kExpAvgSqAbsmax, int8_.exp_avg_sq_absmax.narrow(0, block, blocks)}};
+}
+
+absl::Status OwnedState::Visit(absl::FunctionRef<absl::Status(const StatePiece&)> visit) {
+  for (const auto& [parameter, offset] : flat_->entries) {
+    const ParamSlice& slice = parameter->slice;
+    for (const Segment& segment : segments_) {  // a parameter is in one alone
+      const FlatRange mine = Intersect({offset, offset + slice.LocalNumel()}, segment.range);
+      if (mine.size() == 0) continue;
+      const FlatRange of_slice{mine.begin - offset, mine.end - offset};
+      if (master_.defined()) {
+        FT_RETURN_IF_ERROR(visit({slice, of_slice, StateKind::kMaster, MasterIn(mine)}));
+      }
+      for (const auto& [kind, values] : MomentsIn(segment, mine)) {
+        FT_RETURN_IF_ERROR(visit({slice, of_slice, kind, values}));
+      }
+    }
+  }
+  return absl::OkStatus();
 }
 
 // All copies run on the current stream: gradients of part i + 1 before values of part i. When

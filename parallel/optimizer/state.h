@@ -3,8 +3,11 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <utility>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
 #include "parallel/optimizer/adamw_int8.h"
 #include "parallel/optimizer/adamw_math.h"
 #include "parallel/storage/flat_parameters.h"
@@ -12,6 +15,24 @@
 namespace fttrain {
 
 enum class StatePlace { kDevice, kHost };
+
+enum class StateKind {
+  kMaster,  // gradients' dtype; where the values are their own master there is none
+  kExpAvg,  // gradients' dtype
+  kExpAvgSq,
+  kExpAvgCodes,  // in place of both, of moments in 8 bits (Int8Moments): uint8
+  kExpAvgSqCodes,
+  kExpAvgAbsmax,  // float32, one a block of 256 elements, the last block may be shorter
+  kExpAvgSqAbsmax,
+};
+
+// State of elements [begin, end) of a slice's flattened local values; `begin` begins a block.
+struct StatePiece {
+  const ParamSlice& slice;
+  FlatRange of_slice;
+  StateKind kind;
+  at::Tensor values;  // [of_slice.size()], absmax [blocks of of_slice]; a view
+};
 
 class OwnedState {
  public:
@@ -32,6 +53,8 @@ class OwnedState {
   // bits wherever the state is, as far as AdamWUpdate gives them on both devices. With kHost beside
   // a GPU: gradients come and values go in pieces, the one while the host updates the other.
   void Update(AdamWStep step, double weight_decay, const at::Tensor& tables);
+  // As Optimizer::VisitState.
+  absl::Status Visit(absl::FunctionRef<absl::Status(const StatePiece&)> visit);
 
  private:
   // What is owned of a segment. Its moments begin at `moments` in the arrays of their storage.
@@ -41,6 +64,9 @@ class OwnedState {
     bool int8;
     int64_t moments;
   };
+  // The moments of `part` of the segment.
+  std::vector<std::pair<StateKind, at::Tensor>> MomentsIn(const Segment& segment,
+                                                          FlatRange part) const;
   at::Tensor Zeros(int64_t n, at::ScalarType dtype) const;
   at::Tensor MasterIn(FlatRange range) const;
   // Elements [begin, begin + size) of the segment; the other operands are theirs.
