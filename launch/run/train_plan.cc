@@ -95,6 +95,7 @@ absl::Status PlanLayout(TrainPlan& plan) {
   options.sequence_parallel = asked.sequence_parallel;
   options.recompute = asked.recompute;
   options.activations_on_host = asked.activations_on_host;
+  options.embedding_on_host = plan.run.memory().embedding() == config::EMBEDDING_PLACE_HOST;
   options.weights_stay = WeightsStay(plan.run);
   FT_ASSIGN_OR_RETURN(options.layers_per_run, LayersPerRunOf(plan.run, network.model));
   network.boundary_rows =

@@ -90,6 +90,7 @@ config::RunConfig ReferenceConfig(config::RunConfig run, int dp, const Reference
   parallel.set_tensor(layout.tp);
   parallel.set_pipeline(layout.pp);
   parallel.set_zero_stage(0);
+  parallel.set_sequence_parallel(false);
   parallel.set_pipeline_schedule(config::PIPELINE_SCHEDULE_1F1B);
   parallel.set_chunks_per_stage(1);
   parallel.clear_layers_per_stage();
@@ -101,6 +102,7 @@ config::RunConfig ReferenceConfig(config::RunConfig run, int dp, const Reference
   memory.set_recompute(config::RECOMPUTE_NONE);
   memory.set_activations(config::ACTIVATION_PLACE_DEVICE);
   memory.set_base_weights(config::WEIGHT_PLACE_DEVICE);
+  memory.set_embedding(config::EMBEDDING_PLACE_DEVICE);
   run.mutable_optimizer()->set_device(config::OPTIMIZER_DEVICE_DEVICE);
   return run;
 }

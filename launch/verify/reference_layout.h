@@ -20,8 +20,9 @@ std::string ToString(const ReferenceLayout& layout);
 // "tp=2,pp=1", either left out: 1. InvalidArgument for anything else, or more than `ranks` ranks.
 absl::StatusOr<ReferenceLayout> ParseReference(const std::string& text, int ranks);
 
-// `run` in that layout: ZeRO 0, schedule 1f1b, without recompute and offload unless it keeps the
-// memory keys; the rows of a step as with `dp` data-parallel ranks. Pure.
+// `run` in that layout: ZeRO 0, schedule 1f1b, without sequence parallelism; without recompute and
+// offload, the embedding's too, unless it keeps the memory keys; the rows of a step as with `dp`
+// data-parallel ranks. Pure.
 config::RunConfig ReferenceConfig(config::RunConfig run, int dp, const ReferenceLayout& layout);
 
 // Makes `plan`, of the run, the reference's. InvalidArgument if the model cannot be cut so.

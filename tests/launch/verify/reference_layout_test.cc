@@ -73,6 +73,16 @@ TEST_F(Reference, HasTheRowsOfAStepThatTheRunHas) {
   EXPECT_EQ(plan_.run.parallel().zero_stage(), 0);
 }
 
+TEST_F(Reference, DoesNotShareWhatOfTheRunIsLayoutAlone) {
+  ModelOptions& options = plan_.network.options;
+  plan_.run.mutable_memory()->set_embedding(config::EMBEDDING_PLACE_HOST);
+  plan_.run.mutable_parallel()->set_sequence_parallel(true);
+  options.embedding_on_host = options.sequence_parallel = true;
+  ASSERT_TRUE(ApplyReference(plan_, {2, 1}).ok());
+  EXPECT_FALSE(options.embedding_on_host);
+  EXPECT_FALSE(options.sequence_parallel);
+}
+
 TEST_F(Reference, IsOneRankWhereThatFits) {
   const auto layout = Choose(BytesIn({}), /*shared=*/true);
   ASSERT_TRUE(layout.ok()) << layout.status();
