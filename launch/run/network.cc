@@ -123,10 +123,6 @@ absl::Status LinkStages(CommBackend backend, const Process& process, Network& ne
   FT_ASSIGN_OR_RETURN(network.links,
                       StageLinks::Create(backend, process, plan.mesh,
                                          {ring, rows * plan.model.hidden_size * element}));
-  if (!plan.options.split_head || plan.mesh.pp == 1) return absl::OkStatus();
-  FT_ASSIGN_OR_RETURN(network.head_links, HeadLinks::Create(backend, process, plan.mesh,
-                                                            (plan.boundary_rows + 1) *
-                                                                plan.model.hidden_size * element));
   return absl::OkStatus();
 }
 
