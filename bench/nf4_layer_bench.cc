@@ -28,7 +28,7 @@ class Linears {
   Linears(at::ScalarType compute, bool nf4) {
     const auto make = [&](const std::string& name, int64_t in, int64_t out) {
       const LoraOptions lora;
-      LinearSpec spec;
+      LinearSlice spec;
       spec.name = name;
       spec.in = in;
       spec.out = out;

@@ -49,7 +49,7 @@ bool HasFormFlags(const CommandLine& line) {
   return line.Has("block_size") || line.Has("double_quant") || line.Has("lm_head");
 }
 
-absl::Status ParseForm(const CommandLine& line, const ModelConfig& model, Conversion& conversion) {
+absl::Status ParseForm(const CommandLine& line, const ModelSpec& model, Conversion& conversion) {
   FT_ASSIGN_OR_RETURN(conversion.nf4.block_size,
                       line.Number<int64_t>("block_size", IsNf4BlockSize, "32, 64, 128, ... 4096"));
   const std::string double_quant = line.Get("double_quant");

@@ -19,7 +19,7 @@ absl::Status CheckNewFolder(const std::string& output, const std::string& model)
 // Whether --block_size, --double_quant or --lm_head was given.
 bool HasFormFlags(const CommandLine& line);
 // --block_size and --double_quant into `conversion`, and --lm_head checked against the model.
-absl::Status ParseForm(const CommandLine& line, const ModelConfig& model, Conversion& conversion);
+absl::Status ParseForm(const CommandLine& line, const ModelSpec& model, Conversion& conversion);
 
 // ConvertFolder with a line every few seconds that says how far it is. Not a wrong use but a bad
 // file is what it refuses.

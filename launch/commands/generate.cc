@@ -49,7 +49,7 @@ absl::StatusOr<Sampling> ParseSampling(const CommandLine& line) {
 }
 
 absl::StatusOr<Prompt> MakePrompt(const CommandLine& line, const config::RunConfig& run,
-                                  const ModelConfig& model, int64_t max_new_tokens) {
+                                  const ModelSpec& model, int64_t max_new_tokens) {
   Prompt prompt;
   FT_ASSIGN_OR_RETURN(prompt.tokenizer, FromFile(Tokenizer::Load(run.model().path())));
   FT_RETURN_IF_ERROR(FromFile(CheckTokenizerFits(*prompt.tokenizer, model.vocab_size)));

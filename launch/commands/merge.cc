@@ -42,7 +42,7 @@ absl::Status ChooseForm(const CommandLine& line, const SourceFolder& source,
         "--block_size, --double_quant and --lm_head say how to quantise: they need --quantize or "
         "--base=dequantized");
   }
-  FT_RETURN_IF_ERROR(ParseForm(line, source.config, conversion));
+  FT_RETURN_IF_ERROR(ParseForm(line, source.model, conversion));
   if (!uses_nf4) return absl::OkStatus();
   FT_ASSIGN_OR_RETURN(conversion.nf4.rounding,
                       FromFile(MatrixDtype(source, conversion.quantize_head)));

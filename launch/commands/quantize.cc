@@ -19,7 +19,7 @@ absl::Status QuantizeCommand(const CommandLine& line, const Process& process) {
   }
   Conversion conversion;
   conversion.write_nf4 = true;
-  FT_RETURN_IF_ERROR(ParseForm(line, source.config, conversion));
+  FT_RETURN_IF_ERROR(ParseForm(line, source.model, conversion));
   FT_ASSIGN_OR_RETURN(conversion.nf4.rounding,
                       FromFile(MatrixDtype(source, conversion.quantize_head)));
   FT_ASSIGN_OR_RETURN(const Converted done, Convert(source, conversion, output));

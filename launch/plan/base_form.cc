@@ -16,7 +16,7 @@ bool HeadIsDense(const ModelOptions& options) {
 
 // Quantised while loading. The head stays dense unless asked for, as in bitsandbytes.
 absl::Status QuantizeOnLoading(const config::QuantizationConfig& quantization,
-                               const ModelConfig& model, ModelOptions& options) {
+                               const ModelSpec& model, ModelOptions& options) {
   if (quantization.lm_head()) {
     FT_RETURN_IF_ERROR(CheckHeadCanBeNf4(model, "'adapter.quantization.lm_head'"));
   }
@@ -51,7 +51,7 @@ absl::Status CheckWritten(const config::LoadedConfig& loaded, const std::string&
   return check("lm_head", asked.lm_head() != HeadIsDense(options), word(!HeadIsDense(options)));
 }
 
-absl::Status UseQuantized(const std::string& folder, const ModelConfig& model,
+absl::Status UseQuantized(const std::string& folder, const ModelSpec& model,
                           ModelOptions& options) {
   FT_ASSIGN_OR_RETURN(const auto files, SafetensorsFolder::Open(folder));
   FT_ASSIGN_OR_RETURN(const Nf4Folder found, ReadNf4Folder(*files, model));
@@ -63,7 +63,7 @@ absl::Status UseQuantized(const std::string& folder, const ModelConfig& model,
 }  // namespace
 
 absl::Status SetBaseForm(const config::LoadedConfig& loaded, const std::string& folder,
-                         const ModelConfig& model, bool training, ModelOptions& options) {
+                         const ModelSpec& model, bool training, ModelOptions& options) {
   const config::RunConfig& run = loaded.config;
   const bool qlora = run.adapter().method() == config::ADAPTER_METHOD_QLORA;
   if (model.quantized) {
@@ -79,7 +79,7 @@ absl::Status SetBaseForm(const config::LoadedConfig& loaded, const std::string& 
     FT_RETURN_IF_ERROR(QuantizeOnLoading(run.adapter().quantization(), model, options));
   }
   options.embedding_on_host = run.memory().embedding() == config::EMBEDDING_PLACE_HOST;
-  if (options.embedding_on_host && model.tie_word_embeddings) {
+  if (options.embedding_on_host && model.head.tied) {
     return absl::InvalidArgumentError(
         "'memory.embedding' host: this model's embedding table is also its output head "
         "(tie_word_embeddings), which multiplies on the device; use device");

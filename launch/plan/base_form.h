@@ -16,7 +16,7 @@ namespace fttrain {
 // written key of adapter.quantization that it contradicts is InvalidArgument. In training a
 // quantised folder needs method qlora. Reads the folder's headers and quant states.
 absl::Status SetBaseForm(const config::LoadedConfig& loaded, const std::string& folder,
-                         const ModelConfig& model, bool training, ModelOptions& options);
+                         const ModelSpec& model, bool training, ModelOptions& options);
 
 // adapter.quantization of `run` becomes what `options` has, for the resolved config.
 void RecordBaseForm(const ModelOptions& options, config::RunConfig& run);

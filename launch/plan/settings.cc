@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "model/config/checks.h"
 #include "runtime/process/check.h"
 
 namespace fttrain {
@@ -76,17 +77,17 @@ PipelineKind PipelineKindOf(const config::RunConfig& run) {
 }
 
 absl::StatusOr<std::vector<int>> LayersPerRunOf(const config::RunConfig& run,
-                                                const ModelConfig& model) {
+                                                const ModelSpec& model) {
   if (PipelineKindOf(run) == PipelineKind::kLayerMajor) {
-    return std::vector<int>(static_cast<size_t>(model.num_layers), 1);
+    return std::vector<int>(static_cast<size_t>(model.num_layers()), 1);
   }
   const config::ParallelConfig& parallel = run.parallel();
   const int64_t runs = int64_t{parallel.pipeline()} * parallel.chunks_per_stage();
-  if (runs > model.num_layers) {
+  if (runs > model.num_layers()) {
     return absl::InvalidArgumentError(
         absl::StrCat("parallel.pipeline ", parallel.pipeline(), " x chunks_per_stage ",
                      parallel.chunks_per_stage(), " = ", runs,
-                     " runs of layers, but the model has only ", model.num_layers, " layers"));
+                     " runs of layers, but the model has only ", model.num_layers(), " layers"));
   }
   const std::vector<int> given(parallel.layers_per_stage().begin(),
                                parallel.layers_per_stage().end());
@@ -171,8 +172,7 @@ Recompute RecomputeOf(const config::RunConfig& run) {
 
 }  // namespace
 
-absl::StatusOr<ModelOptions> ModelOptionsOf(const config::RunConfig& run,
-                                            const ModelConfig& model) {
+absl::StatusOr<ModelOptions> ModelOptionsOf(const config::RunConfig& run, const ModelSpec& model) {
   ModelOptions options;
   options.compute =
       run.precision().compute() == config::COMPUTE_TYPE_FP32 ? at::kFloat : at::kBFloat16;

@@ -26,11 +26,11 @@ PipelineKind PipelineKindOf(const config::RunConfig& run);
 // Layers of every run of the model (network/runs.h): the config's, one each under layer_major, else
 // balanced. InvalidArgument if the model cannot be cut so.
 absl::StatusOr<std::vector<int>> LayersPerRunOf(const config::RunConfig& run,
-                                                const ModelConfig& model);
+                                                const ModelSpec& model);
 LrSchedule LrScheduleOf(const config::RunConfig& run, int64_t total_steps);
 ChatForm ChatFormOf(const config::RunConfig& run);
 RowFormat RowFormatOf(config::DataFormat format);  // of a supported format
 // Resolves adapter.target_modules against the model. InvalidArgument as ResolveTargetModules.
-absl::StatusOr<ModelOptions> ModelOptionsOf(const config::RunConfig& run, const ModelConfig& model);
+absl::StatusOr<ModelOptions> ModelOptionsOf(const config::RunConfig& run, const ModelSpec& model);
 
 }  // namespace fttrain

@@ -8,6 +8,7 @@
 #include "launch/plan/base_form.h"
 #include "launch/plan/settings.h"
 #include "launch/run/weights.h"
+#include "model/config/checks.h"
 #include "nlohmann/json.hpp"
 #include "runtime/memory/mapped_file.h"
 #include "runtime/process/check.h"
@@ -79,7 +80,7 @@ absl::StatusOr<NetworkPlan> PlanNetwork(const config::LoadedConfig& loaded, bool
   return plan;
 }
 
-absl::Status CheckPositions(const ModelConfig& model, int64_t tokens, const std::string& what,
+absl::Status CheckPositions(const ModelSpec& model, int64_t tokens, const std::string& what,
                             const std::string& remedy) {
   if (tokens <= model.max_position_embeddings) return absl::OkStatus();
   return absl::InvalidArgumentError(

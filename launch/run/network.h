@@ -25,7 +25,7 @@ struct NetworkPlan {
   bool share_gpu = false;  // several ranks on one GPU: collectives then go over MPI
   MeshShape mesh;
   int64_t boundary_rows = 0;  // of the largest microbatch, where stages hand it on
-  ModelConfig model;
+  ModelSpec model;
   ModelOptions options;
   std::string model_path;
 };
@@ -37,7 +37,7 @@ absl::StatusOr<NetworkPlan> PlanNetwork(const config::LoadedConfig& loaded, bool
 
 // InvalidArgument if documents of `tokens` have positions that the model was not made for. `remedy`
 // ends the sentence.
-absl::Status CheckPositions(const ModelConfig& model, int64_t tokens, const std::string& what,
+absl::Status CheckPositions(const ModelSpec& model, int64_t tokens, const std::string& what,
                             const std::string& remedy);
 
 struct Network {

@@ -63,7 +63,7 @@ std::string BaseForm(const ModelOptions& options, const ParameterCounts& paramet
 // One run a stage even where the layers of a stage are acquired one by one.
 std::vector<int> RunsOf(const NetworkPlan& plan) {
   const std::vector<int>& runs = plan.options.layers_per_run;
-  if (plan.mesh.pp == 1) return {static_cast<int>(plan.model.num_layers)};
+  if (plan.mesh.pp == 1) return {static_cast<int>(plan.model.num_layers())};
   return runs.empty() ? BalancedRuns(plan.model, plan.mesh.pp) : runs;
 }
 
@@ -97,7 +97,7 @@ const char* RecomputeName(Recompute level) {
 // What layers keep for backward; a whole token's share where rows are split over tp ranks.
 std::string Kept(const NetworkPlan& plan) {
   const int tp = plan.mesh.tp;
-  const int64_t bytes = KeptBytes(plan.model, plan.options, tp, /*tokens=*/tp) / tp;
+  const int64_t bytes = KeptBytes(plan.model.layers.front(), plan.options, tp, /*tokens=*/tp) / tp;
   return absl::StrFormat("memory     recompute %s: a layer keeps %s bytes of each token, %s",
                          RecomputeName(plan.options.recompute), WithCommas(bytes),
                          plan.options.activations_on_host ? "in host memory" : "on the device");
@@ -108,15 +108,10 @@ std::string Kept(const NetworkPlan& plan) {
 std::string StartSummary(const NetworkPlan& plan, const ParameterCounts& parameters,
                          const DatasetSummary& data, const TrainerOptions& trainer,
                          int64_t sequence_len, int zero_stage) {
-  const ModelConfig& m = plan.model;
   const MeshShape& mesh = plan.mesh;
-  const absl::string_view family(ModelFamilyName(m.family).data(),
-                                 ModelFamilyName(m.family).size());
   std::vector<std::string> lines;
-  lines.push_back(absl::StrFormat(
-      "model      %s: %s, %d layers, hidden %d, heads %d/%d, vocabulary %d; %s on %s",
-      plan.model_path, family, m.num_layers, m.hidden_size, m.num_heads, m.num_kv_heads,
-      m.vocab_size, Precision(plan), plan.device.str()));
+  lines.push_back(absl::StrFormat("model      %s: %s; %s on %s", plan.model_path,
+                                  ToString(plan.model), Precision(plan), plan.device.str()));
   lines.push_back(absl::StrFormat(
       "mesh       %d ranks = dp %d x pp %d x tp %d; zero stage %d; sequence parallel %s; "
       "%d threads a rank",

@@ -28,7 +28,7 @@ absl::StatusOr<config::LoadedConfig> ReadRunConfig(const CommandLine& line) {
 namespace {
 
 absl::StatusOr<std::vector<Example>> ReadData(const config::RunConfig& run,
-                                              const ModelConfig& model) {
+                                              const ModelSpec& model) {
   DatasetOptions options;
   options.vocab_size = model.vocab_size;
   // Rows of ready-made tokens need neither tokenizer nor template, so a folder without them will

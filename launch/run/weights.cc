@@ -55,7 +55,7 @@ absl::Status Write(ParameterStore& store, ParameterStore::Values values, const a
 }
 
 absl::StatusOr<std::unique_ptr<SafetensorsFolder>> OpenModel(const std::string& folder,
-                                                             const ModelConfig& config) {
+                                                             const ModelSpec& config) {
   FT_ASSIGN_OR_RETURN(std::unique_ptr<SafetensorsFolder> files, SafetensorsFolder::Open(folder));
   FT_RETURN_IF_ERROR(CheckModelTensors(*files, config));
   return files;
@@ -78,7 +78,7 @@ absl::StatusOr<std::unique_ptr<SafetensorsFolder>> OpenAdapter(const std::string
 }  // namespace
 
 absl::Status LoadBaseWeights(ParameterStore& store, const std::string& folder,
-                             const ModelConfig& config, const std::optional<Nf4Options>& nf4) {
+                             const ModelSpec& config, const std::optional<Nf4Options>& nf4) {
   const auto files = OpenModel(folder, config);
   return Write(store, ParameterStore::Values::kAll, files.status(), [&](Parameter& p) {
     return IsAdapter(p) ? absl::OkStatus() : LoadInto(**files, p, nf4);
@@ -110,7 +110,7 @@ absl::Status SaveAdapter(const ParameterSet& set, ParameterStore& store,
 
 absl::Status SaveModel(const ParameterSet& set, ParameterStore& store, const ParameterSet& declared,
                        const std::string& base_folder, const std::string& folder,
-                       const ModelConfig& config, at::ScalarType save_dtype) {
+                       const ModelSpec& config, at::ScalarType save_dtype) {
   const Mesh& mesh = store.mesh();
   const std::vector<TensorSpec> specs = ModelTensors(config);
   std::unique_ptr<ModelExporter> exporter;

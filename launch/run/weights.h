@@ -20,7 +20,7 @@ namespace fttrain {
 // matrix. Collective as ParameterStore::Write, also after a rank has failed; the status is this
 // rank's: agree on it.
 absl::Status LoadBaseWeights(ParameterStore& store, const std::string& folder,
-                             const ModelConfig& config, const std::optional<Nf4Options>& nf4);
+                             const ModelSpec& config, const std::optional<Nf4Options>& nf4);
 
 // `declared` in all of these: the parameters of the whole model (DeclareWholeModel).
 
@@ -38,7 +38,7 @@ absl::Status SaveAdapter(const ParameterSet& set, ParameterStore& store,
                          const AdapterConfig& config);
 absl::Status SaveModel(const ParameterSet& set, ParameterStore& store, const ParameterSet& declared,
                        const std::string& base_folder, const std::string& folder,
-                       const ModelConfig& config, at::ScalarType save_dtype);
+                       const ModelSpec& config, at::ScalarType save_dtype);
 
 // Numbers of parameters over the whole model, as PEFT counts them.
 struct ParameterCounts {

@@ -9,6 +9,7 @@
 #include "absl/strings/str_split.h"
 #include "launch/plan/settings.h"
 #include "model/blocks/decoder_layer.h"
+#include "model/config/checks.h"
 #include "model/network/runs.h"
 #include "runtime/process/check.h"
 
@@ -123,7 +124,8 @@ int64_t HeldBytes(const TrainPlan& plan, const ParameterSet& declared) {
                                                 plan.trainer.shape.accumulation);
     kept = std::max(kept, runs[stage] * in_flight);  // layers
   }
-  kept *= KeptBytes(network.model, network.options, network.mesh.tp, network.boundary_rows);
+  kept *= KeptBytes(network.model.layers.front(), network.options, network.mesh.tp,
+                    network.boundary_rows);
   if (network.options.activations_on_host && network.device.is_cuda()) kept = 0;
   const int64_t held = LargestStage(plan, declared) / network.mesh.tp + kept;
   return held + held / 10;

@@ -1,31 +1,30 @@
 #include "model/blocks/decoder_layer.h"
 
-#include <cmath>
 #include <utility>
 
 namespace fttrain {
 
-RopeTables MakeRopeTables(const ModelConfig& config, int64_t max_positions, at::ScalarType compute,
+RopeTables MakeRopeTables(const RopeSpec& rope, int64_t max_positions, at::ScalarType compute,
                           c10::Device device) {
   // Angles are float32 products, as the pre-trained models saw them; float64 only where all is
   // float64.
   const at::ScalarType dtype = compute == at::kDouble ? at::kDouble : at::kFloat;
-  const std::vector<double> frequencies = RopeInverseFrequencies(config);
+  const std::vector<double> frequencies = RopeInverseFrequencies(rope);
   const at::Tensor inverse = at::tensor(frequencies, at::kDouble).to(dtype);
   const at::Tensor angles = at::outer(at::arange(max_positions, at::TensorOptions(dtype)), inverse);
   return {angles.cos().to(device), angles.sin().to(device)};
 }
 
 AttentionOptions DecoderLayer::Attention() const {
-  return {.scale = 1.0 / std::sqrt(static_cast<double>(config_.head_dim)), .window = window_};
+  return {.scale = spec_.scale, .window = spec_.window};
 }
 
 std::pair<at::Tensor, at::Tensor> DecoderLayer::RotatedQueryKey(const DecoderLayerSaved& saved,
                                                                 const MicrobatchContext& context,
                                                                 const RopeTables& rope) const {
   if (q_norm_ == nullptr) return {saved.q, saved.k};
-  at::Tensor q = RmsNormForward(saved.q, q_norm_->value, config_.rms_norm_eps);
-  at::Tensor k = RmsNormForward(saved.k, k_norm_->value, config_.rms_norm_eps);
+  at::Tensor q = RmsNormForward(saved.q, q_norm_->value, eps_);
+  at::Tensor k = RmsNormForward(saved.k, k_norm_->value, eps_);
   RopeInPlace(q, rope.cos, rope.sin, context.layout.positions, /*inverse=*/false);
   RopeInPlace(k, rope.cos, rope.sin, context.layout.positions, /*inverse=*/false);
   return {q, k};
@@ -45,17 +44,17 @@ at::Tensor DecoderLayer::ForwardAndLeave(const LocalLinear& linear, const at::Te
 }
 
 at::Tensor DecoderLayer::AttentionInput(const at::Tensor& x) const {
-  return region_.Enter(RmsNormForward(x, input_norm_->value, config_.rms_norm_eps));
+  return region_.Enter(RmsNormForward(x, input_norm_->value, eps_));
 }
 
 at::Tensor DecoderLayer::MlpInput(const at::Tensor& residual) const {
-  return region_.Enter(RmsNormForward(residual, post_norm_->value, config_.rms_norm_eps));
+  return region_.Enter(RmsNormForward(residual, post_norm_->value, eps_));
 }
 
 void DecoderLayer::ForwardAttention(const at::Tensor& input, const MicrobatchContext& context,
                                     const RopeTables& rope, MemoryCategory category,
                                     DecoderLayerSaved& saved) const {
-  const int64_t tokens = input.size(0), d = config_.head_dim;
+  const int64_t tokens = input.size(0), d = spec_.head_dim;
   {
     const MemoryScope scope(category);
     const std::vector<at::Tensor> qkv = qkv_->Forward(input, context.dropout);
@@ -78,8 +77,8 @@ at::Tensor DecoderLayer::ForwardOutput(const at::Tensor& attention_out,
                                        const MicrobatchContext& context,
                                        MemoryCategory category) const {
   const int64_t tokens = attention_out.size(0);
-  return ForwardAndLeave(*o_, attention_out.view({tokens, local_heads_ * config_.head_dim}),
-                         context, category);
+  return ForwardAndLeave(*o_, attention_out.view({tokens, local_heads_ * spec_.head_dim}), context,
+                         category);
 }
 
 void DecoderLayer::ForwardGateUp(const at::Tensor& input, const MicrobatchContext& context,
@@ -102,9 +101,8 @@ at::Tensor DecoderLayer::Forward(const at::Tensor& x, const MicrobatchContext& c
   made.residual =
       ForwardOutput(made.attention_out, context, category(recompute_ != Recompute::kFull));
   if (!all) made.FreeInner();
-  ForwardGateUp(
-      region_.Enter(AddRmsNormForward(made.residual, x, post_norm_->value, config_.rms_norm_eps)),
-      context, category(all), made);
+  ForwardGateUp(region_.Enter(AddRmsNormForward(made.residual, x, post_norm_->value, eps_)),
+                context, category(all), made);
   const at::Tensor hidden = SwiGluForward(made.gate, made.up);
   if (!all) made.FreeInner();
   // The output is the next layer's saved input.
@@ -154,8 +152,7 @@ void DecoderLayer::RecomputeMlp(const MicrobatchContext& context, const RopeTabl
     input = MlpInput(saved.residual);
   } else {
     saved.residual = ForwardOutput(saved.attention_out, context, MemoryCategory::kWorkspace);
-    input = region_.Enter(
-        AddRmsNormForward(saved.residual, saved.input, post_norm_->value, config_.rms_norm_eps));
+    input = region_.Enter(AddRmsNormForward(saved.residual, saved.input, post_norm_->value, eps_));
   }
   ForwardGateUp(input, context, MemoryCategory::kWorkspace, saved);
   if (region_.sequence_parallel() && gate_up_->HasTrainable()) saved.mlp_input = input;
@@ -164,7 +161,7 @@ void DecoderLayer::RecomputeMlp(const MicrobatchContext& context, const RopeTabl
 at::Tensor DecoderLayer::BackwardMlp(const at::Tensor& dy, const MicrobatchContext& context,
                                      DecoderLayerSaved& saved) const {
   const DropoutContext& dropout = context.dropout;
-  const double eps = config_.rms_norm_eps;
+  const double eps = eps_;
   {
     const at::Tensor dfull = region_.Enter(dy);
     at::Tensor dhidden;
@@ -196,7 +193,7 @@ AttentionGradients DecoderLayer::BackwardAttentionCore(const at::Tensor& dresidu
                                                        const MicrobatchContext& context,
                                                        const RopeTables& rope,
                                                        DecoderLayerSaved& saved) const {
-  const int64_t tokens = saved.v.size(0), d = config_.head_dim;
+  const int64_t tokens = saved.v.size(0), d = spec_.head_dim;
   at::Tensor dout;
   {
     const at::Tensor dfull = region_.Enter(dresidual);
@@ -215,7 +212,7 @@ AttentionGradients DecoderLayer::BackwardAttentionCore(const at::Tensor& dresidu
   RopeInPlace(grads.dq, rope.cos, rope.sin, context.layout.positions, /*inverse=*/true);
   RopeInPlace(grads.dk, rope.cos, rope.sin, context.layout.positions, /*inverse=*/true);
   if (q_norm_ != nullptr) {
-    const double eps = config_.rms_norm_eps;
+    const double eps = eps_;
     grads.dq = RmsNormBackward(grads.dq, saved.q, q_norm_->value, eps, {}, q_norm_->grad);
     grads.dk = RmsNormBackward(grads.dk, saved.k, k_norm_->value, eps, {}, k_norm_->grad);
   }
@@ -251,8 +248,7 @@ at::Tensor DecoderLayer::Backward(at::Tensor dy, const MicrobatchContext& contex
   }
   if (!below) return {};
   dx = region_.Leave(std::move(dx));
-  return RmsNormBackward(dx, input, input_norm_->value, config_.rms_norm_eps, dresidual,
-                         input_norm_->grad);
+  return RmsNormBackward(dx, input, input_norm_->value, eps_, dresidual, input_norm_->grad);
 }
 
 }  // namespace fttrain

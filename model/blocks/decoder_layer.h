@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "model/blocks/layer_activations.h"
-#include "model/config/model_config.h"
+#include "model/config/spec.h"
 #include "model/linears/linear_group.h"
 #include "parallel/layout/tensor_parallel.h"
 #include "runtime/memory/ledger.h"
@@ -45,15 +45,15 @@ std::optional<Nf4Options> Nf4OfModule(const ModelOptions& options, const std::st
 // ones.
 TpGradient NormGradient(const SequenceRegion& region);
 // Declares an RMSNorm weight [size], trainable with the base, without weight decay.
-Parameter* DeclareNorm(const std::string& name, int64_t size, TpGradient gradient,
-                       const ModelOptions& options, ParameterSet& set);
+Parameter* DeclareNorm(const NormSpec& spec, TpGradient gradient, const ModelOptions& options,
+                       ParameterSet& set);
 
 class DecoderLayer {
  public:
-  // Declares parameters under model.layers.<index>. `tp` decides the slices. Throws c10::Error if
-  // heads do not divide (CheckTensorParallel refuses earlier with a message for users). `ahead`
-  // (may be null) dequantises NF4 matrices and must outlive this.
-  DecoderLayer(const ModelConfig& config, int index, const ModelOptions& options, Communicator& tp,
+  // Declares the parameters of `layer`, attention and an MLP. `tp` decides the slices. Throws
+  // c10::Error if units do not divide (CheckTensorParallel refuses earlier with a message for
+  // users). `ahead` (may be null) dequantises NF4 matrices and must outlive this.
+  DecoderLayer(const LayerSpec& layer, const ModelOptions& options, Communicator& tp,
                ParameterSet& set, Nf4Ahead* ahead = nullptr);
 
   // x [T/tp, H] -> [T/tp, H]. Collective over tp. `saved` may be null (evaluation).
@@ -107,8 +107,8 @@ class DecoderLayer {
                                            const MicrobatchContext& context, const RopeTables& rope,
                                            DecoderLayerSaved& saved) const;
 
-  ModelConfig config_;
-  int64_t window_;
+  AttentionSpec spec_;
+  double eps_;
   Recompute recompute_;
   Nf4Ahead* ahead_;
   int64_t local_heads_, local_kv_heads_;
@@ -123,16 +123,6 @@ class DecoderLayer {
 
 // Bytes that a layer keeps of a microbatch of `tokens` for Backward on one of tp ranks. With kNone
 // at the shape of a 70B model in bfloat16, a token: 92 160 elements and 64 of float32 (lse).
-int64_t KeptBytes(const ModelConfig& config, const ModelOptions& options, int tp, int64_t tokens);
-
-// InvalidArgument with the arithmetic and the tensor sizes that would work when tp does not fit:
-// heads % tp, kv_heads % tp and tp % kv_heads, intermediate_size % tp.
-absl::Status CheckTensorParallel(const ModelConfig& config, int tp);
-
-// The modules of `targets` ("all-linear", or leaf names such as q_proj) as leaf names present in
-// the model. InvalidArgument for names that match nothing or cannot be adapted here (lm_head,
-// embed_tokens).
-absl::StatusOr<std::vector<std::string>> ResolveTargetModules(
-    const ModelConfig& config, const std::vector<std::string>& targets);
+int64_t KeptBytes(const LayerSpec& layer, const ModelOptions& options, int tp, int64_t tokens);
 
 }  // namespace fttrain

@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "model/config/model_config.h"
+#include "model/config/spec.h"
 #include "model/kernels/attention.h"
 #include "model/linears/local_linear.h"
 #include "parallel/residency/activation_store.h"
@@ -52,11 +52,11 @@ struct MicrobatchContext {
   DropoutContext dropout;
 };
 
-// cos and sin [max_positions, D/2] of ModelConfig's rope, float32 (float64 in float64 compute).
+// cos and sin [max_positions, D/2] of the model's rope, float32 (float64 in float64 compute).
 struct RopeTables {
   at::Tensor cos, sin;
 };
-RopeTables MakeRopeTables(const ModelConfig& config, int64_t max_positions, at::ScalarType compute,
+RopeTables MakeRopeTables(const RopeSpec& rope, int64_t max_positions, at::ScalarType compute,
                           c10::Device device);
 
 }  // namespace fttrain

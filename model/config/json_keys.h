@@ -78,7 +78,12 @@ class JsonKeys {
     if (!status_.ok()) return;
     status_ = absl::InvalidArgumentError(absl::StrCat(where_, ": '", key, "' ", message));
   }
+  // What the keys of an inner object complain of, unless there was an error before.
+  void Adopt(const absl::Status& inner) {
+    if (status_.ok()) status_ = inner;
+  }
   const absl::Status& status() const { return status_; }
+  const std::string& where() const { return where_; }
 
  private:
   static constexpr int64_t kEnd = int64_t{1} << 31;

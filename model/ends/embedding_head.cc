@@ -11,11 +11,11 @@ namespace fttrain {
 namespace {
 
 // A [V, H] table of which this rank holds rows `rows`.
-Parameter Table(const std::string& name, const ModelConfig& config, const Range& rows,
+Parameter Table(const std::string& name, const ModelSpec& model, const Range& rows,
                 const ModelOptions& options) {
   Parameter table;
-  const std::vector<int64_t> shape = {config.vocab_size, config.hidden_size};
-  table.slice = rows.extent == config.vocab_size
+  const std::vector<int64_t> shape = {model.vocab_size, model.hidden_size};
+  table.slice = rows.extent == model.vocab_size
                     ? WholeParam(name, shape)
                     : SlicedParam(name, shape, 0, rows.offset, rows.extent);
   table.trainable = options.train_base;
@@ -23,11 +23,11 @@ Parameter Table(const std::string& name, const ModelConfig& config, const Range&
   return table;
 }
 
-Parameter* DeclareEmbedding(const ModelConfig& config, const Range& rows,
-                            const ModelOptions& options, ParameterSet& set) {
-  Parameter table = Table("model.embed_tokens.weight", config, rows, options);
+Parameter* DeclareEmbedding(const ModelSpec& model, const Range& rows, const ModelOptions& options,
+                            ParameterSet& set) {
+  Parameter table = Table(model.embedding + ".weight", model, rows, options);
   table.on_host = options.embedding_on_host;
-  TORCH_CHECK(!table.on_host || !(table.trainable || config.tie_word_embeddings), table.slice.name,
+  TORCH_CHECK(!table.on_host || !(table.trainable || model.head.tied), table.slice.name,
               ": an embedding in host memory must be frozen and no tied head may read it");
   return set.Declare(std::move(table));
 }
@@ -95,11 +95,11 @@ class HeldHere {
 
 }  // namespace
 
-Embedding::Embedding(const ModelConfig& config, const ModelOptions& options, Communicator& tp,
+Embedding::Embedding(const ModelSpec& model, const ModelOptions& options, Communicator& tp,
                      ParameterSet& set)
     : region_(tp, options.sequence_parallel),
-      rows_(EvenRange(config.vocab_size, tp.size(), tp.rank())),
-      weight_(DeclareEmbedding(config, rows_, options, set)) {}
+      rows_(EvenRange(model.vocab_size, tp.size(), tp.rank())),
+      weight_(DeclareEmbedding(model, rows_, options, set)) {}
 
 at::Tensor Embedding::Forward(const at::Tensor& input_ids) const {
   if (region_.tp().size() == 1) return Gather(weight_->value, input_ids);
@@ -132,20 +132,19 @@ void Embedding::Backward(const at::Tensor& dy, const at::Tensor& input_ids) cons
   weight_->grad.index_add_(0, ids.local, rows);
 }
 
-LmHeadLoss::LmHeadLoss(const ModelConfig& config, const ModelOptions& options, Communicator& tp,
+LmHeadLoss::LmHeadLoss(const ModelSpec& model, const ModelOptions& options, Communicator& tp,
                        Parameter* tied, ParameterSet& set)
     : region_(tp, options.sequence_parallel),
-      eps_(config.rms_norm_eps),
+      eps_(model.head.norm.eps),
       chunk_rows_(options.loss_chunk_rows),
-      vocab_size_(config.vocab_size),
-      rows_(EvenRange(config.vocab_size, tp.size(), tp.rank())),
-      norm_(DeclareNorm("model.norm.weight", config.hidden_size, NormGradient(region_), options,
-                        set)),
+      vocab_size_(model.vocab_size),
+      rows_(EvenRange(model.vocab_size, tp.size(), tp.rank())),
+      norm_(DeclareNorm(model.head.norm, NormGradient(region_), options, set)),
       tied_(tied) {
   TORCH_CHECK(chunk_rows_ > 0, "loss_chunk_rows is ", chunk_rows_);
   if (tied != nullptr) return;
-  own_ = std::make_unique<WeightMatrix>(Table("lm_head.weight", config, rows_, options),
-                                        Nf4OfModule(options, "lm_head"),
+  own_ = std::make_unique<WeightMatrix>(Table(model.head.name + ".weight", model, rows_, options),
+                                        Nf4OfModule(options, model.head.name),
                                         /*ahead=*/nullptr, set);
 }
 

@@ -11,7 +11,7 @@ namespace fttrain {
 class Embedding {
  public:
   // Throws c10::Error for a table on the host that is trained, or that a tied head reads.
-  Embedding(const ModelConfig& config, const ModelOptions& options, Communicator& tp,
+  Embedding(const ModelSpec& model, const ModelOptions& options, Communicator& tp,
             ParameterSet& set);
   // input_ids int64 [T] -> [T/tp, H]. Collective over tp.
   at::Tensor Forward(const at::Tensor& input_ids) const;
@@ -33,8 +33,8 @@ class LmHeadLoss {
   // Declares model.norm.weight and, unless tied, lm_head.weight, which is NF4 if options.nf4 is and
   // nf4_dense does not name lm_head (a tied head never is). `tied`: the embedding's parameter or
   // null.
-  LmHeadLoss(const ModelConfig& config, const ModelOptions& options, Communicator& tp,
-             Parameter* tied, ParameterSet& set);
+  LmHeadLoss(const ModelSpec& model, const ModelOptions& options, Communicator& tp, Parameter* tied,
+             ParameterSet& set);
   struct Saved {
     at::Tensor input;    // [T/tp, H] before the final norm
     at::Tensor dnormed;  // [T/tp, H] gradient of the final norm's output; undefined in evaluation

@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "model/blocks/decoder_layer.h"
+#include "model/config/checks.h"
 #include "model/config/quantization_config.h"
 #include "model/files/nf4_export.h"
 #include "model/files/nf4_folder.h"
@@ -30,7 +31,7 @@ struct Adapter {
   std::unique_ptr<SafetensorsFolder> files;
 };
 
-absl::StatusOr<Adapter> OpenAdapter(const std::string& folder, const ModelConfig& model) {
+absl::StatusOr<Adapter> OpenAdapter(const std::string& folder, const ModelSpec& model) {
   FT_ASSIGN_OR_RETURN(const AdapterConfig config, ReadAdapterConfig(folder));
   FT_ASSIGN_OR_RETURN(const std::vector<std::string> targets,
                       ResolveTargetModules(model, config.target_modules));
@@ -39,12 +40,12 @@ absl::StatusOr<Adapter> OpenAdapter(const std::string& folder, const ModelConfig
   adapter.scale = LoraOptions{config.r, config.alpha, 0.0, config.use_rslora}.Scale();
   FT_ASSIGN_OR_RETURN(adapter.files, OpenAdapterTensors(folder));
   std::vector<TensorSpec> expected;
-  for (const TensorSpec& module : LinearModules(model)) {
-    const std::string leaf = module.name.substr(module.name.rfind('.') + 1);
-    if (std::count(targets.begin(), targets.end(), leaf) == 0) continue;
-    adapter.modules.insert(module.name);
-    expected.push_back({LoraAName(module.name), {config.r, module.shape[1]}});
-    expected.push_back({LoraBName(module.name), {module.shape[0], config.r}});
+  for (const TensorSpec& matrix : LinearMatrices(model)) {
+    const std::string& module = matrix.module;
+    if (std::count(targets.begin(), targets.end(), LeafName(module)) == 0) continue;
+    adapter.modules.insert(module);
+    expected.push_back({LoraAName(module), {config.r, matrix.shape[1]}});
+    expected.push_back({LoraBName(module), {matrix.shape[0], config.r}});
   }
   FT_RETURN_IF_ERROR(CheckTensors(*adapter.files, expected));
   return adapter;
@@ -53,7 +54,6 @@ absl::StatusOr<Adapter> OpenAdapter(const std::string& folder, const ModelConfig
 // How a tensor of the source goes into the output.
 struct Passage {
   TensorSpec tensor;
-  std::string module = {};            // of a linear layer's matrix, else ""
   at::ScalarType dtype = at::kFloat;  // of its values
   bool adapted = false;
   bool from_nf4 = false, to_nf4 = false;  // 4 bits in the source, in the output
@@ -63,16 +63,15 @@ struct Passage {
 Passage PassageOf(const TensorSpec& tensor, const SourceFolder& source,
                   const Conversion& conversion, const std::set<std::string>& adapted) {
   Passage passage{.tensor = tensor};
-  const bool linear = IsLinear(tensor);
-  if (linear) passage.module = tensor.name.substr(0, tensor.name.rfind('.'));
-  passage.adapted = linear && adapted.contains(passage.module);
+  const bool linear = !tensor.module.empty();
+  passage.adapted = linear && adapted.contains(tensor.module);
   passage.from_nf4 = linear && source.nf4 && IsNf4Tensor(*source.files, tensor.name);
   passage.dtype = passage.from_nf4 ? source.nf4->rounding
                                    : *FloatTypeOf(source.files->Find(tensor.name)->dtype);
   // Whether an NF4 base of this conversion has the matrix in 4 bits.
   const bool in_nf4_base =
       source.nf4 ? passage.from_nf4
-                 : linear && (passage.module != kHeadModule || conversion.quantize_head);
+                 : linear && (tensor.module != kHeadModule || conversion.quantize_head);
   passage.to_nf4 = conversion.write_nf4 && in_nf4_base;
   passage.dequantized = passage.from_nf4 || (conversion.base == MergeBase::kDequantized &&
                                              in_nf4_base && (passage.adapted || !passage.to_nf4));
@@ -90,7 +89,7 @@ class Converter {
   absl::StatusOr<Converted> Run(const std::string& output) {
     std::vector<Passage> passages;
     std::vector<SafetensorsWriter::Tensor> declared;
-    for (const TensorSpec& tensor : ModelTensors(source_.config)) {
+    for (const TensorSpec& tensor : ModelTensors(source_.model)) {
       passages.push_back(PassageOf(tensor, source_, conversion_, adapter_.modules));
       Declare(passages.back(), declared);
       Count(passages.back());
@@ -119,7 +118,8 @@ class Converter {
 
   void Count(const Passage& passage) {
     if (passage.adapted) ++done_.adapted_matrices;
-    if (!passage.module.empty() && !passage.to_nf4) done_.dense.push_back(passage.module);
+    const std::string& module = passage.tensor.module;
+    if (!module.empty() && !passage.to_nf4) done_.dense.push_back(module);
     if (!passage.to_nf4) return;
     ++done_.quantized_matrices;
     done_.quantized_parameters += passage.tensor.shape[0] * passage.tensor.shape[1];
@@ -132,7 +132,7 @@ class Converter {
     std::string quantization;
     if (conversion_.write_nf4) {
       std::vector<std::string> skipped = done_.dense;
-      if (source_.config.tie_word_embeddings) skipped.push_back(kHeadModule);
+      if (source_.model.head.tied) skipped.push_back(kHeadModule);
       quantization = MakeQuantizationConfig(conversion_.nf4.double_quant, dtype, skipped).dump();
     }
     return ConfigWith(source_.path, source_.nf4 || conversion_.write_nf4 ? dtype : "",
@@ -223,7 +223,7 @@ class Converter {
 
   absl::Status LoadAdapterOf(const Passage& passage) {
     if (!passage.adapted) return absl::OkStatus();
-    const std::string& module = passage.module;
+    const std::string& module = passage.tensor.module;
     const at::ScalarType precision = passage.dtype == at::kDouble ? at::kDouble : at::kFloat;
     const auto load = [&](const std::string& name, const std::vector<int64_t>& shape) {
       return LoadSlice(*adapter_.files, name, shape, -1, 0, 0, precision, at::kCPU);
@@ -257,31 +257,30 @@ class Converter {
 absl::StatusOr<SourceFolder> OpenSource(const std::string& path) {
   SourceFolder source;
   source.path = path;
-  FT_ASSIGN_OR_RETURN(source.config, LoadModelConfig(path));
+  FT_ASSIGN_OR_RETURN(source.model, LoadModelConfig(path));
   FT_ASSIGN_OR_RETURN(source.files, SafetensorsFolder::Open(path));
-  FT_RETURN_IF_ERROR(CheckModelTensors(*source.files, source.config));
-  if (source.config.quantized) {
-    FT_ASSIGN_OR_RETURN(const Nf4Folder nf4, ReadNf4Folder(*source.files, source.config));
+  FT_RETURN_IF_ERROR(CheckModelTensors(*source.files, source.model));
+  if (source.model.quantized) {
+    FT_ASSIGN_OR_RETURN(const Nf4Folder nf4, ReadNf4Folder(*source.files, source.model));
     source.nf4 = nf4.options;
   }
   return source;
 }
 
 absl::StatusOr<at::ScalarType> MatrixDtype(const SourceFolder& source, bool quantize_head) {
-  std::vector<TensorSpec> modules = LinearModules(source.config);
+  std::vector<TensorSpec> matrices = LinearMatrices(source.model);
   if (!quantize_head) {
-    std::erase_if(modules, [](const TensorSpec& module) { return module.name == kHeadModule; });
+    std::erase_if(matrices, [](const TensorSpec& matrix) { return matrix.module == kHeadModule; });
   }
-  const auto dtype_of = [&](const TensorSpec& module) {
-    return *FloatTypeOf(source.files->Find(module.name + ".weight")->dtype);
+  const auto dtype_of = [&](const TensorSpec& matrix) {
+    return *FloatTypeOf(source.files->Find(matrix.name)->dtype);
   };
-  const at::ScalarType first = dtype_of(modules.front());
-  for (const TensorSpec& module : modules) {
-    if (dtype_of(module) == first) continue;
-    return absl::InvalidArgumentError(
-        absl::StrCat(source.path, ": '", module.name, ".weight' is ", DtypeWord(dtype_of(module)),
-                     ", but '", modules.front().name, ".weight' is ", DtypeWord(first),
-                     ": one dtype for all is supported"));
+  const at::ScalarType first = dtype_of(matrices.front());
+  for (const TensorSpec& matrix : matrices) {
+    if (dtype_of(matrix) == first) continue;
+    return absl::InvalidArgumentError(absl::StrCat(
+        source.path, ": '", matrix.name, "' is ", DtypeWord(dtype_of(matrix)), ", but '",
+        matrices.front().name, "' is ", DtypeWord(first), ": one dtype for all is supported"));
   }
   return first == at::kDouble ? at::kFloat : first;
 }
@@ -291,7 +290,7 @@ absl::StatusOr<Converted> ConvertFolder(const SourceFolder& source, const Conver
   const MemoryScope scope(MemoryCategory::kWorkspace);
   Adapter adapter;
   if (!conversion.adapter.empty()) {
-    FT_ASSIGN_OR_RETURN(adapter, OpenAdapter(conversion.adapter, source.config));
+    FT_ASSIGN_OR_RETURN(adapter, OpenAdapter(conversion.adapter, source.model));
   }
   return Converter(source, conversion, std::move(adapter)).Run(output);
 }

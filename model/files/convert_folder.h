@@ -11,7 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "model/config/model_config.h"
+#include "model/config/spec.h"
 #include "model/files/adapter.h"
 #include "model/files/folder_writer.h"
 #include "model/nf4/nf4.h"
@@ -22,7 +22,7 @@ namespace fttrain {
 // A model folder, opened and checked: every tensor is there with its shape.
 struct SourceFolder {
   std::string path;
-  ModelConfig config;
+  ModelSpec model;
   std::unique_ptr<SafetensorsFolder> files;
   std::optional<Nf4Options> nf4;  // of a folder that is quantised
 };

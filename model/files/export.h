@@ -11,7 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "model/config/model_config.h"
+#include "model/config/spec.h"
 #include "model/files/folder_writer.h"
 
 namespace fttrain {
@@ -20,7 +20,7 @@ namespace fttrain {
 // time. The folder is FolderWriter's.
 class ModelExporter {
  public:
-  // `tensors` is ModelTensors(config): no lm_head.weight when tied. config.json is the base's with
+  // `tensors` is ModelTensors(model): no lm_head.weight when tied. config.json is the base's with
   // the new dtype: float32, bfloat16, float16 or float64. InvalidArgument if folder is base_folder.
   static absl::StatusOr<std::unique_ptr<ModelExporter>> Create(
       const std::string& base_folder, const std::string& folder,

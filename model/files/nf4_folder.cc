@@ -167,23 +167,8 @@ std::string Described(const Nf4Options& options) {
 
 }  // namespace
 
-bool IsLinear(const TensorSpec& tensor) {
-  return tensor.shape.size() == 2 && tensor.name != "model.embed_tokens.weight";
-}
-
-std::vector<TensorSpec> LinearModules(const ModelConfig& config) {
-  constexpr std::string_view kEnd = ".weight";
-  std::vector<TensorSpec> modules;
-  for (TensorSpec& tensor : ModelTensors(config)) {
-    if (!IsLinear(tensor)) continue;
-    tensor.name.resize(tensor.name.size() - kEnd.size());
-    modules.push_back(std::move(tensor));
-  }
-  return modules;
-}
-
-absl::Status CheckHeadCanBeNf4(const ModelConfig& config, const std::string& asked) {
-  if (!config.tie_word_embeddings) return absl::OkStatus();
+absl::Status CheckHeadCanBeNf4(const ModelSpec& model, const std::string& asked) {
+  if (!model.head.tied) return absl::OkStatus();
   return absl::InvalidArgumentError(
       absl::StrCat(asked,
                    ": this model's head is its embedding table (tie_word_embeddings), which "
@@ -202,17 +187,16 @@ absl::StatusOr<Nf4State> ReadNf4State(const SafetensorsFolder& folder, const std
   return StateReader(folder, weight, shape).Read();
 }
 
-absl::StatusOr<Nf4Folder> ReadNf4Folder(const SafetensorsFolder& folder,
-                                        const ModelConfig& config) {
+absl::StatusOr<Nf4Folder> ReadNf4Folder(const SafetensorsFolder& folder, const ModelSpec& model) {
   Nf4Folder result;
   std::string first;
-  for (const TensorSpec& module : LinearModules(config)) {
-    const std::string weight = module.name + ".weight";
+  for (const TensorSpec& matrix : LinearMatrices(model)) {
+    const std::string& weight = matrix.name;
     if (!IsNf4Tensor(folder, weight)) {
-      result.dense.push_back(module.name);
+      result.dense.push_back(matrix.module);
       continue;
     }
-    FT_ASSIGN_OR_RETURN(const Nf4State state, ReadNf4State(folder, weight, module.shape));
+    FT_ASSIGN_OR_RETURN(const Nf4State state, ReadNf4State(folder, weight, matrix.shape));
     if (first.empty()) {
       first = weight;
       result.options = state.options;
@@ -223,7 +207,7 @@ absl::StatusOr<Nf4Folder> ReadNf4Folder(const SafetensorsFolder& folder,
           first, "' with ", Described(result.options), ": one form for all is supported"));
     }
   }
-  if (config.tie_word_embeddings) result.dense.push_back(kHeadModule);
+  if (model.head.tied) result.dense.push_back(kHeadModule);
   if (!first.empty()) return result;
   return absl::InvalidArgumentError(
       absl::StrCat(folder.path(),
@@ -231,14 +215,12 @@ absl::StatusOr<Nf4Folder> ReadNf4Folder(const SafetensorsFolder& folder,
                    "files has a quant state"));
 }
 
-std::vector<std::string> Nf4TensorNames(const SafetensorsFolder& folder,
-                                        const ModelConfig& config) {
+std::vector<std::string> Nf4TensorNames(const SafetensorsFolder& folder, const ModelSpec& model) {
   std::vector<std::string> names;
-  for (const TensorSpec& module : LinearModules(config)) {
-    const std::string weight = module.name + ".weight";
-    if (!IsNf4Tensor(folder, weight)) continue;
-    names.push_back(weight);
-    for (const char* key : kKeys) names.push_back(weight + key);
+  for (const TensorSpec& matrix : LinearMatrices(model)) {
+    if (!IsNf4Tensor(folder, matrix.name)) continue;
+    names.push_back(matrix.name);
+    for (const char* key : kKeys) names.push_back(matrix.name + key);
   }
   return names;
 }

@@ -13,7 +13,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "model/config/model_config.h"
+#include "model/config/spec.h"
 #include "model/nf4/nf4.h"
 #include "runtime/files/safetensors.h"
 
@@ -22,13 +22,9 @@ namespace fttrain {
 inline constexpr char kNf4StateKey[] = ".quant_state.bitsandbytes__nf4";
 inline constexpr char kHeadModule[] = "lm_head";
 
-// The matrices of a model's linear layers (lm_head's unless tied): what may be quantised.
-bool IsLinear(const TensorSpec& tensor);
-// Their modules' full names, without ".weight".
-std::vector<TensorSpec> LinearModules(const ModelConfig& config);
 // InvalidArgument if the head is the embedding table, which is never quantised. `asked`: the key or
 // flag that asks for a quantised head, for the message.
-absl::Status CheckHeadCanBeNf4(const ModelConfig& config, const std::string& asked);
+absl::Status CheckHeadCanBeNf4(const ModelSpec& model, const std::string& asked);
 
 struct Nf4Folder {
   Nf4Options options;              // the same for every quantised matrix
@@ -37,10 +33,10 @@ struct Nf4Folder {
 // Which modules are quantised, by the tensors, and how. Reads and checks every quant state and
 // every map. Errors name file, tensor and key: InvalidArgument for a missing or wrong one, or for
 // matrices that do not agree.
-absl::StatusOr<Nf4Folder> ReadNf4Folder(const SafetensorsFolder& folder, const ModelConfig& config);
+absl::StatusOr<Nf4Folder> ReadNf4Folder(const SafetensorsFolder& folder, const ModelSpec& model);
 
 // Names of all that belongs to quantised matrices, for CheckTensors.
-std::vector<std::string> Nf4TensorNames(const SafetensorsFolder& folder, const ModelConfig& config);
+std::vector<std::string> Nf4TensorNames(const SafetensorsFolder& folder, const ModelSpec& model);
 
 // One quantised matrix of the folder; checks it alone. `shape` is [out, in].
 struct Nf4State {

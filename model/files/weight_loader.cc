@@ -165,13 +165,13 @@ absl::Status CheckTensors(const SafetensorsFolder& folder, const std::vector<Ten
   return absl::InvalidArgumentError(absl::StrCat(folder.path(), ": tensors do not fit: ", message));
 }
 
-absl::Status CheckModelTensors(const SafetensorsFolder& folder, const ModelConfig& config) {
+absl::Status CheckModelTensors(const SafetensorsFolder& folder, const ModelSpec& model) {
   std::vector<std::string> ignored;
-  if (config.tie_word_embeddings) ignored.push_back("lm_head.weight");
-  std::vector<TensorSpec> expected = ModelTensors(config);
-  if (config.quantized) {
-    FT_RETURN_IF_ERROR(ReadNf4Folder(folder, config).status());
-    const std::vector<std::string> quantized = Nf4TensorNames(folder, config);
+  if (model.head.tied) ignored.push_back("lm_head.weight");
+  std::vector<TensorSpec> expected = ModelTensors(model);
+  if (model.quantized) {
+    FT_RETURN_IF_ERROR(ReadNf4Folder(folder, model).status());
+    const std::vector<std::string> quantized = Nf4TensorNames(folder, model);
     const std::set<std::string> names(quantized.begin(), quantized.end());
     std::erase_if(expected, [&](const TensorSpec& t) { return names.contains(t.name); });
     ignored.insert(ignored.end(), quantized.begin(), quantized.end());

@@ -11,7 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "model/config/model_config.h"
+#include "model/config/spec.h"
 #include "runtime/files/safetensors.h"
 
 namespace fttrain {
@@ -44,8 +44,8 @@ absl::Status CheckFloatTensor(const SafetensorsFolder& folder, std::string_view 
 absl::Status CheckTensors(const SafetensorsFolder& folder, const std::vector<TensorSpec>& expected,
                           const std::vector<std::string>& ignored = {});
 
-// CheckTensors for a model folder: ModelTensors(config); a tied model's files may hold
+// CheckTensors for a model folder: ModelTensors(model); a tied model's files may hold
 // lm_head.weight. Matrices of a quantised folder are checked as ReadNf4Folder does.
-absl::Status CheckModelTensors(const SafetensorsFolder& folder, const ModelConfig& config);
+absl::Status CheckModelTensors(const SafetensorsFolder& folder, const ModelSpec& model);
 
 }  // namespace fttrain

@@ -16,7 +16,7 @@ ParamSlice SliceAlong(std::string name, std::vector<int64_t> shape, int dim, con
   return SlicedParam(std::move(name), std::move(shape), dim, range.offset, range.extent);
 }
 
-Parameter Weight(const LinearSpec& spec, at::ScalarType compute, bool trainable) {
+Parameter Weight(const LinearSlice& spec, at::ScalarType compute, bool trainable) {
   Parameter weight;
   weight.slice = SliceAlong(spec.name + ".weight", {spec.out, spec.in},
                             spec.split == LinearSplit::kColumn ? 0 : 1, spec.range);
@@ -61,7 +61,7 @@ double LoraOptions::Scale() const {
   return use_rslora ? alpha / std::sqrt(static_cast<double>(r)) : alpha / static_cast<double>(r);
 }
 
-LocalLinear::LocalLinear(const LinearSpec& spec, at::ScalarType compute, bool train_base,
+LocalLinear::LocalLinear(const LinearSlice& spec, at::ScalarType compute, bool train_base,
                          const LoraOptions* lora, ParameterSet& set)
     : spec_(spec),
       train_base_(train_base),

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "model/config/spec.h"
 #include "model/kernels/kernels.h"
 #include "model/matmul/weight_matrix.h"
 
@@ -19,13 +20,10 @@ struct LoraOptions {
   double Scale() const;  // alpha / r, or alpha / sqrt(r)
 };
 
-// Which dimension tp splits. Column: out [out/tp, in], A whole (kPartial), B sliced. Row: in [out,
-// in/tp], A sliced, B whole (kPartial). The slice is given, so that kv heads can be shared (then
-// `shared`).
-enum class LinearSplit { kColumn, kRow };
-
-struct LinearSpec {
-  std::string name;         // HF module path: model.layers.0.self_attn.q_proj
+// A linear's slice on a tensor-parallel rank. Column split: A whole (kPartial), B sliced; row
+// split: A sliced, B whole (kPartial).
+struct LinearSlice {
+  std::string name;         // as LinearSpec
   int64_t in = 0, out = 0;  // global
   LinearSplit split = LinearSplit::kColumn;
   Range range;                   // of the split dimension; the whole of it on one rank
@@ -48,7 +46,7 @@ class LocalLinear {
   // Declares `name.weight` (and `name.bias`) and, with `lora`,
   // base_model.model.<name>.lora_A.weight [r, in] and lora_B.weight [out, r] (float32, or float64
   // in float64 compute; trainable). `train_base`: weight and bias are trainable; not with NF4.
-  LocalLinear(const LinearSpec& spec, at::ScalarType compute, bool train_base,
+  LocalLinear(const LinearSlice& spec, at::ScalarType compute, bool train_base,
               const LoraOptions* lora, ParameterSet& set);
 
   // x [T, in_local] -> x W^T + b + s dropout(x) A^T B^T, [T, out_local].
@@ -66,7 +64,6 @@ class LocalLinear {
   // An NF4 weight is dequantised once, for every call until it is released (WeightMatrix::Hold).
   void HoldWeight() { weight_.Hold(); }
   void ReleaseWeight() { weight_.Release(); }
-  const LinearSpec& spec() const { return spec_; }
 
  private:
   friend class LinearGroup;
@@ -75,7 +72,7 @@ class LocalLinear {
   // gradient.
   at::Tensor Dropped(const at::Tensor& x, const DropoutContext& dropout) const;
 
-  LinearSpec spec_;
+  LinearSlice spec_;
   bool train_base_;
   LoraOptions lora_;
   WeightMatrix weight_;

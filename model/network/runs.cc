@@ -9,20 +9,21 @@
 namespace fttrain {
 namespace {
 
-// Elements of the matrices of one layer: what a token's products cost.
-int64_t LayerCost(const ModelConfig& config) {
-  const int64_t queries = config.num_heads * config.head_dim;
-  const int64_t keys = config.num_kv_heads * config.head_dim;
-  return config.hidden_size * (2 * queries + 2 * keys + 3 * config.intermediate_size);
+// Elements of the matrices of a layer, on average: what a token's products cost.
+double LayerCost(const ModelSpec& model) {
+  int64_t elements = 0;
+  for (const LayerSpec& layer : model.layers) {
+    for (const LinearSpec& linear : LinearsOf(layer)) elements += linear.in * linear.out;
+  }
+  return static_cast<double>(elements) / static_cast<double>(model.num_layers());
 }
 
 }  // namespace
 
-std::vector<int> BalancedRuns(const ModelConfig& config, int runs) {
-  const int layers = static_cast<int>(config.num_layers);
+std::vector<int> BalancedRuns(const ModelSpec& model, int runs) {
+  const int layers = static_cast<int>(model.num_layers());
   if (runs == 1) return {layers};
-  const double head = static_cast<double>(config.vocab_size * config.hidden_size) /
-                      static_cast<double>(LayerCost(config));
+  const double head = static_cast<double>(model.vocab_size * model.hidden_size) / LayerCost(model);
   int best = 1;
   double best_cost = 0;
   // Layers beside the head; the rest is divided evenly.
@@ -41,8 +42,7 @@ std::vector<int> BalancedRuns(const ModelConfig& config, int runs) {
   return counts;
 }
 
-absl::Status CheckRuns(const std::vector<int>& layers_per_run, const ModelConfig& config,
-                       int runs) {
+absl::Status CheckRuns(const std::vector<int>& layers_per_run, const ModelSpec& model, int runs) {
   const auto refuse = [&](const std::string& why) {
     return absl::InvalidArgumentError(absl::StrCat("parallel.layers_per_stage [",
                                                    absl::StrJoin(layers_per_run, ", "), "] ", why));
@@ -55,10 +55,10 @@ absl::Status CheckRuns(const std::vector<int>& layers_per_run, const ModelConfig
     return refuse("has an entry below 1");
   }
   const int sum = std::accumulate(layers_per_run.begin(), layers_per_run.end(), 0);
-  if (sum == config.num_layers) return absl::OkStatus();
-  return refuse(absl::StrCat("sums to ", sum, ", but the model has ", config.num_layers,
-                             " layers; balanced: [",
-                             absl::StrJoin(BalancedRuns(config, runs), ", "), "]"));
+  if (sum == model.num_layers()) return absl::OkStatus();
+  return refuse(absl::StrCat("sums to ", sum, ", but the model has ", model.num_layers(),
+                             " layers; balanced: [", absl::StrJoin(BalancedRuns(model, runs), ", "),
+                             "]"));
 }
 
 std::vector<LayerRun> RunsOfStage(const std::vector<int>& layers_per_run, int num_stages,

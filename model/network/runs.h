@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "model/config/model_config.h"
+#include "model/config/spec.h"
 
 namespace fttrain {
 
@@ -19,11 +19,11 @@ struct LayerRun {
 // products it equals (looking up the embedding costs nothing). Of equal ones that with most layers
 // in the later runs: early stages hold more microbatches. At least one layer a run: `runs` is at
 // most the model's layers.
-std::vector<int> BalancedRuns(const ModelConfig& config, int runs);
+std::vector<int> BalancedRuns(const ModelSpec& model, int runs);
 
 // OK if there are `runs` entries, each at least 1, that sum to the model's layers. InvalidArgument
 // with the arithmetic otherwise.
-absl::Status CheckRuns(const std::vector<int>& layers_per_run, const ModelConfig& config, int runs);
+absl::Status CheckRuns(const std::vector<int>& layers_per_run, const ModelSpec& model, int runs);
 
 // A stage's chunks, in order.
 std::vector<LayerRun> RunsOfStage(const std::vector<int>& layers_per_run, int num_stages,

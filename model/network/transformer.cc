@@ -7,22 +7,22 @@
 
 namespace fttrain {
 
-Transformer::Transformer(const ModelConfig& config, const ModelOptions& options, const Mesh& mesh,
+Transformer::Transformer(const ModelSpec& model, const ModelOptions& options, const Mesh& mesh,
                          ParameterSet& set, int64_t max_positions, c10::Device device)
     : train_base_(options.train_base),
-      tied_(config.tie_word_embeddings),
+      tied_(model.head.tied),
       compute_(options.compute),
-      hidden_size_(config.hidden_size),
+      hidden_size_(model.hidden_size),
       region_(mesh.tp(), options.sequence_parallel),
-      rope_(MakeRopeTables(config, max_positions, options.compute, device)),
+      rope_(MakeRopeTables(model.rope, max_positions, options.compute, device)),
       ahead_(options.nf4 && options.weights_stay && device.is_cuda()
                  ? std::make_unique<Nf4Ahead>(device, options.compute)
                  : nullptr),
       store_(options.activations_on_host ? std::make_unique<ActivationStore>(device) : nullptr) {
   const int stages = mesh.pp().size();
   const std::vector<int> layers =
-      options.layers_per_run.empty() ? BalancedRuns(config, stages) : options.layers_per_run;
-  const absl::Status fits = CheckRuns(layers, config, static_cast<int>(layers.size()));
+      options.layers_per_run.empty() ? BalancedRuns(model, stages) : options.layers_per_run;
+  const absl::Status fits = CheckRuns(layers, model, static_cast<int>(layers.size()));
   TORCH_CHECK(fits.ok(), fits.ToString());
   for (const LayerRun& run : RunsOfStage(layers, stages, mesh.pp().rank())) {
     chunks_.push_back({.run = run, .layers = {}});
@@ -30,24 +30,24 @@ Transformer::Transformer(const ModelConfig& config, const ModelOptions& options,
   const bool has_head = chunks_.back().run.last;
   if (chunks_.front().run.first || (has_head && tied_)) {
     set.BeginGroup(kEmbeddingGroup);
-    embedding_ = std::make_unique<Embedding>(config, options, mesh.tp(), set);
+    embedding_ = std::make_unique<Embedding>(model, options, mesh.tp(), set);
     embedding_->weight()->on_both_ends = tied_ && stages > 1;
   }
-  MakeLayers(config, options, mesh.tp(), set);
+  MakeLayers(model, options, mesh.tp(), set);
   if (has_head) {
     set.BeginGroup(kHeadGroup);
-    head_ = std::make_unique<LmHeadLoss>(config, options, mesh.tp(),
+    head_ = std::make_unique<LmHeadLoss>(model, options, mesh.tp(),
                                          tied_ ? embedding_->weight() : nullptr, set);
   }
 }
 
-void Transformer::MakeLayers(const ModelConfig& config, const ModelOptions& options,
-                             Communicator& tp, ParameterSet& set) {
+void Transformer::MakeLayers(const ModelSpec& model, const ModelOptions& options, Communicator& tp,
+                             ParameterSet& set) {
   for (Chunk& chunk : chunks_) {
     for (int index = chunk.run.begin; index < chunk.run.end; ++index) {
       set.BeginGroup(index);
-      chunk.layers.push_back(
-          std::make_unique<DecoderLayer>(config, index, options, tp, set, ahead_.get()));
+      const LayerSpec& layer = model.layers.at(static_cast<size_t>(index));
+      chunk.layers.push_back(std::make_unique<DecoderLayer>(layer, options, tp, set, ahead_.get()));
     }
   }
 }
@@ -265,12 +265,12 @@ at::Tensor Transformer::Logits(const ModelBatch& batch, const at::Tensor& rows) 
   return logits;
 }
 
-ParameterSet DeclareWholeModel(const ModelConfig& config, const ModelOptions& options) {
+ParameterSet DeclareWholeModel(const ModelSpec& model, const ModelOptions& options) {
   ModelOptions whole = options;
   whole.layers_per_run.clear();
   ParameterSet set;
   const std::unique_ptr<Mesh> mesh = Mesh::Single();
-  const Transformer declares(config, whole, *mesh, set, /*max_positions=*/1, at::kCPU);
+  const Transformer declares(model, whole, *mesh, set, /*max_positions=*/1, at::kCPU);
   return set;
 }
 

@@ -25,7 +25,7 @@ class Transformer : public StageModule {
   // Declares every parameter of this rank in `set`, which must outlive it, as must `mesh`: those of
   // its pipeline stage's runs of layers. A tied embedding is held by the first and the last stage.
   // Storage comes from a ParameterStore of `set`.
-  Transformer(const ModelConfig& config, const ModelOptions& options, const Mesh& mesh,
+  Transformer(const ModelSpec& model, const ModelOptions& options, const Mesh& mesh,
               ParameterSet& set, int64_t max_positions, c10::Device device);
 
   // The store of `set`, before anything is computed; it must outlive this. It brings the weights,
@@ -60,7 +60,7 @@ class Transformer : public StageModule {
     LayerRun run;
     std::vector<std::unique_ptr<DecoderLayer>> layers;
   };
-  void MakeLayers(const ModelConfig& config, const ModelOptions& options, Communicator& tp,
+  void MakeLayers(const ModelSpec& model, const ModelOptions& options, Communicator& tp,
                   ParameterSet& set);
   bool HoldsWeights(const Chunk& chunk) const;
   std::vector<int> HeadGroups(const Chunk& chunk) const;  // none but of the last
@@ -103,6 +103,6 @@ class Transformer : public StageModule {
 
 // The parameters of the whole model as one rank would declare them, without storage: names, global
 // shapes and dtypes, in the order of files.
-ParameterSet DeclareWholeModel(const ModelConfig& config, const ModelOptions& options);
+ParameterSet DeclareWholeModel(const ModelSpec& model, const ModelOptions& options);
 
 }  // namespace fttrain

@@ -31,8 +31,9 @@ const at::Tensor& Param(const OracleModel& model, const std::string& name) {
 bool Has(const OracleModel& model, const std::string& name) { return model.params.contains(name); }
 
 // x [T, heads, D], rotate-half.
-at::Tensor Rope(const at::Tensor& x, const at::Tensor& positions, const ModelConfig& config) {
-  const at::Tensor inverse = at::tensor(RopeInverseFrequencies(config), at::kDouble);
+at::Tensor Rope(const at::Tensor& x, const at::Tensor& positions, const LlamaShape& config) {
+  const at::Tensor inverse =
+      at::tensor(RopeInverseFrequencies(LlamaLike(config).rope), at::kDouble);
   const at::Tensor angles = at::outer(positions.to(at::kDouble), inverse).unsqueeze(1);
   const at::Tensor cos = at::cat({angles, angles}, -1).cos().to(x.scalar_type());
   const at::Tensor sin = at::cat({angles, angles}, -1).sin().to(x.scalar_type());
@@ -114,7 +115,7 @@ at::Tensor OracleLinear(const OracleModel& model, const std::string& name, const
 
 at::Tensor OracleDecoderLayer(const OracleModel& model, int index, const at::Tensor& x,
                               const MicrobatchContext& context) {
-  const ModelConfig& config = model.config;
+  const LlamaShape& config = model.config;
   const std::string layer = "model.layers." + std::to_string(index) + ".";
   const double eps = config.rms_norm_eps;
   const auto linear = [&](const std::string& module, const at::Tensor& input) {
@@ -135,7 +136,8 @@ at::Tensor OracleDecoderLayer(const OracleModel& model, int index, const at::Ten
   }
   q = Rope(q, context.layout.positions, config);
   k = Rope(k, context.layout.positions, config);
-  const at::Tensor attended = Attention(q, k, v, context.layout, config.WindowOfLayer(index));
+  const at::Tensor attended =
+      Attention(q, k, v, context.layout, config.layer_windows.at(static_cast<size_t>(index)));
   const at::Tensor residual =
       x +
       linear("self_attn.o_proj", attended.reshape({x.size(0), config.num_heads * config.head_dim}));

@@ -8,6 +8,7 @@
 #include <map>
 #include <string>
 
+#include "model/config/families/llama_shape.h"
 #include "model/network/transformer.h"
 
 namespace fttrain {
@@ -20,7 +21,7 @@ using NamedTensors = std::map<std::string, at::Tensor>;
 NamedTensors SeededTensors(const ParameterSet& set);
 
 struct OracleModel {
-  ModelConfig config;
+  LlamaShape config;
   ModelOptions options;
   NamedTensors params;  // by Hugging Face / PEFT name
 };

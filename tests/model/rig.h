@@ -26,8 +26,8 @@ inline std::unique_ptr<Mesh> TestMesh(int tp) {
 
 // Two layers' worth of every shape trap: grouped heads (2 kv heads, fewer than 4 tp ranks),
 // head_dim that is not hidden / heads, a vocabulary that neither 2 nor 4 ranks divide.
-inline ModelConfig TinyConfig() {
-  ModelConfig config;
+inline LlamaShape TinyConfig() {
+  LlamaShape config;
   config.hidden_size = 32;
   config.intermediate_size = 48;
   config.num_layers = 2;
@@ -51,7 +51,7 @@ inline ModelOptions Float64Options() {
 // A variation of the tiny model, named for the test report.
 struct ModelVariant {
   std::string name;
-  void (*apply)(ModelConfig&, ModelOptions&);
+  void (*apply)(LlamaShape&, ModelOptions&);
 };
 inline std::ostream& operator<<(std::ostream& out, const ModelVariant& variant) {
   return out << variant.name;

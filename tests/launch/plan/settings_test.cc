@@ -2,6 +2,8 @@
 
 #include <gmock/gmock.h>
 
+#include "model/config/families/llama_shape.h"
+
 namespace fttrain {
 namespace {
 
@@ -9,15 +11,15 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 // The head costs about as much as a layer.
-ModelConfig FiveLayers() {
-  ModelConfig model;
+ModelSpec FiveLayers() {
+  LlamaShape model;
   model.hidden_size = 8;
   model.intermediate_size = 8;
   model.num_layers = 5;
   model.num_heads = model.num_kv_heads = 2;
   model.head_dim = 4;
   model.vocab_size = 56;
-  return model;
+  return LlamaLike(model);
 }
 
 TEST(Settings, OptimizerStateInt8KeepsMomentsInEightBits) {
@@ -29,7 +31,7 @@ TEST(Settings, OptimizerStateInt8KeepsMomentsInEightBits) {
 }
 
 TEST(Settings, LayerMajorMakesAChunkOfEveryLayer) {
-  const ModelConfig model = FiveLayers();
+  const ModelSpec model = FiveLayers();
   config::RunConfig run;
   run.mutable_parallel()->set_pipeline(1);
   run.mutable_parallel()->set_chunks_per_stage(1);
@@ -42,7 +44,7 @@ TEST(Settings, LayerMajorMakesAChunkOfEveryLayer) {
 }
 
 TEST(Settings, RunsOfLayersAreTheConfigsOrBalanced) {
-  const ModelConfig model = FiveLayers();
+  const ModelSpec model = FiveLayers();
   config::RunConfig run;
   config::ParallelConfig& parallel = *run.mutable_parallel();
   parallel.set_pipeline(2);

@@ -173,7 +173,7 @@ TEST(PipelineMemory, OnTheHostGrowsWithDepthAndMicrobatchesAndOnTheDeviceDoesNot
       };
       const int64_t device = in(MemoryPlace::kDevice), host = in(MemoryPlace::kHost);
       const ModelOptions options = OptionsOf(layout, {}, stages);
-      const int64_t set = KeptBytes(TinyModel(false), options, 1, kSequence);
+      const int64_t set = KeptBytes(TinyModel(false).layers[0], options, 1, kSequence);
       const int64_t row = kSequence * TinyModel(false).hidden_size * 8;
       rig.model.BeginStep(EqualBatches(16, kSequence), 1.0);
       ResetMemoryPeaks();

@@ -57,7 +57,7 @@ absl::StatusOr<PlannedLayout> Plan(const Combination& combination) {
   FT_ASSIGN_OR_RETURN(plan.mesh, MakeMeshShape(combination.Ranks(), run.parallel().tensor(),
                                                run.parallel().pipeline()));
   plan.task = TaskOf(run);
-  const ModelConfig model = ModelOf(plan.task);
+  const ModelSpec model = ModelOf(plan.task);
   FT_RETURN_IF_ERROR(CheckTensorParallel(model, plan.mesh.tp));
   FT_ASSIGN_OR_RETURN(const ModelOptions options, ModelOptionsOf(run, model));
   FT_ASSIGN_OR_RETURN(std::vector<int> runs, LayersPerRunOf(run, model));

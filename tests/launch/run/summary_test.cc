@@ -4,23 +4,30 @@
 
 #include <algorithm>
 
+#include "model/config/families/llama_shape.h"
+
 namespace fttrain {
 namespace {
 
 using ::testing::HasSubstr;
 using ::testing::Not;
 
+ModelSpec Model(int64_t layers) {
+  return LlamaLike({.hidden_size = 64,
+                    .intermediate_size = 128,
+                    .num_layers = layers,
+                    .num_heads = 4,
+                    .num_kv_heads = 2,
+                    .head_dim = 16,
+                    .vocab_size = 1000});
+}
+
 TEST(StartSummary, SaysWhereEverythingIsInPeftsWords) {
   NetworkPlan plan;
   plan.model_path = "models/tiny";
-  plan.model.num_layers = 4;
-  plan.model.hidden_size = 64;
-  plan.model.num_heads = 4;
-  plan.model.num_kv_heads = 2;
-  plan.model.vocab_size = 1000;
+  plan.model = Model(4);
+  plan.model.family = "llama";
   plan.mesh = {/*tp=*/2, /*pp=*/1, /*dp=*/2};
-  plan.model.head_dim = 16;
-  plan.model.intermediate_size = 128;
   plan.options.use_lora = true;
   plan.options.recompute = Recompute::kSmart;
   plan.options.activations_on_host = true;
@@ -39,6 +46,8 @@ TEST(StartSummary, SaysWhereEverythingIsInPeftsWords) {
   EXPECT_THAT(
       text,
       HasSubstr("trainable params: 460,800 || all params: 134,975,808 || trainable%: 0.3414"));
+  EXPECT_THAT(text,
+              HasSubstr("models/tiny: llama, 4 layers, hidden 64, heads 4/2, vocabulary 1000; "));
   EXPECT_THAT(text, HasSubstr("4 ranks = dp 2 x pp 1 x tp 2; zero stage 1; sequence parallel on"));
   EXPECT_THAT(text, HasSubstr("  stage 0 on ranks 0-3: embedding, layers 0-3, head (1/2 of each "
                               "matrix)\n"));
@@ -59,6 +68,7 @@ TEST(StartSummary, SaysWhereEverythingIsInPeftsWords) {
 
 TEST(StartSummary, SaysHowAnNf4BaseIsStoredAndWhatOfItIsNot) {
   NetworkPlan plan;
+  plan.model = Model(1);
   plan.options.compute = at::kBFloat16;
   plan.options.use_lora = true;
   plan.options.nf4 = Nf4Options{64, true, at::kBFloat16};
@@ -76,7 +86,7 @@ TEST(StartSummary, SaysHowAnNf4BaseIsStoredAndWhatOfItIsNot) {
 
 TEST(StartSummary, SaysWhichLayersAreOnWhichStage) {
   NetworkPlan plan;
-  plan.model.num_layers = 8;
+  plan.model = Model(8);
   plan.mesh = {/*tp=*/1, /*pp=*/2, /*dp=*/1};
   plan.options.layers_per_run = {2, 2, 3, 1};
   const std::string text = StartSummary(plan, {1, 2}, {}, {}, 256, 1);

@@ -49,7 +49,7 @@ int64_t LocalWeightBytes(const Mesh& mesh) {
 }
 
 // Matrices are divided, rows of the vocabulary as ceil(V / tp), shared kv heads and norms are not.
-int64_t WeightNumel(const ModelConfig& m, int tp, int tp_rank) {
+int64_t WeightNumel(const LlamaShape& m, int tp, int tp_rank) {
   const int64_t h = m.hidden_size, d = m.head_dim;
   const int64_t kv_heads = std::max<int64_t>(1, m.num_kv_heads / tp);
   const int64_t layer = 2 * h * (m.num_heads / tp) * d + 2 * h * kv_heads * d +
@@ -62,8 +62,8 @@ TEST(TensorParallel, EachRankHoldsItsShareOfTheWeightBytes) {
   const auto mesh = Mesh::Create(CommBackend::kMpi, TestProcess(), {world, 1, 1});
   ASSERT_TRUE(mesh.ok()) << mesh.status();
   const int rank = (*mesh)->position().tp;
-  EXPECT_EQ(LocalWeightBytes(*Mesh::Single()), 8 * WeightNumel(TinyModel(false), 1, 0));
-  EXPECT_EQ(LocalWeightBytes(**mesh), 8 * WeightNumel(TinyModel(false), world, rank));
+  EXPECT_EQ(LocalWeightBytes(*Mesh::Single()), 8 * WeightNumel(TinyShape(false), 1, 0));
+  EXPECT_EQ(LocalWeightBytes(**mesh), 8 * WeightNumel(TinyShape(false), world, rank));
 }
 
 // One microbatch forward and backward with adapters, everything inside one tp group: per layer two
@@ -74,7 +74,7 @@ TEST(TensorParallel, WireBytesEqualTheClosedForm) {
   const int tp = TestProcess().world_size();
   const auto mesh = Mesh::Create(CommBackend::kMpi, TestProcess(), {tp, 1, 1});
   ASSERT_TRUE(mesh.ok()) << mesh.status();
-  const ModelConfig config = TinyModel(false);
+  const ModelSpec config = TinyModel(false);
   for (const bool sequence_parallel : {false, true}) {
     ModelOptions options = Options(false);
     options.sequence_parallel = sequence_parallel;
@@ -96,7 +96,7 @@ TEST(TensorParallel, WireBytesEqualTheClosedForm) {
 
     const int64_t gather = (tp - 1) * (tokens / tp) * config.hidden_size * 8;
     const int64_t all_reduce = 2 * (tp - 1) * tokens * config.hidden_size * 8 / tp;
-    const int64_t layers = config.num_layers;
+    const int64_t layers = config.num_layers();
     const int64_t statistics = (tp - 1) * (tokens - 1) * 3 * 8;
     const int64_t want = tp == 1             ? 0
                          : sequence_parallel ? (1 + 10 * layers - 1 + 2) * gather + statistics

@@ -2,9 +2,8 @@
 
 namespace fttrain {
 
-ModelConfig TinyModel(bool tied) {
-  ModelConfig m;
-  m.family = ModelFamily::kLlama;
+LlamaShape TinyShape(bool tied) {
+  LlamaShape m;
   m.hidden_size = 32;
   m.intermediate_size = 48;
   m.num_layers = 2;
@@ -18,11 +17,13 @@ ModelConfig TinyModel(bool tied) {
   return m;
 }
 
-ModelConfig ModelOf(const Task& task) {
-  ModelConfig model = TinyModel(task.tied);
+ModelSpec TinyModel(bool tied) { return LlamaLike(TinyShape(tied)); }
+
+ModelSpec ModelOf(const Task& task) {
+  LlamaShape model = TinyShape(task.tied);
   model.num_layers = task.layers;
   model.layer_windows.resize(static_cast<size_t>(task.layers), 0);
-  return model;
+  return LlamaLike(model);
 }
 
 ModelOptions Options(bool full) {

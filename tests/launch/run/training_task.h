@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "model/config/families/llama_shape.h"
 #include "model/network/transformer.h"
 #include "parallel/optimizer/optimizer.h"
 #include "parallel/pipeline/schedules.h"
@@ -13,7 +14,8 @@ namespace fttrain {
 constexpr int64_t kSequence = 24;  // tokens of a row
 
 // 8 heads and 2 kv heads, a vocabulary that tp does not divide, a window in the second layer.
-ModelConfig TinyModel(bool tied);
+LlamaShape TinyShape(bool tied);
+ModelSpec TinyModel(bool tied);
 
 // What is trained, and on what. The same in every layout.
 struct Task {
@@ -41,7 +43,7 @@ struct Layout {
   StatePlace state = StatePlace::kDevice;
 };
 
-ModelConfig ModelOf(const Task& task);
+ModelSpec ModelOf(const Task& task);
 // With adapters (with dropout, on every linear) unless all weights are trained.
 ModelOptions Options(bool full);
 // `stages`: of the pipeline, for runs of layers that the layout does not give.

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 
 #include "launch/plan/settings.h"
+#include "model/config/families/llama_shape.h"
 
 namespace fttrain {
 namespace {
@@ -14,7 +15,7 @@ using ::testing::HasSubstr;
 class Reference : public ::testing::Test {
  protected:
   Reference() {
-    ModelConfig& m = plan_.network.model;
+    LlamaShape m;
     m.hidden_size = 32;
     m.intermediate_size = 48;
     m.num_layers = 4;
@@ -23,7 +24,7 @@ class Reference : public ::testing::Test {
     m.head_dim = 4;
     m.vocab_size = 64;
     m.max_position_embeddings = 64;
-    m.layer_windows = {0, 0, 0, 0};
+    plan_.network.model = LlamaLike(m);
     plan_.network.options.compute = at::kFloat;
     plan_.network.options.train_base = true;
     plan_.network.options.use_lora = false;
@@ -41,7 +42,7 @@ class Reference : public ::testing::Test {
     run.mutable_parallel()->set_pipeline_schedule(config::PIPELINE_SCHEDULE_INTERLEAVED);
     run.mutable_memory()->set_recompute(config::RECOMPUTE_FULL);
     run.mutable_memory()->set_base_weights(config::WEIGHT_PLACE_DEVICE);
-    declared_ = DeclareWholeModel(m, plan_.network.options);
+    declared_ = DeclareWholeModel(plan_.network.model, plan_.network.options);
   }
 
   int64_t BytesIn(const ReferenceLayout& layout) {

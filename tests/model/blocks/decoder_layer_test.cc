@@ -19,16 +19,17 @@ struct LayerOnTp {
     options.sequence_parallel = sequence_parallel;
     options.recompute = recompute;
     variant.apply(config, options);
-    layer = std::make_unique<DecoderLayer>(config, 1, options, mesh->tp(), set);
+    const ModelSpec model = LlamaLike(config);
+    layer = std::make_unique<DecoderLayer>(model.layers[1], options, mesh->tp(), set);
     store = std::make_unique<ParameterStore>(set, *mesh, at::kCPU, StorageOptions{});
     optimizer = std::make_unique<Optimizer>(*store, AdamWOptions{});
-    rope = MakeRopeTables(config, 16, options.compute, at::kCPU);
+    rope = MakeRopeTables(model.rope, 16, options.compute, at::kCPU);
     params = SeededTensors(set);
     if (options.nf4) QuantizeValues(set, *options.nf4, params);
     CopyValues(set, params);
   }
   std::unique_ptr<Mesh> mesh;
-  ModelConfig config;
+  LlamaShape config;
   ModelOptions options;
   ParameterSet set;
   std::unique_ptr<DecoderLayer> layer;
@@ -69,7 +70,7 @@ TEST_P(DecoderLayerOnTp, ValuesAndGradientsEqualAutogradInFloat64) {
   EXPECT_EQ(rig.set.Trainable().empty(), !rig.options.use_lora && !rig.options.train_base);
 }
 
-constexpr auto kAllOptions = [](ModelConfig& c, ModelOptions& o) {
+constexpr auto kAllOptions = [](LlamaShape& c, ModelOptions& o) {
   c.qkv_bias = c.o_bias = c.mlp_bias = c.qk_norm = true;
   c.layer_windows = {0, 3};
   o.train_base = true;
@@ -79,58 +80,58 @@ constexpr auto kAllOptions = [](ModelConfig& c, ModelOptions& o) {
 };
 
 const ModelVariant kVariants[] = {
-    {"FrozenBase", [](ModelConfig&, ModelOptions&) {}},
-    {"TrainBase", [](ModelConfig&, ModelOptions& o) { o.train_base = true; }},
+    {"FrozenBase", [](LlamaShape&, ModelOptions&) {}},
+    {"TrainBase", [](LlamaShape&, ModelOptions& o) { o.train_base = true; }},
     {"TrainBaseManyKvHeads",
-     [](ModelConfig& c, ModelOptions& o) { c.num_kv_heads = 4, o.train_base = true; }},
+     [](LlamaShape& c, ModelOptions& o) { c.num_kv_heads = 4, o.train_base = true; }},
     {"TrainBaseOneKvHead",
-     [](ModelConfig& c, ModelOptions& o) { c.num_kv_heads = 1, o.train_base = true; }},
+     [](LlamaShape& c, ModelOptions& o) { c.num_kv_heads = 1, o.train_base = true; }},
     {"TrainBaseWindow",
-     [](ModelConfig& c, ModelOptions& o) {
+     [](LlamaShape& c, ModelOptions& o) {
        c.layer_windows = {0, 2}, o.train_base = true;
      }},
-    {"TrainBaseQkvBias", [](ModelConfig& c, ModelOptions& o) { c.qkv_bias = o.train_base = true; }},
+    {"TrainBaseQkvBias", [](LlamaShape& c, ModelOptions& o) { c.qkv_bias = o.train_base = true; }},
     {"TrainBaseEveryBias",
-     [](ModelConfig& c, ModelOptions& o) {
+     [](LlamaShape& c, ModelOptions& o) {
        c.qkv_bias = c.o_bias = c.mlp_bias = o.train_base = true;
      }},
     {"TrainBaseQueryKeyNorm",
-     [](ModelConfig& c, ModelOptions& o) { c.qk_norm = o.train_base = true; }},
-    {"LoraAllLinear", [](ModelConfig&, ModelOptions& o) { UseLora(o, AllLinear()); }},
+     [](LlamaShape& c, ModelOptions& o) { c.qk_norm = o.train_base = true; }},
+    {"LoraAllLinear", [](LlamaShape&, ModelOptions& o) { UseLora(o, AllLinear()); }},
     {"LoraQueryValueOnly",
-     [](ModelConfig&, ModelOptions& o) {
+     [](LlamaShape&, ModelOptions& o) {
        UseLora(o, {"q_proj", "v_proj"});
      }},
     {"LoraRowSplitOnly",
-     [](ModelConfig&, ModelOptions& o) {
+     [](LlamaShape&, ModelOptions& o) {
        UseLora(o, {"o_proj", "down_proj"});
      }},
     {"LoraGateOnlyWithBiasAndNorm",
-     [](ModelConfig& c, ModelOptions& o) {
+     [](LlamaShape& c, ModelOptions& o) {
        c.qkv_bias = c.o_bias = c.mlp_bias = c.qk_norm = true;
        UseLora(o, {"gate_proj"});
      }},
     {"LoraDropout",
-     [](ModelConfig&, ModelOptions& o) { UseLora(o, AllLinear()), o.lora.dropout = 0.3; }},
+     [](LlamaShape&, ModelOptions& o) { UseLora(o, AllLinear()), o.lora.dropout = 0.3; }},
     {"RsLora",
-     [](ModelConfig&, ModelOptions& o) { UseLora(o, AllLinear()), o.lora.use_rslora = true; }},
+     [](LlamaShape&, ModelOptions& o) { UseLora(o, AllLinear()), o.lora.use_rslora = true; }},
     {"EverythingAtOnce", kAllOptions},
-    {"Nf4Frozen", [](ModelConfig&, ModelOptions& o) { UseNf4(o); }},
-    {"Nf4LoraAllLinear", [](ModelConfig&, ModelOptions& o) { UseNf4(o), UseLora(o, AllLinear()); }},
+    {"Nf4Frozen", [](LlamaShape&, ModelOptions& o) { UseNf4(o); }},
+    {"Nf4LoraAllLinear", [](LlamaShape&, ModelOptions& o) { UseNf4(o), UseLora(o, AllLinear()); }},
     {"Nf4RowsOf96OneKvHead",
-     [](ModelConfig& c, ModelOptions& o) {
+     [](LlamaShape& c, ModelOptions& o) {
        c.hidden_size = 96, c.num_kv_heads = 1;
        UseNf4(o);
        UseLora(o, AllLinear());
      }},
     {"Nf4SomeModulesDense",
-     [](ModelConfig&, ModelOptions& o) {
+     [](LlamaShape&, ModelOptions& o) {
        UseNf4(o, {.block_size = 32, .double_quant = false},
               {"model.layers.1.mlp.gate_proj", "model.layers.1.self_attn.o_proj"});
        UseLora(o, {"q_proj", "gate_proj", "down_proj"});
      }},
     {"Nf4DropoutBiasesAndNorms",
-     [](ModelConfig& c, ModelOptions& o) {
+     [](LlamaShape& c, ModelOptions& o) {
        kAllOptions(c, o);
        o.train_base = false;
        UseNf4(o, {.block_size = 128});
@@ -172,11 +173,11 @@ std::vector<at::Tensor> ResultsOf(LayerOnTp& rig) {
 
 TEST(DecoderLayer, WhatIsRecomputedHasTheBitsOfWhatIsKept) {
   const c10::NoGradGuard no_grad;
-  constexpr auto kBfloat16 = [](ModelConfig& c, ModelOptions& o) {
+  constexpr auto kBfloat16 = [](LlamaShape& c, ModelOptions& o) {
     kAllOptions(c, o);
     o.compute = at::kBFloat16;
   };
-  constexpr auto kPlain = [](ModelConfig&, ModelOptions& o) {
+  constexpr auto kPlain = [](LlamaShape&, ModelOptions& o) {
     UseLora(o, AllLinear());
     o.compute = at::kFloat;
   };
@@ -198,7 +199,7 @@ TEST(DecoderLayer, WhatIsRecomputedHasTheBitsOfWhatIsKept) {
 }
 
 TEST(DecoderLayer, WithoutNeedOfDxTheSameParameterGradientsAreMade) {
-  const ModelVariant lora{"", [](ModelConfig&, ModelOptions& o) { UseLora(o, AllLinear()); }};
+  const ModelVariant lora{"", [](LlamaShape&, ModelOptions& o) { UseLora(o, AllLinear()); }};
   LayerOnTp rig(lora, /*sequence_parallel=*/true);
   const MicrobatchContext context = PackedContext();
   const at::Tensor x = SeededTensor({12, rig.config.hidden_size}, "x");
@@ -237,7 +238,7 @@ void RunMicrobatch(LayerOnTp& rig) {
   rig.layer->Backward(region.LocalRows(dy).clone(), PackedContext(), rig.rope, saved, true);
 }
 
-const ModelVariant kNf4Lora{"", [](ModelConfig&, ModelOptions& o) {
+const ModelVariant kNf4Lora{"", [](LlamaShape&, ModelOptions& o) {
                               UseNf4(o);
                               UseLora(o, AllLinear());
                             }};
@@ -269,7 +270,7 @@ TEST(DecoderLayer, HeldWeightsServeSeveralMicrobatchesWithTheSameBits) {
 
 TEST(DecoderLayer, Nf4WeightsTakeTheBytesOfTheClosedForm) {
   const int64_t before = MemoryOf(MemoryCategory::kWeights).current_bytes;
-  const ModelVariant wide{"", [](ModelConfig& c, ModelOptions& o) {
+  const ModelVariant wide{"", [](LlamaShape& c, ModelOptions& o) {
                             c.hidden_size = c.intermediate_size = 256;
                             c.num_kv_heads = 4, c.head_dim = 64;
                             UseNf4(o);
@@ -291,7 +292,7 @@ TEST(DecoderLayer, Nf4WeightsTakeTheBytesOfTheClosedForm) {
 }
 
 TEST(DecoderLayer, KeepsExactlyTheTensorsOfItsContract) {
-  const ModelVariant lora{"", [](ModelConfig&, ModelOptions& o) { UseLora(o, AllLinear()); }};
+  const ModelVariant lora{"", [](LlamaShape&, ModelOptions& o) { UseLora(o, AllLinear()); }};
   for (const Recompute level : kLevels) {
     LayerOnTp rig(lora, /*sequence_parallel=*/true, level);
     const c10::NoGradGuard no_grad;
@@ -313,30 +314,32 @@ TEST(DecoderLayer, KeepsExactlyTheTensorsOfItsContract) {
     EXPECT_EQ(MemoryOf(MemoryCategory::kSaved).current_bytes - before,
               elements * static_cast<int64_t>(sizeof(double)));
     // Its own input in place of the next one's: the form that the start of a run shows.
-    EXPECT_EQ(KeptBytes(rig.config, rig.options, static_cast<int>(tp), tokens),
+    EXPECT_EQ(KeptBytes(LlamaLike(rig.config).layers[1], rig.options, static_cast<int>(tp), tokens),
               elements * static_cast<int64_t>(sizeof(double)));
   }
 }
 
 TEST(DecoderLayer, KeepsNinetyTwoThousandElementsOfATokenAtTheShapeOf70B) {
-  ModelConfig config;
+  LlamaShape config;
   config.hidden_size = 8192;
   config.intermediate_size = 28672;
   config.num_heads = 64;
   config.num_kv_heads = 8;
   config.head_dim = 128;
+  config.num_layers = 1;
+  const LayerSpec layer = LlamaLike(config).layers[0];
   ModelOptions options;
   options.compute = at::kBFloat16;
   // 92 160 of bfloat16 and 64 of float32 (lse), as many bytes as 92 288 of bfloat16.
-  EXPECT_EQ(KeptBytes(config, options, /*tp=*/1, /*tokens=*/1), 2 * 92288);
+  EXPECT_EQ(KeptBytes(layer, options, /*tp=*/1, /*tokens=*/1), 2 * 92288);
   options.recompute = Recompute::kSmart;
-  EXPECT_EQ(KeptBytes(config, options, /*tp=*/1, /*tokens=*/1), 2 * 2 * 8192);
+  EXPECT_EQ(KeptBytes(layer, options, /*tp=*/1, /*tokens=*/1), 2 * 2 * 8192);
   options.recompute = Recompute::kFull;
-  EXPECT_EQ(KeptBytes(config, options, /*tp=*/1, /*tokens=*/1), 2 * 8192);
+  EXPECT_EQ(KeptBytes(layer, options, /*tp=*/1, /*tokens=*/1), 2 * 8192);
 }
 
 TEST(DecoderLayer, WhatIsRecomputedIsWorkspaceAndGoneAfterwards) {
-  const ModelVariant lora{"", [](ModelConfig&, ModelOptions& o) { UseLora(o, AllLinear()); }};
+  const ModelVariant lora{"", [](LlamaShape&, ModelOptions& o) { UseLora(o, AllLinear()); }};
   for (const Recompute level : {Recompute::kSmart, Recompute::kFull}) {
     LayerOnTp rig(lora, /*sequence_parallel=*/true, level);
     const c10::NoGradGuard no_grad;
@@ -354,41 +357,6 @@ TEST(DecoderLayer, WhatIsRecomputedIsWorkspaceAndGoneAfterwards) {
     dx.reset();
     EXPECT_EQ(MemoryOf(MemoryCategory::kWorkspace).current_bytes, workspace);
   }
-}
-
-TEST(CheckTensorParallel, SaysWhatDoesNotDivideAndWhatFits) {
-  ModelConfig config = TinyConfig();
-  config.num_heads = 9;
-  config.num_kv_heads = 3;
-  config.intermediate_size = 1536;
-  EXPECT_TRUE(CheckTensorParallel(config, 3).ok());
-  const absl::Status status = CheckTensorParallel(config, 2);
-  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_THAT(std::string(status.message()),
-              ::testing::AllOf(::testing::HasSubstr("9 attention heads / 2 leaves 1"),
-                               ::testing::HasSubstr("Sizes that fit: 1, 3")));
-}
-
-TEST(CheckTensorParallel, AllowsKvHeadsToBeShared) {
-  EXPECT_TRUE(CheckTensorParallel(TinyConfig(), 4).ok());
-  ModelConfig config = TinyConfig();
-  config.num_kv_heads = 3;
-  EXPECT_THAT(std::string(CheckTensorParallel(config, 4).message()),
-              ::testing::HasSubstr("neither 3 key-value heads / 4 nor 4 / 3 is whole"));
-}
-
-TEST(ResolveTargetModules, ListsModulesInTheOrderOfTheLayer) {
-  EXPECT_EQ(*ResolveTargetModules(TinyConfig(), {"all-linear"}), AllLinear());
-  EXPECT_THAT(*ResolveTargetModules(TinyConfig(), {"v_proj", "q_proj", "v_proj"}),
-              ::testing::ElementsAre("q_proj", "v_proj"));
-}
-
-TEST(ResolveTargetModules, RefusesWhatItCannotAdaptByName) {
-  for (const char* name : {"lm_head", "embed_tokens", "c_attn"}) {
-    const auto resolved = ResolveTargetModules(TinyConfig(), {"q_proj", name});
-    EXPECT_THAT(std::string(resolved.status().message()), ::testing::HasSubstr(name));
-  }
-  EXPECT_FALSE(ResolveTargetModules(TinyConfig(), {}).ok());
 }
 
 }  // namespace

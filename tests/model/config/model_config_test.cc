@@ -34,10 +34,33 @@ Json Without(Json config, const std::string& key) {
   return config;
 }
 
-ModelConfig Parsed(const Json& json) {
+ModelSpec Parsed(const Json& json) {
   const auto config = ParseModelConfig(json.dump(), "config.json");
   EXPECT_TRUE(config.ok()) << config.status();
-  return config.value_or(ModelConfig());
+  return config.value_or(ModelSpec());
+}
+
+const AttentionSpec& AttentionOf(const ModelSpec& model, size_t layer = 0) {
+  return std::get<AttentionSpec>(model.layers.at(layer).at(0).body);
+}
+const MlpSpec& MlpOf(const ModelSpec& model) {
+  return std::get<MlpSpec>(model.layers.at(0).at(1).body);
+}
+std::vector<int64_t> Windows(const Json& json) {
+  const ModelSpec model = Parsed(json);
+  std::vector<int64_t> windows;
+  for (size_t i = 0; i < model.layers.size(); ++i) {
+    windows.push_back(AttentionOf(model, i).window);
+  }
+  return windows;
+}
+// Which linears have a bias.
+std::string Biases(const ModelSpec& model) {
+  std::string biases;
+  for (const LinearSpec& linear : LinearsOf(model.layers.at(0))) {
+    if (linear.bias) biases += LeafName(linear.name) + " ";
+  }
+  return biases;
 }
 
 std::string Complaint(const Json& json) {
@@ -67,56 +90,48 @@ TEST(ModelConfig, KnowsAnNf4Folder) {
 }
 
 TEST(ModelConfig, ReadsLlama) {
-  const ModelConfig config = Parsed(With(Common("llama"), "torch_dtype", "bfloat16"));
-  EXPECT_EQ(config.family, ModelFamily::kLlama);
-  EXPECT_EQ(config.hidden_size, 64);
-  EXPECT_EQ(config.intermediate_size, 176);
-  EXPECT_EQ(config.num_layers, 4);
-  EXPECT_EQ(config.num_heads, 4);
-  EXPECT_EQ(config.num_kv_heads, 2);
-  EXPECT_EQ(config.head_dim, 16) << "hidden_size / num_attention_heads";
-  EXPECT_EQ(config.vocab_size, 1003);
-  EXPECT_EQ(config.max_position_embeddings, 512);
-  EXPECT_EQ(config.rms_norm_eps, 1e-5);
-  EXPECT_FALSE(config.tie_word_embeddings || config.qkv_bias || config.o_bias || config.mlp_bias ||
-               config.qk_norm);
-  EXPECT_THAT(config.layer_windows, ElementsAre(0, 0, 0, 0));
-  EXPECT_EQ(config.torch_dtype, "bfloat16");
+  const ModelSpec model = Parsed(Common("llama"));
+  EXPECT_EQ(ToString(model), "llama, 4 layers, hidden 64, heads 4/2, vocabulary 1003");
+  EXPECT_EQ(MlpOf(model).gate.out, 176);
+  EXPECT_EQ(AttentionOf(model).head_dim, 16) << "hidden_size / num_attention_heads";
+  EXPECT_EQ(AttentionOf(model).scale, 0.25);
+  EXPECT_EQ(model.rope.dim, 16);
+  EXPECT_EQ(model.max_position_embeddings, 512);
+  EXPECT_EQ(model.head.norm.eps, 1e-5);
+  EXPECT_EQ(model.layers[3][1].before.eps, 1e-5);
+  EXPECT_FALSE(model.head.tied || AttentionOf(model).q_norm);
+  EXPECT_EQ(Biases(model), "");
+  EXPECT_THAT(Windows(Common("llama")), ElementsAre(0, 0, 0, 0));
 }
 
 TEST(ModelConfig, BiasFlagsFollowTheFamily) {
-  const ModelConfig llama =
-      Parsed(With(With(Common("llama"), "attention_bias", true), "mlp_bias", true));
-  EXPECT_TRUE(llama.qkv_bias && llama.o_bias && llama.mlp_bias);
-  const ModelConfig qwen2 = Parsed(Common("qwen2"));
-  EXPECT_TRUE(qwen2.qkv_bias);
-  EXPECT_FALSE(qwen2.o_bias || qwen2.mlp_bias || qwen2.qk_norm);
-  const ModelConfig qwen3 = Parsed(With(Common("qwen3"), "attention_bias", true));
-  EXPECT_TRUE(qwen3.qkv_bias && qwen3.o_bias && qwen3.qk_norm);
+  const Json biased = With(With(Common("llama"), "attention_bias", true), "mlp_bias", true);
+  EXPECT_EQ(Biases(Parsed(biased)), "q_proj k_proj v_proj o_proj gate_proj up_proj down_proj ");
+  EXPECT_EQ(Biases(Parsed(Common("qwen2"))), "q_proj k_proj v_proj ");
+  EXPECT_FALSE(AttentionOf(Parsed(Common("qwen2"))).q_norm);
+  const ModelSpec qwen3 = Parsed(With(Common("qwen3"), "attention_bias", true));
+  EXPECT_EQ(Biases(qwen3), "q_proj k_proj v_proj o_proj ");
+  EXPECT_TRUE(AttentionOf(qwen3).q_norm && AttentionOf(qwen3).k_norm);
 }
 
 TEST(ModelConfig, MissingKeysHaveTransformersDefaults) {
-  EXPECT_EQ(Parsed(Without(Common("llama"), "num_key_value_heads")).num_kv_heads, 4);
-  EXPECT_EQ(Parsed(With(Common("mistral"), "num_key_value_heads", nullptr)).num_kv_heads, 4);
-  const Json mistral =
-      With(Without(Common("mistral"), "num_key_value_heads"), "num_attention_heads", 16);
-  EXPECT_EQ(Parsed(mistral).num_kv_heads, 8);
-  EXPECT_EQ(Parsed(Common("qwen3")).head_dim, 128);
-  EXPECT_EQ(Parsed(Without(Common("llama"), "rms_norm_eps")).rms_norm_eps, 1e-6);
-  const ModelConfig llama = Parsed(Without(Common("llama"), "eos_token_id"));
+  const auto kv_heads = [](const Json& json) { return AttentionOf(Parsed(json)).kv_heads; };
+  EXPECT_EQ(kv_heads(Without(Common("llama"), "num_key_value_heads")), 4);
+  EXPECT_EQ(kv_heads(With(Common("mistral"), "num_key_value_heads", nullptr)), 4);
+  EXPECT_EQ(
+      kv_heads(With(Without(Common("mistral"), "num_key_value_heads"), "num_attention_heads", 16)),
+      8);
+  EXPECT_EQ(AttentionOf(Parsed(Common("qwen3"))).head_dim, 128);
+  EXPECT_EQ(Parsed(Without(Common("llama"), "rms_norm_eps")).head.norm.eps, 1e-6);
+  const ModelSpec llama = Parsed(Without(Common("llama"), "eos_token_id"));
   EXPECT_THAT(llama.eos_token_ids, ElementsAre(2));
-  EXPECT_EQ(llama.bos_token_id, 1);
   EXPECT_EQ(llama.rope.theta, 10000.0);
   EXPECT_TRUE(Parsed(Without(Common("qwen2"), "eos_token_id")).eos_token_ids.empty());
 }
 
-TEST(ModelConfig, TokenIdsMayBeListsNullOrMinusOne) {
-  Json json = With(Common("llama"), "eos_token_id", {5, 7});
-  EXPECT_THAT(Parsed(json).eos_token_ids, ElementsAre(5, 7));
-  json = With(With(json, "bos_token_id", nullptr), "pad_token_id", -1);
-  EXPECT_FALSE(Parsed(json).bos_token_id.has_value());
-  EXPECT_FALSE(Parsed(json).pad_token_id.has_value());
-  EXPECT_EQ(Parsed(With(json, "pad_token_id", 3)).pad_token_id, 3);
+TEST(ModelConfig, EosTokenIdsMayBeAList) {
+  EXPECT_THAT(Parsed(With(Common("llama"), "eos_token_id", {5, 7})).eos_token_ids,
+              ElementsAre(5, 7));
 }
 
 TEST(ModelConfig, BothRopeSpellingsMeanTheSame) {
@@ -126,7 +141,7 @@ TEST(ModelConfig, BothRopeSpellingsMeanTheSame) {
   old["rope_scaling"].erase("rope_type");
   old["rope_scaling"]["type"] = "llama3";
   for (const Json& json : {v4, v5, old}) {
-    const RopeConfig rope = Parsed(json).rope;
+    const RopeSpec rope = Parsed(json).rope;
     EXPECT_EQ(rope.type, RopeType::kLlama3);
     EXPECT_EQ(rope.theta, 500000.0);
     EXPECT_EQ(rope.factor, 8.0);
@@ -137,21 +152,20 @@ TEST(ModelConfig, BothRopeSpellingsMeanTheSame) {
 }
 
 TEST(ModelConfig, MistralWindowsEveryLayerUnlessNull) {
-  EXPECT_THAT(Parsed(With(Common("mistral"), "sliding_window", 12)).layer_windows, Each(12));
-  EXPECT_THAT(Parsed(Common("mistral")).layer_windows, Each(4096));
-  EXPECT_THAT(Parsed(With(Common("mistral"), "sliding_window", nullptr)).layer_windows, Each(0));
+  EXPECT_THAT(Windows(With(Common("mistral"), "sliding_window", 12)), Each(12));
+  EXPECT_THAT(Windows(Common("mistral")), Each(4096));
+  EXPECT_THAT(Windows(With(Common("mistral"), "sliding_window", nullptr)), Each(0));
 }
 
 TEST(ModelConfig, QwenWindowsUpperLayersOnlyIfAsked) {
   for (const char* family : {"qwen2", "qwen3"}) {
     Json json = With(With(Common(family), "sliding_window", 8), "max_window_layers", 3);
-    EXPECT_THAT(Parsed(json).layer_windows, Each(0));
+    EXPECT_THAT(Windows(json), Each(0));
     json["use_sliding_window"] = true;
-    EXPECT_THAT(Parsed(json).layer_windows, ElementsAre(0, 0, 0, 8));
+    EXPECT_THAT(Windows(json), ElementsAre(0, 0, 0, 8));
     json["layer_types"] = {"sliding_attention", "full_attention", "full_attention",
                            "sliding_attention"};
-    EXPECT_THAT(Parsed(json).layer_windows, ElementsAre(8, 0, 0, 8));
-    EXPECT_EQ(Parsed(json).WindowOfLayer(3), 8);
+    EXPECT_THAT(Windows(json), ElementsAre(8, 0, 0, 8));
   }
 }
 
@@ -226,7 +240,6 @@ TEST(ModelConfig, ChecksRanges) {
       {With(llama, "tie_word_embeddings", 1), "'tie_word_embeddings' must be true or false"},
       {With(llama, "eos_token_id", 1003), "'eos_token_id' is 1003, vocab_size is 1003"},
       {With(llama, "eos_token_id", "</s>"), "'eos_token_id' must be a token id"},
-      {With(llama, "bos_token_id", {1, 2}), "'bos_token_id' must be one"},
       {With(Common("mistral"), "sliding_window", 0), "'sliding_window' is 0"},
   };
   for (const auto& [json, complaint] : cases) {
@@ -266,18 +279,18 @@ TEST(ModelConfig, LoadsFromAFolderAndStopsAtGenerationIds) {
 }
 
 TEST(RopeInverseFrequencies, AreThetaToTheMinusTwoIOverD) {
-  ModelConfig config = Parsed(With(Common("llama"), "head_dim", 4));
-  EXPECT_THAT(RopeInverseFrequencies(config), ElementsAre(1.0, testing::DoubleEq(0.01)));
-  config.rope.type = RopeType::kLinear;
-  config.rope.factor = 4.0;
-  EXPECT_THAT(RopeInverseFrequencies(config), ElementsAre(0.25, testing::DoubleEq(0.0025)));
+  RopeSpec rope = {.dim = 4};
+  EXPECT_THAT(RopeInverseFrequencies(rope), ElementsAre(1.0, testing::DoubleEq(0.01)));
+  rope.type = RopeType::kLinear;
+  rope.factor = 4.0;
+  EXPECT_THAT(RopeInverseFrequencies(rope), ElementsAre(0.25, testing::DoubleEq(0.0025)));
 }
 
 TEST(RopeInverseFrequencies, Llama3SlowsLongWavesAndKeepsShortOnes) {
   Json json = With(With(Common("llama"), "head_dim", 16), "rope_theta", 500000.0);
-  const std::vector<double> plain = RopeInverseFrequencies(Parsed(json));
+  const std::vector<double> plain = RopeInverseFrequencies(Parsed(json).rope);
   const std::vector<double> scaled =
-      RopeInverseFrequencies(Parsed(With(json, "rope_scaling", kLlama3)));
+      RopeInverseFrequencies(Parsed(With(json, "rope_scaling", kLlama3)).rope);
   ASSERT_EQ(scaled.size(), 8);
   EXPECT_DOUBLE_EQ(scaled[0], 1.0);  // 40.7 turns within 256 positions: kept
   // 256 / (2 pi) * 500000^(-1/4) = 1.532 turns lie between 1 and 4.

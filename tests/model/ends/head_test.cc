@@ -10,16 +10,17 @@ constexpr int64_t kTokens = 12;
 
 // Embedding and head on all ranks of the job as one tp group.
 struct EndsOnTp {
-  EndsOnTp(const ModelConfig& model, bool train_base, bool sequence_parallel,
+  EndsOnTp(const LlamaShape& shape, bool train_base, bool sequence_parallel,
            std::optional<Nf4Options> nf4 = std::nullopt)
-      : config(model), mesh(TestMesh(TestProcess().world_size())) {
+      : config(shape), mesh(TestMesh(TestProcess().world_size())) {
     options = Float64Options();
     options.train_base = train_base;
     options.nf4 = nf4;
     options.embedding_on_host = nf4.has_value();
     options.sequence_parallel = sequence_parallel;
-    embedding = std::make_unique<Embedding>(config, options, mesh->tp(), set);
-    head = std::make_unique<LmHeadLoss>(config, options, mesh->tp(),
+    const ModelSpec model = LlamaLike(config);
+    embedding = std::make_unique<Embedding>(model, options, mesh->tp(), set);
+    head = std::make_unique<LmHeadLoss>(model, options, mesh->tp(),
                                         config.tie_word_embeddings ? embedding->weight() : nullptr,
                                         set);
     store = std::make_unique<ParameterStore>(set, *mesh, at::kCPU, StorageOptions{});
@@ -32,7 +33,7 @@ struct EndsOnTp {
   OracleModel Oracle() const { return {config, options, params}; }
   SequenceRegion Region() const { return {mesh->tp(), options.sequence_parallel}; }
 
-  ModelConfig config;
+  LlamaShape config;
   ModelOptions options;
   std::unique_ptr<Mesh> mesh;
   ParameterSet set;
@@ -43,8 +44,8 @@ struct EndsOnTp {
   NamedTensors params;
 };
 
-ModelConfig WithVocabulary(int64_t size, bool tied) {
-  ModelConfig config = TinyConfig();
+LlamaShape WithVocabulary(int64_t size, bool tied) {
+  LlamaShape config = TinyConfig();
   config.vocab_size = size;
   config.tie_word_embeddings = tied;
   return config;

@@ -37,10 +37,11 @@ class ConvertFolderTest : public testing::Test {
     }
     WriteTensors(base_ / "model.safetensors", tensors_);
     std::vector<AdapterTensor> factors;
-    for (const TensorSpec& module : LinearModules(*LoadModelConfig(base_.path()))) {
-      if (!module.name.ends_with("up_proj") && !module.name.ends_with("q_proj")) continue;
-      factors.push_back({LoraAName(module.name), at::randn({4, module.shape[1]}) * 0.1});
-      factors.push_back({LoraBName(module.name), at::randn({module.shape[0], 4}) * 0.1});
+    for (const TensorSpec& matrix : LinearMatrices(*LoadModelConfig(base_.path()))) {
+      const std::string& module = matrix.module;
+      if (!module.ends_with("up_proj") && !module.ends_with("q_proj")) continue;
+      factors.push_back({LoraAName(module), at::randn({4, matrix.shape[1]}) * 0.1});
+      factors.push_back({LoraBName(module), at::randn({matrix.shape[0], 4}) * 0.1});
     }
     const AdapterConfig config{4, 6.0, 0.0, true, {"up_proj", "q_proj"}, ""};
     EXPECT_TRUE(WriteAdapter(adapter_.path(), config, factors).ok());

@@ -66,7 +66,7 @@ class Export : public testing::Test {
   }
 
   const TempFolder base_, out_;
-  const ModelConfig config_;
+  const LlamaShape config_;
   std::vector<at::Tensor> values_;
 };
 

@@ -13,16 +13,16 @@ using ::testing::HasSubstr;
 
 // A layer has 32 * (2 * 32 + 2 * 16 + 3 * 48) = 7680 elements: as many as the head with a
 // vocabulary of 240.
-ModelConfig Model(int layers, int64_t vocab) {
-  ModelConfig model;
-  model.hidden_size = 32;
-  model.intermediate_size = 48;
-  model.num_layers = layers;
-  model.num_heads = 4;
-  model.num_kv_heads = 2;
-  model.head_dim = 8;
-  model.vocab_size = vocab;
-  return model;
+ModelSpec Model(int layers, int64_t vocab) {
+  LlamaShape shape;
+  shape.hidden_size = 32;
+  shape.intermediate_size = 48;
+  shape.num_layers = layers;
+  shape.num_heads = 4;
+  shape.num_kv_heads = 2;
+  shape.head_dim = 8;
+  shape.vocab_size = vocab;
+  return LlamaLike(shape);
 }
 
 TEST(BalancedRuns, GiveTheHeadsRunAsManyLayersFewerAsItCosts) {
@@ -55,7 +55,7 @@ TEST(BalancedRuns, LeaveNoRunEmptyAndNoRunCostsMoreThanItMust) {
 }
 
 TEST(CheckRuns, SaysWhatDoesNotAddUp) {
-  const ModelConfig model = Model(8, 1);
+  const ModelSpec model = Model(8, 1);
   EXPECT_TRUE(CheckRuns({5, 3}, model, 2).ok());
   EXPECT_THAT(CheckRuns({4, 4}, model, 4).ToString(), HasSubstr("has 2 entries, but there are 4"));
   EXPECT_THAT(CheckRuns({8, 0}, model, 2).ToString(), HasSubstr("an entry below 1"));

@@ -53,8 +53,8 @@ struct TransformerOnMesh {
     variant.apply(config, options);
     if (!layers_per_run.empty()) options.layers_per_run = std::move(layers_per_run);
     apply(options);
-    model =
-        std::make_unique<Transformer>(config, options, *mesh, set, /*max_positions=*/32, at::kCPU);
+    model = std::make_unique<Transformer>(LlamaLike(config), options, *mesh, set,
+                                          /*max_positions=*/32, at::kCPU);
     store = std::make_unique<ParameterStore>(set, *mesh, at::kCPU, StorageOptions{.zero_stage = 0});
     model->UseStore(*store);
     optimizer = std::make_unique<Optimizer>(*store, AdamWOptions{});
@@ -77,7 +77,7 @@ struct TransformerOnMesh {
     return model->LossSum();
   }
   std::unique_ptr<Mesh> mesh;
-  ModelConfig config;
+  LlamaShape config;
   ModelOptions options;
   ParameterSet set;
   std::unique_ptr<ParameterStore> store;
@@ -115,54 +115,54 @@ TEST_P(TransformerOn, GradientsOfAStepEqualAutogradInFloat64) {
 
 const ModelVariant kVariants[] = {
     {"FullFineTuning",
-     [](ModelConfig& c, ModelOptions& o) {
+     [](LlamaShape& c, ModelOptions& o) {
        c.layer_windows = {0, 4}, o.train_base = true;
      }},
     {"TiedWithBiases",
-     [](ModelConfig& c, ModelOptions& o) {
+     [](LlamaShape& c, ModelOptions& o) {
        c.tie_word_embeddings = c.qkv_bias = c.o_bias = c.mlp_bias = o.train_base = true;
      }},
     {"QueryKeyNorm",
-     [](ModelConfig& c, ModelOptions& o) {
+     [](LlamaShape& c, ModelOptions& o) {
        c.qk_norm = c.tie_word_embeddings = o.train_base = true;
      }},
     {"LoraWithDropout",
-     [](ModelConfig& c, ModelOptions& o) {
+     [](LlamaShape& c, ModelOptions& o) {
        c.qkv_bias = true;
        UseLora(o, AllLinear());
        o.lora.dropout = 0.2;
      }},
     {"Qlora",
-     [](ModelConfig& c, ModelOptions& o) {
+     [](LlamaShape& c, ModelOptions& o) {
        c.qkv_bias = true;
        UseNf4(o);
        UseLora(o, AllLinear());
      }},
     {"QloraOfTheHeadTooEmbeddingOnHost",
-     [](ModelConfig&, ModelOptions& o) {
+     [](LlamaShape&, ModelOptions& o) {
        UseNf4(o, {.block_size = 32, .double_quant = false}, {"model.layers.0.mlp.up_proj"});
        UseLora(o, {"q_proj", "v_proj"});
        o.embedding_on_host = true;
      }},
     {"QloraWithATiedHead",
-     [](ModelConfig& c, ModelOptions& o) {
+     [](LlamaShape& c, ModelOptions& o) {
        c.tie_word_embeddings = true;
        UseNf4(o, {}, {});
        UseLora(o, AllLinear());
      }},
     {"FullFineTuningTiedLayerMajor",
-     [](ModelConfig& c, ModelOptions& o) {
+     [](LlamaShape& c, ModelOptions& o) {
        c.tie_word_embeddings = o.train_base = true;
        o.layers_per_run = {1, 1};
      }},
     {"LoraWithDropoutLayerMajor",
-     [](ModelConfig&, ModelOptions& o) {
+     [](LlamaShape&, ModelOptions& o) {
        UseLora(o, AllLinear());
        o.lora.dropout = 0.2;
        o.layers_per_run = {1, 1};
      }},
     {"QloraLayerMajor",
-     [](ModelConfig&, ModelOptions& o) {
+     [](LlamaShape&, ModelOptions& o) {
        UseNf4(o, {}, {});
        UseLora(o, AllLinear());
        o.lora.dropout = 0.2;
@@ -215,14 +215,14 @@ INSTANTIATE_TEST_SUITE_P(Layouts, KeepingOn,
                                             ::testing::Values(0, 2), ::testing::Bool()),
                          TestName);
 
-const ModelVariant kLora{"", [](ModelConfig&, ModelOptions& o) {
+const ModelVariant kLora{"", [](LlamaShape&, ModelOptions& o) {
                            UseLora(o, AllLinear());
                            o.lora.dropout = 0.5;
                          }};
 
 // Every parameter adds up the same microbatches in the same order under both schedules.
 TEST(Transformer, LayerMajorGivesTheBitsOfOneForwardOneBackward) {
-  const ModelVariant full{"", [](ModelConfig&, ModelOptions& o) { o.train_base = true; }};
+  const ModelVariant full{"", [](LlamaShape&, ModelOptions& o) { o.train_base = true; }};
   for (const ModelVariant& variant : {full, kLora}) {
     for (const int tp : {1, std::min(2, TestProcess().world_size())}) {
       TransformerOnMesh want(variant, tp, /*sequence_parallel=*/true);
@@ -258,7 +258,7 @@ double GradientError(const NamedTensors& got, const NamedTensors& want) {
 }
 
 TEST(Transformer, Bfloat16GradientsAreAsCloseToFloat64AsThePlainBfloat16Models) {
-  const ModelVariant variant{"", [](ModelConfig& c, ModelOptions& o) {
+  const ModelVariant variant{"", [](LlamaShape& c, ModelOptions& o) {
                                c.qk_norm = c.qkv_bias = o.train_base = true;
                                o.compute = at::kBFloat16;
                                UseLora(o, AllLinear());
@@ -314,17 +314,17 @@ TEST(Transformer, OnlyTheMatricesOfLayersAndHeadAreNf4) {
     return names;
   };
   const std::set<std::string> all =
-      packed({"", [](ModelConfig&, ModelOptions& o) { UseNf4(o, {}, {}); }});
+      packed({"", [](LlamaShape&, ModelOptions& o) { UseNf4(o, {}, {}); }});
   EXPECT_EQ(all.size(), 2 * 7 + 1u);
   EXPECT_TRUE(all.contains("lm_head.weight"));
   EXPECT_FALSE(all.contains("model.embed_tokens.weight"));
-  const std::set<std::string> tied = packed({"", [](ModelConfig& c, ModelOptions& o) {
+  const std::set<std::string> tied = packed({"", [](LlamaShape& c, ModelOptions& o) {
                                                c.tie_word_embeddings = true;
                                                UseNf4(o, {}, {});
                                              }});
   EXPECT_EQ(tied.size(), 2 * 7u);
   const std::set<std::string> some =
-      packed({"", [](ModelConfig&, ModelOptions& o) {
+      packed({"", [](LlamaShape&, ModelOptions& o) {
                 UseNf4(o, {}, {"lm_head", "model.layers.1.mlp.up_proj"});
               }});
   EXPECT_EQ(some.size(), 2 * 7 - 1u);
@@ -335,10 +335,10 @@ TEST(Transformer, OnlyTheMatricesOfLayersAndHeadAreNf4) {
 TEST(Transformer, RefusesAnEmbeddingOnTheHostThatOthersNeed) {
   const auto build = [](const ModelVariant& variant) { TransformerOnMesh(variant, 1, false); };
   EXPECT_THROW(
-      build({"", [](ModelConfig&, ModelOptions& o) { o.embedding_on_host = o.train_base = true; }}),
+      build({"", [](LlamaShape&, ModelOptions& o) { o.embedding_on_host = o.train_base = true; }}),
       c10::Error);
   EXPECT_THROW(
-      build({"", [](ModelConfig& c,
+      build({"", [](LlamaShape& c,
                     ModelOptions& o) { c.tie_word_embeddings = o.embedding_on_host = true; }}),
       c10::Error);
 }
@@ -352,7 +352,7 @@ Kept KeptInAStep(int layers, Recompute recompute) {
   static int layers_of_model;
   layers_of_model = layers;
   const int tp = TestProcess().world_size();
-  const ModelVariant variant{"", [](ModelConfig& c, ModelOptions& o) {
+  const ModelVariant variant{"", [](LlamaShape& c, ModelOptions& o) {
                                UseLora(o, AllLinear());
                                c.num_layers = layers_of_model;
                                c.layer_windows.assign(static_cast<size_t>(layers_of_model), 0);
@@ -370,7 +370,8 @@ Kept KeptInAStep(int layers, Recompute recompute) {
   EXPECT_EQ(MemoryOf(MemoryCategory::kSaved).current_bytes, device);
   return {MemoryOf(MemoryCategory::kSaved, MemoryPlace::kHost).current_bytes - host,
           MemoryOf(MemoryCategory::kSaved).peak_bytes - device,
-          KeptBytes(rig.config, rig.options, tp, 16), 16 / tp * rig.config.hidden_size * 8};
+          KeptBytes(LlamaLike(rig.config).layers[0], rig.options, tp, 16),
+          16 / tp * rig.config.hidden_size * 8};
 }
 
 TEST(Transformer, OnTheHostTheSetsOfAllLayersAndOnTheDeviceOfTwo) {
@@ -428,7 +429,7 @@ TEST(Transformer, LayerMajorKeepsTheActivationsOfAllMicrobatches) {
 
 // Bytes that chunk 0 of a QLoRA model holds between acquire and release in a step.
 int64_t BytesHeld(std::vector<int> layers_per_run, int microbatches) {
-  const ModelVariant qlora{"", [](ModelConfig&, ModelOptions& o) { UseNf4(o, {}, {}); }};
+  const ModelVariant qlora{"", [](LlamaShape&, ModelOptions& o) { UseNf4(o, {}, {}); }};
   TransformerOnMesh rig(qlora, /*tp=*/1, /*sequence_parallel=*/false, std::move(layers_per_run));
   std::vector<ModelBatch> batches;
   for (int i = 0; i < microbatches; ++i) batches.push_back(OnRank(MakeHostBatch(i, 37), 1));
@@ -443,7 +444,7 @@ int64_t BytesHeld(std::vector<int> layers_per_run, int microbatches) {
 }
 
 TEST(Transformer, DequantisesAChunkOfOneLayerOnceForSeveralMicrobatches) {
-  const ModelConfig c = TinyConfig();
+  const LlamaShape c = TinyConfig();
   const int64_t layer = c.hidden_size * c.head_dim * 2 * (c.num_heads + c.num_kv_heads) +
                         3 * c.hidden_size * c.intermediate_size;
   EXPECT_EQ(BytesHeld({1, 1}, 2), 8 * layer);  // float64

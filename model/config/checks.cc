@@ -1,0 +1,97 @@
+#include "model/config/checks.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+
+namespace fttrain {
+namespace {
+
+template <typename List, typename Item>
+bool Holds(const List& list, const Item& item) {
+  return std::find(list.begin(), list.end(), item) != list.end();
+}
+
+// Why a block cannot be cut for tp ranks, each reason once.
+void AddReasons(const BlockSpec& block, int64_t tp, std::vector<std::string>& reasons) {
+  const auto add = [&](std::string reason) {
+    if (!Holds(reasons, reason)) reasons.push_back(std::move(reason));
+  };
+  const auto leaves = [&](const char* what, int64_t count, const char* plural) {
+    if (count % tp == 0) return;
+    add(absl::StrCat(what, count, plural, " / ", tp, " leaves ", count % tp));
+  };
+  if (const auto* attention = std::get_if<AttentionSpec>(&block.body)) {
+    leaves("", attention->heads, " attention heads");
+    if (attention->kv_heads % tp != 0 && tp % attention->kv_heads != 0) {
+      add(absl::StrCat("neither ", attention->kv_heads, " key-value heads / ", tp, " nor ", tp,
+                       " / ", attention->kv_heads, " is whole"));
+    }
+  } else if (const auto* mlp = std::get_if<MlpSpec>(&block.body)) {
+    leaves("intermediate size ", mlp->gate.out, "");
+  }
+}
+
+std::vector<std::string> ReasonsAgainst(const ModelSpec& model, int64_t tp) {
+  std::vector<std::string> reasons;
+  for (const LayerSpec& layer : model.layers) {
+    for (const BlockSpec& block : layer) AddReasons(block, tp, reasons);
+  }
+  return reasons;
+}
+
+int64_t MostHeads(const ModelSpec& model) {
+  int64_t most = 1;
+  for (const LayerSpec& layer : model.layers) {
+    for (const BlockSpec& block : layer) {
+      const auto* attention = std::get_if<AttentionSpec>(&block.body);
+      if (attention != nullptr) most = std::max(most, attention->heads);
+    }
+  }
+  return most;
+}
+
+}  // namespace
+
+absl::Status CheckTensorParallel(const ModelSpec& model, int tp) {
+  const std::vector<std::string> reasons =
+      tp < 1 ? std::vector<std::string>{"it must be at least 1"} : ReasonsAgainst(model, tp);
+  if (reasons.empty()) return absl::OkStatus();
+  std::vector<int64_t> sizes;
+  for (int64_t size = 1; size <= MostHeads(model); ++size) {
+    if (ReasonsAgainst(model, size).empty()) sizes.push_back(size);
+  }
+  return absl::InvalidArgumentError(absl::StrCat(
+      "parallel.tensor ", tp, " does not fit this model: ", absl::StrJoin(reasons, ", "),
+      ". Sizes that fit: ", absl::StrJoin(sizes, ", ")));
+}
+
+absl::StatusOr<std::vector<std::string>> ResolveTargetModules(
+    const ModelSpec& model, const std::vector<std::string>& targets) {
+  std::vector<std::string> all;
+  for (const LayerSpec& layer : model.layers) {
+    for (const LinearSpec& linear : LinearsOf(layer)) {
+      const std::string leaf = LeafName(linear.name);
+      if (!Holds(all, leaf)) all.push_back(leaf);
+    }
+  }
+  for (const std::string& target : targets) {
+    if (target == "all-linear" || Holds(all, target)) continue;
+    const bool known = target == LeafName(model.embedding) || target == "lm_head";
+    return absl::InvalidArgumentError(
+        absl::StrCat("adapter.target_modules: ", target,
+                     known ? " cannot be adapted here" : " is no linear module of this model",
+                     "; choose from ", absl::StrJoin(all, ", "), ", or all-linear"));
+  }
+  if (targets.empty()) {
+    return absl::InvalidArgumentError(
+        "adapter.target_modules is empty: name modules, or all-linear");
+  }
+  if (!Holds(targets, "all-linear")) {
+    std::erase_if(all, [&](const std::string& leaf) { return !Holds(targets, leaf); });
+  }
+  return all;
+}
+
+}  // namespace fttrain

@@ -1,0 +1,168 @@
+#include "model/config/families/llama_keys.h"
+
+#include <algorithm>
+
+namespace fttrain {
+namespace {
+
+using Json = JsonKeys::Json;
+
+constexpr int64_t kMaxLayers = 10'000;
+
+void RefuseUnsupported(JsonKeys& keys) {
+  if (const Json* dropout = keys.Find("attention_dropout"); dropout != nullptr && *dropout != 0) {
+    keys.Fail("attention_dropout",
+              absl::StrCat("is ", Printable(dropout->dump()), ", only 0 is supported"));
+  }
+  const std::string activation = keys.Text("hidden_act", "silu");
+  if (activation != "silu") {
+    keys.Fail("hidden_act",
+              absl::StrCat("'", Printable(activation), "' is not supported (silu is)"));
+  }
+}
+
+void RefusePartialRotary(JsonKeys& keys) {
+  if (keys.Find("partial_rotary_factor") && keys.Positive("partial_rotary_factor") != 1.0) {
+    keys.Fail("partial_rotary_factor", "other than 1 is not supported");
+  }
+}
+
+void ReadHeads(JsonKeys& keys, const LlamaDefaults& defaults, LlamaShape& shape) {
+  // An explicit null means "as many as heads" in every family.
+  const bool is_null = keys.Contains("num_key_value_heads") || defaults.kv_heads == 0;
+  shape.num_kv_heads =
+      keys.Int("num_key_value_heads", 1, is_null ? shape.num_heads : defaults.kv_heads);
+  if (shape.num_heads % shape.num_kv_heads != 0) {
+    keys.Fail("num_key_value_heads",
+              absl::StrCat("is ", shape.num_kv_heads, ", must divide num_attention_heads ",
+                           shape.num_heads));
+  }
+  if (!keys.Find("head_dim") && defaults.head_dim == 0 &&
+      shape.hidden_size % shape.num_heads != 0) {
+    keys.Fail("hidden_size",
+              absl::StrCat("is ", shape.hidden_size, ", must be a multiple of num_attention_heads ",
+                           shape.num_heads, " where head_dim is not given"));
+  }
+  shape.head_dim =
+      keys.Int("head_dim", 2,
+               defaults.head_dim != 0 ? defaults.head_dim : shape.hidden_size / shape.num_heads);
+  if (shape.head_dim % 2 != 0) {
+    keys.Fail("head_dim", absl::StrCat("is ", shape.head_dim, ", must be even (rotary pairs)"));
+  }
+}
+
+// The keys of one rope_parameters or rope_scaling.
+void ReadRopeKeys(JsonKeys& keys, int64_t max_positions, RopeSpec& rope) {
+  rope.theta = keys.Positive("rope_theta", rope.theta);
+  const std::string type = keys.Text("rope_type", keys.Text("type", "default"));
+  if (type == "linear") {
+    rope.type = RopeType::kLinear;
+    rope.factor = keys.Positive("factor");
+  } else if (type == "llama3") {
+    rope.type = RopeType::kLlama3;
+    rope.factor = keys.Positive("factor");
+    rope.low_freq_factor = keys.Positive("low_freq_factor");
+    rope.high_freq_factor = keys.Positive("high_freq_factor");
+    rope.original_max_position_embeddings =
+        keys.Int("original_max_position_embeddings", 1, max_positions);
+    if (rope.high_freq_factor <= rope.low_freq_factor) {
+      keys.Fail("high_freq_factor", "must exceed 'low_freq_factor'");
+    }
+  } else if (type != "default") {
+    keys.Fail("rope_type", absl::StrCat("'", Printable(type),
+                                        "' is not supported (default, linear, llama3 are)"));
+  }
+  RefusePartialRotary(keys);
+}
+
+// Version 5 has all in rope_parameters; version 4 theta beside, and the rest in rope_scaling.
+void ReadRope(JsonKeys& keys, LlamaShape& shape) {
+  const Json* rope = keys.Find("rope_parameters");
+  const char* where = rope != nullptr ? "rope_parameters" : "rope_scaling";
+  if (rope == nullptr) rope = keys.Find("rope_scaling");
+  const Json* old = keys.Find("rope_scaling");
+  if (old != nullptr && *old != *rope) keys.Fail("rope_parameters", "contradicts 'rope_scaling'");
+  shape.rope.theta = keys.Positive("rope_theta", 10000.0);
+  if (rope == nullptr) return;
+  if (!rope->is_object()) return keys.Fail(where, "must be an object");
+  JsonKeys inner(*rope, absl::StrCat(keys.where(), ": ", where));
+  ReadRopeKeys(inner, shape.max_position_embeddings, shape.rope);
+  keys.Adopt(inner.status());
+}
+
+// layer_types as a list of "has a window"; empty if the key is absent.
+std::vector<bool> ReadLayerTypes(JsonKeys& keys, int64_t num_layers) {
+  const Json* types = keys.Find("layer_types");
+  if (types == nullptr) return {};
+  std::vector<bool> windowed;
+  for (const Json& type : *types) {
+    if (type != "full_attention" && type != "sliding_attention") {
+      keys.Fail("layer_types",
+                absl::StrCat("holds ", Printable(type.dump()),
+                             " (full_attention and sliding_attention are supported)"));
+    }
+    windowed.push_back(type == "sliding_attention");
+  }
+  if (!types->is_array() || static_cast<int64_t>(windowed.size()) != num_layers) {
+    keys.Fail("layer_types",
+              absl::StrCat("must list num_hidden_layers = ", num_layers, " entries"));
+    windowed.assign(num_layers, false);
+  }
+  return windowed;
+}
+
+}  // namespace
+
+LlamaShape ReadShape(JsonKeys& keys, const LlamaDefaults& defaults) {
+  RefuseUnsupported(keys);
+  RefusePartialRotary(keys);
+  LlamaShape shape;
+  shape.hidden_size = keys.Int("hidden_size", 1);
+  shape.intermediate_size = keys.Int("intermediate_size", 1);
+  shape.num_layers = keys.Int("num_hidden_layers", 1);
+  shape.num_heads = keys.Int("num_attention_heads", 1);
+  shape.vocab_size = keys.Int("vocab_size", 1);
+  shape.max_position_embeddings = keys.Int("max_position_embeddings", 1);
+  shape.rms_norm_eps = keys.Positive("rms_norm_eps", 1e-6);
+  shape.tie_word_embeddings = keys.Bool("tie_word_embeddings", false);
+  if (shape.num_layers > kMaxLayers) {
+    keys.Fail("num_hidden_layers", absl::StrCat("exceeds ", kMaxLayers));
+    shape.num_layers = 1;  // nothing of that size is built
+  }
+  ReadHeads(keys, defaults, shape);
+  ReadRope(keys, shape);
+  return shape;
+}
+
+void RefuseBias(JsonKeys& keys, const char* key, const char* family) {
+  if (keys.Bool(key, false)) keys.Fail(key, absl::StrCat("is not a key of ", family));
+}
+
+int64_t SlidingWindow(JsonKeys& keys) {
+  const bool is_null = keys.Contains("sliding_window") && !keys.Find("sliding_window");
+  return is_null ? 0 : keys.Int("sliding_window", 1, 4096);
+}
+
+void ReadWindows(JsonKeys& keys, int64_t window, int64_t first, LlamaShape& shape) {
+  std::vector<bool> windowed = ReadLayerTypes(keys, shape.num_layers);
+  if (windowed.empty()) {
+    for (int64_t layer = 0; layer < shape.num_layers; ++layer) {
+      windowed.push_back(window > 0 && layer >= first);
+    }
+  }
+  // A window without a size means nothing.
+  const bool any = std::find(windowed.begin(), windowed.end(), true) != windowed.end();
+  if (any && window == 0) keys.Fail("layer_types", "contradicts 'sliding_window'");
+  for (const bool has : windowed) shape.layer_windows.push_back(has ? window : 0);
+}
+
+void ReadQwenWindows(JsonKeys& keys, LlamaShape& shape) {
+  const int64_t window = keys.Bool("use_sliding_window", false) ? SlidingWindow(keys) : 0;
+  ReadWindows(keys, window, keys.Int("max_window_layers", 0, 28), shape);
+}
+
+std::vector<int64_t> EosTokenIds(JsonKeys& keys, std::vector<int64_t> absent) {
+  return keys.Contains("eos_token_id") ? keys.Ids("eos_token_id") : absent;
+}
+
+}  // namespace fttrain
