@@ -11,11 +11,10 @@
 #include <cstdio>
 #include <cstdlib>
 #include <ctime>
-#include <memory>
 #include <string>
 #include <vector>
 
-#include "model/linears/linear_group.h"
+#include "model/linears/linears.h"
 #include "runtime/memory/ledger.h"
 
 namespace fttrain {
@@ -23,25 +22,23 @@ namespace {
 
 constexpr int64_t kHidden = 1024, kFfn = 2816, kKv = 256;
 
-class Linears {
+class Layer {
  public:
-  Linears(at::ScalarType compute, bool nf4) {
-    const auto make = [&](const std::string& name, int64_t in, int64_t out) {
-      const LoraOptions lora;
-      LinearSlice spec;
-      spec.name = name;
-      spec.in = in;
-      spec.out = out;
-      spec.range = {0, out};
-      if (nf4) spec.nf4 = Nf4Options{.rounding = at::kBFloat16};
-      all_.push_back(std::make_unique<LocalLinear>(spec, compute, false, &lora, set_));
-      return all_.back().get();
+  Layer(at::ScalarType compute, bool nf4) {
+    ParameterForm form = {.compute = compute};
+    form.adapter = {.target_modules = {"q", "k", "v", "o", "gate", "up", "down"}};
+    if (nf4) form.nf4 = Nf4Options{.rounding = at::kBFloat16};
+    const auto add = [&](const std::vector<LinearSpec>& specs) {
+      for (const LinearSpec& spec : specs) DeclareLinear(spec, form, {}, set_);
+      groups_.emplace_back(specs, form, TensorRank(), set_);
     };
-    groups_.push_back(LinearGroup(
-        {make("q", kHidden, kHidden), make("k", kHidden, kKv), make("v", kHidden, kKv)}));
-    groups_.push_back(LinearGroup({make("o", kHidden, kHidden)}));
-    groups_.push_back(LinearGroup({make("gate", kHidden, kFfn), make("up", kHidden, kFfn)}));
-    groups_.push_back(LinearGroup({make("down", kFfn, kHidden)}));
+    const auto spec = [](const char* name, int64_t in, int64_t out) {
+      return LinearSpec{.name = name, .in = in, .out = out};
+    };
+    add({spec("q", kHidden, kHidden), spec("k", kHidden, kKv), spec("v", kHidden, kKv)});
+    add({spec("o", kHidden, kHidden)});
+    add({spec("gate", kHidden, kFfn), spec("up", kHidden, kFfn)});
+    add({spec("down", kFfn, kHidden)});
     for (const auto& parameter : set_.all()) {
       parameter->value = AllocateValue(*parameter, at::kCPU);
       if (parameter->packed_bytes > 0) {
@@ -54,7 +51,7 @@ class Linears {
     }
   }
   void Hold(bool hold) {
-    for (const auto& linear : all_) hold ? linear->HoldWeight() : linear->ReleaseWeight();
+    for (Linears& linears : groups_) hold ? linears.Hold() : linears.Release();
   }
   // Forward and backward of all, each group with inputs and gradients of its own.
   void Step(const at::Tensor& wide) const {
@@ -69,8 +66,7 @@ class Linears {
 
  private:
   ParameterSet set_;
-  std::vector<std::unique_ptr<LocalLinear>> all_;
-  std::vector<LinearGroup> groups_;
+  std::vector<Linears> groups_;
 };
 
 // Processor time over threads: other programs disturb it less.
@@ -82,7 +78,7 @@ double Now() {
 }
 
 void Run(at::ScalarType compute, const std::vector<int64_t>& sizes) {
-  Linears dense(compute, false), nf4(compute, true), held(compute, true);
+  Layer dense(compute, false), nf4(compute, true), held(compute, true);
   held.Hold(true);
   std::printf("%8s %12s %12s %9s %12s %9s\n", "tokens", "dense ms", "nf4 ms", "over", "held ms",
               "over");
@@ -91,9 +87,9 @@ void Run(at::ScalarType compute, const std::vector<int64_t>& sizes) {
     std::vector<double> seconds[3];
     for (int repeat = 0; repeat < 8; ++repeat) {
       for (int which = 0; which < 3; ++which) {  // in turns
-        const Linears& linears = which == 0 ? dense : which == 1 ? nf4 : held;
+        const Layer& layer = which == 0 ? dense : which == 1 ? nf4 : held;
         const double start = Now();
-        linears.Step(x);
+        layer.Step(x);
         if (repeat > 0) seconds[which].push_back(Now() - start);
       }
     }

@@ -47,11 +47,12 @@ absl::Status RunSteps(const TrainPlan& plan, Trainer& trainer, const Process& pr
 }
 
 absl::Status SaveResult(const TrainPlan& plan, const Network& network, const Process& process) {
-  const bool lora = plan.network.options.use_lora;
+  const bool lora = plan.network.options.adapter.has_value();
   const std::string folder = absl::StrCat(plan.run.output_dir(), lora ? "/adapter" : "/model");
   const absl::Status saved =
       lora
-          ? SaveAdapter(network.parameters, *network.store, network.declared, folder, plan.adapter)
+          ? SaveAdapter(network.parameters, *network.store, network.declared, folder,
+                        *plan.network.options.adapter)
           : SaveModel(network.parameters, *network.store, network.declared, plan.network.model_path,
                       folder, plan.network.model, plan.network.options.compute);
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(saved));

@@ -180,13 +180,13 @@ absl::StatusOr<ModelOptions> ModelOptionsOf(const config::RunConfig& run, const 
   options.recompute = RecomputeOf(run);
   options.activations_on_host = run.memory().activations() == config::ACTIVATION_PLACE_HOST;
   options.train_base = run.adapter().method() == config::ADAPTER_METHOD_NONE;
-  options.use_lora = !options.train_base;
-  if (options.use_lora) {
+  if (!options.train_base) {
     const config::AdapterConfig& adapter = run.adapter();
-    options.lora = {adapter.r(), adapter.alpha(), adapter.dropout(), adapter.use_rslora()};
-    FT_ASSIGN_OR_RETURN(options.target_modules,
+    FT_ASSIGN_OR_RETURN(std::vector<std::string> targets,
                         ResolveTargetModules(model, {adapter.target_modules().begin(),
                                                      adapter.target_modules().end()}));
+    options.adapter = {adapter.r(),          adapter.alpha(),    adapter.dropout(),
+                       adapter.use_rslora(), std::move(targets), run.model().path()};
   }
   return options;
 }

@@ -41,16 +41,15 @@ absl::StatusOr<EvaluationSetup> ReadEvaluation(const CommandLine& line, const Pr
   FT_ASSIGN_OR_RETURN(setup.plan, PlanNetwork(loaded, /*training=*/false, process));
   setup.run = loaded.config;
   ModelOptions& options = setup.plan.options;
-  options.train_base = options.use_lora = false;
-  options.target_modules.clear();
+  options.train_base = false;
+  options.adapter.reset();
   setup.adapter_folder = line.Get("adapter");
   if (!setup.adapter_folder.empty()) {
-    FT_ASSIGN_OR_RETURN(setup.adapter, FromFile(ReadAdapterConfig(setup.adapter_folder)));
-    options.use_lora = true;
-    options.lora = {setup.adapter.r, setup.adapter.alpha, /*dropout=*/0.0,
-                    setup.adapter.use_rslora};
-    FT_ASSIGN_OR_RETURN(options.target_modules,
-                        ResolveTargetModules(setup.plan.model, setup.adapter.target_modules));
+    FT_ASSIGN_OR_RETURN(AdapterForm adapter, FromFile(ReadAdapterConfig(setup.adapter_folder)));
+    adapter.dropout = 0.0;
+    FT_ASSIGN_OR_RETURN(adapter.target_modules,
+                        ResolveTargetModules(setup.plan.model, adapter.target_modules));
+    options.adapter = std::move(adapter);
   }
   return setup;
 }
@@ -169,7 +168,7 @@ absl::StatusOr<std::unique_ptr<Network>> LoadForEvaluation(const EvaluationSetup
   absl::Status loaded =
       LoadBaseWeights(*network->store, plan.model_path, plan.model, plan.options.nf4);
   if (loaded.ok() && !setup.adapter_folder.empty()) {
-    loaded = LoadAdapter(*network->store, network->declared, setup.adapter_folder, setup.adapter);
+    loaded = LoadAdapter(*network->store, plan.model, setup.adapter_folder, *plan.options.adapter);
   }
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(FromFile(loaded)));
   return network;

@@ -67,7 +67,6 @@ struct EvaluationSetup {
   config::RunConfig run;
   NetworkPlan plan;
   std::string adapter_folder;  // empty: the base model
-  AdapterConfig adapter;
 };
 absl::StatusOr<EvaluationSetup> PrepareEvaluation(const CommandLine& line, const Process& process);
 

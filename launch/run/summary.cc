@@ -127,12 +127,12 @@ std::string StartSummary(const NetworkPlan& plan, const ParameterCounts& paramet
       "trainable params: %s || all params: %s || trainable%%: %.4f",
       WithCommas(parameters.trainable), WithCommas(parameters.all),
       100.0 * static_cast<double>(parameters.trainable) / static_cast<double>(parameters.all)));
-  if (plan.options.use_lora) {
-    const LoraOptions& lora = plan.options.lora;
+  if (plan.options.adapter) {
+    const AdapterForm& lora = *plan.options.adapter;
     if (plan.options.nf4) lines.push_back(BaseForm(plan.options, parameters));
     lines.push_back(absl::StrFormat("adapter    lora r %d, alpha %g%s, dropout %g on %s", lora.r,
                                     lora.alpha, lora.use_rslora ? " (rslora)" : "", lora.dropout,
-                                    absl::StrJoin(plan.options.target_modules, ", ")));
+                                    absl::StrJoin(lora.target_modules, ", ")));
   }
   lines.push_back(Kept(plan));
   lines.push_back(absl::StrFormat(

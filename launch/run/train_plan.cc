@@ -62,18 +62,6 @@ absl::StatusOr<std::vector<Example>> ReadData(const config::RunConfig& run,
   return examples;
 }
 
-AdapterConfig AdapterConfigOf(const TrainPlan& plan) {
-  AdapterConfig adapter;
-  const LoraOptions& lora = plan.network.options.lora;
-  adapter.r = lora.r;
-  adapter.alpha = lora.alpha;
-  adapter.dropout = lora.dropout;
-  adapter.use_rslora = lora.use_rslora;
-  adapter.target_modules = plan.network.options.target_modules;
-  adapter.base_model_name_or_path = plan.network.model_path;
-  return adapter;
-}
-
 // What can be refused about adapter.init_from without its tensors, and inputs that the run would
 // move away.
 absl::Status CheckInputFolders(const TrainPlan& plan) {
@@ -82,8 +70,8 @@ absl::Status CheckInputFolders(const TrainPlan& plan) {
   if (!run.adapter().has_init_from()) return absl::OkStatus();
   const std::string& folder = run.adapter().init_from();
   FT_RETURN_IF_ERROR(CheckIsNotMoved("adapter.init_from", folder, run.output_dir()));
-  FT_ASSIGN_OR_RETURN(const AdapterConfig saved, FromFile(ReadAdapterConfig(folder)));
-  return FromFile(CompareAdapterConfigs(folder, saved, plan.adapter));
+  FT_ASSIGN_OR_RETURN(const AdapterForm saved, FromFile(ReadAdapterConfig(folder)));
+  return FromFile(CompareAdapterConfigs(folder, saved, *plan.network.options.adapter));
 }
 
 }  // namespace
@@ -115,7 +103,6 @@ absl::Status MakeTrainPlan(const config::LoadedConfig& loaded, const Process& pr
   RecordBaseForm(plan.network.options, plan.run);
   FT_RETURN_IF_ERROR(PlanLayout(plan));
   plan.scratch_folder = plan.run.output_dir();
-  plan.adapter = AdapterConfigOf(plan);
   FT_RETURN_IF_ERROR(CheckInputFolders(plan));
   FT_ASSIGN_OR_RETURN(plan.examples, ReadData(plan.run, plan.network.model));
   FT_ASSIGN_OR_RETURN(RowStream rows,
@@ -144,10 +131,11 @@ absl::Status LoadWeights(const TrainPlan& plan, Network& network, const Process&
   const absl::Status base = LoadBaseWeights(*network.store, plan.network.model_path,
                                             plan.network.model, plan.network.options.nf4);
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(FromFile(base)));
-  if (!plan.network.options.use_lora) return absl::OkStatus();
+  if (!plan.network.options.adapter) return absl::OkStatus();
   if (plan.run.adapter().has_init_from()) {
     const absl::Status adapter =
-        LoadAdapter(*network.store, network.declared, plan.run.adapter().init_from(), plan.adapter);
+        LoadAdapter(*network.store, plan.network.model, plan.run.adapter().init_from(),
+                    *plan.network.options.adapter);
     return process.AgreeOnStatus(FromFile(adapter));
   }
   const auto initialize = [&](const std::vector<Parameter*>& parameters) {

@@ -26,7 +26,6 @@ struct TrainPlan {
   std::unique_ptr<RowStream> rows;
   int64_t positions = 0;  // of the longest document
   TrainerOptions trainer;
-  AdapterConfig adapter;       // with adapter.method lora and qlora
   std::string scratch_folder;  // of nameless files; must exist when the run is built
 };
 

@@ -5,19 +5,19 @@
 #include <functional>
 #include <set>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "model/files/export.h"
 #include "model/files/nf4_loader.h"
 #include "model/files/weight_loader.h"
+#include "model/linears/peft_names.h"
 #include "parallel/storage/param_gather.h"
 #include "runtime/process/check.h"
 
 namespace fttrain {
 namespace {
 
-bool IsAdapter(const Parameter& p) { return absl::StartsWith(p.slice.name, "base_model."); }
+bool IsAdapter(const Parameter& p) { return ParsePeftName(p.slice.name).has_value(); }
 
 absl::Status LoadInto(const SafetensorsFolder& folder, Parameter& p,
                       const std::optional<Nf4Options>& nf4 = {}) {
@@ -61,18 +61,12 @@ absl::StatusOr<std::unique_ptr<SafetensorsFolder>> OpenModel(const std::string& 
   return files;
 }
 
-absl::StatusOr<std::unique_ptr<SafetensorsFolder>> OpenAdapter(const std::string& folder,
-                                                               const ParameterSet& declared,
-                                                               const AdapterConfig& expected) {
-  FT_ASSIGN_OR_RETURN(const AdapterConfig saved, ReadAdapterConfig(folder));
+absl::StatusOr<std::unique_ptr<SafetensorsFolder>> OpenEqualAdapter(const std::string& folder,
+                                                                    const AdapterForm& expected,
+                                                                    const ModelSpec& model) {
+  FT_ASSIGN_OR_RETURN(const AdapterForm saved, ReadAdapterConfig(folder));
   FT_RETURN_IF_ERROR(CompareAdapterConfigs(folder, saved, expected));
-  FT_ASSIGN_OR_RETURN(std::unique_ptr<SafetensorsFolder> files, OpenAdapterTensors(folder));
-  std::vector<TensorSpec> specs;
-  for (const Parameter* p : AdapterParameters(declared)) {
-    specs.push_back({p->slice.name, p->slice.global_shape});
-  }
-  FT_RETURN_IF_ERROR(CheckTensors(*files, specs));
-  return files;
+  return OpenAdapter(folder, expected, model);
 }
 
 }  // namespace
@@ -85,9 +79,9 @@ absl::Status LoadBaseWeights(ParameterStore& store, const std::string& folder,
   });
 }
 
-absl::Status LoadAdapter(ParameterStore& store, const ParameterSet& declared,
-                         const std::string& folder, const AdapterConfig& expected) {
-  const auto files = OpenAdapter(folder, declared, expected);
+absl::Status LoadAdapter(ParameterStore& store, const ModelSpec& model, const std::string& folder,
+                         const AdapterForm& expected) {
+  const auto files = OpenEqualAdapter(folder, expected, model);
   return Write(store, ParameterStore::Values::kTrainable, files.status(), [&](Parameter& p) {
     return IsAdapter(p) ? LoadInto(**files, p) : absl::OkStatus();
   });
@@ -95,7 +89,7 @@ absl::Status LoadAdapter(ParameterStore& store, const ParameterSet& declared,
 
 absl::Status SaveAdapter(const ParameterSet& set, ParameterStore& store,
                          const ParameterSet& declared, const std::string& folder,
-                         const AdapterConfig& config) {
+                         const AdapterForm& form) {
   const Mesh& mesh = store.mesh();
   const std::vector<Parameter*> adapters = AdapterParameters(declared);
   std::vector<std::string> names;
@@ -105,7 +99,7 @@ absl::Status SaveAdapter(const ParameterSet& set, ParameterStore& store,
   for (size_t i = 0; i < adapters.size(); ++i) {
     tensors.push_back({names[i], GatherOnFirstStage(*adapters[i], stages[i], set, store)});
   }
-  return IsFirst(mesh) ? WriteAdapter(folder, config, tensors) : absl::OkStatus();
+  return IsFirst(mesh) ? WriteAdapter(folder, form, tensors) : absl::OkStatus();
 }
 
 absl::Status SaveModel(const ParameterSet& set, ParameterStore& store, const ParameterSet& declared,

@@ -22,20 +22,19 @@ namespace fttrain {
 absl::Status LoadBaseWeights(ParameterStore& store, const std::string& folder,
                              const ModelSpec& config, const std::optional<Nf4Options>& nf4);
 
-// `declared` in all of these: the parameters of the whole model (DeclareWholeModel).
+// Reads the PEFT adapter's slices into the adapter parameters. InvalidArgument if its settings or
+// tensors are not the ones that `expected` gives the model. Collective as LoadBaseWeights.
+absl::Status LoadAdapter(ParameterStore& store, const ModelSpec& model, const std::string& folder,
+                         const AdapterForm& expected);
 
-// Reads the PEFT adapter's slices into the adapter parameters. InvalidArgument if its
-// settings or tensors are not the ones `expected` and `declared` have. Collective as
-// LoadBaseWeights.
-absl::Status LoadAdapter(ParameterStore& store, const ParameterSet& declared,
-                         const std::string& folder, const AdapterConfig& expected);
+// `declared` from here on: the parameters of the whole model (DeclareWholeModel).
 
 // Writes the trained parameters, whole, from the first rank: adapter/ in PEFT form, or model/ as a
 // Hugging Face folder in `save_dtype`, one tensor at a time. Collective over the mesh; only rank 0
 // of the world touches files. The status is this rank's: agree on it.
 absl::Status SaveAdapter(const ParameterSet& set, ParameterStore& store,
                          const ParameterSet& declared, const std::string& folder,
-                         const AdapterConfig& config);
+                         const AdapterForm& form);
 absl::Status SaveModel(const ParameterSet& set, ParameterStore& store, const ParameterSet& declared,
                        const std::string& base_folder, const std::string& folder,
                        const ModelSpec& config, at::ScalarType save_dtype);

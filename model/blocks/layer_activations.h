@@ -5,19 +5,10 @@
 
 #include "model/config/spec.h"
 #include "model/kernels/attention.h"
-#include "model/linears/local_linear.h"
+#include "model/linears/linears.h"
 #include "parallel/residency/activation_store.h"
 
 namespace fttrain {
-
-// What a layer keeps for Backward, and what Backward makes again (Chen et al., arXiv:1604.06174;
-// between the extremes: Korthikanti et al., arXiv:2205.05198, sec. 5). The same functions on the
-// same values: on a CPU gradients have the same bits at every level.
-enum class Recompute {
-  kNone,   // everything below is kept
-  kSmart,  // input and residual are; all but o_proj and down_proj runs again
-  kFull,   // the input is; all but down_proj runs again
-};
 
 // Kept by Forward for Backward: per token H (input) + N D (q) + 2 K D (k, v) + N D (attention
 // output) + N float32 (lse) + H (post-attention residual) + 2 F (gate, up), heads and F divided by

@@ -1,20 +1,32 @@
 #include "model/ends/embedding_head.h"
 
+#include <ATen/ATen.h>
+
 #include <algorithm>
 #include <limits>
 #include <optional>
 #include <utility>
 
+#include "model/kernels/kernels.h"
 #include "model/matmul/matmul.h"
+#include "runtime/memory/ledger.h"
 
 namespace fttrain {
 namespace {
 
-// A [V, H] table of which this rank holds rows `rows`.
-Parameter Table(const std::string& name, const ModelSpec& model, const Range& rows,
-                const ModelOptions& options) {
+Range VocabularyRows(const ModelSpec& model, TensorRank tp) {
+  return EvenRange(model.vocab_size, tp.size, tp.rank);
+}
+
+TensorRank RankOf(const Communicator& tp) { return {tp.rank(), tp.size()}; }
+
+// A [V, H] table of which this rank holds its rows.
+Parameter Table(const std::string& module, const ModelSpec& model, const ModelOptions& options,
+                TensorRank tp) {
   Parameter table;
+  const std::string name = module + ".weight";
   const std::vector<int64_t> shape = {model.vocab_size, model.hidden_size};
+  const Range rows = VocabularyRows(model, tp);
   table.slice = rows.extent == model.vocab_size
                     ? WholeParam(name, shape)
                     : SlicedParam(name, shape, 0, rows.offset, rows.extent);
@@ -23,13 +35,10 @@ Parameter Table(const std::string& name, const ModelSpec& model, const Range& ro
   return table;
 }
 
-Parameter* DeclareEmbedding(const ModelSpec& model, const Range& rows, const ModelOptions& options,
-                            ParameterSet& set) {
-  Parameter table = Table(model.embedding + ".weight", model, rows, options);
-  table.on_host = options.embedding_on_host;
-  TORCH_CHECK(!table.on_host || !(table.trainable || model.head.tied), table.slice.name,
-              ": an embedding in host memory must be frozen and no tied head may read it");
-  return set.Declare(std::move(table));
+Parameter* FindWeight(const std::string& module, const ParameterSet& set) {
+  Parameter* const weight = set.Find(module + ".weight");
+  TORCH_CHECK(weight != nullptr, module, " was not declared");
+  return weight;
 }
 
 // Rows of a table on the device of the indices, wherever the table is.
@@ -79,8 +88,7 @@ at::Tensor LocalStats(const at::Tensor& logits, const at::Tensor& targets, const
 // Dequantised once for all chunks, where that is what each product would do.
 class HeldHere {
  public:
-  explicit HeldHere(WeightMatrix* weight)
-      : weight_(weight != nullptr && weight->DequantizedWhole() ? weight : nullptr) {
+  explicit HeldHere(WeightMatrix& weight) : weight_(weight.DequantizedWhole() ? &weight : nullptr) {
     if (weight_ != nullptr) weight_->Hold();
   }
   ~HeldHere() {
@@ -95,11 +103,27 @@ class HeldHere {
 
 }  // namespace
 
+Parameter* DeclareEmbedding(const ModelSpec& model, const ModelOptions& options, TensorRank tp,
+                            ParameterSet& set) {
+  Parameter table = Table(model.embedding, model, options, tp);
+  table.on_host = options.embedding_on_host;
+  TORCH_CHECK(!table.on_host || !(table.trainable || model.head.tied), table.slice.name,
+              ": an embedding in host memory must be frozen and no tied head may read it");
+  return set.Declare(std::move(table));
+}
+
+void DeclareHead(const ModelSpec& model, const ModelOptions& options, TensorRank tp,
+                 ParameterSet& set) {
+  DeclareNorm(model.head.norm, NormGradient(options, tp), options, set);
+  if (model.head.tied) return;
+  DeclareMatrix(Table(model.head.name, model, options, tp), options.Nf4Of(model.head.name), set);
+}
+
 Embedding::Embedding(const ModelSpec& model, const ModelOptions& options, Communicator& tp,
-                     ParameterSet& set)
+                     const ParameterSet& set)
     : region_(tp, options.sequence_parallel),
-      rows_(EvenRange(model.vocab_size, tp.size(), tp.rank())),
-      weight_(DeclareEmbedding(model, rows_, options, set)) {}
+      rows_(VocabularyRows(model, RankOf(tp))),
+      weight_(FindWeight(model.embedding, set)) {}
 
 at::Tensor Embedding::Forward(const at::Tensor& input_ids) const {
   if (region_.tp().size() == 1) return Gather(weight_->value, input_ids);
@@ -133,34 +157,24 @@ void Embedding::Backward(const at::Tensor& dy, const at::Tensor& input_ids) cons
 }
 
 LmHeadLoss::LmHeadLoss(const ModelSpec& model, const ModelOptions& options, Communicator& tp,
-                       Parameter* tied, ParameterSet& set)
+                       const ParameterSet& set)
     : region_(tp, options.sequence_parallel),
       eps_(model.head.norm.eps),
       chunk_rows_(options.loss_chunk_rows),
       vocab_size_(model.vocab_size),
-      rows_(EvenRange(model.vocab_size, tp.size(), tp.rank())),
-      norm_(DeclareNorm(model.head.norm, NormGradient(region_), options, set)),
-      tied_(tied) {
+      rows_(VocabularyRows(model, RankOf(tp))),
+      norm_(FindWeight(model.head.norm.name, set)),
+      table_(FindWeight(model.head.name, set), options.compute, options.Nf4Of(model.head.name),
+             /*ahead=*/nullptr) {
   TORCH_CHECK(chunk_rows_ > 0, "loss_chunk_rows is ", chunk_rows_);
-  if (tied != nullptr) return;
-  own_ = std::make_unique<WeightMatrix>(Table(model.head.name + ".weight", model, rows_, options),
-                                        Nf4OfModule(options, model.head.name),
-                                        /*ahead=*/nullptr, set);
 }
 
-void LmHeadLoss::HoldWeights() {
-  if (own_) own_->Hold();
-}
+void LmHeadLoss::HoldWeights() { table_.Hold(); }
 
-void LmHeadLoss::ReleaseWeights() {
-  if (own_) own_->Release();
-}
-
-Operand LmHeadLoss::Weight() const { return own_ ? own_->operand() : Operand(tied_->value); }
+void LmHeadLoss::ReleaseWeights() { table_.Release(); }
 
 at::Tensor LmHeadLoss::WeightGradient() const {
-  const Parameter* parameter = own_ ? own_->parameter() : tied_;
-  return parameter->trainable ? parameter->grad : at::Tensor();
+  return table_.parameter()->trainable ? table_.parameter()->grad : at::Tensor();
 }
 
 double LmHeadLoss::Forward(const at::Tensor& x, const at::Tensor& target_rows,
@@ -173,7 +187,7 @@ double LmHeadLoss::Forward(const at::Tensor& x, const at::Tensor& target_rows,
                                                         : MemoryCategory::kSaved);
     dnormed = at::zeros_like(normed);
   }
-  const HeldHere held(own_.get());
+  const HeldHere held(table_);
   const int64_t total = target_rows.size(0);
   at::Tensor loss = at::zeros({}, normed.options().dtype(at::kDouble));
   for (int64_t begin = 0; begin < total; begin += chunk_rows_) {
@@ -195,14 +209,14 @@ at::Tensor LmHeadLoss::ChunkLoss(const at::Tensor& normed, const at::Tensor& row
                                  at::Tensor& dnormed) const {
   const at::Tensor x = normed.index_select(0, rows);
   const at::Tensor logits = at::empty({x.size(0), rows_.extent}, x.options());
-  AddProducts(logits, {{x, Weight().t()}}, /*accumulate=*/false);
+  AddProducts(logits, {{x, table_.operand().t()}}, /*accumulate=*/false);
   const LogSumExp sums = CombineStats(LocalStats(logits, targets, rows_), region_.tp());
   const at::Tensor loss = (sums.lse - sums.target).sum(at::kDouble);
   if (!dnormed.defined() || rows_.extent == 0) return loss;
   CrossEntropyBackwardInPlace(logits, sums.lse, targets, rows_.offset, scale);
   // A row has one target, so rows are distinct and a copy suffices.
   const at::Tensor dx = at::empty_like(x);
-  AddProducts(dx, {{logits, Weight()}}, /*accumulate=*/false);
+  AddProducts(dx, {{logits, table_.operand()}}, /*accumulate=*/false);
   dnormed.index_copy_(0, rows, dx);
   if (const at::Tensor grad = WeightGradient(); grad.defined()) {
     AddProducts(grad, {{logits.t(), x}}, /*accumulate=*/true);
@@ -221,7 +235,7 @@ at::Tensor LmHeadLoss::Logits(const at::Tensor& x, const at::Tensor& rows) const
   const MemoryScope workspace(MemoryCategory::kWorkspace);
   const at::Tensor normed = region_.Enter(RmsNormForward(x, norm_->value, eps_));
   const at::Tensor local = at::empty({rows.size(0), rows_.extent}, normed.options());
-  AddProducts(local, {{normed.index_select(0, rows), Weight().t()}}, /*accumulate=*/false);
+  AddProducts(local, {{normed.index_select(0, rows), table_.operand().t()}}, /*accumulate=*/false);
   const at::ScalarType dtype = local.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   Communicator& tp = region_.tp();
   if (tp.size() == 1) return local.to(dtype);

@@ -2,22 +2,32 @@
 // r).
 #pragma once
 
-#include "model/blocks/decoder_layer.h"
+#include "model/blocks/parameters.h"
+#include "model/matmul/weight_matrix.h"
+#include "parallel/layout/tensor_parallel.h"
 
 namespace fttrain {
 
-// Token embedding (vocabulary-parallel, Megatron-LM sec. 3). Declares model.embed_tokens.weight.
-// With embedding_on_host the table is in host memory, its rows are gathered there and copied.
+// Declares the embedding's table; with embedding_on_host it is in host memory. Throws c10::Error
+// for a table on the host that is trained, or that a tied head reads.
+Parameter* DeclareEmbedding(const ModelSpec& model, const ModelOptions& options, TensorRank tp,
+                            ParameterSet& set);
+// Declares the final norm and, unless tied, the output table, which is NF4 if options say so of its
+// module (a tied one never is).
+void DeclareHead(const ModelSpec& model, const ModelOptions& options, TensorRank tp,
+                 ParameterSet& set);
+
+// Token embedding (vocabulary-parallel, Megatron-LM sec. 3). Rows of a table in host memory are
+// gathered there and copied.
 class Embedding {
  public:
-  // Throws c10::Error for a table on the host that is trained, or that a tied head reads.
+  // Of what DeclareEmbedding declared; `set` must outlive this.
   Embedding(const ModelSpec& model, const ModelOptions& options, Communicator& tp,
-            ParameterSet& set);
+            const ParameterSet& set);
   // input_ids int64 [T] -> [T/tp, H]. Collective over tp.
   at::Tensor Forward(const at::Tensor& input_ids) const;
   // Adds to the table's gradient; nothing when frozen (then not collective).
   void Backward(const at::Tensor& dy, const at::Tensor& input_ids) const;
-  Parameter* weight() const { return weight_; }
 
  private:
   SequenceRegion region_;
@@ -30,11 +40,9 @@ class Embedding {
 // pass.
 class LmHeadLoss {
  public:
-  // Declares model.norm.weight and, unless tied, lm_head.weight, which is NF4 if options.nf4 is and
-  // nf4_dense does not name lm_head (a tied head never is). `tied`: the embedding's parameter or
-  // null.
-  LmHeadLoss(const ModelSpec& model, const ModelOptions& options, Communicator& tp, Parameter* tied,
-             ParameterSet& set);
+  // Of what DeclareHead declared (and DeclareEmbedding where tied); `set` must outlive this.
+  LmHeadLoss(const ModelSpec& model, const ModelOptions& options, Communicator& tp,
+             const ParameterSet& set);
   struct Saved {
     at::Tensor input;    // [T/tp, H] before the final norm
     at::Tensor dnormed;  // [T/tp, H] gradient of the final norm's output; undefined in evaluation
@@ -59,7 +67,6 @@ class LmHeadLoss {
   at::Tensor ChunkLoss(const at::Tensor& normed, const at::Tensor& rows, const at::Tensor& targets,
                        double scale, at::Tensor& dnormed) const;
 
-  Operand Weight() const;  // [V/tp, H]
   // The head's gradient if it is trained, else undefined.
   at::Tensor WeightGradient() const;
 
@@ -69,8 +76,7 @@ class LmHeadLoss {
   int64_t vocab_size_;
   Range rows_;
   Parameter* norm_;
-  Parameter* tied_;
-  std::unique_ptr<WeightMatrix> own_;  // unless tied; held within a const Forward
+  mutable WeightMatrix table_;  // [V/tp, H]; held within a const Forward
 };
 
 }  // namespace fttrain

@@ -10,6 +10,8 @@
 #include "absl/strings/str_join.h"
 #include "model/config/json_keys.h"
 #include "model/files/tensor_io.h"
+#include "model/files/weight_loader.h"
+#include "model/linears/peft_names.h"
 #include "runtime/files/strict_json.h"
 #include "runtime/process/check.h"
 #include "runtime/process/log.h"
@@ -77,20 +79,18 @@ void RefuseOtherFeatures(const Json& json, JsonKeys& keys) {
   }
 }
 
-// Last parts of the module names that have a lora_A in the file, sorted.
+// Last parts of the module names that have a factor A in the file, sorted.
 absl::StatusOr<std::vector<std::string>> AdaptedModules(const std::string& folder) {
   FT_ASSIGN_OR_RETURN(const auto tensors, OpenAdapterTensors(folder));
-  constexpr std::string_view kEnd = ".lora_A.weight";
   std::set<std::string> modules;
-  for (const std::string& name : tensors->Names()) {
-    if (!name.ends_with(kEnd)) continue;
-    const std::string module = name.substr(0, name.size() - kEnd.size());
-    modules.insert(module.substr(module.rfind('.') + 1));
+  for (const std::string& tensor : tensors->Names()) {
+    const auto name = ParsePeftName(tensor);
+    if (name && name->factor == Factor::kA) modules.insert(LeafName(name->module));
   }
   return std::vector<std::string>(modules.begin(), modules.end());
 }
 
-absl::Status ReadTargets(const std::string& folder, JsonKeys& keys, AdapterConfig& config) {
+absl::Status ReadTargets(const std::string& folder, JsonKeys& keys, AdapterForm& config) {
   const Json* targets = keys.Find("target_modules");
   if (targets != nullptr && targets->is_string()) {
     if (*targets == kAllLinear) config.target_modules = {kAllLinear};
@@ -107,7 +107,7 @@ absl::Status ReadTargets(const std::string& folder, JsonKeys& keys, AdapterConfi
   return keys.status();
 }
 
-std::string ConfigJson(const AdapterConfig& config) {
+std::string ConfigJson(const AdapterForm& config) {
   nlohmann::ordered_json json;
   json["peft_type"] = "LORA";
   json["task_type"] = "CAUSAL_LM";
@@ -150,14 +150,7 @@ std::string Text(const std::vector<std::string>& names) {
 
 }  // namespace
 
-std::string LoraAName(const std::string& module) {
-  return absl::StrCat("base_model.model.", module, ".lora_A.weight");
-}
-std::string LoraBName(const std::string& module) {
-  return absl::StrCat("base_model.model.", module, ".lora_B.weight");
-}
-
-absl::Status WriteAdapter(const std::string& folder, const AdapterConfig& config,
+absl::Status WriteAdapter(const std::string& folder, const AdapterForm& config,
                           const std::vector<AdapterTensor>& tensors) {
   std::error_code error;
   std::filesystem::create_directories(folder, error);
@@ -185,15 +178,15 @@ absl::Status WriteAdapter(const std::string& folder, const AdapterConfig& config
   return config_file.Commit();
 }
 
-absl::StatusOr<AdapterConfig> ReadAdapterConfig(const std::string& folder) {
+absl::StatusOr<AdapterForm> ReadAdapterConfig(const std::string& folder) {
   const std::string path = absl::StrCat(folder, "/", kConfigFile);
   FT_ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxConfigBytes));
   FT_ASSIGN_OR_RETURN(const Json json, ParseJsonObject(text, path));
   JsonKeys keys(json, path);
   RefuseOtherFeatures(json, keys);
-  AdapterConfig config;
-  config.r = keys.Int("r", 1, config.r);
-  config.alpha = keys.Positive("lora_alpha", config.alpha);
+  AdapterForm config;
+  config.r = keys.Int("r", 1, 8);  // PEFT's defaults
+  config.alpha = keys.Positive("lora_alpha", 8.0);
   const Json* dropout = keys.Find("lora_dropout");
   if (dropout != nullptr && *dropout != 0) config.dropout = keys.Positive("lora_dropout");
   if (config.dropout >= 1) keys.Fail("lora_dropout", "must be in [0, 1)");
@@ -214,8 +207,17 @@ absl::StatusOr<std::unique_ptr<SafetensorsFolder>> OpenAdapterTensors(const std:
   return SafetensorsFolder::OpenFile(path);
 }
 
-absl::Status CompareAdapterConfigs(const std::string& folder, const AdapterConfig& saved,
-                                   const AdapterConfig& run) {
+absl::StatusOr<std::unique_ptr<SafetensorsFolder>> OpenAdapter(const std::string& folder,
+                                                               const AdapterForm& form,
+                                                               const ModelSpec& model) {
+  FT_ASSIGN_OR_RETURN(const std::vector<TensorSpec> expected, AdapterTensors(model, form));
+  FT_ASSIGN_OR_RETURN(std::unique_ptr<SafetensorsFolder> tensors, OpenAdapterTensors(folder));
+  FT_RETURN_IF_ERROR(CheckTensors(*tensors, expected));
+  return tensors;
+}
+
+absl::Status CompareAdapterConfigs(const std::string& folder, const AdapterForm& saved,
+                                   const AdapterForm& run) {
   std::vector<std::string> differences;
   const auto differ = [&](const char* key, const auto& was, const auto& is) {
     differences.push_back(absl::StrCat(key, " ", was, " there, ", is, " in this run"));

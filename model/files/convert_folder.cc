@@ -10,13 +10,13 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "model/blocks/decoder_layer.h"
-#include "model/config/checks.h"
+#include "model/config/model_config.h"
 #include "model/config/quantization_config.h"
 #include "model/files/nf4_export.h"
 #include "model/files/nf4_folder.h"
 #include "model/files/tensor_io.h"
 #include "model/files/weight_loader.h"
+#include "model/linears/peft_names.h"
 #include "runtime/memory/ledger.h"
 #include "runtime/process/check.h"
 
@@ -25,29 +25,17 @@ namespace {
 
 // The adapter of a folder, checked against the model.
 struct Adapter {
-  double scale = 0;
-  int64_t r = 0;
-  std::set<std::string> modules;
+  AdapterForm form;
   std::unique_ptr<SafetensorsFolder> files;
+  std::set<std::string> modules;
 };
 
-absl::StatusOr<Adapter> OpenAdapter(const std::string& folder, const ModelSpec& model) {
-  FT_ASSIGN_OR_RETURN(const AdapterConfig config, ReadAdapterConfig(folder));
-  FT_ASSIGN_OR_RETURN(const std::vector<std::string> targets,
-                      ResolveTargetModules(model, config.target_modules));
+absl::StatusOr<Adapter> ReadAdapter(const std::string& folder, const ModelSpec& model) {
   Adapter adapter;
-  adapter.r = config.r;
-  adapter.scale = LoraOptions{config.r, config.alpha, 0.0, config.use_rslora}.Scale();
-  FT_ASSIGN_OR_RETURN(adapter.files, OpenAdapterTensors(folder));
-  std::vector<TensorSpec> expected;
-  for (const TensorSpec& matrix : LinearMatrices(model)) {
-    const std::string& module = matrix.module;
-    if (std::count(targets.begin(), targets.end(), LeafName(module)) == 0) continue;
-    adapter.modules.insert(module);
-    expected.push_back({LoraAName(module), {config.r, matrix.shape[1]}});
-    expected.push_back({LoraBName(module), {matrix.shape[0], config.r}});
-  }
-  FT_RETURN_IF_ERROR(CheckTensors(*adapter.files, expected));
+  FT_ASSIGN_OR_RETURN(adapter.form, ReadAdapterConfig(folder));
+  FT_ASSIGN_OR_RETURN(adapter.files, OpenAdapter(folder, adapter.form, model));
+  FT_ASSIGN_OR_RETURN(const std::vector<TensorSpec> factors, AdapterTensors(model, adapter.form));
+  for (const TensorSpec& factor : factors) adapter.modules.insert(factor.module);
   return adapter;
 }
 
@@ -228,9 +216,11 @@ class Converter {
     const auto load = [&](const std::string& name, const std::vector<int64_t>& shape) {
       return LoadSlice(*adapter_.files, name, shape, -1, 0, 0, precision, at::kCPU);
     };
-    FT_ASSIGN_OR_RETURN(a_, load(LoraAName(module), {adapter_.r, passage.tensor.shape[1]}));
-    FT_ASSIGN_OR_RETURN(b_, load(LoraBName(module), {passage.tensor.shape[0], adapter_.r}));
-    for (const auto& [factor, name] : {std::pair(a_, LoraAName(module)), {b_, LoraBName(module)}}) {
+    const int64_t r = adapter_.form.r;
+    const std::string a = PeftName(module, Factor::kA), b = PeftName(module, Factor::kB);
+    FT_ASSIGN_OR_RETURN(a_, load(a, {r, passage.tensor.shape[1]}));
+    FT_ASSIGN_OR_RETURN(b_, load(b, {passage.tensor.shape[0], r}));
+    for (const auto& [factor, name] : {std::pair(a_, a), {b_, b}}) {
       if (factor.isfinite().all().item<bool>()) continue;
       return absl::DataLossError(absl::StrCat(adapter_.files->PathOf(name), ": tensor '", name,
                                               "' holds a value that is not finite"));
@@ -240,7 +230,7 @@ class Converter {
 
   at::Tensor Merged(const at::Tensor& values, const Range& rows) const {
     at::Tensor sum = values.to(a_.scalar_type());
-    sum.addmm_(b_.narrow(0, rows.offset, rows.extent), a_, 1, adapter_.scale);
+    sum.addmm_(b_.narrow(0, rows.offset, rows.extent), a_, 1, adapter_.form.Scale());
     return sum.to(values.scalar_type());
   }
 
@@ -290,7 +280,7 @@ absl::StatusOr<Converted> ConvertFolder(const SourceFolder& source, const Conver
   const MemoryScope scope(MemoryCategory::kWorkspace);
   Adapter adapter;
   if (!conversion.adapter.empty()) {
-    FT_ASSIGN_OR_RETURN(adapter, OpenAdapter(conversion.adapter, source.model));
+    FT_ASSIGN_OR_RETURN(adapter, ReadAdapter(conversion.adapter, source.model));
   }
   return Converter(source, conversion, std::move(adapter)).Run(output);
 }

@@ -9,23 +9,25 @@
 
 namespace fttrain {
 
-WeightMatrix::WeightMatrix(Parameter parameter, const std::optional<Nf4Options>& nf4,
-                           Nf4Ahead* ahead, ParameterSet& set)
-    : compute_(parameter.dtype), ahead_(ahead) {
-  const std::vector<int64_t> shape = parameter.slice.LocalShape();
+Parameter* DeclareMatrix(Parameter matrix, const std::optional<Nf4Options>& nf4,
+                         ParameterSet& set) {
+  TORCH_CHECK(!nf4 || !matrix.trainable, matrix.slice.name,
+              ": an NF4 matrix is frozen, only adapters can be trained");
+  const int64_t bytes = nf4 ? MakeNf4Layout(matrix.slice, *nf4).bytes : 0;
+  if (bytes > 0) {  // else the slice is empty, as good dense
+    matrix.packed_bytes = bytes;
+    matrix.dtype = at::kByte;
+  }
+  return set.Declare(std::move(matrix));
+}
+
+WeightMatrix::WeightMatrix(Parameter* matrix, at::ScalarType compute,
+                           const std::optional<Nf4Options>& nf4, Nf4Ahead* ahead)
+    : parameter_(matrix), compute_(compute), ahead_(ahead) {
+  const std::vector<int64_t> shape = matrix->slice.LocalShape();
   out_ = shape.at(0);
   in_ = shape.at(1);
-  if (nf4) {
-    TORCH_CHECK(!parameter.trainable, parameter.slice.name,
-                ": an NF4 matrix is frozen, only adapters can be trained");
-    const Nf4Layout layout = MakeNf4Layout(parameter.slice, *nf4);
-    if (layout.bytes > 0) {  // else the slice is empty, as good dense
-      layout_ = layout;
-      parameter.packed_bytes = layout.bytes;
-      parameter.dtype = at::kByte;
-    }
-  }
-  parameter_ = set.Declare(std::move(parameter));
+  if (matrix->packed_bytes > 0) layout_ = MakeNf4Layout(matrix->slice, nf4.value());
 }
 
 Nf4Matrix WeightMatrix::Packed() const { return {*layout_, parameter_->value}; }

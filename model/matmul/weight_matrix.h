@@ -8,14 +8,16 @@
 
 namespace fttrain {
 
+// Declares a matrix (slice, tp_gradient, trainable and dtype, the compute dtype, are set). With
+// `nf4` it becomes MakeNf4Layout(slice, *nf4).bytes packed bytes, kByte, unless the slice is empty.
+// Throws c10::Error for a trainable matrix with nf4.
+Parameter* DeclareMatrix(Parameter matrix, const std::optional<Nf4Options>& nf4, ParameterSet& set);
+
 class WeightMatrix {
  public:
-  // Declares `parameter` (slice, tp_gradient, trainable and dtype, the compute dtype, are set).
-  // With `nf4` it becomes MakeNf4Layout(slice, *nf4).bytes packed bytes, kByte, unless the slice is
-  // empty; `ahead` may be null.
-  // Throws c10::Error for a trainable matrix with nf4.
-  WeightMatrix(Parameter parameter, const std::optional<Nf4Options>& nf4, Nf4Ahead* ahead,
-               ParameterSet& set);
+  // Of a matrix that DeclareMatrix declared, with the same `nf4`; `ahead` may be null.
+  WeightMatrix(Parameter* matrix, at::ScalarType compute, const std::optional<Nf4Options>& nf4,
+               Nf4Ahead* ahead);
   int64_t out() const { return out_; }
   int64_t in() const { return in_; }
   Parameter* parameter() const { return parameter_; }

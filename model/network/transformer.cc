@@ -24,32 +24,19 @@ Transformer::Transformer(const ModelSpec& model, const ModelOptions& options, co
       options.layers_per_run.empty() ? BalancedRuns(model, stages) : options.layers_per_run;
   const absl::Status fits = CheckRuns(layers, model, static_cast<int>(layers.size()));
   TORCH_CHECK(fits.ok(), fits.ToString());
-  for (const LayerRun& run : RunsOfStage(layers, stages, mesh.pp().rank())) {
-    chunks_.push_back({.run = run, .layers = {}});
-  }
-  const bool has_head = chunks_.back().run.last;
-  if (chunks_.front().run.first || (has_head && tied_)) {
-    set.BeginGroup(kEmbeddingGroup);
-    embedding_ = std::make_unique<Embedding>(model, options, mesh.tp(), set);
-    embedding_->weight()->on_both_ends = tied_ && stages > 1;
-  }
-  MakeLayers(model, options, mesh.tp(), set);
-  if (has_head) {
-    set.BeginGroup(kHeadGroup);
-    head_ = std::make_unique<LmHeadLoss>(model, options, mesh.tp(),
-                                         tied_ ? embedding_->weight() : nullptr, set);
-  }
-}
-
-void Transformer::MakeLayers(const ModelSpec& model, const ModelOptions& options, Communicator& tp,
-                             ParameterSet& set) {
-  for (Chunk& chunk : chunks_) {
-    for (int index = chunk.run.begin; index < chunk.run.end; ++index) {
-      set.BeginGroup(index);
+  const std::vector<LayerRun> runs = RunsOfStage(layers, stages, mesh.pp().rank());
+  Communicator& tp = mesh.tp();
+  DeclareRuns(model, options, runs, stages, {tp.rank(), tp.size()}, set);
+  for (const LayerRun& run : runs) {
+    Chunk& chunk = chunks_.emplace_back();
+    chunk.run = run;
+    for (int index = run.begin; index < run.end; ++index) {
       const LayerSpec& layer = model.layers.at(static_cast<size_t>(index));
       chunk.layers.push_back(std::make_unique<DecoderLayer>(layer, options, tp, set, ahead_.get()));
     }
   }
+  if (runs.front().first) embedding_ = std::make_unique<Embedding>(model, options, tp, set);
+  if (runs.back().last) head_ = std::make_unique<LmHeadLoss>(model, options, tp, set);
 }
 
 void Transformer::BeginStep(std::vector<ModelBatch> batches, double loss_scale) {
@@ -263,15 +250,6 @@ at::Tensor Transformer::Logits(const ModelBatch& batch, const at::Tensor& rows) 
   With(HeadGroups(chunks_.back()), {}, Gradients::kNone,
        [&] { logits = head_->Logits(hidden, rows); });
   return logits;
-}
-
-ParameterSet DeclareWholeModel(const ModelSpec& model, const ModelOptions& options) {
-  ModelOptions whole = options;
-  whole.layers_per_run.clear();
-  ParameterSet set;
-  const std::unique_ptr<Mesh> mesh = Mesh::Single();
-  const Transformer declares(model, whole, *mesh, set, /*max_positions=*/1, at::kCPU);
-  return set;
 }
 
 }  // namespace fttrain

@@ -7,18 +7,15 @@
 #include <utility>
 #include <vector>
 
+#include "model/blocks/decoder_layer.h"
 #include "model/ends/embedding_head.h"
 #include "model/network/batch.h"
-#include "model/network/runs.h"
+#include "model/network/parameters.h"
 #include "parallel/layout/mesh.h"
 #include "parallel/pipeline/executor.h"
 #include "parallel/storage/parameter_store.h"
 
 namespace fttrain {
-
-// Parameter::group of the ends; layers have their index.
-constexpr int kEmbeddingGroup = -2;
-constexpr int kHeadGroup = -1;
 
 class Transformer : public StageModule {
  public:
@@ -60,8 +57,6 @@ class Transformer : public StageModule {
     LayerRun run;
     std::vector<std::unique_ptr<DecoderLayer>> layers;
   };
-  void MakeLayers(const ModelSpec& model, const ModelOptions& options, Communicator& tp,
-                  ParameterSet& set);
   bool HoldsWeights(const Chunk& chunk) const;
   std::vector<int> HeadGroups(const Chunk& chunk) const;  // none but of the last
   std::vector<int> GroupsOf(const Chunk& chunk) const;    // all
@@ -100,9 +95,5 @@ class Transformer : public StageModule {
   double loss_scale_ = 1.0;
   double loss_sum_ = 0.0;
 };
-
-// The parameters of the whole model as one rank would declare them, without storage: names, global
-// shapes and dtypes, in the order of files.
-ParameterSet DeclareWholeModel(const ModelSpec& model, const ModelOptions& options);
 
 }  // namespace fttrain

@@ -99,7 +99,7 @@ at::Tensor OracleLinear(const OracleModel& model, const std::string& name, const
   if (Has(model, name + ".bias")) y = y + Param(model, name + ".bias");
   const std::string adapter = "base_model.model." + name;
   if (!Has(model, adapter + ".lora_A.weight")) return y;
-  const LoraOptions& lora = model.options.lora;
+  const AdapterForm& lora = model.options.adapter.value();
   at::Tensor dropped = x;
   if (lora.dropout > 0.0 && dropout.token_index.defined()) {
     const at::Tensor mask =

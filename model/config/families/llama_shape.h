@@ -23,9 +23,10 @@ struct LlamaShape {
   bool qkv_bias = false;
   bool o_bias = false;
   bool mlp_bias = false;
-  bool qk_norm = false;                // RMSNorm over head_dim of q and k, before rotary
-  std::vector<int64_t> layer_windows;  // [num_layers] as AttentionSpec::window; missing ones are 0
-  RopeSpec rope;                       // its dim is head_dim
+  bool qk_norm = false;  // RMSNorm over head_dim of q and k, before rotary
+  // [num_layers] as AttentionSpec::window; missing ones are 0.
+  std::vector<int64_t> layer_windows = {};
+  RopeSpec rope = {};  // its dim is head_dim
 };
 
 ModelSpec LlamaLike(const LlamaShape& shape);

@@ -28,10 +28,9 @@ TEST(StartSummary, SaysWhereEverythingIsInPeftsWords) {
   plan.model = Model(4);
   plan.model.family = "llama";
   plan.mesh = {/*tp=*/2, /*pp=*/1, /*dp=*/2};
-  plan.options.use_lora = true;
+  plan.options.adapter = {.target_modules = {"q_proj", "v_proj"}};
   plan.options.recompute = Recompute::kSmart;
   plan.options.activations_on_host = true;
-  plan.options.target_modules = {"q_proj", "v_proj"};
   DatasetSummary data;
   data.examples = 60;
   data.tokens = 12345;
@@ -70,7 +69,7 @@ TEST(StartSummary, SaysHowAnNf4BaseIsStoredAndWhatOfItIsNot) {
   NetworkPlan plan;
   plan.model = Model(1);
   plan.options.compute = at::kBFloat16;
-  plan.options.use_lora = true;
+  plan.options.adapter.emplace();
   plan.options.nf4 = Nf4Options{64, true, at::kBFloat16};
   plan.options.embedding_on_host = true;
   ParameterCounts counts{10, 1000};

@@ -30,10 +30,13 @@ ModelOptions Options(bool full) {
   ModelOptions options;
   options.compute = at::kDouble;
   options.train_base = full;
-  options.use_lora = !full;
-  options.lora = {/*r=*/3, /*alpha=*/6, /*dropout=*/0.2, /*use_rslora=*/false};
-  options.target_modules = {"q_proj",    "k_proj",  "v_proj",   "o_proj",
-                            "gate_proj", "up_proj", "down_proj"};
+  if (!full) {
+    options.adapter = {.r = 3,
+                       .alpha = 6,
+                       .dropout = 0.2,
+                       .target_modules = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj",
+                                          "up_proj", "down_proj"}};
+  }
   options.loss_chunk_rows = 5;
   return options;
 }

@@ -27,7 +27,6 @@ class Reference : public ::testing::Test {
     plan_.network.model = LlamaLike(m);
     plan_.network.options.compute = at::kFloat;
     plan_.network.options.train_base = true;
-    plan_.network.options.use_lora = false;
     plan_.network.mesh = {.tp = 1, .pp = 2, .dp = 2};
     config::RunConfig& run = plan_.run;
     run.mutable_adapter()->set_method(config::ADAPTER_METHOD_NONE);

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "model/blocks/parameters.h"
 #include "runtime/math/philox.h"
 #include "tests/model/rig.h"
 
@@ -20,7 +21,9 @@ struct LayerOnTp {
     options.recompute = recompute;
     variant.apply(config, options);
     const ModelSpec model = LlamaLike(config);
-    layer = std::make_unique<DecoderLayer>(model.layers[1], options, mesh->tp(), set);
+    Communicator& tp = mesh->tp();
+    DeclareLayer(model.layers[1], options, {tp.rank(), tp.size()}, set);
+    layer = std::make_unique<DecoderLayer>(model.layers[1], options, tp, set);
     store = std::make_unique<ParameterStore>(set, *mesh, at::kCPU, StorageOptions{});
     optimizer = std::make_unique<Optimizer>(*store, AdamWOptions{});
     rope = MakeRopeTables(model.rope, 16, options.compute, at::kCPU);
@@ -67,7 +70,7 @@ TEST_P(DecoderLayerOnTp, ValuesAndGradientsEqualAutogradInFloat64) {
   EXPECT_FALSE(saved.input.defined() || saved.q.defined() || saved.attention_out.defined() ||
                saved.residual.defined() || saved.gate.defined() || saved.up.defined());
   ExpectGradientsNear(rig.set, rig.params, 1e-10);
-  EXPECT_EQ(rig.set.Trainable().empty(), !rig.options.use_lora && !rig.options.train_base);
+  EXPECT_EQ(rig.set.Trainable().empty(), !rig.options.adapter && !rig.options.train_base);
 }
 
 constexpr auto kAllOptions = [](LlamaShape& c, ModelOptions& o) {
@@ -75,8 +78,8 @@ constexpr auto kAllOptions = [](LlamaShape& c, ModelOptions& o) {
   c.layer_windows = {0, 3};
   o.train_base = true;
   UseLora(o, AllLinear());
-  o.lora.dropout = 0.25;
-  o.lora.use_rslora = true;
+  o.adapter->dropout = 0.25;
+  o.adapter->use_rslora = true;
 };
 
 const ModelVariant kVariants[] = {
@@ -112,9 +115,9 @@ const ModelVariant kVariants[] = {
        UseLora(o, {"gate_proj"});
      }},
     {"LoraDropout",
-     [](LlamaShape&, ModelOptions& o) { UseLora(o, AllLinear()), o.lora.dropout = 0.3; }},
+     [](LlamaShape&, ModelOptions& o) { UseLora(o, AllLinear()), o.adapter->dropout = 0.3; }},
     {"RsLora",
-     [](LlamaShape&, ModelOptions& o) { UseLora(o, AllLinear()), o.lora.use_rslora = true; }},
+     [](LlamaShape&, ModelOptions& o) { UseLora(o, AllLinear()), o.adapter->use_rslora = true; }},
     {"EverythingAtOnce", kAllOptions},
     {"Nf4Frozen", [](LlamaShape&, ModelOptions& o) { UseNf4(o); }},
     {"Nf4LoraAllLinear", [](LlamaShape&, ModelOptions& o) { UseNf4(o), UseLora(o, AllLinear()); }},

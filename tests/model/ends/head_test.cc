@@ -19,10 +19,11 @@ struct EndsOnTp {
     options.embedding_on_host = nf4.has_value();
     options.sequence_parallel = sequence_parallel;
     const ModelSpec model = LlamaLike(config);
-    embedding = std::make_unique<Embedding>(model, options, mesh->tp(), set);
-    head = std::make_unique<LmHeadLoss>(model, options, mesh->tp(),
-                                        config.tie_word_embeddings ? embedding->weight() : nullptr,
-                                        set);
+    Communicator& tp = mesh->tp();
+    DeclareEmbedding(model, options, {tp.rank(), tp.size()}, set);
+    DeclareHead(model, options, {tp.rank(), tp.size()}, set);
+    embedding = std::make_unique<Embedding>(model, options, tp, set);
+    head = std::make_unique<LmHeadLoss>(model, options, tp, set);
     store = std::make_unique<ParameterStore>(set, *mesh, at::kCPU, StorageOptions{});
     optimizer = std::make_unique<Optimizer>(*store, AdamWOptions{});
     params = SeededTensors(set);

@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "model/files/weight_loader.h"
+#include "model/linears/peft_names.h"
 #include "tests/temp_folder.h"
 
 namespace fttrain {
@@ -38,12 +39,12 @@ Json PeftConfig() {
 const char kQ[] = "model.layers.0.self_attn.q_proj";
 
 std::vector<AdapterTensor> Tensors() {
-  return {{LoraAName(kQ), at::arange(8, at::kFloat).view({2, 4})},
-          {LoraBName(kQ), at::arange(6, at::kDouble).view({2, 3}).t()}};
+  return {{PeftName(kQ, Factor::kA), at::arange(8, at::kFloat).view({2, 4})},
+          {PeftName(kQ, Factor::kB), at::arange(6, at::kDouble).view({2, 3}).t()}};
 }
 
-AdapterConfig Config() {
-  AdapterConfig config;
+AdapterForm Config() {
+  AdapterForm config;
   config.r = 2;
   config.alpha = 16.0;
   config.dropout = 0.05;
@@ -79,10 +80,11 @@ TEST(AdapterFiles, ReadBackWhatTheyWrite) {
   EXPECT_THAT((*tensors)->Names(),
               ElementsAre("base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight",
                           "base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight"));
-  const auto b = LoadSlice(**tensors, LoraBName(kQ), {3, 2}, 0, 1, 2, at::kFloat, at::kCPU);
+  const auto b =
+      LoadSlice(**tensors, PeftName(kQ, Factor::kB), {3, 2}, 0, 1, 2, at::kFloat, at::kCPU);
   ASSERT_TRUE(b.ok()) << b.status();
   EXPECT_TRUE(at::equal(*b, at::tensor({1.f, 4.f, 2.f, 5.f}).view({2, 2})));
-  EXPECT_EQ((*tensors)->Find(LoraBName(kQ))->dtype, SafetensorsDtype::kF32);
+  EXPECT_EQ((*tensors)->Find(PeftName(kQ, Factor::kB))->dtype, SafetensorsDtype::kF32);
 }
 
 TEST(AdapterFiles, CarryPeftsKeysAndFormat) {
@@ -101,7 +103,7 @@ TEST(AdapterFiles, CarryPeftsKeysAndFormat) {
 
 TEST(AdapterFiles, SpellAllLinearAsPeftDoes) {
   const TempFolder folder;
-  AdapterConfig config = Config();
+  AdapterForm config = Config();
   config.target_modules = {"all-linear"};
   ASSERT_TRUE(WriteAdapter(folder.path(), config, Tensors()).ok());
   EXPECT_EQ(Json::parse(*ReadFile(folder / "adapter_config.json"))["target_modules"], "all-linear");
@@ -172,7 +174,7 @@ TEST(AdapterFiles, ThatAreMissingAreNamed) {
 }
 
 TEST(CompareAdapterConfigs, ReportsEveryDifferenceWithBothValues) {
-  AdapterConfig run = Config();
+  AdapterForm run = Config();
   run.r = 8;
   run.alpha = 32.5;
   run.use_rslora = true;
@@ -187,7 +189,7 @@ TEST(CompareAdapterConfigs, ReportsEveryDifferenceWithBothValues) {
 }
 
 TEST(CompareAdapterConfigs, IgnoresOrderDropoutAndAllLinear) {
-  AdapterConfig saved = Config(), run = Config();
+  AdapterForm saved = Config(), run = Config();
   saved.target_modules = {"q_proj", "v_proj"};
   run.target_modules = {"v_proj", "q_proj"};
   run.dropout = 0.5;
@@ -206,10 +208,10 @@ TEST(WriteAdapter, LeavesTheOldAdapterWhenTheDiskIsFull) {
   getrlimit(RLIMIT_FSIZE, &before);
   const rlimit limit = {1 << 16, before.rlim_max};
   setrlimit(RLIMIT_FSIZE, &limit);
-  AdapterConfig other = Config();
+  AdapterForm other = Config();
   other.r = 99;
   const absl::Status status =
-      WriteAdapter(folder.path(), other, {{LoraAName(kQ), at::zeros({99, 4096})}});
+      WriteAdapter(folder.path(), other, {{PeftName(kQ, Factor::kA), at::zeros({99, 4096})}});
   setrlimit(RLIMIT_FSIZE, &before);
 
   EXPECT_THAT(Message(status), HasSubstr(folder / "adapter_model.safetensors"));

@@ -8,6 +8,7 @@
 #include "model/files/nf4_folder.h"
 #include "model/files/nf4_loader.h"
 #include "model/files/weight_loader.h"
+#include "model/linears/peft_names.h"
 #include "tests/model/written_model.h"
 
 namespace fttrain {
@@ -40,13 +41,13 @@ class ConvertFolderTest : public testing::Test {
     for (const TensorSpec& matrix : LinearMatrices(*LoadModelConfig(base_.path()))) {
       const std::string& module = matrix.module;
       if (!module.ends_with("up_proj") && !module.ends_with("q_proj")) continue;
-      factors.push_back({LoraAName(module), at::randn({4, matrix.shape[1]}) * 0.1});
-      factors.push_back({LoraBName(module), at::randn({matrix.shape[0], 4}) * 0.1});
+      factors.push_back({PeftName(module, Factor::kA), at::randn({4, matrix.shape[1]}) * 0.1});
+      factors.push_back({PeftName(module, Factor::kB), at::randn({matrix.shape[0], 4}) * 0.1});
     }
-    const AdapterConfig config{4, 6.0, 0.0, true, {"up_proj", "q_proj"}, ""};
+    const AdapterForm config{4, 6.0, 0.0, true, {"up_proj", "q_proj"}, ""};
     EXPECT_TRUE(WriteAdapter(adapter_.path(), config, factors).ok());
-    a_ = Factor(factors, LoraAName(kUp));
-    b_ = Factor(factors, LoraBName(kUp));
+    a_ = Factor(factors, PeftName(kUp, Factor::kA));
+    b_ = Factor(factors, PeftName(kUp, Factor::kB));
     conversion_.nf4 = {64, true, dtype};
   }
 
@@ -245,7 +246,8 @@ TEST_F(ConvertFolderTest, RequantisesAndLeavesMatricesWithoutAnAdapterBitForBit)
 TEST_F(ConvertFolderTest, RefusesAnAdapterThatDoesNotFit) {
   conversion_.adapter = adapter_.path();
   WriteTensors(adapter_ / "adapter_model.safetensors",
-               {{LoraAName(kUp), at::zeros({4, 48})}, {LoraBName(kUp), at::zeros({81, 4})}});
+               {{PeftName(kUp, Factor::kA), at::zeros({4, 48})},
+                {PeftName(kUp, Factor::kB), at::zeros({81, 4})}});
   const absl::Status status = Convert(base_.path(), out_ / "m").status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(Message(status), HasSubstr("6 missing"));

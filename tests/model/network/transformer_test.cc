@@ -130,7 +130,7 @@ const ModelVariant kVariants[] = {
      [](LlamaShape& c, ModelOptions& o) {
        c.qkv_bias = true;
        UseLora(o, AllLinear());
-       o.lora.dropout = 0.2;
+       o.adapter->dropout = 0.2;
      }},
     {"Qlora",
      [](LlamaShape& c, ModelOptions& o) {
@@ -158,14 +158,14 @@ const ModelVariant kVariants[] = {
     {"LoraWithDropoutLayerMajor",
      [](LlamaShape&, ModelOptions& o) {
        UseLora(o, AllLinear());
-       o.lora.dropout = 0.2;
+       o.adapter->dropout = 0.2;
        o.layers_per_run = {1, 1};
      }},
     {"QloraLayerMajor",
      [](LlamaShape&, ModelOptions& o) {
        UseNf4(o, {}, {});
        UseLora(o, AllLinear());
-       o.lora.dropout = 0.2;
+       o.adapter->dropout = 0.2;
        o.layers_per_run = {1, 1};
      }},
 };
@@ -217,7 +217,7 @@ INSTANTIATE_TEST_SUITE_P(Layouts, KeepingOn,
 
 const ModelVariant kLora{"", [](LlamaShape&, ModelOptions& o) {
                            UseLora(o, AllLinear());
-                           o.lora.dropout = 0.5;
+                           o.adapter->dropout = 0.5;
                          }};
 
 // Every parameter adds up the same microbatches in the same order under both schedules.

@@ -1,10 +1,11 @@
-#include "model/linears/local_linear.h"
+#include "model/linears/linears.h"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <vector>
 
+#include "model/linears/peft_names.h"
 #include "runtime/math/philox.h"
 #include "runtime/memory/ledger.h"
 #include "tests/model/oracle.h"
@@ -26,32 +27,30 @@ struct Case {
 
 std::ostream& operator<<(std::ostream& out, const Case& c) { return out << c.name; }
 
-LoraOptions Lora(const Case& c) {
-  return {.r = 4, .alpha = 6.0, .dropout = c.dropout, .use_rslora = c.rslora};
+AdapterForm Lora(const Case& c) {
+  return {.r = 4,
+          .alpha = 6.0,
+          .dropout = c.dropout,
+          .use_rslora = c.rslora,
+          .target_modules = {"up_proj"}};
 }
 
 // The layer cut in `shards` pieces; each is what one tp rank holds.
 struct Shard {
   ParameterSet set;
-  std::unique_ptr<LocalLinear> linear;
+  std::unique_ptr<Linears> linear;
 };
 
 Shard MakeShard(const Case& c, LinearSplit split, int shards, int rank,
                 at::ScalarType compute = at::kDouble) {
   Shard shard;
-  LinearSlice spec;
-  spec.name = kName;
-  spec.in = kIn;
-  spec.out = kOut;
-  spec.split = split;
-  spec.range = EvenRange(split == LinearSplit::kColumn ? kOut : kIn, shards, rank);
-  spec.tensor_parallel = shards > 1;
-  spec.bias = c.bias;
-  spec.add_bias = split == LinearSplit::kColumn || rank == 0;
-  spec.nf4 = c.nf4;
-  const LoraOptions lora = Lora(c);
-  shard.linear = std::make_unique<LocalLinear>(spec, compute, c.train_base,
-                                               c.use_lora ? &lora : nullptr, shard.set);
+  const LinearSpec spec = {.name = kName, .in = kIn, .out = kOut, .split = split, .bias = c.bias};
+  ParameterForm form = {.compute = compute, .train_base = c.train_base};
+  form.nf4 = c.nf4;
+  if (c.use_lora) form.adapter = Lora(c);
+  const TensorRank tp = {rank, shards};
+  DeclareLinear(spec, form, tp, shard.set);
+  shard.linear = std::make_unique<Linears>(std::vector{spec}, form, tp, shard.set);
   AllocateForTest(shard.set);
   return shard;
 }
@@ -64,13 +63,13 @@ at::Tensor Part(const at::Tensor& whole, int64_t dim, const Range& range) {
   return whole.detach().narrow(dim, range.offset, range.extent).contiguous();
 }
 
-class LocalLinearOption : public ::testing::TestWithParam<std::tuple<Case, LinearSplit, int>> {};
+class LinearOption : public ::testing::TestWithParam<std::tuple<Case, LinearSplit, int>> {};
 
-TEST_P(LocalLinearOption, ShardsTogetherEqualTheWholeLayerInFloat64) {
+TEST_P(LinearOption, ShardsTogetherEqualTheWholeLayerInFloat64) {
   const auto& [c, split, shards] = GetParam();
   const bool column = split == LinearSplit::kColumn;
   OracleModel oracle;
-  oracle.options.lora = Lora(c);
+  oracle.options.adapter = Lora(c);
   Shard whole = MakeShard(c, split, 1, 0);
   const NamedTensors values = SeededTensors(whole.set);
   oracle.params = values;
@@ -95,13 +94,13 @@ TEST_P(LocalLinearOption, ShardsTogetherEqualTheWholeLayerInFloat64) {
     const at::Tensor x_local = column ? x.detach() : Part(x, 1, range);
     const at::Tensor dy_local = column ? Part(dy, 1, range) : dy;
     at::Tensor y_local = column ? y.narrow(1, range.offset, range.extent) : y;
-    y_local.add_(shard.linear->Forward(x_local, dropout));
+    y_local.add_(shard.linear->Forward(x_local, dropout).front());
     at::Tensor dx_local;
-    const at::Tensor dlow = shard.linear->BackwardInput(dy_local, dropout, dx_local);
+    const at::Tensor dlow = shard.linear->BackwardInput({dy_local}, dropout, dx_local);
     EXPECT_EQ(dlow.defined(), c.use_lora);
     EXPECT_EQ(shard.linear->HasTrainable(), c.use_lora || c.train_base);
     (column ? dx : dx.narrow(1, range.offset, range.extent)).add_(dx_local);
-    shard.linear->BackwardParams(dy_local, dlow, x_local, dropout);
+    shard.linear->BackwardParams({dy_local}, dlow, x_local, dropout);
     for (const Parameter* parameter : shard.set.Trainable()) {
       const std::string& name = parameter->slice.name;
       if (parameter->tp_gradient == TpGradient::kPartial) {
@@ -128,7 +127,7 @@ std::string OptionName(const ::testing::TestParamInfo<std::tuple<Case, LinearSpl
 }
 
 INSTANTIATE_TEST_SUITE_P(
-    Options, LocalLinearOption,
+    Options, LinearOption,
     ::testing::Combine(
         ::testing::Values(Case{.name = "Frozen"}, Case{.name = "FrozenWithBias", .bias = true},
                           Case{.name = "TrainBase", .bias = true, .train_base = true},
@@ -154,18 +153,18 @@ INSTANTIATE_TEST_SUITE_P(
         ::testing::Values(LinearSplit::kColumn, LinearSplit::kRow), ::testing::Values(1, 2, 4)),
     OptionName);
 
-TEST(LocalLinear, InputGradientAddsToOneThatExists) {
+TEST(Linears, InputGradientAddsToOneThatExists) {
   const Case c{.name = "", .use_lora = true, .dropout = 0.3};
   Shard shard = MakeShard(c, LinearSplit::kColumn, 1, 0);
   CopyValues(shard.set, SeededTensors(shard.set));
   const at::Tensor dy = SeededTensor({kTokens, kOut}, "dy").detach();
   at::Tensor alone, added = at::ones({kTokens, kIn}, at::kDouble);
-  shard.linear->BackwardInput(dy, SomeStep(), alone);
-  shard.linear->BackwardInput(dy, SomeStep(), added);
+  shard.linear->BackwardInput({dy}, SomeStep(), alone);
+  shard.linear->BackwardInput({dy}, SomeStep(), added);
   EXPECT_LE(RelativeError(added - 1.0, alone), 1e-12);
 }
 
-TEST(LocalLinear, GradientsOfMicrobatchesAddUp) {
+TEST(Linears, GradientsOfMicrobatchesAddUp) {
   const Case c{.name = "", .bias = true, .train_base = true, .use_lora = true};
   Shard shard = MakeShard(c, LinearSplit::kRow, 1, 0);
   CopyValues(shard.set, SeededTensors(shard.set));
@@ -174,7 +173,7 @@ TEST(LocalLinear, GradientsOfMicrobatchesAddUp) {
   NamedTensors once;
   for (int microbatch = 0; microbatch < 2; ++microbatch) {
     at::Tensor dx;
-    shard.linear->BackwardParams(dy, shard.linear->BackwardInput(dy, {}, dx), x, {});
+    shard.linear->BackwardParams({dy}, shard.linear->BackwardInput({dy}, {}, dx), x, {});
     for (const Parameter* parameter : shard.set.Trainable()) {
       if (microbatch == 0) once[parameter->slice.name] = parameter->grad.clone();
       EXPECT_LE(RelativeError(parameter->grad, once[parameter->slice.name] * (microbatch + 1.0)),
@@ -184,24 +183,25 @@ TEST(LocalLinear, GradientsOfMicrobatchesAddUp) {
   EXPECT_EQ(once.size(), 4u);
 }
 
-TEST(LocalLinear, WithoutTokenIndexNothingIsDropped) {
+TEST(Linears, WithoutTokenIndexNothingIsDropped) {
   const Case c{.name = "", .use_lora = true, .dropout = 0.5};
   Shard shard = MakeShard(c, LinearSplit::kColumn, 1, 0);
   OracleModel oracle;
-  oracle.options.lora = Lora(c);
+  oracle.options.adapter = Lora(c);
   oracle.params = SeededTensors(shard.set);
   CopyValues(shard.set, oracle.params);
   const at::Tensor x = SeededTensor({kTokens, kIn}, "x").detach();
-  EXPECT_LE(RelativeError(shard.linear->Forward(x, {}), OracleLinear(oracle, kName, x, {})), 1e-12);
+  EXPECT_LE(RelativeError(shard.linear->Forward(x, {}).front(), OracleLinear(oracle, kName, x, {})),
+            1e-12);
 }
 
 // What a linear gives in a step: y, dx and the gradients of the adapter.
 std::vector<at::Tensor> RunStep(Shard& shard, at::ScalarType dtype) {
   const at::Tensor x = SeededTensor({kTokens, kIn}, "x").detach().to(dtype);
   const at::Tensor dy = SeededTensor({kTokens, kOut}, "dy").detach().to(dtype);
-  const at::Tensor y = shard.linear->Forward(x, {});
+  const at::Tensor y = shard.linear->Forward(x, {}).front();
   at::Tensor dx;
-  shard.linear->BackwardParams(dy, shard.linear->BackwardInput(dy, {}, dx), x, {});
+  shard.linear->BackwardParams({dy}, shard.linear->BackwardInput({dy}, {}, dx), x, {});
   return {y, dx, shard.set.Find(kA)->grad, shard.set.Find(kB)->grad};
 }
 
@@ -241,7 +241,7 @@ TEST_P(Nf4Linear, HeldWeightsGiveTheSameResults) {
     QuantizeValues(shard.set, *c.nf4, params);
     CopyValues(shard.set, params);
     if (held) {
-      shard.linear->HoldWeight();
+      shard.linear->Hold();
       const at::ScalarType dtype = ExpandsBlocks(at::kCPU, GetParam()) ? at::kFloat : GetParam();
       EXPECT_EQ(MemoryOf(MemoryCategory::kWorkspace).current_bytes - before,
                 kOut * kIn * static_cast<int64_t>(c10::elementSize(dtype)));
@@ -249,7 +249,7 @@ TEST_P(Nf4Linear, HeldWeightsGiveTheSameResults) {
       shard.set.Find(std::string(kName) + ".weight")->value.zero_();
     }
     results[held] = RunStep(shard, GetParam());
-    shard.linear->ReleaseWeight();
+    shard.linear->Release();
   }
   for (size_t i = 0; i < results[0].size(); ++i) {
     const double rounding_error = GetParam() == at::kFloat ? 1e-6 : 0.0;
@@ -262,12 +262,12 @@ INSTANTIATE_TEST_SUITE_P(Compute, Nf4Linear,
                          ::testing::Values(at::kDouble, at::kFloat, at::kBFloat16),
                          [](const auto& test) { return std::string(c10::toString(test.param)); });
 
-TEST(LocalLinear, RefusesToTrainAnNf4Weight) {
+TEST(Linears, RefusesToTrainAnNf4Weight) {
   const Case c{.name = "", .train_base = true, .nf4 = Nf4Options()};
   EXPECT_THROW(MakeShard(c, LinearSplit::kColumn, 1, 0), c10::Error);
 }
 
-TEST(LocalLinear, Nf4WeightsAreBytesUnderTheNameAndShapeOfTheWeight) {
+TEST(Linears, Nf4WeightsAreBytesUnderTheNameAndShapeOfTheWeight) {
   Shard shard = MakeShard({.name = "", .bias = true, .nf4 = Nf4Options()}, LinearSplit::kRow, 4, 1);
   const Parameter& weight = *shard.set.Find(std::string(kName) + ".weight");
   EXPECT_EQ(weight.slice.global_shape, (std::vector<int64_t>{kOut, kIn}));
@@ -277,30 +277,24 @@ TEST(LocalLinear, Nf4WeightsAreBytesUnderTheNameAndShapeOfTheWeight) {
   EXPECT_EQ(shard.set.Find(std::string(kName) + ".bias")->dtype, at::kDouble);
 }
 
-TEST(LocalLinear, RefusesAnInputOfAnotherWidth) {
+TEST(Linears, RefusesAnInputOfAnotherWidth) {
   Shard shard = MakeShard({}, LinearSplit::kColumn, 1, 0);
   EXPECT_THROW(shard.linear->Forward(at::zeros({kTokens, kIn + 1}, at::kDouble), {}), c10::Error);
 }
 
-TEST(LocalLinear, InBfloat16AdapterFactorsAndGradientsStayFloat32) {
-  ParameterSet set;
-  const LoraOptions lora;
-  LinearSlice spec;
-  spec.name = kName;
-  spec.in = kIn;
-  spec.out = kOut;
-  spec.range = {0, kOut};
-  const LocalLinear linear(spec, at::kBFloat16, /*train_base=*/true, &lora, set);
+TEST(Linears, InBfloat16AdapterFactorsAndGradientsStayFloat32) {
+  const Case c{.name = "", .train_base = true, .use_lora = true};
+  Shard shard = MakeShard(c, LinearSplit::kColumn, 1, 0, at::kBFloat16);
+  const ParameterSet& set = shard.set;
   EXPECT_EQ(set.Find(std::string(kName) + ".weight")->dtype, at::kBFloat16);
   EXPECT_EQ(set.Find(kA)->dtype, at::kFloat);
   EXPECT_EQ(set.Find(kB)->dtype, at::kFloat);
-  AllocateForTest(set);
-  CopyValues(set, SeededTensors(set));
+  CopyValues(shard.set, SeededTensors(set));
   const at::Tensor x = SeededTensor({kTokens, kIn}, "x").detach().to(at::kBFloat16);
-  const at::Tensor y = linear.Forward(x, {});
+  const at::Tensor y = shard.linear->Forward(x, {}).front();
   EXPECT_EQ(y.scalar_type(), at::kBFloat16);
   at::Tensor dx;
-  linear.BackwardParams(y, linear.BackwardInput(y, {}, dx), x, {});
+  shard.linear->BackwardParams({y}, shard.linear->BackwardInput({y}, {}, dx), x, {});
   EXPECT_EQ(dx.scalar_type(), at::kBFloat16);
   for (const Parameter* parameter : set.Trainable()) {
     EXPECT_EQ(parameter->grad.scalar_type(), at::kFloat) << parameter->slice.name;
@@ -333,6 +327,35 @@ TEST(InitializeAdapters, EverySliceHoldsTheValuesOfTheWholeFactor) {
     InitializeAdapters(shard.set.Trainable(), 42);
     const Parameter& a = *shard.set.Find(kA);
     EXPECT_TRUE(at::equal(a.value, LocalPart(whole.set.Find(kA)->value, a.slice))) << rank;
+  }
+}
+
+TEST(SliceOf, CutsWholeUnitsAndSharesOneThatIsTooFew) {
+  const LinearSpec keys = {.name = "k", .in = 8, .out = 20, .unit = 10, .may_share = true};
+  EXPECT_EQ(SliceOf(keys, {1, 2}).range.offset, 10);
+  EXPECT_FALSE(SliceOf(keys, {1, 2}).shared);
+  for (int rank = 0; rank < 4; ++rank) {
+    const LinearSlice slice = SliceOf(keys, {rank, 4});
+    EXPECT_TRUE(slice.shared);
+    EXPECT_EQ(slice.range.offset, rank / 2 * 10);
+    EXPECT_EQ(slice.range.extent, 10);
+  }
+  LinearSpec queries = keys;
+  queries.may_share = false;
+  EXPECT_THROW(SliceOf(queries, {0, 4}), c10::Error);
+}
+
+TEST(PeftNames, AreReadAsTheyAreWritten) {
+  for (const Factor factor : {Factor::kA, Factor::kB}) {
+    const auto name = ParsePeftName(PeftName(kName, factor));
+    ASSERT_TRUE(name.has_value());
+    EXPECT_EQ(name->module, kName);
+    EXPECT_EQ(name->factor, factor);
+  }
+  EXPECT_EQ(PeftName(kName, Factor::kA), kA);
+  for (const char* other : {kName, "model.layers.3.mlp.up_proj.lora_A.weight",
+                            "base_model.model.model.layers.3.mlp.up_proj.weight"}) {
+    EXPECT_FALSE(ParsePeftName(other).has_value()) << other;
   }
 }
 

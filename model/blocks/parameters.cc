@@ -1,0 +1,21 @@
+#include "model/blocks/parameters.h"
+
+namespace fttrain {
+
+TpGradient NormGradient(const ModelOptions& options, TensorRank tp) {
+  if (tp.size == 1) return TpGradient::kOwned;
+  return options.sequence_parallel ? TpGradient::kPartial : TpGradient::kIdentical;
+}
+
+void DeclareLayer(const LayerSpec& layer, const ModelOptions& options, TensorRank tp,
+                  ParameterSet& set) {
+  const auto norm = [&](const NormSpec& spec) {
+    // A weight for all heads: each rank sees only its own heads.
+    const TpGradient of_heads = tp.size > 1 ? TpGradient::kPartial : TpGradient::kOwned;
+    DeclareNorm(spec, spec.per_head ? of_heads : NormGradient(options, tp), options, set);
+  };
+  const auto linear = [&](const LinearSpec& spec) { DeclareLinear(spec, options, tp, set); };
+  for (const BlockSpec& block : layer) ForEachPart(block, norm, linear);
+}
+
+}  // namespace fttrain

@@ -1,0 +1,200 @@
+#include "model/linears/linears.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "model/linears/peft_names.h"
+#include "runtime/math/philox.h"
+#include "runtime/memory/ledger.h"
+
+namespace fttrain {
+
+Linears::Linears(const std::vector<LinearSpec>& specs, const ParameterForm& form, TensorRank tp,
+                 const ParameterSet& set, Nf4Ahead* ahead) {
+  if (form.adapter) {
+    scale_ = form.adapter->Scale();
+    dropout_ = form.adapter->dropout;
+  }
+  for (const LinearSpec& spec : specs) {
+    Parameter* const weight = set.Find(spec.name + ".weight");
+    TORCH_CHECK(weight != nullptr, spec.name, " was not declared");
+    const bool row = spec.split == LinearSplit::kRow;
+    Member member{.spec = spec,
+                  .weight = WeightMatrix(weight, form.compute, form.Nf4Of(spec.name), ahead),
+                  .bias = set.Find(spec.name + ".bias"),
+                  .adds_bias = !row || tp.rank == 0,
+                  .a = set.Find(PeftName(spec.name, Factor::kA)),
+                  .b = set.Find(PeftName(spec.name, Factor::kB)),
+                  .input_offset = row ? SliceOf(spec, tp).range.offset : 0};
+    if (member.a != nullptr) {
+      member.columns = {rank_, member.a->slice.global_shape[0]};
+      rank_ += member.columns.extent;
+      adapted_.push_back(members_.size());
+    }
+    members_.push_back(std::move(member));
+  }
+}
+
+bool Linears::HasTrainable() const {
+  return !adapted_.empty() || std::any_of(members_.begin(), members_.end(), [](const Member& each) {
+    return each.weight.parameter()->trainable;
+  });
+}
+
+void Linears::Hold() {
+  for (Member& member : members_) member.weight.Hold();
+}
+
+void Linears::Release() {
+  for (Member& member : members_) member.weight.Release();
+}
+
+bool Linears::Drops(const DropoutContext& dropout) const {
+  return !adapted_.empty() && dropout_ > 0.0 && dropout.token_index.defined();
+}
+
+at::Tensor Linears::Dropped(const Member& member, const at::Tensor& x,
+                            const DropoutContext& dropout) const {
+  return Dropout(x, dropout.token_index, dropout_,
+                 {dropout.step_key, StreamOfName(member.spec.name)}, member.input_offset,
+                 member.spec.in);
+}
+
+at::Tensor Linears::StackedA() const {
+  if (adapted_.size() == 1) return members_[adapted_.front()].a->value;
+  std::vector<at::Tensor> factors;
+  for (const size_t i : adapted_) factors.push_back(members_[i].a->value);
+  return at::cat(factors);
+}
+
+std::vector<at::Tensor> Linears::Forward(const at::Tensor& x, const DropoutContext& dropout) const {
+  std::vector<ProductSum> sums;
+  std::vector<at::Tensor> y;
+  for (const Member& member : members_) {
+    const WeightMatrix& weight = member.weight;
+    TORCH_CHECK(x.dim() == 2 && x.size(1) == weight.in(), member.spec.name, ": input ", x.sizes(),
+                " for a weight [", weight.out(), ", ", weight.in(), "]");
+    y.push_back(at::empty({x.size(0), weight.out()}, x.options()));
+    const bool add_bias = member.bias != nullptr && member.adds_bias;
+    if (add_bias) y.back().copy_(member.bias->value.expand_as(y.back()));
+    sums.push_back({y.back(), {{x, weight.operand().t()}}, add_bias});
+  }
+  const MemoryScope scope(MemoryCategory::kWorkspace);
+  std::vector<ProductSum> first;
+  if (!adapted_.empty()) {
+    const at::Tensor low = EmptyLowRank(x, rank_);
+    if (!Drops(dropout)) first.push_back({low, {{x, StackedA().t()}}});
+    for (const size_t i : adapted_) {
+      const Member& member = members_[i];
+      const at::Tensor part = member.Part(low);
+      if (Drops(dropout)) {
+        AddProducts(part, {{Dropped(member, x, dropout), member.a->value.t()}}, false);
+      }
+      sums[i].products.push_back({part, member.b->value.t(), scale_});
+    }
+  }
+  first.insert(first.end(), sums.begin(), sums.end());
+  AddProductSums(first);
+  return y;
+}
+
+std::vector<ProductSum> Linears::LowGradients(const std::vector<at::Tensor>& dy,
+                                              const at::Tensor& dlow) const {
+  std::vector<ProductSum> sums;
+  for (const size_t i : adapted_) {
+    const Member& member = members_[i];
+    sums.push_back({member.Part(dlow), {{dy[i], member.b->value, scale_}}});
+  }
+  return sums;
+}
+
+at::Tensor Linears::BackwardInput(const std::vector<at::Tensor>& dy, const DropoutContext& dropout,
+                                  at::Tensor& dx) const {
+  ProductSum input;
+  input.accumulate = dx.defined();
+  if (!dx.defined()) {
+    dx = at::empty({dy.front().size(0), members_.front().weight.in()}, dy.front().options());
+  }
+  input.out = dx;
+  for (size_t i = 0; i < members_.size(); ++i) {
+    input.products.push_back({dy[i], members_[i].weight.operand()});
+  }
+  if (adapted_.empty()) {
+    AddProductSums(input);
+    return {};
+  }
+  const MemoryScope scope(MemoryCategory::kWorkspace);
+  const at::Tensor dlow = EmptyLowRank(dy.front(), rank_);
+  std::vector<ProductSum> sums = LowGradients(dy, dlow);
+  if (!Drops(dropout)) input.products.push_back({dlow, StackedA()});
+  sums.push_back(std::move(input));
+  AddProductSums(sums);
+  if (!Drops(dropout)) return dlow;
+  at::Tensor dadapter = at::empty_like(dx);
+  for (const size_t i : adapted_) {
+    const Member& member = members_[i];
+    AddProducts(dadapter, {{member.Part(dlow), member.a->value}}, false);
+    dx.add_(Dropped(member, dadapter, dropout));
+  }
+  return dlow;
+}
+
+at::Tensor Linears::BackwardLow(const std::vector<at::Tensor>& dy) const {
+  if (adapted_.empty()) return {};
+  const at::Tensor dlow = EmptyLowRank(dy.front(), rank_);
+  AddProductSums(LowGradients(dy, dlow));
+  return dlow;
+}
+
+void Linears::BackwardParams(const std::vector<at::Tensor>& dy, const at::Tensor& dlow,
+                             const at::Tensor& x, const DropoutContext& dropout) const {
+  const MemoryScope scope(MemoryCategory::kWorkspace);
+  for (size_t i = 0; i < members_.size(); ++i) {
+    const Member& member = members_[i];
+    if (!member.weight.parameter()->trainable) continue;
+    AddProducts(member.weight.parameter()->grad, {{dy[i].t(), x}}, /*accumulate=*/true);
+    if (member.bias == nullptr) continue;
+    const at::Tensor& grad = member.bias->grad;
+    grad.add_(at::sum(dy[i], {0}, false, grad.scalar_type()));
+  }
+  if (adapted_.empty()) return;
+  if (Drops(dropout)) {
+    DroppedAdapterGradients(dy, dlow, x, dropout);
+  } else {
+    AdapterGradients(dy, dlow, x);
+  }
+}
+
+// dA_i = dlow_i^T x and dB_i = s_i dy_i^T (x A_i^T).
+void Linears::AdapterGradients(const std::vector<at::Tensor>& dy, const at::Tensor& dlow,
+                               const at::Tensor& x) const {
+  const at::Tensor a = StackedA();
+  const at::Tensor da = at::zeros(a.sizes(), members_[adapted_.front()].a->grad.options());
+  const at::Tensor low = EmptyLowRank(x, rank_);
+  ForRows(x, [&](int64_t begin, const at::Tensor& rows) {
+    const int64_t count = rows.size(0);
+    AddProducts(low.narrow(0, begin, count), {{rows, a.t()}}, /*accumulate=*/false);
+    AddProducts(da, {{dlow.narrow(0, begin, count).t(), rows}}, /*accumulate=*/true);
+  });
+  for (const size_t i : adapted_) {
+    const Member& member = members_[i];
+    member.a->grad.add_(da.narrow(0, member.columns.offset, member.columns.extent));
+    AddProducts(member.b->grad, {{dy[i].t(), member.Part(low), scale_}}, /*accumulate=*/true);
+  }
+}
+
+void Linears::DroppedAdapterGradients(const std::vector<at::Tensor>& dy, const at::Tensor& dlow,
+                                      const at::Tensor& x, const DropoutContext& dropout) const {
+  for (const size_t i : adapted_) {
+    const Member& member = members_[i];
+    const at::Tensor dropped = Dropped(member, x, dropout);
+    const at::Tensor low = EmptyLowRank(dropped, member.columns.extent);
+    AddProducts(low, {{dropped, member.a->value.t()}}, /*accumulate=*/false);
+    AddProducts(member.a->grad, {{member.Part(dlow).t(), dropped}}, /*accumulate=*/true);
+    AddProducts(member.b->grad, {{dy[i].t(), low, scale_}}, /*accumulate=*/true);
+  }
+}
+
+}  // namespace fttrain

@@ -1,0 +1,83 @@
+// This rank's slices of linears that read the same input (q, k, v; gate and up; or one alone), each
+// dense or NF4, frozen or trainable, with or without a low-rank adapter (over NF4: QLoRA,
+// arXiv:2305.14314). They run together: the input is read once for all adapters' first factors,
+// stacked to one [R, in], and once for their gradients; the input's gradient is one sum. With
+// dropout each adapter sees its own mask of the input, and products of its own. R is the sum of the
+// adapters' ranks, in the order of the linears. They never communicate.
+#pragma once
+
+#include <vector>
+
+#include "model/kernels/kernels.h"
+#include "model/linears/parameters.h"
+#include "model/matmul/weight_matrix.h"
+
+namespace fttrain {
+
+// What a dropout mask depends on. Undefined token_index or p = 0: no dropout (evaluation).
+struct DropoutContext {
+  uint64_t step_key = 0;   // StepKey(seed, step)
+  at::Tensor token_index;  // int64 [T], layout-independent id of each token within the step
+};
+
+class Linears {
+ public:
+  // Linears of one input and split, whose parameters DeclareLinear has put into `set`, which must
+  // outlive this, as must `ahead` (may be null: see Operand).
+  Linears(const std::vector<LinearSpec>& specs, const ParameterForm& form, TensorRank tp,
+          const ParameterSet& set, Nf4Ahead* ahead = nullptr);
+
+  // x [T, in_local] -> each linear's x W^T + b + s dropout(x) A^T B^T, [T, out_local]. Only the
+  // results are booked under the caller's category. With a row split tp rank 0 alone adds b to its
+  // partial sum.
+  std::vector<at::Tensor> Forward(const at::Tensor& x, const DropoutContext& dropout) const;
+  // dy: of each linear, [T, out_local]. The linears' dx summed and added to `dx` if it is defined,
+  // else stored there. Returns s_i dy_i B_i side by side, [T, R] (undefined without adapters;
+  // float32 where products are formed so), for BackwardParams.
+  at::Tensor BackwardInput(const std::vector<at::Tensor>& dy, const DropoutContext& dropout,
+                           at::Tensor& dx) const;
+  // The same without an input gradient, where nothing below needs one.
+  at::Tensor BackwardLow(const std::vector<at::Tensor>& dy) const;
+  // Adds to the gradients of whatever is trainable. x as given to Forward.
+  void BackwardParams(const std::vector<at::Tensor>& dy, const at::Tensor& dlow,
+                      const at::Tensor& x, const DropoutContext& dropout) const;
+  // Whether BackwardParams needs x (false: frozen without adapters).
+  bool HasTrainable() const;
+
+  // NF4 matrices are dequantised once, for every call until they are released (WeightMatrix::Hold).
+  void Hold();
+  void Release();
+
+ private:
+  struct Member {
+    LinearSpec spec;
+    WeightMatrix weight;
+    Parameter* bias;  // may be null
+    bool adds_bias;
+    Parameter *a, *b;          // null without an adapter
+    int64_t input_offset = 0;  // of x's features in the whole input
+    Range columns = {};        // the adapter's, of [T, R]
+    at::Tensor Part(const at::Tensor& low) const {
+      return low.narrow(1, columns.offset, columns.extent);
+    }
+  };
+  bool Drops(const DropoutContext& dropout) const;
+  // The adapter's input, or its gradient: x under this linear's mask.
+  at::Tensor Dropped(const Member& member, const at::Tensor& x,
+                     const DropoutContext& dropout) const;
+  at::Tensor StackedA() const;  // [R, in]
+  // s_i dy_i B_i into the columns of dlow.
+  std::vector<ProductSum> LowGradients(const std::vector<at::Tensor>& dy,
+                                       const at::Tensor& dlow) const;
+  void AdapterGradients(const std::vector<at::Tensor>& dy, const at::Tensor& dlow,
+                        const at::Tensor& x) const;
+  void DroppedAdapterGradients(const std::vector<at::Tensor>& dy, const at::Tensor& dlow,
+                               const at::Tensor& x, const DropoutContext& dropout) const;
+
+  std::vector<Member> members_;
+  std::vector<size_t> adapted_;  // members with an adapter
+  double scale_ = 0.0, dropout_ = 0.0;
+  int64_t rank_ = 0;  // R
+};
+
+}  // namespace fttrain

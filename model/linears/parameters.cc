@@ -1,0 +1,90 @@
+#include "model/linears/parameters.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "model/linears/peft_names.h"
+#include "model/matmul/weight_matrix.h"
+
+namespace fttrain {
+namespace {
+
+ParamSlice SliceAlong(std::string name, std::vector<int64_t> shape, int dim, const Range& range) {
+  if (range.offset == 0 && range.extent == shape[dim]) {
+    return WholeParam(std::move(name), std::move(shape));
+  }
+  return SlicedParam(std::move(name), std::move(shape), dim, range.offset, range.extent);
+}
+
+Parameter BaseParameter(ParamSlice slice, TpGradient gradient, const ParameterForm& form) {
+  Parameter parameter;
+  parameter.slice = std::move(slice);
+  parameter.tp_gradient = gradient;
+  parameter.trainable = form.train_base;
+  parameter.dtype = form.compute;
+  return parameter;
+}
+
+}  // namespace
+
+std::optional<Nf4Options> ParameterForm::Nf4Of(const std::string& module) const {
+  if (std::find(nf4_dense.begin(), nf4_dense.end(), module) != nf4_dense.end()) return std::nullopt;
+  return nf4;
+}
+
+LinearSlice SliceOf(const LinearSpec& spec, TensorRank tp) {
+  const int64_t units = spec.units();
+  if (units % tp.size == 0) {
+    const Range mine = EvenRange(units, tp.size, tp.rank);
+    return {{mine.offset * spec.unit, mine.extent * spec.unit}, false};
+  }
+  TORCH_CHECK(spec.may_share && tp.size % units == 0, spec.name, ": ", units, " units for ",
+              tp.size, " ranks");
+  return {{tp.rank * units / tp.size * spec.unit, spec.unit}, true};
+}
+
+void DeclareLinear(const LinearSpec& spec, const ParameterForm& form, TensorRank tp,
+                   ParameterSet& set) {
+  const LinearSlice mine = SliceOf(spec, tp);
+  const bool column = spec.split == LinearSplit::kColumn;
+  const TpGradient sliced = mine.shared ? TpGradient::kShared : TpGradient::kOwned;
+  const auto when_split = [&](TpGradient gradient) {
+    return tp.size > 1 ? gradient : TpGradient::kOwned;
+  };
+  const ParamSlice weight =
+      SliceAlong(spec.name + ".weight", {spec.out, spec.in}, column ? 0 : 1, mine.range);
+  DeclareMatrix(BaseParameter(weight, sliced, form), form.Nf4Of(spec.name), set);
+  if (spec.bias) {
+    Parameter bias = BaseParameter(WholeParam(spec.name + ".bias", {spec.out}),
+                                   when_split(TpGradient::kIdentical), form);
+    if (column) {
+      bias.slice = SliceAlong(bias.slice.name, {spec.out}, 0, mine.range);
+      bias.tp_gradient = sliced;
+    }
+    bias.weight_decay = false;
+    set.Declare(std::move(bias));
+  }
+  if (!form.adapter || !form.adapter->Adapts(spec.name)) return;
+  const auto declare = [&](Factor factor, std::vector<int64_t> shape, int dim, bool split) {
+    Parameter parameter;
+    const std::string name = PeftName(spec.name, factor);
+    parameter.slice =
+        split ? SliceAlong(name, std::move(shape), dim, mine.range) : WholeParam(name, shape);
+    parameter.tp_gradient = split ? sliced : when_split(TpGradient::kPartial);
+    parameter.trainable = true;
+    parameter.category = MemoryCategory::kAdapters;
+    parameter.dtype = form.compute == at::kDouble ? at::kDouble : at::kFloat;
+    set.Declare(std::move(parameter));
+  };
+  declare(Factor::kA, {form.adapter->r, spec.in}, 1, !column);
+  declare(Factor::kB, {spec.out, form.adapter->r}, 0, column);
+}
+
+void DeclareNorm(const NormSpec& spec, TpGradient gradient, const ParameterForm& form,
+                 ParameterSet& set) {
+  Parameter norm = BaseParameter(WholeParam(spec.name + ".weight", {spec.size}), gradient, form);
+  norm.weight_decay = false;
+  set.Declare(std::move(norm));
+}
+
+}  // namespace fttrain

@@ -1,0 +1,52 @@
+// The parameters of linears and norms on one rank of tensor parallelism, declared from their specs.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "model/config/spec.h"
+#include "model/linears/adapter.h"
+#include "model/nf4/nf4.h"
+#include "parallel/layout/param.h"
+
+namespace fttrain {
+
+// How a model's parameters are held; the same on every rank.
+struct ParameterForm {
+  at::ScalarType compute = at::kFloat;      // kFloat, kBFloat16, kDouble
+  bool train_base = false;                  // full fine-tuning
+  std::optional<AdapterForm> adapter = {};  // target_modules as leaf names of the model
+  // QLoRA: the layers' matrices are stored as NF4, but for the modules (full names:
+  // model.layers.0.mlp.gate_proj, lm_head) of nf4_dense, which stay in compute dtype.
+  std::optional<Nf4Options> nf4 = {};
+  std::vector<std::string> nf4_dense = {};
+
+  // How the matrix of a module is stored: absent in compute dtype.
+  std::optional<Nf4Options> Nf4Of(const std::string& module) const;
+};
+
+// A rank among those that share each matrix.
+struct TensorRank {
+  int rank = 0, size = 1;
+};
+
+// What a rank holds of a linear's split dimension. Throws c10::Error where the units do not divide
+// (CheckTensorParallel refuses earlier with a message for users).
+struct LinearSlice {
+  Range range;
+  bool shared = false;  // several ranks hold the same
+};
+LinearSlice SliceOf(const LinearSpec& spec, TensorRank tp);
+
+// `name`.weight, `name`.bias, and the adapter's factors if the form adapts the module: float32, or
+// float64 in float64 compute. Column split: B sliced, A whole (kPartial); row split: A sliced, B
+// whole (kPartial). Throws c10::Error for a trained matrix in NF4.
+void DeclareLinear(const LinearSpec& spec, const ParameterForm& form, TensorRank tp,
+                   ParameterSet& set);
+
+// An RMSNorm weight [size], trainable with the base, without weight decay.
+void DeclareNorm(const NormSpec& spec, TpGradient gradient, const ParameterForm& form,
+                 ParameterSet& set);
+
+}  // namespace fttrain
