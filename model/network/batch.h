@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "model/blocks/layer_activations.h"
+#include "model/blocks/context.h"
 
 namespace fttrain {
 

@@ -175,9 +175,8 @@ void ActivationStore::Take(Key key, const std::vector<KeptTensor>& kept) {
     set.slot->in->block(CurrentStream(device_));
   }
   for (Part& part : set.parts) {
-    const auto owner = std::find_if(kept.begin(), kept.end(), [&](const KeptTensor& each) {
-      return std::string_view(each.name) == part.name;
-    });
+    const auto owner = std::find_if(kept.begin(), kept.end(),
+                                    [&](const KeptTensor& each) { return each.name == part.name; });
     TORCH_CHECK(owner != kept.end(), NameOf(key), ": nobody takes ", part.name);
     *owner->tensor = std::move(part.device);
   }

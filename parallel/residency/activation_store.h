@@ -10,6 +10,7 @@
 #include <list>
 #include <map>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -17,7 +18,7 @@ namespace fttrain {
 
 // A tensor of a set, where its owner holds it; the name is for errors. May be undefined.
 struct KeptTensor {
-  const char* name;
+  std::string name;
   at::Tensor* tensor;
 };
 
@@ -60,7 +61,7 @@ class ActivationStore {
   };
   using SlotIterator = std::list<Slot>::iterator;
   struct Part {
-    const char* name;
+    std::string name;
     std::vector<int64_t> shape;
     at::ScalarType dtype;
     int64_t offset;     // in the slot's bytes

@@ -201,6 +201,53 @@ TEST(DecoderLayer, WhatIsRecomputedHasTheBitsOfWhatIsKept) {
   }
 }
 
+// y, dx and the gradients of `layers`, one after another.
+std::vector<at::Tensor> RunLayers(const std::vector<LayerSpec>& layers, const ModelOptions& options,
+                                  const RopeSpec& rope) {
+  const auto mesh = TestMesh(TestProcess().world_size());
+  Communicator& tp = mesh->tp();
+  ParameterSet set;
+  std::vector<std::unique_ptr<DecoderLayer>> made;
+  for (const LayerSpec& layer : layers) {
+    DeclareLayer(layer, options, {tp.rank(), tp.size()}, set);
+    made.push_back(std::make_unique<DecoderLayer>(layer, options, tp, set));
+  }
+  AllocateForTest(set);
+  CopyValues(set, SeededTensors(set));
+  const RopeTables tables = MakeRopeTables(rope, 16, options.compute, at::kCPU);
+  const SequenceRegion region(tp, options.sequence_parallel);
+  const int64_t hidden = TinyConfig().hidden_size;
+  at::Tensor x = region.LocalRows(SeededTensor({12, hidden}, "x").detach());
+  at::Tensor dx = region.LocalRows(SeededTensor({12, hidden}, "dy").detach());
+  std::vector<DecoderLayerSaved> saved(made.size());
+  for (size_t i = 0; i < made.size(); ++i) {
+    x = made[i]->Forward(x, PackedContext(), tables, &saved[i]);
+  }
+  std::vector<at::Tensor> results = {x.clone()};
+  for (size_t i = made.size(); i-- > 0;) {
+    dx = made[i]->Backward(std::move(dx), PackedContext(), tables, saved[i], /*need_dx=*/true);
+  }
+  results.push_back(dx);
+  for (const Parameter* parameter : set.Trainable()) results.push_back(parameter->grad);
+  return results;
+}
+
+TEST(DecoderLayer, OneOfFourBlocksIsTwoLayersOneAfterAnother) {
+  const c10::NoGradGuard no_grad;
+  const ModelSpec model = LlamaLike(TinyConfig());
+  LayerSpec both = model.layers[0];
+  both.insert(both.end(), model.layers[1].begin(), model.layers[1].end());
+  for (const Recompute level : kLevels) {
+    ModelOptions options = Float64Options();
+    options.recompute = level;
+    options.train_base = true;
+    const std::vector<at::Tensor> want = RunLayers(model.layers, options, model.rope);
+    const std::vector<at::Tensor> got = RunLayers({both}, options, model.rope);
+    ASSERT_EQ(got.size(), want.size());
+    for (size_t i = 0; i < got.size(); ++i) EXPECT_LE(RelativeError(got[i], want[i]), 1e-12) << i;
+  }
+}
+
 TEST(DecoderLayer, WithoutNeedOfDxTheSameParameterGradientsAreMade) {
   const ModelVariant lora{"", [](LlamaShape&, ModelOptions& o) { UseLora(o, AllLinear()); }};
   LayerOnTp rig(lora, /*sequence_parallel=*/true);

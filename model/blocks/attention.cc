@@ -1,0 +1,117 @@
+#include "model/blocks/attention.h"
+
+namespace fttrain {
+namespace {
+
+// [T, heads, D] and [T, heads * D] of each other.
+at::Tensor Heads(const at::Tensor& flat, int64_t head_dim) {
+  return flat.view({flat.size(0), flat.size(1) / head_dim, head_dim});
+}
+at::Tensor Flat(const at::Tensor& heads) {
+  return heads.view({heads.size(0), heads.size(1) * heads.size(2)});
+}
+
+void Rotate(const at::Tensor& q, const at::Tensor& k, const BlockContext& context, bool inverse) {
+  for (const at::Tensor* each : {&q, &k}) {
+    RopeInPlace(*each, context.rope.cos, context.rope.sin, context.batch.layout.positions, inverse);
+  }
+}
+
+}  // namespace
+
+AttentionSaved::AttentionSaved(const AttentionSpec& spec, TensorRank tp, at::ScalarType compute)
+    : heads_(SliceOf(spec.q, tp).range.extent / spec.head_dim),
+      kv_heads_(SliceOf(spec.k, tp).range.extent / spec.head_dim),
+      head_dim_(spec.head_dim),
+      compute_(compute) {}
+
+std::vector<SavedTensor> AttentionSaved::Inner(int64_t tokens) {
+  const std::vector<int64_t> queries = {tokens, heads_, head_dim_};
+  const std::vector<int64_t> keys = {tokens, kv_heads_, head_dim_};
+  const at::ScalarType statistic = compute_ == at::kDouble ? at::kDouble : at::kFloat;
+  return {{"q", &q, queries, compute_},
+          {"k", &k, keys, compute_},
+          {"v", &v, keys, compute_},
+          {"attention_out", &attention_out, queries, compute_},
+          {"lse", &lse, {heads_, tokens}, statistic}};
+}
+
+AttentionBlock::AttentionBlock(const AttentionSpec& spec, const ParameterForm& form,
+                               Communicator& tp, bool sequence_parallel, const ParameterSet& set,
+                               Nf4Ahead* ahead)
+    : Block(tp, sequence_parallel),
+      spec_(spec),
+      qkv_({spec.q, spec.k, spec.v}, form, {tp.rank(), tp.size()}, set, ahead),
+      o_({spec.o}, form, {tp.rank(), tp.size()}, set, ahead) {
+  if (spec.q_norm) q_norm_ = set.Find(spec.q_norm->name + ".weight");
+  if (spec.k_norm) k_norm_ = set.Find(spec.k_norm->name + ".weight");
+}
+
+std::pair<at::Tensor, at::Tensor> AttentionBlock::RotatedQueryKey(
+    const AttentionSaved& saved, const BlockContext& context) const {
+  if (q_norm_ == nullptr) return {saved.q, saved.k};
+  const at::Tensor q = RmsNormForward(saved.q, q_norm_->value, spec_.q_norm->eps);
+  const at::Tensor k = RmsNormForward(saved.k, k_norm_->value, spec_.k_norm->eps);
+  Rotate(q, k, context, /*inverse=*/false);
+  return {q, k};
+}
+
+void AttentionBlock::ForwardInner(const at::Tensor& x, const BlockContext& context,
+                                  MemoryCategory category, BlockSaved& base) const {
+  auto& saved = static_cast<AttentionSaved&>(base);
+  {
+    const MemoryScope scope(category);
+    const std::vector<at::Tensor> qkv = qkv_.Forward(x, context.batch.dropout);
+    saved.q = Heads(qkv[0], spec_.head_dim);
+    saved.k = Heads(qkv[1], spec_.head_dim);
+    saved.v = Heads(qkv[2], spec_.head_dim);
+  }
+  if (q_norm_ == nullptr) Rotate(saved.q, saved.k, context, /*inverse=*/false);
+  const auto [q, k] = RotatedQueryKey(saved, context);
+  const MemoryScope scope(category);
+  AttentionResult result = AttentionForward(q, k, saved.v, context.batch.layout, Options());
+  saved.attention_out = std::move(result.out);
+  saved.lse = std::move(result.lse);
+}
+
+at::Tensor AttentionBlock::ForwardOutput(const BlockContext& context, MemoryCategory category,
+                                         BlockSaved& base, bool /*last_use*/) const {
+  const auto& saved = static_cast<const AttentionSaved&>(base);
+  return ForwardAndLeave(o_, Flat(saved.attention_out), context, category);
+}
+
+std::vector<at::Tensor> AttentionBlock::BackwardCore(const at::Tensor& dy,
+                                                     const BlockContext& context,
+                                                     const AttentionSaved& saved) const {
+  at::Tensor dout;
+  {
+    const DropoutContext& dropout = context.batch.dropout;
+    const at::Tensor dfull = region_.Enter(dy);
+    const at::Tensor dlow = o_.BackwardInput({dfull}, dropout, dout);
+    if (o_.HasTrainable()) o_.BackwardParams({dfull}, dlow, Flat(saved.attention_out), dropout);
+  }
+  AttentionGradients grads;
+  {
+    const auto [q, k] = RotatedQueryKey(saved, context);
+    grads = AttentionBackward(Heads(dout, spec_.head_dim), q, k, saved.v,
+                              {saved.attention_out, saved.lse}, context.batch.layout, Options());
+  }
+  Rotate(grads.dq, grads.dk, context, /*inverse=*/true);
+  if (q_norm_ != nullptr) {
+    grads.dq =
+        RmsNormBackward(grads.dq, saved.q, q_norm_->value, spec_.q_norm->eps, {}, q_norm_->grad);
+    grads.dk =
+        RmsNormBackward(grads.dk, saved.k, k_norm_->value, spec_.k_norm->eps, {}, k_norm_->grad);
+  }
+  return {Flat(grads.dq), Flat(grads.dk), Flat(grads.dv)};
+}
+
+at::Tensor AttentionBlock::Backward(const at::Tensor& dy, const BlockContext& context,
+                                    const MakeInput& x, BlockSaved& base, bool need_dx) const {
+  auto& saved = static_cast<AttentionSaved&>(base);
+  std::vector<at::Tensor> dqkv = BackwardCore(dy, context, saved);
+  saved.FreeInner();
+  return BackwardFirst(qkv_, std::move(dqkv), context, x, need_dx);
+}
+
+}  // namespace fttrain

@@ -1,0 +1,55 @@
+// Attention as a block: q, k and v projections, norms of heads, rotary embedding, attention, output
+// projection. Heads are split over the tp axis (Megatron-LM, arXiv:1909.08053, sec. 3).
+#pragma once
+
+#include <utility>
+
+#include "model/blocks/block.h"
+#include "model/kernels/attention.h"
+
+namespace fttrain {
+
+// A token: 2 (N + K) D elements and N statistics, heads divided by tp.
+struct AttentionSaved : BlockSaved {
+  AttentionSaved(const AttentionSpec& spec, TensorRank tp, at::ScalarType compute);
+  std::vector<SavedTensor> Inner(int64_t tokens) override;
+
+  // [T, N/tp, D], [T, K/tp, D]: after rotary; with norms of q and k, before norm and rotary.
+  at::Tensor q, k;
+  at::Tensor v;                   // [T, K/tp, D]
+  at::Tensor attention_out, lse;  // [T, N/tp, D], [N/tp, T] float32 (float64)
+
+ private:
+  int64_t heads_, kv_heads_, head_dim_;  // of this rank
+  at::ScalarType compute_;
+};
+
+class AttentionBlock : public Block {
+ public:
+  AttentionBlock(const AttentionSpec& spec, const ParameterForm& form, Communicator& tp,
+                 bool sequence_parallel, const ParameterSet& set, Nf4Ahead* ahead);
+  void ForwardInner(const at::Tensor& x, const BlockContext& context, MemoryCategory category,
+                    BlockSaved& saved) const override;
+  at::Tensor ForwardOutput(const BlockContext& context, MemoryCategory category, BlockSaved& saved,
+                           bool last_use) const override;
+  at::Tensor Backward(const at::Tensor& dy, const BlockContext& context, const MakeInput& x,
+                      BlockSaved& saved, bool need_dx) const override;
+  bool NeedsInput() const override { return qkv_.HasTrainable(); }
+  std::vector<Linears*> InOrder() override { return {&qkv_, &o_}; }
+
+ private:
+  AttentionOptions Options() const { return {.scale = spec_.scale, .window = spec_.window}; }
+  // q and k as attention sees them, [T, heads, D], from what `saved` holds.
+  std::pair<at::Tensor, at::Tensor> RotatedQueryKey(const AttentionSaved& saved,
+                                                    const BlockContext& context) const;
+  // dy -> gradients of q, k, v as the projections returned them, [T, heads * D].
+  std::vector<at::Tensor> BackwardCore(const at::Tensor& dy, const BlockContext& context,
+                                       const AttentionSaved& saved) const;
+
+  AttentionSpec spec_;
+  Linears qkv_, o_;
+  Parameter* q_norm_ = nullptr;
+  Parameter* k_norm_ = nullptr;
+};
+
+}  // namespace fttrain

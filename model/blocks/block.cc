@@ -1,0 +1,52 @@
+#include "model/blocks/block.h"
+
+#include <utility>
+
+#include "model/blocks/attention.h"
+#include "model/blocks/mlp.h"
+
+namespace fttrain {
+
+at::Tensor Block::ForwardAndLeave(const Linears& linears, const at::Tensor& x,
+                                  const BlockContext& context, MemoryCategory category) const {
+  const MemoryScope scope(category);
+  at::Tensor partial;
+  {
+    // With sequence parallelism only the reduced rows are kept.
+    const MemoryScope inner(region_.sequence_parallel() ? MemoryCategory::kWorkspace : category);
+    partial = linears.Forward(x, context.batch.dropout).front();
+  }
+  return region_.Leave(std::move(partial));
+}
+
+at::Tensor Block::BackwardFirst(const Linears& linears, std::vector<at::Tensor> dy,
+                                const BlockContext& context, const MakeInput& x,
+                                bool need_dx) const {
+  at::Tensor dx;
+  {
+    const DropoutContext& dropout = context.batch.dropout;
+    const at::Tensor dlow =
+        need_dx ? linears.BackwardInput(dy, dropout, dx) : linears.BackwardLow(dy);
+    if (linears.HasTrainable()) linears.BackwardParams(dy, dlow, x(), dropout);
+  }
+  dy.clear();
+  return need_dx ? region_.Leave(std::move(dx)) : at::Tensor();
+}
+
+std::unique_ptr<BlockSaved> NewSaved(const BlockSpec& spec, TensorRank tp, at::ScalarType compute) {
+  if (const auto* attention = std::get_if<AttentionSpec>(&spec.body)) {
+    return std::make_unique<AttentionSaved>(*attention, tp, compute);
+  }
+  return std::make_unique<MlpSaved>(std::get<MlpSpec>(spec.body), tp, compute);
+}
+
+std::unique_ptr<Block> MakeBlock(const BlockSpec& spec, const ParameterForm& form, Communicator& tp,
+                                 bool sequence_parallel, const ParameterSet& set, Nf4Ahead* ahead) {
+  if (const auto* attention = std::get_if<AttentionSpec>(&spec.body)) {
+    return std::make_unique<AttentionBlock>(*attention, form, tp, sequence_parallel, set, ahead);
+  }
+  return std::make_unique<MlpBlock>(std::get<MlpSpec>(spec.body), form, tp, sequence_parallel, set,
+                                    ahead);
+}
+
+}  // namespace fttrain
