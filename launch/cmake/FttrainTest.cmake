@@ -1,4 +1,5 @@
 # fttrain_test(NAME SOURCES a.cc ... [LIBS ...] [NP 1 2 4] LABELS unit|dist|gpu|gpus [TIMEOUT seconds])
+# LIBS fttrain_configs and fttrain_data alone: no torch; the others share its precompiled header.
 # One executable; without NP one plain run, with NP one mpirun per rank count, named NAME.npN. Label gpu needs one
 # GPU, gpus as many as ranks.
 
@@ -12,6 +13,15 @@ function(fttrain_test name)
     set(T_TIMEOUT 60)
   endif()
   add_executable(${name} ${T_SOURCES})
+  set(torch_libs ${T_LIBS})
+  list(REMOVE_ITEM torch_libs fttrain_configs fttrain_data)
+  if(torch_libs)
+    target_compile_options(${name} PRIVATE "$<$<COMPILE_LANGUAGE:CXX>:-fpch-preprocess;-fPIC>")  # as the header's
+    target_precompile_headers(${name} REUSE_FROM fttrain_pch)
+    if(FTTRAIN_WITH_CUDA)
+      target_compile_definitions(${name} PRIVATE FTTRAIN_WITH_CUDA=1)  # as the header's
+    endif()
+  endif()
   if(T_NP)
     target_link_libraries(${name} PRIVATE ${T_LIBS} fttrain_mpi_test_main GTest::gmock fttrain_flags)
     foreach(np ${T_NP})

@@ -17,7 +17,7 @@ namespace {
 absl::StatusOr<std::vector<Example>> ReadRows(const CommandLine& line, int64_t vocab_size) {
   DatasetOptions options;
   options.vocab_size = vocab_size;
-  return LoadExamples({line.Get("input"), "tokens"}, options);
+  return LoadExamples({line.Get("input"), RowFormat::kTokens}, options);
 }
 
 int64_t Longest(const std::vector<Example>& rows) {

@@ -103,7 +103,7 @@ TEST(LoadSlice, NamesTensorFileAndShapesOnErrors) {
   EXPECT_THAT(Message(load("ids", {4})), HasSubstr("tensor 'ids' has dtype I64, expected F64"));
 }
 
-LlamaShape TinyConfig() {
+ModelSpec TinyConfig() {
   auto config = ParseModelConfig(
       R"({"model_type":"llama","hidden_size":8,"intermediate_size":12,"num_hidden_layers":3,
           "num_attention_heads":2,"vocab_size":11,"max_position_embeddings":16})",
@@ -112,7 +112,7 @@ LlamaShape TinyConfig() {
   return *config;
 }
 
-std::vector<std::pair<std::string, at::Tensor>> TensorsOf(const LlamaShape& config) {
+std::vector<std::pair<std::string, at::Tensor>> TensorsOf(const ModelSpec& config) {
   std::vector<std::pair<std::string, at::Tensor>> tensors;
   for (const TensorSpec& tensor : ModelTensors(config)) {
     tensors.emplace_back(tensor.name, at::zeros(tensor.shape));
@@ -127,8 +127,8 @@ TEST(CheckModelTensors, AcceptsExactlyTheConfigsTensors) {
 TEST(CheckModelTensors, AllowsATiedHeadAndCachedRotaryFrequencies) {
   auto tensors = TensorsOf(TinyConfig());
   tensors.emplace_back("model.layers.0.self_attn.rotary_emb.inv_freq", at::zeros({2}));
-  LlamaShape tied = TinyConfig();
-  tied.tie_word_embeddings = true;
+  ModelSpec tied = TinyConfig();
+  tied.head.tied = true;
   EXPECT_TRUE(CheckModelTensors(WrittenModel(tensors).folder(), tied).ok());
 }
 

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <unistd.h>
 
+#include "absl/strings/str_cat.h"
 #include "runtime/process/check.h"
 #include "runtime/process/device.h"
 #include "runtime/process/log.h"
@@ -69,10 +70,10 @@ TEST(Printable, EscapesControlCharactersAndKeepsUtf8) {
 
 TEST(Printable, CutsLongTextAtTwoHundredBytesBetweenCharacters) {
   EXPECT_EQ(Printable(std::string(200, 'x')), std::string(200, 'x'));
-  EXPECT_EQ(Printable(std::string(201, 'x')), std::string(197, 'x') + "...");
+  EXPECT_EQ(Printable(std::string(201, 'x')), absl::StrCat(std::string(197, 'x'), "..."));
   std::string umlauts;
   for (int i = 0; i < 150; ++i) umlauts += "ü";
-  EXPECT_EQ(Printable(umlauts), umlauts.substr(0, 196) + "...");
+  EXPECT_EQ(Printable(umlauts), absl::StrCat(umlauts.substr(0, 196), "..."));
   EXPECT_LE(Printable(std::string(300, '\0')).size(), 200u);
 }
 
