@@ -62,7 +62,6 @@ class ChatTemplate {
   // The token text that ends a turn: where `generate` stops.
   std::string end_of_turn() const;
   std::string name() const;
-  const std::string& default_system() const { return default_system_; }
 
  private:
   // As `form`, which is not kAuto, is where no checkpoint's template says more.

@@ -144,7 +144,7 @@ int64_t RowStream::RowsInEpoch(int64_t epoch) {
   return epoch_begin_[static_cast<size_t>(epoch) + 1] - epoch_begin_[static_cast<size_t>(epoch)];
 }
 
-RowStream::Cursor RowStream::CursorOfRow(int64_t stream_row) {
+RowStream::Place RowStream::PlaceOf(int64_t stream_row) {
   FT_CHECK(stream_row >= 0, "row ", stream_row);
   if (!options_.packing) {
     const int64_t n = static_cast<int64_t>(kept_.size());
@@ -200,8 +200,8 @@ Microbatch RowStream::TrainMicrobatch(int64_t step, const StepShape& shape,
   out.cu_seqlens.push_back(0);
   const int64_t first = (accumulation_index * shape.dp_size + dp_rank) * shape.micro_batch_size;
   for (int64_t r = first; r < first + shape.micro_batch_size; ++r) {
-    const Cursor cursor = CursorOfRow(step * shape.rows_per_step() + r);
-    AppendRow(RowsOf(cursor.epoch), cursor.row, r, &out);
+    const Place place = PlaceOf(step * shape.rows_per_step() + r);
+    AppendRow(RowsOf(place.epoch), place.row, r, &out);
   }
   return out;
 }

@@ -72,12 +72,6 @@ EpochRows PackFirstFit(const std::vector<int64_t>& lengths, const std::vector<in
 // The endless sequence of rows. Keeps the rows of the two latest epochs; one thread at a time.
 class RowStream {
  public:
-  // An epoch and a row in it: where a step begins. What a checkpoint stores.
-  struct Cursor {
-    int64_t epoch = 0;
-    int64_t row = 0;
-  };
-
   // Examples without a target after truncation are dropped, except with packing and shuffle both
   // off, where the rows are the file's rows exactly. InvalidArgument if sequence_len < 2, there are
   // no examples, one is empty or has labels of another length, or no example has a target.
@@ -85,10 +79,8 @@ class RowStream {
   static absl::StatusOr<RowStream> Create(const std::vector<Example>* examples, RowOptions options);
 
   const DatasetSummary& summary() const { return summary_; }
-  const RowOptions& options() const { return options_; }
 
   int64_t RowsInEpoch(int64_t epoch);
-  Cursor CursorOfRow(int64_t stream_row);  // O(epochs before it) the first time
   // ceil(rows of num_epochs epochs / rows_per_step); num_epochs > 0 may have a fraction.
   int64_t StepsForEpochs(double num_epochs, int64_t rows_per_step);
 
@@ -97,19 +89,24 @@ class RowStream {
                              int64_t dp_rank);
   // All microbatches of `dp_rank` in the step, in order.
   std::vector<Microbatch> TrainMicrobatches(int64_t step, const StepShape& shape, int64_t dp_rank);
-  // Rows of epoch 0, each exactly once, for evaluation: `step` counts groups of rows_per_step; the
+  // Rows of epoch 0, each exactly once, for evaluation during training (train.eval_steps), which
+  // nothing does yet: `step` counts groups of rows_per_step; the
   // last group is short, and a microbatch may be empty (T = 0, cu_seqlens {0}). There are
   // ceil(RowsInEpoch(0) / rows_per_step) groups.
   Microbatch EvalMicrobatch(int64_t step, const StepShape& shape, int64_t accumulation_index,
                             int64_t dp_rank);
 
  private:
+  struct Place {
+    int64_t epoch, row;
+  };
   struct CachedEpoch {
     int64_t epoch;
     EpochRows rows;
   };
 
   RowStream() = default;
+  Place PlaceOf(int64_t stream_row);  // O(epochs before it) the first time
   const EpochRows& RowsOf(int64_t epoch);
   void AppendRow(const EpochRows& rows, int64_t row, int64_t row_in_step, Microbatch* out) const;
 

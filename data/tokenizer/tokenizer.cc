@@ -296,9 +296,6 @@ int32_t Tokenizer::MaxId() const {
   return max_id;
 }
 
-std::optional<int32_t> Tokenizer::BosId() const {
-  return impl_->bos.empty() ? std::nullopt : impl_->Id(impl_->bos);
-}
 std::optional<int32_t> Tokenizer::EosId() const {
   return impl_->eos.empty() ? std::nullopt : impl_->Id(impl_->eos);
 }

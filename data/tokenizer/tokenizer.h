@@ -57,7 +57,6 @@ class Tokenizer {
   std::string IdToToken(int32_t id) const;  // as the file spells it; empty if there is none
   int32_t MaxId() const;
 
-  std::optional<int32_t> BosId() const;
   std::optional<int32_t> EosId() const;
   std::string BosToken() const;  // empty if there is none
   std::string EosToken() const;

@@ -67,12 +67,6 @@ TEST(ChatTemplate, OnlyTurnsMarkedForItAreLearnt) {
   EXPECT_EQ(Joined(*segments, true), "new<|im_end|>");
 }
 
-TEST(ChatTemplate, FindsTheDefaultSystemMessageInTheTemplate) {
-  const auto golden = GoldenJson("chats.json");
-  EXPECT_EQ(Recognised(golden[0]["template"]).default_system(), "You answer in one line.");
-  EXPECT_EQ(Recognised(golden[1]["template"]).default_system(), "");
-}
-
 TEST(ChatTemplate, WithKnowledgeDatesWritesThemBeforeTheSystemMessage) {
   const ChatTemplate chat = Recognised(
       "{{ bos_token }}{{ '<|start_header_id|>system<|end_header_id|>\\n\\n' }}{{ 'Cutting "

@@ -116,7 +116,7 @@ TEST(Tokenizer, DecodesBrokenBytesAsReplacementAndSkipsUnknownIds) {
 TEST(Tokenizer, KnowsItsSpecialTokens) {
   const auto tokenizer = GoldenTokenizer(
       "llama3", R"({"bos_token": "<|begin_of_text|>", "eos_token": {"content": "<|eot_id|>"}})");
-  EXPECT_EQ(tokenizer->BosId(), tokenizer->TokenToId("<|begin_of_text|>"));
+  EXPECT_EQ(tokenizer->BosToken(), "<|begin_of_text|>");
   EXPECT_EQ(tokenizer->EosId(), tokenizer->TokenToId("<|eot_id|>"));
   EXPECT_EQ(tokenizer->IdToToken(*tokenizer->EosId()), "<|eot_id|>");
   EXPECT_EQ(GoldenTokenizer("llama3")->EosId(), std::nullopt);
