@@ -8,8 +8,6 @@
 namespace fttrain {
 namespace {
 
-constexpr int64_t kAlignmentBytes = 64;
-
 at::ScalarType GradientDtype(const Parameter& parameter) {
   return parameter.dtype == at::kDouble ? at::kDouble : at::kFloat;
 }

@@ -13,8 +13,6 @@
 namespace fttrain {
 namespace {
 
-constexpr int64_t kAlignmentBytes = 64;
-
 c10::Stream CurrentStream(c10::Device device) {
   return c10::impl::VirtualGuardImpl(device.type()).getStream(device);
 }

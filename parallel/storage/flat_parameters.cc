@@ -14,7 +14,6 @@
 namespace fttrain {
 namespace {
 
-constexpr int64_t kAlignmentBytes = 64;
 constexpr int64_t kMinInt8Numel = 4096;
 
 // Elements that start on 64 bytes in values as well as gradients (whose elements are never

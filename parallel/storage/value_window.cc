@@ -8,8 +8,6 @@
 namespace fttrain {
 namespace {
 
-constexpr int64_t kAlignmentBytes = 64;
-
 int64_t BytesOf(const Parameter& parameter) {
   if (parameter.packed_bytes > 0) return parameter.packed_bytes;
   return parameter.slice.LocalNumel() * static_cast<int64_t>(c10::elementSize(parameter.dtype));

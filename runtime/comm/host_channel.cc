@@ -7,22 +7,21 @@
 
 #include "absl/strings/str_cat.h"
 #include "runtime/comm/work.h"
+#include "runtime/math/ceil_divide.h"
 
 namespace fttrain {
 namespace {
 
-constexpr int64_t kLineBytes = 64;
-
 // A line before each place says how long its message is.
 int64_t Stride(int64_t place_bytes) {
-  return kLineBytes + (place_bytes + kLineBytes - 1) / kLineBytes * kLineBytes;
+  return kAlignmentBytes + RoundUp(place_bytes, kAlignmentBytes);
 }
 
 }  // namespace
 
 std::unique_ptr<HostChannel> HostChannel::Create(MPI_Comm pair, int places, int64_t place_bytes,
                                                  std::function<void()> poll) {
-  auto segment = SharedSegment::Create(pair, 2 * kLineBytes + places * Stride(place_bytes));
+  auto segment = SharedSegment::Create(pair, 2 * kAlignmentBytes + places * Stride(place_bytes));
   if (segment == nullptr) return nullptr;
   return std::unique_ptr<HostChannel>(
       new HostChannel(std::move(segment), places, place_bytes, std::move(poll)));
@@ -36,10 +35,10 @@ HostChannel::HostChannel(std::unique_ptr<SharedSegment> segment, int places, int
       poll_(std::move(poll)) {}
 
 std::atomic<uint64_t>& HostChannel::Sent() const { return segment_->CounterAt(0); }
-std::atomic<uint64_t>& HostChannel::Taken() const { return segment_->CounterAt(kLineBytes); }
+std::atomic<uint64_t>& HostChannel::Taken() const { return segment_->CounterAt(kAlignmentBytes); }
 
 char* HostChannel::PlaceOf(uint64_t message) const {
-  return segment_->data() + 2 * kLineBytes +
+  return segment_->data() + 2 * kAlignmentBytes +
          static_cast<int64_t>(message % places_) * Stride(place_bytes_);
 }
 
@@ -48,7 +47,7 @@ void HostChannel::Send(const void* data, int64_t bytes) {
   WaitUntil([&] { return messages_ - Taken().load(std::memory_order_acquire) < places_; }, poll_);
   char* place = PlaceOf(messages_);
   std::memcpy(place, &bytes, sizeof(bytes));
-  if (bytes > 0) std::memcpy(place + kLineBytes, data, static_cast<size_t>(bytes));
+  if (bytes > 0) std::memcpy(place + kAlignmentBytes, data, static_cast<size_t>(bytes));
   Sent().store(++messages_, std::memory_order_release);
 }
 
@@ -61,7 +60,7 @@ void HostChannel::Receive(void* data, int64_t bytes) {
     throw CommError(
         absl::StrCat("a message of ", sent, " bytes came where ", bytes, " were expected"));
   }
-  if (bytes > 0) std::memcpy(data, place + kLineBytes, static_cast<size_t>(bytes));
+  if (bytes > 0) std::memcpy(data, place + kAlignmentBytes, static_cast<size_t>(bytes));
   Taken().store(++messages_, std::memory_order_release);
 }
 

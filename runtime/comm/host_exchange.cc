@@ -7,15 +7,15 @@
 #include <utility>
 
 #include "runtime/comm/reduce.h"
+#include "runtime/math/ceil_divide.h"
 
 namespace fttrain {
 namespace {
 
 // Of one area: large enough for few meetings, small enough to stay in a core's cache.
 constexpr int64_t kAreaBytes = int64_t{1} << 18;
-constexpr int64_t kLineBytes = 64;
 
-int64_t SegmentBytes(int size) { return size * (kLineBytes + 2 * kAreaBytes); }
+int64_t SegmentBytes(int size) { return size * (kAlignmentBytes + 2 * kAreaBytes); }
 
 // Copies, unless source and destination are the same place.
 void Copy(void* to, const void* from, int64_t bytes) {
@@ -44,12 +44,12 @@ HostExchange::HostExchange(int rank, int size, std::unique_ptr<SharedSegment> se
       parts_(static_cast<size_t>(size)) {}
 
 std::atomic<uint64_t>& HostExchange::ArrivalsOf(int rank) const {
-  return segment_->CounterAt(rank * kLineBytes);
+  return segment_->CounterAt(rank * kAlignmentBytes);
 }
 
 char* HostExchange::AreaOf(int rank, uint64_t meeting) const {
   const int64_t area = 2 * rank + static_cast<int64_t>(meeting % 2);
-  return segment_->data() + size_ * kLineBytes + area * kAreaBytes;
+  return segment_->data() + size_ * kAlignmentBytes + area * kAreaBytes;
 }
 
 void HostExchange::Meet() {

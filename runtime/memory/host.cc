@@ -4,6 +4,7 @@
 
 #include <cstdlib>
 
+#include "runtime/math/ceil_divide.h"
 #include "runtime/memory/book.h"
 
 #if defined(FTTRAIN_WITH_CUDA)
@@ -12,8 +13,6 @@
 
 namespace fttrain {
 namespace {
-
-constexpr size_t kAlignment = 64;
 
 void* Allocate(int64_t bytes, bool pinned) {
   void* data = nullptr;
@@ -29,7 +28,7 @@ void* Allocate(int64_t bytes, bool pinned) {
 #else
   TORCH_CHECK(!pinned, "pinned host memory in a build without CUDA");
 #endif
-  TORCH_CHECK(posix_memalign(&data, kAlignment, static_cast<size_t>(bytes)) == 0,
+  TORCH_CHECK(posix_memalign(&data, kAlignmentBytes, static_cast<size_t>(bytes)) == 0,
               "out of host memory: cannot allocate ", bytes, " bytes beside ",
               TotalMemory(MemoryPlace::kHost).current_bytes, " bytes of tensors there");
   return data;

@@ -7,19 +7,18 @@
 #include <cstring>
 #include <limits>
 
+#include "runtime/math/ceil_divide.h"
 #include "runtime/memory/book.h"
 
 namespace fttrain {
 namespace {
 
-constexpr size_t kAlignment = 64;
-
 // Written in the 64 bytes before a tensor's data, so that freeing needs neither a lock nor a table.
-struct alignas(kAlignment) Header {
+struct alignas(kAlignmentBytes) Header {
   int64_t bytes;
   MemoryCategory category;
 };
-static_assert(sizeof(Header) == kAlignment);
+static_assert(sizeof(Header) == kAlignmentBytes);
 
 // Constant-initialised and never destroyed: static tensors are freed after main.
 constinit MemoryBook g_host_book;    // of the CPU allocator
@@ -35,8 +34,8 @@ class CountingAllocator final : public c10::Allocator {
     if (bytes == 0) return {nullptr, nullptr, &Free, cpu};
     void* base = nullptr;
     const bool fits =
-        bytes <= static_cast<size_t>(std::numeric_limits<int64_t>::max()) - kAlignment;
-    if (!fits || posix_memalign(&base, kAlignment, bytes + kAlignment) != 0) {
+        bytes <= static_cast<size_t>(std::numeric_limits<int64_t>::max()) - kAlignmentBytes;
+    if (!fits || posix_memalign(&base, kAlignmentBytes, bytes + kAlignmentBytes) != 0) {
       TORCH_CHECK(false, "out of host memory: cannot allocate ", bytes, " bytes beside ",
                   g_host_book.Total().current_bytes, " bytes of live tensors");
     }
