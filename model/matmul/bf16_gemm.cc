@@ -9,6 +9,7 @@
 #endif
 
 #include "model/matmul/matmul.h"
+#include "runtime/math/isa.h"
 
 namespace fttrain {
 namespace {
@@ -29,7 +30,7 @@ CpuFeatures ThisCpu() {
   CpuFeatures features;
   unsigned a = 0, b = 0, c = 0, d = 0;
   features.intel = __builtin_cpu_is("intel") != 0;
-  features.avx512_bf16 = __builtin_cpu_supports("avx512bf16") != 0;
+  features.avx512_bf16 = Runs(Isa::kAvx512Bf16);
   constexpr unsigned kAmxBf16 = 1u << 22;
   features.amx_bf16 =
       __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d & kAmxBf16) != 0 && TilesEnabled();

@@ -55,7 +55,7 @@ FT_INLINE FloatVector WidenHalf(const Uint16Vector& half) {
 }
 FT_INLINE FloatVector Load(const Half* from) { return WidenHalf(LoadVector<Uint16Vector>(from)); }
 FT_INLINE float Widened(const float* from) { return *from; }
-FT_INLINE float Widened(const Bf16* from) { return FloatFromBf16(from->bits); }
+FT_INLINE float Widened(const Bf16* from) { return FloatFromBf16(*from); }
 FT_INLINE float Widened(const Half* from) { return FloatFromHalf(from->bits); }
 
 FT_INLINE float RoundValue(float x, Nf4Dtype rounding) {
@@ -65,7 +65,7 @@ FT_INLINE float RoundValue(float x, Nf4Dtype rounding) {
 }
 FT_INLINE void Put(float x, float* to) { *to = x; }
 FT_INLINE void Put(float x, double* to) { *to = x; }
-FT_INLINE void Put(float x, Bf16* to) { to->bits = Bf16FromFloat(x); }
+FT_INLINE void Put(float x, Bf16* to) { *to = Bf16FromFloat(x); }
 FT_INLINE void Put(float x, Half* to) { to->bits = HalfFromFloat(x); }
 
 // Values [part * lanes, ...) of a block, rounded.

@@ -10,7 +10,7 @@
 #include <type_traits>
 
 #include "runtime/math/bf16.h"
-#include "runtime/math/simd.h"
+#include "runtime/math/isa.h"
 
 namespace fttrain {
 namespace {
@@ -32,7 +32,7 @@ FT_ALWAYS_INLINE void UpdateLoop(int64_t n, T* __restrict param, const T* __rest
 }
 
 FT_ALWAYS_INLINE void RoundLoop(int64_t n, const float* __restrict source,
-                                uint16_t* __restrict rounded) {
+                                Bf16* __restrict rounded) {
   for (int64_t i = 0; i < n; ++i) rounded[i] = Bf16FromFloat(source[i]);
 }
 
@@ -43,7 +43,7 @@ struct Operands {
   const T* grad;
   T* exp_avg;
   T* exp_avg_sq;
-  uint16_t* rounded;  // null: none
+  Bf16* rounded;  // null: none
 };
 
 template <typename T>
@@ -77,8 +77,8 @@ void UpdateOnCpu(const at::Tensor& param, const at::Tensor& grad, const at::Tens
   const Operands<T> o{
       param.data_ptr<T>(), grad.const_data_ptr<T>(), exp_avg.data_ptr<T>(),
       exp_avg_sq.data_ptr<T>(),
-      rounded.defined() ? reinterpret_cast<uint16_t*>(rounded.data_ptr<at::BFloat16>()) : nullptr};
-  const auto update = HasAvx2() ? UpdateAvx2<T> : UpdateBaseline<T>;
+      rounded.defined() ? reinterpret_cast<Bf16*>(rounded.data_ptr<at::BFloat16>()) : nullptr};
+  const auto update = Runs(Isa::kAvx2) ? UpdateAvx2<T> : UpdateBaseline<T>;
   at::parallel_for(0, param.numel(), kGrain,
                    [&](int64_t begin, int64_t end) { update(o, begin, end, c); });
 }

@@ -9,7 +9,7 @@
 #include "parallel/optimizer/int8_loops.h"
 #include "parallel/optimizer/int8_tables.h"
 #include "runtime/math/bf16.h"
-#include "runtime/math/simd.h"
+#include "runtime/math/isa.h"
 #if defined(FTTRAIN_WITH_CUDA)
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
@@ -30,7 +30,7 @@ struct BlockOperands {
   uint8_t* __restrict exp_avg_sq;
   float* exp_avg_absmax;
   float* exp_avg_sq_absmax;
-  uint16_t* __restrict rounded;  // null: none
+  Bf16* __restrict rounded;  // null: none
 };
 
 FT_ALWAYS_INLINE void UpdateMoments(float* __restrict param, const float* __restrict grad,
@@ -72,9 +72,8 @@ FT_TARGET_AVX2 void UpdateAvx2(const BlockOperands& o, const Int8Tables& tables,
   UpdateBlock<Avx2Int8Loops>(o, tables, c);
 }
 
-uint16_t* RoundedData(const at::Tensor& rounded) {
-  return rounded.defined() ? reinterpret_cast<uint16_t*>(rounded.data_ptr<at::BFloat16>())
-                           : nullptr;
+Bf16* RoundedData(const at::Tensor& rounded) {
+  return rounded.defined() ? reinterpret_cast<Bf16*>(rounded.data_ptr<at::BFloat16>()) : nullptr;
 }
 
 void UpdateOnCpu(const at::Tensor& param, const at::Tensor& grad, const Int8Moments& moments,
@@ -87,7 +86,7 @@ void UpdateOnCpu(const at::Tensor& param, const at::Tensor& grad, const Int8Mome
                           moments.exp_avg_absmax.data_ptr<float>(),
                           moments.exp_avg_sq_absmax.data_ptr<float>(),
                           RoundedData(rounded)};
-  const auto update = HasAvx2() ? UpdateAvx2 : UpdateBaseline;
+  const auto update = Runs(Isa::kAvx2) ? UpdateAvx2 : UpdateBaseline;
   at::parallel_for(0, param.numel() / kInt8Block, kGrainBlocks, [&](int64_t begin, int64_t end) {
     for (int64_t block = begin; block < end; ++block) {
       const int64_t i = block * kInt8Block;

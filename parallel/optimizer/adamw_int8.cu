@@ -56,7 +56,7 @@ __device__ __forceinline__ void UpdateBlock(const Int8Operands& o, int64_t block
   const auto v8 = Load<uint8_t, kPerLane>(o.exp_avg_sq + i);
   const float m_absmax = o.exp_avg_absmax[block], v_absmax = o.exp_avg_sq_absmax[block];
   float m[kPerLane], v[kPerLane];
-  Pack<uint16_t, kPerLane> rounded;
+  Pack<Bf16, kPerLane> rounded;
   for (int half = 0; half < kPerLane; half += 4) {
     auto param = Load<float, 4>(o.param + i + half);
     const auto grad = Load<float, 4>(o.grad + i + half);

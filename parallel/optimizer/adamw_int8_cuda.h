@@ -16,7 +16,7 @@ struct Int8Operands {
   uint8_t* exp_avg_sq;
   float* exp_avg_absmax;
   float* exp_avg_sq_absmax;
-  uint16_t* rounded;  // bfloat16; null: none
+  Bf16* rounded;  // null: none
   int64_t blocks;
 };
 

@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "parallel/optimizer/int8_moments.h"
-#include "runtime/math/simd.h"
+#include "runtime/math/isa.h"
 #if defined(__x86_64__) && defined(__GNUC__)
 #include <immintrin.h>
 #endif

@@ -8,7 +8,7 @@
 #include <array>
 #include <vector>
 
-#include "runtime/math/simd.h"
+#include "runtime/math/isa.h"
 
 namespace fttrain {
 namespace {
@@ -47,7 +47,7 @@ template <typename T>
 double SumOnCpu(const at::Tensor& flat) {
   const T* data = flat.const_data_ptr<T>();
   const int64_t n = flat.numel(), blocks = (n + kBlock - 1) / kBlock;
-  const auto block_sum = HasAvx2() ? BlockSumAvx2<T> : BlockSumBaseline<T>;
+  const auto block_sum = Runs(Isa::kAvx2) ? BlockSumAvx2<T> : BlockSumBaseline<T>;
   std::vector<double> sums(static_cast<size_t>(blocks));
   at::parallel_for(0, blocks, /*grain_size=*/8, [&](int64_t begin, int64_t end) {
     for (int64_t b = begin; b < end; ++b) {

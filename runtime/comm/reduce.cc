@@ -8,55 +8,50 @@
 #include <type_traits>
 
 #include "runtime/math/bf16.h"
+#include "runtime/math/isa.h"
 #include "runtime/process/check.h"
-
-// The loops below are plain and meant for the vectoriser.
-#pragma GCC optimize("O3")
 
 namespace fttrain {
 namespace {
 
-#define FT_INLINE inline __attribute__((always_inline))
-
-// Bits of a bfloat16; a type of our own, so that loads and stores vectorise.
-struct BFloat16Bits {
-  uint16_t bits;
-};
+// The loops are plain and meant for the vectoriser: compiled with -O3. They have targets and not a
+// source for each instruction set, where c10::Half's inline functions would be emitted for
+// machines that lack it.
 
 template <typename T>
 using Accumulator =
-    std::conditional_t<std::is_same_v<T, BFloat16Bits> || std::is_same_v<T, c10::Half> ||
+    std::conditional_t<std::is_same_v<T, Bf16> || std::is_same_v<T, c10::Half> ||
                            std::is_same_v<T, float>,
                        float, std::conditional_t<std::is_same_v<T, double>, double, T>>;
 
 template <typename T>
-FT_INLINE Accumulator<T> Widen(T value) {
+FT_ALWAYS_INLINE Accumulator<T> Widen(T value) {
   return value;
 }
 template <>
-FT_INLINE float Widen(BFloat16Bits value) {
-  return FloatFromBf16(value.bits);
+FT_ALWAYS_INLINE float Widen(Bf16 value) {
+  return FloatFromBf16(value);
 }
 template <>
-FT_INLINE float Widen(c10::Half value) {
+FT_ALWAYS_INLINE float Widen(c10::Half value) {
   return static_cast<float>(value);
 }
 
 template <typename T>
-FT_INLINE T Narrow(Accumulator<T> value) {
+FT_ALWAYS_INLINE T Narrow(Accumulator<T> value) {
   return value;
 }
 template <>
-FT_INLINE BFloat16Bits Narrow(float value) {
-  return {Bf16FromFloat(value)};
+FT_ALWAYS_INLINE Bf16 Narrow(float value) {
+  return Bf16FromFloat(value);
 }
 template <>
-FT_INLINE c10::Half Narrow(float value) {
+FT_ALWAYS_INLINE c10::Half Narrow(float value) {
   return static_cast<c10::Half>(value);
 }
 
 template <typename A>
-FT_INLINE A Combine(A a, A b, std::integral_constant<ReduceOp, ReduceOp::kSum>) {
+FT_ALWAYS_INLINE A Combine(A a, A b, std::integral_constant<ReduceOp, ReduceOp::kSum>) {
   // Integers wrap, as they do in ATen and NCCL; unsigned arithmetic makes that defined.
   if constexpr (std::is_integral_v<A>) {
     using U = std::make_unsigned_t<A>;
@@ -66,7 +61,7 @@ FT_INLINE A Combine(A a, A b, std::integral_constant<ReduceOp, ReduceOp::kSum>) 
   }
 }
 template <typename A>
-FT_INLINE A Combine(A a, A b, std::integral_constant<ReduceOp, ReduceOp::kMax>) {
+FT_ALWAYS_INLINE A Combine(A a, A b, std::integral_constant<ReduceOp, ReduceOp::kMax>) {
   if constexpr (std::is_integral_v<A>) {
     return a < b ? b : a;
   } else {
@@ -75,7 +70,8 @@ FT_INLINE A Combine(A a, A b, std::integral_constant<ReduceOp, ReduceOp::kMax>) 
 }
 
 template <typename T, ReduceOp kOp>
-FT_INLINE void ReduceLoop(const void* const* inputs, int count, int64_t elements, void* out) {
+FT_ALWAYS_INLINE void ReduceLoop(const void* const* inputs, int count, int64_t elements,
+                                 void* out) {
   using A = Accumulator<T>;
   constexpr std::integral_constant<ReduceOp, kOp> kTag;
   if (count == 2) {
@@ -116,8 +112,7 @@ void Baseline(const void* const* inputs, int count, int64_t elements, void* out)
 
 #if defined(__x86_64__)
 template <typename T, ReduceOp kOp>
-__attribute__((target("avx2"))) void Avx2(const void* const* inputs, int count, int64_t elements,
-                                          void* out) {
+FT_TARGET_AVX2 void Avx2(const void* const* inputs, int count, int64_t elements, void* out) {
   ReduceLoop<T, kOp>(inputs, count, elements, out);
 }
 template <typename T, ReduceOp kOp>
@@ -130,9 +125,8 @@ __attribute__((target("avx512f,avx512bw,avx512vl,prefer-vector-width=512"))) voi
 template <typename T, ReduceOp kOp>
 Kernel BestKernel() {
 #if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"))
-    return &Avx512<T, kOp>;
-  if (__builtin_cpu_supports("avx2")) return &Avx2<T, kOp>;
+  if (Runs(Isa::kAvx512)) return &Avx512<T, kOp>;
+  if (Runs(Isa::kAvx2)) return &Avx2<T, kOp>;
 #endif
   return &Baseline<T, kOp>;
 }
@@ -149,7 +143,7 @@ Kernel KernelFor(c10::ScalarType dtype, ReduceOp op) {
     case c10::ScalarType::Float:
       return KernelFor<float>(op);
     case c10::ScalarType::BFloat16:
-      return KernelFor<BFloat16Bits>(op);
+      return KernelFor<Bf16>(op);
     case c10::ScalarType::Half:
       return KernelFor<c10::Half>(op);
     case c10::ScalarType::Long:
@@ -162,7 +156,6 @@ Kernel KernelFor(c10::ScalarType dtype, ReduceOp op) {
       break;
   }
   FT_CHECK(false, "no reduction for dtype ", static_cast<int>(dtype));
-  return nullptr;
 }
 
 }  // namespace

@@ -11,7 +11,7 @@ FT_INLINE int64_t Smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 FT_INLINE float AsElement(float x, float) { return x; }
 FT_INLINE double AsElement(double x, double) { return x; }
-FT_INLINE float AsElement(Bf16 x, float) { return FloatFromBf16(x.bits); }
+FT_INLINE float AsElement(Bf16 x, float) { return FloatFromBf16(x); }
 FT_INLINE Bf16 AsElement(Bf16 x, Bf16) { return x; }
 
 // Hands out 64-byte aligned pieces of a buffer; from null it only counts.

@@ -7,11 +7,9 @@
 #include <cstdint>
 #include <vector>
 
-namespace fttrain {
+#include "runtime/math/bf16.h"
 
-struct Bf16 {
-  uint16_t bits;
-};
+namespace fttrain {
 
 template <class T>
 struct StatisticsOf {
@@ -82,9 +80,6 @@ struct CpuKernels {
 
 const CpuKernels& CpuKernelsBase();
 #if defined(__x86_64__)
-// Whether this machine has the levels x86-64-v3 and -v4, for which the loops are compiled.
-bool RunsX86V3();
-bool RunsX86V4();
 const CpuKernels& CpuKernelsAvx2();
 const CpuKernels& CpuKernelsAvx512();
 const CpuKernels& CpuKernelsAvx512Bf16();

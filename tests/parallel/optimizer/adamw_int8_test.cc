@@ -190,7 +190,7 @@ TEST(Int8Tables, GiveTheNearestCodeButKeepTheSignOfTheFirstMoment) {
 }
 
 TEST(Int8Loops, PortableAndAvx2AreEqualBitByBit) {
-  if (!HasAvx2()) return;  // then nothing runs the second
+  if (!Runs(Isa::kAvx2)) return;  // then nothing runs the second
   at::manual_seed(1);
   at::Tensor values = at::randn({kInt8Block}) * at::exp2(-24 * at::rand({kInt8Block}));
   values.slice(0, 0, 4).copy_(at::tensor({0.0f, -0.0f, 1e-40f, -1e-40f}));
