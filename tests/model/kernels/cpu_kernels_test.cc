@@ -64,7 +64,7 @@ TEST(ElementMath, Bf16RoundsToNearestEvenAsAtenDoes) {
   EXPECT_TRUE(std::isnan(FloatFromBf16(Bf16FromFloat(std::nanf("")))));
 }
 
-// Results of one set of loops, for T of `type`.
+// Results of one set of loops, for T of `type`: of every entry of the table but attention's.
 template <class T>
 std::vector<at::Tensor> RunEverything(const RowKernels<T>& kernels, at::ScalarType type) {
   using S = typename StatisticsOf<T>::Type;
@@ -89,7 +89,20 @@ std::vector<at::Tensor> RunEverything(const RowKernels<T>& kernels, at::ScalarTy
                   {1, 2, 0.25, 3, 300});
   kernels.swiglu_backward(Data<T>(dy), MutableData<T>(gate), MutableData<T>(up),
                           MutableData<T>(hidden), rows * columns);
-  return {x, y, dx, dweight, stats, logits, dropped, gate, up, hidden};
+  const at::Tensor activated = at::empty_like(x), rotated = input(7), narrow = at::empty_like(x);
+  kernels.swiglu(Data<T>(dx), Data<T>(dy), MutableData<T>(activated), rows * columns);
+  // 7 heads of 28 in rows of 196 elements; the cosines and sines of 14 frequencies.
+  const at::Tensor angle = Randn({rows, 14}, dweight.scalar_type(), 8, 3.0);
+  const at::Tensor cos = angle.cos(), sin = angle.sin();
+  kernels.rope(MutableData<T>(rotated), Data<S>(cos), Data<S>(sin), Data<int64_t>(targets), rows, 7,
+               28, /*inverse=*/false);
+  const at::Tensor sum = Randn({rows, columns}, dweight.scalar_type(), 9),
+                   wide = at::empty_like(sum);
+  kernels.accumulate(MutableData<S>(sum), Data<T>(dy), rows * columns);
+  kernels.widen(Data<T>(dy), MutableData<S>(wide), rows * columns);
+  kernels.round(Data<S>(sum), MutableData<T>(narrow), rows * columns);
+  return {x,  y,      dx,        dweight, stats, logits, dropped, gate,
+          up, hidden, activated, rotated, sum,   wide,   narrow};
 }
 
 TEST(CpuKernels, InstructionSetsAgreeToRounding) {
