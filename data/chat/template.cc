@@ -131,18 +131,18 @@ absl::StatusOr<std::string> FindDefaultSystem(std::string_view jinja) {
       if (Contains(text, "}}") || Contains(text, "%}") || Contains(text, "' +") ||
           Contains(text, "'+"))
         continue;
-      found.insert(absl::StrReplaceAll(absl::string_view(text.data(), text.size()),
-                                       {{"\\n", "\n"}, {"\\'", "'"}, {"\\\"", "\""}}));
+      found.insert(
+          absl::StrReplaceAll(std::string(text), {{"\\n", "\n"}, {"\\'", "'"}, {"\\\"", "\""}}));
     }
   }
   if (found.size() > 1) return absl::InvalidArgumentError("it has several default system messages");
   return found.empty() ? "" : *found.begin();
 }
 
-absl::Status NotRecognised(std::string_view why) {
-  return absl::InvalidArgumentError(absl::StrCat(
-      "the checkpoint's chat template is not one that is known here (",
-      absl::string_view(why.data(), why.size()), "): set data.chat_template to one of ", kNames));
+absl::Status NotRecognised(absl::string_view why) {
+  return absl::InvalidArgumentError(
+      absl::StrCat("the checkpoint's chat template is not one that is known here (", why,
+                   "): set data.chat_template to one of ", kNames));
 }
 
 absl::StatusOr<std::string> ReadTemplateText(const std::string& folder) {
@@ -204,7 +204,7 @@ absl::StatusOr<ChatTemplate> ChatTemplate::FromText(std::string_view jinja,
                                             : "";
   t.refuses_system_ = Contains(jinja, "System role not supported");
   auto system = FindDefaultSystem(jinja);
-  if (!system.ok()) return NotRecognised(std::string(system.status().message()));
+  if (!system.ok()) return NotRecognised(system.status().message());
   t.default_system_ = *std::move(system);
   return t;
 }

@@ -48,9 +48,8 @@ class RowReader {
   }
 
  private:
-  absl::Status Error(std::string_view what) const {
-    return absl::InvalidArgumentError(
-        absl::StrCat(source_, ": ", absl::string_view(what.data(), what.size())));
+  absl::Status Error(absl::string_view what) const {
+    return absl::InvalidArgumentError(absl::StrCat(source_, ": ", what));
   }
   static std::string Type(const nlohmann::json& value) {
     return value.is_number_float() ? "a number with a fraction" : value.type_name();
@@ -234,7 +233,7 @@ class RowReader {
         std::any_of(messages.begin(), messages.end(), [](const Message& m) { return m.learn; });
     if (!any) return Error("there is no assistant turn to learn from");
     const auto segments = options_.chat->Render(messages);
-    if (!segments.ok()) return Error(std::string(segments.status().message()));
+    if (!segments.ok()) return Error(segments.status().message());
     return Encode(*segments, false, example);
   }
 
@@ -243,7 +242,7 @@ class RowReader {
     std::vector<std::string> texts;
     for (const ChatSegment& segment : segments) texts.push_back(segment.text);
     auto encoded = options_.tokenizer->EncodeSegments(texts, add_special_tokens);
-    if (!encoded.ok()) return Error(std::string(encoded.status().message()));
+    if (!encoded.ok()) return Error(encoded.status().message());
     example->input_ids = std::move(encoded->ids);
     example->labels.assign(example->input_ids.size(), kNoTarget);
     size_t begin = 0;

@@ -65,9 +65,8 @@ JsonNode JsonNode::operator[](size_t i) const {
   return JsonNode(&(*value_)[i], absl::StrCat(path_, at_root ? ": [" : "[", i, "]"));
 }
 
-absl::Status JsonNode::Error(std::string_view what) const {
-  return absl::InvalidArgumentError(
-      absl::StrCat(path_, ": ", absl::string_view(what.data(), what.size())));
+absl::Status JsonNode::Error(absl::string_view what) const {
+  return absl::InvalidArgumentError(absl::StrCat(path_, ": ", what));
 }
 
 absl::Status JsonNode::Unsupported() const {

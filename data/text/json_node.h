@@ -34,7 +34,7 @@ class JsonNode {
   JsonNode operator[](size_t i) const;         // of an array; i < size()
 
   // InvalidArgument "PATH: WHAT".
-  absl::Status Error(std::string_view what) const;
+  absl::Status Error(absl::string_view what) const;
   absl::Status Unsupported() const;  // "PATH: 'VALUE' is not supported"
 
   // The value, or `fallback` where it is absent or null; an error if it has another type.

@@ -12,7 +12,7 @@ absl::StatusOr<std::shared_ptr<const SplitRegex>> ReadPattern(const JsonNode& no
   }
   FT_ASSIGN_OR_RETURN(const std::string regex, node["Regex"].String());
   auto compiled = SplitRegex::Compile(regex);
-  if (!compiled.ok()) return node["Regex"].Error(std::string(compiled.status().message()));
+  if (!compiled.ok()) return node["Regex"].Error(compiled.status().message());
   return std::shared_ptr<const SplitRegex>(*std::move(compiled));
 }
 

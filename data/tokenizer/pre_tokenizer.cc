@@ -201,8 +201,7 @@ absl::Status PreTokenizer::Cut(std::string_view mapped, Words* out) const {
       } else if (word.text[0] == ' ') {
         next.push_back(word);
       } else {
-        out->made.push_back(
-            absl::StrCat(" ", absl::string_view(word.text.data(), word.text.size())));
+        out->made.push_back(" " + std::string(word.text));
         next.push_back({out->made.back(), word.begin, word.inserted + 1});
       }
     }

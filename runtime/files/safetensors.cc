@@ -33,10 +33,9 @@ bool ReadExactly(int fd, char* destination, int64_t size_bytes, int64_t offset) 
   return true;
 }
 
-absl::Status ReadFailure(int error, std::string_view where) {
-  const absl::string_view place(where.data(), where.size());
-  if (error != 0) return absl::ErrnoToStatus(error, absl::StrCat("cannot read ", place));
-  return absl::DataLossError(absl::StrCat("the file ended (did it shrink?) while reading ", place));
+absl::Status ReadFailure(int error, absl::string_view where) {
+  if (error != 0) return absl::ErrnoToStatus(error, absl::StrCat("cannot read ", where));
+  return absl::DataLossError(absl::StrCat("the file ended (did it shrink?) while reading ", where));
 }
 
 }  // namespace

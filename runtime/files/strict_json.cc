@@ -98,8 +98,8 @@ bool StrictSax::parse_error(size_t, const std::string&, const nlohmann::detail::
   return Fail(absl::StrCat("not valid JSON: ", Reason(error)));
 }
 
-bool StrictSax::Refuse(std::string_view what) {
-  return Fail(absl::StrCat(Where(), ": unexpected ", absl::string_view(what.data(), what.size())));
+bool StrictSax::Refuse(absl::string_view what) {
+  return Fail(absl::StrCat(Where(), ": unexpected ", what));
 }
 
 bool StrictSax::Fail(std::string message) {

@@ -40,8 +40,8 @@ class StrictSax : public nlohmann::json_sax<nlohmann::json> {
  protected:
   // What the reader is in ("tensor 'x'"), for messages.
   virtual std::string Where() const = 0;
-  bool Refuse(std::string_view what);  // "Where(): unexpected WHAT"; false
-  bool Fail(std::string message);      // false, for `return Fail(...)`
+  bool Refuse(absl::string_view what);  // "Where(): unexpected WHAT"; false
+  bool Fail(std::string message);       // false, for `return Fail(...)`
 
  private:
   const char* at_ = nullptr;  // what the parser reads next

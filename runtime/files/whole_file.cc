@@ -130,9 +130,8 @@ absl::Status AtomicFile::Commit() {
   return synced ? absl::OkStatus() : Fail(error, "fsync the folder of");
 }
 
-absl::Status AtomicFile::Fail(int error, std::string_view what) {
-  std::string message =
-      absl::StrCat("cannot ", absl::string_view(what.data(), what.size()), " ", path_);
+absl::Status AtomicFile::Fail(int error, const char* what) {
+  std::string message = absl::StrCat("cannot ", what, " ", path_);
   const bool space_is_short = error == ENOSPC || error == EDQUOT || error == EFBIG;
   if (space_is_short) {
     struct statvfs space;

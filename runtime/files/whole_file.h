@@ -40,7 +40,7 @@ class AtomicFile {
   const std::string& path() const { return path_; }
 
  private:
-  absl::Status Fail(int error, std::string_view what);
+  absl::Status Fail(int error, const char* what);
 
   std::string path_, temporary_path_;
   int fd_ = -1;
