@@ -7,7 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
-#include "data/text/json_node.h"
+#include "runtime/files/json.h"
 #include "data/text/unicode.h"
 #include "runtime/files/whole_file.h"
 

@@ -4,7 +4,7 @@
 #include <string_view>
 
 #include "data/formats/row_source.h"
-#include "data/text/json_node.h"
+#include "runtime/files/json.h"
 #include "data/text/unicode.h"
 
 namespace fttrain {

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/numbers.h"
-#include "data/text/json_node.h"
+#include "runtime/files/json.h"
 #include "data/text/unicode.h"
 #include "data/tokenizer/bpe.h"
 #include "data/tokenizer/normalizer.h"

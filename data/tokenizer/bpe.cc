@@ -4,7 +4,7 @@
 #include <functional>
 
 #include "absl/strings/str_format.h"
-#include "data/text/json_node.h"
+#include "runtime/files/json.h"
 #include "data/text/unicode.h"
 
 namespace fttrain {

@@ -1,7 +1,7 @@
 #include "data/tokenizer/decoder.h"
 
 #include "absl/strings/str_join.h"
-#include "data/text/json_node.h"
+#include "runtime/files/json.h"
 #include "data/text/unicode.h"
 #include "data/tokenizer/normalizer.h"
 

@@ -1,6 +1,6 @@
 #include "data/tokenizer/post_processor.h"
 
-#include "data/text/json_node.h"
+#include "runtime/files/json.h"
 
 namespace fttrain {
 namespace {

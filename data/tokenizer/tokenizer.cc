@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "data/text/json_node.h"
+#include "runtime/files/json.h"
 #include "data/text/unicode.h"
 #include "data/tokenizer/added_tokens.h"
 #include "data/tokenizer/bpe.h"

@@ -9,7 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "runtime/files/strict_json.h"
+#include "runtime/files/json.h"
 #include "runtime/process/log.h"
 
 namespace fttrain {

@@ -6,7 +6,7 @@
 #include "model/config/json_keys.h"
 #include "model/config/quantization_config.h"
 #include "runtime/files/safetensors.h"
-#include "runtime/files/strict_json.h"
+#include "runtime/files/json.h"
 #include "runtime/process/check.h"
 #include "runtime/process/log.h"
 

@@ -12,7 +12,7 @@
 #include "model/files/tensor_io.h"
 #include "model/files/weight_loader.h"
 #include "model/linears/peft_names.h"
-#include "runtime/files/strict_json.h"
+#include "runtime/files/json.h"
 #include "runtime/process/check.h"
 #include "runtime/process/log.h"
 

@@ -12,7 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "model/files/tensor_io.h"
-#include "runtime/files/strict_json.h"
+#include "runtime/files/json.h"
 #include "runtime/memory/ledger.h"
 #include "runtime/process/check.h"
 #include "runtime/process/log.h"

@@ -6,7 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "runtime/files/strict_json.h"
+#include "runtime/files/strict_sax.h"
 #include "runtime/process/check.h"
 #include "runtime/process/log.h"
 

@@ -2,7 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "runtime/files/safetensors_header.h"
-#include "runtime/files/strict_json.h"
+#include "runtime/files/strict_sax.h"
 #include "runtime/process/check.h"
 #include "runtime/process/log.h"
 

@@ -1,11 +1,14 @@
-// A value of a parsed JSON file that knows where it stands, so that every refusal names the path:
-// "tokenizer.json: pre_tokenizer.pretokenizers[1].type: 'Foo' is not supported". Include in .cc
-// files only.
+// JSON from files that nobody vouches for: parsing it, and typed access to what was parsed that
+// names file and key in every refusal. Include in .cc files only (it is slow to compile).
 #pragma once
 
+#include <cstdint>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -19,6 +22,12 @@ namespace fttrain {
 // UTF-8 or is nested deeper than 64. Of equal keys the last counts.
 absl::StatusOr<nlohmann::json> ParseJson(std::string_view text, const std::string& name);
 
+// Parses the object of a small file (a config): as above, but refuses NUL bytes and equal keys, and
+// nests at most 32 deep.
+absl::StatusOr<nlohmann::json> ParseJsonObject(std::string_view text, const std::string& path);
+
+// A value that knows where it stands, however deep:
+// "tokenizer.json: pre_tokenizer.pretokenizers[1].type: 'Foo' is not supported".
 class JsonNode {
  public:
   // `path` begins with the file's name; `value` is null for an absent key and must outlive the

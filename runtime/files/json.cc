@@ -1,11 +1,14 @@
-#include "data/text/json_node.h"
+#include "runtime/files/json.h"
 
 #include <algorithm>
+#include <set>
+
+#include "runtime/files/strict_sax.h"
 
 namespace fttrain {
 namespace {
 
-constexpr int kMaxDepth = 64;
+constexpr int kMaxDepth = 64, kMaxObjectDepth = 32;
 
 // Deepest nesting of brackets outside strings, also of text that is not JSON.
 int Depth(std::string_view text) {
@@ -48,6 +51,30 @@ absl::StatusOr<nlohmann::json> ParseJson(std::string_view text, const std::strin
     return absl::InvalidArgumentError(
         absl::StrCat(name, ": not valid JSON: ", Printable(error.what())));
   }
+}
+
+absl::StatusOr<nlohmann::json> ParseJsonObject(std::string_view text, const std::string& path) {
+  using Event = nlohmann::json::parse_event_t;
+  FT_RETURN_IF_ERROR(RefuseNul(text, path));
+  std::vector<std::set<std::string>> keys;
+  std::string error;
+  const auto watch = [&](int depth, Event event, nlohmann::json& parsed) {
+    if (depth >= kMaxObjectDepth) error = absl::StrCat("nested deeper than ", kMaxObjectDepth);
+    if (event == Event::object_start) keys.emplace_back();
+    if (event == Event::object_end) keys.pop_back();
+    if (event == Event::key && !keys.back().insert(parsed.get<std::string>()).second) {
+      error = absl::StrCat("key '", Printable(parsed.get<std::string>()), "' appears twice");
+    }
+    return depth < kMaxObjectDepth;  // what is deeper is skipped, not built
+  };
+  try {
+    nlohmann::json parsed = nlohmann::json::parse(text.begin(), text.end(), watch);
+    if (error.empty() && !parsed.is_object()) error = "not a JSON object";
+    if (error.empty()) return parsed;
+  } catch (const nlohmann::json::exception& e) {
+    error = JsonErrorReason(e);
+  }
+  return absl::InvalidArgumentError(absl::StrCat(path, ": ", error));
 }
 
 JsonNode JsonNode::operator[](const char* key) const {

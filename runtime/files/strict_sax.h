@@ -1,5 +1,5 @@
-// JSON from untrusted files: no NUL bytes, no duplicate keys, UTF-8 only, bounded depth. Include in
-// .cc files only (it is slow to compile).
+// Streaming readers of JSON from files that nobody vouches for. Include in .cc files only (it is
+// slow to compile).
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -7,12 +7,13 @@
 #include <string_view>
 
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
 
 namespace fttrain {
 
-// Parses an object of a small file (a config), nested at most 32 deep. Errors name `path`.
-absl::StatusOr<nlohmann::json> ParseJsonObject(std::string_view text, const std::string& path);
+// The parser takes a NUL byte for the end of its input and would ignore what follows.
+absl::Status RefuseNul(std::string_view text, const std::string& path);
+// The parser's message without its bracketed error id.
+std::string JsonErrorReason(const std::exception& error);
 
 // Base of streaming readers of a fixed schema: refuses every event that a subclass does not expect.
 class StrictSax : public nlohmann::json_sax<nlohmann::json> {
