@@ -3,10 +3,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "model/config/families/families.h"
-#include "model/config/json_keys.h"
 #include "model/config/quantization_config.h"
-#include "runtime/files/safetensors.h"
 #include "runtime/files/json.h"
+#include "runtime/files/safetensors.h"
 #include "runtime/process/check.h"
 #include "runtime/process/log.h"
 

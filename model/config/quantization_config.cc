@@ -4,7 +4,7 @@
 #include <iterator>
 
 #include "absl/strings/str_cat.h"
-#include "model/config/json_keys.h"
+#include "runtime/files/json.h"
 
 namespace fttrain {
 namespace {

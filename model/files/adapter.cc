@@ -8,7 +8,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "model/config/json_keys.h"
 #include "model/files/tensor_io.h"
 #include "model/files/weight_loader.h"
 #include "model/linears/peft_names.h"

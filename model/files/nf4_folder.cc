@@ -6,8 +6,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "model/config/json_keys.h"
 #include "model/files/tensor_io.h"
+#include "runtime/files/json.h"
 #include "runtime/math/ceil_divide.h"
 #include "runtime/math/dynamic_map.h"
 #include "runtime/process/check.h"

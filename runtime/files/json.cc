@@ -9,6 +9,7 @@ namespace fttrain {
 namespace {
 
 constexpr int kMaxDepth = 64, kMaxObjectDepth = 32;
+constexpr int64_t kEnd = int64_t{1} << 31;
 
 // Deepest nesting of brackets outside strings, also of text that is not JSON.
 int Depth(std::string_view text) {
@@ -137,6 +138,58 @@ absl::Status JsonNode::MustBeOff(const char* key) const {
     return absl::OkStatus();
   }
   return node.Error("this option is not supported");
+}
+
+const nlohmann::json* JsonKeys::Find(const char* key) const {
+  const auto found = object_.find(key);
+  return found == object_.end() || found->is_null() ? nullptr : &*found;
+}
+
+int64_t JsonKeys::Int(const char* key, int64_t least, std::optional<int64_t> absent) {
+  const nlohmann::json* value = Find(key);
+  if (value == nullptr) return Absent(key, absent);
+  if (!value->is_number_integer()) return Fail(key, "must be an integer"), least;
+  const int64_t number = value->get<int64_t>();  // a huge unsigned value wraps to a negative one
+  if (number >= least && number < kEnd) return number;
+  return Fail(key, absl::StrCat("is ", value->dump(), ", must be in [", least, ", 2^31)")), least;
+}
+
+double JsonKeys::Positive(const char* key, std::optional<double> absent) {
+  const nlohmann::json* value = Find(key);
+  if (value == nullptr) return Absent(key, absent);
+  if (value->is_number() && value->get<double>() > 0) return value->get<double>();
+  return Fail(key, absl::StrCat("is ", Printable(value->dump()), ", must be a positive number")), 1;
+}
+
+bool JsonKeys::Bool(const char* key, bool absent) {
+  const nlohmann::json* value = Find(key);
+  if (value == nullptr) return absent;
+  if (!value->is_boolean()) return Fail(key, "must be true or false"), absent;
+  return value->get<bool>();
+}
+
+std::string JsonKeys::Text(const char* key, std::string absent) {
+  const nlohmann::json* value = Find(key);
+  if (value == nullptr) return absent;
+  if (!value->is_string()) return Fail(key, "must be text"), absent;
+  return value->get<std::string>();
+}
+
+std::vector<int64_t> JsonKeys::Ids(const char* key) {
+  const nlohmann::json* value = Find(key);
+  if (value == nullptr) return {};
+  std::vector<int64_t> ids;
+  for (const nlohmann::json& id : value->is_array() ? *value : nlohmann::json::array({*value})) {
+    const bool good = id.is_number_unsigned() && id.get<uint64_t>() < uint64_t{kEnd};
+    if (!good) return Fail(key, "must be a token id or a list of them"), ids;
+    ids.push_back(id.get<int64_t>());
+  }
+  return ids;
+}
+
+void JsonKeys::Fail(const std::string& key, const std::string& message) {
+  if (!status_.ok()) return;
+  status_ = absl::InvalidArgumentError(absl::StrCat(where_, ": '", key, "' ", message));
 }
 
 }  // namespace fttrain

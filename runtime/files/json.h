@@ -60,4 +60,44 @@ class JsonNode {
   std::string path_;
 };
 
+// The keys of one flat object: "config.json: 'hidden_size' is missing". The first error stays;
+// getters return the default from then on.
+class JsonKeys {
+ public:
+  using Json = nlohmann::json;
+  // `object` must outlive the reader.
+  JsonKeys(const nlohmann::json& object, std::string where)
+      : object_(object), where_(std::move(where)) {}
+
+  // The value; null where the key is absent or null.
+  const nlohmann::json* Find(const char* key) const;
+  bool Contains(const char* key) const { return object_.contains(key); }
+
+  // Each refuses another type; without `absent` it refuses an absent key, too.
+  int64_t Int(const char* key, int64_t least, std::optional<int64_t> absent = {});  // < 2^31
+  double Positive(const char* key, std::optional<double> absent = {});              // finite
+  bool Bool(const char* key, bool absent);
+  std::string Text(const char* key, std::string absent);
+  std::vector<int64_t> Ids(const char* key);  // a list of integers, or one integer, or nothing
+
+  void Fail(const std::string& key, const std::string& message);
+  // What the keys of an inner object complain of, unless there was an error before.
+  void Adopt(const absl::Status& inner) {
+    if (status_.ok()) status_ = inner;
+  }
+  const absl::Status& status() const { return status_; }
+  const std::string& where() const { return where_; }
+
+ private:
+  template <typename T>
+  T Absent(const char* key, std::optional<T> absent) {
+    if (!absent) Fail(key, "is missing");
+    return absent.value_or(1);
+  }
+
+  const nlohmann::json& object_;
+  std::string where_;
+  absl::Status status_;
+};
+
 }  // namespace fttrain

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "model/config/families/llama_shape.h"
-#include "model/config/json_keys.h"
+#include "runtime/files/json.h"
 
 namespace fttrain {
 
