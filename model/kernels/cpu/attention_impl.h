@@ -1,5 +1,5 @@
 // Attention of one (document, kv head), in blocks of 64 queries by 64 keys (FlashAttention-2, Dao,
-// arXiv:2307.08691); included by each cpu_kernels_<isa>.cc inside namespace fttrain::FT_ISA. Scores
+// arXiv:2307.08691); included by each <isa>.cc inside namespace fttrain::FT_ISA. Scores
 // are kept transposed, [keys, queries]: the softmax statistics of a block are then vectors over
 // queries, sums run down the rows, and the probabilities come out in the order the next product
 // wants, so nothing is transposed inside the loops.

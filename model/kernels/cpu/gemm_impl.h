@@ -1,4 +1,4 @@
-// Small matrix products for attention's blocks; included by each cpu_kernels_<isa>.cc inside
+// Small matrix products for attention's blocks; included by each <isa>.cc inside
 // namespace fttrain::FT_ISA. C[M, N] (+)= A[M, K] B[K, N]: A row-major; B packed as [K /
 // kPair][stride][kPair], so that one vector load brings kPair consecutive k of kLanes columns; N a
 // multiple of kLanes, K of kPair.

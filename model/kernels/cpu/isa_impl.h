@@ -1,4 +1,4 @@
-// Everything compiled once per instruction set: included by each cpu_kernels_<isa>.cc, which
+// Everything compiled once per instruction set: included by each <isa>.cc, which
 // defines FT_ISA (the namespace) and FT_ISA_FUNCTION (the table's accessor). It includes no header
 // whose inline functions could be emitted here and then be picked by the linker for code that runs
 // on older machines.

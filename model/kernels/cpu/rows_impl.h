@@ -1,4 +1,4 @@
-// Row loops of kernels/cpu/table.h; included by each cpu_kernels_<isa>.cc inside namespace
+// Row loops of kernels/cpu/table.h; included by each <isa>.cc inside namespace
 // fttrain::FT_ISA.
 
 template <class T>

@@ -1,5 +1,5 @@
 // SIMD vectors of the instruction set being compiled, from the compiler's vector types: included
-// once by each cpu_kernels_<isa>.cc inside namespace fttrain::FT_ISA. Loads widen T to its
+// once by each <isa>.cc inside namespace fttrain::FT_ISA. Loads widen T to its
 // statistics type, stores round. Everything is always_inline: nothing compiled for one instruction
 // set may be shared by the linker with another.
 
