@@ -1,0 +1,34 @@
+#include "parallel/residency/residency.h"
+
+#include <c10/util/Exception.h>
+
+#include <utility>
+
+namespace fttrain {
+
+void Residency::Begin(std::vector<Visit> visits) {
+  visits_ = std::move(visits);
+  next_ = 0;
+  open_ = false;
+}
+
+void Residency::Enter(int part, Visit::Pass pass, int microbatch) {
+  const Visit asked{part, pass, microbatch};
+  TORCH_CHECK(!open_ && next_ < visits_.size(), ToString({asked}), " after the last visit");
+  const Visit& visit = visits_[next_];
+  TORCH_CHECK(visit.part == part && visit.pass == pass && visit.microbatch == microbatch,
+              ToString({asked}), " where the schedule has ", ToString({visit}));
+  const std::span<const Visit> following = std::span(visits_).subspan(next_ + 1);
+  for (Resident* resident : residents_) resident->Await(visit);
+  for (Resident* resident : residents_) resident->Start(visit, following);
+  open_ = true;
+}
+
+void Residency::Leave() {
+  TORCH_CHECK(open_, "no visit is open");
+  for (Resident* resident : residents_) resident->Done(visits_[next_]);
+  ++next_;
+  open_ = false;
+}
+
+}  // namespace fttrain
