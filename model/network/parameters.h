@@ -9,8 +9,8 @@
 namespace fttrain {
 
 // Parameter::group of the ends; layers have their index.
-constexpr int kEmbeddingGroup = -2;
-constexpr int kHeadGroup = -1;
+constexpr int kEmbeddingGroup = kEmbeddingPart;
+constexpr int kHeadGroup = kHeadPart;
 
 // Those of some runs of layers, and of the ends that belong to them: the embedding also with a tied
 // head. `stages`: of the pipeline; a tied embedding is then held by the first and the last.

@@ -7,13 +7,9 @@
 
 #include "absl/status/status.h"
 #include "model/config/spec.h"
+#include "parallel/pipeline/visits.h"
 
 namespace fttrain {
-
-struct LayerRun {
-  int begin = 0, end = 0;            // layers [begin, end)
-  bool first = false, last = false;  // of the model
-};
 
 // Layers of each run so that the costliest run costs least, the head counted as the layers whose
 // products it equals (looking up the embedding costs nothing). Of equal ones that with most layers

@@ -2,9 +2,9 @@
 // head and loss after the last, as the executor's stage.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <optional>
-#include <utility>
 #include <vector>
 
 #include "model/blocks/decoder_layer.h"
@@ -13,6 +13,8 @@
 #include "model/network/parameters.h"
 #include "parallel/layout/mesh.h"
 #include "parallel/pipeline/executor.h"
+#include "parallel/residency/kept_activations.h"
+#include "parallel/residency/stored_weights.h"
 #include "parallel/storage/parameter_store.h"
 
 namespace fttrain {
@@ -25,31 +27,26 @@ class Transformer : public StageModule {
   Transformer(const ModelSpec& model, const ModelOptions& options, const Mesh& mesh,
               ParameterSet& set, int64_t max_positions, c10::Device device);
 
-  // The store of `set`, before anything is computed; it must outlive this. It brings the weights,
-  // layer by layer, or a chunk of one layer for all its microbatches, and takes the gradients away.
-  void UseStore(ParameterStore& store) { parameters_ = &store; }
+  // The store of `set`, before anything is computed; it must outlive this. It brings the weights
+  // for the visits of a step (parallel/residency) and takes the gradients away.
+  void UseStore(ParameterStore& store);
 
   // Microbatches of the next optimizer step, and 1 / its global number of target tokens.
   void BeginStep(std::vector<ModelBatch> batches, double loss_scale);
   // Chunk c is the c-th run of layers of this stage.
   int num_chunks() const { return static_cast<int>(chunks_.size()); }
+  void BeginSchedule(const std::vector<PipelineStep>& steps) override;
   at::Tensor Forward(int chunk, int microbatch, at::Tensor input) override;
   at::Tensor Backward(int chunk, int microbatch, at::Tensor doutput) override;
-  // Of a chunk of one layer: its weights are brought, and its gradients taken away, once for all
-  // its consecutive steps; in steps of several microbatches NF4 matrices (the head's with the last
-  // chunk) are dequantised once for all of them.
-  void AcquireChunk(int chunk, int next) override;
-  void ReleaseChunk(int chunk) override;
-  void BackwardFollows(int chunk, int microbatch) override;
   MessageSpec Boundary(int microbatch) const override;
   // Sum of token losses of this rank's microbatches since BeginStep (unscaled); 0 on all stages but
   // the last.
   double LossSum() const { return loss_sum_; }
 
-  // Evaluation, nothing kept: loss sum, or logits [M, V] of the given rows, of one batch. Of a
-  // stage that holds the whole model. Collective over tp.
-  double EvaluateLoss(const ModelBatch& batch) const;
-  at::Tensor Logits(const ModelBatch& batch, const at::Tensor& rows) const;
+  // Evaluation of a stage that holds the whole model, nothing kept: loss sum, or logits [M, V] of
+  // the given rows, of one batch. Collective over tp.
+  double EvaluateLoss(ModelBatch batch);
+  at::Tensor Logits(ModelBatch batch, at::Tensor rows);
 
  private:
   // A run of layers of this stage.
@@ -57,28 +54,17 @@ class Transformer : public StageModule {
     LayerRun run;
     std::vector<std::unique_ptr<DecoderLayer>> layers;
   };
-  bool HoldsWeights(const Chunk& chunk) const;
-  std::vector<int> HeadGroups(const Chunk& chunk) const;  // none but of the last
-  std::vector<int> GroupsOf(const Chunk& chunk) const;    // all
-  enum class Gradients { kNone, kAdded };
-  ParameterStore& Parameters() const;
-  // Calls `use` with the groups' weights there, and their gradients if it adds to them, and those
-  // of `next` on their way.
-  template <typename Use>
-  void With(const std::vector<int>& groups, const std::vector<int>& next, Gradients gradients,
-            const Use& use) const;
-  at::Tensor Embed(const ModelBatch& batch, MemoryCategory category) const;
-  at::Tensor Hidden(const ModelBatch& batch) const;  // without dropout
-  // With activations_on_host: what a layer kept goes to the host, and comes back ahead of its use.
-  void PutAway(const Chunk& chunk, size_t layer, int microbatch, DecoderLayerSaved& saved);
-  void BringBack(const Chunk& chunk, size_t layer, int microbatch, DecoderLayerSaved& saved);
-  void PrefetchNext();  // for the backward that follows
+  void MakeResidents(const ModelOptions& options, c10::Device device);
+  // Calls `work`(visit) while everything the visit uses is there.
+  template <typename Work>
+  void At(int part, Visit::Pass pass, int microbatch, const Work& work);
+  DecoderLayerSaved& SavedOf(int layer, int microbatch);
+  void ForwardHead(const Visit& visit, const at::Tensor& x);
+  std::vector<int> GroupsOf(int part) const;
   struct Activations {
-    std::vector<std::vector<DecoderLayerSaved>> chunks;
+    std::map<int, DecoderLayerSaved> layers;
     LmHeadLoss::Saved head;
   };
-  ParameterStore* parameters_ = nullptr;
-  std::vector<ParameterStore::Lease> chunk_leases_;  // of the acquired chunk, if of one layer
   bool train_base_, tied_;
   at::ScalarType compute_;
   int64_t hidden_size_;
@@ -90,8 +76,11 @@ class Transformer : public StageModule {
   std::unique_ptr<LmHeadLoss> head_;
   std::vector<ModelBatch> batches_;
   std::vector<Activations> activations_;
-  std::unique_ptr<ActivationStore> store_;
-  std::optional<std::pair<int, int>> next_backward_;  // chunk, microbatch
+  Residency residency_;
+  std::optional<StoredWeights> weights_;
+  std::optional<KeptActivations> kept_;    // with activations_on_host
+  std::unique_ptr<Resident> dequantized_;  // of NF4 weights
+  at::Tensor logit_rows_, logits_;         // of an evaluation that asks for logits
   double loss_scale_ = 1.0;
   double loss_sum_ = 0.0;
 };

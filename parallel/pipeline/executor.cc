@@ -47,13 +47,6 @@ absl::Status Refuse(Kind kind, Cell cell, const std::string& why) {
                    cell.first, ", microbatch ", cell.second, " ", why));
 }
 
-// The first chunk after step i that is another one; -1 if there is none.
-int NextChunk(const std::vector<PipelineStep>& steps, size_t i) {
-  const int chunk = steps[i].chunk;
-  while (i < steps.size() && steps[i].chunk == chunk) ++i;
-  return i < steps.size() ? steps[i].chunk : -1;
-}
-
 constexpr Kind kKinds[] = {Kind::kForward, Kind::kBackward};
 
 Flow FlowOf(Kind kind) { return kind == Kind::kForward ? Flow::kForward : Flow::kBackward; }
@@ -68,29 +61,29 @@ class Run {
     if (alone()) return;
     for (const PipelineStep& step : steps) {
       if (!HasSource(step.kind, step.chunk)) continue;
-      std::vector<int>& messages = Of(step.kind).microbatches;
-      messages.insert(messages.end(), step.microbatches.begin(), step.microbatches.end());
+      for (const int microbatch : step.microbatches) {
+        Of(step.kind).messages.push_back({microbatch, step.kept});
+      }
     }
   }
 
   void All() {
+    stage_.BeginSchedule(steps_);
     for (const Kind kind : kKinds) PostAhead(kind);
-    for (size_t i = 0; i < steps_.size(); ++i) {
-      const auto& [kind, chunk, microbatches] = steps_[i];
-      if (i == 0 || steps_[i - 1].chunk != chunk) stage_.AcquireChunk(chunk, NextChunk(steps_, i));
-      for (size_t j = 0; j < microbatches.size(); ++j) {
-        AnnounceBackward(i, j);
-        Do(kind, chunk, microbatches[j]);
-      }
-      if (i + 1 == steps_.size() || steps_[i + 1].chunk != chunk) stage_.ReleaseChunk(chunk);
+    for (const PipelineStep& step : steps_) {
+      for (const int microbatch : step.microbatches) Do(step.kind, step.chunk, microbatch);
     }
     links_.FinishSends();
   }
 
  private:
   // What this stage takes of one flow, in order.
+  struct Message {
+    int microbatch;
+    bool kept;
+  };
   struct Incoming {
-    std::vector<int> microbatches;
+    std::vector<Message> messages;
     size_t posted = 0, taken = 0;
   };
 
@@ -105,22 +98,14 @@ class Run {
     return kind == Kind::kForward ? RunOf(chunk) < last_run_ : RunOf(chunk) > 0;
   }
 
-  // If one comes after microbatch j of step i.
-  void AnnounceBackward(size_t i, size_t j) {
-    if (++j == steps_[i].microbatches.size()) {
-      if (++i == steps_.size()) return;
-      j = 0;
-    }
-    if (steps_[i].kind != Kind::kBackward || steps_[i].microbatches.empty()) return;
-    stage_.BackwardFollows(steps_[i].chunk, steps_[i].microbatches[j]);
-  }
-
   void PostAhead(Kind kind) {
     Incoming& in = Of(kind);
     const size_t places = static_cast<size_t>(links_.places());
-    while (in.posted < in.microbatches.size() && in.posted < in.taken + places) {
-      MessageSpec spec = stage_.Boundary(in.microbatches[in.posted++]);
-      spec.category = kind == Kind::kForward ? MemoryCategory::kSaved : MemoryCategory::kWorkspace;
+    while (in.posted < in.messages.size() && in.posted < in.taken + places) {
+      const Message& message = in.messages[in.posted++];
+      MessageSpec spec = stage_.Boundary(message.microbatch);
+      const bool saved = kind == Kind::kForward && message.kept;
+      spec.category = saved ? MemoryCategory::kSaved : MemoryCategory::kWorkspace;
       links_.Post(FlowOf(kind), std::move(spec));
     }
   }
@@ -165,16 +150,23 @@ class Run {
 absl::Status CheckSchedule(const std::vector<PipelineStep>& steps) {
   const int last_chunk = LastChunk(steps);
   std::set<Cell> forwards, backwards;
+  std::map<int, bool> kept;  // by microbatch
   for (const PipelineStep& step : steps) {
     for (const int microbatch : step.microbatches) {
       const Cell cell{step.chunk, microbatch};
       const std::string why = Objection(step.kind, cell, last_chunk, forwards, backwards);
       if (!why.empty()) return Refuse(step.kind, cell, why);
       (step.kind == Kind::kForward ? forwards : backwards).insert(cell);
+      if (step.kind != Kind::kForward) continue;
+      if (kept.try_emplace(microbatch, step.kept).first->second != step.kept) {
+        return Refuse(Kind::kForward, cell, "is kept in one chunk and not in another");
+      }
     }
   }
   for (const Cell& cell : forwards) {
-    if (backwards.count(cell) == 0) return Refuse(Kind::kForward, cell, "has no backward");
+    if (kept.at(cell.second) == (backwards.count(cell) > 0)) continue;
+    return Refuse(Kind::kForward, cell,
+                  kept.at(cell.second) ? "has no backward" : "keeps nothing, but has a backward");
   }
   return absl::OkStatus();
 }

@@ -20,17 +20,10 @@ class StageModule {
   // doutput: gradient of what Forward returned (undefined for the model's last run). Returns the
   // gradient of `input` (undefined for the first). Frees what Forward saved.
   virtual at::Tensor Backward(int chunk, int microbatch, at::Tensor doutput) = 0;
-  // Called before the first and after the last of consecutive steps on one chunk; not collective in
-  // themselves, but all ranks of a stage's tp group get the same calls. In between, and only then,
-  // the chunk's weights must be there in the form that Forward and Backward use (dequantised,
-  // copied from the host, gathered over dp). `next`: the chunk that is acquired after this one's
-  // release, -1 for none: what takes time to arrive can be sent for now. By default all weights are
-  // always there. No release follows an exception.
-  virtual void AcquireChunk(int /*chunk*/, int /*next*/) {}
-  virtual void ReleaseChunk(int /*chunk*/) {}
-  // Called before a Forward or Backward that a Backward follows directly: what that one needs can
-  // be sent for now.
-  virtual void BackwardFollows(int /*chunk*/, int /*microbatch*/) {}
+  // Called before the first of `steps`: everything this stage will be asked for, in order, so that
+  // what takes time to arrive can be sent for ahead of its use. A step that is not kept has no
+  // Backward: Forward saves nothing.
+  virtual void BeginSchedule(const std::vector<PipelineStep>& /*steps*/) {}
   // Sizes and options of what runs hand each other for a microbatch, activations and gradients
   // alike. Asked for where there are several stages.
   virtual MessageSpec Boundary(int microbatch) const = 0;
@@ -38,7 +31,8 @@ class StageModule {
 
 // OK if a stage can do the steps, whatever arrives: the forward of (chunk, microbatch) runs once,
 // after that of the chunk before; its backward once, after its forward and the backward of the
-// chunk after; every forward has its backward. InvalidArgument names the first step that is not.
+// chunk after; every forward that is kept has its backward, and no other. InvalidArgument names the
+// first step that is not.
 absl::Status CheckSchedule(const std::vector<PipelineStep>& steps);
 
 // Chunk c of stage s is the run c * stages + s of the model. Receives are posted ahead, as many as

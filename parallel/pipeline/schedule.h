@@ -6,13 +6,16 @@
 
 namespace fttrain {
 
-// A chunk is a run of layers whose weights are made available once; microbatches are indices within
-// the optimizer step of this dp rank.
+// A chunk is a run of consecutive layers; microbatches are indices within the optimizer step of
+// this dp rank.
 struct PipelineStep {
   enum class Kind { kForward, kBackward };
   Kind kind;
   int chunk;
   std::vector<int> microbatches;
+  // Of a forward: whether a backward follows. Without, as in evaluation and for a reference model,
+  // nothing is kept for one, and the microbatch's forwards are the same in all chunks.
+  bool kept = true;
   bool operator==(const PipelineStep&) const = default;
 };
 
@@ -26,7 +29,11 @@ std::vector<PipelineStep> SingleStage(int num_microbatches);
 // all microbatches save is alive at the turn.
 std::vector<PipelineStep> LayerMajor(int num_chunks, int num_microbatches);
 
-std::string ToString(
-    const std::vector<PipelineStep>& steps);  // "F0.0 B0.0 F0.1,2 ...": chunk.microbatches
+// Forwards alone, through all chunks of one of num_stages stages, by groups of num_stages
+// microbatches so that chunks do not wait for each other.
+std::vector<PipelineStep> ForwardsOnly(int num_stages, int num_chunks, int num_microbatches);
+
+// "F0.0 B0.0 F0.1,2 ...": chunk.microbatches; "f0.0" for a forward without a backward.
+std::string ToString(const std::vector<PipelineStep>& steps);
 
 }  // namespace fttrain

@@ -89,6 +89,7 @@ std::vector<PipelineStep> MakePipelineSchedule(PipelineKind kind, int stage, int
 int MostInFlight(const std::vector<PipelineStep>& steps) {
   int now = 0, most = 0;
   for (const PipelineStep& step : steps) {
+    if (!step.kept) continue;
     const int count = static_cast<int>(step.microbatches.size());
     for (int i = 0; i < count; ++i) {
       now += step.kind == Kind::kForward ? 1 : -1;

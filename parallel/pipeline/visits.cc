@@ -9,12 +9,12 @@ namespace {
 
 using Pass = Visit::Pass;
 
-void AddForward(const LayerRun& run, int microbatch, std::vector<Visit>& visits) {
-  if (run.first) visits.push_back({kEmbeddingPart, Pass::kForward, microbatch});
+void AddForward(const LayerRun& run, int microbatch, bool kept, std::vector<Visit>& visits) {
+  if (run.first) visits.push_back({kEmbeddingPart, Pass::kForward, microbatch, kept});
   for (int layer = run.begin; layer < run.end; ++layer) {
-    visits.push_back({layer, Pass::kForward, microbatch});
+    visits.push_back({layer, Pass::kForward, microbatch, kept});
   }
-  if (run.last) visits.push_back({kHeadPart, Pass::kForward, microbatch});
+  if (run.last) visits.push_back({kHeadPart, Pass::kForward, microbatch, kept});
 }
 
 void AddBackward(const LayerRun& run, int microbatch, bool embedding_backward,
@@ -65,7 +65,7 @@ std::vector<Visit> VisitsOf(const std::vector<PipelineStep>& steps,
       if (step.kind == PipelineStep::Kind::kBackward) {
         AddBackward(run, microbatch, embedding_backward, visits);
       } else {
-        AddForward(run, microbatch, visits);
+        AddForward(run, microbatch, step.kept, visits);
       }
     }
   }

@@ -25,10 +25,11 @@ constexpr int kHeadPart = -1;
 // backward, or where all microbatches go through one layer before the next: what the part needs is
 // there from the first to the last of them.
 struct Visit {
-  enum class Pass { kForward, kBackward };
+  using Pass = PipelineStep::Kind;
   int part = 0;
   Pass pass = Pass::kForward;
   int microbatch = 0;
+  bool kept = true;                // as the step
   bool first = true, last = true;  // of its stretch
   bool shared = false;             // the stretch has a pass of several microbatches
 

@@ -12,7 +12,7 @@ void Residency::Begin(std::vector<Visit> visits) {
   open_ = false;
 }
 
-void Residency::Enter(int part, Visit::Pass pass, int microbatch) {
+const Visit& Residency::Enter(int part, Visit::Pass pass, int microbatch) {
   const Visit asked{part, pass, microbatch};
   TORCH_CHECK(!open_ && next_ < visits_.size(), ToString({asked}), " after the last visit");
   const Visit& visit = visits_[next_];
@@ -22,6 +22,7 @@ void Residency::Enter(int part, Visit::Pass pass, int microbatch) {
   for (Resident* resident : residents_) resident->Await(visit);
   for (Resident* resident : residents_) resident->Start(visit, following);
   open_ = true;
+  return visit;
 }
 
 void Residency::Leave() {

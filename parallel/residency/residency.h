@@ -32,8 +32,8 @@ class Residency {
   void Add(Resident& resident) { residents_.push_back(&resident); }
 
   // Opens the list's next visit, which must be this one: throws c10::Error where the work does not
-  // follow the schedule that the list was made from.
-  void Enter(int part, Visit::Pass pass, int microbatch);
+  // follow the schedule that the list was made from. Returned until Leave.
+  const Visit& Enter(int part, Visit::Pass pass, int microbatch);
   void Leave();
 
  private:

@@ -128,6 +128,7 @@ SavedBytes OneMicrobatch(TrainingRig& rig) {
   };
   const int stage = rig.links->stage(), last = rig.links->num_stages() - 1;
   rig.model.BeginStep(EqualBatches(1, kSequence), 1.0);
+  rig.model.BeginSchedule(SingleStage(1));
   ResetMemoryPeaks();
   rig.model.Forward(0, 0, boundary(stage > 0));
   const int64_t kept = MemoryOf(MemoryCategory::kSaved).current_bytes - before;

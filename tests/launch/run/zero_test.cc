@@ -171,10 +171,9 @@ TEST(Zero3, LayerMajorGathersALayerTwiceAStepAndSendsItsGradientsOnce) {
                   {.layers = kLayers, .nf4 = true});
   const int64_t adapters = 8 * rig.store->buffers().front().numel();  // of a layer
   const auto window = [&](int group) { return Rounded(WindowBytes(rig.set, group), dp); };
-  // At the turn the last two layers are still there. The embedding belongs to the first chunk, so
-  // it comes with it on the way back too.
+  // At the turn the last two layers are still there.
   const int64_t gathered =
-      2 * window(kEmbeddingGroup) + window(kHeadGroup) + (2 * kLayers - 2) * (window(0) + adapters);
+      window(kEmbeddingGroup) + window(kHeadGroup) + (2 * kLayers - 2) * (window(0) + adapters);
   EXPECT_EQ(SentInAStep(rig), (gathered + kLayers * adapters) * (dp - 1) / dp);
 }
 

@@ -68,56 +68,27 @@ TEST(RunSchedule, HandsActivationsAndGradientsBetweenTheChunksOfALayerMajorSched
                                        "B0.0(-100)", "B0.1(-101)"));
 }
 
-// A stage that notes when chunks come and go, and refuses to work on one that is not there.
-class HoldingStage : public StageModule {
- public:
-  MessageSpec Boundary(int) const override { return {}; }
-  at::Tensor Forward(int chunk, int, at::Tensor) override { return Work(chunk); }
-  at::Tensor Backward(int chunk, int, at::Tensor) override { return Work(chunk); }
-  void AcquireChunk(int chunk, int next) override {
-    EXPECT_EQ(held_, -1) << "chunk " << chunk << " before the other was released";
-    held_ = chunk;
-    calls.push_back(absl::StrCat("+", chunk, " then ", next));
-  }
-  void ReleaseChunk(int chunk) override {
-    EXPECT_EQ(held_, chunk);
-    held_ = -1;
-    calls.push_back(absl::StrCat("-", chunk));
-  }
-  std::vector<std::string> calls;
-
- private:
-  at::Tensor Work(int chunk) const {
-    EXPECT_EQ(held_, chunk);
-    return at::zeros({});
-  }
-  int held_ = -1;
-};
-
-TEST(RunSchedule, AcquiresAChunkOnceForConsecutiveStepsAndNamesTheNext) {
-  HoldingStage layer_major;
-  RunSchedule(LayerMajor(3, 4), layer_major);
-  EXPECT_THAT(layer_major.calls, ElementsAre("+0 then 1", "-0", "+1 then 2", "-1", "+2 then 1",
-                                             "-2", "+1 then 0", "-1", "+0 then -1", "-0"));
-  HoldingStage single;
-  RunSchedule(SingleStage(4), single);
-  EXPECT_THAT(single.calls, ElementsAre("+0 then -1", "-0"));
-  HoldingStage none;
-  RunSchedule({}, none);
-  EXPECT_TRUE(none.calls.empty());
-}
-
-TEST(RunSchedule, SaysBeforeEachStepWhichBackwardFollowsIt) {
+TEST(RunSchedule, TellsTheStageAllItsStepsBeforeTheFirst) {
   class Listening : public RecordingStage {
    public:
-    void BackwardFollows(int chunk, int microbatch) override {
-      calls.push_back(absl::StrCat("next B", chunk, ".", microbatch));
+    void BeginSchedule(const std::vector<PipelineStep>& steps) override {
+      calls.push_back(ToString(steps));
     }
   };
   Listening stage;
-  RunSchedule({{F, 0, {0, 1}}, {B, 0, {0}}, {F, 0, {2}}, {B, 0, {1, 2}}}, stage);
-  EXPECT_THAT(stage.calls, ElementsAre("F0.0()", "next B0.0", "F0.1()", "B0.0()", "next B0.1",
-                                       "F0.2()", "next B0.2", "B0.1()", "B0.2()"));
+  RunSchedule(SingleStage(1), stage);
+  EXPECT_THAT(stage.calls, ElementsAre("F0.0 B0.0", "F0.0()", "B0.0()"));
+}
+
+TEST(RunSchedule, RunsForwardsAlone) {
+  RecordingStage stage;
+  RunSchedule(ForwardsOnly(1, 2, 2), stage);
+  EXPECT_THAT(stage.calls, ElementsAre("F0.0()", "F1.0(0)", "F0.1()", "F1.1(1)"));
+}
+
+TEST(ForwardsOnly, GoesThroughTheChunksByGroupsOfMicrobatches) {
+  EXPECT_EQ(ToString(ForwardsOnly(2, 2, 3)), "f0.0 f0.1 f1.0 f1.1 f0.2 f1.2");
+  EXPECT_EQ(ToString(ForwardsOnly(4, 1, 0)), "");
 }
 
 TEST(RunSchedule, RefusesABadScheduleBeforeAnyWork) {
@@ -142,6 +113,10 @@ TEST(CheckSchedule, NamesTheFirstStepThatCannotRun) {
       {{{F, 0, {0}}, {F, 1, {0}}, {B, 0, {0}}, {B, 1, {0}}},
        "backward of chunk 0, microbatch 0 runs before the backward of chunk 1"},
       {{{F, 0, {-1}}}, "has a negative index"},
+      {{{F, 0, {0}, false}, {B, 0, {0}}},
+       "forward of chunk 0, microbatch 0 keeps nothing, but has a backward"},
+      {{{F, 0, {0}}, {F, 1, {0}, false}},
+       "forward of chunk 1, microbatch 0 is kept in one chunk and not in another"},
   };
   for (const Row& row : rows) {
     const absl::Status status = CheckSchedule(row.steps);
@@ -149,6 +124,8 @@ TEST(CheckSchedule, NamesTheFirstStepThatCannotRun) {
     EXPECT_THAT(status.ToString(), HasSubstr(row.complaint)) << ToString(row.steps);
   }
   EXPECT_TRUE(CheckSchedule(SingleStage(4)).ok());
+  // A reference's forward between those that are trained.
+  EXPECT_TRUE(CheckSchedule({{F, 0, {1}, false}, {F, 0, {0}}, {B, 0, {0}}}).ok());
 }
 
 }  // namespace

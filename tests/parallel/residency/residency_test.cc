@@ -1,0 +1,59 @@
+#include "parallel/residency/residency.h"
+
+#include <c10/util/Exception.h>
+#include <gmock/gmock.h>
+
+#include <string>
+
+#include "parallel/pipeline/schedules.h"
+
+namespace fttrain {
+namespace {
+
+using ::testing::ElementsAre;
+constexpr auto F = Visit::Pass::kForward;
+constexpr auto B = Visit::Pass::kBackward;
+
+class Recording : public Resident {
+ public:
+  void Await(const Visit& visit) override { calls.push_back("await " + ToString({visit})); }
+  void Start(const Visit&, std::span<const Visit> following) override {
+    calls.push_back("then " + ToString({following.begin(), following.end()}));
+  }
+  void Done(const Visit& visit) override { calls.push_back("done " + ToString({visit})); }
+  std::vector<std::string> calls;
+};
+
+std::vector<Visit> OneLayerForwardAndBack() {
+  return VisitsOf(SingleStage(1), {{2, 3, false, false}}, false);
+}
+
+TEST(Residency, AwaitsEachVisitAndSaysWhatFollows) {
+  Recording resident;
+  Residency residency;
+  residency.Add(resident);
+  residency.Begin(OneLayerForwardAndBack());
+  residency.Enter(2, F, 0);
+  residency.Leave();
+  residency.Enter(2, B, 0);
+  residency.Leave();
+  EXPECT_THAT(resident.calls, ElementsAre("await (2.f0", "then 2.b0)", "done (2.f0", "await 2.b0)",
+                                          "then ", "done 2.b0)"));
+}
+
+TEST(Residency, RefusesWorkThatDoesNotFollowTheList) {
+  Residency residency;
+  residency.Begin(OneLayerForwardAndBack());
+  EXPECT_THROW(residency.Enter(2, B, 0), c10::Error);
+  EXPECT_THROW(residency.Enter(1, F, 0), c10::Error);
+  EXPECT_THROW(residency.Leave(), c10::Error);
+  residency.Enter(2, F, 0);
+  EXPECT_THROW(residency.Enter(2, B, 0), c10::Error) << "the first visit is still open";
+  residency.Leave();
+  residency.Enter(2, B, 0);
+  residency.Leave();
+  EXPECT_THROW(residency.Enter(2, F, 1), c10::Error) << "after the last";
+}
+
+}  // namespace
+}  // namespace fttrain
