@@ -5,6 +5,7 @@
 
 #include "parallel/optimizer/adamw_math.h"
 #include "parallel/optimizer/int8_moments.h"
+#include "runtime/math/bf16.h"
 
 namespace fttrain::cuda {
 

@@ -3,6 +3,7 @@
 #include "configs/load_config.h"
 #include "configs/validate_config.h"
 #include "launch/plan/settings.h"
+#include "model/config/checks.h"
 #include "runtime/process/check.h"
 
 namespace fttrain {

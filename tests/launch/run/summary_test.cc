@@ -95,7 +95,7 @@ TEST(StartSummary, SaysWhichLayersAreOnWhichStage) {
 
 TEST(StartSummary, HasALineAStageHoweverManyRanks) {
   NetworkPlan plan;
-  plan.model.num_layers = 8;
+  plan.model = Model(8);
   plan.options.layers_per_run = {4, 4};
   const auto text = [&](MeshShape mesh) {
     plan.mesh = mesh;

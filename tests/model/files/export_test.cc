@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "model/config/model_config.h"
 #include "model/files/weight_loader.h"
 #include "tests/temp_folder.h"
 
@@ -66,7 +67,7 @@ class Export : public testing::Test {
   }
 
   const TempFolder base_, out_;
-  const LlamaShape config_;
+  const ModelSpec config_;
   std::vector<at::Tensor> values_;
 };
 
@@ -111,7 +112,7 @@ TEST_F(Export, CopiesConfigWithTheNewDtypeAndTokenizerButNothingElse) {
   ASSERT_TRUE(Run(out_ / "m", at::kBFloat16, 1 << 20).ok());
   const auto config = LoadModelConfig(out_ / "m");
   ASSERT_TRUE(config.ok()) << config.status();
-  EXPECT_EQ(config->torch_dtype, "bfloat16");
+  EXPECT_EQ(Json::parse(*ReadFile(out_ / "m/config.json")).at("torch_dtype"), "bfloat16");
   EXPECT_EQ(*ReadFile(out_ / "m/tokenizer.json"), "{\"model\": {}}");
   EXPECT_FALSE(std::filesystem::exists(out_ / "m/notes.txt"));
   EXPECT_EQ(out_.FileCount(), 1) << "no temporary folder";

@@ -6,6 +6,7 @@
 
 #include <filesystem>
 
+#include "model/config/model_config.h"
 #include "tests/model/written_model.h"
 
 namespace fttrain {

@@ -5,6 +5,8 @@
 
 #include <numeric>
 
+#include "model/config/families/llama_shape.h"
+
 namespace fttrain {
 namespace {
 

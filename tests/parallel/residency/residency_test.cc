@@ -18,7 +18,7 @@ class Recording : public Resident {
  public:
   void Await(const Visit& visit) override { calls.push_back("await " + ToString({visit})); }
   void Start(const Visit&, std::span<const Visit> following) override {
-    calls.push_back("then " + ToString({following.begin(), following.end()}));
+    calls.push_back("then " + ToString(std::vector<Visit>(following.begin(), following.end())));
   }
   void Done(const Visit& visit) override { calls.push_back("done " + ToString({visit})); }
   std::vector<std::string> calls;
