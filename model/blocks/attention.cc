@@ -36,15 +36,13 @@ std::vector<SavedTensor> AttentionSaved::Inner(int64_t tokens) {
           {"lse", &lse, {heads_, tokens}, statistic}};
 }
 
-AttentionBlock::AttentionBlock(const AttentionSpec& spec, const ParameterForm& form,
-                               Communicator& tp, bool sequence_parallel, const ParameterSet& set,
-                               Nf4Ahead* ahead)
-    : Block(tp, sequence_parallel),
+AttentionBlock::AttentionBlock(const AttentionSpec& spec, const BlockSetup& setup)
+    : Block(setup),
       spec_(spec),
-      qkv_({spec.q, spec.k, spec.v}, form, {tp.rank(), tp.size()}, set, ahead),
-      o_({spec.o}, form, {tp.rank(), tp.size()}, set, ahead) {
-  if (spec.q_norm) q_norm_ = set.Find(spec.q_norm->name + ".weight");
-  if (spec.k_norm) k_norm_ = set.Find(spec.k_norm->name + ".weight");
+      qkv_(setup.Make({spec.q, spec.k, spec.v})),
+      o_(setup.Make({spec.o})) {
+  if (spec.q_norm) q_norm_ = setup.Norm(*spec.q_norm);
+  if (spec.k_norm) k_norm_ = setup.Norm(*spec.k_norm);
 }
 
 std::pair<at::Tensor, at::Tensor> AttentionBlock::RotatedQueryKey(

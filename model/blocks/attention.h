@@ -26,8 +26,7 @@ struct AttentionSaved : BlockSaved {
 
 class AttentionBlock : public Block {
  public:
-  AttentionBlock(const AttentionSpec& spec, const ParameterForm& form, Communicator& tp,
-                 bool sequence_parallel, const ParameterSet& set, Nf4Ahead* ahead);
+  AttentionBlock(const AttentionSpec& spec, const BlockSetup& setup);
   void ForwardInner(const at::Tensor& x, const BlockContext& context, MemoryCategory category,
                     BlockSaved& saved) const override;
   at::Tensor ForwardOutput(const BlockContext& context, MemoryCategory category, BlockSaved& saved,

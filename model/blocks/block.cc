@@ -7,6 +7,16 @@
 
 namespace fttrain {
 
+Linears BlockSetup::Make(const std::vector<LinearSpec>& specs) const {
+  return Linears(specs, options, rank(), set, ahead);
+}
+
+Parameter* BlockSetup::Norm(const NormSpec& spec) const {
+  Parameter* const norm = set.Find(spec.name + ".weight");
+  TORCH_CHECK(norm != nullptr, spec.name, " was not declared");
+  return norm;
+}
+
 at::Tensor Block::ForwardAndLeave(const Linears& linears, const at::Tensor& x,
                                   const BlockContext& context, MemoryCategory category) const {
   const MemoryScope scope(category);
@@ -40,13 +50,11 @@ std::unique_ptr<BlockSaved> NewSaved(const BlockSpec& spec, TensorRank tp, at::S
   return std::make_unique<MlpSaved>(std::get<MlpSpec>(spec.body), tp, compute);
 }
 
-std::unique_ptr<Block> MakeBlock(const BlockSpec& spec, const ParameterForm& form, Communicator& tp,
-                                 bool sequence_parallel, const ParameterSet& set, Nf4Ahead* ahead) {
+std::unique_ptr<Block> MakeBlock(const BlockSpec& spec, const BlockSetup& setup) {
   if (const auto* attention = std::get_if<AttentionSpec>(&spec.body)) {
-    return std::make_unique<AttentionBlock>(*attention, form, tp, sequence_parallel, set, ahead);
+    return std::make_unique<AttentionBlock>(*attention, setup);
   }
-  return std::make_unique<MlpBlock>(std::get<MlpSpec>(spec.body), form, tp, sequence_parallel, set,
-                                    ahead);
+  return std::make_unique<MlpBlock>(std::get<MlpSpec>(spec.body), setup);
 }
 
 }  // namespace fttrain

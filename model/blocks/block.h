@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "model/blocks/context.h"
+#include "model/blocks/options.h"
 #include "parallel/layout/tensor_parallel.h"
 #include "runtime/memory/ledger.h"
 
@@ -41,10 +42,22 @@ struct BlockSaved {
 // What a block of this kind saves on a rank, nothing made yet.
 std::unique_ptr<BlockSaved> NewSaved(const BlockSpec& spec, TensorRank tp, at::ScalarType compute);
 
+// What blocks are built from; tp, set and ahead must outlive them.
+struct BlockSetup {
+  const ModelOptions& options;
+  Communicator& tp;
+  const ParameterSet& set;  // with what DeclareLayer declared
+  Nf4Ahead* ahead;          // may be null
+
+  TensorRank rank() const { return {tp.rank(), tp.size()}; }
+  Linears Make(const std::vector<LinearSpec>& specs) const;
+  Parameter* Norm(const NormSpec& spec) const;
+};
+
 // All functions: `saved` is of the block's own kind; collective over tp where they reduce.
 class Block {
  public:
-  Block(Communicator& tp, bool sequence_parallel) : region_(tp, sequence_parallel) {}
+  explicit Block(const BlockSetup& setup) : region_(setup.tp, setup.options.sequence_parallel) {}
   virtual ~Block() = default;
 
   // The forward pass in two halves. The first: x [T, H], whole rows, -> what `saved` calls inner,
@@ -76,7 +89,6 @@ class Block {
   SequenceRegion region_;
 };
 
-std::unique_ptr<Block> MakeBlock(const BlockSpec& spec, const ParameterForm& form, Communicator& tp,
-                                 bool sequence_parallel, const ParameterSet& set, Nf4Ahead* ahead);
+std::unique_ptr<Block> MakeBlock(const BlockSpec& spec, const BlockSetup& setup);
 
 }  // namespace fttrain

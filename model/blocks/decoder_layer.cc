@@ -65,10 +65,10 @@ DecoderLayer::DecoderLayer(const LayerSpec& layer, const ModelOptions& options, 
       compute_(options.compute),
       ahead_(ahead),
       region_(tp, options.sequence_parallel) {
+  const BlockSetup setup = {options, tp, set, ahead};
   for (const BlockSpec& block : layer) {
-    norms_.push_back(set.Find(block.before.name + ".weight"));
-    TORCH_CHECK(norms_.back() != nullptr, block.before.name, " was not declared");
-    blocks_.push_back(MakeBlock(block, options, tp, options.sequence_parallel, set, ahead));
+    norms_.push_back(setup.Norm(block.before));
+    blocks_.push_back(MakeBlock(block, setup));
   }
 }
 

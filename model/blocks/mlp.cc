@@ -4,12 +4,6 @@
 
 namespace fttrain {
 
-MlpBlock::MlpBlock(const MlpSpec& spec, const ParameterForm& form, Communicator& tp,
-                   bool sequence_parallel, const ParameterSet& set, Nf4Ahead* ahead)
-    : Block(tp, sequence_parallel),
-      gate_up_({spec.gate, spec.up}, form, {tp.rank(), tp.size()}, set, ahead),
-      down_({spec.down}, form, {tp.rank(), tp.size()}, set, ahead) {}
-
 void MlpBlock::ForwardInner(const at::Tensor& x, const BlockContext& context,
                             MemoryCategory category, BlockSaved& base) const {
   auto& saved = static_cast<MlpSaved&>(base);

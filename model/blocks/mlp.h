@@ -23,8 +23,8 @@ struct MlpSaved : BlockSaved {
 
 class MlpBlock : public Block {
  public:
-  MlpBlock(const MlpSpec& spec, const ParameterForm& form, Communicator& tp, bool sequence_parallel,
-           const ParameterSet& set, Nf4Ahead* ahead);
+  MlpBlock(const MlpSpec& spec, const BlockSetup& setup)
+      : Block(setup), gate_up_(setup.Make({spec.gate, spec.up})), down_(setup.Make({spec.down})) {}
   void ForwardInner(const at::Tensor& x, const BlockContext& context, MemoryCategory category,
                     BlockSaved& saved) const override;
   at::Tensor ForwardOutput(const BlockContext& context, MemoryCategory category, BlockSaved& saved,
