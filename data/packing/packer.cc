@@ -70,20 +70,18 @@ EpochRows PackFirstFit(const std::vector<int64_t>& lengths, const std::vector<in
   return rows;
 }
 
-absl::StatusOr<RowStream> RowStream::Create(const std::vector<Example>* examples,
-                                            RowOptions options) {
+absl::StatusOr<RowStream> RowStream::Create(std::vector<Example> examples, RowOptions options) {
   if (options.sequence_len < 2) {
     return absl::InvalidArgumentError(absl::StrCat("data.sequence_len is ", options.sequence_len,
                                                    ": at least 2 tokens make one target"));
   }
-  if (examples->empty()) return absl::InvalidArgumentError("the dataset has no examples");
+  if (examples.empty()) return absl::InvalidArgumentError("the dataset has no examples");
   RowStream stream;
-  stream.examples_ = examples;
   stream.options_ = options;
   DatasetSummary& sum = stream.summary_;
   const bool rows_as_given = !options.packing && !options.shuffle;
-  for (size_t i = 0; i < examples->size(); ++i) {
-    const Example& example = (*examples)[i];
+  for (size_t i = 0; i < examples.size(); ++i) {
+    const Example& example = examples[i];
     const int64_t full = static_cast<int64_t>(example.input_ids.size());
     if (full == 0 || example.labels.size() != example.input_ids.size()) {
       return absl::InvalidArgumentError(absl::StrCat(example.source, ": ", full, " tokens and ",
@@ -104,11 +102,12 @@ absl::StatusOr<RowStream> RowStream::Create(const std::vector<Example>* examples
     stream.lengths_.push_back(length);
   }
   if (sum.targets == 0) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "none of the ", examples->size(), " examples (first: ", examples->front().source,
-        ") has a token to learn within data.sequence_len ", options.sequence_len,
-        ": every label is masked"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("none of the ", examples.size(), " examples (first: ", examples.front().source,
+                     ") has a token to learn within data.sequence_len ", options.sequence_len,
+                     ": every label is masked"));
   }
+  stream.examples_ = std::move(examples);
   sum.rows = stream.RowsInEpoch(0);
   return stream;
 }
@@ -176,8 +175,7 @@ void RowStream::AppendRow(const EpochRows& rows, int64_t row, int64_t row_in_ste
   int64_t position = row_in_step * options_.sequence_len;
   for (int64_t k = rows.begin[static_cast<size_t>(row)];
        k < rows.begin[static_cast<size_t>(row) + 1]; ++k) {
-    const Example& example =
-        (*examples_)[static_cast<size_t>(rows.examples[static_cast<size_t>(k)])];
+    const Example& example = examples_[static_cast<size_t>(rows.examples[static_cast<size_t>(k)])];
     const size_t length =
         std::min(example.input_ids.size(), static_cast<size_t>(options_.sequence_len));
     for (size_t i = 0; i < length; ++i) {

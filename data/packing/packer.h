@@ -75,8 +75,7 @@ class RowStream {
   // Examples without a target after truncation are dropped, except with packing and shuffle both
   // off, where the rows are the file's rows exactly. InvalidArgument if sequence_len < 2, there are
   // no examples, one is empty or has labels of another length, or no example has a target.
-  // `examples` must outlive the stream and stay unchanged.
-  static absl::StatusOr<RowStream> Create(const std::vector<Example>* examples, RowOptions options);
+  static absl::StatusOr<RowStream> Create(std::vector<Example> examples, RowOptions options);
 
   const DatasetSummary& summary() const { return summary_; }
 
@@ -110,7 +109,7 @@ class RowStream {
   const EpochRows& RowsOf(int64_t epoch);
   void AppendRow(const EpochRows& rows, int64_t row, int64_t row_in_step, Microbatch* out) const;
 
-  const std::vector<Example>* examples_ = nullptr;
+  std::vector<Example> examples_;
   RowOptions options_;
   DatasetSummary summary_;
   std::vector<int64_t> kept_;            // dataset indices

@@ -8,8 +8,8 @@
 #include "data/chat/template.h"
 #include "launch/commands/commands.h"
 #include "launch/exit_code.h"
-#include "launch/plan/settings.h"
-#include "launch/run/network.h"
+#include "launch/run/evaluation.h"
+#include "model/config/model_config.h"
 #include "runtime/math/philox.h"
 #include "runtime/process/check.h"
 #include "runtime/process/log.h"
@@ -48,19 +48,20 @@ absl::StatusOr<Sampling> ParseSampling(const CommandLine& line) {
   return s;
 }
 
-absl::StatusOr<Prompt> MakePrompt(const CommandLine& line, const config::RunConfig& run,
-                                  const ModelSpec& model, int64_t max_new_tokens) {
+absl::StatusOr<Prompt> MakePrompt(const CommandLine& line, const Task& task,
+                                  int64_t max_new_tokens) {
+  const ModelSpec& model = task.model;
   Prompt prompt;
-  FT_ASSIGN_OR_RETURN(prompt.tokenizer, FromFile(Tokenizer::Load(run.model().path())));
+  FT_ASSIGN_OR_RETURN(prompt.tokenizer, FromFile(Tokenizer::Load(task.model_path)));
   FT_RETURN_IF_ERROR(FromFile(CheckTokenizerFits(*prompt.tokenizer, model.vocab_size)));
-  FT_ASSIGN_OR_RETURN(const std::vector<int64_t> stop, LoadStopTokenIds(run.model().path(), model));
+  FT_ASSIGN_OR_RETURN(const std::vector<int64_t> stop, LoadStopTokenIds(task.model_path, model));
   prompt.stop_ids.assign(stop.begin(), stop.end());
   if (prompt.tokenizer->EosId()) prompt.stop_ids.push_back(*prompt.tokenizer->EosId());
   if (line.Has("raw")) {
     FT_ASSIGN_OR_RETURN(prompt.ids, prompt.tokenizer->Encode(line.Get("prompt"), true));
   } else {
-    FT_ASSIGN_OR_RETURN(ChatTemplate chat, ChatTemplate::Create(ChatFormOf(run), run.model().path(),
-                                                                *prompt.tokenizer));
+    FT_ASSIGN_OR_RETURN(ChatTemplate chat,
+                        ChatTemplate::Create(task.chat_form, task.model_path, *prompt.tokenizer));
     const Message user{"user", line.Get("prompt"), false};
     FT_ASSIGN_OR_RETURN(const std::string text, chat.RenderPrompt({user}));
     FT_ASSIGN_OR_RETURN(prompt.ids, prompt.tokenizer->Encode(text, false));
@@ -87,15 +88,15 @@ int32_t ChooseToken(const at::Tensor& logits, const Sampling& sampling, int64_t 
   return static_cast<int32_t>(std::min(std::upper_bound(begin, end, u * end[-1]), end - 1) - begin);
 }
 
-std::vector<int32_t> Sample(const Network& network, const Prompt& prompt,
-                            const Sampling& sampling) {
+std::vector<int32_t> Sample(const Network& network, const EvaluationSetup& setup,
+                            const Prompt& prompt, const Sampling& sampling) {
   std::vector<int32_t> ids = prompt.ids, answer;
-  const c10::Device device = network.plan.device;
+  const c10::Device device = network.device;
   while (static_cast<int64_t>(answer.size()) < sampling.max_new_tokens) {
     const auto tokens = static_cast<int32_t>(ids.size());
     const at::Tensor last = at::full({1}, tokens - 1, at::TensorOptions(at::kLong).device(device));
     const at::Tensor logits =
-        network.transformer->Logits(EvaluationBatch(ids, network.plan), last)[0].cpu();
+        network.transformer->Logits(EvaluationBatch(ids, setup), last)[0].cpu();
     const int32_t next = ChooseToken(logits, sampling, tokens);
     if (std::count(prompt.stop_ids.begin(), prompt.stop_ids.end(), next) > 0) break;
     ids.push_back(next);
@@ -113,14 +114,13 @@ absl::Status GenerateCommand(const CommandLine& line, const Process& process) {
   const absl::StatusOr<Sampling> sampling = ParseSampling(line);
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(sampling.status()));
   // Positions are known once the prompt is tokenised, so the model's folder is read first.
-  FT_ASSIGN_OR_RETURN(EvaluationSetup setup, PrepareEvaluation(line, process));
-  absl::StatusOr<Prompt> prompt =
-      MakePrompt(line, setup.run, setup.plan.model, sampling->max_new_tokens);
+  FT_ASSIGN_OR_RETURN(const EvaluationSetup setup, PrepareEvaluation(line, process));
+  absl::StatusOr<Prompt> prompt = MakePrompt(line, setup.task, sampling->max_new_tokens);
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(prompt.status()));
   const int64_t positions = static_cast<int64_t>(prompt->ids.size()) + sampling->max_new_tokens;
   FT_ASSIGN_OR_RETURN(std::unique_ptr<Network> network,
                       LoadForEvaluation(setup, positions, process));
-  const std::vector<int32_t> answer = Sample(*network, *prompt, *sampling);
+  const std::vector<int32_t> answer = Sample(*network, setup, *prompt, *sampling);
   LogInfo(prompt->tokenizer->Decode(answer, /*skip_special=*/true));
   return absl::OkStatus();
 }

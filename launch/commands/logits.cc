@@ -6,7 +6,7 @@
 #include "data/formats/dataset.h"
 #include "launch/commands/commands.h"
 #include "launch/exit_code.h"
-#include "launch/run/network.h"
+#include "launch/run/evaluation.h"
 #include "runtime/files/safetensors.h"
 #include "runtime/process/check.h"
 #include "runtime/process/log.h"
@@ -49,12 +49,12 @@ absl::Status LogitsCommand(const CommandLine& line, const Process& process) {
         "'logits' needs --input=ROWS.jsonl and --output=FILE.safetensors"));
   }
   FT_ASSIGN_OR_RETURN(const EvaluationSetup setup, PrepareEvaluation(line, process));
-  const int64_t vocab_size = setup.plan.model.vocab_size;
+  const int64_t vocab_size = setup.task.model.vocab_size;
   const absl::StatusOr<std::vector<Example>> rows = FromFile(ReadRows(line, vocab_size));
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(rows.status()));
   const int64_t longest = Longest(*rows);
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(
-      CheckPositions(setup.plan.model, longest, "the longest row of --input has", "shorten it")));
+      CheckPositions(setup.task.model, longest, "the longest row of --input has", "shorten it")));
   auto output = CreateOutput(line, *rows, vocab_size, process);
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(output.status()));
 
@@ -62,9 +62,9 @@ absl::Status LogitsCommand(const CommandLine& line, const Process& process) {
                       LoadForEvaluation(setup, longest, process));
   absl::Status written;
   for (const Example& row : *rows) {
-    const ModelBatch batch = EvaluationBatch(row.input_ids, setup.plan);
+    const ModelBatch batch = EvaluationBatch(row.input_ids, setup);
     const at::Tensor all = at::arange(static_cast<int64_t>(row.input_ids.size()),
-                                      at::TensorOptions(at::kLong).device(setup.plan.device));
+                                      at::TensorOptions(at::kLong).device(setup.device));
     const at::Tensor logits =
         network->transformer->Logits(batch, all).to(at::kCPU, at::kFloat).contiguous();
     if (*output != nullptr && written.ok())

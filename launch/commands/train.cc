@@ -5,6 +5,7 @@
 #include "launch/run/output_folder.h"
 #include "launch/run/summary.h"
 #include "launch/run/train_plan.h"
+#include "launch/run/trainer.h"
 #include "launch/run/weights.h"
 #include "runtime/files/whole_file.h"
 #include "runtime/memory/ledger.h"
@@ -16,7 +17,7 @@ namespace {
 
 absl::Status PrepareOutput(const TrainPlan& plan, const Process& process) {
   if (process.rank() != 0) return absl::OkStatus();
-  const std::string folder = plan.run.output_dir();
+  const std::string folder = plan.output.folder;
   FT_ASSIGN_OR_RETURN(const std::string previous, PrepareOutputFolder(folder));
   if (!previous.empty()) LogInfo(absl::StrCat("output     an earlier run was moved to ", previous));
   return WriteFileAtomically(absl::StrCat(folder, "/config.yaml"), config::ToYaml(plan.run));
@@ -28,13 +29,13 @@ absl::Status RunSteps(const TrainPlan& plan, Trainer& trainer, const Process& pr
   std::unique_ptr<Progress> progress;
   absl::Status opened;
   if (process.rank() == 0) {
-    auto created = MetricsFile::Create(absl::StrCat(plan.run.output_dir(), "/metrics.jsonl"));
+    auto created = MetricsFile::Create(absl::StrCat(plan.output.folder, "/metrics.jsonl"));
     opened = created.status();
     if (created.ok()) file = std::move(*created);
-    progress = std::make_unique<Progress>(plan.trainer.steps, plan.run.train().log_steps());
+    progress = std::make_unique<Progress>(plan.task.steps, plan.output.log_steps);
   }
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(opened));
-  for (int64_t step = 0; step < plan.trainer.steps; ++step) {
+  for (int64_t step = 0; step < plan.task.steps; ++step) {
     FT_ASSIGN_OR_RETURN(const StepMetrics metrics, trainer.Step(step));
     absl::Status written;
     if (file != nullptr) {
@@ -46,15 +47,16 @@ absl::Status RunSteps(const TrainPlan& plan, Trainer& trainer, const Process& pr
   return absl::OkStatus();
 }
 
-absl::Status SaveResult(const TrainPlan& plan, const Network& network, const Process& process) {
-  const bool lora = plan.network.options.adapter.has_value();
-  const std::string folder = absl::StrCat(plan.run.output_dir(), lora ? "/adapter" : "/model");
+absl::Status SaveResult(const TrainPlan& plan, const Job& job, const Process& process) {
+  const Task& task = plan.task;
+  const Network& network = *job.network;
+  const bool lora = task.form.adapter.has_value();
+  const std::string folder = absl::StrCat(plan.output.folder, lora ? "/adapter" : "/model");
   const absl::Status saved =
-      lora
-          ? SaveAdapter(network.parameters, *network.store, network.declared, folder,
-                        *plan.network.options.adapter)
-          : SaveModel(network.parameters, *network.store, network.declared, plan.network.model_path,
-                      folder, plan.network.model, plan.network.options.compute);
+      lora ? SaveAdapter(network.parameters, *network.store, network.declared, folder,
+                         *task.form.adapter)
+           : SaveModel(network.parameters, *network.store, network.declared, task.model_path,
+                       folder, task.model, task.form.compute);
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(saved));
   LogInfo(absl::StrCat("saved      ", folder));
   return absl::OkStatus();
@@ -69,19 +71,20 @@ absl::Status TrainCommand(const CommandLine& line, const Process& process) {
     LogInfo(config::ToYaml(loaded->config, config::Comments::kSchema));
     return absl::OkStatus();
   }
-  TrainPlan plan;
-  FT_RETURN_IF_ERROR(process.AgreeOnStatus(MakeTrainPlan(*loaded, process, plan)));
-  FT_RETURN_IF_ERROR(process.AgreeOnStatus(PrepareOutput(plan, process)));
+  const absl::StatusOr<TrainPlan> plan = MakeTrainPlan(*loaded, process);
+  FT_RETURN_IF_ERROR(process.AgreeOnStatus(plan.status()));
+  FT_RETURN_IF_ERROR(process.AgreeOnStatus(PrepareOutput(*plan, process)));
 
-  FT_ASSIGN_OR_RETURN(TrainingRun run, BuildTrainingRun(plan, process));
-  LogInfo(StartSummary(plan, run));
+  FT_ASSIGN_OR_RETURN(const std::unique_ptr<Job> job,
+                      Build(plan->task, plan->layout, plan->inputs, process));
+  LogInfo(StartSummary(*job));
 
   ReleaseFreedMemory();
   ResetMemoryPeaks();
   LogInfo(HeldSummary());
-  Trainer trainer = MakeTrainer(plan, run);
-  FT_RETURN_IF_ERROR(RunSteps(plan, trainer, process));
-  return SaveResult(plan, *run.network, process);
+  Trainer trainer(*job);
+  FT_RETURN_IF_ERROR(RunSteps(*plan, trainer, process));
+  return SaveResult(*plan, *job, process);
 }
 
 }  // namespace fttrain

@@ -8,10 +8,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "launch/commands/commands.h"
+#include "launch/run/summary.h"
 #include "launch/run/train_plan.h"
-#include "launch/verify/reference_layout.h"
+#include "launch/verify/reference.h"
 #include "launch/verify/runs.h"
-#include "launch/verify/step_comparer.h"
 #include "runtime/memory/ledger.h"
 #include "runtime/process/check.h"
 #include "runtime/process/device.h"
@@ -22,7 +22,7 @@ namespace {
 
 struct VerifyFlags {
   int64_t steps = 0;
-  std::optional<ReferenceLayout> reference;
+  std::optional<MeshShape> reference;
   std::optional<double> tolerance;
 };
 
@@ -52,82 +52,95 @@ std::string ScratchFolder(const std::string& output_dir) {
   return folder.string();
 }
 
-absl::Status Plan(const CommandLine& line, const config::LoadedConfig& loaded,
-                  const Process& process, VerifyFlags& flags, TrainPlan& plan) {
-  FT_ASSIGN_OR_RETURN(flags, ReadFlags(line, process.world_size()));
-  FT_RETURN_IF_ERROR(MakeTrainPlan(loaded, process, plan));
-  plan.scratch_folder = ScratchFolder(plan.run.output_dir());
-  if (!line.Has("steps")) flags.steps = std::min(flags.steps, plan.trainer.steps);
-  if (flags.steps > plan.trainer.steps) {
+struct Verification {
+  VerifyFlags flags;
+  TrainPlan plan;
+};
+
+absl::StatusOr<Verification> PlanVerification(const CommandLine& line,
+                                              const config::LoadedConfig& loaded,
+                                              const Process& process) {
+  Verification made;
+  FT_ASSIGN_OR_RETURN(made.flags, ReadFlags(line, process.world_size()));
+  FT_ASSIGN_OR_RETURN(made.plan, MakeTrainPlan(loaded, process));
+  made.plan.inputs.scratch_folder = ScratchFolder(made.plan.output.folder);
+  const int64_t steps = made.plan.task.steps;
+  if (!line.Has("steps")) made.flags.steps = std::min(made.flags.steps, steps);
+  if (made.flags.steps > steps) {
     return absl::InvalidArgumentError(
-        absl::StrCat("--steps=", flags.steps, " is more than the run has, ", plan.trainer.steps));
+        absl::StrCat("--steps=", made.flags.steps, " is more than the run has, ", steps));
   }
-  return absl::OkStatus();
+  return made;
 }
 
-std::string SetupText(const TrainPlan& plan) {
-  const MeshShape& mesh = plan.network.mesh;
-  return absl::StrCat("tp ", mesh.tp, " x pp ", mesh.pp, " x dp ", mesh.dp, ", zero ",
-                      plan.run.parallel().zero_stage());
+std::string SetupText(const Layout& layout) {
+  return absl::StrCat("tp ", layout.mesh.tp, " x pp ", layout.mesh.pp, " x dp ", layout.mesh.dp,
+                      ", zero ", layout.zero_stage);
 }
 
 // Rank 0's free memory decides for all. Agrees on errors.
-absl::StatusOr<ReferenceLayout> Choose(TrainPlan& plan, const ParameterSet& declared,
-                                       const VerifyFlags& flags, const Process& process) {
+absl::StatusOr<Reference> Choose(const Task& task, const Verification& made,
+                                 const Process& process) {
+  const c10::Device device = made.plan.device;
   ReleaseFreedMemory();
-  FreeMemoryBytes(plan.network.device);  // gives back what this rank keeps of a shared GPU
+  FreeMemoryBytes(device);  // gives back what this rank keeps of a shared GPU
   process.Barrier();
-  int64_t free_bytes = 0;
-  const std::string told =
-      process.BroadcastString(absl::StrCat(FreeMemoryBytes(plan.network.device)));
-  FT_CHECK(absl::SimpleAtoi(told, &free_bytes), "free memory '", told, "'");
-  const bool shared = process.AnyRank(plan.network.device.is_cpu() || plan.network.share_gpu);
-  absl::StatusOr<ReferenceLayout> layout =
-      ChooseReference(plan, declared, free_bytes, shared, process.world_size(), flags.reference);
-  FT_RETURN_IF_ERROR(process.AgreeOnStatus(layout.status()));
-  return layout;
+  Room room;
+  const std::string told = process.BroadcastString(absl::StrCat(FreeMemoryBytes(device)));
+  FT_CHECK(absl::SimpleAtoi(told, &room.free_bytes), "free memory '", told, "'");
+  room.shared = process.AnyRank(device.is_cpu() || SharesGpu(process));
+  room.host_is_apart = device.is_cuda();
+  room.ranks = process.world_size();
+  absl::StatusOr<Reference> reference =
+      ChooseReference(task, made.plan.layout, Declare(task), room, made.flags.reference);
+  FT_RETURN_IF_ERROR(process.AgreeOnStatus(reference.status()));
+  return reference;
 }
 
-// `run` on a world of the layout's ranks, while the others sleep. Agrees on errors.
-absl::Status OnRanksOf(const ReferenceLayout& layout, const Process& process,
-                       const std::function<absl::Status(const Process&)>& run) {
+// `run` of the task's job in the reference layout, on a world of its ranks, while the others sleep.
+// Agrees on errors.
+using RunOfJob = std::function<absl::Status(Job&, const Process&)>;
+absl::Status InReference(const Task& task, const Reference& reference, const JobInputs& inputs,
+                         const Process& process, const RunOfJob& run) {
   FT_ASSIGN_OR_RETURN(const std::unique_ptr<Process> part,
-                      process.FirstRanks(layout.tp * layout.pp));
+                      process.FirstRanks(reference.layout.mesh.world_size()));
+  const auto on_part = [&]() -> absl::Status {
+    FT_ASSIGN_OR_RETURN(const std::unique_ptr<Job> job,
+                        Build(task, reference.layout, inputs, *part));
+    return run(*job, *part);
+  };
   absl::Status status;
-  if (part != nullptr) status = run(*part);
+  if (part != nullptr) status = on_part();
   process.IdleBarrier();
   return process.AgreeOnStatus(status);
 }
 
-// The gradients of the recorded steps in float32, on rank 0 (`precise`), in the smallest layout
-// that fits. False where none does, on every rank.
-absl::StatusOr<bool> FollowInFloat32(TrainPlan& plan, const RecordedRun& recorded,
-                                     const VerifyFlags& flags, const Process& process,
-                                     std::unique_ptr<StepRecord>& precise, ParameterSet& declared) {
-  const config::RunConfig run = plan.run;
-  const NetworkPlan network = plan.network;
-  plan.run.mutable_precision()->set_compute(config::COMPUTE_TYPE_FP32);
-  plan.network.options.compute = at::kFloat;
-  declared = DeclareWholeModel(plan.network.model, plan.network.options);
-  const auto layout = Choose(plan, declared, flags, process);
-  absl::Status status = layout.status();
-  if (layout.ok()) {
-    LogInfo(absl::StrCat("verify     the same steps in float32 on ", ToString(*layout),
+// The steps' gradients in float32, in the smallest layout that fits; none where none does.
+absl::StatusOr<std::optional<RecordedRun>> FollowInFloat32(const Verification& made,
+                                                           const RecordedRun& recorded,
+                                                           const Process& process) {
+  Task task = made.plan.task;
+  task.form.compute = at::kFloat;
+  std::optional<RecordedRun> precise;
+  const auto reference = Choose(task, made, process);
+  absl::Status status = reference.status();
+  if (reference.ok()) {
+    LogInfo(absl::StrCat("verify     the same steps in float32 on ", ToString(*reference),
                          ", for the size of bfloat16's errors"));
-    status = OnRanksOf(*layout, process, [&](const Process& part) {
-      auto followed = FollowRun(plan, declared, recorded, flags.steps, part);
+    const JobInputs& inputs = made.plan.inputs;
+    status = InReference(task, *reference, inputs, process, [&](Job& job, const Process& part) {
+      auto followed = FollowRun(job, recorded, made.flags.steps, inputs.scratch_folder, part);
       if (followed.ok()) precise = *std::move(followed);
       return followed.status();
     });
   }
-  plan.run = run;
-  plan.network = network;
   if (status.code() == absl::StatusCode::kResourceExhausted) {
     LogInfo("verify     float32 does not fit in memory: a gradient in bfloat16 may be off by 0.3");
-    return false;
+    return std::optional<RecordedRun>();
   }
   FT_RETURN_IF_ERROR(status);
-  return true;
+  if (!precise) precise.emplace();  // a rank that slept: it is measured all the same
+  return precise;
 }
 
 }  // namespace
@@ -135,37 +148,41 @@ absl::StatusOr<bool> FollowInFloat32(TrainPlan& plan, const RecordedRun& recorde
 absl::Status VerifyCommand(const CommandLine& line, const Process& process) {
   const absl::StatusOr<config::LoadedConfig> loaded = ReadRunConfig(line);
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(loaded.status()));
-  VerifyFlags flags;
-  TrainPlan plan;
-  FT_RETURN_IF_ERROR(process.AgreeOnStatus(Plan(line, *loaded, process, flags, plan)));
-  const std::string setup = SetupText(plan);
-  const at::ScalarType compute = plan.network.options.compute;
-  const ParameterSet declared = DeclareWholeModel(plan.network.model, plan.network.options);
-  FT_ASSIGN_OR_RETURN(const RecordedRun recorded, RecordRun(plan, declared, flags.steps, process));
-
-  Tolerances tolerances = RoundingOf(compute, flags.tolerance);
-  ParameterSet declared_precise;  // outlives its record
-  std::unique_ptr<StepRecord> precise;
-  if (compute == at::kBFloat16 && !flags.tolerance) {
-    FT_ASSIGN_OR_RETURN(const bool measured,
-                        FollowInFloat32(plan, recorded, flags, process, precise, declared_precise));
-    if (measured) tolerances = MeasuredRounding();
+  const absl::StatusOr<Verification> made = PlanVerification(line, *loaded, process);
+  FT_RETURN_IF_ERROR(process.AgreeOnStatus(made.status()));
+  const VerifyFlags& flags = made->flags;
+  const TrainPlan& plan = made->plan;
+  const std::string setup = SetupText(plan.layout);
+  RecordedRun recorded;
+  {
+    FT_ASSIGN_OR_RETURN(const std::unique_ptr<Job> job,
+                        Build(plan.task, plan.layout, plan.inputs, process));
+    LogInfo(StartSummary(*job));
+    FT_ASSIGN_OR_RETURN(recorded,
+                        RecordRun(*job, flags.steps, plan.inputs.scratch_folder, process));
   }
-  FT_ASSIGN_OR_RETURN(const ReferenceLayout layout, Choose(plan, declared, flags, process));
-  LogInfo(absl::StrCat("verify     the same steps in the reference layout: ", ToString(layout)));
-  FT_RETURN_IF_ERROR(OnRanksOf(layout, process, [&](const Process& part) -> absl::Status {
-    FT_ASSIGN_OR_RETURN(
-        const Comparison comparison,
-        CompareRun(plan, declared, recorded, precise.get(), tolerances, flags.steps, part));
+  Tolerances tolerances = RoundingOf(plan.task.form.compute, flags.tolerance);
+  std::optional<RecordedRun> precise;
+  if (plan.task.form.compute == at::kBFloat16 && !flags.tolerance) {
+    FT_ASSIGN_OR_RETURN(precise, FollowInFloat32(*made, recorded, process));
+    if (precise) tolerances = MeasuredRounding();
+  }
+  FT_ASSIGN_OR_RETURN(const Reference reference, Choose(plan.task, *made, process));
+  LogInfo(absl::StrCat("verify     the same steps in the reference layout: ", ToString(reference)));
+  const auto compare = [&](Job& job, const Process& part) -> absl::Status {
+    FT_ASSIGN_OR_RETURN(const Comparison comparison,
+                        CompareRun(job, recorded, precise ? precise->record.get() : nullptr,
+                                   tolerances, flags.steps, part));
     return part.rank() == 0 ? Verdict(comparison, setup) : absl::OkStatus();
-  }));
+  };
+  FT_RETURN_IF_ERROR(InReference(plan.task, reference, plan.inputs, process, compare));
   const std::string own = tolerances.own_errors > 0 ? absl::StrCat(" + ", tolerances.own_errors,
                                                                    " times bfloat16's own error")
                                                     : std::string();
   LogInfo(absl::StrFormat(
       "verify: %s equals %s: gradients within %.2g%s, updates within %.2g, "
       "replicas bit for bit, over %d steps",
-      setup, ToString(layout), tolerances.gradient, own, tolerances.update, flags.steps));
+      setup, ToString(reference), tolerances.gradient, own, tolerances.update, flags.steps));
   return absl::OkStatus();
 }
 

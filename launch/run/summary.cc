@@ -9,6 +9,7 @@
 #include "absl/strings/str_join.h"
 #include "model/matmul/matmul.h"
 #include "runtime/memory/ledger.h"
+#include "runtime/process/check.h"
 
 namespace fttrain {
 namespace {
@@ -32,39 +33,38 @@ std::string Cut(const DatasetSummary& data, int64_t sequence_len) {
 }
 
 // "fp32", "bf16"; on the CPU also what multiplies bfloat16 here.
-std::string Precision(const NetworkPlan& plan) {
-  if (plan.options.compute == at::kFloat) return "fp32";
-  if (!plan.device.is_cpu()) return "bf16";
+std::string Precision(const Task& task, c10::Device device) {
+  if (task.form.compute == at::kFloat) return "fp32";
+  if (!device.is_cpu()) return "bf16";
   return absl::StrCat("bf16 (", Bf16GemmName(DefaultBf16Gemm()), " GEMM)");
 }
 
 // How an NF4 base is stored, bits a parameter.
-std::string BaseForm(const ModelOptions& options, const ParameterCounts& parameters) {
+std::string FormOfBase(const Task& task, const Layout& layout, const ParameterCounts& parameters) {
   constexpr size_t kMostNames = 6;
   std::string text = absl::StrFormat(
       "base       nf4, blocks of %d, %s scales: %d matrices at %.3f bits a parameter",
-      options.nf4->block_size, options.nf4->double_quant ? "8-bit" : "fp32",
+      task.form.nf4->block_size, task.form.nf4->double_quant ? "8-bit" : "fp32",
       parameters.nf4_matrices,
       8.0 * static_cast<double>(parameters.nf4_bytes) /
           static_cast<double>(std::max<int64_t>(1, parameters.nf4_elements)));
   std::vector<std::string> dense = parameters.dense_frozen;
   for (std::string& name : dense) {
-    if (options.embedding_on_host && name == "model.embed_tokens") name += " (on the host)";
+    if (layout.embedding == Place::kHost && name == "model.embed_tokens") name += " (on the host)";
   }
   const size_t more = dense.size() > kMostNames ? dense.size() - kMostNames : 0;
   dense.resize(dense.size() - more);
   if (dense.empty()) return text;
-  absl::StrAppend(&text, "; in ", options.compute == at::kBFloat16 ? "bf16" : "fp32", ": ",
+  absl::StrAppend(&text, "; in ", task.form.compute == at::kBFloat16 ? "bf16" : "fp32", ": ",
                   absl::StrJoin(dense, ", "));
   if (more > 0) absl::StrAppend(&text, " and ", more, " more");
   return text;
 }
 
 // One run a stage even where the layers of a stage are acquired one by one.
-std::vector<int> RunsOf(const NetworkPlan& plan) {
-  const std::vector<int>& runs = plan.options.layers_per_run;
-  if (plan.mesh.pp == 1) return {static_cast<int>(plan.model.num_layers())};
-  return runs.empty() ? BalancedRuns(plan.model, plan.mesh.pp) : runs;
+std::vector<int> RunsOf(const Task& task, const Layout& layout) {
+  if (layout.mesh.pp == 1) return {static_cast<int>(task.model.num_layers())};
+  return LayersPerRun(task, layout);
 }
 
 // "ranks 2-3, 6-7, 10-11 ... 510-511": tp neighbours, once a replica.
@@ -85,65 +85,72 @@ std::string RanksOfStage(const MeshShape& mesh, int stage) {
 
 const char* RecomputeName(Recompute level) {
   switch (level) {
+    case Recompute::kNone:
+      return "none";
     case Recompute::kSmart:
       return "smart";
     case Recompute::kFull:
       return "full";
-    default:
-      return "none";
   }
+  FT_CHECK(false, "recompute ", static_cast<int>(level));
 }
 
 // What layers keep for backward; a whole token's share where rows are split over tp ranks.
-std::string Kept(const NetworkPlan& plan) {
-  const int tp = plan.mesh.tp;
-  const int64_t bytes = KeptBytes(plan.model.layers.front(), plan.options, tp, /*tokens=*/tp) / tp;
+std::string Kept(const Task& task, const Layout& layout) {
+  const int tp = layout.mesh.tp;
+  const int64_t bytes =
+      KeptBytes(task.model.layers.front(), ModelOptionsOf(task, layout), tp, /*tokens=*/tp) / tp;
   return absl::StrFormat("memory     recompute %s: a layer keeps %s bytes of each token, %s",
-                         RecomputeName(plan.options.recompute), WithCommas(bytes),
-                         plan.options.activations_on_host ? "in host memory" : "on the device");
+                         RecomputeName(layout.recompute), WithCommas(bytes),
+                         layout.activations == Place::kHost ? "in host memory" : "on the device");
 }
 
 }  // namespace
 
-std::string StartSummary(const NetworkPlan& plan, const ParameterCounts& parameters,
-                         const DatasetSummary& data, const TrainerOptions& trainer,
-                         int64_t sequence_len, int zero_stage) {
-  const MeshShape& mesh = plan.mesh;
+std::string StartSummary(const Task& task, const Layout& layout, c10::Device device,
+                         const ParameterCounts& parameters, const DatasetSummary& data) {
+  const MeshShape& mesh = layout.mesh;
   std::vector<std::string> lines;
-  lines.push_back(absl::StrFormat("model      %s: %s; %s on %s", plan.model_path,
-                                  ToString(plan.model), Precision(plan), plan.device.str()));
+  lines.push_back(absl::StrFormat("model      %s: %s; %s on %s", task.model_path,
+                                  ToString(task.model), Precision(task, device), device.str()));
   lines.push_back(absl::StrFormat(
       "mesh       %d ranks = dp %d x pp %d x tp %d; zero stage %d; sequence parallel %s; "
       "%d threads a rank",
-      mesh.world_size(), mesh.dp, mesh.pp, mesh.tp, zero_stage,
-      plan.options.sequence_parallel && mesh.tp > 1 ? "on" : "off", at::get_num_threads()));
+      mesh.world_size(), mesh.dp, mesh.pp, mesh.tp, layout.zero_stage,
+      layout.sequence_parallel && mesh.tp > 1 ? "on" : "off", at::get_num_threads()));
   for (int stage = 0; stage < mesh.pp; ++stage) {
     lines.push_back(
         absl::StrFormat("  stage %d on %s: %s%s", stage, RanksOfStage(mesh, stage),
-                        ToString(RunsOfStage(RunsOf(plan), mesh.pp, stage)),
+                        ToString(RunsOfStage(RunsOf(task, layout), mesh.pp, stage)),
                         mesh.tp > 1 ? absl::StrCat(" (1/", mesh.tp, " of each matrix)") : ""));
   }
   lines.push_back(absl::StrFormat(
       "trainable params: %s || all params: %s || trainable%%: %.4f",
       WithCommas(parameters.trainable), WithCommas(parameters.all),
       100.0 * static_cast<double>(parameters.trainable) / static_cast<double>(parameters.all)));
-  if (plan.options.adapter) {
-    const AdapterForm& lora = *plan.options.adapter;
-    if (plan.options.nf4) lines.push_back(BaseForm(plan.options, parameters));
+  if (task.form.adapter) {
+    const AdapterForm& lora = *task.form.adapter;
+    if (task.form.nf4) lines.push_back(FormOfBase(task, layout, parameters));
     lines.push_back(absl::StrFormat("adapter    lora r %d, alpha %g%s, dropout %g on %s", lora.r,
                                     lora.alpha, lora.use_rslora ? " (rslora)" : "", lora.dropout,
                                     absl::StrJoin(lora.target_modules, ", ")));
   }
-  lines.push_back(Kept(plan));
-  lines.push_back(absl::StrFormat(
-      "data       %d examples, %s tokens, %s with a target, %d rows an epoch%s", data.examples,
-      WithCommas(data.tokens), WithCommas(data.targets), data.rows, Cut(data, sequence_len)));
-  const StepShape& shape = trainer.shape;
+  lines.push_back(Kept(task, layout));
+  lines.push_back(
+      absl::StrFormat("data       %d examples, %s tokens, %s with a target, %d rows an epoch%s",
+                      data.examples, WithCommas(data.tokens), WithCommas(data.targets), data.rows,
+                      Cut(data, task.rows.sequence_len)));
+  const StepShape shape = StepShapeOf(task, layout);
   lines.push_back(absl::StrFormat(
       "batch      %d rows a step = micro batch %d x accumulation %d x dp %d; %d steps",
       shape.rows_per_step(), shape.micro_batch_size, shape.accumulation, shape.dp_size,
-      trainer.steps));
+      task.steps));
   return absl::StrJoin(lines, "\n");
+}
+
+std::string StartSummary(const Job& job) {
+  return StartSummary(job.task(), job.layout(), job.network->device,
+                      CountParameters(job.network->declared), job.rows->summary());
 }
 
 std::string HeldSummary() {

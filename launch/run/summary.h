@@ -4,17 +4,17 @@
 #include <string>
 
 #include "data/packing/packer.h"
-#include "launch/run/network.h"
-#include "launch/run/trainer.h"
+#include "launch/run/build.h"
 #include "launch/run/weights.h"
 
 namespace fttrain {
 
 // Several lines: model, mesh and which layers and ranks a stage has, trainable parameters in PEFT's
 // words, the form of a quantised base and what of it is not quantised, data, global batch.
-std::string StartSummary(const NetworkPlan& plan, const ParameterCounts& parameters,
-                         const DatasetSummary& data, const TrainerOptions& trainer,
-                         int64_t sequence_len, int zero_stage);
+// `device`: of rank 0.
+std::string StartSummary(const Task& task, const Layout& layout, c10::Device device,
+                         const ParameterCounts& parameters, const DatasetSummary& data);
+std::string StartSummary(const Job& job);
 
 // One line: the bytes of each category that the process holds now, by the ledger.
 std::string HeldSummary();

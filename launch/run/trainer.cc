@@ -37,69 +37,80 @@ int64_t LargestOverMesh(int64_t value, const Mesh& mesh, c10::Device device) {
   return t.item<int64_t>();
 }
 
+// This rank's share of a step.
+struct StepRows {
+  std::vector<ModelBatch> batches;
+  double tokens = 0, targets = 0;
+};
+
+StepRows RowsOf(const Job& job, int64_t step) {
+  const Network& network = *job.network;
+  StepRows rows;
+  for (const Microbatch& m : job.rows->TrainMicrobatches(
+           step, StepShapeOf(network.task, network.layout), network.mesh->position().dp)) {
+    rows.batches.push_back(MakeModelBatch(m.input_ids, m.targets, m.cu_seqlens, m.token_index,
+                                          StepKey(network.task.seed, step), network.layout.mesh.tp,
+                                          network.device));
+    rows.tokens += static_cast<double>(m.input_ids.size());
+    rows.targets += static_cast<double>(m.num_targets);
+  }
+  return rows;
+}
+
 }  // namespace
 
-Trainer::Trainer(const TrainerOptions& options, const Mesh& mesh, StageLinks& links,
-                 c10::Device device, RowStream& rows, Transformer& model, Optimizer& optimizer)
-    : options_(options),
-      mesh_(&mesh),
-      links_(&links),
-      device_(device),
-      rows_(&rows),
-      model_(&model),
-      optimizer_(&optimizer) {}
+std::vector<PipelineStep> Trainer::Schedule() const {
+  const Network& network = *job_->network;
+  const StepShape shape = StepShapeOf(network.task, network.layout);
+  return MakePipelineSchedule(network.layout.schedule, network.links->stage(),
+                              network.links->num_stages(), network.transformer->num_chunks(),
+                              static_cast<int>(shape.accumulation));
+}
 
 absl::StatusOr<StepMetrics> Trainer::Step(int64_t step) {
   const auto start = std::chrono::steady_clock::now();
-  const std::vector<Microbatch> microbatches =
-      rows_->TrainMicrobatches(step, options_.shape, mesh_->position().dp);
-
-  std::vector<ModelBatch> batches;
-  double tokens = 0, targets = 0;
-  for (const Microbatch& m : microbatches) {
-    batches.push_back(MakeModelBatch(m.input_ids, m.targets, m.cu_seqlens, m.token_index,
-                                     StepKey(options_.seed, step), mesh_->shape().tp, device_));
-    tokens += static_cast<double>(m.input_ids.size());
-    targets += static_cast<double>(m.num_targets);
-  }
-  const std::vector<double> counts = SumOverDp({tokens, targets}, *mesh_, device_);
+  const Task& task = job_->task();
+  const Mesh& mesh = *job_->network->mesh;
+  const c10::Device device = job_->network->device;
+  Transformer& model = *job_->network->transformer;
+  Optimizer& optimizer = *job_->optimizer;
+  StepRows rows = RowsOf(*job_, step);
+  const std::vector<double> counts = SumOverDp({rows.tokens, rows.targets}, mesh, device);
   if (counts[1] == 0) {
     return absl::DataLossError(absl::StrCat(
-        "step ", step + 1, ": none of its ", options_.shape.rows_per_step(),
+        "step ", step + 1, ": none of its ", task.rows_per_step,
         " rows has a token to learn; remove the rows whose labels are all masked, or set "
         "data.shuffle or data.packing, which drop them"));
   }
 
   // The loss is the sum of token losses over the targets of the whole step: one scale for all
   // microbatches and ranks.
-  model_->BeginStep(std::move(batches), 1.0 / counts[1]);
-  optimizer_->ZeroGradients();
-  RunSchedule(MakePipelineSchedule(options_.pipeline, links_->stage(), links_->num_stages(),
-                                   model_->num_chunks(), static_cast<int>(microbatches.size())),
-              *model_, *links_);
-  optimizer_->SyncGradients();
+  model.BeginStep(std::move(rows.batches), 1.0 / counts[1]);
+  optimizer.ZeroGradients();
+  RunSchedule(Schedule(), model, *job_->network->links);
+  optimizer.SyncGradients();
 
   StepMetrics metrics;
   metrics.step = step + 1;
-  metrics.loss = SumOfLosses(model_->LossSum(), *mesh_, device_) / counts[1];
-  if (observer_ != nullptr) observer_->OnGradients(step, metrics.loss);
-  metrics.grad_norm = optimizer_->GradientNorm();
-  metrics.learning_rate = LearningRate(options_.schedule, step);
+  metrics.loss = SumOfLosses(model.LossSum(), mesh, device) / counts[1];
+  for (StepObserver* observer : job_->observers) observer->OnGradients(step, metrics.loss);
+  metrics.grad_norm = optimizer.GradientNorm();
+  metrics.learning_rate = LearningRate(task.learning_rate, step);
   if (!std::isfinite(metrics.loss) || !std::isfinite(metrics.grad_norm)) {
     return absl::AbortedError(absl::StrCat(
         "step ", step + 1, ": loss ", metrics.loss, ", gradient norm ", metrics.grad_norm,
         " is not finite; nothing was updated. Lower "
         "optimizer.learning_rate or look at the rows of this step"));
   }
-  optimizer_->Step(step, metrics.learning_rate,
-                   ClipCoefficient(metrics.grad_norm, options_.max_grad_norm));
+  optimizer.Step(step, metrics.learning_rate,
+                 ClipCoefficient(metrics.grad_norm, task.max_grad_norm));
 
-  SynchronizeDevice(device_);
+  SynchronizeDevice(device);
   metrics.tokens = std::llround(counts[0]);
   metrics.target_tokens = std::llround(counts[1]);
-  metrics.peak_bytes = LargestOverMesh(TotalMemory().peak_bytes, *mesh_, device_);
+  metrics.peak_bytes = LargestOverMesh(TotalMemory().peak_bytes, mesh, device);
   metrics.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  if (observer_ != nullptr) observer_->OnUpdated(metrics);
+  for (StepObserver* observer : job_->observers) observer->OnUpdated(metrics);
   return metrics;
 }
 

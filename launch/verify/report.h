@@ -10,12 +10,12 @@
 
 namespace fttrain {
 
-// Largest errors that count as rounding. step_comparer.h says what each is relative to.
+// Largest errors that count as rounding. comparer.h says what each is relative to.
 struct Tolerances {
-  double gradient = 0;          // of each tensor
-  double loss = 0;              // and of the gradient norm
-  double norm = 0;              // of the norm that both compute of the same gradients
-  double update = 0;            // of each tensor
+  double gradient = 0;                 // of each tensor
+  double loss_and_norm = 0;            // of the loss, and of the norm of each one's own gradients
+  double norm_of_equal_gradients = 0;  // of the norm that both compute of the same gradients
+  double update = 0;                   // of each tensor
   double own_errors = 0;        // added to `gradient`: that many times the reference's own error
   double regrouped_update = 0;  // with 8-bit moments whose blocks begin elsewhere in the reference
 };

@@ -1,57 +1,36 @@
 #include "launch/verify/runs.h"
 
 #include "absl/strings/str_format.h"
-#include "launch/plan/settings.h"
-#include "launch/verify/step_comparer.h"
-#include "launch/verify/step_recorder.h"
 #include "runtime/process/check.h"
 #include "runtime/process/log.h"
 
 namespace fttrain {
 namespace {
 
-// Null but on rank 0. Agrees on errors.
-absl::StatusOr<std::unique_ptr<StepRecord>> MakeRecord(const TrainPlan& plan,
-                                                       const ParameterSet& declared, int64_t steps,
-                                                       StepRecord::Contents contents,
-                                                       const Process& process) {
-  std::unique_ptr<StepRecord> record;
+// With a record on rank 0. Agrees on errors.
+absl::StatusOr<RecordedRun> MakeRecorded(const Job& job, int64_t steps, const std::string& folder,
+                                         StepRecord::Contents contents, const Process& process) {
+  RecordedRun recorded;
+  recorded.declared = Declare(job.task());
   absl::Status made;
   if (process.rank() == 0) {
-    auto created = StepRecord::Create(declared, steps, plan.scratch_folder, contents);
+    auto created = StepRecord::Create(recorded.declared, steps, folder, contents);
     made = created.status();
-    if (created.ok()) record = *std::move(created);
+    if (created.ok()) recorded.record = *std::move(created);
   }
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(made));
-  return record;
+  return recorded;
 }
 
-// Ready to train, with who holds what.
-struct Run {
-  TrainingRun training;
-  std::unique_ptr<Holders> holders;
-  MomentStorage moments;
-
-  VerifiedRun Verified(const ParameterSet& declared) const {
-    const Network& network = *training.network;
-    return {declared, *network.mesh, *network.store, *training.optimizer, *holders, moments};
-  }
-};
-
-absl::StatusOr<Run> Build(const TrainPlan& plan, const ParameterSet& declared,
-                          const Process& process) {
-  FT_ASSIGN_OR_RETURN(TrainingRun training, BuildTrainingRun(plan, process));
-  FT_ASSIGN_OR_RETURN(std::unique_ptr<Holders> holders,
-                      Holders::Create(declared, training.network->parameters, process));
-  return Run{std::move(training), std::move(holders), StorageOptionsOf(plan.run).moments};
+absl::StatusOr<std::unique_ptr<Holders>> HoldersOf(const Job& job, const Process& process) {
+  return Holders::Create(job.network->declared, job.network->parameters, process);
 }
 
 // `said`(metrics) after each step.
 template <typename Said>
-absl::Status TakeSteps(const TrainPlan& plan, Run& run, StepObserver& observer, int64_t steps,
-                       const Said& said) {
-  Trainer trainer = MakeTrainer(plan, run.training);
-  trainer.Observe(observer);
+absl::Status TakeSteps(Job& job, Watcher& watcher, int64_t steps, const Said& said) {
+  watcher.OnLoaded();
+  Trainer trainer(job);
   for (int64_t step = 0; step < steps; ++step) {
     FT_ASSIGN_OR_RETURN(const StepMetrics metrics, trainer.Step(step));
     said(metrics);
@@ -67,47 +46,47 @@ auto SayStep(const char* whose, int64_t steps) {
   };
 }
 
-}  // namespace
-
-absl::StatusOr<RecordedRun> RecordRun(const TrainPlan& plan, const ParameterSet& declared,
-                                      int64_t steps, const Process& process) {
-  FT_ASSIGN_OR_RETURN(Run run, Build(plan, declared, process));
-  LogInfo(StartSummary(plan, run.training));
-  RecordedRun recorded;
-  FT_ASSIGN_OR_RETURN(recorded.record,
-                      MakeRecord(plan, declared, steps, StepRecord::Contents::kAll, process));
-  StepRecorder recorder(run.Verified(declared), recorded.record.get());
-  recorder.OnLoaded();
-  FT_RETURN_IF_ERROR(TakeSteps(plan, run, recorder, steps, SayStep("of the run", steps)));
-  recorded.slices = run.holders->slices();
-  recorded.replicas = recorder.replicas();
+// Records what `job` does; `taken`: from where it goes on, if from elsewhere.
+absl::StatusOr<RecordedRun> Record(Job& job, int64_t steps, const char* whose,
+                                   const std::string& folder, const RecordedRun* taken,
+                                   const Process& process) {
+  const auto contents =
+      taken == nullptr ? StepRecord::Contents::kAll : StepRecord::Contents::kGradients;
+  FT_ASSIGN_OR_RETURN(const std::unique_ptr<Holders> holders, HoldersOf(job, process));
+  FT_ASSIGN_OR_RETURN(RecordedRun recorded, MakeRecorded(job, steps, folder, contents, process));
+  std::optional<Recording> recording;
+  if (recorded.record != nullptr) recording.emplace(*recorded.record);
+  std::optional<TakenRun> takes;
+  if (taken != nullptr) takes.emplace(TakenRun{taken->record.get()});
+  Watcher watcher(job, *holders, recording ? &*recording : nullptr, takes);
+  FT_RETURN_IF_ERROR(TakeSteps(job, watcher, steps, SayStep(whose, steps)));
+  recorded.slices = holders->slices();
+  recorded.replicas = watcher.replicas();
   return recorded;
 }
 
-absl::StatusOr<std::unique_ptr<StepRecord>> FollowRun(const TrainPlan& plan,
-                                                      const ParameterSet& declared,
-                                                      const RecordedRun& recorded, int64_t steps,
-                                                      const Process& process) {
-  FT_ASSIGN_OR_RETURN(Run run, Build(plan, declared, process));
-  FT_ASSIGN_OR_RETURN(std::unique_ptr<StepRecord> own,
-                      MakeRecord(plan, declared, steps, StepRecord::Contents::kGradients, process));
-  StepFollower follower(run.Verified(declared), recorded.record.get(), own.get());
-  follower.OnLoaded();
-  FT_RETURN_IF_ERROR(TakeSteps(plan, run, follower, steps, SayStep("in float32", steps)));
-  return own;
+}  // namespace
+
+absl::StatusOr<RecordedRun> RecordRun(Job& job, int64_t steps, const std::string& scratch_folder,
+                                      const Process& process) {
+  return Record(job, steps, "of the run", scratch_folder, nullptr, process);
 }
 
-absl::StatusOr<Comparison> CompareRun(const TrainPlan& plan, const ParameterSet& declared,
-                                      const RecordedRun& recorded, const StepRecord* precise,
-                                      const Tolerances& tolerances, int64_t steps,
-                                      const Process& process) {
-  FT_ASSIGN_OR_RETURN(Run run, Build(plan, declared, process));
-  StepComparer comparer(run.Verified(declared), recorded.record.get(), &recorded.slices, tolerances,
-                        precise);
-  comparer.OnLoaded();
+absl::StatusOr<RecordedRun> FollowRun(Job& job, const RecordedRun& recorded, int64_t steps,
+                                      const std::string& scratch_folder, const Process& process) {
+  return Record(job, steps, "in float32", scratch_folder, &recorded, process);
+}
+
+absl::StatusOr<Comparison> CompareRun(Job& job, const RecordedRun& recorded,
+                                      const StepRecord* precise, const Tolerances& tolerances,
+                                      int64_t steps, const Process& process) {
+  FT_ASSIGN_OR_RETURN(const std::unique_ptr<Holders> holders, HoldersOf(job, process));
+  Comparer comparer(job, *holders, {recorded.record.get(), &recorded.slices, precise}, tolerances);
+  const bool first = process.rank() == 0;
+  Watcher watcher(job, *holders, first ? &comparer : nullptr, TakenRun{recorded.record.get()});
   LogInfo(TableHead());
-  FT_RETURN_IF_ERROR(TakeSteps(plan, run, comparer, steps, [&](const StepMetrics&) {
-    if (process.rank() > 0) return;
+  FT_RETURN_IF_ERROR(TakeSteps(job, watcher, steps, [&](const StepMetrics&) {
+    if (!first) return;
     LogInfo(TableLine(comparer.comparison().steps.back(), recorded.replicas));
   }));
   Comparison comparison = comparer.comparison();

@@ -8,10 +8,6 @@
 namespace fttrain {
 namespace {
 
-at::ScalarType GradientDtype(const Parameter& parameter) {
-  return parameter.dtype == at::kDouble ? at::kDouble : at::kFloat;
-}
-
 int64_t Bytes(const Parameter& parameter, at::ScalarType dtype) {
   return parameter.slice.GlobalNumel() * static_cast<int64_t>(c10::elementSize(dtype));
 }
@@ -24,6 +20,10 @@ at::Tensor ViewAt(const at::Tensor& file, int64_t begin, const Parameter& parame
 }
 
 }  // namespace
+
+at::ScalarType StepRecord::GradientDtype(const Parameter& parameter) {
+  return parameter.dtype == at::kDouble ? at::kDouble : at::kFloat;
+}
 
 absl::StatusOr<std::unique_ptr<StepRecord>> StepRecord::Create(const ParameterSet& declared,
                                                                int64_t steps,
@@ -52,15 +52,14 @@ absl::StatusOr<std::unique_ptr<StepRecord>> StepRecord::Create(const ParameterSe
   return record;
 }
 
-at::Tensor StepRecord::Values(int64_t steps_done, int64_t parameter) const {
+at::Tensor StepRecord::Values(int64_t at, int64_t parameter) const {
   const Place& place = places_[static_cast<size_t>(parameter)];
-  return ViewAt(file_, steps_done * value_bytes_ + place.value, *place.parameter,
-                place.parameter->dtype);
+  return ViewAt(file_, at * value_bytes_ + place.value, *place.parameter, place.parameter->dtype);
 }
 
-at::Tensor StepRecord::Gradients(int64_t step, int64_t parameter) const {
+at::Tensor StepRecord::Gradients(int64_t at, int64_t parameter) const {
   const Place& place = places_[static_cast<size_t>(parameter)];
-  const int64_t begin = (steps_ + 1) * value_bytes_ + step * gradient_bytes_ + place.gradient;
+  const int64_t begin = (steps_ + 1) * value_bytes_ + at * gradient_bytes_ + place.gradient;
   return ViewAt(file_, begin, *place.parameter, GradientDtype(*place.parameter));
 }
 

@@ -25,10 +25,15 @@ class StepRecord {
                                                             Contents contents);
 
   // Views, in host memory, of the trainable parameter with that index in `declared`,
-  // [global_shape]: its dtype, values after `steps_done` steps (0: as loaded); float32 (float64 if
-  // the parameter is), gradients of step `step` (from 0).
-  at::Tensor Values(int64_t steps_done, int64_t parameter) const;
-  at::Tensor Gradients(int64_t step, int64_t parameter) const;
+  // [global_shape]: its dtype, values after `at` steps (0: as loaded); float32 (float64 if the
+  // parameter is), gradients of step `at` (from 0).
+  at::Tensor Values(int64_t at, int64_t parameter) const;
+  at::Tensor Gradients(int64_t at, int64_t parameter) const;
+  at::Tensor Of(bool values, int64_t at, int64_t parameter) const {
+    return values ? Values(at, parameter) : Gradients(at, parameter);
+  }
+  bool has_values() const { return value_bytes_ > 0; }
+  static at::ScalarType GradientDtype(const Parameter& parameter);
 
   struct Scalars {
     double loss = 0, grad_norm = 0;

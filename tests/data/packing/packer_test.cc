@@ -34,7 +34,7 @@ std::vector<Example> Docs(int count) {
 }
 
 RowStream MustCreate(const std::vector<Example>& docs, RowOptions options) {
-  auto stream = RowStream::Create(&docs, options);
+  auto stream = RowStream::Create(docs, options);
   EXPECT_TRUE(stream.ok()) << stream.status();
   return *std::move(stream);
 }
@@ -142,7 +142,7 @@ TEST(RowStream, AllMaskedDataIsRefused) {
   const std::vector<Example> docs = {Doc(0, 5, 5), Doc(1, 5, 5)};
   for (const bool packing : {false, true}) {
     const auto stream =
-        RowStream::Create(&docs, {.sequence_len = 4, .packing = packing, .shuffle = packing});
+        RowStream::Create(docs, {.sequence_len = 4, .packing = packing, .shuffle = packing});
     ASSERT_FALSE(stream.ok());
     EXPECT_THAT(std::string(stream.status().message()), HasSubstr("none of the 2 examples"));
   }
@@ -152,16 +152,16 @@ TEST(RowStream, AllMaskedDataIsRefused) {
 TEST(RowStream, ALabelOnTheFirstTokenIsNoTarget) {
   std::vector<Example> docs = {Doc(0, 3)};
   docs[0].labels = {0, kNoTarget, kNoTarget};
-  EXPECT_FALSE(RowStream::Create(&docs, {.sequence_len = 4}).ok());
+  EXPECT_FALSE(RowStream::Create(docs, {.sequence_len = 4}).ok());
 }
 
 TEST(RowStream, EmptyOrInconsistentExamplesAreRefusedByName) {
   const std::vector<Example> none;
-  EXPECT_FALSE(RowStream::Create(&none, {.sequence_len = 4}).ok());
+  EXPECT_FALSE(RowStream::Create(none, {.sequence_len = 4}).ok());
   std::vector<Example> docs = {Doc(0, 3), Doc(1, 3)};
-  EXPECT_FALSE(RowStream::Create(&docs, {.sequence_len = 1}).ok());
+  EXPECT_FALSE(RowStream::Create(docs, {.sequence_len = 1}).ok());
   docs[1].labels.pop_back();
-  const auto stream = RowStream::Create(&docs, {.sequence_len = 4});
+  const auto stream = RowStream::Create(docs, {.sequence_len = 4});
   ASSERT_FALSE(stream.ok());
   EXPECT_THAT(std::string(stream.status().message()),
               HasSubstr("t.jsonl:2: 3 tokens and 2 labels"));

@@ -2,13 +2,18 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <map>
+#include <functional>
 #include <set>
 #include <tuple>
 #include <utility>
 
+#include "runtime/math/philox.h"
+
 namespace fttrain {
 namespace {
+
+constexpr int kMostWords = 4;  // of an axis
+constexpr int kMostRanks = 8;
 
 struct AxisWords {
   const char* key;  // null: not a key
@@ -26,54 +31,79 @@ const std::array<AxisWords, kNumAxes>& Axes() {
       {"adapter.method", {"lora", "qlora", "none"}},
       {"memory.recompute", {"none", "smart", "full"}},
       {"memory.activations", {"device", "host"}},
-      {"memory.base_weights", {"device", "host"}},
+      {"memory.base_weights", {"device", "host", "disk"}},
+      {"memory.embedding", {"device", "host"}},
+      {"optimizer.state", {"fp32", "int8"}},
+      {"optimizer.device", {"device", "host"}},
   }};
   return axes;
 }
 
-// Every set of `strength` axes, ascending.
-std::vector<std::vector<int>> SetsOfAxes(int strength) {
-  std::vector<std::vector<int>> sets;
-  for (unsigned bits = 0; bits < (1U << kNumAxes); ++bits) {
-    std::vector<int> axes;
-    for (int axis = 0; axis < kNumAxes; ++axis) {
-      if ((bits >> axis & 1U) != 0) axes.push_back(axis);
-    }
-    if (axes.size() == static_cast<size_t>(strength)) sets.push_back(std::move(axes));
+int Words(int axis) { return static_cast<int>(Axes()[static_cast<size_t>(axis)].words.size()); }
+
+// Calls `see` with every combination of the axes' first words, `words`(axis) of each.
+void ForEachCombination(const std::function<int(int)>& words,
+                        const std::function<void(const Combination&)>& see) {
+  Combination combination;
+  for (;;) {
+    if (combination.Ranks() <= kMostRanks) see(combination);
+    int axis = kNumAxes - 1;
+    while (axis >= 0 && ++combination.values[axis] == words(axis)) combination.values[axis--] = 0;
+    if (axis < 0) return;
   }
-  return sets;
 }
 
-// For each combination the numbers of its tuples of `strength` values; equal tuples of different
-// combinations have equal numbers, below `count`.
-struct Tuples {
-  std::vector<std::vector<int>> of;
-  int count = 0;
-};
+// Draw number `attempt` of what is not walked.
+Combination Draw(const Combination& walked, uint32_t number, uint32_t attempt) {
+  const PhiloxBlock bits = Philox4x32(/*seed=*/5, number, attempt);
+  Combination drawn = walked;
+  if (!drawn.Is(kBaseWeights, "device")) drawn.values[kBaseWeights] += bits.x[0] % 2;
+  drawn.values[kEmbedding] = bits.x[1] % 2;
+  drawn.values[kMoments] = bits.x[2] % 8 == 0;
+  drawn.values[kMomentsPlace] = bits.x[3] % 2;
+  drawn.tied_and_padded = bits.x[0] / 2 % 2 == 1 && drawn.Is(kEmbedding, "device");
+  // As many microbatches as interleaving needs.
+  const bool divides = 4 / drawn.Number(kData) % drawn.Number(kPipeline) == 0;
+  if (bits.x[1] / 2 % 2 == 1 && divides) drawn.rows_of_a_microbatch = 2;
+  return drawn;
+}
 
-Tuples NumberTuples(const std::vector<Combination>& all, int strength) {
-  const std::vector<std::vector<int>> sets = SetsOfAxes(strength);
-  std::map<std::pair<size_t, std::string>, int> numbers;
-  Tuples tuples;
-  for (const Combination& combination : all) {
-    std::vector<int>& mine = tuples.of.emplace_back();
-    for (size_t set = 0; set < sets.size(); ++set) {
-      std::string values;
-      for (const int axis : sets[set]) values += combination.words[axis] + ' ';
-      mine.push_back(numbers.try_emplace({set, values}, numbers.size()).first->second);
+// Calls `see` with the number of every triple.
+template <typename See>
+void ForEachTriple(const Combination& combination, const See& see) {
+  const auto value = [&](int axis) { return axis * kMostWords + combination.values[axis]; };
+  constexpr int kValues = kNumAxes * kMostWords;
+  for (int i = 0; i < kNumAxes; ++i) {
+    for (int j = i + 1; j < kNumAxes; ++j) {
+      for (int k = j + 1; k < kNumAxes; ++k) {
+        see((value(i) * kValues + value(j)) * kValues + value(k));
+      }
     }
   }
-  tuples.count = static_cast<int>(numbers.size());
-  return tuples;
+}
+
+constexpr size_t kTriples =
+    size_t{kNumAxes * kMostWords} * (kNumAxes * kMostWords) * (kNumAxes * kMostWords);
+
+std::vector<int> NumbersOf(const std::vector<char>& there) {
+  std::vector<int> numbers;
+  for (size_t i = 0; i < there.size(); ++i) {
+    if (there[i] != 0) numbers.push_back(static_cast<int>(i));
+  }
+  return numbers;
 }
 
 }  // namespace
+
+const std::string& Combination::operator[](int axis) const {
+  return Axes()[static_cast<size_t>(axis)].words[values[static_cast<size_t>(axis)]];
+}
 
 std::vector<std::string> Overrides(const Combination& combination) {
   std::vector<std::string> overrides;
   for (int axis = 0; axis < kNumAxes; ++axis) {
     if (Axes()[axis].key == nullptr) continue;
-    overrides.push_back(std::string(Axes()[axis].key) + "=" + combination.words[axis]);
+    overrides.push_back(std::string(Axes()[axis].key) + "=" + combination[axis]);
   }
   if (combination.Is(kSchedule, "interleaved")) {
     overrides.push_back("parallel.chunks_per_stage=2");
@@ -82,24 +112,28 @@ std::vector<std::string> Overrides(const Combination& combination) {
 }
 
 std::string ToString(const Combination& combination) {
-  std::string text = combination[kData] + (combination.Is(kData, "1") ? " replica" : " replicas");
+  std::string text = combination[kData] + (combination.Is(kData, "1") ? " replica" : " replicas") +
+                     " of " + std::to_string(combination.rows_of_a_microbatch) +
+                     (combination.tied_and_padded ? " rows, tied, padded" : " rows");
   for (const std::string& override_ : Overrides(combination)) text += " --set " + override_;
   return text;
 }
 
 std::vector<Combination> AllCombinations() {
-  std::vector<Combination> all = {{}};
-  for (int axis = 0; axis < kNumAxes; ++axis) {
-    std::vector<Combination> longer;
-    for (const Combination& shorter : all) {
-      for (const std::string& word : Axes()[axis].words) {
-        longer.push_back(shorter);
-        longer.back().words[axis] = word;
-      }
+  constexpr uint32_t kAttempts = 8;
+  std::vector<Combination> all;
+  uint32_t number = 0;
+  const auto walked = [](int axis) {
+    return axis == kBaseWeights ? 2 : axis < kNumWalkedAxes ? Words(axis) : 1;
+  };
+  ForEachCombination(walked, [&](const Combination& combination) {
+    ++number;
+    const bool works = ContradictingKeys(combination).empty();
+    for (uint32_t attempt = 0; attempt < (works ? kAttempts : 1); ++attempt) {
+      all.push_back(Draw(combination, number, attempt));
+      if (ContradictingKeys(all.back()).empty()) break;
     }
-    all = std::move(longer);
-  }
-  std::erase_if(all, [](const Combination& c) { return c.Ranks() > 8; });
+  });
   std::stable_sort(all.begin(), all.end(), [](const Combination& a, const Combination& b) {
     return a.Ranks() < b.Ranks();
   });
@@ -111,8 +145,11 @@ std::vector<std::string> ContradictingKeys(const Combination& combination) {
     return {"parallel.pipeline_schedule", "parallel.pipeline"};
   }
   // Streamed weights are frozen.
-  if (combination.Is(kBaseWeights, "host") && combination.Is(kMethod, "none")) {
+  if (!combination.Is(kBaseWeights, "device") && combination.Is(kMethod, "none")) {
     return {"memory.base_weights", "adapter.method"};
+  }
+  if (combination.Is(kEmbedding, "host") && combination.Is(kMethod, "none")) {
+    return {"memory.embedding", "adapter.method"};
   }
   return {};
 }
@@ -123,21 +160,34 @@ std::vector<Combination> WorkingCombinations() {
   return working;
 }
 
-std::vector<Combination> CoveringSubset(const std::vector<Combination>& all, int strength) {
-  const Tuples tuples = NumberTuples(all, strength);
-  std::vector<char> covered(static_cast<size_t>(tuples.count), 0);
+std::vector<int> Triples(const std::vector<Combination>& all) {
+  std::vector<char> there(kTriples);
+  for (const Combination& c : all) ForEachTriple(c, [&](int triple) { there[triple] = 1; });
+  return NumbersOf(there);
+}
+
+std::vector<int> WorkingTriples() {
+  std::vector<char> there(kTriples);
+  ForEachCombination(Words, [&](const Combination& c) {
+    if (ContradictingKeys(c).empty()) ForEachTriple(c, [&](int triple) { there[triple] = 1; });
+  });
+  return NumbersOf(there);
+}
+
+std::vector<Combination> CoveringSubset(const std::vector<Combination>& all) {
+  std::vector<char> covered(kTriples);
   std::set<size_t> chosen;
   for (;;) {
     size_t best = 0;
-    int64_t most = 0;
+    int most = 0;
     for (size_t i = 0; i < all.size(); ++i) {
-      const int64_t adds = std::count_if(tuples.of[i].begin(), tuples.of[i].end(),
-                                         [&](int tuple) { return covered[tuple] == 0; });
+      int adds = 0;
+      ForEachTriple(all[i], [&](int triple) { adds += covered[triple] == 0; });
       if (adds > most) std::tie(best, most) = std::pair(i, adds);
     }
     if (most == 0) break;
     chosen.insert(best);
-    for (const int tuple : tuples.of[best]) covered[tuple] = 1;
+    ForEachTriple(all[best], [&](int triple) { covered[triple] = 1; });
   }
   std::vector<Combination> subset;
   for (const size_t i : chosen) subset.push_back(all[i]);

@@ -1,8 +1,14 @@
-// Every layout that a user can ask for, as data: the values of ten keys in all combinations, which
-// of them contradict each other, and a small subset with every few values together. Pure.
+// Every layout that a user can ask for, as data: the values of thirteen keys, which of them
+// contradict each other, and a small subset with every few values together. Pure.
+//
+// Of the first ten axes all combinations are there. The last three, the third place of the base
+// weights, and what kind of rows and model there is would make them 24 times as many: of those one
+// is drawn for each, by its number, so that every three values of all axes stand together somewhere
+// (layout_matrix_test.cc). Moments in 8 bits are drawn seldom, for they are compared in float32.
 #pragma once
 
 #include <array>
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -19,17 +25,23 @@ enum Axis {
   kRecompute,
   kActivations,
   kBaseWeights,
+  kEmbedding,
+  kMoments,
+  kMomentsPlace,
   kNumAxes,
 };
+constexpr int kNumWalkedAxes = kEmbedding;
 
-// The config's word for each axis, as a user writes it; of kData, which no key says, the number of
-// replicas. Interleaved goes with two chunks a stage.
+// A value of each axis, by its number. Interleaved goes with two chunks a stage.
 struct Combination {
-  std::array<std::string, kNumAxes> words;
+  std::array<uint8_t, kNumAxes> values = {};
+  bool tied_and_padded = false;  // a tied head and rows of one example; else neither
+  int rows_of_a_microbatch = 1;
 
-  const std::string& operator[](Axis axis) const { return words[axis]; }
-  bool Is(Axis axis, const char* word) const { return words[axis] == word; }
-  int Number(Axis axis) const { return std::stoi(words[axis]); }
+  // The config's word, as a user writes it; of kData, which no key says, the number of replicas.
+  const std::string& operator[](int axis) const;
+  bool Is(Axis axis, const char* word) const { return (*this)[axis] == word; }
+  int Number(Axis axis) const { return std::stoi((*this)[axis]); }
   int Ranks() const { return Number(kTensor) * Number(kPipeline) * Number(kData); }
 };
 
@@ -38,7 +50,8 @@ std::vector<std::string> Overrides(const Combination& combination);
 // On one line, for messages.
 std::string ToString(const Combination& combination);
 
-// All on at most 8 ranks, fewest ranks first, those of one (tensor, pipeline, data) together.
+// All on at most 8 ranks, fewest ranks first: of every combination of the walked axes one that
+// works, if one does, and some that do not.
 std::vector<Combination> AllCombinations();
 
 // The keys that contradict each other, which a refusal has to name; none where the combination is
@@ -47,11 +60,13 @@ std::vector<Combination> AllCombinations();
 std::vector<std::string> ContradictingKeys(const Combination& combination);
 std::vector<Combination> WorkingCombinations();
 
-// Of `all`, in their order, some in which every `strength` values of different axes that stand
-// together in one of `all` stand together too. Each is the one that adds most (the first of them).
-std::vector<Combination> CoveringSubset(const std::vector<Combination>& all, int strength);
+// The numbers of three values of different axes that stand together, ascending: in `all`, and in
+// any combination that works, drawn or not.
+std::vector<int> Triples(const std::vector<Combination>& all);
+std::vector<int> WorkingTriples();
 
-// What is trained in every test run: every three values.
-constexpr int kCoveredTogether = 3;
+// Of `all`, in their order, some that have all their triples. Each is the one that adds most (the
+// first of them). What is trained in every test run.
+std::vector<Combination> CoveringSubset(const std::vector<Combination>& all);
 
 }  // namespace fttrain

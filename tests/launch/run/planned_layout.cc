@@ -1,72 +1,59 @@
 #include "tests/launch/run/planned_layout.h"
 
-#include "configs/load_config.h"
 #include "configs/validate_config.h"
-#include "launch/plan/settings.h"
-#include "model/config/checks.h"
 #include "runtime/process/check.h"
+#include "tests/launch/run/tiny_job.h"
 
 namespace fttrain {
 namespace {
 
 constexpr int kRowsPerStep = 8;
 
+// An eps so large that a gradient of nearly zero moves a parameter no more than its size says.
 constexpr char kRun[] =
     "model: {path: m}\n"
-    "data: {train: [{path: a.jsonl, format: tokens}]}\n"
-    "train: {max_steps: 2}\n"
+    "data: {train: [{path: a.jsonl, format: tokens}], sequence_len: 24}\n"
+    "train: {max_steps: 2, seed: 3}\n"
+    "optimizer: {learning_rate: 0.01, weight_decay: 0.1, eps: 0.01, max_grad_norm: 0.5}\n"
+    "schedule: {name: constant}\n"
+    "precision: {compute: fp32}\n"
+    "device: cpu\n"
     "output_dir: out\n";
 
-Task TaskOf(const config::RunConfig& run) {
-  Task task;
-  task.full = task.tied = run.adapter().method() == config::ADAPTER_METHOD_NONE;
-  task.nf4 = run.adapter().method() == config::ADAPTER_METHOD_QLORA;
-  task.layers = run.parallel().pipeline() == 1 ? 4 : run.parallel().pipeline() == 2 ? 6 : 8;
-  task.rows_per_step = kRowsPerStep;
-  // Large enough that a gradient of nearly zero moves a parameter no more than its size says.
-  task.eps = 1e-2;
-  return task;
+constexpr int64_t kSmallestIn8Bits = 4096;  // elements (TakesInt8Moments)
+
+ModelSpec ModelOf(const Combination& combination) {
+  const int stages = combination.Number(kPipeline);
+  LlamaShape model = TinyShape(combination.tied_and_padded, stages == 1 ? 4 : stages == 2 ? 6 : 8);
+  if (combination.Is(kMoments, "int8")) model.vocab_size = 2 * kSmallestIn8Bits / model.hidden_size;
+  return LlamaLike(model);
 }
 
-Layout LayoutOf(const config::RunConfig& run, const ModelOptions& model, std::vector<int> runs) {
-  const StorageOptions storage = StorageOptionsOf(run);
-  Layout layout;
-  layout.tp = run.parallel().tensor();
-  layout.sequence_parallel = model.sequence_parallel;
-  layout.zero_stage = storage.zero_stage;
-  layout.micro_batch_size = run.train().micro_batch_size();
-  layout.pipeline = PipelineKindOf(run);
-  layout.chunks = static_cast<int>(runs.size()) / run.parallel().pipeline();
-  layout.layers_per_run = std::move(runs);
-  layout.recompute = model.recompute;
-  layout.activations_on_host = model.activations_on_host;
-  layout.frozen = storage.frozen;
-  return layout;
+std::vector<std::string> OverridesOf(const Combination& combination) {
+  std::vector<std::string> overrides = Overrides(combination);
+  const int rows = combination.rows_of_a_microbatch;
+  overrides.push_back("train.micro_batch_size=" + std::to_string(rows));
+  overrides.push_back("train.gradient_accumulation_steps=" +
+                      std::to_string(kRowsPerStep / (combination.Number(kData) * rows)));
+  if (combination.tied_and_padded) overrides.push_back("data.packing=false");
+  if (combination.Is(kMethod, "none")) return overrides;
+  const int64_t r = combination.Is(kMoments, "int8") ? kSmallestIn8Bits / 32 : 3;
+  overrides.push_back("adapter.r=" + std::to_string(r));
+  overrides.push_back("adapter.alpha=" + std::to_string(2 * r));
+  overrides.push_back("adapter.dropout=0.2");
+  return overrides;
 }
 
 }  // namespace
 
-absl::StatusOr<PlannedLayout> Plan(const Combination& combination) {
-  std::vector<std::string> overrides = Overrides(combination);
-  const int microbatches = kRowsPerStep / combination.Number(kData);
-  overrides.push_back("train.gradient_accumulation_steps=" + std::to_string(microbatches));
+absl::StatusOr<CheckedRun> Plan(const Combination& combination) {
   FT_ASSIGN_OR_RETURN(const config::LoadedConfig loaded,
-                      config::ParseRunConfig(kRun, "run.yaml", overrides));
-  const config::RunConfig& run = loaded.config;
+                      config::ParseRunConfig(kRun, "run.yaml", OverridesOf(combination)));
   FT_RETURN_IF_ERROR(config::Validate(loaded, combination.Ranks()));
-  PlannedLayout plan;
-  FT_ASSIGN_OR_RETURN(plan.mesh, MakeMeshShape(combination.Ranks(), run.parallel().tensor(),
-                                               run.parallel().pipeline()));
-  plan.task = TaskOf(run);
-  const ModelSpec model = ModelOf(plan.task);
-  FT_RETURN_IF_ERROR(CheckTensorParallel(model, plan.mesh.tp));
-  FT_ASSIGN_OR_RETURN(const ModelOptions options, ModelOptionsOf(run, model));
-  FT_ASSIGN_OR_RETURN(std::vector<int> runs, LayersPerRunOf(run, model));
-  plan.layout = LayoutOf(run, options, std::move(runs));
-  if (plan.layout.pipeline == PipelineKind::kInterleaved) {
-    FT_RETURN_IF_ERROR(CheckInterleaved(plan.mesh.pp, plan.layout.chunks, microbatches));
-  }
-  return plan;
+  FT_ASSIGN_OR_RETURN(CheckedRun run, CheckRun(loaded, ModelOf(combination), combination.Ranks()));
+  if (run.task.moments == MomentStorage::kGradientDtype) run.task.form.compute = at::kDouble;
+  run.layout.loss_chunk_rows = 5;
+  return run;
 }
 
 }  // namespace fttrain

@@ -22,15 +22,27 @@ ModelSpec Model(int64_t layers) {
                     .vocab_size = 1000});
 }
 
+Task AdapterTask() {
+  Task task;
+  task.form.adapter = {.target_modules = {"q_proj", "v_proj"}};
+  task.model = Model(4);
+  task.rows.sequence_len = 256;
+  return task;
+}
+
 TEST(StartSummary, SaysWhereEverythingIsInPeftsWords) {
-  NetworkPlan plan;
-  plan.model_path = "models/tiny";
-  plan.model = Model(4);
-  plan.model.family = "llama";
-  plan.mesh = {/*tp=*/2, /*pp=*/1, /*dp=*/2};
-  plan.options.adapter = {.target_modules = {"q_proj", "v_proj"}};
-  plan.options.recompute = Recompute::kSmart;
-  plan.options.activations_on_host = true;
+  Task task = AdapterTask();
+  task.model_path = "models/tiny";
+  task.model.family = "llama";
+  task.steps = 30;
+  task.rows_per_step = 12;
+  Layout layout;
+  layout.mesh = {/*tp=*/2, /*pp=*/1, /*dp=*/2};
+  layout.sequence_parallel = true;
+  layout.zero_stage = 1;
+  layout.micro_batch_rows = 2;
+  layout.recompute = Recompute::kSmart;
+  layout.activations = Place::kHost;
   DatasetSummary data;
   data.examples = 60;
   data.tokens = 12345;
@@ -38,10 +50,7 @@ TEST(StartSummary, SaysWhereEverythingIsInPeftsWords) {
   data.rows = 60;
   data.truncated = 3;
   data.longest = 400;
-  TrainerOptions trainer;
-  trainer.steps = 30;
-  trainer.shape = {2, 3, 2};
-  const std::string text = StartSummary(plan, {460800, 134975808}, data, trainer, 256, 1);
+  const std::string text = StartSummary(task, layout, at::kCPU, {460800, 134975808}, data);
   EXPECT_THAT(
       text,
       HasSubstr("trainable params: 460,800 || all params: 134,975,808 || trainable%: 0.3414"));
@@ -58,48 +67,43 @@ TEST(StartSummary, SaysWhereEverythingIsInPeftsWords) {
               HasSubstr("recompute smart: a layer keeps 256 bytes of each token, in host memory"));
   EXPECT_THAT(text, Not(HasSubstr("dropped")));
   EXPECT_THAT(text, Not(HasSubstr("nf4")));
-  plan.options.recompute = Recompute::kNone;
-  plan.options.activations_on_host = false;
+  layout.recompute = Recompute::kNone;
+  layout.activations = Place::kDevice;
   // q 2 heads, k and v 1, attention's output 2, of 16; gate and up 64 each; lse 2; input, residual.
-  EXPECT_THAT(StartSummary(plan, {460800, 134975808}, data, trainer, 256, 1),
+  EXPECT_THAT(StartSummary(task, layout, at::kCPU, {460800, 134975808}, data),
               HasSubstr("recompute none: a layer keeps 1,160 bytes of each token, on the device"));
 }
 
 TEST(StartSummary, SaysHowAnNf4BaseIsStoredAndWhatOfItIsNot) {
-  NetworkPlan plan;
-  plan.model = Model(1);
-  plan.options.compute = at::kBFloat16;
-  plan.options.adapter.emplace();
-  plan.options.nf4 = Nf4Options{64, true, at::kBFloat16};
-  plan.options.embedding_on_host = true;
+  Task task = AdapterTask();
+  task.form.compute = at::kBFloat16;
+  task.form.nf4 = Nf4Options{64, true, at::kBFloat16};
   ParameterCounts counts{10, 1000};
   counts.nf4_matrices = 14;
   counts.nf4_elements = 1000;
   counts.nf4_bytes = 516;
   counts.dense_frozen = {"model.embed_tokens", "lm_head"};
-  const std::string text = StartSummary(plan, counts, {}, {}, 256, 1);
+  const std::string text = StartSummary(task, {.embedding = Place::kHost}, at::kCPU, counts, {});
   EXPECT_THAT(text,
               HasSubstr("base       nf4, blocks of 64, 8-bit scales: 14 matrices at 4.128 bits "
                         "a parameter; in bf16: model.embed_tokens (on the host), lm_head"));
 }
 
 TEST(StartSummary, SaysWhichLayersAreOnWhichStage) {
-  NetworkPlan plan;
-  plan.model = Model(8);
-  plan.mesh = {/*tp=*/1, /*pp=*/2, /*dp=*/1};
-  plan.options.layers_per_run = {2, 2, 3, 1};
-  const std::string text = StartSummary(plan, {1, 2}, {}, {}, 256, 1);
+  Task task;
+  task.model = Model(8);
+  const Layout layout{.mesh = {.pp = 2}, .layers_per_run = {2, 2, 3, 1}};
+  const std::string text = StartSummary(task, layout, at::kCPU, {1, 2}, {});
   EXPECT_THAT(text, HasSubstr("  stage 0 on rank 0: embedding, layers 0-1, 4-6\n"));
   EXPECT_THAT(text, HasSubstr("  stage 1 on rank 1: layers 2-3, 7, head\n"));
 }
 
 TEST(StartSummary, HasALineAStageHoweverManyRanks) {
-  NetworkPlan plan;
-  plan.model = Model(8);
-  plan.options.layers_per_run = {4, 4};
   const auto text = [&](MeshShape mesh) {
-    plan.mesh = mesh;
-    return StartSummary(plan, {1, 2}, {}, {}, 256, 1);
+    Task task;
+    task.model = Model(8);
+    task.rows_per_step = mesh.dp;
+    return StartSummary(task, {.mesh = mesh, .layers_per_run = {4, 4}}, at::kCPU, {1, 2}, {});
   };
   EXPECT_THAT(text({/*tp=*/2, /*pp=*/2, /*dp=*/3}),
               HasSubstr("stage 1 on ranks 2-3, 6-7, 10-11: "));

@@ -1,0 +1,110 @@
+#include "launch/plan/bytes.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "model/blocks/decoder_layer.h"
+#include "parallel/optimizer/int8_moments.h"
+
+namespace fttrain {
+namespace {
+
+constexpr int64_t kStreamedLayers = 2;  // of weights that do not stay: the one in use, the next
+
+int64_t ValueBytes(const Parameter& parameter) {
+  if (parameter.packed_bytes > 0) return parameter.packed_bytes;
+  return parameter.slice.GlobalNumel() * static_cast<int64_t>(c10::elementSize(parameter.dtype));
+}
+
+// One replica's bytes of each.
+struct TrainingBytes {
+  int64_t gradient = 0, state = 0;
+};
+
+TrainingBytes TrainingBytesOf(const Parameter& parameter, const Task& task, const Layout& layout,
+                              bool host_is_apart) {
+  if (!parameter.trainable) return {};
+  const int64_t numel = parameter.slice.GlobalNumel();
+  const int64_t element = parameter.dtype == at::kDouble ? 8 : 4;  // of gradients and moments
+  TrainingBytes bytes{numel * element, 2 * numel * element};
+  if (task.moments == MomentStorage::kInt8 && TakesInt8Moments(parameter)) {
+    bytes.state = 2 * numel + 8 * numel / kInt8Block;
+  }
+  if (parameter.dtype == at::kBFloat16 || layout.state == StatePlace::kHost) {
+    bytes.state += 4 * numel;  // the master
+  }
+  if (layout.state == StatePlace::kHost && host_is_apart) bytes.state = 0;
+  return bytes;
+}
+
+std::vector<size_t> StagesOfLayers(const std::vector<int>& layers_per_run, int stages) {
+  std::vector<size_t> stage_of_layer;
+  for (size_t run = 0; run < layers_per_run.size(); ++run) {
+    stage_of_layer.insert(stage_of_layer.end(), static_cast<size_t>(layers_per_run[run]),
+                          run % static_cast<size_t>(stages));
+  }
+  return stage_of_layer;
+}
+
+// The stages that hold the parameter; both ends hold a tied embedding.
+std::vector<size_t> StagesOf(const Parameter& parameter, const std::vector<size_t>& stage_of_layer,
+                             int stages, bool tied) {
+  const auto last = static_cast<size_t>(stages - 1);
+  if (parameter.group >= 0) return {stage_of_layer[static_cast<size_t>(parameter.group)]};
+  if (parameter.group == kHeadGroup) return {last};
+  if (!tied || last == 0) return {0};
+  return {0, last};
+}
+
+// What a stage's layers keep with all microbatches in flight at once; the most of any stage.
+int64_t KeptBytesOf(const Task& task, const Layout& layout, const std::vector<size_t>& stages) {
+  const int64_t microbatches = StepShapeOf(task, layout).accumulation;
+  const bool all =
+      layout.schedule == PipelineKind::kGPipe || layout.schedule == PipelineKind::kLayerMajor;
+  int64_t most = 0;
+  for (int stage = 0; stage < layout.mesh.pp; ++stage) {
+    const int64_t in_flight =
+        all ? microbatches : std::min<int64_t>(layout.mesh.pp - stage, microbatches);
+    most = std::max(
+        most, in_flight * std::count(stages.begin(), stages.end(), static_cast<size_t>(stage)));
+  }
+  return most * KeptBytes(task.model.layers.front(), ModelOptionsOf(task, layout), layout.mesh.tp,
+                          layout.micro_batch_rows * task.rows.sequence_len);
+}
+
+}  // namespace
+
+DeviceBytes BytesOf(const Task& task, const Layout& layout, const ParameterSet& declared,
+                    bool host_is_apart) {
+  const int stages = layout.mesh.pp, dp = layout.mesh.dp, zero = layout.zero_stage;
+  const std::vector<size_t> stage_of_layer = StagesOfLayers(LayersPerRun(task, layout), stages);
+  std::vector<DeviceBytes> held(static_cast<size_t>(stages));
+  int64_t window = 0;
+  for (const auto& parameter : declared.all()) {
+    const TrainingBytes training = TrainingBytesOf(*parameter, task, layout, host_is_apart);
+    const bool streamed = parameter->group >= 0 && !parameter->trainable && !layout.WeightsStay();
+    int64_t value = ValueBytes(*parameter) / (zero >= 3 ? dp : 1);
+    if (streamed) {
+      if (parameter->group < kStreamedLayers) window += ValueBytes(*parameter);
+      if (layout.frozen != FrozenPlace::kDevice) value = 0;
+    }
+    const bool table = parameter->group == kEmbeddingGroup && layout.embedding == Place::kHost;
+    if (table && host_is_apart) value = 0;
+    for (const size_t stage : StagesOf(*parameter, stage_of_layer, stages, task.model.head.tied)) {
+      held[stage].values += value;
+      held[stage].training +=
+          training.gradient / (zero >= 2 ? dp : 1) + training.state / (zero >= 1 ? dp : 1);
+    }
+  }
+  DeviceBytes most = *std::max_element(held.begin(), held.end(), [](const auto& a, const auto& b) {
+    return a.values + a.training < b.values + b.training;
+  });
+  most.values = (most.values + window) / layout.mesh.tp;
+  most.training /= layout.mesh.tp;
+  if (layout.activations == Place::kDevice || !host_is_apart) {
+    most.kept = KeptBytesOf(task, layout, stage_of_layer);
+  }
+  return most;
+}
+
+}  // namespace fttrain

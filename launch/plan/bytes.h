@@ -1,0 +1,22 @@
+// What a layout of a task holds, before anything is allocated. Pure.
+#pragma once
+
+#include <cstdint>
+
+#include "launch/plan/layout.h"
+
+namespace fttrain {
+
+// Bytes of the device of the rank that holds most, about.
+struct DeviceBytes {
+  int64_t values = 0;    // parameters
+  int64_t training = 0;  // gradients, moments and masters
+  int64_t kept = 0;      // for backward
+  int64_t total() const { return (values + training + kept) / 10 * 11; }  // a tenth is in work
+};
+
+// `declared`: of Declare(task). `host_is_apart`: the host's memory is not the device's (a GPU's).
+DeviceBytes BytesOf(const Task& task, const Layout& layout, const ParameterSet& declared,
+                    bool host_is_apart);
+
+}  // namespace fttrain

@@ -1,0 +1,58 @@
+// How a task is divided over ranks, steps and memory. Layout{} is the plainest, one rank with
+// everything on its device, and computes what every other does: `fttrain verify` compares with it.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "configs/run_config.pb.h"
+#include "launch/plan/task.h"
+#include "model/blocks/options.h"
+#include "model/network/parameters.h"
+#include "parallel/layout/mesh.h"
+#include "parallel/optimizer/state.h"
+#include "parallel/pipeline/schedules.h"
+#include "runtime/process/device.h"
+
+namespace fttrain {
+
+enum class Place { kDevice, kHost };
+
+struct Layout {
+  MeshShape mesh = {};
+  DeviceKind device = DeviceKind::kAuto;
+  int64_t micro_batch_rows = 1;  // of one rank
+  bool sequence_parallel = false;
+  int zero_stage = 0;
+  PipelineKind schedule = PipelineKind::kOneForwardOneBackward;
+  // Layers of every run of the model (network/runs.h). Empty: one run a stage, balanced.
+  std::vector<int> layers_per_run = {};
+  Recompute recompute = Recompute::kNone;
+  Place activations = Place::kDevice;  // what layers keep for backward
+  Place embedding = Place::kDevice;    // of a frozen table
+  FrozenPlace frozen = FrozenPlace::kDevice;
+  StatePlace state = StatePlace::kDevice;
+  int64_t loss_chunk_rows = 1024;  // rows of logits alive at a time
+
+  // Whether every rank always has its weights on its device, at the same place.
+  bool WeightsStay() const { return zero_stage < 3 && frozen == FrozenPlace::kDevice; }
+};
+
+// The layout of a config with defaults filled and validated, on `world_size` ranks. InvalidArgument
+// if the ranks or the model cannot be cut so.
+absl::StatusOr<Layout> LayoutOf(const config::RunConfig& run, const ModelSpec& model,
+                                int world_size);
+
+// InvalidArgument, in the words of the config's keys, if the task cannot be computed so.
+absl::Status CheckLayout(const Task& task, const Layout& layout);
+
+// The rows of a step, as `layout` takes them.
+StepShape StepShapeOf(const Task& task, const Layout& layout);
+ModelOptions ModelOptionsOf(const Task& task, const Layout& layout);
+// Layers of every run, also where the layout leaves them to balance.
+std::vector<int> LayersPerRun(const Task& task, const Layout& layout);
+// The parameters of the whole model, without storage, in every layout.
+ParameterSet Declare(const Task& task);
+
+}  // namespace fttrain

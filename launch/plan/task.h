@@ -1,0 +1,55 @@
+// What a run computes. It is the same in every layout (layout.h): equal tasks give equal numbers.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "configs/load_config.h"
+#include "data/chat/template.h"
+#include "data/formats/dataset.h"
+#include "data/packing/packer.h"
+#include "model/config/spec.h"
+#include "model/linears/parameters.h"
+#include "parallel/optimizer/lr_schedule.h"
+#include "parallel/optimizer/optimizer.h"
+
+namespace fttrain {
+
+struct Task {
+  std::string model_path;
+  ModelSpec model;
+  // Neither all weights nor an adapter is trained where a model is evaluated. Compute in kDouble is
+  // for tests.
+  ParameterForm form;
+  std::string init_from;  // of the adapter, a PEFT folder; empty: fresh
+
+  AdamWOptions adamw;  // but where its state is
+  // In 8 bits a moment's code depends on its block: of such a task the layout may change updates
+  // (StorageOptions::moments says when).
+  MomentStorage moments = MomentStorage::kGradientDtype;
+  LrSchedule learning_rate;
+  double max_grad_norm = 1.0;
+
+  std::vector<DatasetSpec> data;
+  ChatForm chat_form = ChatForm::kAuto;
+  RowOptions rows;
+  int64_t rows_per_step = 1;
+  uint64_t seed = 0;  // of fresh adapters and dropout
+  int64_t steps = 0;
+  double epochs = 0;  // above 0: SetSteps turns it into steps
+};
+
+// The task of a config with defaults filled and validated. The config counts a step's rows in
+// microbatches: `microbatch_rows` are those of one, of all replicas together. InvalidArgument as
+// ResolveTargetModules and SetBaseForm.
+absl::StatusOr<Task> TaskOf(const config::LoadedConfig& loaded, const ModelSpec& model,
+                            int64_t microbatch_rows);
+// The model alone, for commands that evaluate; `loaded` has no more than defaults filled.
+absl::StatusOr<Task> EvaluationTaskOf(const config::LoadedConfig& loaded, const ModelSpec& model);
+
+// What the rows decide: the steps of `epochs`, and with them the learning rate's end.
+void SetSteps(Task& task, RowStream& rows);
+
+}  // namespace fttrain

@@ -1,0 +1,33 @@
+// A model that only evaluates, for commands that do.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "launch/command_line.h"
+#include "launch/run/network.h"
+
+namespace fttrain {
+
+// The config of --config (or just --model=FOLDER), with --model and --set applied, and the settings
+// of the adapter of --adapter. The base is quantised as the config's run does (adapter.method
+// qlora), or as the folder is. All ranks form one tensor-parallel group.
+struct EvaluationSetup {
+  Task task;
+  Layout layout;
+  c10::Device device = c10::Device(c10::kCPU);
+  std::string adapter_folder;  // empty: the base model
+};
+// Agrees on errors.
+absl::StatusOr<EvaluationSetup> PrepareEvaluation(const CommandLine& line, const Process& process);
+
+// The network of `setup` with its weights. Agrees on errors. Collective over the world.
+absl::StatusOr<std::unique_ptr<Network>> LoadForEvaluation(const EvaluationSetup& setup,
+                                                           int64_t max_positions,
+                                                           const Process& process);
+
+// One document: no targets, and no dropout whose token indices would matter.
+ModelBatch EvaluationBatch(const std::vector<int32_t>& input_ids, const EvaluationSetup& setup);
+
+}  // namespace fttrain

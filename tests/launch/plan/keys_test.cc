@@ -1,0 +1,284 @@
+// Every key of the schema reaches exactly one of task, layout and output, as the value that was
+// written, or is refused; every word of a key is another value.
+#include <gmock/gmock.h>
+
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
+#include "configs/load_config.h"
+#include "configs/schema.h"
+#include "configs/unsupported.h"
+#include "launch/plan/layout.h"
+#include "launch/plan/output.h"
+#include "model/config/families/llama_shape.h"
+
+namespace fttrain {
+namespace {
+
+using ::testing::HasSubstr;
+
+// What keys may change. A field that is missing here makes its key change nothing: a failure.
+using Fields = std::map<std::string, std::string>;
+
+template <typename T>
+std::string Text(const T& value) {
+  if constexpr (std::is_enum_v<T>) return absl::StrCat(static_cast<int>(value));
+  return testing::PrintToString(value);
+}
+
+void AddTask(const Task& task, Fields& fields) {
+  fields["task.model_path"] = task.model_path;
+  fields["task.form.train_base"] = Text(task.form.train_base);
+  const AdapterForm adapter = task.form.adapter.value_or(AdapterForm{.r = 0});
+  fields["task.r"] = Text(adapter.r);
+  fields["task.alpha"] = Text(adapter.alpha);
+  fields["task.dropout"] = Text(adapter.dropout);
+  fields["task.use_rslora"] = Text(adapter.use_rslora);
+  fields["task.target_modules"] = absl::StrJoin(adapter.target_modules, ",");
+  fields["task.init_from"] = task.init_from;
+  const Nf4Options nf4 = task.form.nf4.value_or(Nf4Options{0});
+  fields["task.block_size"] = Text(nf4.block_size);
+  fields["task.double_quant"] = Text(nf4.double_quant);
+  fields["task.dense"] = absl::StrJoin(task.form.nf4_dense, ",");
+  fields["task.form.compute"] = c10::toString(task.form.compute);
+  fields["task.beta1"] = Text(task.adamw.beta1);
+  fields["task.beta2"] = Text(task.adamw.beta2);
+  fields["task.eps"] = Text(task.adamw.eps);
+  fields["task.weight_decay"] = Text(task.adamw.weight_decay);
+  fields["task.moments"] = Text(task.moments);
+  fields["task.lr.kind"] = Text(task.learning_rate.kind);
+  fields["task.lr.peak"] = Text(task.learning_rate.peak);
+  fields["task.lr.warmup"] = Text(task.learning_rate.warmup_steps);
+  fields["task.lr.min_ratio"] = Text(task.learning_rate.min_ratio);
+  fields["task.max_grad_norm"] = Text(task.max_grad_norm);
+  for (const DatasetSpec& source : task.data) {
+    absl::StrAppend(&fields["task.data.path"], source.path);
+    absl::StrAppend(&fields["task.data.format"], Text(source.format));
+  }
+  fields["task.chat_form"] = Text(task.chat_form);
+  fields["task.sequence_len"] = Text(task.rows.sequence_len);
+  fields["task.packing"] = Text(task.rows.packing);
+  fields["task.shuffle"] = Text(task.rows.shuffle);
+  fields["task.rows_per_step"] = Text(task.rows_per_step);
+  EXPECT_EQ(task.rows.seed, task.seed);
+  fields["task.seed"] = Text(task.seed);
+  EXPECT_EQ(task.learning_rate.total_steps, task.steps);
+  fields["task.steps"] = Text(task.steps);
+  fields["task.epochs"] = Text(task.epochs);
+}
+
+void AddLayout(const Layout& layout, Fields& fields) {
+  fields["layout.tp"] = Text(layout.mesh.tp);
+  fields["layout.pp"] = Text(layout.mesh.pp);
+  fields["layout.device"] = Text(layout.device);
+  fields["layout.micro_batch_rows"] = Text(layout.micro_batch_rows);
+  fields["layout.sequence_parallel"] = Text(layout.sequence_parallel);
+  fields["layout.zero_stage"] = Text(layout.zero_stage);
+  fields["layout.schedule"] = Text(layout.schedule);
+  fields["layout.layers_per_run"] = absl::StrJoin(layout.layers_per_run, ",");
+  fields["layout.recompute"] = Text(layout.recompute);
+  fields["layout.activations"] = Text(layout.activations);
+  fields["layout.embedding"] = Text(layout.embedding);
+  fields["layout.frozen"] = Text(layout.frozen);
+  fields["layout.state"] = Text(layout.state);
+}
+
+constexpr char kRun[] =
+    "model: {path: m}\n"
+    "adapter: {method: qlora}\n"
+    "data: {train: [{path: a, format: messages}]}\n"
+    "train: {max_steps: 100}\n"
+    "parallel: {pipeline: 2}\n"
+    "output_dir: out\n";
+
+// The head costs about as much as a layer.
+ModelSpec Layers(int count) {
+  return LlamaLike({.hidden_size = 8,
+                    .intermediate_size = 8,
+                    .num_layers = count,
+                    .num_heads = 2,
+                    .num_kv_heads = 2,
+                    .head_dim = 4,
+                    .vocab_size = 56});
+}
+
+config::LoadedConfig Load(const std::vector<std::string>& overrides) {
+  auto loaded = config::ParseRunConfig(kRun, "run.yaml", overrides);
+  EXPECT_TRUE(loaded.ok()) << loaded.status();
+  return *std::move(loaded);
+}
+
+// On eight ranks. The task's rows are those of microbatches of one row, whatever the layout.
+Fields FieldsOf(const std::vector<std::string>& overrides) {
+  const config::LoadedConfig loaded = Load(overrides);
+  const ModelSpec model = Layers(6);
+  Fields fields;
+  const auto layout = LayoutOf(loaded.config, model, 8);
+  EXPECT_TRUE(layout.ok()) << layout.status();
+  if (layout.ok()) AddLayout(*layout, fields);
+  const auto task = TaskOf(loaded, model, /*microbatch_rows=*/1);
+  EXPECT_TRUE(task.ok()) << task.status();
+  if (task.ok()) AddTask(*task, fields);
+  const Output output = OutputOf(loaded.config);
+  fields["output.folder"] = output.folder;
+  fields["output.log_steps"] = Text(output.log_steps);
+  return fields;
+}
+
+// "field=value field=value" where that is not what the run above has.
+std::string ChangeOf(const std::vector<std::string>& overrides) {
+  const Fields base = FieldsOf({});
+  std::vector<std::string> changes;
+  for (const auto& [field, value] : FieldsOf(overrides)) {
+    if (base.at(field) != value) changes.push_back(absl::StrCat(field, "=", value));
+  }
+  return absl::StrJoin(changes, " ");
+}
+
+struct Key {
+  const char* override_;
+  const char* change;
+};
+
+const Key kKeys[] = {
+    {"model.path=n", "task.model_path=n"},
+    {"adapter.r=7", "task.r=7"},
+    {"adapter.alpha=7", "task.alpha=7"},
+    {"adapter.dropout=0.5", "task.dropout=0.5"},
+    {"adapter.target_modules=[v_proj]", "task.target_modules=v_proj"},
+    {"adapter.use_rslora=true", "task.use_rslora=true"},
+    {"adapter.init_from=a", "task.init_from=a"},
+    {"adapter.quantization.double_quant=false", "task.double_quant=false"},
+    {"adapter.quantization.block_size=128", "task.block_size=128"},
+    {"adapter.quantization.lm_head=true", "task.dense="},
+    {"data.train.0.path=b", "task.data.path=b"},
+    {"data.train.0.format=text", "task.data.format=3"},
+    {"data.sequence_len=77", "task.sequence_len=77"},
+    {"data.packing=false", "task.packing=false"},
+    {"data.shuffle=false", "task.shuffle=false"},
+    {"data.chat_template=gemma", "task.chat_form=4"},
+    {"train.max_steps=7", "task.steps=7"},
+    {"train.num_epochs=1.5", "task.epochs=1.5"},
+    {"train.micro_batch_size=3", "layout.micro_batch_rows=3"},
+    {"train.gradient_accumulation_steps=5", "task.rows_per_step=5"},
+    {"train.seed=7", "task.seed=7"},
+    {"train.log_steps=7", "output.log_steps=7"},
+    {"optimizer.learning_rate=0.5", "task.lr.peak=0.5"},
+    {"optimizer.weight_decay=0.5", "task.weight_decay=0.5"},
+    {"optimizer.beta1=0.5", "task.beta1=0.5"},
+    {"optimizer.beta2=0.5", "task.beta2=0.5"},
+    {"optimizer.eps=0.5", "task.eps=0.5"},
+    {"optimizer.max_grad_norm=0.5", "task.max_grad_norm=0.5"},
+    {"optimizer.state=int8", "task.moments=1"},
+    {"optimizer.device=host", "layout.state=1"},
+    {"schedule.name=constant", "task.lr.kind=0"},
+    {"schedule.warmup_steps=7", "task.lr.warmup=7"},
+    {"schedule.min_ratio=0.5", "task.lr.min_ratio=0.5"},
+    {"parallel.tensor=2", "layout.tp=2"},
+    {"parallel.pipeline=1", "layout.layers_per_run=6 layout.pp=1"},
+    {"parallel.zero_stage=3", "layout.zero_stage=3"},
+    {"parallel.sequence_parallel=false", "layout.sequence_parallel=false"},
+    {"parallel.pipeline_schedule=gpipe", "layout.schedule=0"},
+    {"parallel.chunks_per_stage=3", "layout.layers_per_run=1,1,1,1,1,1"},
+    {"parallel.layers_per_stage=[1, 5]", "layout.layers_per_run=1,5"},
+    {"memory.recompute=full", "layout.recompute=2"},
+    {"memory.activations=host", "layout.activations=1"},
+    {"memory.base_weights=disk", "layout.frozen=2"},
+    {"memory.embedding=host", "layout.embedding=1"},
+    {"precision.compute=fp32", "task.form.compute=Float"},
+    {"device=cpu", "layout.device=2"},
+    {"output_dir=o", "output.folder=o"},
+    {"adapter.method=lora", "task.block_size=0 task.dense="},
+};
+
+TEST(Keys, EachReachesItsFieldAsItWasWrittenAndNoOther) {
+  for (const Key& key : kKeys) EXPECT_EQ(ChangeOf({key.override_}), key.change) << key.override_;
+}
+
+constexpr const char* kRefused[] = {
+    "data.eval=[{path: a, format: text}]",
+    "train.eval_steps=1",
+    "train.save_steps=1",
+    "train.save_total_limit=1",
+    "train.deterministic=true",
+};
+
+// "data.train[].path" of "data.train.0.path=b".
+std::string NameOf(const std::string& override_) {
+  const std::pair<std::string, std::string> parts =
+      absl::StrSplit(override_, absl::MaxSplits('=', 1));
+  return absl::StrReplaceAll(parts.first, {{".0.", "[]."}});
+}
+
+// The field of a dotted key.
+const google::protobuf::FieldDescriptor& FieldOf(const std::string& key) {
+  const google::protobuf::Descriptor* section = config::RunConfig::descriptor();
+  const google::protobuf::FieldDescriptor* field = nullptr;
+  for (const std::string& name :
+       std::vector<std::string>(absl::StrSplit(absl::StrReplaceAll(key, {{"[]", ""}}), '.'))) {
+    field = section->FindFieldByName(name);
+    section = field->message_type();
+  }
+  return *field;
+}
+
+std::vector<std::string> WordsOf(const std::string& key) {
+  const google::protobuf::FieldDescriptor& field = FieldOf(key);
+  return field.enum_type() == nullptr ? std::vector<std::string>()
+                                      : config::EnumWords(*field.enum_type());
+}
+
+TEST(Keys, AreAllHereOrRefusedOrHaveOneValue) {
+  std::set<std::string> known;
+  for (const Key& key : kKeys) known.insert(NameOf(key.override_));
+  for (const char* override_ : kRefused) {
+    const auto found = config::FindUnsupported(Load({override_}).config);
+    ASSERT_EQ(found.size(), 1U) << override_;
+    EXPECT_EQ(found[0].key, NameOf(override_));
+    known.insert(found[0].key);
+  }
+  for (const std::string& key : config::AllKeys(*config::RunConfig::descriptor())) {
+    if (FieldOf(key).message_type() != nullptr && key != "data.eval") continue;  // its keys follow
+    if (absl::StartsWith(key, "data.eval[]")) continue;
+    EXPECT_TRUE(known.count(key) == 1 || WordsOf(key).size() == 1) << key;
+  }
+}
+
+TEST(Keys, EveryWordIsAnotherValueOrRefused) {
+  for (const std::string& key : config::AllKeys(*config::RunConfig::descriptor())) {
+    if (absl::StartsWith(key, "data.eval[]")) continue;
+    std::set<Fields> seen;
+    for (const std::string& word : WordsOf(key)) {
+      const std::string override_ =
+          absl::StrCat(absl::StrReplaceAll(key, {{"[]", ".0"}}), "=", word);
+      if (!config::FindUnsupported(Load({override_}).config).empty()) continue;
+      EXPECT_TRUE(seen.insert(FieldsOf({override_})).second) << override_;
+    }
+  }
+}
+
+absl::StatusOr<std::vector<int>> RunsOf(const std::vector<std::string>& overrides) {
+  const auto layout = LayoutOf(Load(overrides).config, Layers(5), 6);
+  if (!layout.ok()) return layout.status();
+  return layout->layers_per_run;
+}
+
+TEST(LayoutOf, RunsOfLayersAreTheConfigsOrBalancedOrSingle) {
+  EXPECT_EQ(RunsOf({}).value(), std::vector<int>({3, 2}));
+  EXPECT_EQ(RunsOf({"parallel.layers_per_stage=[1, 4]"}).value(), std::vector<int>({1, 4}));
+  EXPECT_EQ(RunsOf({"parallel.pipeline_schedule=layer_major"}).value(), std::vector<int>(5, 1));
+  EXPECT_THAT(RunsOf({"parallel.layers_per_stage=[1, 5]"}).status().ToString(),
+              HasSubstr("[1, 5] sums to 6, but the model has 5 layers"));
+  EXPECT_THAT(RunsOf({"parallel.chunks_per_stage=3"}).status().ToString(),
+              HasSubstr("2 x chunks_per_stage 3 = 6 runs of layers, but the model has only 5"));
+}
+
+}  // namespace
+}  // namespace fttrain

@@ -1,0 +1,125 @@
+#include "launch/verify/reference.h"
+
+#include <gmock/gmock.h>
+
+#include "launch/plan/bytes.h"
+#include "model/config/families/llama_shape.h"
+
+namespace fttrain {
+namespace {
+
+using ::testing::HasSubstr;
+
+// Four layers in float32 on the CPU, two data-parallel replicas of two stages, with what saves
+// memory. All weights are trained: 16 bytes of each with gradient and moments.
+class ReferenceChoice : public ::testing::Test {
+ protected:
+  ReferenceChoice() {
+    LlamaShape m;
+    m.hidden_size = 32;
+    m.intermediate_size = 48;
+    m.num_layers = 4;
+    m.num_heads = 8;
+    m.num_kv_heads = 2;
+    m.head_dim = 4;
+    m.vocab_size = 64;
+    m.max_position_embeddings = 64;
+    task_.model = LlamaLike(m);
+    task_.form.train_base = true;
+    task_.rows.sequence_len = 16;
+    task_.rows_per_step = 12;
+    run_ = {.mesh = {.tp = 1, .pp = 2, .dp = 2},
+            .device = DeviceKind::kCpu,
+            .micro_batch_rows = 2,
+            .zero_stage = 2,
+            .schedule = PipelineKind::kInterleaved,
+            .layers_per_run = {1, 1, 1, 1},
+            .recompute = Recompute::kFull};
+    declared_ = Declare(task_);
+  }
+
+  int64_t BytesIn(int tp, int pp, bool keeps_memory = false) {
+    return BytesOf(task_, ReferenceOf(run_, tp, pp, keeps_memory).layout, declared_, false).total();
+  }
+  absl::StatusOr<Reference> Choose(int64_t free_bytes, bool shared,
+                                   std::optional<MeshShape> asked = {}) {
+    return ChooseReference(task_, run_, declared_, {free_bytes, shared, false, /*ranks=*/4}, asked);
+  }
+
+  Task task_;
+  Layout run_;
+  ParameterSet declared_;
+};
+
+TEST_F(ReferenceChoice, SharesNothingOfTheRunsLayoutButItsDevice) {
+  Layout run = run_;
+  run.sequence_parallel = true;
+  run.activations = run.embedding = Place::kHost;
+  run.frozen = FrozenPlace::kDisk;
+  run.state = StatePlace::kHost;
+  const Layout reference = ReferenceOf(run, 2, 1, /*keeps_memory=*/false).layout;
+  EXPECT_EQ(reference.device, DeviceKind::kCpu);
+  EXPECT_EQ(reference.mesh.tp, 2);
+  EXPECT_EQ(reference.mesh.dp, 1);
+  EXPECT_EQ(reference.micro_batch_rows, 1);
+  EXPECT_FALSE(reference.sequence_parallel);
+  EXPECT_EQ(reference.zero_stage, 0);
+  EXPECT_EQ(reference.schedule, PipelineKind::kOneForwardOneBackward);
+  EXPECT_TRUE(reference.layers_per_run.empty());
+  EXPECT_EQ(reference.recompute, Recompute::kNone);
+  EXPECT_EQ(reference.activations, Place::kDevice);
+  EXPECT_EQ(reference.embedding, Place::kDevice);
+  EXPECT_EQ(reference.frozen, FrozenPlace::kDevice);
+  EXPECT_EQ(reference.state, StatePlace::kDevice);
+}
+
+TEST_F(ReferenceChoice, IsOneRankWhereThatFits) {
+  const auto reference = Choose(BytesIn(1, 1), /*shared=*/true);
+  ASSERT_TRUE(reference.ok()) << reference.status();
+  EXPECT_EQ(ToString(*reference), "one rank");
+  EXPECT_EQ(reference->layout.mesh.world_size(), 1);
+}
+
+TEST_F(ReferenceChoice, KeepsTheRunsMemorySettingsBeforeItTakesMoreRanks) {
+  const auto reference = Choose(BytesIn(1, 1) - 1, /*shared=*/true);
+  ASSERT_TRUE(reference.ok()) << reference.status();
+  EXPECT_EQ(ToString(*reference), "one rank with the run's memory settings");
+  EXPECT_EQ(reference->layout.recompute, Recompute::kFull);
+}
+
+TEST_F(ReferenceChoice, TakesTheFewestRanksWhoseDevicesHoldIt) {
+  const auto reference = Choose(BytesIn(1, 1, /*keeps_memory=*/true) - 1, /*shared=*/false);
+  ASSERT_TRUE(reference.ok()) << reference.status();
+  EXPECT_EQ(reference->layout.mesh.world_size(), 2);
+}
+
+TEST_F(ReferenceChoice, IsRefusedWithTheArithmeticWhereNothingFits) {
+  const auto reference = Choose(1000, /*shared=*/false);
+  EXPECT_EQ(reference.status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(reference.status().message()), HasSubstr("no layout of at most 4 ranks"));
+}
+
+TEST_F(ReferenceChoice, IsTheOneAskedForWhetherItFitsOrNot) {
+  const auto reference = Choose(1000, /*shared=*/false, MeshShape{.tp = 2});
+  ASSERT_TRUE(reference.ok()) << reference.status();
+  EXPECT_EQ(ToString(*reference), "tp 2 x pp 1 with the run's memory settings");
+}
+
+TEST_F(ReferenceChoice, CountsAtLeastEveryTensorThatARankHolds) {
+  int64_t weights = 0;
+  for (const auto& parameter : declared_.all()) weights += parameter->slice.GlobalNumel();
+  EXPECT_GT(BytesIn(1, 1), 16 * weights);
+  EXPECT_LT(BytesIn(2, 1), BytesIn(1, 1) * 2 / 3);
+  EXPECT_LT(BytesIn(1, 2), BytesIn(1, 1));
+}
+
+TEST(ParseReference, TakesSizesThatTheJobHas) {
+  EXPECT_EQ(ParseReference("tp=2,pp=1", 4)->tp, 2);
+  EXPECT_EQ(ParseReference("pp=3", 4)->pp, 3);
+  for (const char* text : {"tp=2,pp=4", "tp", "tp=0", "dp=2", "tp=x", ""}) {
+    EXPECT_EQ(ParseReference(text, 4).status().code(), absl::StatusCode::kInvalidArgument) << text;
+  }
+}
+
+}  // namespace
+}  // namespace fttrain
