@@ -13,27 +13,18 @@
 namespace fttrain {
 namespace {
 
-// Sums the values over the dp axis, in double: exact for token counts. Every stage has all tokens.
-std::vector<double> SumOverDp(std::vector<double> values, const Mesh& mesh, c10::Device device) {
+// Sums, in double: exact for token counts. Collective over the axes.
+std::vector<double> SumOver(AxisSet axes, std::vector<double> values, const Mesh& mesh,
+                            c10::Device device) {
   at::Tensor t = at::tensor(values, at::kDouble).to(device);
-  mesh.dp().AllReduce(t);
+  mesh.AllReduce(t, axes);
   t = t.cpu();
   return {t.data_ptr<double>(), t.data_ptr<double>() + t.numel()};
 }
 
-// Of what the last stages have.
-double SumOfLosses(double loss, const Mesh& mesh, c10::Device device) {
-  at::Tensor t = at::full({1}, loss, at::TensorOptions(at::kDouble).device(device));
-  mesh.pp().AllReduce(t);
-  mesh.dp().AllReduce(t);
-  return t.item<double>();
-}
-
 int64_t LargestOverMesh(int64_t value, const Mesh& mesh, c10::Device device) {
   at::Tensor t = at::full({1}, value, at::TensorOptions(at::kLong).device(device));
-  mesh.tp().AllReduce(t, ReduceOp::kMax);
-  mesh.pp().AllReduce(t, ReduceOp::kMax);
-  mesh.dp().AllReduce(t, ReduceOp::kMax);
+  mesh.AllReduce(t, kAllAxes, ReduceOp::kMax);
   return t.item<int64_t>();
 }
 
@@ -75,7 +66,8 @@ absl::StatusOr<StepMetrics> Trainer::Step(int64_t step) {
   Transformer& model = *job_->network->transformer;
   Optimizer& optimizer = *job_->optimizer;
   StepRows rows = RowsOf(*job_, step);
-  const std::vector<double> counts = SumOverDp({rows.tokens, rows.targets}, mesh, device);
+  // Every stage has all tokens of its replica.
+  const std::vector<double> counts = SumOver(kDataAxes, {rows.tokens, rows.targets}, mesh, device);
   if (counts[1] == 0) {
     return absl::DataLossError(absl::StrCat(
         "step ", step + 1, ": none of its ", task.rows_per_step,
@@ -92,7 +84,9 @@ absl::StatusOr<StepMetrics> Trainer::Step(int64_t step) {
 
   StepMetrics metrics;
   metrics.step = step + 1;
-  metrics.loss = SumOfLosses(model.LossSum(), mesh, device) / counts[1];
+  // The last stages have it.
+  metrics.loss =
+      SumOver(kDataAxes | AxisSet{Axis::kPp}, {model.LossSum()}, mesh, device)[0] / counts[1];
   for (StepObserver* observer : job_->observers) observer->OnGradients(step, metrics.loss);
   metrics.grad_norm = optimizer.GradientNorm();
   metrics.learning_rate = LearningRate(task.learning_rate, step);

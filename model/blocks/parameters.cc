@@ -2,16 +2,16 @@
 
 namespace fttrain {
 
-TpGradient NormGradient(const ModelOptions& options, TensorRank tp) {
-  if (tp.size == 1) return TpGradient::kOwned;
-  return options.sequence_parallel ? TpGradient::kPartial : TpGradient::kIdentical;
+AxisGradient NormGradient(const ModelOptions& options, TensorRank tp) {
+  if (tp.size == 1) return AxisGradient::kOwned;
+  return options.sequence_parallel ? AxisGradient::kPartial : AxisGradient::kIdentical;
 }
 
 void DeclareLayer(const LayerSpec& layer, const ModelOptions& options, TensorRank tp,
                   ParameterSet& set) {
   const auto norm = [&](const NormSpec& spec) {
     // A weight for all heads: each rank sees only its own heads.
-    const TpGradient of_heads = tp.size > 1 ? TpGradient::kPartial : TpGradient::kOwned;
+    const AxisGradient of_heads = tp.size > 1 ? AxisGradient::kPartial : AxisGradient::kOwned;
     DeclareNorm(spec, spec.per_head ? of_heads : NormGradient(options, tp), options, set);
   };
   const auto linear = [&](const LinearSpec& spec) { DeclareLinear(spec, options, tp, set); };

@@ -8,7 +8,7 @@ namespace fttrain {
 
 // Norms outside blocks see each rank's own rows with sequence parallelism (kPartial), else equal
 // ones.
-TpGradient NormGradient(const ModelOptions& options, TensorRank tp);
+AxisGradient NormGradient(const ModelOptions& options, TensorRank tp);
 
 // Everything of a layer, in the order of files. Throws c10::Error where tp does not fit.
 void DeclareLayer(const LayerSpec& layer, const ModelOptions& options, TensorRank tp,

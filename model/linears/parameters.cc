@@ -16,10 +16,10 @@ ParamSlice SliceAlong(std::string name, std::vector<int64_t> shape, int dim, con
   return SlicedParam(std::move(name), std::move(shape), dim, range.offset, range.extent);
 }
 
-Parameter BaseParameter(ParamSlice slice, TpGradient gradient, const ParameterForm& form) {
+Parameter BaseParameter(ParamSlice slice, AxisGradient gradient, const ParameterForm& form) {
   Parameter parameter;
   parameter.slice = std::move(slice);
-  parameter.tp_gradient = gradient;
+  parameter.placement.tp = gradient;
   parameter.trainable = form.train_base;
   parameter.dtype = form.compute;
   return parameter;
@@ -47,19 +47,19 @@ void DeclareLinear(const LinearSpec& spec, const ParameterForm& form, TensorRank
                    ParameterSet& set) {
   const LinearSlice mine = SliceOf(spec, tp);
   const bool column = spec.split == LinearSplit::kColumn;
-  const TpGradient sliced = mine.shared ? TpGradient::kShared : TpGradient::kOwned;
-  const auto when_split = [&](TpGradient gradient) {
-    return tp.size > 1 ? gradient : TpGradient::kOwned;
+  const AxisGradient sliced = mine.shared ? AxisGradient::kShared : AxisGradient::kOwned;
+  const auto when_split = [&](AxisGradient gradient) {
+    return tp.size > 1 ? gradient : AxisGradient::kOwned;
   };
   const ParamSlice weight =
       SliceAlong(spec.name + ".weight", {spec.out, spec.in}, column ? 0 : 1, mine.range);
   DeclareMatrix(BaseParameter(weight, sliced, form), form.Nf4Of(spec.name), set);
   if (spec.bias) {
     Parameter bias = BaseParameter(WholeParam(spec.name + ".bias", {spec.out}),
-                                   when_split(TpGradient::kIdentical), form);
+                                   when_split(AxisGradient::kIdentical), form);
     if (column) {
       bias.slice = SliceAlong(bias.slice.name, {spec.out}, 0, mine.range);
-      bias.tp_gradient = sliced;
+      bias.placement.tp = sliced;
     }
     bias.weight_decay = false;
     set.Declare(std::move(bias));
@@ -70,7 +70,7 @@ void DeclareLinear(const LinearSpec& spec, const ParameterForm& form, TensorRank
     const std::string name = PeftName(spec.name, factor);
     parameter.slice =
         split ? SliceAlong(name, std::move(shape), dim, mine.range) : WholeParam(name, shape);
-    parameter.tp_gradient = split ? sliced : when_split(TpGradient::kPartial);
+    parameter.placement.tp = split ? sliced : when_split(AxisGradient::kPartial);
     parameter.trainable = true;
     parameter.category = MemoryCategory::kAdapters;
     parameter.dtype = form.compute == at::kDouble ? at::kDouble : at::kFloat;
@@ -80,7 +80,7 @@ void DeclareLinear(const LinearSpec& spec, const ParameterForm& form, TensorRank
   declare(Factor::kB, {spec.out, form.adapter->r}, 0, column);
 }
 
-void DeclareNorm(const NormSpec& spec, TpGradient gradient, const ParameterForm& form,
+void DeclareNorm(const NormSpec& spec, AxisGradient gradient, const ParameterForm& form,
                  ParameterSet& set) {
   Parameter norm = BaseParameter(WholeParam(spec.name + ".weight", {spec.size}), gradient, form);
   norm.weight_decay = false;

@@ -46,7 +46,7 @@ void DeclareLinear(const LinearSpec& spec, const ParameterForm& form, TensorRank
                    ParameterSet& set);
 
 // An RMSNorm weight [size], trainable with the base, without weight decay.
-void DeclareNorm(const NormSpec& spec, TpGradient gradient, const ParameterForm& form,
+void DeclareNorm(const NormSpec& spec, AxisGradient gradient, const ParameterForm& form,
                  ParameterSet& set);
 
 }  // namespace fttrain

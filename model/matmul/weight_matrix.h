@@ -8,7 +8,7 @@
 
 namespace fttrain {
 
-// Declares a matrix (slice, tp_gradient, trainable and dtype, the compute dtype, are set). With
+// Declares a matrix (slice, placement, trainable and dtype, the compute dtype, are set). With
 // `nf4` it becomes MakeNf4Layout(slice, *nf4).bytes packed bytes, kByte, unless the slice is empty.
 // Throws c10::Error for a trainable matrix with nf4.
 Parameter* DeclareMatrix(Parameter matrix, const std::optional<Nf4Options>& nf4, ParameterSet& set);

@@ -10,7 +10,8 @@ void DeclareRuns(const ModelSpec& model, const ModelOptions& options,
   const bool has_head = runs.back().last;
   if (runs.front().first || (has_head && model.head.tied)) {
     set.BeginGroup(kEmbeddingGroup);
-    DeclareEmbedding(model, options, tp, set)->on_both_ends = model.head.tied && stages > 1;
+    Parameter* const table = DeclareEmbedding(model, options, tp, set);
+    if (model.head.tied && stages > 1) table->placement.pp = AxisGradient::kPartial;
   }
   for (const LayerRun& run : runs) {
     for (int index = run.begin; index < run.end; ++index) {

@@ -1,5 +1,6 @@
 #include "parallel/layout/mesh.h"
 
+#include <iterator>
 #include <string>
 #include <utility>
 
@@ -9,18 +10,48 @@
 namespace fttrain {
 namespace {
 
-// The communicator of one axis, created on all ranks or an error on all ranks.
-absl::StatusOr<std::unique_ptr<Communicator>> CreateAxis(CommBackend backend,
-                                                         const Process& process,
-                                                         const std::string& axis, int size,
-                                                         int color, int key) {
-  if (size == 1) return MakeSelfCommunicator(axis);
-  auto communicator = CreateCommunicator(backend, process, axis, color, key);
-  FT_RETURN_IF_ERROR(process.AgreeOnStatus(communicator.status()));
-  return communicator;
+// Every line there is. One along several axes (say, of all who hold an expert's copy) is one more
+// entry.
+struct NamedLine {
+  AxisSet axes;
+  const char* name;
+};
+constexpr NamedLine kLines[] = {
+    {{}, "self"}, {{Axis::kTp}, "tp"}, {{Axis::kPp}, "pp"}, {{Axis::kDp}, "dp"}};
+
+// A size of a shape, or a coordinate of a position.
+template <typename PerAxis>
+int FieldOf(const PerAxis& fields, Axis axis) {
+  switch (axis) {
+    case Axis::kTp:
+      return fields.tp;
+    case Axis::kPp:
+      return fields.pp;
+    case Axis::kDp:
+      return fields.dp;
+  }
+  FT_CHECK(false, "axis ", static_cast<int>(axis));
+}
+
+constexpr AxisSet Others(AxisSet axes) {
+  AxisSet others = {};
+  for (const Axis axis : kEveryAxis) {
+    if (!axes.Has(axis)) others = others | AxisSet{axis};
+  }
+  return others;
 }
 
 }  // namespace
+
+int MeshShape::size(Axis axis) const { return FieldOf(*this, axis); }
+
+int MeshShape::size(AxisSet axes) const {
+  int product = 1;
+  for (const Axis axis : kEveryAxis) product *= axes.Has(axis) ? size(axis) : 1;
+  return product;
+}
+
+int MeshPosition::at(Axis axis) const { return FieldOf(*this, axis); }
 
 absl::StatusOr<MeshShape> MakeMeshShape(int world_size, int tp, int pp) {
   if (tp < 1 || pp < 1) {
@@ -44,6 +75,16 @@ MeshPosition PositionOfRank(const MeshShape& shape, int rank) {
       .tp = rank % shape.tp, .pp = rank / shape.tp % shape.pp, .dp = rank / (shape.tp * shape.pp)};
 }
 
+int IndexIn(const MeshShape& shape, const MeshPosition& position, AxisSet axes) {
+  int index = 0, stride = 1;
+  for (const Axis axis : kEveryAxis) {
+    if (!axes.Has(axis)) continue;
+    index += position.at(axis) * stride;
+    stride *= shape.size(axis);
+  }
+  return index;
+}
+
 absl::StatusOr<std::unique_ptr<Mesh>> Mesh::Create(CommBackend backend, const Process& process,
                                                    const MeshShape& shape) {
   if (shape.world_size() != process.world_size()) {
@@ -55,22 +96,36 @@ absl::StatusOr<std::unique_ptr<Mesh>> Mesh::Create(CommBackend backend, const Pr
   std::unique_ptr<Mesh> mesh(new Mesh);
   mesh->shape_ = shape;
   mesh->position_ = at;
-  // The color of an axis numbers the lines of the grid that run along it.
-  FT_ASSIGN_OR_RETURN(
-      mesh->tp_, CreateAxis(backend, process, "tp", shape.tp, at.dp * shape.pp + at.pp, at.tp));
-  FT_ASSIGN_OR_RETURN(
-      mesh->pp_, CreateAxis(backend, process, "pp", shape.pp, at.dp * shape.tp + at.tp, at.pp));
-  FT_ASSIGN_OR_RETURN(
-      mesh->dp_, CreateAxis(backend, process, "dp", shape.dp, at.pp * shape.tp + at.tp, at.dp));
+  for (const auto& [axes, name] : kLines) {
+    if (shape.size(axes) == 1) {
+      mesh->lines_.push_back(MakeSelfCommunicator(name));
+      continue;
+    }
+    auto line = CreateCommunicator(backend, process, name, IndexIn(shape, at, Others(axes)),
+                                   IndexIn(shape, at, axes));
+    FT_RETURN_IF_ERROR(process.AgreeOnStatus(line.status()));
+    mesh->lines_.push_back(*std::move(line));
+  }
   return mesh;
 }
 
 std::unique_ptr<Mesh> Mesh::Single() {
   std::unique_ptr<Mesh> mesh(new Mesh);
-  mesh->tp_ = MakeSelfCommunicator("tp");
-  mesh->pp_ = MakeSelfCommunicator("pp");
-  mesh->dp_ = MakeSelfCommunicator("dp");
+  for (const auto& line : kLines) mesh->lines_.push_back(MakeSelfCommunicator(line.name));
   return mesh;
+}
+
+Communicator& Mesh::Line(AxisSet axes) const {
+  for (size_t i = 0; i < std::size(kLines); ++i) {
+    if (kLines[i].axes == axes) return *lines_[i];
+  }
+  FT_CHECK(false, "a mesh has no lines along these axes");
+}
+
+void Mesh::AllReduce(const at::Tensor& tensor, AxisSet axes, ReduceOp op) const {
+  for (const Axis axis : kEveryAxis) {
+    if (axes.Has(axis)) Line({axis}).AllReduce(tensor, op);
+  }
 }
 
 }  // namespace fttrain

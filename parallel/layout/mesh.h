@@ -2,18 +2,49 @@
 // global.
 #pragma once
 
+#include <cstdint>
+#include <initializer_list>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "runtime/comm/communicator.h"
 
 namespace fttrain {
 
+// Directions of the grid, from the one along which ranks are next to each other outwards. A new one
+// has its size in MeshShape, its place in MeshPosition and in Placement (param.h), its name and
+// lines in mesh.cc, and if its ranks train on rows of their own it is one of kDataAxes.
+enum class Axis { kTp, kPp, kDp };
+
+class AxisSet {
+ public:
+  constexpr AxisSet(std::initializer_list<Axis> axes) {
+    for (const Axis axis : axes) bits_ |= 1u << static_cast<uint32_t>(axis);
+  }
+  constexpr bool Has(Axis axis) const { return (bits_ >> static_cast<uint32_t>(axis) & 1u) != 0; }
+  constexpr AxisSet operator|(AxisSet other) const {
+    other.bits_ |= bits_;
+    return other;
+  }
+  constexpr auto operator<=>(const AxisSet&) const = default;
+
+ private:
+  uint32_t bits_ = 0;
+};
+
+constexpr Axis kEveryAxis[] = {Axis::kTp, Axis::kPp, Axis::kDp};
+constexpr AxisSet kAllAxes = {Axis::kTp, Axis::kPp, Axis::kDp};
+constexpr AxisSet kDataAxes = {Axis::kDp};  // whose ranks train on rows of their own
+
 struct MeshShape {
   int tp = 1;
   int pp = 1;
   int dp = 1;
-  int world_size() const { return tp * pp * dp; }
+  int size(Axis axis) const;
+  int size(AxisSet axes) const;  // the product
+  int world_size() const { return size(kAllAxes); }
 };
 
 // Where one rank stands.
@@ -21,17 +52,21 @@ struct MeshPosition {
   int tp = 0;
   int pp = 0;
   int dp = 0;
+  int at(Axis axis) const;
 };
 
 // Pure. InvalidArgument, with the arithmetic and an mpirun line that works, unless tp * pp divides
 // world_size; dp = world_size / (tp * pp).
 absl::StatusOr<MeshShape> MakeMeshShape(int world_size, int tp, int pp);
 MeshPosition PositionOfRank(const MeshShape& shape, int rank);
+// The number of a position among those that differ in `axes` alone, in the order of ranks; with all
+// axes that is the rank. The number in the other axes is that of the line along `axes` it is on.
+int IndexIn(const MeshShape& shape, const MeshPosition& position, AxisSet axes);
 
 class Mesh {
  public:
-  // Collective over the world: splits one communicator per axis, in the order tp, pp, dp (an axis
-  // of one rank needs none). Errors are agreed on by all ranks. `process` must outlive the mesh.
+  // Collective over the world: splits one communicator per line, in the order tp, pp, dp (a line of
+  // one rank needs none). Errors are agreed on by all ranks. `process` must outlive the mesh.
   static absl::StatusOr<std::unique_ptr<Mesh>> Create(CommBackend backend, const Process& process,
                                                       const MeshShape& shape);
   // One rank, for tests and single-process commands.
@@ -39,15 +74,21 @@ class Mesh {
 
   const MeshShape& shape() const { return shape_; }
   const MeshPosition& position() const { return position_; }
-  Communicator& tp() const { return *tp_; }
-  Communicator& pp() const { return *pp_; }
-  Communicator& dp() const { return *dp_; }
+  // The ranks that differ from this one in `axes` alone, itself too. Aborts unless
+  // mesh.cc lists such lines.
+  Communicator& Line(AxisSet axes) const;
+  Communicator& tp() const { return Line({Axis::kTp}); }
+  Communicator& pp() const { return Line({Axis::kPp}); }
+  Communicator& dp() const { return Line({Axis::kDp}); }
+  // Reduces over all ranks that differ in `axes` alone, one axis after the other. Collective over
+  // them.
+  void AllReduce(const at::Tensor& tensor, AxisSet axes, ReduceOp op = ReduceOp::kSum) const;
 
  private:
   Mesh() = default;
   MeshShape shape_;
   MeshPosition position_;
-  std::unique_ptr<Communicator> tp_, pp_, dp_;
+  std::vector<std::unique_ptr<Communicator>> lines_;  // as mesh.cc lists them
 };
 
 }  // namespace fttrain

@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "runtime/process/check.h"
+
 namespace fttrain {
 
 std::vector<int64_t> ParamSlice::LocalShape() const {
@@ -40,6 +42,28 @@ at::Tensor AllocateValue(const Parameter& parameter, c10::Device device) {
                            .device(parameter.on_host ? c10::Device(c10::kCPU) : device);
   if (parameter.packed_bytes > 0) return at::zeros({parameter.packed_bytes}, options);
   return at::zeros(parameter.slice.LocalShape(), options);
+}
+
+AxisGradient Placement::along(Axis axis) const {
+  switch (axis) {
+    case Axis::kTp:
+      return tp;
+    case Axis::kPp:
+      return pp;
+    case Axis::kDp:
+      return dp;
+  }
+  FT_CHECK(false, "axis ", static_cast<int>(axis));
+}
+
+AxisSet Placement::Replicas() const {
+  AxisSet replicas = {};
+  for (const Axis axis : kEveryAxis) {
+    if (kDataAxes.Has(axis) && along(axis) == AxisGradient::kPartial) {
+      replicas = replicas | AxisSet{axis};
+    }
+  }
+  return replicas;
 }
 
 Range EvenRange(int64_t total, int size, int rank) {

@@ -9,6 +9,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "parallel/layout/mesh.h"
 #include "runtime/memory/ledger.h"
 
 namespace fttrain {
@@ -39,19 +40,31 @@ struct Range {
 };
 Range EvenRange(int64_t total, int size, int rank);
 
-// How the gradient that one tp rank computes relates to the parameter's gradient.
-enum class TpGradient {
+// How the gradients that the ranks of one axis compute relate to the parameter's.
+enum class AxisGradient {
   kOwned,      // the slice is this rank's alone and its gradient complete
-  kIdentical,  // every tp rank holds the same values and computes the same gradient: nothing to do
-  kPartial,    // held whole on every tp rank, each computes a part: summed over tp once per step
-  // The slice is held by several tp ranks (kv heads < tp), each computes a part: summed over the
-  // ranks that hold the same slice. With h holders, tp ranks [h * i, h * i + h) hold slice i.
+  kIdentical,  // every rank holds the same values and computes the same gradient: nothing to do
+  kPartial,    // every rank that holds it computes a part: summed over them once per step
+  // The slice is held by several ranks (kv heads < tp), each computes a part: summed over the ranks
+  // that hold the same slice. With h holders, ranks [h * i, h * i + h) hold slice i. Of tp alone.
   kShared,
+};
+
+// The same for every axis. Slices, sums, norms and shards follow from it.
+struct Placement {
+  AxisGradient tp = AxisGradient::kOwned;
+  AxisGradient pp = AxisGradient::kOwned;  // kPartial: on the first and the last stage, tied
+  AxisGradient dp = AxisGradient::kPartial;
+
+  AxisGradient along(Axis axis) const;
+  // Axes over which ranks that train on rows of their own hold the same: gradients are summed, and
+  // ZeRO shards.
+  AxisSet Replicas() const;
 };
 
 struct Parameter {
   ParamSlice slice;
-  TpGradient tp_gradient = TpGradient::kOwned;
+  Placement placement = {};
   bool trainable = false;
   bool weight_decay = true;           // false for biases and norm weights in full fine-tuning
   at::ScalarType dtype = at::kFloat;  // of `value`; trainable: float64, float32 or bfloat16
@@ -59,9 +72,6 @@ struct Parameter {
   // Frozen only. Above 0: `value` is this many bytes in a form that only its module knows (4-bit
   // codes and scales), kByte [packed_bytes]; dtype is then kByte.
   int64_t packed_bytes = 0;
-  // Held by the first and the last stage of a pipeline (tied embeddings). Trained: the sum of their
-  // gradients is the parameter's; the first stage counts it.
-  bool on_both_ends = false;
   // Parameters that are used together, as those of a layer: the unit in which they come to the
   // device (parameter_store.h). Layers count from 0, the ends of the model have negative numbers.
   int group = 0;

@@ -20,15 +20,15 @@ namespace {
 
 // Under ZeRO 1 the sum comes back into the owned range of the buffer that held this rank's own
 // gradients, so what is alive afterwards is that buffer alone.
-void SumOverDp(const OwnedState& state, Communicator& dp, int zero_stage) {
-  if (dp.size() == 1) return;
+void SumOverReplicas(const OwnedState& state, Communicator& replicas, int zero_stage) {
+  if (replicas.size() == 1) return;
   if (zero_stage == 0) {
-    dp.AllReduce(state.flat().gradients);
+    replicas.AllReduce(state.flat().gradients);
     return;
   }
   MemoryScope scope(MemoryCategory::kCommunication);
   const at::Tensor shard = at::empty({state.owned().size()}, state.flat().gradients.options());
-  dp.ReduceScatter(state.flat().gradients, shard);
+  replicas.ReduceScatter(state.flat().gradients, shard);
   state.Gradients().copy_(shard);
 }
 
@@ -72,7 +72,7 @@ void Optimizer::SyncGradients() {
     const FlatBuffer& flat = owned.flat();
     if (zero_stage < 2) SumOverTp(flat, flat.gradients, mesh.tp());
     SumOverBothEnds(flat, mesh.pp());
-    if (zero_stage < 2) SumOverDp(owned, mesh.dp(), zero_stage);
+    if (zero_stage < 2) SumOverReplicas(owned, mesh.Line(flat.replicas), zero_stage);
   }
 }
 
@@ -81,15 +81,15 @@ double Optimizer::GradientNorm() {
   at::Tensor total =
       at::zeros({}, at::TensorOptions().dtype(at::kDouble).device(state_->store.device()));
   for (const OwnedState& owned : state_->owned) {
+    // Every replica owns all of it under ZeRO 0: the first counts.
+    const bool alone = state_->store.zero_stage() > 0;
+    if (!alone && mesh.Line(owned.flat().replicas).rank() > 0) continue;
     for (const FlatRange counted : CountedRanges(owned.flat(), mesh)) {
       const FlatRange mine = Intersect(counted, owned.owned());
       if (mine.size() > 0) total.add_(SumOfSquares(owned.flat().GradientsIn(mine)));
     }
   }
-  mesh.tp().AllReduce(total);
-  mesh.pp().AllReduce(total);
-  // Under ZeRO 0 every dp rank has already counted everything.
-  if (state_->store.zero_stage() > 0) mesh.dp().AllReduce(total);
+  mesh.AllReduce(total, kAllAxes);
   return std::sqrt(total.item<double>());
 }
 
@@ -101,15 +101,14 @@ void Optimizer::Step(int64_t step, double learning_rate, double grad_scale) {
                          .beta2 = options.beta2,
                          .eps = options.eps,
                          .grad_scale = grad_scale};
-  Communicator& dp = state_->store.mesh().dp();
   // Under ZeRO 3 values are gathered when they are used.
   const int zero_stage = state_->store.zero_stage();
-  const bool gathers = (zero_stage == 1 || zero_stage == 2) && dp.size() > 1;
   for (OwnedState& owned : state_->owned) {
     owned.Update(update, options.weight_decay, state_->int8_tables);
-    if (!gathers) continue;
+    Communicator& replicas = state_->store.mesh().Line(owned.flat().replicas);
+    if (zero_stage == 0 || zero_stage == 3 || replicas.size() == 1) continue;
     MemoryScope scope(MemoryCategory::kCommunication);
-    dp.AllGather(owned.Values().clone(), owned.flat().values);
+    replicas.AllGather(owned.Values().clone(), owned.flat().values);
   }
   state_->store.ForgetWindows();
 }

@@ -34,7 +34,7 @@ void AddOthers(at::Tensor gradient, Communicator& pp) {
 void SumOverBothEnds(const FlatBuffer& flat, Communicator& pp) {
   if (pp.size() == 1 || (pp.rank() > 0 && pp.rank() < pp.size() - 1)) return;
   for (const FlatBuffer::Entry& entry : flat.entries) {
-    if (!entry.parameter->on_both_ends) continue;
+    if (entry.parameter->placement.pp != AxisGradient::kPartial) continue;
     const int64_t begin = entry.offset, end = begin + entry.parameter->slice.LocalNumel();
     AddOthers(flat.GradientsIn(Intersect({begin, end}, flat.kept_gradients)), pp);
   }

@@ -36,15 +36,15 @@ at::Tensor ViewOf(const at::Tensor& flat, int64_t offset, const ParamSlice& slic
 }
 
 FlatSegment SegmentOf(const Parameter& parameter, MomentStorage moments) {
-  return {parameter.tp_gradient,
+  return {parameter.placement.tp,
           parameter.weight_decay,
           moments == MomentStorage::kInt8 && TakesInt8Moments(parameter),
           {}};
 }
 
 // Position of a segment in the buffer.
-std::tuple<TpGradient, bool, bool> SegmentKey(const FlatSegment& segment) {
-  return {segment.tp_gradient, !segment.weight_decay, !segment.int8_moments};
+std::tuple<AxisGradient, bool, bool> SegmentKey(const FlatSegment& segment) {
+  return {segment.over_tp, !segment.weight_decay, !segment.int8_moments};
 }
 
 // Assigns offsets; returns the number of elements before the tail's padding.
@@ -64,7 +64,8 @@ int64_t LayOut(const std::vector<Parameter*>& parameters, int64_t alignment, Mom
   return offset;
 }
 
-FlatBuffer LayOutBuffer(std::vector<Parameter*> parameters, int dp_size, MomentStorage moments) {
+FlatBuffer LayOutBuffer(std::vector<Parameter*> parameters, const MeshShape& shape,
+                        MomentStorage moments) {
   // Stable: within a segment the order is that of declaration, equal on every rank.
   std::stable_sort(parameters.begin(), parameters.end(),
                    [moments](const Parameter* a, const Parameter* b) {
@@ -72,7 +73,9 @@ FlatBuffer LayOutBuffer(std::vector<Parameter*> parameters, int dp_size, MomentS
                    });
   const int64_t alignment = AlignmentElements(parameters.front()->dtype, moments);
   FlatBuffer buffer;
-  buffer.elements = RoundUp(LayOut(parameters, alignment, moments, buffer), alignment * dp_size);
+  buffer.replicas = parameters.front()->placement.Replicas();
+  buffer.elements = RoundUp(LayOut(parameters, alignment, moments, buffer),
+                            alignment * shape.size(buffer.replicas));
   return buffer;
 }
 
@@ -93,15 +96,15 @@ FlatRange Intersect(FlatRange a, FlatRange b) {
   return {begin, std::max(begin, std::min(a.end, b.end))};
 }
 
-FlatRange FlatBuffer::Shard(int dp_size, int dp_rank) const {
-  const int64_t size = numel() / dp_size;
-  return {size * dp_rank, size * (dp_rank + 1)};
+FlatRange FlatBuffer::Shard(int shards, int index) const {
+  const int64_t size = numel() / shards;
+  return {size * index, size * (index + 1)};
 }
 
-FlatRange FlatBuffer::RangeOf(TpGradient tp_gradient) const {
+FlatRange FlatBuffer::RangeOf(AxisGradient over_tp) const {
   FlatRange range;
   for (const FlatSegment& segment : segments) {
-    if (segment.tp_gradient != tp_gradient) continue;
+    if (segment.over_tp != over_tp) continue;
     if (range.size() == 0) range.begin = segment.range.begin;
     range.end = segment.range.end;
   }
@@ -122,19 +125,20 @@ at::Tensor FlatBuffer::ZeroGradients(c10::Device device) const {
   return at::zeros({numel()}, at::TensorOptions().dtype(dtype).device(device));
 }
 
-std::vector<FlatBuffer> LayOutTrainable(const ParameterSet& set, int dp_size, MomentStorage moments,
-                                        bool by_group) {
-  std::map<std::tuple<int, at::ScalarType, MemoryCategory>, std::vector<Parameter*>> kinds;
+std::vector<FlatBuffer> LayOutTrainable(const ParameterSet& set, const MeshShape& shape,
+                                        MomentStorage moments, bool by_group) {
+  std::map<std::tuple<int, at::ScalarType, MemoryCategory, AxisSet>, std::vector<Parameter*>> kinds;
   for (Parameter* parameter : set.Trainable()) {
     const at::ScalarType gradient = GradientDtype(*parameter);  // refuses by the parameter's name
     TORCH_CHECK(moments == MomentStorage::kGradientDtype || gradient == at::kFloat,
                 parameter->slice.name, ": 8-bit moments are not for ", gradient);
     const int group = by_group ? parameter->group : 0;
-    kinds[{group, parameter->dtype, parameter->category}].push_back(parameter);
+    kinds[{group, parameter->dtype, parameter->category, parameter->placement.Replicas()}]
+        .push_back(parameter);
   }
   std::vector<FlatBuffer> buffers;
   for (auto& [kind, parameters] : kinds) {
-    buffers.push_back(LayOutBuffer(std::move(parameters), dp_size, moments));
+    buffers.push_back(LayOutBuffer(std::move(parameters), shape, moments));
   }
   return buffers;
 }

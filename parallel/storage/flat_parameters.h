@@ -27,35 +27,38 @@ bool TakesInt8Moments(const Parameter& parameter);
 
 // Parameters that share gradient relation, weight decay and storage of moments, back to back.
 struct FlatSegment {
-  TpGradient tp_gradient;
+  AxisGradient over_tp;
   bool weight_decay;
   bool int8_moments;
   FlatRange range;
 };
 
-// Trainable parameters of one (dtype, category), or of one group of them. Order: [kOwned |
-// kIdentical | kPartial | kShared], in each first those with weight decay, in each first those with
-// 8-bit moments. Every parameter starts on 64 bytes, under kInt8 on a multiple of 256 elements;
-// gaps and the tail are zeros.
+// Trainable parameters of one (dtype, category, replicas), or of one group of them. Order: over tp
+// [kOwned | kIdentical | kPartial | kShared], in each first those with weight decay, in each first
+// those with 8-bit moments. Every parameter starts on 64 bytes, under kInt8 on a multiple of 256
+// elements; gaps and the tail are zeros.
 struct FlatBuffer {
   struct Entry {
     Parameter* parameter;
     int64_t offset;
   };
-  // A rank may keep a part of the elements alone, its dp shard (ZeRO 2: of the gradients, ZeRO 3:
+  // Axes over which gradients are summed and ZeRO shards.
+  AxisSet replicas = {};
+  // A rank may keep a part of the elements alone, its shard (ZeRO 2: of the gradients, ZeRO 3:
   // of the values too): then parameters have no views here.
   FlatRange kept_values, kept_gradients;
   at::Tensor values;     // [kept_values.size()], the parameters' dtype
   at::Tensor gradients;  // [kept_gradients.size()], float32 (float64 if values are float64)
   std::vector<Entry> entries;
   std::vector<FlatSegment> segments;  // non-empty ones, ascending, adjacent
-  int64_t elements = 0;               // a multiple of dp_size parameter alignments
+  int64_t elements = 0;               // a multiple of as many parameter alignments as shards
 
   int64_t numel() const { return elements; }
-  // The part that one dp rank owns from ZeRO 1 on: equal for all ranks, aligned as parameters are.
-  FlatRange Shard(int dp_size, int dp_rank) const;
-  // The contiguous range of one gradient relation; empty if there is none.
-  FlatRange RangeOf(TpGradient tp_gradient) const;
+  // The part that one of `shards` replicas owns from ZeRO 1 on: equal for all, aligned as
+  // parameters are.
+  FlatRange Shard(int shards, int index) const;
+  // The contiguous range of one gradient relation over tp; empty if there is none.
+  FlatRange RangeOf(AxisGradient over_tp) const;
   // Views of elements, which must be kept.
   at::Tensor ValuesIn(FlatRange range) const;
   at::Tensor GradientsIn(FlatRange range) const;
@@ -63,12 +66,13 @@ struct FlatBuffer {
   at::Tensor ZeroGradients(c10::Device device) const;
 };
 
-// The set's trainable parameters in buffers without storage, padded so that dp_size shards are
-// equal; with `by_group` each group has buffers of its own, ascending. The same on every dp rank.
+// The set's trainable parameters in buffers without storage, padded so that the shards of all
+// replicas are equal; with `by_group` each group has buffers of its own, ascending. The same on
+// every replica.
 // Throws c10::Error if a trainable dtype is not float64, float32 or bfloat16, or is float64 under
 // kInt8.
-std::vector<FlatBuffer> LayOutTrainable(const ParameterSet& set, int dp_size, MomentStorage moments,
-                                        bool by_group);
+std::vector<FlatBuffer> LayOutTrainable(const ParameterSet& set, const MeshShape& shape,
+                                        MomentStorage moments, bool by_group);
 
 // Zeros for the ranges of values and gradients that are kept, booked under the parameters' category
 // and kGradients. Where all is kept, the parameters' `value` or `grad` become views of it.

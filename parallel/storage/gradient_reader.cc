@@ -18,14 +18,14 @@ GradientReader::GradientReader(const ParameterStore& store)
 at::Tensor GradientReader::Whole(size_t buffer) {
   if (whole_[buffer].defined()) return whole_[buffer];
   const FlatBuffer& flat = store_->buffers()[buffer];
-  Communicator& dp = store_->mesh().dp();
+  Communicator& replicas = store_->mesh().Line(flat.replicas);
   const int zero_stage = store_->zero_stage();
-  if (zero_stage == 0 || dp.size() == 1) return flat.gradients;
+  if (zero_stage == 0 || replicas.size() == 1) return flat.gradients;
   const MemoryScope scope(MemoryCategory::kGradients);
   if (zero_stage >= 2) whole_.assign(whole_.size(), at::Tensor());
   at::Tensor& whole = whole_[buffer];
   whole = zero_stage == 1 ? flat.gradients : at::empty({flat.numel()}, flat.gradients.options());
-  dp.AllGather(flat.GradientsIn(store_->Owned(flat)), whole);
+  replicas.AllGather(flat.GradientsIn(store_->Owned(flat)), whole);
   return whole;
 }
 

@@ -23,7 +23,7 @@ void SumSharedOverTp(const FlatBuffer& flat, const at::TensorOptions& options, C
   std::vector<std::pair<const Parameter*, int64_t>> places;
   int64_t numel = 0;
   for (const FlatBuffer::Entry& entry : flat.entries) {
-    if (entry.parameter->tp_gradient != TpGradient::kShared) continue;
+    if (entry.parameter->placement.tp != AxisGradient::kShared) continue;
     places.emplace_back(entry.parameter, numel);
     numel += entry.parameter->slice.GlobalNumel();
   }
@@ -39,21 +39,31 @@ void SumSharedOverTp(const FlatBuffer& flat, const at::TensorOptions& options, C
   }
 }
 
-// Whether this rank of its stage is the one that counts the parameter in the norm of the whole
-// model.
-bool CountsInNorm(const Parameter& parameter, const Mesh& mesh) {
-  if (parameter.on_both_ends && mesh.pp().rank() > 0) return false;
-  const Communicator& tp = mesh.tp();
-  const ParamSlice& slice = parameter.slice;
-  if (parameter.tp_gradient == TpGradient::kOwned) return true;
-  if (parameter.tp_gradient != TpGradient::kShared || slice.dim < 0) return tp.rank() == 0;
+// Whether the rank, of those along the axis, counts the slice that it holds.
+bool CountsAlong(const ParamSlice& slice, AxisGradient gradient, int size, int rank) {
+  if (gradient == AxisGradient::kOwned) return true;
+  if (gradient != AxisGradient::kShared || slice.dim < 0) return rank == 0;
   const int64_t whole = slice.global_shape[static_cast<size_t>(slice.dim)];
-  const int64_t holders = slice.extent * tp.size() / whole;
-  return tp.rank() % holders == 0;
+  const int64_t holders = slice.extent * size / whole;
+  return rank % holders == 0;
+}
+
+// Whether this rank, among those with the same shard, is the one that counts the parameter in the
+// norm of the whole model.
+bool CountsInNorm(const Parameter& parameter, const Mesh& mesh) {
+  const AxisSet replicas = parameter.placement.Replicas();
+  for (const Axis axis : kEveryAxis) {
+    if (replicas.Has(axis)) continue;  // each counts its shard
+    if (!CountsAlong(parameter.slice, parameter.placement.along(axis), mesh.shape().size(axis),
+                     mesh.position().at(axis))) {
+      return false;
+    }
+  }
+  return true;
 }
 
 void CheckSharedSlice(const Parameter& parameter, int tp_size) {
-  if (parameter.tp_gradient != TpGradient::kShared || parameter.slice.dim < 0) return;
+  if (parameter.placement.tp != AxisGradient::kShared || parameter.slice.dim < 0) return;
   const ParamSlice& slice = parameter.slice;
   const int64_t whole = slice.global_shape[static_cast<size_t>(slice.dim)];
   TORCH_CHECK(
@@ -66,7 +76,7 @@ void CheckSharedSlice(const Parameter& parameter, int tp_size) {
 
 void SumOverTp(const FlatBuffer& flat, const at::Tensor& gradients, Communicator& tp) {
   if (tp.size() == 1) return;
-  const FlatRange partial = flat.RangeOf(TpGradient::kPartial);
+  const FlatRange partial = flat.RangeOf(AxisGradient::kPartial);
   if (partial.size() > 0) tp.AllReduce(gradients.narrow(0, partial.begin, partial.size()));
   SumSharedOverTp(flat, gradients.options(), tp);
 }

@@ -11,9 +11,9 @@ namespace fttrain {
 // tensors. Collective over tp.
 void SumOverTp(const FlatBuffer& flat, const at::Tensor& gradients, Communicator& tp);
 
-// The parts of the buffer [0, numel) that this rank of its stage and dp coordinate counts in the
-// norm of the whole model, as few maximal ranges: each parameter counts once however many ranks
-// hold it.
+// The parts of the buffer [0, numel) that this rank counts in the norm of the whole model, of the
+// shard that it owns, as few maximal ranges: each parameter counts once however many ranks hold
+// it.
 std::vector<FlatRange> CountedRanges(const FlatBuffer& flat, const Mesh& mesh);
 
 // Throws c10::Error if the set has a kShared slice that the tp ranks cannot hold equally often.

@@ -46,12 +46,14 @@ struct ParameterStore::State {
   std::vector<Reduction> reductions = {};
 
   FlatRange Shard(const FlatBuffer& flat) const {
-    return flat.Shard(mesh.dp().size(), mesh.dp().rank());
+    const Communicator& replicas = mesh.Line(flat.replicas);
+    return flat.Shard(replicas.size(), replicas.rank());
   }
   void AddTrainable();
   void AddFrozen(std::optional<c10::Stream> stream);
   std::unique_ptr<ValueSource> FrozenSource(int64_t bytes, FrozenPlace place,
-                                            std::optional<c10::Stream> stream) const;
+                                            std::optional<c10::Stream> stream,
+                                            Communicator& replicas) const;
 
   Group* Find(int group) {
     const auto found = groups.find(group);
@@ -76,17 +78,18 @@ void ParameterStore::State::AddTrainable() {
     group.reduced.push_back(i);
     if (stage < 3) continue;
     group.windows.emplace_back(flat);
-    group.windows.back().SetSource(
-        MakeGatherSource(MakeCopySource(flat.values.view(at::kByte), std::nullopt), mesh.dp()));
+    group.windows.back().SetSource(MakeGatherSource(
+        MakeCopySource(flat.values.view(at::kByte), std::nullopt), mesh.Line(flat.replicas)));
   }
 }
 
 // `bytes`: of the window.
-std::unique_ptr<ValueSource> ParameterStore::State::FrozenSource(
-    int64_t bytes, FrozenPlace place, std::optional<c10::Stream> stream) const {
+std::unique_ptr<ValueSource> ParameterStore::State::FrozenSource(int64_t bytes, FrozenPlace place,
+                                                                 std::optional<c10::Stream> stream,
+                                                                 Communicator& replicas) const {
   const MemoryScope scope(MemoryCategory::kWeights);
   const bool sharded = options.zero_stage == 3;
-  const int64_t kept = sharded ? bytes / mesh.dp().size() : bytes;
+  const int64_t kept = sharded ? bytes / replicas.size() : bytes;
   std::unique_ptr<ValueSource> source;
   if (place == FrozenPlace::kDisk) {
     source = MakeDiskSource(MappedFileTensor(options.disk_folder, kept));
@@ -98,48 +101,49 @@ std::unique_ptr<ValueSource> ParameterStore::State::FrozenSource(
     const auto on_device = at::TensorOptions().dtype(at::kByte).device(device);
     source = MakeCopySource(at::zeros({kept}, on_device), std::nullopt);
   }
-  return sharded ? MakeGatherSource(std::move(source), mesh.dp()) : std::move(source);
+  return sharded ? MakeGatherSource(std::move(source), replicas) : std::move(source);
 }
 
 void ParameterStore::State::AddFrozen(std::optional<c10::Stream> stream) {
   const bool sharded = options.zero_stage == 3;
   for (auto& [index, group] : groups) {
     const FrozenPlace place = index >= 0 ? options.frozen : FrozenPlace::kDevice;
-    std::vector<Parameter*> away;
+    std::map<AxisSet, std::vector<Parameter*>> away;  // by replicas
     for (Parameter* parameter : group.parameters) {
       if (parameter->trainable && options.trains) continue;
       const bool stays = parameter->trainable || parameter->on_host;
       if ((sharded || place != FrozenPlace::kDevice) && !stays) {
-        away.push_back(parameter);
+        away[parameter->placement.Replicas()].push_back(parameter);
       } else {
         parameter->value = AllocateValue(*parameter, device);
       }
     }
-    if (away.empty()) continue;
-    ValueWindow& window = group.windows.emplace_back(away, sharded ? mesh.dp().size() : 1);
-    window.SetSource(FrozenSource(window.bytes(), place, stream));
+    for (const auto& [axes, parameters] : away) {
+      Communicator& replicas = mesh.Line(axes);
+      ValueWindow& window = group.windows.emplace_back(parameters, sharded ? replicas.size() : 1);
+      window.SetSource(FrozenSource(window.bytes(), place, stream, replicas));
+    }
   }
 }
 
 ParameterStore::ParameterStore(ParameterSet& set, const Mesh& mesh, c10::Device device,
                                const StorageOptions& options)
     : state_(new State{.mesh = mesh, .device = device, .options = options}) {
-  const int dp_size = mesh.dp().size();
   TORCH_CHECK(options.zero_stage >= 0 && options.zero_stage <= 3, "zero_stage ", options.zero_stage,
               " is not 0, 1, 2 or 3");
   CheckShared(set, mesh.tp().size());
-  if (dp_size == 1) state_->options.zero_stage = std::min(options.zero_stage, 1);
+  int& stage = state_->options.zero_stage;
+  if (mesh.shape().size(kDataAxes) == 1) stage = std::min(stage, 1);
   for (const auto& parameter : set.all()) {
     state_->groups[parameter->group].parameters.push_back(parameter.get());
   }
-  const bool by_group = zero_stage() >= 2;
+  const bool by_group = stage >= 2;
   if (options.trains) {
-    state_->buffers = LayOutTrainable(set, dp_size, options.moments, by_group);
+    state_->buffers = LayOutTrainable(set, mesh.shape(), options.moments, by_group);
   }
   state_->scratch.resize(state_->buffers.size());
   state_->AddTrainable();
-  const bool copies = options.frozen == FrozenPlace::kHost;
-  state_->AddFrozen(copies ? MakeCopyStream(device) : std::nullopt);
+  state_->AddFrozen(options.frozen == FrozenPlace::kHost ? MakeCopyStream(device) : std::nullopt);
 }
 
 ParameterStore::~ParameterStore() = default;
@@ -223,8 +227,10 @@ void ParameterStore::State::Reduce(Group& group) {
   FinishReductions();
   for (Reduction& reduction : started) {
     const FlatRange shard = Shard(*reduction.flat);
-    reduction.work = mesh.dp().ReduceScatterAsync(
-        reduction.gradients, reduction.gradients.narrow(0, shard.begin, shard.size()));
+    reduction.work =
+        mesh.Line(reduction.flat->replicas)
+            .ReduceScatterAsync(reduction.gradients,
+                                reduction.gradients.narrow(0, shard.begin, shard.size()));
   }
   reductions = std::move(started);
 }
@@ -252,10 +258,10 @@ absl::Status ParameterStore::Write(const Writer& write, Values values) {
   absl::Status status;
   for (auto& [index, group] : state_->groups) {
     std::vector<Parameter*> parameters;
+    std::vector<ValueWindow*> windows;
     for (Parameter* parameter : group.parameters) {
       if (values == Values::kAll || parameter->trainable) parameters.push_back(parameter);
     }
-    std::vector<ValueWindow*> windows;
     for (ValueWindow& window : group.windows) {
       if (values == Values::kAll || window.trainable()) windows.push_back(&window);
     }

@@ -75,8 +75,9 @@ class ParameterStore {
   // Starts to bring a group that will be acquired next, beside what is acquired. Call before the
   // work that hides it is enqueued.
   void Prefetch(int group);
-  // Of a leased group: `grad` is there, zeros at the first of nested calls, and what is added to it
-  // will be added to the shard's. Else, under ZeRO 2 and 3, it is undefined.
+  // The leased group's gradients are there from here on, zeros at the first of nested calls, and
+  // what is added to them will be added to the shard's. Else, under ZeRO 2 and 3, `grad` is
+  // undefined.
   void BeginGradients(int group);
   // Before the lease ends. With the group's only lease the gradients are summed and taken away;
   // else they stay for what its other holders add.

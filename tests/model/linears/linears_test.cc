@@ -103,7 +103,7 @@ TEST_P(LinearOption, ShardsTogetherEqualTheWholeLayerInFloat64) {
     shard.linear->BackwardParams({dy_local}, dlow, x_local, dropout);
     for (const Parameter* parameter : shard.set.Trainable()) {
       const std::string& name = parameter->slice.name;
-      if (parameter->tp_gradient == TpGradient::kPartial) {
+      if (parameter->placement.tp == AxisGradient::kPartial) {
         at::Tensor& sum = partial[name];
         sum = sum.defined() ? sum + parameter->grad : parameter->grad;
       } else {

@@ -1,6 +1,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <map>
+#include <utility>
+#include <vector>
+
 #include "parallel/layout/mesh.h"
 
 namespace fttrain {
@@ -58,6 +62,33 @@ TEST(PositionOfRank, CountsTpFastestAndDpSlowest) {
       }
     }
   }
+}
+
+// Lines along any axes, the ones that no layout has yet too: the ranks that have the same index in
+// the other axes differ in these alone, and their own index numbers them in the order of ranks.
+TEST(IndexIn, NumbersLinesAndTheRanksOfALine) {
+  const MeshShape shape{.tp = 2, .pp = 3, .dp = 2};
+  const AxisSet sets[][2] = {{{}, kAllAxes},
+                             {{Axis::kTp}, {Axis::kPp, Axis::kDp}},
+                             {{Axis::kPp}, {Axis::kTp, Axis::kDp}},
+                             {{Axis::kDp}, {Axis::kTp, Axis::kPp}}};
+  for (const auto& [one, other] : sets) {
+    for (const auto& [along, across] : {std::pair(one, other), std::pair(other, one)}) {
+      std::map<int, std::vector<MeshPosition>> lines;
+      for (int rank = 0; rank < shape.world_size(); ++rank) {
+        const MeshPosition at = PositionOfRank(shape, rank);
+        std::vector<MeshPosition>& line = lines[IndexIn(shape, at, across)];
+        EXPECT_EQ(IndexIn(shape, at, along), static_cast<int>(line.size()));
+        line.push_back(at);
+        for (const Axis axis : kEveryAxis) {
+          if (!across.Has(axis)) continue;
+          EXPECT_EQ(at.at(axis), line.front().at(axis));
+        }
+      }
+      EXPECT_EQ(static_cast<int>(lines.size()), shape.size(across));
+    }
+  }
+  EXPECT_EQ(IndexIn(shape, PositionOfRank(shape, 7), kAllAxes), 7);
 }
 
 }  // namespace

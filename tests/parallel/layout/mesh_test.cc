@@ -35,6 +35,14 @@ TEST(Mesh, AxesJoinTheRanksThatDifferInThatCoordinateAlone) {
       ASSERT_TRUE(mesh.ok()) << mesh.status();
       const MeshPosition at = (*mesh)->position();
       EXPECT_EQ(rank, (at.dp * pp + at.pp) * tp + at.tp);
+      EXPECT_EQ((*mesh)->Line({}).size(), 1);
+      at::Tensor ranks = at::full({1}, rank, at::kLong);
+      (*mesh)->AllReduce(ranks, {Axis::kTp, Axis::kDp});
+      int64_t plane = 0;
+      for (int other = 0; other < world; ++other) {
+        if (PositionOfRank(*shape, other).pp == at.pp) plane += other;
+      }
+      EXPECT_EQ(ranks.item<int64_t>(), plane);
       EXPECT_EQ((*mesh)->tp().rank(), at.tp);
       EXPECT_EQ((*mesh)->pp().rank(), at.pp);
       EXPECT_EQ((*mesh)->dp().rank(), at.dp);

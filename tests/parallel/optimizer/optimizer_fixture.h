@@ -22,31 +22,31 @@ namespace fttrain::optimizer_test {
 struct GlobalParam {
   std::string name;
   std::vector<int64_t> shape;
-  TpGradient relation;
+  AxisGradient relation;
   bool weight_decay;
   int dim = -1;
   int slices = 1;
 };
 
 inline std::vector<GlobalParam> Model() {
-  return {{"owned.rows", {64, 33}, TpGradient::kOwned, true, 0, 64},
-          {"shared.two_heads", {4, 5}, TpGradient::kShared, true, 0, 2},
-          {"partial.factor", {3, 8}, TpGradient::kPartial, true},
-          {"identical.norm", {7}, TpGradient::kIdentical, false},
-          {"owned.columns", {5, 8}, TpGradient::kOwned, false, 1, 8},
-          {"partial.norm", {11}, TpGradient::kPartial, false},
-          {"shared.one_head", {3, 4}, TpGradient::kShared, false, 0, 1}};
+  return {{"owned.rows", {64, 33}, AxisGradient::kOwned, true, 0, 64},
+          {"shared.two_heads", {4, 5}, AxisGradient::kShared, true, 0, 2},
+          {"partial.factor", {3, 8}, AxisGradient::kPartial, true},
+          {"identical.norm", {7}, AxisGradient::kIdentical, false},
+          {"owned.columns", {5, 8}, AxisGradient::kOwned, false, 1, 8},
+          {"partial.norm", {11}, AxisGradient::kPartial, false},
+          {"shared.one_head", {3, 4}, AxisGradient::kShared, false, 0, 1}};
 }
 
 // This tp rank's slice, and how many ranks hold it.
-struct Placement {
+struct Share {
   ParamSlice slice;
   int holders = 1;
   int holder = 0;  // this rank among them
 };
 
-inline Placement Place(const GlobalParam& p, int tp_size, int tp_rank) {
-  if (p.relation == TpGradient::kPartial || p.relation == TpGradient::kIdentical) {
+inline Share Place(const GlobalParam& p, int tp_size, int tp_rank) {
+  if (p.relation == AxisGradient::kPartial || p.relation == AxisGradient::kIdentical) {
     return {WholeParam(p.name, p.shape), tp_size, tp_rank};
   }
   const int parts = std::min(tp_size, p.slices), holders = tp_size / parts;
@@ -81,11 +81,11 @@ inline at::Tensor InitialValue(const GlobalParam& p) {
 }
 
 // What one rank of the mesh adds to its accumulator during `step`.
-inline at::Tensor RankGradient(const GlobalParam& p, const Placement& place, const Mesh& mesh,
+inline at::Tensor RankGradient(const GlobalParam& p, const Share& place, const Mesh& mesh,
                                int step) {
   const int per_dp = kUnits / mesh.dp().size();
   int begin = mesh.dp().rank() * per_dp, end = begin + per_dp;
-  const bool parts = p.relation == TpGradient::kPartial || p.relation == TpGradient::kShared;
+  const bool parts = p.relation == AxisGradient::kPartial || p.relation == AxisGradient::kShared;
   if (!parts) return Cut(SumOfUnits(p, step, begin, end), place.slice);
   const int per_holder = per_dp / place.holders;
   begin += place.holder * per_holder;
@@ -115,7 +115,7 @@ inline std::vector<Parameter*> DeclareModel(ParameterSet& set, const Mesh& mesh,
   for (const GlobalParam& p : model) {
     set.BeginGroup(static_cast<int>(declared.size()) / 3);
     declared.push_back(set.Declare({.slice = Place(p, mesh.tp().size(), mesh.tp().rank()).slice,
-                                    .tp_gradient = p.relation,
+                                    .placement = {.tp = p.relation},
                                     .trainable = true,
                                     .weight_decay = p.weight_decay,
                                     .dtype = dtype}));
@@ -139,7 +139,7 @@ inline void Backward(Rig& rig, const std::vector<Parameter*>& parameters, const 
   for (size_t i = model.size(); i-- > 0;) {
     const ParameterStore::Lease lease = rig.store.Acquire(parameters[i]->group);
     rig.store.BeginGradients(parameters[i]->group);
-    const Placement place = Place(model[i], mesh.tp().size(), mesh.tp().rank());
+    const Share place = Place(model[i], mesh.tp().size(), mesh.tp().rank());
     parameters[i]->grad.add_(RankGradient(model[i], place, mesh, step));
     rig.store.EndGradients(parameters[i]->group);
   }

@@ -22,13 +22,13 @@ constexpr int kSteps = 6;
 // Slices over up to 4 tp ranks are multiples of 256 contiguous elements. The last two keep
 // float32 moments: the whole tensor is below 4096 elements.
 std::vector<GlobalParam> LargeModel() {
-  return {{"owned.rows", {64, 96}, TpGradient::kOwned, true, 0, 64},
-          {"owned.columns", {5, 4096}, TpGradient::kOwned, true, 1, 4},
-          {"shared.two_heads", {32, 256}, TpGradient::kShared, true, 0, 2},
-          {"partial.factor", {7, 777}, TpGradient::kPartial, true},
-          {"identical.norm", {4099}, TpGradient::kIdentical, false},
-          {"small.rows", {12, 256}, TpGradient::kOwned, true, 0, 12},
-          {"small.norm", {4095}, TpGradient::kPartial, false}};
+  return {{"owned.rows", {64, 96}, AxisGradient::kOwned, true, 0, 64},
+          {"owned.columns", {5, 4096}, AxisGradient::kOwned, true, 1, 4},
+          {"shared.two_heads", {32, 256}, AxisGradient::kShared, true, 0, 2},
+          {"partial.factor", {7, 777}, AxisGradient::kPartial, true},
+          {"identical.norm", {4099}, AxisGradient::kIdentical, false},
+          {"small.rows", {12, 256}, AxisGradient::kOwned, true, 0, 12},
+          {"small.norm", {4095}, AxisGradient::kPartial, false}};
 }
 
 StorageOptions Int8Storage(const Storage& storage) {

@@ -15,10 +15,10 @@ using namespace optimizer_test;  // NOLINT: the fixture's vocabulary
 
 // Parameters of more and of fewer than 4096 elements, sliced and whole, and one without elements.
 std::vector<GlobalParam> LargeAndSmall() {
-  return {{"large.rows", {64, 96}, TpGradient::kOwned, true, 0, 64},
-          {"large.odd", {4099}, TpGradient::kIdentical, false},
-          {"small.factor", {3, 8}, TpGradient::kPartial, true},
-          {"small.head", {4, 5}, TpGradient::kShared, true, 0, 2}};
+  return {{"large.rows", {64, 96}, AxisGradient::kOwned, true, 0, 64},
+          {"large.odd", {4099}, AxisGradient::kIdentical, false},
+          {"small.factor", {3, 8}, AxisGradient::kPartial, true},
+          {"small.head", {4, 5}, AxisGradient::kShared, true, 0, 2}};
 }
 
 struct Case {

@@ -7,10 +7,10 @@
 namespace fttrain {
 namespace {
 
-Parameter Trainable(std::string name, int64_t numel, TpGradient tp_gradient, bool weight_decay,
+Parameter Trainable(std::string name, int64_t numel, AxisGradient over_tp, bool weight_decay,
                     at::ScalarType dtype = at::kFloat) {
   return {.slice = WholeParam(std::move(name), {numel}),
-          .tp_gradient = tp_gradient,
+          .placement = {.tp = over_tp},
           .trainable = true,
           .weight_decay = weight_decay,
           .dtype = dtype};
@@ -26,7 +26,7 @@ std::vector<std::string> Names(const FlatBuffer& buffer) {
 std::vector<FlatBuffer> LayOut(const ParameterSet& set, int dp_size,
                                MomentStorage moments = MomentStorage::kGradientDtype,
                                bool by_group = false) {
-  std::vector<FlatBuffer> buffers = LayOutTrainable(set, dp_size, moments, by_group);
+  std::vector<FlatBuffer> buffers = LayOutTrainable(set, {.dp = dp_size}, moments, by_group);
   for (FlatBuffer& buffer : buffers) {
     AllocateFlat(buffer, {0, buffer.numel()}, {0, buffer.numel()}, at::kCPU);
   }
@@ -35,12 +35,12 @@ std::vector<FlatBuffer> LayOut(const ParameterSet& set, int dp_size,
 
 TEST(LayOutTrainable, OrdersByGradientRelationThenDecayThenDeclaration) {
   ParameterSet set;
-  set.Declare(Trainable("shared", 3, TpGradient::kShared, true));
-  set.Declare(Trainable("partial.norm", 3, TpGradient::kPartial, false));
-  set.Declare(Trainable("partial", 3, TpGradient::kPartial, true));
-  set.Declare(Trainable("owned.bias", 3, TpGradient::kOwned, false));
-  set.Declare(Trainable("owned.2", 20, TpGradient::kOwned, true));
-  set.Declare(Trainable("owned.1", 3, TpGradient::kOwned, true));
+  set.Declare(Trainable("shared", 3, AxisGradient::kShared, true));
+  set.Declare(Trainable("partial.norm", 3, AxisGradient::kPartial, false));
+  set.Declare(Trainable("partial", 3, AxisGradient::kPartial, true));
+  set.Declare(Trainable("owned.bias", 3, AxisGradient::kOwned, false));
+  set.Declare(Trainable("owned.2", 20, AxisGradient::kOwned, true));
+  set.Declare(Trainable("owned.1", 3, AxisGradient::kOwned, true));
   const auto buffers = LayOut(set, /*dp_size=*/4);
   ASSERT_EQ(buffers.size(), 1u);
   const FlatBuffer& buffer = buffers[0];
@@ -49,20 +49,20 @@ TEST(LayOutTrainable, OrdersByGradientRelationThenDecayThenDeclaration) {
   ASSERT_EQ(buffer.segments.size(), 5u);
   // 16 float32 are 64 bytes: 32 + 16 | 16 | 16 | 16 | 16, and 128 = 4 shards of 32.
   EXPECT_EQ(buffer.segments[0].range.end, 48);
-  EXPECT_EQ(buffer.RangeOf(TpGradient::kPartial).begin, 64);
-  EXPECT_EQ(buffer.RangeOf(TpGradient::kPartial).end, 96);
-  EXPECT_EQ(buffer.RangeOf(TpGradient::kIdentical).size(), 0);
+  EXPECT_EQ(buffer.RangeOf(AxisGradient::kPartial).begin, 64);
+  EXPECT_EQ(buffer.RangeOf(AxisGradient::kPartial).end, 96);
+  EXPECT_EQ(buffer.RangeOf(AxisGradient::kIdentical).size(), 0);
   EXPECT_EQ(buffer.numel(), 128);
   EXPECT_EQ(buffer.Shard(4, 3).begin, 96);
 }
 
 TEST(LayOutTrainable, EightBitMomentsPutLargeTensorsFirstAndAlignOn256Elements) {
   ParameterSet set;
-  set.Declare(Trainable("small", 4095, TpGradient::kOwned, true));
-  set.Declare(Trainable("large", 4097, TpGradient::kOwned, true));
+  set.Declare(Trainable("small", 4095, AxisGradient::kOwned, true));
+  set.Declare(Trainable("large", 4097, AxisGradient::kOwned, true));
   // The whole tensor decides, not the slice.
   set.Declare({.slice = SlicedParam("slice", {4096}, 0, 0, 10), .trainable = true});
-  set.Declare(Trainable("large.bias", 4096, TpGradient::kOwned, false));
+  set.Declare(Trainable("large.bias", 4096, AxisGradient::kOwned, false));
   const auto buffers = LayOut(set, /*dp_size=*/3, MomentStorage::kInt8);
   ASSERT_EQ(buffers.size(), 1u);
   const FlatBuffer& buffer = buffers[0];
@@ -80,7 +80,7 @@ TEST(LayOutTrainable, ViewsStartOn64BytesAndAliasTheBuffers) {
   for (const auto dtype : {at::kBFloat16, at::kFloat, at::kDouble}) {
     for (const int64_t numel : {1, 33, 7}) {
       set.Declare(Trainable(std::string(toString(dtype)) + std::to_string(numel), numel,
-                            TpGradient::kOwned, true, dtype));
+                            AxisGradient::kOwned, true, dtype));
     }
   }
   auto buffers = LayOut(set, /*dp_size=*/3);
@@ -103,21 +103,36 @@ TEST(LayOutTrainable, ViewsStartOn64BytesAndAliasTheBuffers) {
 
 TEST(LayOutTrainable, AdaptersAndTrainableWeightsHaveBuffersOfTheirOwn) {
   ParameterSet set;
-  set.Declare(Trainable("weight", 4, TpGradient::kOwned, true));
-  Parameter adapter = Trainable("adapter", 4, TpGradient::kOwned, true);
+  set.Declare(Trainable("weight", 4, AxisGradient::kOwned, true));
+  Parameter adapter = Trainable("adapter", 4, AxisGradient::kOwned, true);
   adapter.category = MemoryCategory::kAdapters;
   set.Declare(adapter);
   EXPECT_EQ(LayOut(set, 1).size(), 2u);
 }
 
+TEST(LayOutTrainable, WhatIsNotTheSameOverDpIsApartAndNotPaddedForShards) {
+  ParameterSet set;
+  Parameter expert = Trainable("expert", 4, AxisGradient::kOwned, true);
+  expert.placement.dp = AxisGradient::kOwned;
+  set.Declare(expert);
+  set.Declare(Trainable("weight", 4, AxisGradient::kOwned, true));
+  const auto buffers = LayOut(set, /*dp_size=*/2);
+  ASSERT_EQ(buffers.size(), 2u);
+  EXPECT_THAT(Names(buffers[0]), ::testing::ElementsAre("expert"));
+  EXPECT_EQ(buffers[0].replicas, AxisSet{});
+  EXPECT_EQ(buffers[0].numel(), 16);
+  EXPECT_EQ(buffers[1].replicas, AxisSet{Axis::kDp});
+  EXPECT_EQ(buffers[1].numel(), 32);
+}
+
 TEST(LayOutTrainable, ByGroupEachGroupHasBuffersOfItsOwnInOrder) {
   ParameterSet set;
   set.BeginGroup(3);
-  set.Declare(Trainable("layer.3", 5, TpGradient::kOwned, true));
+  set.Declare(Trainable("layer.3", 5, AxisGradient::kOwned, true));
   set.BeginGroup(-1);
-  set.Declare(Trainable("head", 40, TpGradient::kOwned, true));
+  set.Declare(Trainable("head", 40, AxisGradient::kOwned, true));
   set.BeginGroup(3);
-  set.Declare(Trainable("layer.3.norm", 7, TpGradient::kPartial, false));
+  set.Declare(Trainable("layer.3.norm", 7, AxisGradient::kPartial, false));
   const auto buffers = LayOut(set, /*dp_size=*/2, MomentStorage::kGradientDtype, true);
   ASSERT_EQ(buffers.size(), 2u);
   EXPECT_THAT(Names(buffers[0]), ::testing::ElementsAre("head"));
@@ -127,9 +142,9 @@ TEST(LayOutTrainable, ByGroupEachGroupHasBuffersOfItsOwnInOrder) {
 
 TEST(LayOutTrainable, OfAShardOnlyWhatIsKeptHasStorageAndNoParameterHasAView) {
   ParameterSet set;
-  const Parameter* p = set.Declare(Trainable("weight", 64, TpGradient::kOwned, true));
+  const Parameter* p = set.Declare(Trainable("weight", 64, AxisGradient::kOwned, true));
   std::vector<FlatBuffer> buffers =
-      LayOutTrainable(set, /*dp_size=*/2, MomentStorage::kGradientDtype, true);
+      LayOutTrainable(set, {.dp = 2}, MomentStorage::kGradientDtype, true);
   AllocateFlat(buffers[0], {32, 64}, {32, 64}, at::kCPU);
   EXPECT_EQ(buffers[0].values.numel(), 32);
   EXPECT_FALSE(p->value.defined() || p->grad.defined());
@@ -140,7 +155,7 @@ TEST(LayOutTrainable, OfAShardOnlyWhatIsKeptHasStorageAndNoParameterHasAView) {
 
 TEST(LayOutTrainable, TrainableFloat16IsRefusedByName) {
   ParameterSet set;
-  set.Declare(Trainable("half.weight", 4, TpGradient::kOwned, true, at::kHalf));
+  set.Declare(Trainable("half.weight", 4, AxisGradient::kOwned, true, at::kHalf));
   try {
     LayOut(set, 1);
     FAIL() << "accepted";

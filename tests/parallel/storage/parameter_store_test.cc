@@ -339,7 +339,7 @@ TEST(ParameterStore, SharedSlicesThatTheRanksCannotHoldEquallyAreRefused) {
   ASSERT_TRUE(mesh.ok()) << mesh.status();
   ParameterSet set;
   set.Declare({.slice = SlicedParam("k_proj.weight", {9, 2}, 0, 0, 2),
-               .tp_gradient = TpGradient::kShared,
+               .placement = {.tp = AxisGradient::kShared},
                .trainable = true});
   EXPECT_THROW(ParameterStore(set, **mesh, at::kCPU, {}), c10::Error);
 }
