@@ -31,6 +31,7 @@ void RowKernelsAgainstCopy(c10::Device device, at::ScalarType type) {
   const at::Tensor logits = at::randn({rows / 16, vocab}, options);
   const at::Tensor targets = at::arange(rows / 16, options.dtype(at::kLong));
   const at::Tensor lse = at::full({rows / 16}, 10.0, options.dtype(at::kFloat));
+  const at::Tensor coefficients = at::zeros_like(lse);
   const at::Tensor tokens = at::arange(rows, options.dtype(at::kLong));
   const at::Tensor heads = x.view({rows, columns / 64, 64});
   const at::Tensor angles = at::randn({rows, 32}, options.dtype(at::kFloat));
@@ -55,7 +56,7 @@ void RowKernelsAgainstCopy(c10::Device device, at::ScalarType type) {
   report("dropout", 2, [&] { Dropout(x, tokens, 0.05, {1, 2}, 0, columns); });
   report("cross_entropy_stats", 1, [&] { CrossEntropyStats(logits, targets, 0); });
   report("cross_entropy_backward", 2,
-         [&] { CrossEntropyBackwardInPlace(logits, lse, targets, 0, 0.0); });
+         [&] { CrossEntropyBackwardInPlace(logits, lse, targets, 0, coefficients); });
   const double wide = 1.0 + 2.0 * sizeof(float) / static_cast<double>(x.element_size());
   report("accumulate", wide, [&] { AccumulateInto(accumulator, x); });
 }

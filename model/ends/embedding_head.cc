@@ -213,7 +213,8 @@ at::Tensor LmHeadLoss::ChunkLoss(const at::Tensor& normed, const at::Tensor& row
   const LogSumExp sums = CombineStats(LocalStats(logits, targets, rows_), region_.tp());
   const at::Tensor loss = (sums.lse - sums.target).sum(at::kDouble);
   if (!dnormed.defined() || rows_.extent == 0) return loss;
-  CrossEntropyBackwardInPlace(logits, sums.lse, targets, rows_.offset, scale);
+  CrossEntropyBackwardInPlace(logits, sums.lse, targets, rows_.offset,
+                              at::full_like(sums.lse, scale));
   // A row has one target, so rows are distinct and a copy suffices.
   const at::Tensor dx = at::empty_like(x);
   AddProducts(dx, {{logits, table_.operand()}}, /*accumulate=*/false);

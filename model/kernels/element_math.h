@@ -141,6 +141,13 @@ FT_HOST_DEVICE void RotatePair(V& first, V& second, V cosine, V sine) {
   first = rotated;
 }
 
+// Gradient of coefficient * (log-sum-exp of a row - the target's logit) by one logit; `target` is 1
+// for the target's, else 0.
+template <class V, class Scalar>
+FT_HOST_DEVICE V CrossEntropyGradient(V logit, Scalar lse, Scalar target, Scalar coefficient) {
+  return (Exp(logit - lse) - target) * coefficient;
+}
+
 // dx of y = w * x * rstd, rstd = (mean(x^2) + eps)^-1/2; mean_gx = mean(dy * w * x) * rstd^2 over
 // the row.
 template <class V, class Scalar>

@@ -258,12 +258,15 @@ at::Tensor CrossEntropyStats(const at::Tensor& logits, const at::Tensor& targets
 }
 
 void CrossEntropyBackwardInPlace(at::Tensor logits, const at::Tensor& lse,
-                                 const at::Tensor& targets, int64_t vocab_offset, double scale) {
+                                 const at::Tensor& targets, int64_t vocab_offset,
+                                 const at::Tensor& coefficients) {
   CheckTargets(logits, targets);
   const int64_t rows = logits.size(0), vocab = logits.size(1);
   CheckOperand("cross entropy's log-sum-exp", logits, lse, {rows}, StatisticsType(logits));
+  CheckOperand("cross entropy's coefficients", logits, coefficients, {rows},
+               StatisticsType(logits));
   if (FT_ON_CUDA(logits, CrossEntropyBackward, MutableData<void>(logits), Data<void>(lse),
-                 Data<int64_t>(targets), rows, vocab, vocab_offset, scale)) {
+                 Data<int64_t>(targets), Data<void>(coefficients), rows, vocab, vocab_offset)) {
     return;
   }
   WithElementType(logits, [&]<class T>(T) {
@@ -271,8 +274,8 @@ void CrossEntropyBackwardInPlace(at::Tensor logits, const at::Tensor& lse,
     ParallelItems(rows, vocab, [&](int64_t begin, int64_t end) {
       RowsOf<T>(SelectedCpuKernels())
           .cross_entropy_backward(MutableData<T>(logits) + begin * vocab, Data<S>(lse) + begin,
-                                  Data<int64_t>(targets) + begin, end - begin, vocab, vocab_offset,
-                                  scale);
+                                  Data<int64_t>(targets) + begin, Data<S>(coefficients) + begin,
+                                  end - begin, vocab, vocab_offset);
     });
   });
 }

@@ -55,10 +55,11 @@ at::Tensor Dropout(const at::Tensor& x, const at::Tensor& token_index, double p,
 // logit (0 if not local).
 at::Tensor CrossEntropyStats(const at::Tensor& logits, const at::Tensor& targets,
                              int64_t vocab_offset);
-// In place: logits[c, v] = (exp(logits[c, v] - lse[c]) - [v == target]) * scale. lse float32
-// (float64) [C].
+// In place: logits[c, v] = (exp(logits[c, v] - lse[c]) - [v == target]) * coefficients[c]. lse and
+// coefficients float32 (float64) [C].
 void CrossEntropyBackwardInPlace(at::Tensor logits, const at::Tensor& lse,
-                                 const at::Tensor& targets, int64_t vocab_offset, double scale);
+                                 const at::Tensor& targets, int64_t vocab_offset,
+                                 const at::Tensor& coefficients);
 
 // accumulator (float32 / float64) += value (any float dtype), same shape.
 void AccumulateInto(at::Tensor accumulator, const at::Tensor& value);

@@ -188,17 +188,19 @@ void CrossEntropyStats(const T* logits, const int64_t* targets, StatisticsT<T>* 
 
 template <class T>
 void CrossEntropyBackward(T* logits, const StatisticsT<T>* lse, const int64_t* targets,
-                          int64_t rows, int64_t vocab, int64_t vocab_offset, double scale) {
+                          const StatisticsT<T>* coefficients, int64_t rows, int64_t vocab,
+                          int64_t vocab_offset) {
   using S = StatisticsT<T>;
   for (int64_t r = 0; r < rows; ++r, logits += vocab) {
     const int64_t target = targets[r] - vocab_offset;
     const bool local = target >= 0 && target < vocab;
     const S target_logit = local ? LoadPart(logits + target, 1)[0] : S(0);
     ForEachVector<S>(vocab, [&](int64_t i, auto io) {
-      io.Put(logits + i, Exp<Vector<S>>(io.Get(logits + i) - lse[r]) * S(scale));
+      io.Put(logits + i,
+             CrossEntropyGradient<Vector<S>>(io.Get(logits + i), lse[r], S(0), coefficients[r]));
     });
     if (local) {
-      const S value = (Exp<S>(target_logit - lse[r]) - S(1)) * S(scale);
+      const S value = CrossEntropyGradient<S>(target_logit, lse[r], S(1), coefficients[r]);
       StorePart(logits + target, Vector<S>() + value, 1);
     }
   }

@@ -60,8 +60,9 @@ struct RowKernels {
                   const DropoutSlice& slice);
   void (*cross_entropy_stats)(const T* logits, const int64_t* targets, S* stats, int64_t rows,
                               int64_t vocab, int64_t vocab_offset);
-  void (*cross_entropy_backward)(T* logits, const S* lse, const int64_t* targets, int64_t rows,
-                                 int64_t vocab, int64_t vocab_offset, double scale);
+  void (*cross_entropy_backward)(T* logits, const S* lse, const int64_t* targets,
+                                 const S* coefficients, int64_t rows, int64_t vocab,
+                                 int64_t vocab_offset);
   void (*accumulate)(S* accumulator, const T* value, int64_t count);
   void (*widen)(const T* x, S* y, int64_t count);
   void (*round)(const S* x, T* y, int64_t count);

@@ -56,18 +56,19 @@ __global__ void CrossEntropyStatsKernel(const T* logits, const int64_t* targets,
 
 template <class T, int N>
 __global__ void CrossEntropyBackwardKernel(T* logits, const typename Statistics<T>::Type* lse,
-                                           const int64_t* targets, int64_t vocab,
-                                           int64_t vocab_offset,
-                                           typename Statistics<T>::Type scale) {
+                                           const int64_t* targets,
+                                           const typename Statistics<T>::Type* coefficients,
+                                           int64_t vocab, int64_t vocab_offset) {
   using S = typename Statistics<T>::Type;
   T* row = logits + blockIdx.x * vocab;
-  const S row_lse = lse[blockIdx.x];
+  const S row_lse = lse[blockIdx.x], coefficient = coefficients[blockIdx.x];
   const int64_t target = targets[blockIdx.x] - vocab_offset;
   for (int64_t i = threadIdx.x * N; i < vocab; i += static_cast<int64_t>(blockDim.x) * N) {
     Pack<T, N> pack = LoadPack<T, N>(row + i);
     for (int e = 0; e < N; ++e) {
-      const S probability = Exp(Widen(pack.v[e]) - row_lse);
-      pack.v[e] = Narrow<T>((i + e == target ? probability - S(1) : probability) * scale);
+      const S is_target = i + e == target ? S(1) : S(0);
+      pack.v[e] =
+          Narrow<T>(CrossEntropyGradient(Widen(pack.v[e]), row_lse, is_target, coefficient));
     }
     StorePack<T, N>(row + i, pack);
   }
@@ -96,17 +97,17 @@ void CrossEntropyStats(Dtype type, const void* logits, const int64_t* targets, v
 }
 
 void CrossEntropyBackward(Dtype type, void* logits, const void* lse, const int64_t* targets,
-                          int64_t rows, int64_t vocab, int64_t vocab_offset, double scale,
-                          void* stream) {
+                          const void* coefficients, int64_t rows, int64_t vocab,
+                          int64_t vocab_offset, void* stream) {
   if (rows == 0) return;
   WithDtype(type, [&](auto tag) {
     using T = decltype(tag);
     using S = typename Statistics<T>::Type;
     const auto launch = [&](auto kernel, int64_t packs) {
       kernel<<<static_cast<unsigned>(rows), RowThreads(packs), 0,
-               static_cast<cudaStream_t>(stream)>>>(static_cast<T*>(logits),
-                                                    static_cast<const S*>(lse), targets, vocab,
-                                                    vocab_offset, static_cast<S>(scale));
+               static_cast<cudaStream_t>(stream)>>>(
+          static_cast<T*>(logits), static_cast<const S*>(lse), targets,
+          static_cast<const S*>(coefficients), vocab, vocab_offset);
     };
     if (CanPack<T>(vocab, logits)) {
       launch(CrossEntropyBackwardKernel<T, kPack<T>>, vocab / kPack<T>);

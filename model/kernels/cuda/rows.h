@@ -36,12 +36,12 @@ struct DropoutArguments {
 void Dropout(Dtype type, const void* x, const int64_t* tokens, void* y, int64_t rows,
              int64_t columns, const DropoutArguments& arguments, void* stream);
 
-// stats S [rows, 3].
+// stats S [rows, 3]; lse and coefficients S [rows].
 void CrossEntropyStats(Dtype type, const void* logits, const int64_t* targets, void* stats,
                        int64_t rows, int64_t vocab, int64_t vocab_offset, void* stream);
 void CrossEntropyBackward(Dtype type, void* logits, const void* lse, const int64_t* targets,
-                          int64_t rows, int64_t vocab, int64_t vocab_offset, double scale,
-                          void* stream);
+                          const void* coefficients, int64_t rows, int64_t vocab,
+                          int64_t vocab_offset, void* stream);
 // accumulator S += value.
 void Accumulate(Dtype type, void* accumulator, const void* value, int64_t count, void* stream);
 

@@ -76,15 +76,16 @@ std::vector<at::Tensor> RunEverything(const RowKernels<T>& kernels, at::ScalarTy
   const at::Tensor targets = at::arange(rows, at::kLong),
                    stats = at::empty({rows, 3}, dweight.options());
   const at::Tensor gate = input(4), up = input(5), logits = input(6),
-                   lse = at::full({rows}, 6.0, dweight.options());
+                   lse = at::full({rows}, 6.0, dweight.options()),
+                   coefficients = at::linspace(-1.0, 2.0, rows, dweight.options());
   kernels.rms_norm(MutableData<T>(x), Data<T>(dy), Data<T>(weight), MutableData<T>(y), rows,
                    columns, 1e-6);
   kernels.rms_norm_backward(Data<T>(dy), Data<T>(x), Data<T>(weight), nullptr, MutableData<T>(dx),
                             MutableData<S>(dweight), rows, columns, 1e-6);
   kernels.cross_entropy_stats(Data<T>(logits), Data<int64_t>(targets), MutableData<S>(stats), rows,
                               columns, 0);
-  kernels.cross_entropy_backward(MutableData<T>(logits), Data<S>(lse), Data<int64_t>(targets), rows,
-                                 columns, 0, 0.5);
+  kernels.cross_entropy_backward(MutableData<T>(logits), Data<S>(lse), Data<int64_t>(targets),
+                                 Data<S>(coefficients), rows, columns, 0);
   kernels.dropout(Data<T>(x), Data<int64_t>(targets), MutableData<T>(dropped), rows, columns,
                   {1, 2, 0.25, 3, 300});
   kernels.swiglu_backward(Data<T>(dy), MutableData<T>(gate), MutableData<T>(up),

@@ -140,7 +140,9 @@ TEST_P(Kernel, CrossEntropySlicesCombineToTheWholeVocabulary) {
       at::arange(rows(), at::kLong).mul(7919).remainder(vocab).to(TestDevice());
   const at::Tensor leaf = Leaf(logits, at::kDouble);
   const at::Tensor losses = at::nll_loss(at::log_softmax(leaf, -1), targets.cpu(), {}, 0, -100);
-  losses.sum().mul(0.37).backward();
+  // Another for each row, one of them zero, some negative.
+  const at::Tensor coefficients = (at::arange(rows(), at::kLong) - 2).to(statistics_type()) * 0.37;
+  (losses * coefficients).sum().backward();
 
   at::Tensor max, sum, target;  // of the slices seen so far
   std::vector<std::tuple<int64_t, int64_t>> slices = {{0, split}, {split, vocab - split}};
@@ -168,7 +170,8 @@ TEST_P(Kernel, CrossEntropySlicesCombineToTheWholeVocabulary) {
   for (const auto& [offset, size] : slices) {
     if (size == 0) continue;
     at::Tensor d = logits.narrow(1, offset, size).contiguous();
-    CrossEntropyBackwardInPlace(d, lse.to(TestDevice(), statistics_type()), targets, offset, 0.37);
+    CrossEntropyBackwardInPlace(d, lse.to(TestDevice(), statistics_type()), targets, offset,
+                                coefficients.to(TestDevice()));
     const at::Tensor exact = leaf.grad().narrow(1, offset, size);
     const at::Tensor bound = exact.abs() * (type() == at::kBFloat16 ? 0.005
                                             : type() == at::kFloat  ? 1e-5
@@ -280,7 +283,10 @@ TEST(Kernels, RefuseShapesAndDtypesThatDoNotFit) {
   EXPECT_THROW(RmsNormForward(x.to(at::kInt), weight.to(at::kInt), kEps), c10::Error);
   EXPECT_THROW(SwiGluForward(x, half_wide), c10::Error);
   EXPECT_THROW(AccumulateInto(x, half_wide), c10::Error);
-  EXPECT_THROW(CrossEntropyStats(x, at::zeros({3}, x.options().dtype(at::kLong)), 0), c10::Error);
+  const at::Tensor targets = at::zeros({4}, x.options().dtype(at::kLong));
+  EXPECT_THROW(CrossEntropyStats(x, targets.narrow(0, 0, 3), 0), c10::Error);
+  const at::Tensor each = at::ones({4}, TestDevice());
+  EXPECT_THROW(CrossEntropyBackwardInPlace(x, each, targets, 0, each.narrow(0, 0, 3)), c10::Error);
 }
 
 }  // namespace
