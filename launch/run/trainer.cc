@@ -77,7 +77,7 @@ absl::StatusOr<StepMetrics> Trainer::Step(int64_t step) {
 
   // The loss is the sum of token losses over the targets of the whole step: one scale for all
   // microbatches and ranks.
-  model.BeginStep(std::move(rows.batches), 1.0 / counts[1]);
+  model.BeginStep(std::move(rows.batches), std::make_unique<TokenLoss>(1.0 / counts[1]));
   optimizer.ZeroGradients();
   RunSchedule(Schedule(), model, *job_->network->links);
   optimizer.SyncGradients();

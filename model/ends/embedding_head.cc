@@ -7,6 +7,7 @@
 #include <optional>
 #include <utility>
 
+#include "model/kernels/dispatch.h"
 #include "model/kernels/kernels.h"
 #include "model/matmul/matmul.h"
 #include "runtime/memory/ledger.h"
@@ -79,8 +80,7 @@ LogSumExp CombineStats(const at::Tensor& stats, Communicator& tp) {
 at::Tensor LocalStats(const at::Tensor& logits, const at::Tensor& targets, const Range& rows) {
   if (rows.extent > 0) return CrossEntropyStats(logits, targets, rows.offset);
   // A rank beyond the end of a tiny vocabulary adds nothing to any sum.
-  const at::ScalarType dtype = logits.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-  at::Tensor stats = at::zeros({logits.size(0), 3}, logits.options().dtype(dtype));
+  at::Tensor stats = at::zeros({logits.size(0), 3}, logits.options().dtype(StatisticsType(logits)));
   stats.select(1, 0).fill_(-std::numeric_limits<double>::infinity());
   return stats;
 }
@@ -156,8 +156,8 @@ void Embedding::Backward(const at::Tensor& dy, const at::Tensor& input_ids) cons
   weight_->grad.index_add_(0, ids.local, rows);
 }
 
-LmHeadLoss::LmHeadLoss(const ModelSpec& model, const ModelOptions& options, Communicator& tp,
-                       const ParameterSet& set)
+Head::Head(const ModelSpec& model, const ModelOptions& options, Communicator& tp,
+           const ParameterSet& set)
     : region_(tp, options.sequence_parallel),
       eps_(model.head.norm.eps),
       chunk_rows_(options.loss_chunk_rows),
@@ -169,75 +169,108 @@ LmHeadLoss::LmHeadLoss(const ModelSpec& model, const ModelOptions& options, Comm
   TORCH_CHECK(chunk_rows_ > 0, "loss_chunk_rows is ", chunk_rows_);
 }
 
-void LmHeadLoss::HoldWeights() { table_.Hold(); }
+void Head::HoldWeights() { table_.Hold(); }
 
-void LmHeadLoss::ReleaseWeights() { table_.Release(); }
+void Head::ReleaseWeights() { table_.Release(); }
 
-at::Tensor LmHeadLoss::WeightGradient() const {
+at::Tensor Head::WeightGradient() const {
   return table_.parameter()->trainable ? table_.parameter()->grad : at::Tensor();
 }
 
-double LmHeadLoss::Forward(const at::Tensor& x, const at::Tensor& target_rows,
-                           const at::Tensor& targets, double scale, Saved* saved) const {
+at::Tensor Head::Normed(const at::Tensor& x) const {
+  return region_.Enter(RmsNormForward(x, norm_->value, eps_));
+}
+
+template <typename Work>
+void Head::ForChunks(const at::Tensor& normed, const at::Tensor& rows, const at::Tensor& targets,
+                     const Work& work) const {
+  const HeldHere held(table_);
+  for (int64_t begin = 0; begin < rows.size(0); begin += chunk_rows_) {
+    const int64_t count = std::min(chunk_rows_, rows.size(0) - begin);
+    Chunk chunk{rows.narrow(0, begin, count), targets.narrow(0, begin, count), {}, {}};
+    chunk.x = normed.index_select(0, chunk.rows);
+    chunk.logits = at::empty({count, rows_.extent}, chunk.x.options());
+    AddProducts(chunk.logits, {{chunk.x, table_.operand().t()}}, /*accumulate=*/false);
+    work(chunk, begin);
+  }
+}
+
+Scores Head::Forward(const at::Tensor& x, const at::Tensor& target_rows, const at::Tensor& targets,
+                     std::optional<double> coefficient, Saved* saved) const {
   const MemoryScope workspace(MemoryCategory::kWorkspace);
-  const at::Tensor normed = region_.Enter(RmsNormForward(x, norm_->value, eps_));
-  at::Tensor dnormed;
-  if (saved != nullptr) {
+  const at::Tensor normed = Normed(x);
+  const auto options = normed.options().dtype(StatisticsType(normed));
+  Scores scores{at::empty(target_rows.sizes(), options), at::zeros({}, options.dtype(at::kDouble))};
+  const bool one_pass = saved != nullptr && coefficient.has_value();
+  at::Tensor dnormed, lse;
+  if (one_pass) {
     const MemoryScope scope(region_.sequence_parallel() ? MemoryCategory::kWorkspace
                                                         : MemoryCategory::kSaved);
     dnormed = at::zeros_like(normed);
-  }
-  const HeldHere held(table_);
-  const int64_t total = target_rows.size(0);
-  at::Tensor loss = at::zeros({}, normed.options().dtype(at::kDouble));
-  for (int64_t begin = 0; begin < total; begin += chunk_rows_) {
-    const int64_t count = std::min(chunk_rows_, total - begin);
-    loss += ChunkLoss(normed, target_rows.narrow(0, begin, count), targets.narrow(0, begin, count),
-                      scale, dnormed);
-  }
-  if (saved != nullptr) {
+  } else if (saved != nullptr) {
     const MemoryScope scope(MemoryCategory::kSaved);
-    saved->input = x;
+    lse = at::empty(target_rows.sizes(), options);
+  }
+  ForChunks(normed, target_rows, targets, [&](const Chunk& chunk, int64_t begin) {
+    const LogSumExp sums =
+        CombineStats(LocalStats(chunk.logits, chunk.targets, rows_), region_.tp());
+    at::Tensor mine = scores.log_probability.narrow(0, begin, chunk.rows.size(0));
+    at::sub_out(mine, sums.target, sums.lse);
+    scores.sum += mine.sum(at::kDouble);
+    if (lse.defined()) lse.narrow(0, begin, chunk.rows.size(0)).copy_(sums.lse);
+    if (one_pass) Gradients(chunk, sums.lse, at::full_like(sums.lse, *coefficient), dnormed);
+  });
+  if (saved == nullptr) return scores;
+  const MemoryScope scope(MemoryCategory::kSaved);
+  saved->input = x;
+  if (one_pass) {
     saved->dnormed = region_.Leave(std::move(dnormed));
+  } else {
+    saved->target_rows = target_rows;
+    saved->targets = targets;
+    saved->lse = lse;
   }
-  // One copy to the host, after all chunks.
-  return loss.item<double>();
+  return scores;
 }
 
-at::Tensor LmHeadLoss::ChunkLoss(const at::Tensor& normed, const at::Tensor& rows,
-                                 const at::Tensor& targets, double scale,
-                                 at::Tensor& dnormed) const {
-  const at::Tensor x = normed.index_select(0, rows);
-  const at::Tensor logits = at::empty({x.size(0), rows_.extent}, x.options());
-  AddProducts(logits, {{x, table_.operand().t()}}, /*accumulate=*/false);
-  const LogSumExp sums = CombineStats(LocalStats(logits, targets, rows_), region_.tp());
-  const at::Tensor loss = (sums.lse - sums.target).sum(at::kDouble);
-  if (!dnormed.defined() || rows_.extent == 0) return loss;
-  CrossEntropyBackwardInPlace(logits, sums.lse, targets, rows_.offset,
-                              at::full_like(sums.lse, scale));
+void Head::Gradients(const Chunk& chunk, const at::Tensor& lse, const at::Tensor& coefficients,
+                     at::Tensor& dnormed) const {
+  if (rows_.extent == 0) return;
+  CrossEntropyBackwardInPlace(chunk.logits, lse, chunk.targets, rows_.offset, coefficients);
   // A row has one target, so rows are distinct and a copy suffices.
-  const at::Tensor dx = at::empty_like(x);
-  AddProducts(dx, {{logits, table_.operand()}}, /*accumulate=*/false);
-  dnormed.index_copy_(0, rows, dx);
+  const at::Tensor dx = at::empty_like(chunk.x);
+  AddProducts(dx, {{chunk.logits, table_.operand()}}, /*accumulate=*/false);
+  dnormed.index_copy_(0, chunk.rows, dx);
   if (const at::Tensor grad = WeightGradient(); grad.defined()) {
-    AddProducts(grad, {{logits.t(), x}}, /*accumulate=*/true);
+    AddProducts(grad, {{chunk.logits.t(), chunk.x}}, /*accumulate=*/true);
   }
-  return loss;
 }
 
-at::Tensor LmHeadLoss::Backward(Saved& saved) const {
+at::Tensor Head::Backward(const at::Tensor& coefficients, Saved& saved) const {
   const MemoryScope scope(MemoryCategory::kWorkspace);
+  TORCH_CHECK(coefficients.defined() != saved.dnormed.defined(),
+              "coefficients of a microbatch are known either before its forward or after");
+  if (coefficients.defined()) {
+    const at::Tensor normed = Normed(saved.input);
+    at::Tensor dnormed = at::zeros_like(normed);
+    ForChunks(normed, saved.target_rows, saved.targets, [&](const Chunk& chunk, int64_t begin) {
+      const int64_t count = chunk.rows.size(0);
+      Gradients(chunk, saved.lse.narrow(0, begin, count), coefficients.narrow(0, begin, count),
+                dnormed);
+    });
+    saved.dnormed = region_.Leave(std::move(dnormed));
+  }
   at::Tensor dx = RmsNormBackward(saved.dnormed, saved.input, norm_->value, eps_, {}, norm_->grad);
   saved = {};
   return dx;
 }
 
-at::Tensor LmHeadLoss::Logits(const at::Tensor& x, const at::Tensor& rows) const {
+at::Tensor Head::Logits(const at::Tensor& x, const at::Tensor& rows) const {
   const MemoryScope workspace(MemoryCategory::kWorkspace);
-  const at::Tensor normed = region_.Enter(RmsNormForward(x, norm_->value, eps_));
+  const at::Tensor normed = Normed(x);
   const at::Tensor local = at::empty({rows.size(0), rows_.extent}, normed.options());
   AddProducts(local, {{normed.index_select(0, rows), table_.operand().t()}}, /*accumulate=*/false);
-  const at::ScalarType dtype = local.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  const at::ScalarType dtype = StatisticsType(local);
   Communicator& tp = region_.tp();
   if (tp.size() == 1) return local.to(dtype);
   // Gathered as rows of the vocabulary; only the end of the last shards is padding.

@@ -2,7 +2,10 @@
 // r).
 #pragma once
 
+#include <optional>
+
 #include "model/blocks/parameters.h"
+#include "model/ends/objective.h"
 #include "model/matmul/weight_matrix.h"
 #include "parallel/layout/tensor_parallel.h"
 
@@ -35,26 +38,32 @@ class Embedding {
   Parameter* weight_;
 };
 
-// Final norm, output projection and cross entropy in one: logits exist only for positions that have
-// a target, in chunks, sharded over the vocabulary; the gradient of the input is made in the same
-// pass.
-class LmHeadLoss {
+// Final norm and output projection, sharded over the vocabulary: log-probabilities of the targets,
+// and gradients from one coefficient a row. Logits exist only for positions that have a target, in
+// chunks; where the coefficient is known beforehand, gradients are made in the pass that makes the
+// log-probabilities.
+class Head {
  public:
   // Of what DeclareHead declared (and DeclareEmbedding where tied); `set` must outlive this.
-  LmHeadLoss(const ModelSpec& model, const ModelOptions& options, Communicator& tp,
-             const ParameterSet& set);
+  Head(const ModelSpec& model, const ModelOptions& options, Communicator& tp,
+       const ParameterSet& set);
   struct Saved {
-    at::Tensor input;    // [T/tp, H] before the final norm
-    at::Tensor dnormed;  // [T/tp, H] gradient of the final norm's output; undefined in evaluation
+    at::Tensor input;  // [T/tp, H] before the final norm
+    // After one pass: gradient of the final norm's output, [T/tp, H].
+    at::Tensor dnormed;
+    // For a second one: as given to Forward, and the log-sum-exp, float32 (float64) [M].
+    at::Tensor target_rows, targets, lse;
   };
   // x [T/tp, H]; target_rows int64 [M]: rows of [0, T) that have a target; targets int64 [M].
-  // Returns the sum of token losses (float64 host value; equal on all tp ranks). saved null:
-  // evaluation, no gradient. scale: 1 / target tokens of the optimizer step. Adds to lm_head's
-  // gradient if trainable. Collective over tp.
-  double Forward(const at::Tensor& x, const at::Tensor& target_rows, const at::Tensor& targets,
-                 double scale, Saved* saved) const;
-  at::Tensor Backward(Saved& saved) const;  // -> dx [T/tp, H]; adds to the norm's gradient
-  // As DecoderLayer's. Forward holds an NF4 head by itself where its products need all of it.
+  // saved null: no gradient follows. coefficient: of every row, if known (Objective): adds to
+  // lm_head's gradient if trainable. Collective over tp.
+  Scores Forward(const at::Tensor& x, const at::Tensor& target_rows, const at::Tensor& targets,
+                 std::optional<double> coefficient, Saved* saved) const;
+  // coefficients float32 (float64) [M], equal on all tp ranks; undefined if Forward knew them.
+  // -> dx [T/tp, H]; adds to the gradients of the norm and, if not yet done, of lm_head. Consumes
+  // `saved`. Collective over tp.
+  at::Tensor Backward(const at::Tensor& coefficients, Saved& saved) const;
+  // As DecoderLayer's. A pass holds an NF4 head by itself where its products need all of it.
   void HoldWeights();
   void ReleaseWeights();
   // Logits of `rows` (int64 [M]) over the whole vocabulary, [M, V] float32 (float64), on every
@@ -62,10 +71,19 @@ class LmHeadLoss {
   at::Tensor Logits(const at::Tensor& x, const at::Tensor& rows) const;
 
  private:
-  // Loss sum (float64, on the device) of some rows of normed [T, H]; writes their gradient into
-  // dnormed if that is defined, and adds to the head's.
-  at::Tensor ChunkLoss(const at::Tensor& normed, const at::Tensor& rows, const at::Tensor& targets,
-                       double scale, at::Tensor& dnormed) const;
+  // Some rows of normed [T, H] and their logits on this rank.
+  struct Chunk {
+    at::Tensor rows, targets;  // int64 [C]
+    at::Tensor x, logits;      // [C, H], [C, V/tp]
+  };
+  // Calls `work`(chunk, offset of its first row) for all of them in turn.
+  template <typename Work>
+  void ForChunks(const at::Tensor& normed, const at::Tensor& rows, const at::Tensor& targets,
+                 const Work& work) const;
+  // Writes the gradient of the chunk's rows into dnormed and adds to the head's. Overwrites logits.
+  void Gradients(const Chunk& chunk, const at::Tensor& lse, const at::Tensor& coefficients,
+                 at::Tensor& dnormed) const;
+  at::Tensor Normed(const at::Tensor& x) const;  // [T/tp, H] -> [T, H]
 
   // The head's gradient if it is trained, else undefined.
   at::Tensor WeightGradient() const;
@@ -76,7 +94,7 @@ class LmHeadLoss {
   int64_t vocab_size_;
   Range rows_;
   Parameter* norm_;
-  mutable WeightMatrix table_;  // [V/tp, H]; held within a const Forward
+  mutable WeightMatrix table_;  // [V/tp, H]; held within a const pass
 };
 
 }  // namespace fttrain

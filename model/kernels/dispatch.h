@@ -1,5 +1,4 @@
-// What kernels.cc and attention.cc share to reach the raw-pointer loops: element types, threads,
-// argument checks.
+// What callers of the raw-pointer loops share: element types, threads, argument checks.
 #pragma once
 
 #include <ATen/Parallel.h>

@@ -57,7 +57,7 @@ Transformer::Transformer(const ModelSpec& model, const ModelOptions& options, co
     }
   }
   if (runs.front().first) embedding_ = std::make_unique<Embedding>(model, options, tp, set);
-  if (runs.back().last) head_ = std::make_unique<LmHeadLoss>(model, options, tp, set);
+  if (runs.back().last) head_ = std::make_unique<Head>(model, options, tp, set);
   MakeResidents(options, device);
 }
 
@@ -86,11 +86,12 @@ void Transformer::UseStore(ParameterStore& store) {
   residency_.Add(*dequantized_);
 }
 
-void Transformer::BeginStep(std::vector<ModelBatch> batches, double loss_scale) {
+void Transformer::BeginStep(std::vector<ModelBatch> batches,
+                            std::unique_ptr<const Objective> objective) {
   batches_ = std::move(batches);
   activations_.clear();
   activations_.resize(batches_.size());
-  loss_scale_ = loss_scale;
+  objective_ = std::move(objective);
   loss_sum_ = 0.0;
 }
 
@@ -127,7 +128,8 @@ at::Tensor Transformer::Forward(int chunk, int microbatch, at::Tensor input) {
       if (visit.kept) {
         x = run.layers[i]->Forward(x, batch.context, rope_, &SavedOf(layer, microbatch));
       } else {
-        x = run.layers[i]->Forward(x, {batch.context.layout, {}}, rope_, nullptr);
+        x = run.layers[i]->Forward(x, {batch.context.layout, {}}, rope_,
+                                   nullptr);
       }
     });
   }
@@ -142,8 +144,15 @@ void Transformer::ForwardHead(const Visit& visit, const at::Tensor& x) {
     return;
   }
   const ModelBatch& batch = batches_.at(visit.microbatch);
-  LmHeadLoss::Saved* const saved = visit.kept ? &activations_.at(visit.microbatch).head : nullptr;
-  loss_sum_ += head_->Forward(x, batch.target_rows, batch.targets, loss_scale_, saved);
+  Activations& mine = activations_.at(visit.microbatch);
+  const std::optional<double> constant = objective_->ConstantCoefficient();
+  const Scores scores = head_->Forward(x, batch.target_rows, batch.targets, constant,
+                                       visit.kept ? &mine.head : nullptr);
+  const MemoryScope scope(visit.kept && !constant ? MemoryCategory::kSaved
+                                                  : MemoryCategory::kWorkspace);
+  const Losses losses = objective_->Evaluate(visit.microbatch, scores);
+  if (visit.kept) mine.coefficients = losses.coefficients;
+  loss_sum_ += losses.sum.item<double>();
 }
 
 at::Tensor Transformer::Backward(int chunk, int microbatch, at::Tensor doutput) {
@@ -153,8 +162,10 @@ at::Tensor Transformer::Backward(int chunk, int microbatch, at::Tensor doutput) 
   const ModelBatch& batch = batches_.at(microbatch);
   at::Tensor dx = std::move(doutput);
   if (run.run.last) {
-    At(kHeadPart, kPass, microbatch,
-       [&](const Visit&) { dx = head_->Backward(activations_.at(microbatch).head); });
+    At(kHeadPart, kPass, microbatch, [&](const Visit&) {
+      Activations& mine = activations_.at(microbatch);
+      dx = head_->Backward(std::exchange(mine.coefficients, {}), mine.head);
+    });
   }
   for (size_t i = run.layers.size(); i-- > 0;) {
     const int layer = run.run.begin + static_cast<int>(i);
@@ -190,13 +201,13 @@ MessageSpec Transformer::Boundary(int microbatch) const {
 }
 
 double Transformer::EvaluateLoss(ModelBatch batch) {
-  BeginStep({std::move(batch)}, /*loss_scale=*/1.0);
+  BeginStep({std::move(batch)}, std::make_unique<TokenLoss>(1.0));
   RunSchedule(ForwardsOnly(1, num_chunks(), 1), *this);
   return loss_sum_;
 }
 
 at::Tensor Transformer::Logits(ModelBatch batch, at::Tensor rows) {
-  BeginStep({std::move(batch)}, /*loss_scale=*/1.0);
+  BeginStep({std::move(batch)}, nullptr);
   logit_rows_ = std::move(rows);
   RunSchedule(ForwardsOnly(1, num_chunks(), 1), *this);
   logit_rows_.reset();

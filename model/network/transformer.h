@@ -31,16 +31,16 @@ class Transformer : public StageModule {
   // for the visits of a step (parallel/residency) and takes the gradients away.
   void UseStore(ParameterStore& store);
 
-  // Microbatches of the next optimizer step, and 1 / its global number of target tokens.
-  void BeginStep(std::vector<ModelBatch> batches, double loss_scale);
+  // Microbatches of the next schedule, and what it minimises.
+  void BeginStep(std::vector<ModelBatch> batches, std::unique_ptr<const Objective> objective);
   // Chunk c is the c-th run of layers of this stage.
   int num_chunks() const { return static_cast<int>(chunks_.size()); }
   void BeginSchedule(const std::vector<PipelineStep>& steps) override;
   at::Tensor Forward(int chunk, int microbatch, at::Tensor input) override;
   at::Tensor Backward(int chunk, int microbatch, at::Tensor doutput) override;
   MessageSpec Boundary(int microbatch) const override;
-  // Sum of token losses of this rank's microbatches since BeginStep (unscaled); 0 on all stages but
-  // the last.
+  // Sum of the losses of this rank's microbatches since BeginStep, as the objective gives it; 0 on
+  // all stages but the last.
   double LossSum() const { return loss_sum_; }
 
   // Evaluation of a stage that holds the whole model, nothing kept: loss sum, or logits [M, V] of
@@ -63,7 +63,8 @@ class Transformer : public StageModule {
   std::vector<int> GroupsOf(int part) const;
   struct Activations {
     std::map<int, DecoderLayerSaved> layers;
-    LmHeadLoss::Saved head;
+    Head::Saved head;
+    at::Tensor coefficients;  // of the objective, if they are not constant
   };
   bool train_base_, tied_;
   at::ScalarType compute_;
@@ -73,15 +74,15 @@ class Transformer : public StageModule {
   std::unique_ptr<Nf4Ahead> ahead_;       // on CUDA, of NF4 weights that stay
   std::unique_ptr<Embedding> embedding_;  // also where the head is tied to it
   std::vector<Chunk> chunks_;
-  std::unique_ptr<LmHeadLoss> head_;
+  std::unique_ptr<Head> head_;
   std::vector<ModelBatch> batches_;
+  std::unique_ptr<const Objective> objective_;
   std::vector<Activations> activations_;
   Residency residency_;
   std::optional<StoredWeights> weights_;
   std::optional<KeptActivations> kept_;    // with activations_on_host
   std::unique_ptr<Resident> dequantized_;  // of NF4 weights
   at::Tensor logit_rows_, logits_;         // of an evaluation that asks for logits
-  double loss_scale_ = 1.0;
   double loss_sum_ = 0.0;
 };
 

@@ -82,7 +82,8 @@ TEST(PipelineBoundaries, SendEachMicrobatchOnceForwardAndOnceBackward) {
                   Chunked(mesh, chunks == 1 ? k1F1B : kInterleaved, chunks, 2 * stages));
     StageLinks& links = *job->network->links;
     const int stage = links.stage();
-    job->network->transformer->BeginStep(EqualBatches(16, kSequence), 1.0);
+    job->network->transformer->BeginStep(EqualBatches(16, kSequence),
+                                         std::make_unique<TokenLoss>(1.0));
     RunSchedule(Trainer(*job).Schedule(), *job->network->transformer, links);
     // Of the stage's chunks all but the model's last send forward, all but its first backward.
     const int64_t each = 16 * kSequence * TinyShape().hidden_size * 8;
@@ -105,7 +106,7 @@ SavedBytes OneMicrobatch(Job& job) {
     return there ? at::ones({kSequence, 32}, at::kDouble) : at::Tensor();
   };
   const int stage = links.stage(), last = links.num_stages() - 1;
-  model.BeginStep(EqualBatches(1, kSequence), 1.0);
+  model.BeginStep(EqualBatches(1, kSequence), std::make_unique<TokenLoss>(1.0));
   model.BeginSchedule(SingleStage(1));
   ResetMemoryPeaks();
   model.Forward(0, 0, boundary(stage > 0));
@@ -123,7 +124,8 @@ TEST(PipelineMemory, KeepsWhatTheScheduleHasInFlight) {
     StageLinks& links = *job->network->links;
     const int64_t before = MemoryOf(MemoryCategory::kSaved).current_bytes;
     const SavedBytes one = OneMicrobatch(*job);
-    job->network->transformer->BeginStep(EqualBatches(16, kSequence), 1.0);
+    job->network->transformer->BeginStep(EqualBatches(16, kSequence),
+                                         std::make_unique<TokenLoss>(1.0));
     ResetMemoryPeaks();
     const auto steps = Trainer(*job).Schedule();
     RunSchedule(steps, *job->network->transformer, links);
@@ -156,7 +158,8 @@ TEST(PipelineMemory, OnTheHostGrowsWithDepthAndMicrobatchesAndOnTheDeviceDoesNot
       const int64_t set =
           KeptBytes(task.model.layers[0], ModelOptionsOf(task, job->layout()), 1, kSequence);
       const int64_t row = kSequence * TinyShape().hidden_size * 8;
-      job->network->transformer->BeginStep(EqualBatches(16, kSequence), 1.0);
+      job->network->transformer->BeginStep(EqualBatches(16, kSequence),
+                                           std::make_unique<TokenLoss>(1.0));
       ResetMemoryPeaks();
       const auto steps = Trainer(*job).Schedule();
       RunSchedule(steps, *job->network->transformer, links);

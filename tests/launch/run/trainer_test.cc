@@ -50,7 +50,7 @@ TEST(TensorParallel, WireBytesEqualTheClosedForm) {
     std::vector<ModelBatch> batches;
     batches.push_back(MakeModelBatch(ids, targets, {0, tokens}, std::vector<int64_t>(tokens, 0), 1,
                                      tp, at::kCPU));
-    model.BeginStep(std::move(batches), 1.0);
+    model.BeginStep(std::move(batches), std::make_unique<TokenLoss>(1.0));
     const int64_t before = job->network->mesh->tp().traffic().wire_bytes;
     RunSchedule(SingleStage(1), model);
     const int64_t sent = job->network->mesh->tp().traffic().wire_bytes - before;

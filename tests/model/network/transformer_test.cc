@@ -71,7 +71,7 @@ struct TransformerOnMesh {
       mine.push_back(OnRank(MakeHostBatch(i, config.vocab_size), shape.tp));
     }
     const int count = static_cast<int>(mine.size()), chunks = model->num_chunks();
-    model->BeginStep(std::move(mine), scale);
+    model->BeginStep(std::move(mine), std::make_unique<TokenLoss>(scale));
     RunSchedule(chunks == 1 ? SingleStage(count) : LayerMajor(chunks, count), *model);
     optimizer->SyncGradients();
     return model->LossSum();
@@ -364,7 +364,7 @@ Kept KeptInAStep(int layers, Recompute recompute) {
   const int64_t host = MemoryOf(MemoryCategory::kSaved, MemoryPlace::kHost).current_bytes;
   std::vector<ModelBatch> batches;
   batches.push_back(OnRank(MakeHostBatch(0, 37), 16));
-  rig.model->BeginStep(std::move(batches), 1.0);
+  rig.model->BeginStep(std::move(batches), std::make_unique<TokenLoss>(1.0));
   ResetMemoryPeaks();
   RunSchedule(SingleStage(1), *rig.model);
   EXPECT_EQ(MemoryOf(MemoryCategory::kSaved).current_bytes, device);
@@ -390,7 +390,7 @@ TEST(Transformer, KeepsNothingAfterBackward) {
   const int64_t before = MemoryOf(MemoryCategory::kSaved).current_bytes;
   std::vector<ModelBatch> batches;
   batches.push_back(OnRank(MakeHostBatch(0, 37), TestProcess().world_size()));
-  rig.model->BeginStep(std::move(batches), 1.0);
+  rig.model->BeginStep(std::move(batches), std::make_unique<TokenLoss>(1.0));
   rig.model->BeginSchedule(SingleStage(1));
   rig.model->Forward(0, 0, {});
   EXPECT_GT(MemoryOf(MemoryCategory::kSaved).current_bytes, before);
@@ -409,7 +409,7 @@ TEST(Transformer, LayerMajorKeepsTheActivationsOfAllMicrobatches) {
   };
   int64_t one_by_one = 0;
   TransformerOnMesh whole(kLora, tp, /*sequence_parallel=*/true);
-  whole.model->BeginStep(batches(), 1.0);
+  whole.model->BeginStep(batches(), std::make_unique<TokenLoss>(1.0));
   whole.model->BeginSchedule(SingleStage(kMicrobatches));
   for (int i = 0; i < kMicrobatches; ++i) {
     const int64_t before = saved();
@@ -418,7 +418,7 @@ TEST(Transformer, LayerMajorKeepsTheActivationsOfAllMicrobatches) {
     whole.model->Backward(0, i, {});
   }
   TransformerOnMesh by_layer(kLora, tp, /*sequence_parallel=*/true, {1, 1});
-  by_layer.model->BeginStep(batches(), 1.0);
+  by_layer.model->BeginStep(batches(), std::make_unique<TokenLoss>(1.0));
   by_layer.model->BeginSchedule(LayerMajor(2, kMicrobatches));
   const int64_t before = saved();
   std::vector<at::Tensor> between;
@@ -437,7 +437,7 @@ int64_t BytesHeld(std::vector<int> layers_per_run, int microbatches) {
   TransformerOnMesh rig(qlora, /*tp=*/1, /*sequence_parallel=*/false, std::move(layers_per_run));
   std::vector<ModelBatch> batches;
   for (int i = 0; i < microbatches; ++i) batches.push_back(OnRank(MakeHostBatch(i, 37), 1));
-  rig.model->BeginStep(std::move(batches), 1.0);
+  rig.model->BeginStep(std::move(batches), std::make_unique<TokenLoss>(1.0));
   const auto workspace = [] { return MemoryOf(MemoryCategory::kWorkspace).current_bytes; };
   const int64_t before = workspace();
   rig.model->BeginSchedule(LayerMajor(chunks, microbatches));
