@@ -59,7 +59,8 @@ void AttentionBlock::ForwardInner(const at::Tensor& x, const BlockContext& conte
   auto& saved = static_cast<AttentionSaved&>(base);
   {
     const MemoryScope scope(category);
-    const std::vector<at::Tensor> qkv = qkv_.Forward(x, context.batch.dropout);
+    const std::vector<at::Tensor> qkv =
+        qkv_.Forward(x, context.batch.dropout, context.batch.adapters);
     saved.q = Heads(qkv[0], spec_.head_dim);
     saved.k = Heads(qkv[1], spec_.head_dim);
     saved.v = Heads(qkv[2], spec_.head_dim);

@@ -24,7 +24,7 @@ at::Tensor Block::ForwardAndLeave(const Linears& linears, const at::Tensor& x,
   {
     // With sequence parallelism only the reduced rows are kept.
     const MemoryScope inner(region_.sequence_parallel() ? MemoryCategory::kWorkspace : category);
-    partial = linears.Forward(x, context.batch.dropout).front();
+    partial = linears.Forward(x, context.batch.dropout, context.batch.adapters).front();
   }
   return region_.Leave(std::move(partial));
 }

@@ -11,6 +11,8 @@ namespace fttrain {
 struct MicrobatchContext {
   SequenceLayout layout;
   DropoutContext dropout;
+  // False: the base model alone, as a reference. Nothing is kept for a backward then.
+  bool adapters = true;
 };
 
 // cos and sin [max_positions, D/2] of the model's rope, float32 (float64 in float64 compute).

@@ -8,7 +8,8 @@ void MlpBlock::ForwardInner(const at::Tensor& x, const BlockContext& context,
                             MemoryCategory category, BlockSaved& base) const {
   auto& saved = static_cast<MlpSaved&>(base);
   const MemoryScope scope(category);
-  std::vector<at::Tensor> gate_up = gate_up_.Forward(x, context.batch.dropout);
+  std::vector<at::Tensor> gate_up =
+      gate_up_.Forward(x, context.batch.dropout, context.batch.adapters);
   saved.gate = std::move(gate_up[0]);
   saved.up = std::move(gate_up[1]);
 }

@@ -69,7 +69,8 @@ at::Tensor Linears::StackedA() const {
   return at::cat(factors);
 }
 
-std::vector<at::Tensor> Linears::Forward(const at::Tensor& x, const DropoutContext& dropout) const {
+std::vector<at::Tensor> Linears::Forward(const at::Tensor& x, const DropoutContext& dropout,
+                                         bool adapters) const {
   std::vector<ProductSum> sums;
   std::vector<at::Tensor> y;
   for (const Member& member : members_) {
@@ -83,7 +84,7 @@ std::vector<at::Tensor> Linears::Forward(const at::Tensor& x, const DropoutConte
   }
   const MemoryScope scope(MemoryCategory::kWorkspace);
   std::vector<ProductSum> first;
-  if (!adapted_.empty()) {
+  if (adapters && !adapted_.empty()) {
     const at::Tensor low = EmptyLowRank(x, rank_);
     if (!Drops(dropout)) first.push_back({low, {{x, StackedA().t()}}});
     for (const size_t i : adapted_) {

@@ -29,8 +29,9 @@ class Linears {
 
   // x [T, in_local] -> each linear's x W^T + b + s dropout(x) A^T B^T, [T, out_local]. Only the
   // results are booked under the caller's category. With a row split tp rank 0 alone adds b to its
-  // partial sum.
-  std::vector<at::Tensor> Forward(const at::Tensor& x, const DropoutContext& dropout) const;
+  // partial sum. adapters false: without the third term, whatever adapters there are.
+  std::vector<at::Tensor> Forward(const at::Tensor& x, const DropoutContext& dropout,
+                                  bool adapters = true) const;
   // dy: of each linear, [T, out_local]. The linears' dx summed and added to `dx` if it is defined,
   // else stored there. Returns s_i dy_i B_i side by side, [T, R] (undefined without adapters;
   // float32 where products are formed so), for BackwardParams.

@@ -126,9 +126,10 @@ at::Tensor Transformer::Forward(int chunk, int microbatch, at::Tensor input) {
     const int layer = run.run.begin + static_cast<int>(i);
     At(layer, kPass, microbatch, [&](const Visit& visit) {
       if (visit.kept) {
+        TORCH_CHECK(batch.context.adapters, "a backward without adapters");
         x = run.layers[i]->Forward(x, batch.context, rope_, &SavedOf(layer, microbatch));
       } else {
-        x = run.layers[i]->Forward(x, {batch.context.layout, {}}, rope_,
+        x = run.layers[i]->Forward(x, {batch.context.layout, {}, batch.context.adapters}, rope_,
                                    nullptr);
       }
     });

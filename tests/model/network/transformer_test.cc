@@ -287,7 +287,7 @@ TEST(Transformer, Bfloat16GradientsAreAsCloseToFloat64AsThePlainBfloat16Models) 
   EXPECT_LE(error, GradientError(plains, exact.params));
 }
 
-TEST(Transformer, EvaluationEqualsThePlainModelWithoutDropout) {
+TEST(Transformer, EvaluationEqualsThePlainModelWithoutDropoutAndWithoutAdaptersTheBase) {
   TransformerOnMesh rig(kLora, TestProcess().world_size(), /*sequence_parallel=*/true);
   const ModelBatch batch = OnRank(MakeHostBatch(2, 37), TestProcess().world_size());
   const OracleModel oracle{rig.config, rig.options, rig.params};
@@ -295,6 +295,16 @@ TEST(Transformer, EvaluationEqualsThePlainModelWithoutDropout) {
   plain.context.dropout = {};
   const double want = OracleTransformerLoss(oracle, plain).item<double>();
   EXPECT_NEAR(rig.model->EvaluateLoss(batch), want, 1e-10 * want);
+
+  OracleModel base = oracle;
+  std::erase_if(base.params,
+                [](const auto& each) { return each.first.find(".lora_") != std::string::npos; });
+  ASSERT_LT(base.params.size(), oracle.params.size());
+  ModelBatch without = batch;
+  without.context.adapters = false;
+  const double reference = OracleTransformerLoss(base, plain).item<double>();
+  EXPECT_GT(std::abs(reference - want), 1e-3 * want);
+  EXPECT_NEAR(rig.model->EvaluateLoss(without), reference, 1e-10 * reference);
 
   at::Tensor x = OracleEmbedding(oracle, plain.input_ids);
   for (int i = 0; i < 2; ++i) x = OracleDecoderLayer(oracle, i, x, plain.context);

@@ -1,0 +1,163 @@
+// An objective whose coefficients depend on all scores of a microbatch and on those of a reference
+// model, over a pipeline: what training on preferences asks of head, objective and schedules.
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include "tests/launch/run/training_rig.h"
+#include "tests/model/oracle.h"
+
+namespace fttrain {
+namespace {
+
+constexpr int kMicrobatches = 4;
+constexpr double kBeta = 0.3;
+
+// Documents 2i and 2i + 1 of a microbatch answer one question, the first of them better. The loss
+// of a pair is -log sigmoid(beta * (log p / p_reference of the first - the same of the second))
+// (direct preference optimisation, arXiv:2305.18290).
+class PreferenceLoss : public Objective {
+ public:
+  // A microbatch's document of each target row, int64 [M], and its log-probability in the
+  // reference.
+  struct Rows {
+    at::Tensor document, reference;
+  };
+  PreferenceLoss(double scale, std::vector<Rows> rows) : scale_(scale), rows_(std::move(rows)) {}
+
+  Losses Evaluate(int microbatch, const Scores& scores) const override {
+    const Rows& rows = rows_.at(static_cast<size_t>(microbatch));
+    const at::Tensor& each = scores.log_probability;
+    const int64_t documents = rows.document[-1].item<int64_t>() + 1;
+    const at::Tensor ratios = at::zeros({documents}, each.options())
+                                  .index_add(0, rows.document, each - rows.reference)
+                                  .view({documents / 2, 2});
+    const at::Tensor margin = kBeta * (ratios.select(1, 0) - ratios.select(1, 1));
+    const at::Tensor slope = scale_ * kBeta * at::sigmoid(-margin);
+    return {-at::log_sigmoid(margin).sum(at::kDouble),
+            at::stack({slope, -slope}, 1).flatten().index_select(0, rows.document)};
+  }
+
+ private:
+  double scale_;
+  std::vector<Rows> rows_;
+};
+
+// Minimises nothing: remembers the scores.
+class Remember : public Objective {
+ public:
+  explicit Remember(std::vector<PreferenceLoss::Rows>* rows) : rows_(rows) {}
+  Losses Evaluate(int microbatch, const Scores& scores) const override {
+    rows_->at(static_cast<size_t>(microbatch)).reference = scores.log_probability;
+    return {at::zeros({}, at::kDouble), {}};
+  }
+
+ private:
+  std::vector<PreferenceLoss::Rows>* rows_;
+};
+
+// Two pairs; the first third of every document is the question.
+ModelBatch Pairs(int microbatch, int64_t multiple) {
+  std::vector<int32_t> ids, targets, bounds{0};
+  std::vector<int64_t> index;
+  for (int document = 0; document < 4; ++document) {
+    const int length = 4 + (document + microbatch) % 4;
+    for (int i = 0; i < length; ++i) {
+      ids.push_back((microbatch * 31 + document / 2 * 5 + document % 2 * i + i * 7) % 37);
+      targets.push_back(3 * i >= length ? (ids.back() * 3 + document) % 37 : -100);
+      index.push_back(microbatch * 64 + bounds.back() + i);
+    }
+    bounds.push_back(bounds.back() + length);
+  }
+  return MakeModelBatch(ids, targets, bounds, index, StepKey(5, 2), multiple, at::kCPU);
+}
+
+at::Tensor DocumentsOf(const ModelBatch& batch) {
+  const std::vector<int32_t>& bounds = batch.context.layout.cu_seqlens;
+  const std::vector<int64_t> inner(bounds.begin() + 1, bounds.end());
+  return at::searchsorted(at::tensor(inner, at::kLong), batch.target_rows, false, /*right=*/true);
+}
+
+at::Tensor OracleScores(const OracleModel& model, const ModelBatch& batch) {
+  at::Tensor x = OracleEmbedding(model, batch.input_ids);
+  for (int i = 0; i < static_cast<int>(model.config.num_layers); ++i) {
+    x = OracleDecoderLayer(model, i, x, batch.context);
+  }
+  const at::Tensor logits = OracleLogits(model, x).index_select(0, batch.target_rows);
+  return at::log_softmax(logits, -1).gather(1, batch.targets.unsqueeze(1)).squeeze(1);
+}
+
+// The loss from its definition, of every pair in turn; adds to the gradients of the model's
+// tensors.
+double LossByAutograd(const OracleModel& model, double scale) {
+  OracleModel base = model;
+  std::erase_if(base.params,
+                [](const auto& each) { return each.first.find(".lora_") != std::string::npos; });
+  at::Tensor loss = at::zeros({}, at::kDouble);
+  for (int i = 0; i < kMicrobatches; ++i) {
+    const ModelBatch batch = Pairs(i, 1);
+    ModelBatch plain = batch;
+    plain.context.dropout = {};
+    const at::Tensor ratios = OracleScores(model, batch) - OracleScores(base, plain).detach();
+    const at::Tensor document = DocumentsOf(batch);
+    const auto ratio = [&](int64_t d) { return ratios.masked_select(document.eq(d)).sum(); };
+    for (const int64_t d : {0, 2}) {
+      loss = loss - at::log_sigmoid(kBeta * (ratio(d) - ratio(d + 1)));
+    }
+  }
+  (loss * scale).backward();
+  return loss.item<double>();
+}
+
+OracleModel PlainModel(const Task& task) {
+  const auto single = Mesh::Single();
+  TrainingRig rig(*single, {}, task);
+  OracleModel model{TinyShape(task.tied), OptionsOf({}, task, 1), {}};
+  model.config.num_layers = task.layers;
+  model.config.layer_windows.resize(static_cast<size_t>(task.layers), 0);
+  for (const auto& p : rig.set.all()) {
+    model.params[p->slice.name] = p->value.detach().clone().requires_grad_(true);
+  }
+  return model;
+}
+
+TEST(Preference, GradientsOverAPipelineEqualAutogradInFloat64) {
+  const double scale = 1.0 / (2 * kMicrobatches);
+  const Task task{.layers = 4, .rows_per_step = kMicrobatches};
+  const OracleModel plain = PlainModel(task);
+  const double want = LossByAutograd(plain, scale);
+  const int world = TestProcess().world_size(), tp = std::min(2, world / 2);
+  const auto mesh = CreateMesh({tp, 2, world / 2 / tp});
+  for (const int chunks : {1, 2}) {
+    const auto kind =
+        chunks == 1 ? PipelineKind::kOneForwardOneBackward : PipelineKind::kInterleaved;
+    TrainingRig rig(*mesh, {.tp = tp, .pipeline = kind, .chunks = chunks}, task);
+    std::vector<ModelBatch> batches, reference;
+    std::vector<PreferenceLoss::Rows> rows;
+    for (int i = mesh->position().dp; i < kMicrobatches; i += mesh->shape().dp) {
+      batches.push_back(Pairs(i, tp));
+      rows.push_back({DocumentsOf(batches.back()), {}});
+      reference.push_back(batches.back());
+      reference.back().context.adapters = false;
+    }
+    const int count = static_cast<int>(batches.size());
+    rig.model.BeginStep(std::move(reference), std::make_unique<Remember>(&rows));
+    RunSchedule(ForwardsOnly(2, chunks, count), rig.model, *rig.links);
+    rig.model.BeginStep(std::move(batches), std::make_unique<PreferenceLoss>(scale, rows));
+    rig.optimizer->ZeroGradients();
+    RunSchedule(rig.Schedule(), rig.model, *rig.links);
+    rig.optimizer->SyncGradients();
+
+    at::Tensor loss = at::full({1}, rig.model.LossSum(), at::kDouble);
+    mesh->pp().AllReduce(loss);
+    mesh->dp().AllReduce(loss);
+    EXPECT_NEAR(loss.item<double>(), want, 1e-10 * want);
+    const WholeTensors gradients = WholeGradients(rig);
+    EXPECT_EQ(gradients.size(), 2u * 2 * 7);
+    for (const auto& [name, gradient] : gradients) {
+      EXPECT_LE(RelativeError(gradient, plain.params.at(name).grad()), 1e-10) << name;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace fttrain
