@@ -3,12 +3,15 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
-#include "tests/launch/run/training_rig.h"
+#include "parallel/storage/gradient_reader.h"
+#include "parallel/storage/param_gather.h"
+#include "tests/launch/run/tiny_job.h"
 #include "tests/model/oracle.h"
 
 namespace fttrain {
 namespace {
 
+constexpr int kLayers = 4;
 constexpr int kMicrobatches = 4;
 constexpr double kBeta = 0.3;
 
@@ -109,12 +112,9 @@ double LossByAutograd(const OracleModel& model, double scale) {
 }
 
 OracleModel PlainModel(const Task& task) {
-  const auto single = Mesh::Single();
-  TrainingRig rig(*single, {}, task);
-  OracleModel model{TinyShape(task.tied), OptionsOf({}, task, 1), {}};
-  model.config.num_layers = task.layers;
-  model.config.layer_windows.resize(static_cast<size_t>(task.layers), 0);
-  for (const auto& p : rig.set.all()) {
+  const auto job = BuildTiny(task, Layout{});
+  OracleModel model{TinyShape(/*tied=*/false, kLayers), ModelOptionsOf(task, Layout{}), {}};
+  for (const auto& p : job->network->parameters.all()) {
     model.params[p->slice.name] = p->value.detach().clone().requires_grad_(true);
   }
   return model;
@@ -122,39 +122,48 @@ OracleModel PlainModel(const Task& task) {
 
 TEST(Preference, GradientsOverAPipelineEqualAutogradInFloat64) {
   const double scale = 1.0 / (2 * kMicrobatches);
-  const Task task{.layers = 4, .rows_per_step = kMicrobatches};
+  Task task = TinyTask({.layers = kLayers});
+  task.rows_per_step = kMicrobatches;
   const OracleModel plain = PlainModel(task);
   const double want = LossByAutograd(plain, scale);
   const int world = TestProcess().world_size(), tp = std::min(2, world / 2);
-  const auto mesh = CreateMesh({tp, 2, world / 2 / tp});
   for (const int chunks : {1, 2}) {
     const auto kind =
         chunks == 1 ? PipelineKind::kOneForwardOneBackward : PipelineKind::kInterleaved;
-    TrainingRig rig(*mesh, {.tp = tp, .pipeline = kind, .chunks = chunks}, task);
+    const auto job = BuildTiny(
+        task, {.mesh = {tp, 2, world / 2 / tp},
+               .sequence_parallel = true,
+               .schedule = kind,
+               .layers_per_run = std::vector<int>(static_cast<size_t>(2 * chunks), 2 / chunks)});
+    Network& network = *job->network;
+    const Mesh& mesh = *network.mesh;
+    Transformer& model = *network.transformer;
     std::vector<ModelBatch> batches, reference;
     std::vector<PreferenceLoss::Rows> rows;
-    for (int i = mesh->position().dp; i < kMicrobatches; i += mesh->shape().dp) {
+    for (int i = mesh.position().dp; i < kMicrobatches; i += mesh.shape().dp) {
       batches.push_back(Pairs(i, tp));
       rows.push_back({DocumentsOf(batches.back()), {}});
       reference.push_back(batches.back());
       reference.back().context.adapters = false;
     }
     const int count = static_cast<int>(batches.size());
-    rig.model.BeginStep(std::move(reference), std::make_unique<Remember>(&rows));
-    RunSchedule(ForwardsOnly(2, chunks, count), rig.model, *rig.links);
-    rig.model.BeginStep(std::move(batches), std::make_unique<PreferenceLoss>(scale, rows));
-    rig.optimizer->ZeroGradients();
-    RunSchedule(rig.Schedule(), rig.model, *rig.links);
-    rig.optimizer->SyncGradients();
+    model.BeginStep(std::move(reference), std::make_unique<Remember>(&rows));
+    RunSchedule(ForwardsOnly(2, chunks, count), model, *network.links);
+    model.BeginStep(std::move(batches), std::make_unique<PreferenceLoss>(scale, rows));
+    job->optimizer->ZeroGradients();
+    RunSchedule(Trainer(*job).Schedule(), model, *network.links);
+    job->optimizer->SyncGradients();
 
-    at::Tensor loss = at::full({1}, rig.model.LossSum(), at::kDouble);
-    mesh->pp().AllReduce(loss);
-    mesh->dp().AllReduce(loss);
+    at::Tensor loss = at::full({1}, model.LossSum(), at::kDouble);
+    mesh.pp().AllReduce(loss);
+    mesh.dp().AllReduce(loss);
     EXPECT_NEAR(loss.item<double>(), want, 1e-10 * want);
-    const WholeTensors gradients = WholeGradients(rig);
-    EXPECT_EQ(gradients.size(), 2u * 2 * 7);
-    for (const auto& [name, gradient] : gradients) {
-      EXPECT_LE(RelativeError(gradient, plain.params.at(name).grad()), 1e-10) << name;
+    GradientReader reader(*network.store);
+    const std::vector<Parameter*> trained = network.parameters.Trainable();
+    EXPECT_EQ(trained.size(), 2u * 2 * 7);
+    for (const Parameter* p : trained) {
+      const at::Tensor got = GatherWhole(p->slice, reader.Read(*p), mesh.tp());
+      EXPECT_LE(RelativeError(got, plain.params.at(p->slice.name).grad()), 1e-10) << p->slice.name;
     }
   }
 }
