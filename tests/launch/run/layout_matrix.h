@@ -14,7 +14,7 @@
 
 namespace fttrain {
 
-enum Axis {
+enum MatrixAxis {
   kTensor,
   kPipeline,
   kData,
@@ -40,8 +40,8 @@ struct Combination {
 
   // The config's word, as a user writes it; of kData, which no key says, the number of replicas.
   const std::string& operator[](int axis) const;
-  bool Is(Axis axis, const char* word) const { return (*this)[axis] == word; }
-  int Number(Axis axis) const { return std::stoi((*this)[axis]); }
+  bool Is(MatrixAxis axis, const char* word) const { return (*this)[axis] == word; }
+  int Number(MatrixAxis axis) const { return std::stoi((*this)[axis]); }
   int Ranks() const { return Number(kTensor) * Number(kPipeline) * Number(kData); }
 };
 

@@ -5,6 +5,7 @@
 
 #include "parallel/storage/gradient_reader.h"
 #include "parallel/storage/param_gather.h"
+#include "runtime/math/philox.h"
 #include "tests/launch/run/tiny_job.h"
 #include "tests/model/oracle.h"
 

@@ -54,7 +54,7 @@ Task TinyTask(const TinyOptions& options) {
 std::vector<Example> Documents() {
   std::vector<Example> examples(40);
   for (size_t i = 0; i < examples.size(); ++i) {
-    const uint32_t length = 3 + Philox4x32(1, i, 0).x[0] % 18;
+    const uint32_t length = i == 0 ? kSequence : 3 + Philox4x32(1, i, 0).x[0] % 18;
     for (uint32_t j = 0; j < length; ++j) {
       const PhiloxBlock draw = Philox4x32(2, i, j);
       examples[i].input_ids.push_back(static_cast<int32_t>(draw.x[0] % 37));

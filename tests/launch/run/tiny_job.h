@@ -33,7 +33,7 @@ struct TinyOptions {
 // kSteps steps of 16 rows, with clipping, decay and a learning rate that moves.
 Task TinyTask(const TinyOptions& options = {});
 
-// Documents of 3 to 20 tokens, about half of the labels masked.
+// Documents of 3 to 20 tokens and one of a whole row, about half of the labels masked.
 std::vector<Example> Documents();
 // Gives every parameter this rank's slice of values that depend on its name and the global index
 // alone.
