@@ -120,7 +120,7 @@ std::string ToString(const Combination& combination) {
 }
 
 std::vector<Combination> AllCombinations() {
-  constexpr uint32_t kAttempts = 8;
+  constexpr uint32_t kAttempts = 64;
   std::vector<Combination> all;
   uint32_t number = 0;
   const auto walked = [](int axis) {
