@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# Source this (`. launch/env.sh`) before mpirun: as root, in a container, or with more ranks than cores.
-# An ordinary user on a machine with a core for each rank does not need it. Values already set are kept.
+# Source this (`. launch/env.sh`) before mpirun: as root, in a container, with more ranks than cores, and wherever a rank
+# is to have more than one core. Values already set are kept.
 export OMPI_ALLOW_RUN_AS_ROOT=${OMPI_ALLOW_RUN_AS_ROOT:-1}
 export OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=${OMPI_ALLOW_RUN_AS_ROOT_CONFIRM:-1}
 export OMPI_MCA_rmaps_base_oversubscribe=${OMPI_MCA_rmaps_base_oversubscribe:-1}
