@@ -45,19 +45,17 @@ Transformer::Transformer(const ModelSpec& model, const ModelOptions& options, co
       options.layers_per_run.empty() ? BalancedRuns(model, stages) : options.layers_per_run;
   const absl::Status fits = CheckRuns(layers, model, static_cast<int>(layers.size()));
   TORCH_CHECK(fits.ok(), fits.ToString());
-  const std::vector<LayerRun> runs = RunsOfStage(layers, stages, mesh.pp().rank());
+  chunks_ = RunsOfStage(layers, stages, mesh.pp().rank());
   Communicator& tp = mesh.tp();
-  DeclareRuns(model, options, runs, stages, {tp.rank(), tp.size()}, set);
-  for (const LayerRun& run : runs) {
-    Chunk& chunk = chunks_.emplace_back();
-    chunk.run = run;
+  DeclareRuns(model, options, chunks_, stages, {tp.rank(), tp.size()}, set);
+  for (const LayerRun& run : chunks_) {
     for (int index = run.begin; index < run.end; ++index) {
       const LayerSpec& layer = model.layers.at(static_cast<size_t>(index));
-      chunk.layers.push_back(std::make_unique<DecoderLayer>(layer, options, tp, set, ahead_.get()));
+      layers_[index] = std::make_unique<DecoderLayer>(layer, options, tp, set, ahead_.get());
     }
   }
-  if (runs.front().first) embedding_ = std::make_unique<Embedding>(model, options, tp, set);
-  if (runs.back().last) head_ = std::make_unique<Head>(model, options, tp, set);
+  if (chunks_.front().first) embedding_ = std::make_unique<Embedding>(model, options, tp, set);
+  if (chunks_.back().last) head_ = std::make_unique<Head>(model, options, tp, set);
   MakeResidents(options, device);
 }
 
@@ -66,16 +64,10 @@ void Transformer::MakeResidents(const ModelOptions& options, c10::Device device)
     kept_.emplace(device,
                   [this](int layer, int microbatch) { return SavedOf(layer, microbatch).Kept(); });
   }
-  std::map<int, DecoderLayer*> layers;
-  for (const Chunk& chunk : chunks_) {
-    for (size_t i = 0; i < chunk.layers.size(); ++i) {
-      layers[chunk.run.begin + static_cast<int>(i)] = chunk.layers[i].get();
-    }
-  }
-  dequantized_ = std::make_unique<DequantizedMatrices>([layers, this](int part, bool hold) {
+  dequantized_ = std::make_unique<DequantizedMatrices>([this](int part, bool hold) {
     if (part == kHeadPart) hold ? head_->HoldWeights() : head_->ReleaseWeights();
     if (part < 0) return;
-    hold ? layers.at(part)->HoldWeights() : layers.at(part)->ReleaseWeights();
+    hold ? layers_.at(part)->HoldWeights() : layers_.at(part)->ReleaseWeights();
   });
 }
 
@@ -97,11 +89,9 @@ void Transformer::BeginStep(std::vector<ModelBatch> batches,
 
 void Transformer::BeginSchedule(const std::vector<PipelineStep>& steps) {
   TORCH_CHECK(weights_.has_value(), "a transformer without the store of its parameters");
-  std::vector<LayerRun> runs;
-  for (const Chunk& chunk : chunks_) runs.push_back(chunk.run);
   weights_->Clear();
   if (kept_) kept_->Clear();
-  residency_.Begin(VisitsOf(steps, runs, /*embedding_backward=*/train_base_));
+  residency_.Begin(VisitsOf(steps, chunks_, /*embedding_backward=*/train_base_));
 }
 
 template <typename Work>
@@ -113,28 +103,27 @@ void Transformer::At(int part, Visit::Pass pass, int microbatch, const Work& wor
 at::Tensor Transformer::Forward(int chunk, int microbatch, at::Tensor input) {
   const c10::NoGradGuard no_grad;
   constexpr auto kPass = Visit::Pass::kForward;
-  const Chunk& run = chunks_.at(chunk);
+  const LayerRun& run = chunks_.at(chunk);
   const ModelBatch& batch = batches_.at(microbatch);
   at::Tensor x = std::move(input);
-  if (run.run.first) {
+  if (run.first) {
     At(kEmbeddingPart, kPass, microbatch, [&](const Visit& visit) {
       const MemoryScope scope(visit.kept ? MemoryCategory::kSaved : MemoryCategory::kWorkspace);
       x = embedding_->Forward(batch.input_ids);
     });
   }
-  for (size_t i = 0; i < run.layers.size(); ++i) {
-    const int layer = run.run.begin + static_cast<int>(i);
+  for (int layer = run.begin; layer < run.end; ++layer) {
     At(layer, kPass, microbatch, [&](const Visit& visit) {
       if (visit.kept) {
         TORCH_CHECK(batch.context.adapters, "a backward without adapters");
-        x = run.layers[i]->Forward(x, batch.context, rope_, &SavedOf(layer, microbatch));
+        x = layers_.at(layer)->Forward(x, batch.context, rope_, &SavedOf(layer, microbatch));
       } else {
-        x = run.layers[i]->Forward(x, {batch.context.layout, {}, batch.context.adapters}, rope_,
-                                   nullptr);
+        x = layers_.at(layer)->Forward(x, {batch.context.layout, {}, batch.context.adapters}, rope_,
+                                       nullptr);
       }
     });
   }
-  if (!run.run.last) return x;
+  if (!run.last) return x;
   At(kHeadPart, kPass, microbatch, [&](const Visit& visit) { ForwardHead(visit, x); });
   return {};
 }
@@ -159,26 +148,25 @@ void Transformer::ForwardHead(const Visit& visit, const at::Tensor& x) {
 at::Tensor Transformer::Backward(int chunk, int microbatch, at::Tensor doutput) {
   const c10::NoGradGuard no_grad;
   constexpr auto kPass = Visit::Pass::kBackward;
-  const Chunk& run = chunks_.at(chunk);
+  const LayerRun& run = chunks_.at(chunk);
   const ModelBatch& batch = batches_.at(microbatch);
   at::Tensor dx = std::move(doutput);
-  if (run.run.last) {
+  if (run.last) {
     At(kHeadPart, kPass, microbatch, [&](const Visit&) {
       Activations& mine = activations_.at(microbatch);
       dx = head_->Backward(std::exchange(mine.coefficients, {}), mine.head);
     });
   }
-  for (size_t i = run.layers.size(); i-- > 0;) {
-    const int layer = run.run.begin + static_cast<int>(i);
+  for (int layer = run.end; layer-- > run.begin;) {
     At(layer, kPass, microbatch, [&](const Visit&) {
       // A frozen embedding is the bottom: nothing needs the first layer's input gradient.
-      const bool need_dx = i > 0 || !run.run.first || train_base_;
+      const bool need_dx = layer > 0 || train_base_;
       DecoderLayerSaved& saved = SavedOf(layer, microbatch);
-      dx = run.layers[i]->Backward(std::move(dx), batch.context, rope_, saved, need_dx);
+      dx = layers_.at(layer)->Backward(std::move(dx), batch.context, rope_, saved, need_dx);
     });
     activations_.at(microbatch).layers.erase(layer);
   }
-  if (!run.run.first) return dx;
+  if (!run.first) return dx;
   if (train_base_) {
     At(kEmbeddingPart, kPass, microbatch,
        [&](const Visit&) { embedding_->Backward(dx, batch.input_ids); });

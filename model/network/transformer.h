@@ -49,11 +49,6 @@ class Transformer : public StageModule {
   at::Tensor Logits(ModelBatch batch, at::Tensor rows);
 
  private:
-  // A run of layers of this stage.
-  struct Chunk {
-    LayerRun run;
-    std::vector<std::unique_ptr<DecoderLayer>> layers;
-  };
   void MakeResidents(const ModelOptions& options, c10::Device device);
   // Calls `work`(visit) while everything the visit uses is there.
   template <typename Work>
@@ -72,8 +67,9 @@ class Transformer : public StageModule {
   SequenceRegion region_;
   RopeTables rope_;
   std::unique_ptr<Nf4Ahead> ahead_;       // on CUDA, of NF4 weights that stay
-  std::unique_ptr<Embedding> embedding_;  // also where the head is tied to it
-  std::vector<Chunk> chunks_;
+  std::unique_ptr<Embedding> embedding_;  // of the first stage
+  std::vector<LayerRun> chunks_;
+  std::map<int, std::unique_ptr<DecoderLayer>> layers_;  // of all chunks, by index in the model
   std::unique_ptr<Head> head_;
   std::vector<ModelBatch> batches_;
   std::unique_ptr<const Objective> objective_;

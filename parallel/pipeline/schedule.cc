@@ -8,15 +8,6 @@
 
 namespace fttrain {
 
-std::vector<PipelineStep> SingleStage(int num_microbatches) {
-  std::vector<PipelineStep> steps;
-  for (int microbatch = 0; microbatch < num_microbatches; ++microbatch) {
-    steps.push_back({PipelineStep::Kind::kForward, 0, {microbatch}});
-    steps.push_back({PipelineStep::Kind::kBackward, 0, {microbatch}});
-  }
-  return steps;
-}
-
 std::vector<PipelineStep> LayerMajor(int num_chunks, int num_microbatches) {
   std::vector<PipelineStep> steps;
   if (num_microbatches == 0) return steps;

@@ -19,10 +19,6 @@ struct PipelineStep {
   bool operator==(const PipelineStep&) const = default;
 };
 
-// Gradient accumulation on one stage: forward and backward of each microbatch in turn, so that one
-// microbatch's activations are alive at a time.
-std::vector<PipelineStep> SingleStage(int num_microbatches);
-
 // Layer-major: all microbatches forward through chunk 0, then through chunk 1, ..., then backward
 // from the last chunk to the first. With a chunk of one layer each layer's weights are wanted twice
 // in an optimizer step, the last one's once, however many microbatches there are; in return what

@@ -26,7 +26,7 @@ class StoredWeights : public Resident {
   // the end that goes with that: at most one layer's window beside those of the open stretches.
   void Start(const Visit& visit, std::span<const Visit> following) override;
   void Done(const Visit& visit) override;
-  // Gives up what a step that was not finished left open.
+  // Gives up the leases that a step that was not finished left; what it added to gradients stays.
   void Clear() { stretches_.clear(); }
 
  private:

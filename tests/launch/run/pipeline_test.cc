@@ -107,7 +107,7 @@ SavedBytes OneMicrobatch(Job& job) {
   };
   const int stage = links.stage(), last = links.num_stages() - 1;
   model.BeginStep(EqualBatches(1, kSequence), std::make_unique<TokenLoss>(1.0));
-  model.BeginSchedule(SingleStage(1));
+  model.BeginSchedule(OneForwardOneBackward(0, 1, 1));
   ResetMemoryPeaks();
   model.Forward(0, 0, boundary(stage > 0));
   const int64_t kept = MemoryOf(MemoryCategory::kSaved).current_bytes - before;

@@ -52,7 +52,7 @@ TEST(TensorParallel, WireBytesEqualTheClosedForm) {
                                      tp, at::kCPU));
     model.BeginStep(std::move(batches), std::make_unique<TokenLoss>(1.0));
     const int64_t before = job->network->mesh->tp().traffic().wire_bytes;
-    RunSchedule(SingleStage(1), model);
+    RunSchedule(OneForwardOneBackward(0, 1, 1), model);
     const int64_t sent = job->network->mesh->tp().traffic().wire_bytes - before;
 
     const int64_t gather = (tp - 1) * (tokens / tp) * config.hidden_size * 8;

@@ -5,6 +5,7 @@
 #include <functional>
 #include <set>
 
+#include "parallel/pipeline/schedules.h"
 #include "runtime/math/philox.h"
 #include "tests/model/rig.h"
 
@@ -72,7 +73,8 @@ struct TransformerOnMesh {
     }
     const int count = static_cast<int>(mine.size()), chunks = model->num_chunks();
     model->BeginStep(std::move(mine), std::make_unique<TokenLoss>(scale));
-    RunSchedule(chunks == 1 ? SingleStage(count) : LayerMajor(chunks, count), *model);
+    RunSchedule(chunks == 1 ? OneForwardOneBackward(0, 1, count) : LayerMajor(chunks, count),
+                *model);
     optimizer->SyncGradients();
     return model->LossSum();
   }
@@ -376,7 +378,7 @@ Kept KeptInAStep(int layers, Recompute recompute) {
   batches.push_back(OnRank(MakeHostBatch(0, 37), 16));
   rig.model->BeginStep(std::move(batches), std::make_unique<TokenLoss>(1.0));
   ResetMemoryPeaks();
-  RunSchedule(SingleStage(1), *rig.model);
+  RunSchedule(OneForwardOneBackward(0, 1, 1), *rig.model);
   EXPECT_EQ(MemoryOf(MemoryCategory::kSaved).current_bytes, device);
   return {MemoryOf(MemoryCategory::kSaved, MemoryPlace::kHost).current_bytes - host,
           MemoryOf(MemoryCategory::kSaved).peak_bytes - device,
@@ -401,7 +403,7 @@ TEST(Transformer, KeepsNothingAfterBackward) {
   std::vector<ModelBatch> batches;
   batches.push_back(OnRank(MakeHostBatch(0, 37), TestProcess().world_size()));
   rig.model->BeginStep(std::move(batches), std::make_unique<TokenLoss>(1.0));
-  rig.model->BeginSchedule(SingleStage(1));
+  rig.model->BeginSchedule(OneForwardOneBackward(0, 1, 1));
   rig.model->Forward(0, 0, {});
   EXPECT_GT(MemoryOf(MemoryCategory::kSaved).current_bytes, before);
   rig.model->Backward(0, 0, {});
@@ -420,7 +422,7 @@ TEST(Transformer, LayerMajorKeepsTheActivationsOfAllMicrobatches) {
   int64_t one_by_one = 0;
   TransformerOnMesh whole(kLora, tp, /*sequence_parallel=*/true);
   whole.model->BeginStep(batches(), std::make_unique<TokenLoss>(1.0));
-  whole.model->BeginSchedule(SingleStage(kMicrobatches));
+  whole.model->BeginSchedule(OneForwardOneBackward(0, 1, kMicrobatches));
   for (int i = 0; i < kMicrobatches; ++i) {
     const int64_t before = saved();
     whole.model->Forward(0, i, {});

@@ -8,7 +8,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
-#include "parallel/pipeline/schedule.h"
+#include "parallel/pipeline/schedules.h"
 
 namespace fttrain {
 namespace {
@@ -38,9 +38,9 @@ class RecordingStage : public StageModule {
   }
 };
 
-TEST(SingleStage, AlternatesForwardAndBackwardOfEachMicrobatch) {
-  EXPECT_EQ(ToString(SingleStage(3)), "F0.0 B0.0 F0.1 B0.1 F0.2 B0.2");
-  EXPECT_EQ(ToString(SingleStage(0)), "");
+TEST(OneStage, AlternatesForwardAndBackwardOfEachMicrobatch) {
+  EXPECT_EQ(ToString(OneForwardOneBackward(0, 1, 3)), "F0.0 B0.0 F0.1 B0.1 F0.2 B0.2");
+  EXPECT_EQ(ToString(OneForwardOneBackward(0, 1, 0)), "");
 }
 
 TEST(LayerMajor, TakesAllMicrobatchesThroughEachChunkAndBack) {
@@ -57,7 +57,7 @@ TEST(ToString, ListsAllMicrobatchesOfAStep) {
 
 TEST(RunSchedule, RunsASingleStageInOrderWithoutInputsAndGradients) {
   RecordingStage stage;
-  RunSchedule(SingleStage(2), stage);
+  RunSchedule(OneForwardOneBackward(0, 1, 2), stage);
   EXPECT_THAT(stage.calls, ElementsAre("F0.0()", "B0.0()", "F0.1()", "B0.1()"));
 }
 
@@ -76,7 +76,7 @@ TEST(RunSchedule, TellsTheStageAllItsStepsBeforeTheFirst) {
     }
   };
   Listening stage;
-  RunSchedule(SingleStage(1), stage);
+  RunSchedule(OneForwardOneBackward(0, 1, 1), stage);
   EXPECT_THAT(stage.calls, ElementsAre("F0.0 B0.0", "F0.0()", "B0.0()"));
 }
 
@@ -123,7 +123,7 @@ TEST(CheckSchedule, NamesTheFirstStepThatCannotRun) {
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << ToString(row.steps);
     EXPECT_THAT(status.ToString(), HasSubstr(row.complaint)) << ToString(row.steps);
   }
-  EXPECT_TRUE(CheckSchedule(SingleStage(4)).ok());
+  EXPECT_TRUE(CheckSchedule(OneForwardOneBackward(0, 1, 4)).ok());
   // A reference's forward between those that are trained.
   EXPECT_TRUE(CheckSchedule({{F, 0, {1}, false}, {F, 0, {0}}, {B, 0, {0}}}).ok());
 }

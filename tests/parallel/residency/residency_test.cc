@@ -25,7 +25,7 @@ class Recording : public Resident {
 };
 
 std::vector<Visit> OneLayerForwardAndBack() {
-  return VisitsOf(SingleStage(1), {{2, 3, false, false}}, false);
+  return VisitsOf(OneForwardOneBackward(0, 1, 1), {{2, 3, false, false}}, false);
 }
 
 TEST(Residency, AwaitsEachVisitAndSaysWhatFollows) {
