@@ -40,17 +40,20 @@ absl::Status LoadFiles(Network& network, const Process& process) {
 
 }  // namespace
 
+int64_t PositionsOf(const Task& task, const RowStream& rows) {
+  return std::min(task.rows.sequence_len, rows.summary().longest);
+}
+
 WeightSource WeightsFromFiles() { return LoadFiles; }
 
 absl::StatusOr<std::unique_ptr<Job>> Build(const Task& task, const Layout& layout,
                                            const JobInputs& inputs, const Process& process) {
   auto job = std::make_unique<Job>();
   job->rows = inputs.rows;
-  const int64_t positions = std::min(task.rows.sequence_len, inputs.rows->summary().longest);
   FT_ASSIGN_OR_RETURN(
       job->network,
-      BuildNetwork(task, layout, StorageOptionsOf(task, layout, inputs.scratch_folder), positions,
-                   process));
+      BuildNetwork(task, layout, StorageOptionsOf(task, layout, inputs.scratch_folder),
+                   PositionsOf(task, *inputs.rows), process));
   AdamWOptions adamw = task.adamw;
   adamw.state_place = layout.state;
   job->optimizer = std::make_unique<Optimizer>(*job->network->store, adamw);

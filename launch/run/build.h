@@ -18,6 +18,9 @@ namespace fttrain {
 // the world of `process`, as ParameterStore::Write.
 using WeightSource = std::function<absl::Status(Network&, const Process&)>;
 
+// Of the longest document that the rows hold.
+int64_t PositionsOf(const Task& task, const RowStream& rows);
+
 // The files of task.model_path; adapters from their init_from, or fresh.
 WeightSource WeightsFromFiles();
 

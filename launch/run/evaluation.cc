@@ -3,7 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "data/text/example.h"
 #include "launch/exit_code.h"
-#include "launch/run/weights.h"
+#include "launch/run/build.h"
 #include "model/config/checks.h"
 #include "model/files/adapter.h"
 #include "nlohmann/json.hpp"
@@ -46,9 +46,9 @@ absl::StatusOr<EvaluationSetup> ReadEvaluation(const CommandLine& line, const Pr
   FT_ASSIGN_OR_RETURN(setup.task, EvaluationTaskOf(loaded, model));
   FT_RETURN_IF_ERROR(CheckLayout(setup.task, setup.layout));
   FT_ASSIGN_OR_RETURN(setup.device, DeviceOf(setup.layout, process));
-  setup.adapter_folder = line.Get("adapter");
-  if (setup.adapter_folder.empty()) return setup;
-  FT_ASSIGN_OR_RETURN(AdapterForm adapter, FromFile(ReadAdapterConfig(setup.adapter_folder)));
+  setup.task.init_from = line.Get("adapter");
+  if (setup.task.init_from.empty()) return setup;
+  FT_ASSIGN_OR_RETURN(AdapterForm adapter, FromFile(ReadAdapterConfig(setup.task.init_from)));
   adapter.dropout = 0.0;
   FT_ASSIGN_OR_RETURN(adapter.target_modules, ResolveTargetModules(model, adapter.target_modules));
   setup.task.form.adapter = std::move(adapter);
@@ -66,15 +66,10 @@ absl::StatusOr<EvaluationSetup> PrepareEvaluation(const CommandLine& line, const
 absl::StatusOr<std::unique_ptr<Network>> LoadForEvaluation(const EvaluationSetup& setup,
                                                            int64_t max_positions,
                                                            const Process& process) {
-  const Task& task = setup.task;
-  FT_ASSIGN_OR_RETURN(std::unique_ptr<Network> network,
-                      BuildNetwork(task, setup.layout, {.trains = false}, max_positions, process));
-  absl::Status loaded =
-      LoadBaseWeights(*network->store, task.model_path, task.model, task.form.nf4);
-  if (loaded.ok() && !setup.adapter_folder.empty()) {
-    loaded = LoadAdapter(*network->store, task.model, setup.adapter_folder, *task.form.adapter);
-  }
-  FT_RETURN_IF_ERROR(process.AgreeOnStatus(FromFile(loaded)));
+  FT_ASSIGN_OR_RETURN(
+      std::unique_ptr<Network> network,
+      BuildNetwork(setup.task, setup.layout, {.trains = false}, max_positions, process));
+  FT_RETURN_IF_ERROR(WeightsFromFiles()(*network, process));
   return network;
 }
 

@@ -17,7 +17,6 @@ struct EvaluationSetup {
   Task task;
   Layout layout;
   c10::Device device = c10::Device(c10::kCPU);
-  std::string adapter_folder;  // empty: the base model
 };
 // Agrees on errors.
 absl::StatusOr<EvaluationSetup> PrepareEvaluation(const CommandLine& line, const Process& process);

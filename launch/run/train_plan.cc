@@ -101,11 +101,9 @@ absl::StatusOr<TrainPlan> MakeTrainPlan(const config::LoadedConfig& loaded,
   plan.inputs.rows = std::make_shared<RowStream>(std::move(rows));
   plan.inputs.scratch_folder = plan.output.folder;
   SetSteps(plan.task, *plan.inputs.rows);
-  const int64_t positions =
-      std::min(plan.task.rows.sequence_len, plan.inputs.rows->summary().longest);
-  FT_RETURN_IF_ERROR(
-      CheckPositions(model, positions, "the longest example of data.train has",
-                     "set data.sequence_len to at most that, so that examples are cut"));
+  FT_RETURN_IF_ERROR(CheckPositions(
+      model, PositionsOf(plan.task, *plan.inputs.rows), "the longest example of data.train has",
+      "set data.sequence_len to at most that, so that examples are cut"));
   return plan;
 }
 

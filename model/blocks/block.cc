@@ -8,14 +8,10 @@
 namespace fttrain {
 
 Linears BlockSetup::Make(const std::vector<LinearSpec>& specs) const {
-  return Linears(specs, options, rank(), set, ahead);
+  return Linears(specs, options, RankIn(tp), set, ahead);
 }
 
-Parameter* BlockSetup::Norm(const NormSpec& spec) const {
-  Parameter* const norm = set.Find(spec.name + ".weight");
-  TORCH_CHECK(norm != nullptr, spec.name, " was not declared");
-  return norm;
-}
+Parameter* BlockSetup::Norm(const NormSpec& spec) const { return set.Get(spec.name + ".weight"); }
 
 at::Tensor Block::ForwardAndLeave(const Linears& linears, const at::Tensor& x,
                                   const BlockContext& context, MemoryCategory category) const {

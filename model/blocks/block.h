@@ -49,7 +49,6 @@ struct BlockSetup {
   const ParameterSet& set;  // with what DeclareLayer declared
   Nf4Ahead* ahead;          // may be null
 
-  TensorRank rank() const { return {tp.rank(), tp.size()}; }
   Linears Make(const std::vector<LinearSpec>& specs) const;
   Parameter* Norm(const NormSpec& spec) const;
 };

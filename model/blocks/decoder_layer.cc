@@ -85,8 +85,7 @@ at::Tensor DecoderLayer::Forward(const at::Tensor& x, const MicrobatchContext& c
   for (size_t i = 0; i < blocks_.size(); ++i) {
     const Block& block = *blocks_[i];
     const double eps = spec_[i].before.eps;
-    std::unique_ptr<BlockSaved> mine =
-        NewSaved(spec_[i], {region_.tp().rank(), region_.tp().size()}, compute_);
+    std::unique_ptr<BlockSaved> mine = NewSaved(spec_[i], RankIn(region_.tp()), compute_);
     block.ForwardInner(
         region_.Enter(i == 0 ? RmsNormForward(stream, norms_[i]->value, eps)
                              : AddRmsNormForward(delta, stream, norms_[i]->value, eps)),

@@ -111,8 +111,7 @@ std::vector<TensorSpec> ModelTensors(const ModelSpec& model);
 // The matrices of linears among them.
 std::vector<TensorSpec> LinearMatrices(const ModelSpec& model);
 
-// Rotary inverse frequencies [dim / 2], with the linear or llama3 scaling applied (transformers'
-// modeling_rope_utils).
+// Rotary inverse frequencies [dim / 2], scaled by the type (transformers' modeling_rope_utils).
 std::vector<double> RopeInverseFrequencies(const RopeSpec& rope);
 
 // "llama, 32 layers, hidden 4096, heads 32/8, vocabulary 128256".

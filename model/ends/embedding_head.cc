@@ -19,27 +19,15 @@ Range VocabularyRows(const ModelSpec& model, TensorRank tp) {
   return EvenRange(model.vocab_size, tp.size, tp.rank);
 }
 
-TensorRank RankOf(const Communicator& tp) { return {tp.rank(), tp.size()}; }
-
 // A [V, H] table of which this rank holds its rows.
 Parameter Table(const std::string& module, const ModelSpec& model, const ModelOptions& options,
                 TensorRank tp) {
   Parameter table;
-  const std::string name = module + ".weight";
-  const std::vector<int64_t> shape = {model.vocab_size, model.hidden_size};
-  const Range rows = VocabularyRows(model, tp);
-  table.slice = rows.extent == model.vocab_size
-                    ? WholeParam(name, shape)
-                    : SlicedParam(name, shape, 0, rows.offset, rows.extent);
+  table.slice = SliceAlong(module + ".weight", {model.vocab_size, model.hidden_size}, 0,
+                           VocabularyRows(model, tp));
   table.trainable = options.train_base;
   table.dtype = options.compute;
   return table;
-}
-
-Parameter* FindWeight(const std::string& module, const ParameterSet& set) {
-  Parameter* const weight = set.Find(module + ".weight");
-  TORCH_CHECK(weight != nullptr, module, " was not declared");
-  return weight;
 }
 
 // Rows of a table on the device of the indices, wherever the table is.
@@ -122,8 +110,8 @@ void DeclareHead(const ModelSpec& model, const ModelOptions& options, TensorRank
 Embedding::Embedding(const ModelSpec& model, const ModelOptions& options, Communicator& tp,
                      const ParameterSet& set)
     : region_(tp, options.sequence_parallel),
-      rows_(VocabularyRows(model, RankOf(tp))),
-      weight_(FindWeight(model.embedding, set)) {}
+      rows_(VocabularyRows(model, RankIn(tp))),
+      weight_(set.Get(model.embedding + ".weight")) {}
 
 at::Tensor Embedding::Forward(const at::Tensor& input_ids) const {
   if (region_.tp().size() == 1) return Gather(weight_->value, input_ids);
@@ -162,9 +150,9 @@ Head::Head(const ModelSpec& model, const ModelOptions& options, Communicator& tp
       eps_(model.head.norm.eps),
       chunk_rows_(options.loss_chunk_rows),
       vocab_size_(model.vocab_size),
-      rows_(VocabularyRows(model, RankOf(tp))),
-      norm_(FindWeight(model.head.norm.name, set)),
-      table_(FindWeight(model.head.name, set), options.compute, options.Nf4Of(model.head.name),
+      rows_(VocabularyRows(model, RankIn(tp))),
+      norm_(set.Get(model.head.norm.name + ".weight")),
+      table_(set.Get(model.head.name + ".weight"), options.compute, options.Nf4Of(model.head.name),
              /*ahead=*/nullptr) {
   TORCH_CHECK(chunk_rows_ > 0, "loss_chunk_rows is ", chunk_rows_);
 }

@@ -1,6 +1,6 @@
 // Causal grouped-query attention over packed documents, forward and explicit backward
 // (FlashAttention-2, Dao, arXiv:2307.08691): the log-sum-exp is kept, probabilities are recomputed.
-// CPU: ATen's or our blocked kernel; CUDA: ATen's flash attention with cu_seqlens.
+// CPU: a blocked kernel of our own; CUDA: ATen's flash attention with cu_seqlens.
 #pragma once
 
 #include "model/kernels/sequence_layout.h"

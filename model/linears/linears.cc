@@ -18,11 +18,10 @@ Linears::Linears(const std::vector<LinearSpec>& specs, const ParameterForm& form
     dropout_ = form.adapter->dropout;
   }
   for (const LinearSpec& spec : specs) {
-    Parameter* const weight = set.Find(spec.name + ".weight");
-    TORCH_CHECK(weight != nullptr, spec.name, " was not declared");
     const bool row = spec.split == LinearSplit::kRow;
     Member member{.spec = spec,
-                  .weight = WeightMatrix(weight, form.compute, form.Nf4Of(spec.name), ahead),
+                  .weight = WeightMatrix(set.Get(spec.name + ".weight"), form.compute,
+                                         form.Nf4Of(spec.name), ahead),
                   .bias = set.Find(spec.name + ".bias"),
                   .adds_bias = !row || tp.rank == 0,
                   .a = set.Find(PeftName(spec.name, Factor::kA)),

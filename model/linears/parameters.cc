@@ -9,13 +9,6 @@
 namespace fttrain {
 namespace {
 
-ParamSlice SliceAlong(std::string name, std::vector<int64_t> shape, int dim, const Range& range) {
-  if (range.offset == 0 && range.extent == shape[dim]) {
-    return WholeParam(std::move(name), std::move(shape));
-  }
-  return SlicedParam(std::move(name), std::move(shape), dim, range.offset, range.extent);
-}
-
 Parameter BaseParameter(ParamSlice slice, AxisGradient gradient, const ParameterForm& form) {
   Parameter parameter;
   parameter.slice = std::move(slice);

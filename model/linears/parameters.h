@@ -30,6 +30,7 @@ struct ParameterForm {
 struct TensorRank {
   int rank = 0, size = 1;
 };
+inline TensorRank RankIn(const Communicator& tp) { return {tp.rank(), tp.size()}; }
 
 // What a rank holds of a linear's split dimension. Throws c10::Error where the units do not divide
 // (CheckTensorParallel refuses earlier with a message for users).

@@ -47,7 +47,7 @@ Transformer::Transformer(const ModelSpec& model, const ModelOptions& options, co
   TORCH_CHECK(fits.ok(), fits.ToString());
   chunks_ = RunsOfStage(layers, stages, mesh.pp().rank());
   Communicator& tp = mesh.tp();
-  DeclareRuns(model, options, chunks_, stages, {tp.rank(), tp.size()}, set);
+  DeclareRuns(model, options, chunks_, stages, RankIn(tp), set);
   for (const LayerRun& run : chunks_) {
     for (int index = run.begin; index < run.end; ++index) {
       const LayerSpec& layer = model.layers.at(static_cast<size_t>(index));

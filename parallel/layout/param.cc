@@ -72,6 +72,13 @@ Range EvenRange(int64_t total, int size, int rank) {
   return {offset, std::min(each, total - offset)};
 }
 
+ParamSlice SliceAlong(std::string name, std::vector<int64_t> global_shape, int dim, Range range) {
+  if (range.offset == 0 && range.extent == global_shape[static_cast<size_t>(dim)]) {
+    return WholeParam(std::move(name), std::move(global_shape));
+  }
+  return SlicedParam(std::move(name), std::move(global_shape), dim, range.offset, range.extent);
+}
+
 Parameter* ParameterSet::Declare(Parameter parameter) {
   const std::string& name = parameter.slice.name;
   TORCH_CHECK(by_name_.find(name) == by_name_.end(), "parameter ", name, " is declared twice");
@@ -88,6 +95,12 @@ std::vector<Parameter*> ParameterSet::Trainable() const {
     if (parameter->trainable) trainable.push_back(parameter.get());
   }
   return trainable;
+}
+
+Parameter* ParameterSet::Get(const std::string& name) const {
+  Parameter* const parameter = Find(name);
+  TORCH_CHECK(parameter != nullptr, name, " was not declared");
+  return parameter;
 }
 
 Parameter* ParameterSet::Find(const std::string& name) const {

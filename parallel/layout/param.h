@@ -39,6 +39,8 @@ struct Range {
   int64_t extent = 0;
 };
 Range EvenRange(int64_t total, int size, int rank);
+// SlicedParam of the range; WholeParam where that is everything.
+ParamSlice SliceAlong(std::string name, std::vector<int64_t> global_shape, int dim, Range range);
 
 // How the gradients that the ranks of one axis compute relate to the parameter's.
 enum class AxisGradient {
@@ -97,6 +99,7 @@ class ParameterSet {
   const std::vector<std::unique_ptr<Parameter>>& all() const { return parameters_; }
   std::vector<Parameter*> Trainable() const;       // in declaration order
   Parameter* Find(const std::string& name) const;  // null if absent
+  Parameter* Get(const std::string& name) const;   // throws c10::Error if absent
 
  private:
   std::vector<std::unique_ptr<Parameter>> parameters_;

@@ -22,7 +22,7 @@ struct LayerOnTp {
     variant.apply(config, options);
     const ModelSpec model = LlamaLike(config);
     Communicator& tp = mesh->tp();
-    DeclareLayer(model.layers[1], options, {tp.rank(), tp.size()}, set);
+    DeclareLayer(model.layers[1], options, RankIn(tp), set);
     layer = std::make_unique<DecoderLayer>(model.layers[1], options, tp, set);
     store = std::make_unique<ParameterStore>(set, *mesh, at::kCPU, StorageOptions{});
     optimizer = std::make_unique<Optimizer>(*store, AdamWOptions{});
@@ -208,7 +208,7 @@ std::vector<at::Tensor> RunLayers(const std::vector<LayerSpec>& layers, const Mo
   ParameterSet set;
   std::vector<std::unique_ptr<DecoderLayer>> made;
   for (const LayerSpec& layer : layers) {
-    DeclareLayer(layer, options, {tp.rank(), tp.size()}, set);
+    DeclareLayer(layer, options, RankIn(tp), set);
     made.push_back(std::make_unique<DecoderLayer>(layer, options, tp, set));
   }
   AllocateForTest(set);

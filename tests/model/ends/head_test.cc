@@ -20,8 +20,8 @@ struct EndsOnTp {
     options.sequence_parallel = sequence_parallel;
     const ModelSpec model = LlamaLike(config);
     Communicator& tp = mesh->tp();
-    DeclareEmbedding(model, options, {tp.rank(), tp.size()}, set);
-    DeclareHead(model, options, {tp.rank(), tp.size()}, set);
+    DeclareEmbedding(model, options, RankIn(tp), set);
+    DeclareHead(model, options, RankIn(tp), set);
     embedding = std::make_unique<Embedding>(model, options, tp, set);
     head = std::make_unique<Head>(model, options, tp, set);
     store = std::make_unique<ParameterStore>(set, *mesh, at::kCPU, StorageOptions{});
