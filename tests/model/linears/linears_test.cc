@@ -19,21 +19,9 @@ constexpr char kA[] = "base_model.model.model.layers.3.mlp.up_proj.lora_A.weight
 constexpr char kB[] = "base_model.model.model.layers.3.mlp.up_proj.lora_B.weight";
 
 struct Case {
-  std::string name;
-  bool bias = false, train_base = false, use_lora = false, rslora = false;
-  double dropout = 0.0;
-  std::optional<Nf4Options> nf4 = std::nullopt;  // rows of 24 and slices of 6 straddle its blocks
+  bool bias = false, train_base = false, use_lora = false;
+  std::optional<Nf4Options> nf4 = std::nullopt;
 };
-
-std::ostream& operator<<(std::ostream& out, const Case& c) { return out << c.name; }
-
-AdapterForm Lora(const Case& c) {
-  return {.r = 4,
-          .alpha = 6.0,
-          .dropout = c.dropout,
-          .use_rslora = c.rslora,
-          .target_modules = {"up_proj"}};
-}
 
 // The layer cut in `shards` pieces; each is what one tp rank holds.
 struct Shard {
@@ -47,152 +35,12 @@ Shard MakeShard(const Case& c, LinearSplit split, int shards, int rank,
   const LinearSpec spec = {.name = kName, .in = kIn, .out = kOut, .split = split, .bias = c.bias};
   ParameterForm form = {.compute = compute, .train_base = c.train_base};
   form.nf4 = c.nf4;
-  if (c.use_lora) form.adapter = Lora(c);
+  if (c.use_lora) form.adapter = {.r = 4, .alpha = 6.0, .target_modules = {"up_proj"}};
   const TensorRank tp = {rank, shards};
   DeclareLinear(spec, form, tp, shard.set);
   shard.linear = std::make_unique<Linears>(std::vector{spec}, form, tp, shard.set);
   AllocateForTest(shard.set);
   return shard;
-}
-
-DropoutContext SomeStep() {
-  return {.step_key = StepKey(7, 3), .token_index = at::arange(kTokens, at::kLong) * 5 + 11};
-}
-
-at::Tensor Part(const at::Tensor& whole, int64_t dim, const Range& range) {
-  return whole.detach().narrow(dim, range.offset, range.extent).contiguous();
-}
-
-class LinearOption : public ::testing::TestWithParam<std::tuple<Case, LinearSplit, int>> {};
-
-TEST_P(LinearOption, ShardsTogetherEqualTheWholeLayerInFloat64) {
-  const auto& [c, split, shards] = GetParam();
-  const bool column = split == LinearSplit::kColumn;
-  OracleModel oracle;
-  oracle.options.adapter = Lora(c);
-  Shard whole = MakeShard(c, split, 1, 0);
-  const NamedTensors values = SeededTensors(whole.set);
-  oracle.params = values;
-  if (c.nf4) QuantizeValues(whole.set, *c.nf4, oracle.params);
-  const at::Tensor x = SeededTensor({kTokens, kIn}, "x");
-  const at::Tensor dy = SeededTensor({kTokens, kOut}, "dy").detach();
-  const DropoutContext dropout = SomeStep();
-  const at::Tensor want = OracleLinear(oracle, kName, x, dropout);
-  want.backward(dy);
-
-  at::Tensor y = at::zeros({kTokens, kOut}, at::kDouble);
-  at::Tensor dx = at::zeros({kTokens, kIn}, at::kDouble);
-  NamedTensors partial;  // sums of what every shard computed of a gradient all of them hold
-  for (int rank = 0; rank < shards; ++rank) {
-    Shard shard = MakeShard(c, split, shards, rank);
-    CopyValues(shard.set, oracle.params);
-    if (c.nf4) {
-      NamedTensors unquantised = values;
-      QuantizeValues(shard.set, *c.nf4, unquantised);
-    }
-    const Range range = EvenRange(column ? kOut : kIn, shards, rank);
-    const at::Tensor x_local = column ? x.detach() : Part(x, 1, range);
-    const at::Tensor dy_local = column ? Part(dy, 1, range) : dy;
-    at::Tensor y_local = column ? y.narrow(1, range.offset, range.extent) : y;
-    y_local.add_(shard.linear->Forward(x_local, dropout).front());
-    at::Tensor dx_local;
-    const at::Tensor dlow = shard.linear->BackwardInput({dy_local}, dropout, dx_local);
-    EXPECT_EQ(dlow.defined(), c.use_lora);
-    EXPECT_EQ(shard.linear->HasTrainable(), c.use_lora || c.train_base);
-    (column ? dx : dx.narrow(1, range.offset, range.extent)).add_(dx_local);
-    shard.linear->BackwardParams({dy_local}, dlow, x_local, dropout);
-    for (const Parameter* parameter : shard.set.Trainable()) {
-      const std::string& name = parameter->slice.name;
-      if (parameter->placement.tp == AxisGradient::kPartial) {
-        at::Tensor& sum = partial[name];
-        sum = sum.defined() ? sum + parameter->grad : parameter->grad;
-      } else {
-        const at::Tensor expected = LocalPart(oracle.params.at(name).grad(), parameter->slice);
-        EXPECT_LE(RelativeError(parameter->grad, expected), 1e-10) << name;
-      }
-    }
-  }
-  EXPECT_LE(RelativeError(y, want), 1e-10);
-  EXPECT_LE(RelativeError(dx, x.grad()), 1e-10);
-  EXPECT_EQ(partial.size(), c.use_lora && shards > 1 ? 1u : 0u);
-  for (const auto& [name, sum] : partial) {
-    EXPECT_EQ(name, column ? kA : kB);
-    EXPECT_LE(RelativeError(sum, oracle.params.at(name).grad()), 1e-10) << name;
-  }
-}
-
-std::string OptionName(const ::testing::TestParamInfo<std::tuple<Case, LinearSplit, int>>& test) {
-  const auto& [c, split, shards] = test.param;
-  return c.name + (split == LinearSplit::kColumn ? "Column" : "Row") + std::to_string(shards);
-}
-
-INSTANTIATE_TEST_SUITE_P(
-    Options, LinearOption,
-    ::testing::Combine(
-        ::testing::Values(Case{.name = "Frozen"}, Case{.name = "FrozenWithBias", .bias = true},
-                          Case{.name = "TrainBase", .bias = true, .train_base = true},
-                          Case{.name = "Lora", .use_lora = true},
-                          Case{.name = "LoraWithBias", .bias = true, .use_lora = true},
-                          Case{.name = "RsLora", .use_lora = true, .rslora = true},
-                          Case{.name = "LoraDropout", .use_lora = true, .dropout = 0.4},
-                          Case{.name = "LoraAndBase",
-                               .bias = true,
-                               .train_base = true,
-                               .use_lora = true,
-                               .dropout = 0.1},
-                          Case{.name = "Nf4WithBias", .bias = true, .nf4 = Nf4Options()},
-                          Case{.name = "Nf4Lora", .use_lora = true, .nf4 = Nf4Options()},
-                          Case{.name = "Nf4Blocks32SingleQuantLora",
-                               .use_lora = true,
-                               .nf4 = Nf4Options{.block_size = 32, .double_quant = false}},
-                          Case{.name = "Nf4LoraDropout",
-                               .bias = true,
-                               .use_lora = true,
-                               .dropout = 0.4,
-                               .nf4 = Nf4Options{.block_size = 32}}),
-        ::testing::Values(LinearSplit::kColumn, LinearSplit::kRow), ::testing::Values(1, 2, 4)),
-    OptionName);
-
-TEST(Linears, InputGradientAddsToOneThatExists) {
-  const Case c{.name = "", .use_lora = true, .dropout = 0.3};
-  Shard shard = MakeShard(c, LinearSplit::kColumn, 1, 0);
-  CopyValues(shard.set, SeededTensors(shard.set));
-  const at::Tensor dy = SeededTensor({kTokens, kOut}, "dy").detach();
-  at::Tensor alone, added = at::ones({kTokens, kIn}, at::kDouble);
-  shard.linear->BackwardInput({dy}, SomeStep(), alone);
-  shard.linear->BackwardInput({dy}, SomeStep(), added);
-  EXPECT_LE(RelativeError(added - 1.0, alone), 1e-12);
-}
-
-TEST(Linears, GradientsOfMicrobatchesAddUp) {
-  const Case c{.name = "", .bias = true, .train_base = true, .use_lora = true};
-  Shard shard = MakeShard(c, LinearSplit::kRow, 1, 0);
-  CopyValues(shard.set, SeededTensors(shard.set));
-  const at::Tensor x = SeededTensor({kTokens, kIn}, "x").detach();
-  const at::Tensor dy = SeededTensor({kTokens, kOut}, "dy").detach();
-  NamedTensors once;
-  for (int microbatch = 0; microbatch < 2; ++microbatch) {
-    at::Tensor dx;
-    shard.linear->BackwardParams({dy}, shard.linear->BackwardInput({dy}, {}, dx), x, {});
-    for (const Parameter* parameter : shard.set.Trainable()) {
-      if (microbatch == 0) once[parameter->slice.name] = parameter->grad.clone();
-      EXPECT_LE(RelativeError(parameter->grad, once[parameter->slice.name] * (microbatch + 1.0)),
-                1e-12);
-    }
-  }
-  EXPECT_EQ(once.size(), 4u);
-}
-
-TEST(Linears, WithoutTokenIndexNothingIsDropped) {
-  const Case c{.name = "", .use_lora = true, .dropout = 0.5};
-  Shard shard = MakeShard(c, LinearSplit::kColumn, 1, 0);
-  OracleModel oracle;
-  oracle.options.adapter = Lora(c);
-  oracle.params = SeededTensors(shard.set);
-  CopyValues(shard.set, oracle.params);
-  const at::Tensor x = SeededTensor({kTokens, kIn}, "x").detach();
-  EXPECT_LE(RelativeError(shard.linear->Forward(x, {}).front(), OracleLinear(oracle, kName, x, {})),
-            1e-12);
 }
 
 // What a linear gives in a step: y, dx and the gradients of the adapter.
@@ -212,7 +60,7 @@ class Nf4Linear : public ::testing::TestWithParam<at::ScalarType> {
 
 TEST_P(Nf4Linear, EqualsTheDenseLinearOverTheDequantisedWeight) {
   const at::ScalarType dtype = GetParam();
-  const Case dense{.name = "", .bias = true, .use_lora = true};
+  const Case dense{.bias = true, .use_lora = true};
   for (const at::ScalarType rounding : {at::kFloat, at::kBFloat16, at::kHalf}) {
     Case packed = dense;
     packed.nf4 = Nf4Options{.rounding = rounding};
@@ -232,7 +80,7 @@ TEST_P(Nf4Linear, EqualsTheDenseLinearOverTheDequantisedWeight) {
 }
 
 TEST_P(Nf4Linear, HeldWeightsGiveTheSameResults) {
-  const Case c{.name = "", .bias = true, .use_lora = true, .nf4 = Nf4Options()};
+  const Case c{.bias = true, .use_lora = true, .nf4 = Nf4Options()};
   const int64_t before = MemoryOf(MemoryCategory::kWorkspace).current_bytes;
   std::vector<at::Tensor> results[2];
   for (const bool held : {false, true}) {
@@ -263,12 +111,12 @@ INSTANTIATE_TEST_SUITE_P(Compute, Nf4Linear,
                          [](const auto& test) { return std::string(c10::toString(test.param)); });
 
 TEST(Linears, RefusesToTrainAnNf4Weight) {
-  const Case c{.name = "", .train_base = true, .nf4 = Nf4Options()};
+  const Case c{.train_base = true, .nf4 = Nf4Options()};
   EXPECT_THROW(MakeShard(c, LinearSplit::kColumn, 1, 0), c10::Error);
 }
 
 TEST(Linears, Nf4WeightsAreBytesUnderTheNameAndShapeOfTheWeight) {
-  Shard shard = MakeShard({.name = "", .bias = true, .nf4 = Nf4Options()}, LinearSplit::kRow, 4, 1);
+  Shard shard = MakeShard({.bias = true, .nf4 = Nf4Options()}, LinearSplit::kRow, 4, 1);
   const Parameter& weight = *shard.set.Find(std::string(kName) + ".weight");
   EXPECT_EQ(weight.slice.global_shape, (std::vector<int64_t>{kOut, kIn}));
   EXPECT_EQ(weight.packed_bytes, MakeNf4Layout(weight.slice, {}).bytes);
@@ -283,7 +131,7 @@ TEST(Linears, RefusesAnInputOfAnotherWidth) {
 }
 
 TEST(Linears, InBfloat16AdapterFactorsAndGradientsStayFloat32) {
-  const Case c{.name = "", .train_base = true, .use_lora = true};
+  const Case c{.train_base = true, .use_lora = true};
   Shard shard = MakeShard(c, LinearSplit::kColumn, 1, 0, at::kBFloat16);
   const ParameterSet& set = shard.set;
   EXPECT_EQ(set.Find(std::string(kName) + ".weight")->dtype, at::kBFloat16);
@@ -303,7 +151,7 @@ TEST(Linears, InBfloat16AdapterFactorsAndGradientsStayFloat32) {
 }
 
 TEST(InitializeAdapters, DrawsFactorAWithinItsBoundAndSetsBToZero) {
-  const Case c{.name = "", .use_lora = true};
+  const Case c{.use_lora = true};
   Shard shard = MakeShard(c, LinearSplit::kRow, 1, 0);
   shard.set.Find(kB)->value.fill_(1.0);
   InitializeAdapters(shard.set.Trainable(), 42);
@@ -319,7 +167,7 @@ TEST(InitializeAdapters, DrawsFactorAWithinItsBoundAndSetsBToZero) {
 }
 
 TEST(InitializeAdapters, EverySliceHoldsTheValuesOfTheWholeFactor) {
-  const Case c{.name = "", .use_lora = true};
+  const Case c{.use_lora = true};
   Shard whole = MakeShard(c, LinearSplit::kRow, 1, 0);
   InitializeAdapters(whole.set.Trainable(), 42);
   for (int rank = 0; rank < 3; ++rank) {

@@ -120,25 +120,16 @@ const ModelVariant kVariants[] = {
      [](LlamaShape& c, ModelOptions& o) {
        c.layer_windows = {0, 4}, o.train_base = true;
      }},
-    {"TiedWithBiases",
+    {"TiedWithBiasesAndNorms",
      [](LlamaShape& c, ModelOptions& o) {
-       c.tie_word_embeddings = c.qkv_bias = c.o_bias = c.mlp_bias = o.train_base = true;
-     }},
-    {"QueryKeyNorm",
-     [](LlamaShape& c, ModelOptions& o) {
-       c.qk_norm = c.tie_word_embeddings = o.train_base = true;
+       c.tie_word_embeddings = c.qkv_bias = c.o_bias = c.mlp_bias = c.qk_norm = true;
+       o.train_base = true;
      }},
     {"LoraWithDropout",
      [](LlamaShape& c, ModelOptions& o) {
        c.qkv_bias = true;
        UseLora(o, AllLinear());
        o.adapter->dropout = 0.2;
-     }},
-    {"Qlora",
-     [](LlamaShape& c, ModelOptions& o) {
-       c.qkv_bias = true;
-       UseNf4(o);
-       UseLora(o, AllLinear());
      }},
     {"QloraOfTheHeadTooEmbeddingOnHost",
      [](LlamaShape&, ModelOptions& o) {
@@ -152,24 +143,6 @@ const ModelVariant kVariants[] = {
        UseNf4(o, {}, {});
        UseLora(o, AllLinear());
      }},
-    {"FullFineTuningTiedLayerMajor",
-     [](LlamaShape& c, ModelOptions& o) {
-       c.tie_word_embeddings = o.train_base = true;
-       o.layers_per_run = {1, 1};
-     }},
-    {"LoraWithDropoutLayerMajor",
-     [](LlamaShape&, ModelOptions& o) {
-       UseLora(o, AllLinear());
-       o.adapter->dropout = 0.2;
-       o.layers_per_run = {1, 1};
-     }},
-    {"QloraLayerMajor",
-     [](LlamaShape&, ModelOptions& o) {
-       UseNf4(o, {}, {});
-       UseLora(o, AllLinear());
-       o.adapter->dropout = 0.2;
-       o.layers_per_run = {1, 1};
-     }},
 };
 std::string TestName(const ::testing::TestParamInfo<std::tuple<ModelVariant, int, bool>>& test) {
   const auto& [variant, tp, sequence_parallel] = test.param;
@@ -181,6 +154,17 @@ INSTANTIATE_TEST_SUITE_P(Layouts, TransformerOn,
                          ::testing::Combine(::testing::ValuesIn(kVariants),
                                             ::testing::Values(0, 1, 2), ::testing::Bool()),
                          TestName);
+
+const ModelVariant kNarrowVariants[] = {
+    {"Float32",
+     [](LlamaShape&, ModelOptions& o) { UseLora(o, AllLinear()), o.compute = at::kFloat; }},
+    {"Bfloat16",
+     [](LlamaShape& c, ModelOptions& o) {
+       c.qk_norm = c.qkv_bias = o.train_base = true;
+       o.compute = at::kBFloat16;
+       UseLora(o, AllLinear());
+     }},
+};
 
 class KeepingOn : public ::testing::TestWithParam<std::tuple<ModelVariant, int, bool>> {};
 
@@ -212,28 +196,33 @@ TEST_P(KeepingOn, EveryLevelAndPlaceGivesTheBitsOfKeepingAllOnTheDevice) {
     }
   }
 }
-INSTANTIATE_TEST_SUITE_P(Layouts, KeepingOn,
-                         ::testing::Combine(::testing::ValuesIn(kVariants, kVariants + 5),
-                                            ::testing::Values(0, 2), ::testing::Bool()),
-                         TestName);
+const auto kKeepingLayouts = [](const auto& variants) {
+  return ::testing::Combine(::testing::ValuesIn(variants), ::testing::Values(0, 2),
+                            ::testing::Bool());
+};
+INSTANTIATE_TEST_SUITE_P(Float64, KeepingOn, kKeepingLayouts(kVariants), TestName);
+INSTANTIATE_TEST_SUITE_P(Narrow, KeepingOn, kKeepingLayouts(kNarrowVariants), TestName);
 
 const ModelVariant kLora{"", [](LlamaShape&, ModelOptions& o) {
                            UseLora(o, AllLinear());
                            o.adapter->dropout = 0.5;
                          }};
 
-// Every parameter adds up the same microbatches in the same order under both schedules.
+// Parameters add up the same microbatches in the same order under both schedules, but for a tied
+// head, to which embedding and logits add in turns.
 TEST(Transformer, LayerMajorGivesTheBitsOfOneForwardOneBackward) {
-  const ModelVariant full{"", [](LlamaShape&, ModelOptions& o) { o.train_base = true; }};
-  for (const ModelVariant& variant : {full, kLora}) {
+  for (const ModelVariant& variant : kVariants) {
     for (const int tp : {1, std::min(2, TestProcess().world_size())}) {
+      SCOPED_TRACE(testing::Message() << variant << ", tp " << tp);
       TransformerOnMesh want(variant, tp, /*sequence_parallel=*/true);
       TransformerOnMesh got(variant, tp, /*sequence_parallel=*/true, {1, 1});
       EXPECT_EQ(got.model->num_chunks(), 2);
       EXPECT_EQ(got.RunStep(1.0 / 29.0), want.RunStep(1.0 / 29.0));
       for (const Parameter* parameter : want.set.Trainable()) {
         const std::string& name = parameter->slice.name;
-        EXPECT_TRUE(at::equal(got.set.Find(name)->grad, parameter->grad)) << name << ", tp " << tp;
+        const bool in_turns = want.config.tie_word_embeddings && name.ends_with("tokens.weight");
+        const double error = RelativeError(got.set.Find(name)->grad, parameter->grad);
+        EXPECT_LE(error, in_turns ? 1e-14 : 0.0) << name;
       }
     }
   }
@@ -260,12 +249,7 @@ double GradientError(const NamedTensors& got, const NamedTensors& want) {
 }
 
 TEST(Transformer, Bfloat16GradientsAreAsCloseToFloat64AsThePlainBfloat16Models) {
-  const ModelVariant variant{"", [](LlamaShape& c, ModelOptions& o) {
-                               c.qk_norm = c.qkv_bias = o.train_base = true;
-                               o.compute = at::kBFloat16;
-                               UseLora(o, AllLinear());
-                             }};
-  TransformerOnMesh rig(variant, /*tp=*/1, /*sequence_parallel=*/false);
+  TransformerOnMesh rig(kNarrowVariants[1], /*tp=*/1, /*sequence_parallel=*/false);
   OracleModel exact{rig.config, rig.options, {}}, plain = exact;
   for (const auto& [name, tensor] : rig.params) {
     plain.params[name] = tensor.detach().to(at::kBFloat16).set_requires_grad(true);
@@ -353,61 +337,6 @@ TEST(Transformer, RefusesAnEmbeddingOnTheHostThatOthersNeed) {
       build({"", [](LlamaShape& c,
                     ModelOptions& o) { c.tie_word_embeddings = o.embedding_on_host = true; }}),
       c10::Error);
-}
-
-// Bytes of the layers' sets on the host, and the most on the device, in a step of one microbatch of
-// 16 tokens in a model of `layers`.
-struct Kept {
-  int64_t host = 0, peak = 0, set = 0, row = 0;
-};
-Kept KeptInAStep(int layers, Recompute recompute) {
-  static int layers_of_model;
-  layers_of_model = layers;
-  const int tp = TestProcess().world_size();
-  const ModelVariant variant{"", [](LlamaShape& c, ModelOptions& o) {
-                               UseLora(o, AllLinear());
-                               c.num_layers = layers_of_model;
-                               c.layer_windows.assign(static_cast<size_t>(layers_of_model), 0);
-                               o.activations_on_host = true;
-                             }};
-  TransformerOnMesh rig(variant, tp, /*sequence_parallel=*/true, {},
-                        [&](ModelOptions& options) { options.recompute = recompute; });
-  const int64_t device = MemoryOf(MemoryCategory::kSaved).current_bytes;
-  const int64_t host = MemoryOf(MemoryCategory::kSaved, MemoryPlace::kHost).current_bytes;
-  std::vector<ModelBatch> batches;
-  batches.push_back(OnRank(MakeHostBatch(0, 37), 16));
-  rig.model->BeginStep(std::move(batches), std::make_unique<TokenLoss>(1.0));
-  ResetMemoryPeaks();
-  RunSchedule(OneForwardOneBackward(0, 1, 1), *rig.model);
-  EXPECT_EQ(MemoryOf(MemoryCategory::kSaved).current_bytes, device);
-  return {MemoryOf(MemoryCategory::kSaved, MemoryPlace::kHost).current_bytes - host,
-          MemoryOf(MemoryCategory::kSaved).peak_bytes - device,
-          KeptBytes(LlamaLike(rig.config).layers[0], rig.options, tp, 16),
-          16 / tp * rig.config.hidden_size * 8};
-}
-
-TEST(Transformer, OnTheHostTheSetsOfAllLayersAndOnTheDeviceOfTwo) {
-  for (const Recompute recompute : {Recompute::kNone, Recompute::kSmart, Recompute::kFull}) {
-    const Kept shallow = KeptInAStep(2, recompute), deep = KeptInAStep(8, recompute);
-    EXPECT_EQ(shallow.host, 2 * shallow.set);
-    EXPECT_EQ(deep.host, 8 * deep.set);
-    // Two sets, and the output of the layer that makes the second.
-    EXPECT_EQ(deep.peak, 2 * deep.set + deep.row);
-    EXPECT_EQ(shallow.peak, deep.peak);
-  }
-}
-
-TEST(Transformer, KeepsNothingAfterBackward) {
-  TransformerOnMesh rig(kLora, TestProcess().world_size(), /*sequence_parallel=*/true);
-  const int64_t before = MemoryOf(MemoryCategory::kSaved).current_bytes;
-  std::vector<ModelBatch> batches;
-  batches.push_back(OnRank(MakeHostBatch(0, 37), TestProcess().world_size()));
-  rig.model->BeginStep(std::move(batches), std::make_unique<TokenLoss>(1.0));
-  rig.model->BeginSchedule(OneForwardOneBackward(0, 1, 1));
-  rig.model->Forward(0, 0, {});
-  EXPECT_GT(MemoryOf(MemoryCategory::kSaved).current_bytes, before);
-  rig.model->Backward(0, 0, {});
-  EXPECT_EQ(MemoryOf(MemoryCategory::kSaved).current_bytes, before);
 }
 
 // What layer-major costs: at the turn it holds what each microbatch alone holds, of all of them.
