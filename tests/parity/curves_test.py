@@ -29,31 +29,14 @@ LAYOUTS = {
     "pp2": (2, 1, 4, {"parallel": {"pipeline": 2}}),
     "tp2-dp2": (4, 2, 1, {"parallel": {"tensor": 2, "sequence_parallel": True}}),
 }
-# One family stands for all where the family makes no difference.
+# What the layout matrix (tests/launch/run/layout_matrix.h) does not train: sizes it does not have, and
+# results gathered from shards into files. One family stands for all.
 MORE_LAYOUTS = {
     "llama_grouped": {
         # Two kv heads on four ranks.
         "tp4-sp": (4, 1, 4, {"parallel": {"tensor": 4, "sequence_parallel": True}}),
-        "pp2-tp2": (4, 2, 2, {"parallel": {"pipeline": 2, "tensor": 2}}),
-        "pp2-dp2": (4, 1, 2, {"parallel": {"pipeline": 2}}),
         "pp3": (3, 1, 4, {"parallel": {"pipeline": 3}}),
-        "pp2-gpipe": (2, 1, 4, {"parallel": {"pipeline": 2, "pipeline_schedule": "gpipe"}}),
-        "dp2-zero0": (2, 2, 1, {"parallel": {"zero_stage": 0}}),
-        "dp2-zero2": (2, 1, 2, {"parallel": {"zero_stage": 2}, "optimizer": {"device": "host"}}),
-        "dp2-zero3": (2, 1, 2, {"parallel": {"zero_stage": 3}}),
-        "dp2-zero3-layer-major": (
-            2,
-            1,
-            2,
-            {"parallel": {"zero_stage": 3, "pipeline_schedule": "layer_major"}},
-        ),
         "pp2-dp2-zero3": (4, 1, 2, {"parallel": {"pipeline": 2, "zero_stage": 3}}),
-        "tp2-layer-major": (
-            2,
-            1,
-            4,
-            {"parallel": {"tensor": 2, "pipeline_schedule": "layer_major"}},
-        ),
     },
     "llama_tied": {
         # 1003 = 4 * 251 - 1.
@@ -64,16 +47,6 @@ MORE_LAYOUTS = {
 # With frozen weights.
 ADAPTER_LAYOUTS = {
     "llama_grouped": {
-        "host-layer-major": (
-            1,
-            1,
-            4,
-            {
-                "memory": {"base_weights": "host"},
-                "parallel": {"pipeline_schedule": "layer_major"},
-            },
-        ),
-        "tp2-host": (2, 2, 2, {"memory": {"base_weights": "host"}, "parallel": {"tensor": 2}}),
         "disk": (1, 2, 2, {"memory": {"base_weights": "disk"}}),
         "dp2-zero3-host": (
             2,
