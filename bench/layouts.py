@@ -9,6 +9,8 @@ steps counts. `ratio` is the base's time over the run's: tokens a second relativ
   ZeRO 1 to 3, tensor parallel;
   frozen weights on the host and on disk against the device, layer by layer on one rank; on the host
   also divided over two.
+--kept: what memory.recompute and memory.activations cost in time and save in memory, on one rank. On
+a CPU "host" is the same memory under another count: its price is two copies, not a bus.
 --bubble: a pipeline of two stages at 2 to 32 microbatches of equal size. Step times are fitted by
 a + b m; a / (a + b m) is the measured bubble beside the closed form (p - 1) / (v m + p - 1).
 --model: a folder as compare_peft.py makes it.
@@ -61,6 +63,17 @@ RUNS = {
     "layer-major, weights on the host": (1, layer_major(base_weights="host"), "layer-major"),
     "layer-major, weights on disk": (1, layer_major(base_weights="disk"), "layer-major"),
 }
+# Recompute and place of activations, beside keeping everything on the device.
+KEPT = {
+    f"recompute {recompute}, {place}": (
+        1,
+        {"memory": {"recompute": recompute, "activations": place}},
+        "recompute none, device",
+    )
+    for place in ("device", "host")
+    for recompute in ("none", "smart", "full")
+}
+ALL_RUNS = RUNS | KEPT
 BUBBLE = {"1f1b": 1, "interleaved": 2}  # schedule -> chunks a stage
 MICROBATCHES = [2, 4, 8, 16, 32]
 
@@ -110,7 +123,7 @@ def run(options, method, ranks, changes, rows=ROWS):
 
 
 def needs_frozen(name):
-    keys = {key for section in RUNS[name][1].values() for key in section}
+    keys = {key for section in ALL_RUNS[name][1].values() for key in section}
     return "base_weights" in keys
 
 
@@ -119,11 +132,11 @@ def compare(options, method):
     seconds, peak = {n: [] for n in names}, {}
     for _ in range(options.repeat):
         for name in names:
-            ranks, changes, _ = RUNS[name]
+            ranks, changes, _ = ALL_RUNS[name]
             took, peak[name] = run(options, method, ranks, changes)
             seconds[name].append(took)
     for name in names:
-        base, best = RUNS[name][2], min(seconds[name])
+        base, best = ALL_RUNS[name][2], min(seconds[name])
         ratio = f"{min(seconds[base]) / best:5.3f}" if base in seconds else "    -"
         print(
             f"{method:5} {name:46} {best:7.3f} s  {ratio} of {base:12} "
@@ -157,6 +170,9 @@ def main():
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--methods", nargs="*", default=["lora", "qlora", "none"])
     parser.add_argument("--only", nargs="*", default=list(RUNS), help="names of runs")
+    parser.add_argument(
+        "--kept", dest="only", action="store_const", const=list(KEPT), help="those runs instead"
+    )
     parser.add_argument("--bubble", action="store_true", help="the bubble instead")
     parser.add_argument("--precision", default="bf16")
     parser.add_argument("--tokens", type=int, default=256, help="of a row")
