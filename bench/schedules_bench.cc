@@ -7,7 +7,7 @@
 #include <cstdlib>
 #include <vector>
 
-#include "parallel/pipeline/schedules.h"
+#include "parallel/pipeline/schedule.h"
 #include "parallel/pipeline/simulator.h"
 
 namespace fttrain {

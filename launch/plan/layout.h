@@ -12,7 +12,7 @@
 #include "model/network/parameters.h"
 #include "parallel/layout/mesh.h"
 #include "parallel/optimizer/state.h"
-#include "parallel/pipeline/schedules.h"
+#include "parallel/pipeline/schedule.h"
 #include "runtime/process/device.h"
 
 namespace fttrain {

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "launch/run/build.h"
-#include "parallel/pipeline/schedules.h"
+#include "parallel/pipeline/schedule.h"
 
 namespace fttrain {
 

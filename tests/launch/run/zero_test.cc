@@ -4,7 +4,7 @@
 #include <ATen/ATen.h>
 #include <gmock/gmock.h>
 
-#include "parallel/pipeline/schedules.h"
+#include "parallel/pipeline/schedule.h"
 #include "runtime/memory/ledger.h"
 #include "tests/launch/run/tiny_job.h"
 

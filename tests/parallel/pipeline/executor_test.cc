@@ -8,7 +8,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
-#include "parallel/pipeline/schedules.h"
+#include "parallel/pipeline/schedule.h"
 
 namespace fttrain {
 namespace {

@@ -1,4 +1,4 @@
-#include "parallel/pipeline/schedules.h"
+#include "parallel/pipeline/schedule.h"
 
 #include <c10/util/Exception.h>
 #include <gmock/gmock.h>

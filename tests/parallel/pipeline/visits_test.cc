@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "parallel/pipeline/schedules.h"
+#include "parallel/pipeline/schedule.h"
 
 namespace fttrain {
 namespace {

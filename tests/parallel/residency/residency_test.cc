@@ -5,7 +5,7 @@
 
 #include <string>
 
-#include "parallel/pipeline/schedules.h"
+#include "parallel/pipeline/schedule.h"
 
 namespace fttrain {
 namespace {
