@@ -9,7 +9,6 @@
 #include "parallel/optimizer/adamw_int8.h"
 #include "parallel/optimizer/state.h"
 #include "parallel/optimizer/sum_of_squares.h"
-#include "parallel/storage/both_ends.h"
 #include "parallel/storage/flat_parameters.h"
 #include "parallel/storage/gradient_sums.h"
 #include "runtime/memory/ledger.h"
