@@ -57,18 +57,13 @@ std::unique_ptr<StageLinks> StageLinks::None() {
   return std::unique_ptr<StageLinks>(new StageLinks(0, 1, 1));
 }
 
-Channel& StageLinks::Out(Flow flow) {
-  const Ends& ends = EndsOf(flow);
-  TORCH_CHECK(ends.out != nullptr, "stage ", stage_, " of ", num_stages_, " has no stage to send ",
-              flow == Flow::kForward ? "activations" : "gradients", " to");
-  return *ends.out;
-}
-
-Channel& StageLinks::In(Flow flow) {
-  const Ends& ends = EndsOf(flow);
-  TORCH_CHECK(ends.in != nullptr, "stage ", stage_, " of ", num_stages_, " has no stage to take ",
-              flow == Flow::kForward ? "activations" : "gradients", " from");
-  return *ends.in;
+Channel& StageLinks::ChannelOf(Flow flow, std::unique_ptr<Channel> Ends::*end) {
+  const std::unique_ptr<Channel>& channel = EndsOf(flow).*end;
+  TORCH_CHECK(channel != nullptr, "stage ", stage_, " of ", num_stages_, " has no stage to ",
+              end == &Ends::out ? "send " : "take ",
+              flow == Flow::kForward ? "activations" : "gradients",
+              end == &Ends::out ? " to" : " from");
+  return *channel;
 }
 
 void StageLinks::FinishSends() {

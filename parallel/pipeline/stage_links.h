@@ -36,9 +36,9 @@ class StageLinks {
   int places() const { return places_; }
 
   // As in Channel; forward: to the next stage and from the one before, backward the other way.
-  void Send(Flow flow, const at::Tensor& tensor) { Out(flow).Send(tensor); }
-  void Post(Flow flow, MessageSpec spec) { In(flow).Post(std::move(spec)); }
-  at::Tensor Take(Flow flow) { return In(flow).Take(); }
+  void Send(Flow flow, const at::Tensor& tensor) { ChannelOf(flow, &Ends::out).Send(tensor); }
+  void Post(Flow flow, MessageSpec spec) { ChannelOf(flow, &Ends::in).Post(std::move(spec)); }
+  at::Tensor Take(Flow flow) { return ChannelOf(flow, &Ends::in).Take(); }
   void FinishSends();
 
   // Sent by this rank.
@@ -52,8 +52,7 @@ class StageLinks {
       : stage_(stage), num_stages_(num_stages), places_(places) {}
   const Ends& EndsOf(Flow flow) const { return ends_[flow == Flow::kForward ? 0 : 1]; }
   Ends& EndsOf(Flow flow) { return ends_[flow == Flow::kForward ? 0 : 1]; }
-  Channel& Out(Flow flow);
-  Channel& In(Flow flow);
+  Channel& ChannelOf(Flow flow, std::unique_ptr<Channel> Ends::*end);
 
   int stage_, num_stages_, places_;
   std::array<Ends, 2> ends_;
