@@ -3,6 +3,7 @@
 #include <c10/core/GradMode.h>
 
 #include <functional>
+#include <set>
 #include <utility>
 
 namespace fttrain {
@@ -16,15 +17,25 @@ class DequantizedMatrices : public Resident {
   using Hold = std::function<void(int part, bool hold)>;
   explicit DequantizedMatrices(Hold hold) : hold_(std::move(hold)) {}
   void Await(const Visit& visit) override {
-    if (visit.shared && visit.first) hold_(visit.part, true);
+    if (!visit.shared || !visit.first) return;
+    hold_(visit.part, true);
+    held_.insert(visit.part);
   }
   void Start(const Visit&, std::span<const Visit>) override {}
   void Done(const Visit& visit) override {
-    if (visit.shared && visit.last) hold_(visit.part, false);
+    if (visit.shared && visit.last) Release(visit.part);
+  }
+  void Abort() override {
+    while (!held_.empty()) Release(*held_.begin());
   }
 
  private:
+  void Release(int part) {
+    hold_(part, false);
+    held_.erase(part);
+  }
   Hold hold_;
+  std::set<int> held_;
 };
 
 }  // namespace
@@ -80,6 +91,7 @@ void Transformer::UseStore(ParameterStore& store) {
 
 void Transformer::BeginStep(std::vector<ModelBatch> batches,
                             std::unique_ptr<const Objective> objective) {
+  residency_.Abort();
   batches_ = std::move(batches);
   activations_.clear();
   activations_.resize(batches_.size());
@@ -89,8 +101,6 @@ void Transformer::BeginStep(std::vector<ModelBatch> batches,
 
 void Transformer::BeginSchedule(const std::vector<PipelineStep>& steps) {
   TORCH_CHECK(weights_.has_value(), "a transformer without the store of its parameters");
-  weights_->Clear();
-  if (kept_) kept_->Clear();
   residency_.Begin(VisitsOf(steps, chunks_, /*embedding_backward=*/train_base_));
 }
 

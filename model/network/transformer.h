@@ -31,7 +31,8 @@ class Transformer : public StageModule {
   // for the visits of a step (parallel/residency) and takes the gradients away.
   void UseStore(ParameterStore& store);
 
-  // Microbatches of the next schedule, and what it minimises.
+  // Microbatches of the next schedule, and what it minimises. What a schedule that failed has left
+  // is given up.
   void BeginStep(std::vector<ModelBatch> batches, std::unique_ptr<const Objective> objective);
   // Chunk c is the c-th run of layers of this stage.
   int num_chunks() const { return static_cast<int>(chunks_.size()); }

@@ -21,7 +21,7 @@ class KeptActivations : public Resident {
   void Await(const Visit& visit) override;
   void Start(const Visit& visit, std::span<const Visit> following) override;
   void Done(const Visit& visit) override;
-  void Clear() { store_.Clear(); }
+  void Abort() override { store_.Clear(); }
 
  private:
   ActivationStore store_;

@@ -7,8 +7,17 @@
 namespace fttrain {
 
 void Residency::Begin(std::vector<Visit> visits) {
+  TORCH_CHECK(next_ == visits_.size(), "a list begins where the schedule has ",
+              ToString({visits_[next_]}));
   visits_ = std::move(visits);
   next_ = 0;
+}
+
+void Residency::Abort() {
+  if (next_ < visits_.size()) {
+    for (Resident* resident : residents_) resident->Abort();
+  }
+  next_ = visits_.size();
   open_ = false;
 }
 

@@ -21,14 +21,19 @@ class Resident {
   virtual void Start(const Visit& visit, std::span<const Visit> following) = 0;
   // The work of the visit is enqueued.
   virtual void Done(const Visit& visit) = 0;
+  // The rest of the list does not come: what is there for it is given up. Not collective.
+  virtual void Abort() = 0;
 };
 
 // Walks the list of a step. Residents are asked in their order; they must outlive this. All ranks
 // that share a resident's collectives walk the same list.
 class Residency {
  public:
-  // Of the next step. No visit may be open.
+  // The list of a schedule that is about to run. Throws c10::Error unless the one before was
+  // walked to its end or aborted.
   void Begin(std::vector<Visit> visits);
+  // Ends a list that a step which failed has left; nothing after a list that was walked.
+  void Abort();
   void Add(Resident& resident) { residents_.push_back(&resident); }
 
   // Opens the list's next visit, which must be this one: throws c10::Error where the work does not

@@ -22,8 +22,8 @@ void StoredWeights::Await(const Visit& visit) {
   stretch.gradients = true;
 }
 
-// Beside an unshared stretch the next part alone is sent for: at the turn from forward to backward a
-// layer further on would be one window more.
+// Beside an unshared stretch the next part alone is sent for: at the turn from forward to backward
+// a layer further on would be one window more.
 void StoredWeights::Start(const Visit& visit, std::span<const Visit> following) {
   if (visit.shared && !visit.first) return;  // sent for at its first visit
   bool layer = false;
@@ -46,6 +46,11 @@ void StoredWeights::Done(const Visit& visit) {
     for (const int group : groups_of_(visit.part)) store_.EndGradients(group);
   }
   stretches_.erase(visit.part);
+}
+
+void StoredWeights::Abort() {
+  stretches_.clear();
+  store_.DropGradients();
 }
 
 }  // namespace fttrain

@@ -26,8 +26,8 @@ class StoredWeights : public Resident {
   // the end that goes with that: at most one layer's window beside those of the open stretches.
   void Start(const Visit& visit, std::span<const Visit> following) override;
   void Done(const Visit& visit) override;
-  // Gives up the leases that a step that was not finished left; what it added to gradients stays.
-  void Clear() { stretches_.clear(); }
+  // Leases and gradients that are not summed are given up; what was summed stays.
+  void Abort() override;
 
  private:
   struct Stretch {

@@ -251,7 +251,22 @@ void ParameterStore::EndGradients(int index) {
   state_->Reduce(*group);
 }
 
-void ParameterStore::FinishGradients() { state_->FinishReductions(); }
+void ParameterStore::FinishGradients() {
+  for (size_t i = 0; i < state_->buffers.size(); ++i) {
+    TORCH_CHECK(!state_->scratch[i].defined(), "gradients of group ",
+                state_->buffers[i].entries.front().parameter->group, " were not ended");
+  }
+  state_->FinishReductions();
+}
+
+void ParameterStore::DropGradients() {
+  for (size_t i = 0; i < state_->buffers.size(); ++i) {
+    if (!state_->scratch[i].defined()) continue;
+    BindGradients(state_->buffers[i], {});
+    state_->scratch[i].reset();
+  }
+  state_->reductions.clear();
+}
 
 absl::Status ParameterStore::Write(const Writer& write, Values values) {
   ForgetWindows();

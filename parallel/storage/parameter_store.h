@@ -82,8 +82,12 @@ class ParameterStore {
   // Before the lease ends. With the group's only lease the gradients are summed and taken away;
   // else they stay for what its other holders add.
   void EndGradients(int group);
-  // After the last backward of a step: the shards' gradients are complete.
+  // After the last backward of a step: the shards' gradients are complete. Throws c10::Error where
+  // gradients were begun and not ended.
   void FinishGradients();
+  // Forgets gradients that are not in the shards yet, as after a step that failed. No group may be
+  // leased. Not collective.
+  void DropGradients();
 
   // For each group in turn, with its values there, calls `write` with its parameters, or those that
   // are trained, if it has some; what it leaves in their values stays, and nothing else is moved.

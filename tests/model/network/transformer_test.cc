@@ -371,7 +371,8 @@ TEST(Transformer, LayerMajorKeepsTheActivationsOfAllMicrobatches) {
   EXPECT_EQ(saved(), before);
 }
 
-// Bytes that chunk 0 of a QLoRA model holds after its first forward of a layer-major step.
+// Bytes that chunk 0 of a QLoRA model holds after its first forward of a layer-major step, which
+// then fails.
 int64_t BytesHeld(std::vector<int> layers_per_run, int microbatches) {
   const ModelVariant qlora{"", [](LlamaShape&, ModelOptions& o) { UseNf4(o, {}, {}); }};
   const int chunks = static_cast<int>(layers_per_run.size());
@@ -383,7 +384,10 @@ int64_t BytesHeld(std::vector<int> layers_per_run, int microbatches) {
   const int64_t before = workspace();
   rig.model->BeginSchedule(LayerMajor(chunks, microbatches));
   rig.model->Forward(0, 0, {});
-  return workspace() - before;
+  const int64_t held = workspace() - before;
+  rig.model->BeginStep({}, nullptr);
+  EXPECT_EQ(workspace(), before) << "a step that failed leaves nothing";
+  return held;
 }
 
 TEST(Transformer, DequantisesAChunkOfOneLayerOnceForSeveralMicrobatches) {

@@ -21,6 +21,7 @@ class Recording : public Resident {
     calls.push_back("then " + ToString(std::vector<Visit>(following.begin(), following.end())));
   }
   void Done(const Visit& visit) override { calls.push_back("done " + ToString({visit})); }
+  void Abort() override { calls.push_back("abort"); }
   std::vector<std::string> calls;
 };
 
@@ -53,6 +54,30 @@ TEST(Residency, RefusesWorkThatDoesNotFollowTheList) {
   residency.Enter(2, B, 0);
   residency.Leave();
   EXPECT_THROW(residency.Enter(2, F, 1), c10::Error) << "after the last";
+}
+
+TEST(Residency, BeginsALaterListOnlyAfterTheEndOfTheOneBeforeOrItsAbort) {
+  Recording resident;
+  Residency residency;
+  residency.Add(resident);
+  residency.Begin(OneLayerForwardAndBack());
+  EXPECT_THROW(residency.Begin(OneLayerForwardAndBack()), c10::Error) << "not begun to walk";
+  residency.Enter(2, F, 0);
+  EXPECT_THROW(residency.Begin(OneLayerForwardAndBack()), c10::Error) << "a visit is open";
+  residency.Leave();
+  EXPECT_THROW(residency.Begin(OneLayerForwardAndBack()), c10::Error) << "a visit is left";
+  resident.calls.clear();
+  residency.Abort();
+  EXPECT_THAT(resident.calls, ElementsAre("abort"));
+  residency.Begin(OneLayerForwardAndBack());
+  for (const Visit::Pass pass : {F, B}) {
+    residency.Enter(2, pass, 0);
+    residency.Leave();
+  }
+  resident.calls.clear();
+  residency.Abort();
+  EXPECT_THAT(resident.calls, ElementsAre()) << "nothing was left";
+  residency.Begin(OneLayerForwardAndBack());
 }
 
 }  // namespace

@@ -304,6 +304,24 @@ TEST_P(ShardedGradients, AreSentOncePerLeaseHoweverOftenTheyWereAddedTo) {
   EXPECT_EQ(sent() - before, bytes);
 }
 
+TEST_P(ShardedGradients, ThatWereNotEndedAreRefusedOrDropped) {
+  {
+    const ParameterStore::Lease lease = store_->Acquire(1);
+    store_->BeginGradients(1);
+    set_.Find("layers.1.lora_A")->grad.add_(5);
+  }
+  EXPECT_THROW(store_->FinishGradients(), c10::Error);
+  Add(2, 7);  // on its way to the shards
+  store_->DropGradients();
+  for (const int group : {2, 1}) Add(group, 1);
+  store_->FinishGradients();
+  for (const int group : {1, 2}) {
+    const FlatBuffer& flat = store_->buffers()[group];
+    const FlatRange mine = Intersect({0, kFactor}, flat.kept_gradients);
+    EXPECT_TRUE(flat.GradientsIn(mine).eq(dp_).all().item<bool>()) << group;
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(ZeroStage, ShardedGradients, ::testing::Values(2, 3));
 
 TEST(ParameterStore, MisuseIsRefused) {
