@@ -41,8 +41,9 @@ class ValueWindow {
   std::vector<Place> places_;
   int64_t bytes_ = 0;
   MemoryCategory category_ = MemoryCategory::kWeights;
-  std::unique_ptr<ValueSource> source_;
   at::Tensor window_;  // kByte [bytes]
+  // After the window, so that it is destroyed before: what it still fills is not given away.
+  std::unique_ptr<ValueSource> source_;
 };
 
 }  // namespace fttrain
