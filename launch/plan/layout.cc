@@ -3,6 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "launch/plan/words.h"
 #include "model/config/checks.h"
+#include "runtime/math/ceil_divide.h"
 #include "runtime/process/check.h"
 
 namespace fttrain {
@@ -115,6 +116,15 @@ ModelOptions ModelOptionsOf(const Task& task, const Layout& layout) {
   options.layers_per_run = layout.layers_per_run;
   options.weights_stay = layout.WeightsStay();
   return options;
+}
+
+StageLinksOptions LinksOptionsOf(const Task& task, const Layout& layout) {
+  const int tp = layout.mesh.tp;
+  const int64_t padded = RoundUp(layout.micro_batch_rows * task.rows.sequence_len, tp);
+  const bool ring =
+      static_cast<int>(layout.layers_per_run.size()) > layout.mesh.pp && layout.mesh.pp > 1;
+  const auto element = static_cast<int64_t>(c10::elementSize(task.form.compute));
+  return {ring, padded / (layout.sequence_parallel ? tp : 1) * task.model.hidden_size * element};
 }
 
 std::vector<int> LayersPerRun(const Task& task, const Layout& layout) {

@@ -13,6 +13,7 @@
 #include "parallel/layout/mesh.h"
 #include "parallel/optimizer/state.h"
 #include "parallel/pipeline/schedule.h"
+#include "parallel/pipeline/stage_links.h"
 #include "runtime/process/device.h"
 
 namespace fttrain {
@@ -50,6 +51,8 @@ absl::Status CheckLayout(const Task& task, const Layout& layout);
 // The rows of a step, as `layout` takes them.
 StepShape StepShapeOf(const Task& task, const Layout& layout);
 ModelOptions ModelOptionsOf(const Task& task, const Layout& layout);
+// Messages as long as what a stage hands on of a full microbatch, which tp pads.
+StageLinksOptions LinksOptionsOf(const Task& task, const Layout& layout);
 // Layers of every run, also where the layout leaves them to balance.
 std::vector<int> LayersPerRun(const Task& task, const Layout& layout);
 // The parameters of the whole model, without storage, in every layout.

@@ -51,16 +51,6 @@ absl::StatusOr<CommBackend> AgreeOnBackend(c10::Device device, const Process& pr
   return some_cuda && !share ? CommBackend::kNccl : CommBackend::kMpi;
 }
 
-// What a stage hands on: the rows of the largest microbatch, divided by sequence parallelism.
-StageLinksOptions LinksOptionsOf(const Task& task, const Layout& layout) {
-  const int64_t rows = layout.micro_batch_rows * task.rows.sequence_len;
-  const int64_t padded = rows / (layout.sequence_parallel ? layout.mesh.tp : 1) + 1;  // tp pads
-  const bool ring =
-      static_cast<int>(layout.layers_per_run.size()) > layout.mesh.pp && layout.mesh.pp > 1;
-  const auto element = static_cast<int64_t>(c10::elementSize(task.form.compute));
-  return {ring, padded * task.model.hidden_size * element};
-}
-
 absl::Status Connect(Network& network, const Process& process) {
   const MeshShape& shape = network.layout.mesh;
   if (shape.world_size() == 1) {
