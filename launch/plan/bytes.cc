@@ -1,6 +1,7 @@
 #include "launch/plan/bytes.h"
 
 #include <algorithm>
+#include <map>
 #include <vector>
 
 #include "model/blocks/decoder_layer.h"
@@ -8,8 +9,6 @@
 
 namespace fttrain {
 namespace {
-
-constexpr int64_t kStreamedLayers = 2;  // of weights that do not stay: the one in use, the next
 
 int64_t ValueBytes(const Parameter& parameter) {
   if (parameter.packed_bytes > 0) return parameter.packed_bytes;
@@ -56,6 +55,24 @@ std::vector<size_t> StagesOf(const Parameter& parameter, const std::vector<size_
   return {0, last};
 }
 
+// The most bytes of windows that a stage has at once, of the groups' in `windows`: its largest
+// layer and the next, or an end beside a layer; layer-major an end beside both. A tied head reads
+// the embedding's too.
+int64_t WindowBytes(std::map<int, int64_t> windows, const std::vector<size_t>& stage_of_layer,
+                    size_t stage, const Task& task, const Layout& layout) {
+  int64_t layer = 0, end = 0;
+  for (size_t i = 0; i < stage_of_layer.size(); ++i) {
+    if (stage_of_layer[i] == stage) layer = std::max(layer, windows[static_cast<int>(i)]);
+  }
+  const int64_t embedding = windows[kEmbeddingGroup];
+  if (stage == 0) end = embedding;
+  if (stage == static_cast<size_t>(layout.mesh.pp - 1)) {
+    end = std::max(end, windows[kHeadGroup] + (task.model.head.tied ? embedding : 0));
+  }
+  return layer +
+         (layout.schedule == PipelineKind::kLayerMajor ? layer + end : std::max(layer, end));
+}
+
 // What a stage's layers keep with all microbatches in flight at once; the most of any stage.
 int64_t KeptBytesOf(const Task& task, const Layout& layout, const std::vector<size_t>& stages) {
   const int64_t microbatches = StepShapeOf(task, layout).accumulation;
@@ -78,28 +95,30 @@ DeviceBytes BytesOf(const Task& task, const Layout& layout, const ParameterSet& 
                     bool host_is_apart) {
   const int stages = layout.mesh.pp, dp = layout.mesh.dp, zero = layout.zero_stage;
   const std::vector<size_t> stage_of_layer = StagesOfLayers(LayersPerRun(task, layout), stages);
+  const bool sharded = zero >= 3 && dp > 1;
   std::vector<DeviceBytes> held(static_cast<size_t>(stages));
-  int64_t window = 0;
+  std::map<int, int64_t> windows;  // by group, of values that are not always on the device
   for (const auto& parameter : declared.all()) {
     const TrainingBytes training = TrainingBytesOf(*parameter, task, layout, host_is_apart);
-    const bool streamed = parameter->group >= 0 && !parameter->trainable && !layout.WeightsStay();
-    int64_t value = ValueBytes(*parameter) / (zero >= 3 ? dp : 1);
-    if (streamed) {
-      if (parameter->group < kStreamedLayers) window += ValueBytes(*parameter);
-      if (layout.frozen != FrozenPlace::kDevice) value = 0;
-    }
+    const bool streamed =
+        parameter->group >= 0 && !parameter->trainable && layout.frozen != FrozenPlace::kDevice;
+    int64_t value = streamed ? 0 : ValueBytes(*parameter) / (sharded ? dp : 1);
     const bool table = parameter->group == kEmbeddingGroup && layout.embedding == Place::kHost;
     if (table && host_is_apart) value = 0;
+    if ((sharded || streamed) && !table) windows[parameter->group] += ValueBytes(*parameter);
     for (const size_t stage : StagesOf(*parameter, stage_of_layer, stages, task.model.head.tied)) {
       held[stage].values += value;
       held[stage].training +=
           training.gradient / (zero >= 2 ? dp : 1) + training.state / (zero >= 1 ? dp : 1);
     }
   }
+  for (size_t stage = 0; stage < held.size(); ++stage) {
+    held[stage].values += WindowBytes(windows, stage_of_layer, stage, task, layout);
+  }
   DeviceBytes most = *std::max_element(held.begin(), held.end(), [](const auto& a, const auto& b) {
     return a.values + a.training < b.values + b.training;
   });
-  most.values = (most.values + window) / layout.mesh.tp;
+  most.values /= layout.mesh.tp;
   most.training /= layout.mesh.tp;
   if (layout.activations == Place::kDevice || !host_is_apart) {
     most.kept = KeptBytesOf(task, layout, stage_of_layer);

@@ -4,6 +4,7 @@
 #include <ATen/ATen.h>
 #include <gmock/gmock.h>
 
+#include "launch/plan/bytes.h"
 #include "parallel/pipeline/schedule.h"
 #include "runtime/memory/ledger.h"
 #include "tests/launch/run/tiny_job.h"
@@ -102,6 +103,28 @@ TEST(Zero3, ARankHoldsItsShareOfTheWeightsAndAWindow) {
   // The most is at an end: its group, the layer beside it, and the next layer on its way.
   const int64_t most = std::max(window(kEmbeddingGroup), window(kHeadGroup)) + 2 * window(0);
   EXPECT_EQ(MemoryOf(MemoryCategory::kWeights).peak_bytes - before, whole / dp + most);
+}
+
+TEST(Zero3, ThePlanCountsTheWindowsOfTheEndsAsTheStoreAllocatesThem) {
+  for (const PipelineKind kind : {k1F1B, kLayerMajor}) {
+    for (const bool tied : {false, true}) {
+      const auto values = [](int64_t MemoryUse::*bytes) {
+        return MemoryOf(MemoryCategory::kWeights).*bytes +
+               MemoryOf(MemoryCategory::kAdapters).*bytes;
+      };
+      const int64_t before = values(&MemoryUse::current_bytes);
+      const Task task = TinyTask({.tied = tied, .layers = kLayers, .nf4 = true});
+      const Layout layout = InSchedule(kind, kLayers, {.zero_stage = 3});
+      const auto job = BuildTiny(task, layout);
+      ResetMemoryPeaks();
+      SeeGradients(*job, [] {});
+      const auto held = static_cast<double>(values(&MemoryUse::peak_bytes) - before);
+      const DeviceBytes planned =
+          ::fttrain::BytesOf(task, layout, job->network->declared, /*host_is_apart=*/false);
+      EXPECT_NEAR(static_cast<double>(planned.values), held, 0.1 * held)
+          << ToString(layout) << (tied ? ", tied" : "");
+    }
+  }
 }
 
 // Bytes that one rank sends over dp in a step up to final gradients, but for the trainer's own
