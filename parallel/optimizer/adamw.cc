@@ -1,6 +1,3 @@
-// Compiled with -O3 -ffp-contract=off (CMakeLists.txt): vectorised, and without fused
-// multiply-adds, so that an element's result depends neither on the instruction set nor on whether
-// it falls into a loop's tail.
 #include "parallel/optimizer/adamw.h"
 
 #include <ATen/ATen.h>
@@ -9,7 +6,7 @@
 #include <algorithm>
 #include <type_traits>
 
-#include "runtime/math/bf16.h"
+#include "parallel/optimizer/adamw_loops.h"
 #include "runtime/math/isa.h"
 
 namespace fttrain {
@@ -17,24 +14,6 @@ namespace {
 
 constexpr int64_t kGrain = 1 << 15;  // elements per task: about 1 MB of traffic
 constexpr int64_t kBlock = 512;      // elements rounded to bfloat16 while in the nearest cache
-
-template <typename T>
-FT_ALWAYS_INLINE void UpdateLoop(int64_t n, T* __restrict param, const T* __restrict grad,
-                                 T* __restrict exp_avg, T* __restrict exp_avg_sq,
-                                 const AdamWCoefficients<T> c) {
-  for (int64_t i = 0; i < n; ++i) {
-    const AdamWElement<T> updated =
-        AdamWUpdated(AdamWElement<T>{param[i], exp_avg[i], exp_avg_sq[i]}, grad[i], c);
-    param[i] = updated.param;
-    exp_avg[i] = updated.exp_avg;
-    exp_avg_sq[i] = updated.exp_avg_sq;
-  }
-}
-
-FT_ALWAYS_INLINE void RoundLoop(int64_t n, const float* __restrict source,
-                                Bf16* __restrict rounded) {
-  for (int64_t i = 0; i < n; ++i) rounded[i] = Bf16FromFloat(source[i]);
-}
 
 // Raw operands of an update.
 template <typename T>
@@ -74,10 +53,8 @@ template <typename T>
 void UpdateOnCpu(const at::Tensor& param, const at::Tensor& grad, const at::Tensor& exp_avg,
                  const at::Tensor& exp_avg_sq, const at::Tensor& rounded, const AdamWStep& step) {
   const AdamWCoefficients<T> c(step);
-  const Operands<T> o{
-      param.data_ptr<T>(), grad.const_data_ptr<T>(), exp_avg.data_ptr<T>(),
-      exp_avg_sq.data_ptr<T>(),
-      rounded.defined() ? reinterpret_cast<Bf16*>(rounded.data_ptr<at::BFloat16>()) : nullptr};
+  const Operands<T> o{param.data_ptr<T>(), grad.const_data_ptr<T>(), exp_avg.data_ptr<T>(),
+                      exp_avg_sq.data_ptr<T>(), RoundedData(rounded)};
   const auto update = Runs(Isa::kAvx2) ? UpdateAvx2<T> : UpdateBaseline<T>;
   at::parallel_for(0, param.numel(), kGrain,
                    [&](int64_t begin, int64_t end) { update(o, begin, end, c); });

@@ -1,4 +1,3 @@
-// Compiled with -O3 -ffp-contract=off (CMakeLists.txt), as adamw.cc and for its reasons.
 #include "parallel/optimizer/adamw_int8.h"
 
 #include <ATen/ATen.h>
@@ -6,9 +5,8 @@
 
 #include <cstring>
 
+#include "parallel/optimizer/adamw_loops.h"
 #include "parallel/optimizer/int8_loops.h"
-#include "parallel/optimizer/int8_tables.h"
-#include "runtime/math/bf16.h"
 #include "runtime/math/isa.h"
 #if defined(FTTRAIN_WITH_CUDA)
 #include <c10/cuda/CUDAGuard.h>
@@ -22,95 +20,41 @@ namespace {
 
 constexpr int64_t kGrainBlocks = 128;  // per task
 
-// The operands of one block.
-struct BlockOperands {
-  float* __restrict param;
-  const float* __restrict grad;
-  uint8_t* __restrict exp_avg;
-  uint8_t* __restrict exp_avg_sq;
-  float* exp_avg_absmax;
-  float* exp_avg_sq_absmax;
-  Bf16* __restrict rounded;  // null: none
-};
-
-FT_ALWAYS_INLINE void UpdateMoments(float* __restrict param, const float* __restrict grad,
-                                    float* __restrict m, float* __restrict v,
-                                    const AdamWCoefficients<float> c) {
-  for (int64_t i = 0; i < kInt8Block; ++i) {
-    const AdamWElement<float> updated =
-        AdamWUpdated(AdamWElement<float>{param[i], m[i], v[i]}, grad[i], c);
-    param[i] = updated.param;
-    m[i] = updated.exp_avg;
-    v[i] = updated.exp_avg_sq;
-  }
-}
-
 // The block stays in the nearest cache between the loops.
 template <typename Loops>
-FT_ALWAYS_INLINE void UpdateBlock(const BlockOperands& o, const Int8Tables& tables,
+FT_ALWAYS_INLINE void UpdateBlock(const Int8Operands& o, int64_t block, const Int8Tables& tables,
                                   const AdamWCoefficients<float>& c) {
+  const int64_t i = block * kInt8Block;
+  float& exp_avg_absmax = o.exp_avg_absmax[block];
+  float& exp_avg_sq_absmax = o.exp_avg_sq_absmax[block];
   alignas(64) float m[kInt8Block], v[kInt8Block];
-  Loops::Dequantize(o.exp_avg, tables.exp_avg_map, *o.exp_avg_absmax, m);
-  Loops::Dequantize(o.exp_avg_sq, tables.exp_avg_sq_map, *o.exp_avg_sq_absmax, v);
-  UpdateMoments(o.param, o.grad, m, v, c);
-  if (o.rounded != nullptr) {
-    for (int64_t i = 0; i < kInt8Block; ++i) o.rounded[i] = Bf16FromFloat(o.param[i]);
-  }
-  *o.exp_avg_absmax = Absmax(m);
-  *o.exp_avg_sq_absmax = Absmax(v);
-  Loops::template Quantize<true>(m, tables.exp_avg_codes, Scale(*o.exp_avg_absmax), o.exp_avg);
-  Loops::template Quantize<false>(v, tables.exp_avg_sq_codes, Scale(*o.exp_avg_sq_absmax),
-                                  o.exp_avg_sq);
+  Loops::Dequantize(o.exp_avg + i, tables.exp_avg_map, exp_avg_absmax, m);
+  Loops::Dequantize(o.exp_avg_sq + i, tables.exp_avg_sq_map, exp_avg_sq_absmax, v);
+  UpdateLoop<float>(kInt8Block, o.param + i, o.grad + i, m, v, c);
+  if (o.rounded != nullptr) RoundLoop(kInt8Block, o.param + i, o.rounded + i);
+  exp_avg_absmax = Absmax(m);
+  exp_avg_sq_absmax = Absmax(v);
+  Loops::template Quantize<true>(m, tables.exp_avg_codes, Scale(exp_avg_absmax), o.exp_avg + i);
+  Loops::template Quantize<false>(v, tables.exp_avg_sq_codes, Scale(exp_avg_sq_absmax),
+                                  o.exp_avg_sq + i);
 }
 
-void UpdateBaseline(const BlockOperands& o, const Int8Tables& tables,
+void UpdateBaseline(const Int8Operands& o, int64_t block, const Int8Tables& tables,
                     const AdamWCoefficients<float>& c) {
-  UpdateBlock<PortableInt8Loops>(o, tables, c);
+  UpdateBlock<PortableInt8Loops>(o, block, tables, c);
 }
-FT_TARGET_AVX2 void UpdateAvx2(const BlockOperands& o, const Int8Tables& tables,
+FT_TARGET_AVX2 void UpdateAvx2(const Int8Operands& o, int64_t block, const Int8Tables& tables,
                                const AdamWCoefficients<float>& c) {
-  UpdateBlock<Avx2Int8Loops>(o, tables, c);
+  UpdateBlock<Avx2Int8Loops>(o, block, tables, c);
 }
 
-Bf16* RoundedData(const at::Tensor& rounded) {
-  return rounded.defined() ? reinterpret_cast<Bf16*>(rounded.data_ptr<at::BFloat16>()) : nullptr;
-}
-
-void UpdateOnCpu(const at::Tensor& param, const at::Tensor& grad, const Int8Moments& moments,
-                 const at::Tensor& rounded, const Int8Tables& tables, const AdamWStep& step) {
-  const AdamWCoefficients<float> c(step);
-  const BlockOperands all{param.data_ptr<float>(),
-                          grad.const_data_ptr<float>(),
-                          moments.exp_avg.data_ptr<uint8_t>(),
-                          moments.exp_avg_sq.data_ptr<uint8_t>(),
-                          moments.exp_avg_absmax.data_ptr<float>(),
-                          moments.exp_avg_sq_absmax.data_ptr<float>(),
-                          RoundedData(rounded)};
+void UpdateOnCpu(const Int8Operands& operands, const Int8Tables& tables,
+                 const AdamWCoefficients<float>& c) {
   const auto update = Runs(Isa::kAvx2) ? UpdateAvx2 : UpdateBaseline;
-  at::parallel_for(0, param.numel() / kInt8Block, kGrainBlocks, [&](int64_t begin, int64_t end) {
-    for (int64_t block = begin; block < end; ++block) {
-      const int64_t i = block * kInt8Block;
-      update({all.param + i, all.grad + i, all.exp_avg + i, all.exp_avg_sq + i,
-              all.exp_avg_absmax + block, all.exp_avg_sq_absmax + block,
-              all.rounded == nullptr ? nullptr : all.rounded + i},
-             tables, c);
-    }
+  at::parallel_for(0, operands.blocks, kGrainBlocks, [&](int64_t begin, int64_t end) {
+    for (int64_t block = begin; block < end; ++block) update(operands, block, tables, c);
   });
 }
-
-#if defined(FTTRAIN_WITH_CUDA)
-void UpdateOnCuda(const at::Tensor& param, const at::Tensor& grad, const Int8Moments& moments,
-                  const at::Tensor& rounded, const Int8Tables* tables, const AdamWStep& step) {
-  const c10::cuda::CUDAGuard guard(param.device());
-  cuda::AdamWInt8(
-      {param.data_ptr<float>(), grad.const_data_ptr<float>(), moments.exp_avg.data_ptr<uint8_t>(),
-       moments.exp_avg_sq.data_ptr<uint8_t>(), moments.exp_avg_absmax.data_ptr<float>(),
-       moments.exp_avg_sq_absmax.data_ptr<float>(), RoundedData(rounded),
-       param.numel() / kInt8Block},
-      tables, AdamWCoefficients<float>(step),
-      c10::cuda::getCurrentCUDAStream(param.get_device()).stream());
-}
-#endif
 
 void CheckOperand(const char* what, const at::Tensor& operand, at::ScalarType dtype, int64_t numel,
                   const at::Tensor& param) {
@@ -163,9 +107,23 @@ void AdamWInt8Update(at::Tensor param, at::Tensor grad, const Int8Moments& momen
                      at::Tensor rounded, const at::Tensor& tables, const AdamWStep& step) {
   CheckOperands(param, grad, moments, rounded, tables);
   const auto* raw_tables = reinterpret_cast<const Int8Tables*>(tables.const_data_ptr());
-  if (param.device().is_cpu()) return UpdateOnCpu(param, grad, moments, rounded, *raw_tables, step);
+  const Int8Operands operands{param.data_ptr<float>(),
+                              grad.const_data_ptr<float>(),
+                              moments.exp_avg.data_ptr<uint8_t>(),
+                              moments.exp_avg_sq.data_ptr<uint8_t>(),
+                              moments.exp_avg_absmax.data_ptr<float>(),
+                              moments.exp_avg_sq_absmax.data_ptr<float>(),
+                              RoundedData(rounded),
+                              param.numel() / kInt8Block};
+  const AdamWCoefficients<float> coefficients(step);
+  if (param.device().is_cpu()) return UpdateOnCpu(operands, *raw_tables, coefficients);
 #if defined(FTTRAIN_WITH_CUDA)
-  if (param.is_cuda()) return UpdateOnCuda(param, grad, moments, rounded, raw_tables, step);
+  if (param.is_cuda()) {
+    const c10::cuda::CUDAGuard guard(param.device());
+    cuda::AdamWInt8(operands, raw_tables, coefficients,
+                    c10::cuda::getCurrentCUDAStream(param.get_device()).stream());
+    return;
+  }
 #endif
   TORCH_CHECK(false, "AdamW, int8: no update for tensors on ", param.device());
 }

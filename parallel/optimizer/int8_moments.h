@@ -6,7 +6,7 @@
 
 #include <cstdint>
 
-#include "parallel/optimizer/adamw_math.h"
+#include "runtime/math/bf16.h"
 #include "runtime/math/dynamic_map.h"
 #include "runtime/math/float_bits.h"
 
@@ -43,6 +43,23 @@ FT_HOST_DEVICE uint8_t TableCode(const int32_t* codes, float x) {
   const int32_t next = (magnitude & ((1 << kShift) - 1)) >= (entry >> 8) ? 1 : 0;
   return static_cast<uint8_t>((entry & 0xff) + ((next ^ negative) - negative));
 }
+
+// The host's tables. Codes are those of NearestDynamicCode (dynamic_map.h) for every float32 in
+// [-1, 1], but that a negative x whose nearest entry is 0 takes the entry below: bitsandbytes' CUDA
+// optimizer keeps the sign of exp_avg.
+const Int8Tables& HostInt8Tables();
+
+// Raw operands of an update of `blocks` blocks of kInt8Block elements.
+struct Int8Operands {
+  float* param;
+  const float* grad;
+  uint8_t* exp_avg;
+  uint8_t* exp_avg_sq;
+  float* exp_avg_absmax;
+  float* exp_avg_sq_absmax;
+  Bf16* rounded;  // null: none
+  int64_t blocks;
+};
 
 // What moments are divided by before their code is looked up. A block of zeros gets codes of zero.
 FT_HOST_DEVICE float Scale(float absmax) { return absmax > 0.0f ? absmax : 1.0f; }

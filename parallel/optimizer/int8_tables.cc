@@ -1,8 +1,7 @@
-#include "parallel/optimizer/int8_tables.h"
-
 #include <algorithm>
+#include <array>
 
-#include "runtime/math/dynamic_map.h"
+#include "parallel/optimizer/int8_moments.h"
 #include "runtime/process/check.h"
 
 namespace fttrain {

@@ -13,7 +13,6 @@
 
 #include "parallel/optimizer/adamw.h"
 #include "parallel/optimizer/int8_loops.h"
-#include "parallel/optimizer/int8_tables.h"
 #include "runtime/math/dynamic_map.h"
 
 namespace fttrain {
