@@ -5,16 +5,6 @@
 #include <utility>
 
 namespace fttrain {
-namespace {
-
-// Rows of one rank's share of [rows, ...].
-int64_t RowsPerRank(const at::Tensor& full, int size) {
-  TORCH_CHECK(full.dim() > 0 && full.size(0) % size == 0, "sequence parallelism: ", size,
-              " tp ranks do not divide the activation's shape ", full.sizes(), " in dimension 0");
-  return full.size(0) / size;
-}
-
-}  // namespace
 
 at::Tensor SequenceRegion::Enter(const at::Tensor& local) const {
   if (!sequence_parallel_) return local;
@@ -33,16 +23,12 @@ at::Tensor SequenceRegion::Leave(at::Tensor partial) const {
     return source;
   }
   std::vector<int64_t> shape = source.sizes().vec();
-  shape.at(0) = RowsPerRank(source, tp_->size());
+  TORCH_CHECK(!shape.empty() && shape[0] % tp_->size() == 0, "sequence parallelism: ", tp_->size(),
+              " tp ranks do not divide the activation's shape ", source.sizes(), " in dimension 0");
+  shape[0] /= tp_->size();
   at::Tensor local = at::empty(shape, source.options());
   tp_->ReduceScatter(source, local);
   return local;
-}
-
-at::Tensor SequenceRegion::LocalRows(const at::Tensor& full) const {
-  if (!sequence_parallel_) return full;
-  const int64_t rows = RowsPerRank(full, tp_->size());
-  return full.narrow(0, tp_->rank() * rows, rows);
 }
 
 }  // namespace fttrain

@@ -22,8 +22,6 @@ class SequenceRegion {
   // partial sum [T, H] -> [T/tp, H] (reduce_scatter) or [T, H] (all_reduce, may reuse the
   // argument).
   at::Tensor Leave(at::Tensor partial) const;
-  // [T, ...] -> this rank's rows (a view), or the argument.
-  at::Tensor LocalRows(const at::Tensor& full) const;
 
  private:
   Communicator* tp_;

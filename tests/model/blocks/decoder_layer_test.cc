@@ -5,6 +5,7 @@
 
 #include "model/blocks/parameters.h"
 #include "runtime/math/philox.h"
+#include "tests/local_rows.h"
 #include "tests/model/rig.h"
 
 namespace fttrain {
@@ -57,18 +58,18 @@ TEST_P(DecoderLayerOnTp, ValuesAndGradientsEqualAutogradInFloat64) {
   const c10::NoGradGuard no_grad;
   const SequenceRegion region(rig.mesh->tp(), sequence_parallel);
   DecoderLayerSaved saved;
-  const at::Tensor x_local = region.LocalRows(x.detach()).clone();
+  const at::Tensor x_local = LocalRows(region, x.detach()).clone();
   const at::Tensor y = rig.layer->Forward(x_local, context, rig.rope, &saved);
-  EXPECT_LE(RelativeError(y, region.LocalRows(want)), 1e-10);
-  EXPECT_TRUE(at::equal(x_local, region.LocalRows(x.detach()))) << "the input was overwritten";
+  EXPECT_LE(RelativeError(y, LocalRows(region, want)), 1e-10);
+  EXPECT_TRUE(at::equal(x_local, LocalRows(region, x.detach()))) << "the input was overwritten";
   EXPECT_TRUE(at::equal(rig.layer->Forward(x_local, context, rig.rope, nullptr), y))
       << "what is not saved has the same values";
 
   rig.optimizer->ZeroGradients();
-  const at::Tensor dy_local = region.LocalRows(dy).clone();
+  const at::Tensor dy_local = LocalRows(region, dy).clone();
   const at::Tensor dx = rig.layer->Backward(dy_local, context, rig.rope, saved, /*need_dx=*/true);
   rig.optimizer->SyncGradients();
-  EXPECT_LE(RelativeError(dx, region.LocalRows(x.grad())), 1e-10);
+  EXPECT_LE(RelativeError(dx, LocalRows(region, x.grad())), 1e-10);
   EXPECT_TRUE(saved.blocks.empty());
   ExpectGradientsNear(rig.set, rig.params, 1e-10);
   EXPECT_EQ(rig.set.Trainable().empty(), !rig.options.adapter && !rig.options.train_base);
@@ -168,8 +169,8 @@ std::vector<at::Tensor> RunLayers(const std::vector<LayerSpec>& layers, const Mo
   const RopeTables tables = MakeRopeTables(rope, 16, options.compute, at::kCPU);
   const SequenceRegion region(tp, options.sequence_parallel);
   const int64_t hidden = TinyConfig().hidden_size;
-  at::Tensor x = region.LocalRows(SeededTensor({12, hidden}, "x").detach());
-  at::Tensor dx = region.LocalRows(SeededTensor({12, hidden}, "dy").detach());
+  at::Tensor x = LocalRows(region, SeededTensor({12, hidden}, "x").detach());
+  at::Tensor dx = LocalRows(region, SeededTensor({12, hidden}, "dy").detach());
   std::vector<DecoderLayerSaved> saved(made.size());
   for (size_t i = 0; i < made.size(); ++i) {
     x = made[i]->Forward(x, PackedContext(), tables, &saved[i]);
@@ -237,7 +238,7 @@ TEST(DecoderLayer, WhatIsRecomputedIsWorkspaceAndGoneAfterwards) {
     const SequenceRegion region(rig.mesh->tp(), true);
     const int64_t workspace = MemoryOf(MemoryCategory::kWorkspace).current_bytes;
     const at::Tensor x =
-        region.LocalRows(SeededTensor({12, rig.config.hidden_size}, "x").detach()).clone();
+        LocalRows(region, SeededTensor({12, rig.config.hidden_size}, "x").detach()).clone();
     DecoderLayerSaved saved;
     const at::Tensor y = rig.layer->Forward(x, PackedContext(), rig.rope, &saved);
     EXPECT_EQ(MemoryOf(MemoryCategory::kWorkspace).current_bytes, workspace);

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include "model/ends/embedding_head.h"
+#include "tests/local_rows.h"
 #include "tests/model/rig.h"
 
 namespace fttrain {
@@ -88,8 +89,8 @@ void EndsOfTheModel::ExpectScoresAndGradientsOfAutograd(std::optional<double> co
   const c10::NoGradGuard no_grad;
   const SequenceRegion region = rig.Region();
   at::Tensor x = rig.embedding->Forward(Ids(vocab));
-  EXPECT_LE(RelativeError(x, region.LocalRows(embedded)), 1e-12);
-  x = x + region.LocalRows(shift.detach());
+  EXPECT_LE(RelativeError(x, LocalRows(region, embedded)), 1e-12);
+  x = x + LocalRows(region, shift.detach());
   Head::Saved saved;
   const Scores scores = rig.head->Forward(x, Rows(), Targets(vocab), constant, &saved);
   EXPECT_LE(RelativeError(scores.log_probability, want), 1e-10);
@@ -97,7 +98,7 @@ void EndsOfTheModel::ExpectScoresAndGradientsOfAutograd(std::optional<double> co
   const Scores evaluated = rig.head->Forward(x, Rows(), Targets(vocab), constant, nullptr);
   EXPECT_TRUE(at::equal(evaluated.log_probability, scores.log_probability));
   const at::Tensor dx = rig.head->Backward(constant ? at::Tensor() : Coefficients(), saved);
-  EXPECT_LE(RelativeError(dx, region.LocalRows(shift.grad())), 1e-10);
+  EXPECT_LE(RelativeError(dx, LocalRows(region, shift.grad())), 1e-10);
   rig.embedding->Backward(dx, Ids(vocab));
   rig.optimizer->SyncGradients();
   EXPECT_EQ(rig.set.Trainable().size(), train_base ? (tied ? 2u : 3u) : 0u);
@@ -121,7 +122,7 @@ TEST_P(EndsOfTheModel, LogitsOfTheWholeVocabularyAreOnEveryRank) {
   EndsOnTp rig(WithVocabulary(vocab, tied), train_base, sequence_parallel);
   const c10::NoGradGuard no_grad;
   const at::Tensor x = SeededTensor({kTokens, rig.config.hidden_size}, "x").detach();
-  const at::Tensor got = rig.head->Logits(rig.Region().LocalRows(x).clone(), Rows());
+  const at::Tensor got = rig.head->Logits(LocalRows(rig.Region(), x).clone(), Rows());
   EXPECT_LE(RelativeError(got, OracleLogits(rig.Oracle(), x).index_select(0, Rows())), 1e-12);
 }
 
@@ -143,7 +144,7 @@ TEST_P(Nf4Head, ScoresInputGradientAndLogitsEqualAutogradOverTheDequantisedHead)
   (-want * 0.1).sum().backward();
   const c10::NoGradGuard no_grad;
   const SequenceRegion region = rig.Region();
-  const at::Tensor local = region.LocalRows(x.detach()).clone();
+  const at::Tensor local = LocalRows(region, x.detach()).clone();
   const at::Tensor logits = OracleLogits(rig.Oracle(), x).index_select(0, Rows());
   const auto expect_all = [&](std::optional<double> coefficient, const at::Tensor& coefficients) {
     const int64_t before = MemoryOf(MemoryCategory::kWorkspace).current_bytes;
@@ -152,7 +153,7 @@ TEST_P(Nf4Head, ScoresInputGradientAndLogitsEqualAutogradOverTheDequantisedHead)
       const Scores scores = rig.head->Forward(local, Rows(), Targets(vocab), coefficient, &saved);
       EXPECT_LE(RelativeError(scores.log_probability, want), 1e-10);
       const at::Tensor dx = rig.head->Backward(coefficients, saved);
-      EXPECT_LE(RelativeError(dx, region.LocalRows(x.grad())), 1e-10);
+      EXPECT_LE(RelativeError(dx, LocalRows(region, x.grad())), 1e-10);
       EXPECT_LE(RelativeError(rig.head->Logits(local, Rows()), logits), 1e-10);
     }
     EXPECT_EQ(MemoryOf(MemoryCategory::kWorkspace).current_bytes, before);
@@ -172,7 +173,8 @@ TEST(Head, AMicrobatchWithoutTargetsHasNoLossAndNoGradient) {
   const c10::NoGradGuard no_grad;
   const at::Tensor none = at::empty({0}, at::kLong);
   const at::Tensor x =
-      rig.Region().LocalRows(SeededTensor({kTokens, rig.config.hidden_size}, "x").detach()).clone();
+      LocalRows(rig.Region(), SeededTensor({kTokens, rig.config.hidden_size}, "x").detach())
+          .clone();
   Head::Saved saved;
   EXPECT_EQ(rig.head->Forward(x, none, none, 0.1, &saved).sum.item<double>(), 0.0);
   EXPECT_EQ(rig.head->Backward({}, saved).abs().max().item<double>(), 0.0);
@@ -189,7 +191,8 @@ TEST(Head, TwoPassesHaveTheBitsOfOne) {
   EndsOnTp rig(WithVocabulary(37, false), /*train_base=*/true, /*sequence_parallel=*/true);
   const c10::NoGradGuard no_grad;
   const at::Tensor x =
-      rig.Region().LocalRows(SeededTensor({kTokens, rig.config.hidden_size}, "x").detach()).clone();
+      LocalRows(rig.Region(), SeededTensor({kTokens, rig.config.hidden_size}, "x").detach())
+          .clone();
   const at::Tensor& weight_gradient = rig.set.Find("lm_head.weight")->grad;
   const auto run = [&](std::optional<double> coefficient, const at::Tensor& coefficients) {
     rig.optimizer->ZeroGradients();
@@ -207,7 +210,8 @@ TEST(Head, LogitsOfOneChunkAreAliveHoweverManyTargetsThereAre) {
   EndsOnTp rig(WithVocabulary(kVocab, false), /*train_base=*/false, /*sequence_parallel=*/true);
   const c10::NoGradGuard no_grad;
   const at::Tensor x =
-      rig.Region().LocalRows(SeededTensor({kTokens, rig.config.hidden_size}, "x").detach()).clone();
+      LocalRows(rig.Region(), SeededTensor({kTokens, rig.config.hidden_size}, "x").detach())
+          .clone();
   const auto peak_with_rows = [&](int64_t count) {
     const at::Tensor rows = at::arange(count, at::kLong);
     ResetMemoryPeaks();
