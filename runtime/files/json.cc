@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <set>
 
-#include "runtime/files/strict_sax.h"
-
 namespace fttrain {
 namespace {
 
@@ -56,7 +54,11 @@ absl::StatusOr<nlohmann::json> ParseJson(std::string_view text, const std::strin
 
 absl::StatusOr<nlohmann::json> ParseJsonObject(std::string_view text, const std::string& path) {
   using Event = nlohmann::json::parse_event_t;
-  FT_RETURN_IF_ERROR(RefuseNul(text, path));
+  // The parser takes a NUL byte for the end of its input and would ignore what follows.
+  const size_t nul = text.find('\0');
+  if (nul != std::string_view::npos) {
+    return absl::InvalidArgumentError(absl::StrCat(path, ": byte ", nul, ": NUL in JSON text"));
+  }
   std::vector<std::set<std::string>> keys;
   std::string error;
   const auto watch = [&](int depth, Event event, nlohmann::json& parsed) {
@@ -73,7 +75,12 @@ absl::StatusOr<nlohmann::json> ParseJsonObject(std::string_view text, const std:
     if (error.empty() && !parsed.is_object()) error = "not a JSON object";
     if (error.empty()) return parsed;
   } catch (const nlohmann::json::exception& e) {
-    error = JsonErrorReason(e);
+    // Without the bracketed id of the error.
+    const std::string_view what = e.what();
+    const size_t end = what.find("] ");
+    if (error.empty()) {
+      error = Printable(end == std::string_view::npos ? what : what.substr(end + 2));
+    }
   }
   return absl::InvalidArgumentError(absl::StrCat(path, ": ", error));
 }

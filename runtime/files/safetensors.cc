@@ -18,21 +18,6 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little, "the format is little-endian");
 
-// Reads exactly size_bytes at `offset`; false and errno (0: the file ended) otherwise.
-bool ReadExactly(int fd, char* destination, int64_t size_bytes, int64_t offset) {
-  while (size_bytes > 0) {
-    // Linux moves at most 2 GiB a call.
-    const ssize_t got = pread(fd, destination, std::min<int64_t>(size_bytes, 1 << 30), offset);
-    if (got < 0 && errno == EINTR) continue;
-    if (got == 0) errno = 0;
-    if (got <= 0) return false;
-    destination += got;
-    offset += got;
-    size_bytes -= got;
-  }
-  return true;
-}
-
 absl::Status ReadFailure(int error, absl::string_view where) {
   if (error != 0) return absl::ErrnoToStatus(error, absl::StrCat("cannot read ", where));
   return absl::DataLossError(absl::StrCat("the file ended (did it shrink?) while reading ", where));
@@ -51,8 +36,7 @@ absl::StatusOr<std::unique_ptr<SafetensorsFile>> SafetensorsFile::Open(const std
     return absl::InvalidArgumentError(
         absl::StrCat(path, ": ", file_bytes, " bytes are too few for a safetensors file"));
   }
-  if (!ReadExactly(fd, reinterpret_cast<char*>(&header_bytes), 8, 0))
-    return ReadFailure(errno, path);
+  if (!ReadExactly(fd, &header_bytes, 8, 0)) return ReadFailure(errno, path);
   if (header_bytes > static_cast<uint64_t>(std::min(kMaxHeaderBytes, file_bytes - 8))) {
     return absl::InvalidArgumentError(
         absl::StrCat(path, ": header length ", header_bytes, " exceeds the ", file_bytes - 8,
@@ -86,7 +70,7 @@ absl::Status SafetensorsFile::ReadBytes(std::string_view name, int64_t offset_by
                                               " at ", offset_bytes));
   }
   const int64_t at = entry.offset_bytes + offset_bytes;
-  if (ReadExactly(fd_, static_cast<char*>(destination), size_bytes, at)) return absl::OkStatus();
+  if (ReadExactly(fd_, destination, size_bytes, at)) return absl::OkStatus();
   return ReadFailure(errno, absl::StrCat(path_, ", tensor '", Printable(name), "', ", size_bytes,
                                          " bytes at byte ", at));
 }

@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "runtime/files/json.h"
 #include "runtime/files/safetensors.h"
 #include "runtime/files/safetensors_header.h"
 #include "runtime/process/check.h"
@@ -54,6 +55,30 @@ absl::Status NoWeights(const std::string& folder) {
                     " not supported, convert to safetensors (transformers: save_pretrained)");
   }
   return absl::NotFoundError(message);
+}
+
+// Whether a shard's name is a plain basename, so that it stays in the folder.
+bool IsPlainName(std::string_view name) {
+  return name.size() > 12 && name.size() < 256 && name.ends_with(".safetensors") &&
+         name[0] != '.' && name.find_first_of(std::string_view("/\\\0", 3)) == name.npos;
+}
+
+// {"weight_map": {tensor: shard}, ...} of an index file: names to shards.
+absl::StatusOr<std::map<std::string, std::string>> ParseShardIndex(std::string_view json,
+                                                                   const std::string& path) {
+  FT_ASSIGN_OR_RETURN(const nlohmann::json root, ParseJsonObject(json, path));
+  const JsonNode map = JsonNode(&root, path)["weight_map"];
+  FT_RETURN_IF_ERROR(map.IsObject());
+  if (map.size() == 0) return map.Error("no tensors");
+  std::map<std::string, std::string> shard_of;
+  for (const auto& [name, value] : map.value().items()) {
+    const JsonNode shard(&value, absl::StrCat(path, ": tensor '", Printable(name), "'"));
+    FT_ASSIGN_OR_RETURN(shard_of[name], shard.String());
+    if (IsPlainName(shard_of[name])) continue;
+    return shard.Error(absl::StrCat("shard '", Printable(shard_of[name]),
+                                    "' is not a plain name ending in .safetensors"));
+  }
+  return shard_of;
 }
 
 }  // namespace

@@ -1,12 +1,13 @@
 #include "runtime/files/safetensors_header.h"
 
 #include <algorithm>
+#include <iterator>
 #include <limits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "runtime/files/strict_sax.h"
+#include "runtime/files/json.h"
 #include "runtime/process/check.h"
 #include "runtime/process/log.h"
 
@@ -33,174 +34,66 @@ const DtypeRow& RowOf(SafetensorsDtype dtype) {
   CheckFailed(__FILE__, __LINE__, "known dtype", absl::StrCat(static_cast<int>(dtype)));
 }
 
-// One tensor's description while it is being read.
-struct Description {
-  std::optional<SafetensorsDtype> dtype;
-  std::optional<std::vector<int64_t>> shape, offsets;
-};
-
-// {"__metadata__": {text: text}, tensor: {"dtype": text, "shape": [n...], "data_offsets": [begin,
-// end]}}
-class HeaderSax : public StrictSax {
- public:
-  explicit HeaderSax(SafetensorsHeader* header) : header_(header) {}
-
-  bool start_object(size_t) override {
-    switch (in_) {
-      case In::kFile:
-        in_ = In::kRoot;
-        return true;
-      case In::kValue:
-        in_ = name_ == "__metadata__" ? In::kMetadata : In::kTensor;
-        tensor_ = {};
-        return true;
-      default:
-        return Refuse("an object");
-    }
+// Numbers in [0, 2^63 - 1), at most `most`: JsonNode::Int takes a larger one for 2^63 - 1.
+absl::StatusOr<std::vector<int64_t>> Numbers(const JsonNode& list, size_t most) {
+  FT_RETURN_IF_ERROR(list.IsArray());
+  if (list.size() > most) return list.Error(absl::StrCat("more than ", most, " numbers"));
+  std::vector<int64_t> numbers(list.size());
+  for (size_t i = 0; i < numbers.size(); ++i) {
+    FT_ASSIGN_OR_RETURN(numbers[i], list[i].Int(0, std::numeric_limits<int64_t>::max() - 1));
   }
+  return numbers;
+}
 
-  bool key(string_t& name) override {
+// {"dtype": text, "shape": [n...], "data_offsets": [begin, end]}; the offset is relative still.
+absl::StatusOr<SafetensorsEntry> ParseEntry(const JsonNode& tensor) {
+  FT_RETURN_IF_ERROR(tensor.IsObject());
+  FT_ASSIGN_OR_RETURN(const std::string name, tensor["dtype"].String());
+  const DtypeRow* const row = std::find_if(std::begin(kDtypes), std::end(kDtypes),
+                                           [&](const DtypeRow& each) { return name == each.name; });
+  if (row == std::end(kDtypes)) return tensor["dtype"].Unsupported();
+  FT_ASSIGN_OR_RETURN(std::vector<int64_t> shape, Numbers(tensor["shape"], kMaxRank));
+  FT_ASSIGN_OR_RETURN(const std::vector<int64_t> offsets, Numbers(tensor["data_offsets"], 2));
+  if (tensor.size() != 3 || offsets.size() != 2) {
+    return tensor.Error("needs dtype, shape and two data_offsets, and nothing else");
+  }
+  const int64_t begin = offsets[0], end = offsets[1];
+  const std::optional<int64_t> bytes = TensorBytes(row->dtype, shape);
+  const std::string text = absl::StrCat(row->name, " [", absl::StrJoin(shape, ", "), "]");
+  if (!bytes) return tensor.Error(absl::StrCat(text, " exceeds 2^63 bytes"));
+  if (end < begin || end - begin != *bytes) {
+    return tensor.Error(absl::StrCat(text, " needs ", *bytes, " bytes, data_offsets [", begin, ", ",
+                                     end, "] hold ", end - begin));
+  }
+  return SafetensorsEntry{row->dtype, std::move(shape), begin, *bytes};
+}
+
+// {"__metadata__": {text: text}, tensor: entry}
+absl::StatusOr<SafetensorsHeader> ParseEntries(const nlohmann::json& root,
+                                               const std::string& path) {
+  SafetensorsHeader header;
+  if (root.size() > size_t{kMaxTensorsPerFile} + 1) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": more than ", kMaxTensorsPerFile, " tensors"));
+  }
+  for (const auto& [name, value] : root.items()) {
+    const JsonNode node(&value, absl::StrCat(path, ": tensor '", Printable(name), "'"));
     if (name.size() > kMaxNameBytes || name.find('\0') != std::string::npos) {
-      return Fail(absl::StrCat("name '", Printable(name), "' is longer than ", kMaxNameBytes,
-                               " bytes or holds a NUL"));
+      return node.Error(absl::StrCat("longer than ", kMaxNameBytes, " bytes or holds a NUL"));
     }
-    switch (in_) {
-      case In::kRoot:
-        return StartEntry(name);
-      case In::kMetadata:
-        key_ = name;
-        if (header_->metadata.contains(name)) return Refuse("second '" + Printable(name) + "'");
-        return true;
-      case In::kTensor:
-        return StartField(name);
-      default:
-        return Refuse("a key");
+    if (name != "__metadata__") {
+      FT_ASSIGN_OR_RETURN(header.entries[name], ParseEntry(node));
+      continue;
+    }
+    FT_RETURN_IF_ERROR(node.IsObject());
+    for (const auto& [key, text] : value.items()) {
+      FT_ASSIGN_OR_RETURN(
+          header.metadata[key],
+          JsonNode(&text, absl::StrCat(path, ": __metadata__ '", Printable(key), "'")).String());
     }
   }
-
-  bool string(string_t& value) override {
-    if (in_ == In::kMetadata) {
-      header_->metadata[key_] = value;
-      return true;
-    }
-    if (in_ != In::kTensor || key_ != "dtype") return Refuse("a string");
-    for (const DtypeRow& row : kDtypes) {
-      if (value == row.name) tensor_.dtype = row.dtype;
-    }
-    return tensor_.dtype ||
-           Fail(absl::StrCat(Where(), ": dtype '", Printable(value), "' is not supported"));
-  }
-
-  bool start_array(size_t) override {
-    if (in_ != In::kTensor || key_ == "dtype") return Refuse("an array");
-    in_ = In::kNumbers;
-    (key_ == "shape" ? tensor_.shape : tensor_.offsets).emplace();
-    return true;
-  }
-
-  bool number_unsigned(number_unsigned_t value) override {
-    if (in_ != In::kNumbers) return Refuse("a number");
-    std::vector<int64_t>& numbers = key_ == "shape" ? *tensor_.shape : *tensor_.offsets;
-    const size_t most = key_ == "shape" ? kMaxRank : 2;
-    if (numbers.size() == most)
-      return Fail(absl::StrCat(Where(), ": more than ", most, " numbers"));
-    if (value > static_cast<uint64_t>(std::numeric_limits<int64_t>::max())) {
-      return Refuse(absl::StrCat("number ", value));
-    }
-    numbers.push_back(static_cast<int64_t>(value));
-    return true;
-  }
-
-  bool number_integer(number_integer_t value) override {
-    if (value == 0 && in_ == In::kNumbers) return number_unsigned(0);  // "-0"
-    return Refuse(absl::StrCat("number ", value));
-  }
-
-  bool number_float(number_float_t, const string_t& text) override {
-    return Refuse(absl::StrCat("number ", Printable(text)));
-  }
-
-  bool end_array() override {
-    in_ = In::kTensor;
-    return true;
-  }
-
-  bool end_object() override {
-    if (in_ == In::kTensor && !Store()) return false;
-    in_ = in_ == In::kRoot ? In::kFile : In::kRoot;
-    return true;
-  }
-
- protected:
-  std::string Where() const override {
-    switch (in_) {
-      case In::kFile:
-      case In::kRoot:
-        return "header";
-      case In::kMetadata:
-        return "__metadata__";
-      case In::kTensor:
-      case In::kNumbers:
-        return absl::StrCat("tensor '", Printable(name_), "'", key_.empty() ? "" : ", ",
-                            Printable(key_));
-      case In::kValue:
-        return absl::StrCat("entry '", Printable(name_), "'");
-    }
-    return "";
-  }
-
- private:
-  enum class In { kFile, kRoot, kValue, kMetadata, kTensor, kNumbers };
-
-  bool StartEntry(const std::string& name) {
-    const bool twice = name == "__metadata__" ? has_metadata_ : header_->entries.contains(name);
-    if (twice) return Refuse("second '" + Printable(name) + "'");
-    has_metadata_ |= name == "__metadata__";
-    if (header_->entries.size() >= kMaxTensorsPerFile) {
-      return Fail(absl::StrCat("more than ", kMaxTensorsPerFile, " tensors"));
-    }
-    name_ = name;
-    key_.clear();
-    in_ = In::kValue;
-    return true;
-  }
-
-  bool StartField(std::string& name) {
-    const bool twice = (name == "dtype" && tensor_.dtype) || (name == "shape" && tensor_.shape) ||
-                       (name == "data_offsets" && tensor_.offsets);
-    if (twice) return Refuse("second '" + name + "'");
-    if (name != "dtype" && name != "shape" && name != "data_offsets") {
-      key_.clear();
-      return StrictSax::key(name);
-    }
-    key_ = name;
-    return true;
-  }
-
-  bool Store() {
-    key_.clear();
-    if (!tensor_.dtype || !tensor_.shape || !tensor_.offsets || tensor_.offsets->size() != 2) {
-      return Fail(absl::StrCat(Where(), ": needs dtype, shape and two data_offsets"));
-    }
-    const int64_t begin = tensor_.offsets->at(0), end = tensor_.offsets->at(1);
-    const std::optional<int64_t> bytes = TensorBytes(*tensor_.dtype, *tensor_.shape);
-    const std::string text = absl::StrCat(DtypeName(*tensor_.dtype).data(), " [",
-                                          absl::StrJoin(*tensor_.shape, ", "), "]");
-    if (!bytes) return Fail(absl::StrCat(Where(), ": ", text, " exceeds 2^63 bytes"));
-    if (end < begin || end - begin != *bytes) {
-      return Fail(absl::StrCat(Where(), ": ", text, " needs ", *bytes, " bytes, data_offsets [",
-                               begin, ", ", end, "] hold ", end - begin));
-    }
-    header_->entries[name_] = {*tensor_.dtype, std::move(*tensor_.shape), begin, *bytes};
-    return true;
-  }
-
-  SafetensorsHeader* header_;
-  In in_ = In::kFile;
-  bool has_metadata_ = false;
-  std::string name_, key_;
-  Description tensor_;
-};
+  return header;
+}
 
 // Tensors must cover the data section: no byte twice, none unclaimed.
 absl::Status CheckCover(const SafetensorsHeader& header, int64_t data_bytes,
@@ -255,8 +148,8 @@ absl::StatusOr<SafetensorsHeader> ParseSafetensorsHeader(std::string_view json, 
   if (!json.starts_with('{')) {
     return absl::InvalidArgumentError(absl::StrCat(path, ": the header does not begin with '{'"));
   }
-  SafetensorsHeader header;
-  FT_RETURN_IF_ERROR(HeaderSax(&header).Parse(json, path));
+  FT_ASSIGN_OR_RETURN(const nlohmann::json root, ParseJsonObject(json, path));
+  FT_ASSIGN_OR_RETURN(SafetensorsHeader header, ParseEntries(root, path));
   FT_RETURN_IF_ERROR(CheckCover(header, file_bytes - data_start, path));
   for (auto& [name, entry] : header.entries) entry.offset_bytes += data_start;
   return header;

@@ -33,9 +33,4 @@ absl::StatusOr<SafetensorsHeader> ParseSafetensorsHeader(std::string_view json, 
 // Bytes of a tensor; nothing if a dimension is negative or the size exceeds 2^63 - 1.
 std::optional<int64_t> TensorBytes(SafetensorsDtype dtype, const std::vector<int64_t>& shape);
 
-// Parses {"weight_map": {tensor: shard}, ...} of an index file: names to shards. Refuses a tensor
-// listed twice and shard names that are not plain basenames ending in .safetensors.
-absl::StatusOr<std::map<std::string, std::string>> ParseShardIndex(std::string_view json,
-                                                                   const std::string& path);
-
 }  // namespace fttrain

@@ -46,20 +46,27 @@ absl::StatusOr<std::string> ReadFile(const std::string& path, int64_t max_bytes)
         absl::StrCat(path, ": ", size_bytes, " bytes exceed the limit of ", max_bytes));
   }
   std::string contents(size_bytes, '\0');
-  int64_t have = 0;
-  ssize_t got = 1;
-  while (have < size_bytes && got > 0) {
-    got = read(fd, contents.data() + have, std::min<int64_t>(size_bytes - have, 1 << 30));
-    if (got < 0 && errno == EINTR)
-      got = 1;
-    else if (got > 0)
-      have += got;
-  }
+  const bool complete = ReadExactly(fd, contents.data(), size_bytes, 0);
   const int error = errno;
   close(fd);
-  if (got < 0) return absl::ErrnoToStatus(error, absl::StrCat("cannot read ", path));
-  if (have < size_bytes) return absl::DataLossError(absl::StrCat(path, ": shrank while read"));
-  return contents;
+  if (complete) return contents;
+  if (error != 0) return absl::ErrnoToStatus(error, absl::StrCat("cannot read ", path));
+  return absl::DataLossError(absl::StrCat(path, ": shrank while read"));
+}
+
+bool ReadExactly(int fd, void* destination, int64_t size_bytes, int64_t offset) {
+  char* to = static_cast<char*>(destination);
+  while (size_bytes > 0) {
+    // Linux moves at most 2 GiB a call.
+    const ssize_t got = pread(fd, to, std::min<int64_t>(size_bytes, 1 << 30), offset);
+    if (got < 0 && errno == EINTR) continue;
+    if (got == 0) errno = 0;
+    if (got <= 0) return false;
+    to += got;
+    offset += got;
+    size_bytes -= got;
+  }
+  return true;
 }
 
 absl::Status WriteFileAtomically(const std::string& path, std::string_view contents) {

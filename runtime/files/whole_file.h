@@ -23,6 +23,9 @@ absl::Status WriteFileAtomically(const std::string& path, std::string_view conte
 // the size goes to *size_bytes. Never blocks on a pipe.
 absl::StatusOr<int> OpenRegularFile(const std::string& path, int64_t* size_bytes);
 
+// Reads exactly size_bytes at `offset`; false and errno (0: the file ended) otherwise.
+bool ReadExactly(int fd, void* destination, int64_t size_bytes, int64_t offset);
+
 // A file being written: created under a temporary name beside PATH, appended to, then put in place.
 // Refuses a PATH that exists and is not a regular file. Errors: PermissionDenied, ResourceExhausted
 // (the bytes do not fit), Unavailable (every other failure to write). Not thread-safe.

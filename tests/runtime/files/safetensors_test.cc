@@ -286,14 +286,15 @@ TEST(SafetensorsFolder, RefusesShardsThatAreNotRegularFiles) {
 
 TEST(SafetensorsFolder, RefusesAMalformedIndex) {
   const std::pair<const char*, const char*> cases[] = {
-      {"", "not valid JSON"},
-      {"[]", "unexpected"},
-      {"{}", "no tensors in 'weight_map'"},
-      {R"({"weight_map":[]})", "no object of shard names"},
-      {R"({"weight_map":{"a":1}})", "no object of shard names"},
-      {R"({"weight_map":{"a":{}}})", "unexpected an object"},
-      {R"({"weight_map":{"a":"x.safetensors","a":"x.safetensors"}})", "'a' is listed twice"},
-      {R"({"weight_map":{},"weight_map":{}})", "second 'weight_map'"},
+      {"", "parse error"},
+      {"[]", "not a JSON object"},
+      {"{}", "weight_map: an object is needed"},
+      {R"({"weight_map":{}})", "weight_map: no tensors"},
+      {R"({"weight_map":[]})", "weight_map: an object is needed"},
+      {R"({"weight_map":{"a":1}})", "tensor 'a': a string is needed"},
+      {R"({"weight_map":{"a":{}}})", "tensor 'a': a string is needed"},
+      {R"({"weight_map":{"a":"x.safetensors","a":"x.safetensors"}})", "key 'a' appears twice"},
+      {R"({"weight_map":{},"weight_map":{}})", "key 'weight_map' appears twice"},
       {"{\"weight_map\":{\"\xff\":\"x.safetensors\"}}", "UTF-8"},
   };
   for (const auto& [text, complaint] : cases) {
