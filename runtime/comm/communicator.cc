@@ -3,9 +3,8 @@
 #include <ATen/ATen.h>
 
 #include "absl/strings/str_cat.h"
+#include "runtime/comm/backends.h"
 #include "runtime/comm/host_channel.h"
-#include "runtime/comm/mpi_communicator.h"
-#include "runtime/comm/nccl_communicator.h"
 
 namespace fttrain {
 namespace {
@@ -35,14 +34,12 @@ void CheckTensor(const at::Tensor& tensor, const char* operation, const char* na
     case at::kDouble:
     case at::kFloat:
     case at::kBFloat16:
-    case at::kHalf:
     case at::kLong:
-    case at::kInt:
     case at::kByte:
       return;
     default:
       TORCH_CHECK(false, operation, ": ", name, " has dtype ", tensor.scalar_type(),
-                  "; communicators take float64, float32, bfloat16, float16, int64, int32, uint8");
+                  "; communicators take float64, float32, bfloat16, int64, uint8");
   }
 }
 
@@ -74,13 +71,11 @@ class SelfCommunicator final : public Communicator {
 
  protected:
   // Size 1 never gets here.
-  std::unique_ptr<Work> DoAllReduce(at::Tensor, ReduceOp, Mode) override { return Done(); }
+  std::unique_ptr<Work> DoAllReduce(at::Tensor, ReduceOp) override { return Done(); }
   std::unique_ptr<Work> DoAllGather(at::Tensor, at::Tensor, Mode) override { return Done(); }
   std::unique_ptr<Work> DoReduceScatter(at::Tensor, at::Tensor, Mode) override { return Done(); }
-  std::unique_ptr<Work> DoBroadcast(at::Tensor, int) override { return Done(); }
   std::unique_ptr<Work> DoSend(at::Tensor, int) override { return Done(); }
   std::unique_ptr<Work> DoRecv(at::Tensor, int) override { return Done(); }
-  std::unique_ptr<Work> DoAllToAll(at::Tensor, at::Tensor) override { return Done(); }
 };
 
 }  // namespace
@@ -97,14 +92,6 @@ void Communicator::Count(int64_t wire_bytes) {
 }
 
 std::unique_ptr<HostChannel> Communicator::OpenHostChannel(int, int64_t) { return nullptr; }
-
-std::unique_ptr<Work> Communicator::StartAllReduce(at::Tensor tensor, ReduceOp op, Mode mode) {
-  CheckTensor(tensor, "all_reduce", "the tensor");
-  if (size_ == 1) return Done();
-  Count(2 * (size_ - 1) * BytesOf(tensor) / size_);
-  if (tensor.numel() == 0) return Done();
-  return DoAllReduce(std::move(tensor), op, mode);
-}
 
 std::unique_ptr<Work> Communicator::StartAllGather(const at::Tensor& input, at::Tensor output,
                                                    Mode mode) {
@@ -124,7 +111,7 @@ std::unique_ptr<Work> Communicator::StartReduceScatter(const at::Tensor& input, 
   return DoReduceScatter(input, std::move(output), mode);
 }
 
-std::unique_ptr<Work> Communicator::StartSend(const at::Tensor& tensor, int peer) {
+std::unique_ptr<Work> Communicator::SendAsync(const at::Tensor& tensor, int peer) {
   CheckTensor(tensor, "send", "the tensor");
   CheckPeer(peer, rank_, size_, "send");
   Count(BytesOf(tensor));
@@ -132,7 +119,7 @@ std::unique_ptr<Work> Communicator::StartSend(const at::Tensor& tensor, int peer
   return DoSend(tensor, peer);
 }
 
-std::unique_ptr<Work> Communicator::StartRecv(at::Tensor tensor, int peer) {
+std::unique_ptr<Work> Communicator::RecvAsync(at::Tensor tensor, int peer) {
   CheckTensor(tensor, "recv", "the tensor");
   CheckPeer(peer, rank_, size_, "recv");
   Count(0);
@@ -141,7 +128,10 @@ std::unique_ptr<Work> Communicator::StartRecv(at::Tensor tensor, int peer) {
 }
 
 void Communicator::AllReduce(at::Tensor tensor, ReduceOp op) {
-  Finish(StartAllReduce(std::move(tensor), op, Mode::kBlocking));
+  CheckTensor(tensor, "all_reduce", "the tensor");
+  if (size_ == 1) return;
+  Count(2 * (size_ - 1) * BytesOf(tensor) / size_);
+  if (tensor.numel() > 0) Finish(DoAllReduce(std::move(tensor), op));
 }
 
 void Communicator::AllGather(const at::Tensor& input, at::Tensor output) {
@@ -152,35 +142,9 @@ void Communicator::ReduceScatter(const at::Tensor& input, at::Tensor output) {
   Finish(StartReduceScatter(input, std::move(output), Mode::kBlocking));
 }
 
-void Communicator::Broadcast(at::Tensor tensor, int root) {
-  CheckTensor(tensor, "broadcast", "the tensor");
-  TORCH_CHECK(root >= 0 && root < size_, "broadcast: root ", root, " of ", size_, " ranks");
-  if (size_ == 1) return;
-  Count(rank_ == root ? BytesOf(tensor) : 0);
-  if (tensor.numel() == 0) return;
-  DoBroadcast(std::move(tensor), root)->Wait();
-}
+void Communicator::Send(const at::Tensor& tensor, int peer) { SendAsync(tensor, peer)->Wait(); }
 
-void Communicator::Send(const at::Tensor& tensor, int peer) { StartSend(tensor, peer)->Wait(); }
-
-void Communicator::Recv(at::Tensor tensor, int peer) { StartRecv(std::move(tensor), peer)->Wait(); }
-
-void Communicator::AllToAll(const at::Tensor& input, at::Tensor output) {
-  CheckBlocks(input, output, 1, "all_to_all");
-  TORCH_CHECK(input.size(0) % size_ == 0, "all_to_all: ", input.size(0), " rows over ", size_,
-              " ranks");
-  if (size_ == 1) {
-    CopyOver(input, std::move(output));
-    return;
-  }
-  Count((size_ - 1) * (BytesOf(input) / size_));
-  if (input.numel() == 0) return;
-  DoAllToAll(input, std::move(output))->Wait();
-}
-
-std::unique_ptr<Work> Communicator::AllReduceAsync(at::Tensor tensor, ReduceOp op) {
-  return StartAllReduce(std::move(tensor), op, Mode::kAsync);
-}
+void Communicator::Recv(at::Tensor tensor, int peer) { RecvAsync(std::move(tensor), peer)->Wait(); }
 
 std::unique_ptr<Work> Communicator::AllGatherAsync(const at::Tensor& input, at::Tensor output) {
   return StartAllGather(input, std::move(output), Mode::kAsync);
@@ -188,14 +152,6 @@ std::unique_ptr<Work> Communicator::AllGatherAsync(const at::Tensor& input, at::
 
 std::unique_ptr<Work> Communicator::ReduceScatterAsync(const at::Tensor& input, at::Tensor output) {
   return StartReduceScatter(input, std::move(output), Mode::kAsync);
-}
-
-std::unique_ptr<Work> Communicator::SendAsync(const at::Tensor& tensor, int peer) {
-  return StartSend(tensor, peer);
-}
-
-std::unique_ptr<Work> Communicator::RecvAsync(at::Tensor tensor, int peer) {
-  return StartRecv(std::move(tensor), peer);
 }
 
 absl::StatusOr<std::unique_ptr<Communicator>> CreateCommunicator(CommBackend backend,

@@ -10,30 +10,39 @@
 #include <string>
 #include <utility>
 
-#include "runtime/comm/work.h"
 #include "runtime/process/process.h"
 
 namespace fttrain {
 
 class HostChannel;
 
+// An operation in flight. Wait() returns once operations issued on the current stream (CPU: the
+// calling thread) are ordered after the result; later calls do nothing. Dropping a Work without
+// Wait() waits in the destructor, except while an exception unwinds: then the peers may never come.
+// The tensors of the call are kept alive by the Work. A Work must not outlive its communicator.
+// Wait throws CommError.
+class Work {
+ public:
+  virtual ~Work() = default;
+  virtual void Wait() = 0;
+};
+
 enum class ReduceOp { kSum, kMax };
 
 // What one rank has sent over one axis. `wire_bytes` follows the ring algorithms' closed form, so
 // that a test can compare it with arithmetic; of a tensor of B bytes, or shards of b:
-//   all_reduce 2(n-1)/n * B (rounded down); all_gather and reduce_scatter (n-1) * b;
-//   broadcast B (root only); send B; all_to_all (n-1)/n * B.
-// `calls` counts the calls of this rank, receives and broadcasts included.
+//   all_reduce 2(n-1)/n * B (rounded down); all_gather and reduce_scatter (n-1) * b; send B.
+// `calls` counts the calls of this rank, receives included.
 struct Traffic {
   int64_t calls = 0;
   int64_t wire_bytes = 0;
 };
 
 // Collective: every rank of the axis calls the same methods in the same order with equal dtypes and
-// the shapes stated, from one thread at a time. Tensors are contiguous (TORCH_CHECK). dtypes:
-// float64, float32, bfloat16, float16, int64, int32, uint8. bfloat16 and float16 sums are
-// accumulated in float32 and rounded once per reduction step; every rank receives the same bits,
-// and MpiCommunicator adds in rank order. A communicator of size 1 sends and counts nothing; where
+// the shapes stated, from the thread that created the Process. Tensors are contiguous
+// (TORCH_CHECK). dtypes: float64, float32, bfloat16, int64, uint8. bfloat16 sums are accumulated in
+// float32 and rounded once per reduction step; every rank receives the same bits, and
+// MpiCommunicator adds in rank order. A communicator of size 1 sends and counts nothing; where
 // input and output differ it copies. In-place forms are allowed: AllGather's input may be block
 // `rank` of its output, ReduceScatter's output block `rank` of its input. Empty tensors are allowed
 // everywhere. `Process` must outlive it. Two ranks that send to each other must order it, the lower
@@ -58,11 +67,8 @@ class Communicator {
   void AllGather(const at::Tensor& input, at::Tensor output);
   // input [size * n, ...] -> output [n, ...], summed; rank r receives rows [r * n, (r + 1) * n).
   void ReduceScatter(const at::Tensor& input, at::Tensor output);
-  void Broadcast(at::Tensor tensor, int root);
   void Send(const at::Tensor& tensor, int peer);
   void Recv(at::Tensor tensor, int peer);
-  // input and output [size * n, ...], not overlapping: block p goes to rank p.
-  void AllToAll(const at::Tensor& input, at::Tensor output);
   // Host barrier: returns after every rank has entered.
   virtual void Barrier() = 0;
 
@@ -70,7 +76,6 @@ class Communicator {
   // Collective.
   virtual std::unique_ptr<HostChannel> OpenHostChannel(int places, int64_t place_bytes);
 
-  std::unique_ptr<Work> AllReduceAsync(at::Tensor tensor, ReduceOp op = ReduceOp::kSum);
   std::unique_ptr<Work> AllGatherAsync(const at::Tensor& input, at::Tensor output);
   std::unique_ptr<Work> ReduceScatterAsync(const at::Tensor& input, at::Tensor output);
   std::unique_ptr<Work> SendAsync(const at::Tensor& tensor, int peer);
@@ -80,25 +85,21 @@ class Communicator {
   // A caller that waits at once may be served by a faster way that blocks. Both kinds of an
   // operation give the same bits.
   enum class Mode { kBlocking, kAsync };
-  // Implementations start the operation; shapes are checked, traffic is counted and empty tensors
-  // and size 1 are handled before the call.
-  virtual std::unique_ptr<Work> DoAllReduce(at::Tensor tensor, ReduceOp op, Mode mode) = 0;
+  // Implementations start the operation, or return null where it is done; shapes are checked,
+  // traffic is counted and empty tensors and size 1 are handled before the call. The caller waits
+  // for an all_reduce at once.
+  virtual std::unique_ptr<Work> DoAllReduce(at::Tensor tensor, ReduceOp op) = 0;
   virtual std::unique_ptr<Work> DoAllGather(at::Tensor input, at::Tensor output, Mode mode) = 0;
   virtual std::unique_ptr<Work> DoReduceScatter(at::Tensor input, at::Tensor output, Mode mode) = 0;
-  virtual std::unique_ptr<Work> DoBroadcast(at::Tensor tensor, int root) = 0;
   virtual std::unique_ptr<Work> DoSend(at::Tensor tensor, int peer) = 0;
   virtual std::unique_ptr<Work> DoRecv(at::Tensor tensor, int peer) = 0;
-  virtual std::unique_ptr<Work> DoAllToAll(at::Tensor input, at::Tensor output) = 0;
 
   // "all_reduce[tp] on rank 1/2, 4096 bytes: reason", for a CommError.
   std::string ErrorText(const char* operation, int64_t bytes, const std::string& reason) const;
 
  private:
-  std::unique_ptr<Work> StartAllReduce(at::Tensor tensor, ReduceOp op, Mode mode);
   std::unique_ptr<Work> StartAllGather(const at::Tensor& input, at::Tensor output, Mode mode);
   std::unique_ptr<Work> StartReduceScatter(const at::Tensor& input, at::Tensor output, Mode mode);
-  std::unique_ptr<Work> StartSend(const at::Tensor& tensor, int peer);
-  std::unique_ptr<Work> StartRecv(at::Tensor tensor, int peer);
   void Count(int64_t wire_bytes);
 
   std::string axis_;

@@ -6,8 +6,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "runtime/comm/work.h"
 #include "runtime/math/ceil_divide.h"
+#include "runtime/process/check.h"
 
 namespace fttrain {
 namespace {

@@ -1,11 +1,10 @@
-#include "runtime/comm/mpi_communicator.h"
-
 #include <ATen/ATen.h>
 
 #include <algorithm>
 #include <cstring>
 #include <exception>
 
+#include "runtime/comm/backends.h"
 #include "runtime/comm/host_channel.h"
 #include "runtime/comm/host_exchange.h"
 #include "runtime/comm/mpi_operation.h"
@@ -69,13 +68,11 @@ class MpiCommunicator final : public Communicator {
   }
 
  protected:
-  std::unique_ptr<Work> DoAllReduce(at::Tensor tensor, ReduceOp op, Mode mode) override;
+  std::unique_ptr<Work> DoAllReduce(at::Tensor tensor, ReduceOp op) override;
   std::unique_ptr<Work> DoAllGather(at::Tensor input, at::Tensor output, Mode mode) override;
   std::unique_ptr<Work> DoReduceScatter(at::Tensor input, at::Tensor output, Mode mode) override;
-  std::unique_ptr<Work> DoBroadcast(at::Tensor tensor, int root) override;
   std::unique_ptr<Work> DoSend(at::Tensor tensor, int peer) override;
   std::unique_ptr<Work> DoRecv(at::Tensor tensor, int peer) override;
-  std::unique_ptr<Work> DoAllToAll(at::Tensor input, at::Tensor output) override;
 
  private:
   using Step = std::function<void(MpiOperation&)>;
@@ -179,12 +176,12 @@ MpiCommunicator::Step MpiCommunicator::SumShard(at::Tensor input, at::Tensor rec
   };
 }
 
-std::unique_ptr<Work> MpiCommunicator::DoAllReduce(at::Tensor tensor, ReduceOp op, Mode mode) {
+std::unique_ptr<Work> MpiCommunicator::DoAllReduce(at::Tensor tensor, ReduceOp op) {
   if (tensor.is_cuda()) {
     at::Tensor host = OnHost(tensor);
-    return std::make_unique<StagedWork>(DoAllReduce(host, op, mode), host, tensor);
+    return std::make_unique<StagedWork>(DoAllReduce(host, op), host, tensor);
   }
-  if (ThroughHost(mode)) {
+  if (ThroughHost(Mode::kBlocking)) {
     host_->AllReduce(tensor.scalar_type(), op, BytesAt(tensor, 0), tensor.numel());
     return nullptr;
   }
@@ -248,18 +245,6 @@ std::unique_ptr<Work> MpiCommunicator::DoAllGather(at::Tensor input, at::Tensor 
   return Start("all_gather", bytes, {input, output}, {exchange});
 }
 
-std::unique_ptr<Work> MpiCommunicator::DoBroadcast(at::Tensor tensor, int root) {
-  if (tensor.is_cuda()) {
-    at::Tensor host = rank() == root ? OnHost(tensor) : PinnedLike(tensor);
-    return std::make_unique<StagedWork>(DoBroadcast(host, root), host, tensor);
-  }
-  const int64_t bytes = static_cast<int64_t>(tensor.nbytes());
-  Step step = [=, this](MpiOperation& operation) mutable {
-    queue_.Ibcast(operation, BytesAt(tensor, 0), bytes, root);
-  };
-  return Start("broadcast", bytes, {tensor}, {step});
-}
-
 std::unique_ptr<Work> MpiCommunicator::DoSend(at::Tensor tensor, int peer) {
   if (tensor.is_cuda()) return DoSend(OnHost(tensor), peer);
   const int64_t bytes = static_cast<int64_t>(tensor.nbytes());
@@ -279,24 +264,6 @@ std::unique_ptr<Work> MpiCommunicator::DoRecv(at::Tensor tensor, int peer) {
     queue_.Irecv(operation, BytesAt(tensor, 0), bytes, peer, kPointToPointTag);
   };
   return Start("recv", bytes, {tensor}, {step});
-}
-
-std::unique_ptr<Work> MpiCommunicator::DoAllToAll(at::Tensor input, at::Tensor output) {
-  if (input.is_cuda()) {
-    at::Tensor host = PinnedLike(output);
-    return std::make_unique<StagedWork>(DoAllToAll(OnHost(input), host), host, output);
-  }
-  const int64_t block = static_cast<int64_t>(input.nbytes()) / size();
-  const int tag = NextTag();
-  Step step = [=, this](MpiOperation& operation) mutable {
-    ForEachPeer([&](int p) { queue_.Irecv(operation, BytesAt(output, p * block), block, p, tag); });
-    ForEachPeer([&](int p) {
-      queue_.Isend(operation, BytesAt(std::as_const(input), p * block), block, p, tag);
-    });
-    std::memcpy(BytesAt(output, rank() * block), BytesAt(std::as_const(input), rank() * block),
-                static_cast<size_t>(block));
-  };
-  return Start("all_to_all", static_cast<int64_t>(input.nbytes()), {input, output}, {step});
 }
 
 }  // namespace

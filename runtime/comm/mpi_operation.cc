@@ -96,11 +96,4 @@ void MpiQueue::Irecv(MpiOperation& operation, void* data, int64_t bytes, int pee
   });
 }
 
-void MpiQueue::Ibcast(MpiOperation& operation, void* data, int64_t bytes, int root) {
-  ForEachPiece(bytes, [&](int64_t offset, int length) {
-    Check(MPI_Ibcast(static_cast<char*>(data) + offset, length, MPI_BYTE, root, comm_,
-                     &operation.requests.emplace_back(MPI_REQUEST_NULL)));
-  });
-}
-
 }  // namespace fttrain

@@ -46,7 +46,6 @@ class MpiQueue {
   // For steps: queue a transfer. Large ones are split into pieces, which MPI keeps in order.
   void Isend(MpiOperation& operation, const void* data, int64_t bytes, int peer, int tag);
   void Irecv(MpiOperation& operation, void* data, int64_t bytes, int peer, int tag);
-  void Ibcast(MpiOperation& operation, void* data, int64_t bytes, int root);
 
  private:
   void Advance(MpiOperation& operation);

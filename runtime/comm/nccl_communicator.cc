@@ -1,4 +1,4 @@
-#include "runtime/comm/nccl_communicator.h"
+#include "runtime/comm/backends.h"
 
 #if !defined(FTTRAIN_WITH_CUDA)
 
@@ -38,12 +38,8 @@ ncclDataType_t NcclType(at::ScalarType dtype) {
       return ncclFloat32;
     case at::kBFloat16:
       return ncclBfloat16;
-    case at::kHalf:
-      return ncclFloat16;
     case at::kLong:
       return ncclInt64;
-    case at::kInt:
-      return ncclInt32;
     case at::kByte:
       return ncclUint8;
     default:
@@ -102,7 +98,7 @@ class NcclCommunicator final : public Communicator {
   }
 
  protected:
-  std::unique_ptr<Work> DoAllReduce(at::Tensor tensor, ReduceOp op, Mode) override {
+  std::unique_ptr<Work> DoAllReduce(at::Tensor tensor, ReduceOp op) override {
     return Enqueue("all_reduce", {tensor}, [&](cudaStream_t stream) {
       return ncclAllReduce(tensor.const_data_ptr(), tensor.mutable_data_ptr(), Elements(tensor),
                            NcclType(tensor.scalar_type()), op == ReduceOp::kSum ? ncclSum : ncclMax,
@@ -124,13 +120,6 @@ class NcclCommunicator final : public Communicator {
     });
   }
 
-  std::unique_ptr<Work> DoBroadcast(at::Tensor tensor, int root) override {
-    return Enqueue("broadcast", {tensor}, [&](cudaStream_t stream) {
-      return ncclBroadcast(tensor.const_data_ptr(), tensor.mutable_data_ptr(), Elements(tensor),
-                           NcclType(tensor.scalar_type()), root, comm_, stream);
-    });
-  }
-
   std::unique_ptr<Work> DoSend(at::Tensor tensor, int peer) override {
     return Enqueue("send", {tensor}, [&](cudaStream_t stream) {
       return ncclSend(tensor.const_data_ptr(), Elements(tensor), NcclType(tensor.scalar_type()),
@@ -142,24 +131,6 @@ class NcclCommunicator final : public Communicator {
     return Enqueue("recv", {tensor}, [&](cudaStream_t stream) {
       return ncclRecv(tensor.mutable_data_ptr(), Elements(tensor), NcclType(tensor.scalar_type()),
                       peer, comm_, stream);
-    });
-  }
-
-  std::unique_ptr<Work> DoAllToAll(at::Tensor input, at::Tensor output) override {
-    return Enqueue("all_to_all", {input, output}, [&](cudaStream_t stream) {
-      const size_t block = input.nbytes() / static_cast<size_t>(size());
-      const char* from = static_cast<const char*>(input.const_data_ptr());
-      char* to = static_cast<char*>(output.mutable_data_ptr());
-      ncclResult_t code = ncclGroupStart();
-      for (int p = 0; p < size() && code == ncclSuccess; ++p) {
-        const size_t offset = static_cast<size_t>(p) * block;
-        code = ncclSend(from + offset, block, ncclUint8, p, comm_, stream);
-        if (code == ncclSuccess) {
-          code = ncclRecv(to + offset, block, ncclUint8, p, comm_, stream);
-        }
-      }
-      const ncclResult_t end = ncclGroupEnd();
-      return code == ncclSuccess ? end : code;
     });
   }
 

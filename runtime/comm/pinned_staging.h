@@ -8,7 +8,7 @@
 #include <memory>
 #include <utility>
 
-#include "runtime/comm/work.h"
+#include "runtime/comm/communicator.h"
 
 namespace fttrain {
 

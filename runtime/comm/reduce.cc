@@ -1,8 +1,5 @@
 #include "runtime/comm/reduce.h"
 
-#include <c10/util/BFloat16.h>
-#include <c10/util/Half.h>
-
 #include <algorithm>
 #include <bit>
 #include <type_traits>
@@ -14,15 +11,10 @@
 namespace fttrain {
 namespace {
 
-// The loops are plain and meant for the vectoriser: compiled with -O3. They have targets and not a
-// source for each instruction set, where c10::Half's inline functions would be emitted for
-// machines that lack it.
+// The loops are plain and meant for the vectoriser: compiled with -O3.
 
 template <typename T>
-using Accumulator =
-    std::conditional_t<std::is_same_v<T, Bf16> || std::is_same_v<T, c10::Half> ||
-                           std::is_same_v<T, float>,
-                       float, std::conditional_t<std::is_same_v<T, double>, double, T>>;
+using Accumulator = std::conditional_t<std::is_same_v<T, Bf16>, float, T>;
 
 template <typename T>
 FT_ALWAYS_INLINE Accumulator<T> Widen(T value) {
@@ -32,10 +24,6 @@ template <>
 FT_ALWAYS_INLINE float Widen(Bf16 value) {
   return FloatFromBf16(value);
 }
-template <>
-FT_ALWAYS_INLINE float Widen(c10::Half value) {
-  return static_cast<float>(value);
-}
 
 template <typename T>
 FT_ALWAYS_INLINE T Narrow(Accumulator<T> value) {
@@ -44,10 +32,6 @@ FT_ALWAYS_INLINE T Narrow(Accumulator<T> value) {
 template <>
 FT_ALWAYS_INLINE Bf16 Narrow(float value) {
   return Bf16FromFloat(value);
-}
-template <>
-FT_ALWAYS_INLINE c10::Half Narrow(float value) {
-  return static_cast<c10::Half>(value);
 }
 
 template <typename A>
@@ -144,12 +128,8 @@ Kernel KernelFor(c10::ScalarType dtype, ReduceOp op) {
       return KernelFor<float>(op);
     case c10::ScalarType::BFloat16:
       return KernelFor<Bf16>(op);
-    case c10::ScalarType::Half:
-      return KernelFor<c10::Half>(op);
     case c10::ScalarType::Long:
       return KernelFor<int64_t>(op);
-    case c10::ScalarType::Int:
-      return KernelFor<int32_t>(op);
     case c10::ScalarType::Byte:
       return KernelFor<uint8_t>(op);
     default:

@@ -10,8 +10,8 @@
 namespace fttrain {
 
 // out[i] = inputs[0][i] op inputs[1][i] op ... in this order, i < elements, `count` inputs of the
-// dtypes that Communicator takes. bfloat16 and float16 are accumulated in float32 and rounded once,
-// to nearest even. NaN wins in kMax. `out` may be one of the inputs; otherwise buffers do not
+// dtypes that Communicator takes. bfloat16 is accumulated in float32 and rounded once, to nearest
+// even. NaN wins in kMax. `out` may be one of the inputs; otherwise buffers do not
 // overlap.
 void ReduceBuffers(c10::ScalarType dtype, ReduceOp op, const void* const* inputs, int count,
                    int64_t elements, void* out);

@@ -91,15 +91,16 @@ absl::StatusOr<std::unique_ptr<Process>> Process::Create(int* argc, char*** argv
   SetOpenMpiDefaults();
   SetCudaDefaults();
   int provided = MPI_THREAD_SINGLE;
-  const int code = MPI_Init_thread(argc, argv, MPI_THREAD_MULTIPLE, &provided);
+  // Other threads compute, this one alone calls MPI.
+  const int code = MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided);
   if (code != MPI_SUCCESS) {
     return absl::UnavailableError(
         absl::StrCat("MPI cannot start: MPI_Init_thread returned ", code));
   }
-  if (provided < MPI_THREAD_MULTIPLE) {
+  if (provided < MPI_THREAD_FUNNELED) {
     MPI_Finalize();
     return absl::FailedPreconditionError(
-        "this MPI was built without MPI_THREAD_MULTIPLE, which fttrain needs");
+        "this MPI was built without MPI_THREAD_FUNNELED, which fttrain needs");
   }
   // A duplicate, so that a library using MPI_COMM_WORLD cannot interfere.
   MPI_Comm world = MPI_COMM_NULL;

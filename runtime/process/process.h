@@ -11,8 +11,9 @@ namespace fttrain {
 
 class Process {
  public:
-  // Initialises MPI (MPI_THREAD_MULTIPLE). Call once, first thing in main. Without mpirun the
-  // process is rank 0 of 1. Errors: MPI cannot start, or grants a lower thread level.
+  // Initialises MPI, which the calling thread alone may use. Call once, first thing in main.
+  // Without mpirun the process is rank 0 of 1. Errors: MPI cannot start, or grants a lower thread
+  // level.
   static absl::StatusOr<std::unique_ptr<Process>> Create(int* argc, char*** argv);
   // Finalises MPI. Not a place for collectives: call Barrier() before where ranks may arrive apart.
   ~Process();
@@ -24,7 +25,6 @@ class Process {
   // Rank among the processes of this host; picks the device.
   int local_rank() const { return local_rank_; }
   int local_size() const { return local_size_; }
-  const std::string& host() const { return host_; }
   // MPI_Comm of the world as an opaque pointer, for runtime/ only.
   const void* world() const { return world_.get(); }
 
