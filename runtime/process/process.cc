@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <limits>
 #include <thread>
 
 #include "absl/strings/numbers.h"
@@ -18,9 +19,6 @@
 
 namespace fttrain {
 namespace {
-
-// Bytes of one MPI call; counts are ints.
-constexpr int64_t kPieceBytes = int64_t{1} << 30;
 
 // Open MPI settings that must be in place before MPI_Init; the user's own environment wins.
 void SetOpenMpiDefaults() {
@@ -45,20 +43,13 @@ std::string HostName() {
   return name;
 }
 
-void BroadcastBytes(void* data, int64_t bytes, int root, MPI_Comm world) {
-  auto* at = static_cast<char*>(data);
-  for (int64_t done = 0; done < bytes; done += kPieceBytes) {
-    const int piece = static_cast<int>(std::min(kPieceBytes, bytes - done));
-    MPI_Bcast(at + done, piece, MPI_BYTE, root, world);
-  }
-}
-
 // `text` of the root on every rank.
 std::string BroadcastText(std::string text, int root, MPI_Comm world) {
-  int64_t bytes = static_cast<int64_t>(text.size());
-  BroadcastBytes(&bytes, sizeof(bytes), root, world);
+  FT_CHECK(text.size() <= size_t{std::numeric_limits<int>::max()}, text.size(), " bytes");
+  int bytes = static_cast<int>(text.size());
+  MPI_Bcast(&bytes, 1, MPI_INT, root, world);
   text.resize(static_cast<size_t>(bytes));
-  BroadcastBytes(text.data(), bytes, root, world);
+  MPI_Bcast(text.data(), bytes, MPI_CHAR, root, world);
   return text;
 }
 
