@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "configs/nearest_word.h"
 #include "configs/run_config.pb.h"
 #include "configs/schema.h"
@@ -43,49 +44,17 @@ TEST(Hints, NameNothingTwiceAndNoKeyOfOurs) {
 
 // The names of the four tools' documentation that a run's file most often has.
 TEST(Hints, KnowTheOthersNames) {
-  const char* const names[] = {"base_model",
-                               "lora_r",
-                               "lora_alpha",
-                               "lora_dropout",
-                               "lora_target_modules",
-                               "lora_target_linear",
-                               "lora_modules_to_save",
-                               "peft_use_rslora",
-                               "load_in_4bit",
-                               "bf16",
-                               "tf32",
-                               "gradient_checkpointing",
-                               "attn_implementation",
-                               "datasets",
-                               "sample_packing",
-                               "pad_to_sequence_len",
-                               "train_on_inputs",
-                               "val_set_size",
-                               "lr_scheduler",
-                               "cosine_min_lr_ratio",
-                               "warmup_ratio",
-                               "adam_beta1",
-                               "adam_epsilon",
-                               "logging_steps",
-                               "use_tensorboard",
-                               "tensor_parallel_size",
-                               "pipeline_parallel_size",
-                               "model_name_or_path",
-                               "lora_rank",
-                               "lora_target",
-                               "cutoff_len",
-                               "max_seq_length",
-                               "max_length",
-                               "per_device_train_batch_size",
-                               "batch_size",
-                               "num_train_epochs",
-                               "epochs",
-                               "lr_scheduler_type",
-                               "val_size",
-                               "template",
-                               "finetuning_type",
-                               "report_to"};
-  for (const char* name : names) {
+  const std::vector<std::string> names = absl::StrSplit(
+      "base_model lora_r lora_alpha lora_dropout lora_target_modules lora_target_linear "
+      "lora_modules_to_save peft_use_rslora load_in_4bit bf16 tf32 gradient_checkpointing "
+      "attn_implementation datasets sample_packing pad_to_sequence_len train_on_inputs "
+      "val_set_size lr_scheduler cosine_min_lr_ratio warmup_ratio adam_beta1 adam_epsilon "
+      "logging_steps use_tensorboard tensor_parallel_size pipeline_parallel_size "
+      "model_name_or_path lora_rank lora_target cutoff_len max_seq_length max_length "
+      "per_device_train_batch_size batch_size num_train_epochs epochs lr_scheduler_type "
+      "val_size template finetuning_type report_to",
+      ' ');
+  for (const std::string& name : names) {
     const std::string message = UnknownKeyMessage(*RunConfig::descriptor(), "", name);
     EXPECT_THAT(message, ::testing::Not(::testing::HasSubstr("unknown key"))) << name;
   }

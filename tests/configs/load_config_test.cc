@@ -14,6 +14,7 @@
 #include "configs/schema.h"
 #include "configs/to_yaml.h"
 #include "configs/validate_config.h"
+#include "tests/status_text.h"
 
 namespace fttrain::config {
 namespace {
@@ -29,7 +30,7 @@ RunConfig Load(const std::string& text, const std::vector<std::string>& override
 
 std::string Fault(const std::vector<std::string>& overrides) {
   const std::string text = "data: {train: [{path: a, format: text}]}\n";
-  return std::string(ParseRunConfig(text, "run.yaml", overrides).status().message());
+  return ErrorText(ParseRunConfig(text, "run.yaml", overrides));
 }
 
 // Every key is written, with a value that is no default.
@@ -65,14 +66,13 @@ device: cpu
 output_dir: runs/x
 )";
 
-TEST(LoadConfig, ReadsEveryKey) {
+// That each key reaches what it sets is keys_test.cc's.
+TEST(LoadConfig, ReadsEverySpellingOfAValue) {
   const RunConfig config = Load(kEverything);
   EXPECT_EQ(config.model().path(), "models/a b: #c");
   EXPECT_THAT(config.adapter().target_modules(),
               ElementsAre("q_proj", "model.layers.0.mlp.up_proj"));
   EXPECT_TRUE(config.adapter().use_rslora());
-  EXPECT_EQ(config.adapter().quantization().block_size(), 128);
-  EXPECT_TRUE(config.adapter().quantization().lm_head());
   EXPECT_EQ(config.data().train(1).path(), "b\\\"\u00e9.json");
   EXPECT_EQ(config.data().train(1).format(), DATA_FORMAT_PROMPT_COMPLETION);
   EXPECT_EQ(config.data().eval(0).path(), "null");
@@ -83,14 +83,10 @@ TEST(LoadConfig, ReadsEveryKey) {
   EXPECT_TRUE(config.train().deterministic());
   EXPECT_EQ(config.optimizer().learning_rate(), 1e-4);
   EXPECT_EQ(config.optimizer().beta1(), 0.8);
-  EXPECT_EQ(config.parallel().pipeline_schedule(), PIPELINE_SCHEDULE_LAYER_MAJOR);
   EXPECT_THAT(config.parallel().layers_per_stage(), ElementsAre(3, 1, 4));
-  EXPECT_EQ(config.memory().base_weights(), WEIGHT_PLACE_DISK);
-  EXPECT_EQ(config.optimizer().device(), OPTIMIZER_DEVICE_HOST);
-  EXPECT_EQ(config.memory().embedding(), EMBEDDING_PLACE_HOST);
 }
 
-TEST(LoadConfig, TheTestAboveWritesEveryKeyOfTheSchema) {
+TEST(LoadConfig, TheTextAboveHasEveryKeyOfTheSchema) {
   const auto loaded = ParseRunConfig(kEverything, "run.yaml", {});
   ASSERT_TRUE(loaded.ok());
   for (std::string key : AllKeys(*RunConfig::descriptor())) {
@@ -99,27 +95,29 @@ TEST(LoadConfig, TheTestAboveWritesEveryKeyOfTheSchema) {
   }
 }
 
+constexpr char kDefaults[] = R"(
+model: {}
+adapter: {method: qlora, r: 16, alpha: 32, dropout: 0, target_modules: all-linear, use_rslora: false,
+          quantization: {type: nf4, double_quant: true, block_size: 64, lm_head: false}}
+data: {sequence_len: 2048, packing: true, shuffle: true, chat_template: auto}
+train: {micro_batch_size: 1, gradient_accumulation_steps: 1, seed: 42, eval_steps: 0, save_steps: 0,
+        save_total_limit: 0, deterministic: false, log_steps: 1}
+optimizer: {name: adamw, learning_rate: 2e-4, weight_decay: 0, beta1: 0.9, beta2: 0.999, eps: 1e-8,
+            max_grad_norm: 1, state: fp32, device: device}
+schedule: {name: cosine, warmup_steps: 0, min_ratio: 0}
+parallel: {tensor: 1, pipeline: 1, zero_stage: 1, sequence_parallel: true, pipeline_schedule: 1f1b,
+           chunks_per_stage: 1}
+memory: {recompute: none, activations: device, base_weights: device, embedding: device}
+precision: {compute: bf16}
+device: auto
+)";
+
 TEST(LoadConfig, EveryDefaultIsWrittenDown) {
-  const RunConfig config = Load("model: {path: m}\n");
-  EXPECT_EQ(config.adapter().method(), ADAPTER_METHOD_LORA);
-  EXPECT_EQ(config.adapter().r(), 16);
-  EXPECT_EQ(config.adapter().alpha(), 32);
-  EXPECT_THAT(config.adapter().target_modules(), ElementsAre("all-linear"));
-  EXPECT_FALSE(config.adapter().has_quantization());
-  EXPECT_EQ(config.data().sequence_len(), 2048);
-  EXPECT_TRUE(config.data().packing());
-  EXPECT_TRUE(config.data().shuffle());
-  EXPECT_FALSE(config.train().has_max_steps());
-  EXPECT_FALSE(config.train().has_num_epochs());
-  EXPECT_EQ(config.train().seed(), 42);
-  EXPECT_EQ(config.optimizer().learning_rate(), 2e-4);
-  EXPECT_EQ(config.optimizer().max_grad_norm(), 1);
-  EXPECT_EQ(config.schedule().name(), SCHEDULE_NAME_COSINE);
-  EXPECT_EQ(config.parallel().zero_stage(), 1);
-  EXPECT_TRUE(config.parallel().sequence_parallel());
-  EXPECT_EQ(config.memory().recompute(), RECOMPUTE_NONE);
-  EXPECT_EQ(config.precision().compute(), COMPUTE_TYPE_BF16);
-  EXPECT_EQ(config.device(), DEVICE_CHOICE_AUTO);
+  const RunConfig config = Load("adapter: {method: qlora}\n");
+  EXPECT_TRUE(MessageDifferencer::Equals(config, Load(kDefaults))) << ToYaml(config);
+  const RunConfig empty = Load("model: {path: m}\n");
+  EXPECT_EQ(empty.adapter().method(), ADAPTER_METHOD_LORA);
+  EXPECT_FALSE(empty.adapter().has_quantization());
 }
 
 TEST(LoadConfig, TrainingAllWeightsHasNoAdapterDefaults) {
@@ -163,13 +161,11 @@ TEST(LoadConfig, MergeKeysGiveWayToWrittenOnesAndToEarlierMerges) {
   EXPECT_EQ(config.data().train(2).format(), DATA_FORMAT_TEXT);
 }
 
-TEST(LoadConfig, ClosingDocumentMarksDoNotMatter) {
-  EXPECT_EQ(Load("---\ntrain: {seed: 3}\n---\n").train().seed(), 3);
-  EXPECT_EQ(Load("train: {seed: 3}\n...\n").train().seed(), 3);
-}
-
-TEST(LoadConfig, ByteOrderMarkAndWindowsLineEndsDoNotMatter) {
-  EXPECT_EQ(Load("\xEF\xBB\xBFmodel: {path: m}\r\ntrain:\r\n  seed: 3\r\n").train().seed(), 3);
+TEST(LoadConfig, ClosingDocumentMarksByteOrderMarkAndWindowsLineEndsDoNotMatter) {
+  for (const char* text : {"---\ntrain: {seed: 3}\n---\n", "train: {seed: 3}\n...\n",
+                           "\xEF\xBB\xBFmodel: {path: m}\r\ntrain:\r\n  seed: 3\r\n"}) {
+    EXPECT_EQ(Load(text).train().seed(), 3) << text;
+  }
 }
 
 TEST(Overrides, ReplaceAddAndRemove) {
@@ -251,24 +247,22 @@ TEST(Recipes, LoadAndValidate) {
   for (const auto& file : std::filesystem::directory_iterator(FTTRAIN_SOURCE_DIR "/configs")) {
     if (file.path().extension() != ".yaml") continue;
     ++recipes;
-    const auto loaded = LoadRunConfig(file.path().string(), {});
-    ASSERT_TRUE(loaded.ok()) << loaded.status();
-    const int group = loaded->config.parallel().tensor() * loaded->config.parallel().pipeline();
-    EXPECT_EQ(Validate(*loaded, 2 * group), absl::OkStatus());
+    const auto loaded = LoadRunConfig(file.path().string(), {}).value();
+    const int group = loaded.config.parallel().tensor() * loaded.config.parallel().pipeline();
+    EXPECT_EQ(Validate(loaded, 2 * group), absl::OkStatus());
   }
   EXPECT_EQ(recipes, 8);
 }
 
 TEST(Recipes, QuickstartTakesEightDialoguesAStepOnTwoRanks) {
-  const auto loaded = LoadRunConfig(FTTRAIN_SOURCE_DIR "/configs/quickstart.yaml", {});
-  ASSERT_TRUE(loaded.ok()) << loaded.status();
-  EXPECT_EQ(Validate(*loaded, 2), absl::OkStatus());
-  const TrainConfig& train = loaded->config.train();
-  EXPECT_EQ(loaded->config.parallel().pipeline(), 2);
+  const auto loaded = LoadRunConfig(FTTRAIN_SOURCE_DIR "/configs/quickstart.yaml", {}).value();
+  EXPECT_EQ(Validate(loaded, 2), absl::OkStatus());
+  const TrainConfig& train = loaded.config.train();
+  EXPECT_EQ(loaded.config.parallel().pipeline(), 2);
   EXPECT_EQ(train.micro_batch_size() * train.gradient_accumulation_steps(), 8);
-  EXPECT_FALSE(loaded->config.data().packing());
+  EXPECT_FALSE(loaded.config.data().packing());
   EXPECT_TRUE(std::filesystem::exists(std::string(FTTRAIN_SOURCE_DIR "/") +
-                                      loaded->config.data().train(0).path()));
+                                      loaded.config.data().train(0).path()));
 }
 
 }  // namespace

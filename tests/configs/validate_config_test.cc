@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "configs/unsupported.h"
+#include "tests/status_text.h"
 
 namespace fttrain::config {
 namespace {
@@ -29,7 +30,7 @@ std::string FaultOf(const std::vector<std::string>& overrides, int world_size = 
   EXPECT_TRUE(loaded.ok()) << loaded.status();
   const absl::Status status = Validate(*loaded, world_size);
   EXPECT_TRUE(status.ok() || absl::IsInvalidArgument(status));
-  return std::string(status.message());
+  return ErrorText(status);
 }
 
 struct Contradiction {
@@ -49,44 +50,38 @@ TEST_P(Contradictions, AreRefusedWithTheArithmetic) {
 const Contradiction kContradictions[] = {
     {"NoModel",
      {"model.path="},
-     "run.yaml:1: 'model.path' is missing: the folder of a Hugging Face "
-     "model"},
+     "run.yaml:1: 'model.path' is missing: the folder of a Hugging Face model"},
     {"NoOutput", {"output_dir="}, "'output_dir' is missing: the folder to write results to"},
     {"NoData",
      {"data.train="},
-     "run.yaml:2: 'data.train' is missing or empty: write train: [{path: "
-     "FILE, format: messages}]"},
+     "run.yaml:2: 'data.train' is missing or empty: write train: [{path: FILE, format: messages}]"},
     {"EmptyData",
      {"data.train=[]"},
-     "--set data.train=[]: 'data.train' is missing or empty: write "
-     "train: [{path: FILE, format: messages}]"},
+     "--set data.train=[]: 'data.train' is missing or empty: write train: [{path: FILE, format: "
+     "messages}]"},
     {"NoPath", {"data.train.0.path="}, "run.yaml:2: 'data.train[0]' has no path"},
     {"NoFormat",
      {"data.train.0.format="},
-     "run.yaml:2: 'data.train[0]' has no format, one of "
-     "messages, prompt_completion, alpaca, sharegpt, text, tokens"},
+     "run.yaml:2: 'data.train[0]' has no format, one of messages, prompt_completion, alpaca, "
+     "sharegpt, text, tokens"},
     {"NoLength",
      {"train.max_steps="},
-     "run.yaml:3: 'train.max_steps' or 'train.num_epochs' is "
-     "missing: how long to train"},
+     "run.yaml:3: 'train.max_steps' or 'train.num_epochs' is missing: how long to train"},
     {"TwoLengths",
      {"train.num_epochs=2"},
-     "--set train.num_epochs=2: 'train.max_steps' and "
-     "'train.num_epochs' exclude each other: remove one"},
+     "--set train.num_epochs=2: 'train.max_steps' and 'train.num_epochs' exclude each other: "
+     "remove one"},
     {"WarmupBeyondTheEnd",
      {"schedule.warmup_steps=11"},
-     "--set schedule.warmup_steps=11: "
-     "'schedule.warmup_steps' 11 exceeds train.max_steps 10"},
+     "--set schedule.warmup_steps=11: 'schedule.warmup_steps' 11 exceeds train.max_steps 10"},
     {"MinimumOfAConstant",
      {"schedule.name=constant", "schedule.min_ratio=0.1"},
      "--set schedule.min_ratio=0.1: 'schedule.min_ratio' has no meaning with schedule.name "
-     "constant: "
-     "remove it"},
+     "constant: remove it"},
     {"RankWithoutAdapter",
      {"adapter={method: none, r: 8}"},
      "--set adapter={method: none, r: 8}: 'adapter.r' has no meaning with adapter.method none, "
-     "which "
-     "trains all weights: remove it, or use method lora"},
+     "which trains all weights: remove it, or use method lora"},
     {"InitWithoutAdapter",
      {"adapter={method: none, init_from: x}"},
      "--set adapter={method: none, init_from: x}: 'adapter.init_from' has no meaning with "
@@ -105,8 +100,7 @@ const Contradiction kContradictions[] = {
     {"AllLinearAmongOthers",
      {"adapter.target_modules=[all-linear, lm_head]"},
      "--set adapter.target_modules=[all-linear, lm_head]: 'adapter.target_modules': all-linear "
-     "stands "
-     "alone, not in a list"},
+     "stands alone, not in a list"},
     {"MicrobatchTooLarge",
      {"train.micro_batch_size=4096", "data.sequence_len=1048576"},
      "--set train.micro_batch_size=4096: a microbatch of train.micro_batch_size 4096 x "
@@ -167,7 +161,7 @@ TEST(Layout, TheLineThatWouldWorkIsQuotedForTheShell) {
       ParseRunConfig(absl::StrCat(kGood, "parallel: {pipeline: 2}\n"), "my run.yaml",
                      {"adapter.target_modules=[q_proj, v_proj]", "model.path=it's"});
   ASSERT_TRUE(loaded.ok());
-  EXPECT_THAT(std::string(Validate(*loaded, 1).message()),
+  EXPECT_THAT(ErrorText(Validate(*loaded, 1)),
               HasSubstr("'mpirun -np 2 fttrain '--config=my run.yaml' --set "
                         "'adapter.target_modules=[q_proj, v_proj]' --set 'model.path=it'\\''s'' "));
 }
@@ -195,9 +189,10 @@ TEST(Pipeline, SchedulesThatCannotRunAreRefusedWithAReason) {
               HasSubstr("each stage would wait until the one before has done all its layers"));
   EXPECT_THAT(FaultOf({"parallel.pipeline=2", "parallel.pipeline_schedule=interleaved"}, 2),
               HasSubstr("interleaved needs parallel.chunks_per_stage of at least 2"));
-  EXPECT_THAT(FaultOf({"parallel.pipeline=2", "parallel.chunks_per_stage=2"}, 2),
-              HasSubstr("'parallel.chunks_per_stage' 2 is for parallel.pipeline_schedule "
-                        "interleaved, not 1f1b"));
+  EXPECT_THAT(
+      FaultOf({"parallel.pipeline=2", "parallel.chunks_per_stage=2"}, 2),
+      HasSubstr(
+          "'parallel.chunks_per_stage' 2 is for parallel.pipeline_schedule interleaved, not 1f1b"));
   EXPECT_THAT(FaultOf({"parallel.pipeline=2", "parallel.layers_per_stage=[1, 2, 3]"}, 2),
               HasSubstr("has 3 numbers, but parallel.pipeline 2 x chunks_per_stage 1 = 2 runs"));
   EXPECT_THAT(
@@ -208,10 +203,9 @@ TEST(Pipeline, SchedulesThatCannotRunAreRefusedWithAReason) {
 
 TEST(Pipeline, ListsOfNumbersAreCheckedNumberByNumber) {
   const auto fault = [](const std::string& value) {
-    return std::string(
+    return ErrorText(
         ParseRunConfig(absl::StrCat("parallel: {layers_per_stage: ", value, "}\n"), "run.yaml", {})
-            .status()
-            .message());
+            .status());
   };
   EXPECT_THAT(fault("4"), HasSubstr("is a list: write layers_per_stage: [18, 14]"));
   EXPECT_THAT(fault("[4, 0]"), HasSubstr("'parallel.layers_per_stage[1]' must be at least 1"));

@@ -6,6 +6,7 @@
 #include "absl/strings/str_split.h"
 #include "launch/command_table.h"
 #include "launch/exit_code.h"
+#include "tests/status_text.h"
 
 namespace fttrain {
 namespace {
@@ -23,10 +24,9 @@ absl::StatusOr<CommandLine> Parse(std::vector<const char*> words) {
 TEST(CommandLine, WithoutACommandTrains) {
   for (const std::vector<const char*>& words : std::vector<std::vector<const char*>>{
            {"--config=run.yaml"}, {"run.yaml"}, {"train", "run.yaml"}}) {
-    const auto line = Parse(words);
-    ASSERT_TRUE(line.ok()) << line.status();
-    EXPECT_EQ(line->command, "train");
-    EXPECT_EQ(line->Get("config"), "run.yaml");
+    const auto line = Parse(words).value();
+    EXPECT_EQ(line.command, "train");
+    EXPECT_EQ(line.Get("config"), "run.yaml");
   }
   EXPECT_EQ(Parse({})->command, "train");
   EXPECT_EQ(Parse({"adapter.r=4"})->command, "train");
@@ -40,19 +40,19 @@ TEST(CommandLine, AWordThatNamesAFileOfYamlIsTheConfig) {
 
 TEST(CommandLine, TakesValuesWithAndWithoutAnEqualsSign) {
   const auto line =
-      Parse({"train", "--config", "run.yaml", "--set", "adapter.r=8", "--set=train.seed=7"});
-  ASSERT_TRUE(line.ok()) << line.status();
-  EXPECT_EQ(line->Get("config"), "run.yaml");
-  EXPECT_THAT(line->All("set"), ElementsAre("adapter.r=8", "train.seed=7"));
+      Parse({"train", "--config", "run.yaml", "--set", "adapter.r=8", "--set=train.seed=7"})
+          .value();
+  EXPECT_EQ(line.Get("config"), "run.yaml");
+  EXPECT_THAT(line.All("set"), ElementsAre("adapter.r=8", "train.seed=7"));
 }
 
 TEST(CommandLine, OverridesKeepTheirOrderHoweverTheyAreWritten) {
   const auto line = Parse({"train", "adapter.r=4", "--set=adapter.r=8", "run.yaml",
-                           "--adapter.r=16", "--data.train.0.path=a-b=c", "r=4"});
-  ASSERT_TRUE(line.ok()) << line.status();
-  EXPECT_THAT(line->All("set"), ElementsAre("adapter.r=4", "adapter.r=8", "adapter.r=16",
-                                            "data.train.0.path=a-b=c", "r=4"));
-  EXPECT_EQ(line->Get("config"), "run.yaml");
+                           "--adapter.r=16", "--data.train.0.path=a-b=c", "r=4"})
+                        .value();
+  EXPECT_THAT(line.All("set"), ElementsAre("adapter.r=4", "adapter.r=8", "adapter.r=16",
+                                           "data.train.0.path=a-b=c", "r=4"));
+  EXPECT_EQ(line.Get("config"), "run.yaml");
 }
 
 TEST(CommandLine, AKeyOfTheConfigsTopLevelIsAnOverrideToo) {
@@ -65,28 +65,25 @@ TEST(CommandLine, AKeyOfTheConfigsTopLevelIsAnOverrideToo) {
 
 TEST(CommandLine, DashesAreUnderscoresInNames) {
   const auto line =
-      Parse({"generate", "--max-new-tokens=3", "--train.max-steps=5", "--prompt=a-b"});
-  ASSERT_TRUE(line.ok()) << line.status();
-  EXPECT_EQ(line->Get("max_new_tokens"), "3");
-  EXPECT_EQ(line->Get("prompt"), "a-b");
-  EXPECT_THAT(line->All("set"), ElementsAre("train.max_steps=5"));
+      Parse({"generate", "--max-new-tokens=3", "--train.max-steps=5", "--prompt=a-b"}).value();
+  EXPECT_EQ(line.Get("max_new_tokens"), "3");
+  EXPECT_EQ(line.Get("prompt"), "a-b");
+  EXPECT_THAT(line.All("set"), ElementsAre("train.max_steps=5"));
   EXPECT_TRUE(Parse({"train", "--print-config"})->Has("print_config"));
 }
 
 TEST(CommandLine, ASwitchTakesNoWord) {
-  const auto line = Parse({"train", "--print_config", "--config=a.yaml"});
-  ASSERT_TRUE(line.ok()) << line.status();
-  EXPECT_TRUE(line->Has("print_config"));
-  EXPECT_EQ(line->Get("config"), "a.yaml");
+  const auto line = Parse({"train", "--print_config", "--config=a.yaml"}).value();
+  EXPECT_TRUE(line.Has("print_config"));
+  EXPECT_EQ(line.Get("config"), "a.yaml");
 }
 
 TEST(CommandLine, TheLastValueCountsAndElseTheTablesDefault) {
-  const auto line = Parse({"generate", "--prompt=a", "--prompt=b = c"});
-  ASSERT_TRUE(line.ok()) << line.status();
-  EXPECT_EQ(line->Get("prompt"), "b = c");
-  EXPECT_EQ(line->Get("max_new_tokens"), "64");
-  EXPECT_FALSE(line->Has("max_new_tokens"));
-  EXPECT_EQ(line->Get("adapter"), "");
+  const auto line = Parse({"generate", "--prompt=a", "--prompt=b = c"}).value();
+  EXPECT_EQ(line.Get("prompt"), "b = c");
+  EXPECT_EQ(line.Get("max_new_tokens"), "64");
+  EXPECT_FALSE(line.Has("max_new_tokens"));
+  EXPECT_EQ(line.Get("adapter"), "");
 }
 
 TEST(CommandLine, NumbersAreReadWholeAndInTheirRange) {
@@ -186,7 +183,7 @@ TEST(CommandLine, ErrorsNameTheWordAndWhatToWrite) {
     const auto line = Parse(c.words);
     ASSERT_FALSE(line.ok()) << c.expected;
     EXPECT_EQ(ExitCode(line.status()), kExitUsage);
-    EXPECT_THAT(std::string(line.status().message()), HasSubstr(c.expected));
+    EXPECT_THAT(ErrorText(line), HasSubstr(c.expected));
   }
 }
 

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "runtime/math/philox.h"
+#include "tests/model/nf4_matrices.h"
 
 namespace fttrain {
 namespace {
@@ -32,8 +33,9 @@ bool Has(const OracleModel& model, const std::string& name) { return model.param
 
 // x [T, heads, D], rotate-half.
 at::Tensor Rope(const at::Tensor& x, const at::Tensor& positions, const LlamaShape& config) {
-  const at::Tensor inverse =
-      at::tensor(RopeInverseFrequencies(LlamaLike(config).rope), at::kDouble);
+  TORCH_CHECK(config.rope.type == RopeType::kDefault, "not of this oracle");
+  const double log_theta = std::log(config.rope.theta) / static_cast<double>(x.size(2));
+  const at::Tensor inverse = at::arange(0, x.size(2), 2, at::kDouble).mul(-log_theta).exp();
   const at::Tensor angles = at::outer(positions.to(at::kDouble), inverse).unsqueeze(1);
   const at::Tensor cos = at::cat({angles, angles}, -1).cos().to(x.scalar_type());
   const at::Tensor sin = at::cat({angles, angles}, -1).sin().to(x.scalar_type());
@@ -118,6 +120,8 @@ at::Tensor OracleDecoderLayer(const OracleModel& model, int index, const at::Ten
   const LlamaShape& config = model.config;
   const std::string layer = "model.layers." + std::to_string(index) + ".";
   const double eps = config.rms_norm_eps;
+  const size_t given = config.layer_windows.size(), i = static_cast<size_t>(index);
+  const int64_t window = i < given ? config.layer_windows[i] : 0;
   const auto linear = [&](const std::string& module, const at::Tensor& input) {
     return OracleLinear(model, layer + module, input, context.dropout);
   };
@@ -136,8 +140,7 @@ at::Tensor OracleDecoderLayer(const OracleModel& model, int index, const at::Ten
   }
   q = Rope(q, context.layout.positions, config);
   k = Rope(k, context.layout.positions, config);
-  const at::Tensor attended =
-      Attention(q, k, v, context.layout, config.layer_windows.at(static_cast<size_t>(index)));
+  const at::Tensor attended = Attention(q, k, v, context.layout, window);
   const at::Tensor residual =
       x +
       linear("self_attn.o_proj", attended.reshape({x.size(0), config.num_heads * config.head_dim}));
@@ -159,19 +162,23 @@ at::Tensor OracleLogits(const OracleModel& model, const at::Tensor& x) {
   return normed.matmul(Param(model, head).t());
 }
 
-at::Tensor OracleLoss(const OracleModel& model, const at::Tensor& x, const at::Tensor& target_rows,
-                      const at::Tensor& targets) {
-  const at::Tensor log_probabilities =
-      Wide(OracleLogits(model, x).index_select(0, target_rows)).log_softmax(-1);
-  return -log_probabilities.gather(1, targets.unsqueeze(1)).sum();
+at::Tensor OracleScores(const OracleModel& model, const at::Tensor& x,
+                        const at::Tensor& target_rows, const at::Tensor& targets) {
+  const at::Tensor logits = OracleLogits(model, x).index_select(0, target_rows);
+  return Wide(logits).log_softmax(-1).gather(1, targets.unsqueeze(1)).squeeze(1);
+}
+
+at::Tensor OracleLayers(const OracleModel& model, const ModelBatch& batch) {
+  at::Tensor x = OracleEmbedding(model, batch.input_ids);
+  for (int i = 0; i < static_cast<int>(model.config.num_layers); ++i) {
+    x = OracleDecoderLayer(model, i, x, batch.context);
+  }
+  return x;
 }
 
 at::Tensor OracleTransformerLoss(const OracleModel& model, const ModelBatch& batch) {
-  at::Tensor x = OracleEmbedding(model, batch.input_ids);
-  for (int64_t i = 0; i < model.config.num_layers; ++i) {
-    x = OracleDecoderLayer(model, static_cast<int>(i), x, batch.context);
-  }
-  return OracleLoss(model, x, batch.target_rows, batch.targets);
+  const at::Tensor x = OracleLayers(model, batch);
+  return -OracleScores(model, x, batch.target_rows, batch.targets).sum();
 }
 
 at::Tensor LocalPart(const at::Tensor& whole, const ParamSlice& slice) {
@@ -195,32 +202,6 @@ void CopyValues(ParameterSet& set, const NamedTensors& params) {
   }
 }
 
-Nf4Matrix QuantizedSlice(const at::Tensor& whole, const ParamSlice& slice,
-                         const Nf4Options& options) {
-  const at::Tensor values = whole.detach().to(at::kFloat).flatten();
-  const int64_t count = values.numel();
-  const at::Tensor codes = at::zeros({(count + 1) / 2}, at::kByte);
-  const at::Tensor absmax =
-      at::zeros({(count + options.block_size - 1) / options.block_size}, at::kFloat);
-  QuantizeNf4Blocks(values, options.block_size, codes, absmax);
-  Nf4Matrix matrix;
-  matrix.layout = MakeNf4Layout(slice, options);
-  matrix.bytes = at::zeros({matrix.layout.bytes}, at::kByte);
-  StoreNf4Codes(matrix, 0, count, codes);
-  if (options.double_quant) {
-    StoreNf4Scales(matrix, QuantizeAbsmax(absmax));
-  } else {
-    StoreNf4Absmax(matrix, absmax);
-  }
-  return matrix;
-}
-
-at::Tensor Dequantized(const Nf4Matrix& matrix, at::ScalarType dtype) {
-  const at::Tensor values = at::empty({matrix.layout.rows, matrix.layout.columns}, dtype);
-  DequantizeNf4(matrix, {0, matrix.layout.rows}, {0, matrix.layout.columns}, values);
-  return values;
-}
-
 void QuantizeValues(ParameterSet& set, const Nf4Options& options, NamedTensors& params) {
   for (const auto& parameter : set.all()) {
     const ParamSlice& slice = parameter->slice;
@@ -228,9 +209,9 @@ void QuantizeValues(ParameterSet& set, const Nf4Options& options, NamedTensors& 
     const bool empty_head = slice.name == "lm_head.weight" && slice.LocalNumel() == 0;
     if (parameter->packed_bytes == 0 && !empty_head) continue;
     at::Tensor& whole = params.at(slice.name);
-    if (!empty_head) parameter->value.copy_(QuantizedSlice(whole, slice, options).bytes);
+    if (!empty_head) parameter->value.copy_(QuantizedNf4(whole, slice, options).bytes);
     const ParamSlice all = WholeParam(slice.name, slice.global_shape);
-    const at::Tensor values = Dequantized(QuantizedSlice(whole, all, options), at::kDouble);
+    const at::Tensor values = DequantizedNf4(QuantizedNf4(whole, all, options), at::kDouble);
     whole = values.set_requires_grad(true);
   }
 }

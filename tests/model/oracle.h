@@ -1,6 +1,7 @@
 // The plain model with LibTorch's autograd, whole tensors on one rank, in float64: the oracle of
-// every block's values and gradients. Written from the definitions; of the blocks' code it uses the
-// dropout mask.
+// every block's values and gradients. Written from the definitions; of the model's code it uses the
+// dropout mask (kernels_test.cc compares it with Philox) and, where weights are packed, their
+// values (nf4_test.cc compares those with bitsandbytes).
 #pragma once
 
 #include <ATen/ATen.h>
@@ -32,12 +33,14 @@ at::Tensor OracleLinear(const OracleModel& model, const std::string& name, const
 at::Tensor OracleDecoderLayer(const OracleModel& model, int index, const at::Tensor& x,
                               const MicrobatchContext& context);
 at::Tensor OracleEmbedding(const OracleModel& model, const at::Tensor& input_ids);
+// [T, H] of embedding and every layer.
+at::Tensor OracleLayers(const OracleModel& model, const ModelBatch& batch);
 // [T, V] of final norm and head.
 at::Tensor OracleLogits(const OracleModel& model, const at::Tensor& x);
-// Sum of token losses, a scalar.
-at::Tensor OracleLoss(const OracleModel& model, const at::Tensor& x, const at::Tensor& target_rows,
-                      const at::Tensor& targets);
-// Embedding, every layer, loss.
+// [M] log-probabilities of the targets.
+at::Tensor OracleScores(const OracleModel& model, const at::Tensor& x,
+                        const at::Tensor& target_rows, const at::Tensor& targets);
+// Sum of token losses of embedding, every layer and head, a scalar.
 at::Tensor OracleTransformerLoss(const OracleModel& model, const ModelBatch& batch);
 
 // What `slice` shows of a whole tensor.
@@ -50,11 +53,6 @@ void CopyValues(ParameterSet& set, const NamedTensors& params);
 // into `params`, so that the oracle is the plain model over the same weights. Before CopyValues,
 // which leaves packed parameters alone.
 void QuantizeValues(ParameterSet& set, const Nf4Options& options, NamedTensors& params);
-// The slice of a whole matrix (float32), quantised.
-Nf4Matrix QuantizedSlice(const at::Tensor& whole, const ParamSlice& slice,
-                         const Nf4Options& options);
-// All of a matrix in `dtype`.
-at::Tensor Dequantized(const Nf4Matrix& matrix, at::ScalarType dtype);
 // A deterministic leaf of autograd, equal on every rank.
 at::Tensor SeededTensor(std::vector<int64_t> shape, const std::string& name, double scale = 1.0);
 

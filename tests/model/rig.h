@@ -1,45 +1,20 @@
-// A mesh of the whole test job and what is built on it: for tests under mpirun.
+// What is built on a mesh of the whole test job: for tests under mpirun.
 #pragma once
 
 #include <c10/core/GradMode.h>
 
-#include <memory>
 #include <string>
 #include <utility>
 
 #include "parallel/optimizer/optimizer.h"
 #include "parallel/pipeline/executor.h"
 #include "runtime/math/philox.h"
+#include "tests/local_rows.h"
 #include "tests/model/oracle.h"
-#include "tests/mpi_test_main.h"
+#include "tests/model/tiny_llama.h"
+#include "tests/test_mesh.h"
 
 namespace fttrain {
-
-// tp ranks of tensor parallelism, the rest data parallel. Collective over the world.
-inline std::unique_ptr<Mesh> TestMesh(int tp) {
-  const auto shape = MakeMeshShape(TestProcess().world_size(), tp, /*pp=*/1);
-  TORCH_CHECK(shape.ok(), shape.status().ToString());
-  auto mesh = Mesh::Create(CommBackend::kMpi, TestProcess(), *shape);
-  TORCH_CHECK(mesh.ok(), mesh.status().ToString());
-  return *std::move(mesh);
-}
-
-// Two layers' worth of every shape trap: grouped heads (2 kv heads, fewer than 4 tp ranks),
-// head_dim that is not hidden / heads, a vocabulary that neither 2 nor 4 ranks divide.
-inline LlamaShape TinyConfig() {
-  LlamaShape config;
-  config.hidden_size = 32;
-  config.intermediate_size = 48;
-  config.num_layers = 2;
-  config.num_heads = 4;
-  config.num_kv_heads = 2;
-  config.head_dim = 10;
-  config.vocab_size = 37;
-  config.max_position_embeddings = 64;
-  config.rms_norm_eps = 1e-5;
-  config.layer_windows = {0, 0};
-  return config;
-}
 
 inline ModelOptions Float64Options() {
   ModelOptions options;
@@ -47,6 +22,36 @@ inline ModelOptions Float64Options() {
   options.loss_chunk_rows = 3;
   return options;
 }
+
+// A part of the tiny model on a mesh of the whole job: the base of each test's rig, which declares
+// the part's parameters.
+struct PartOnMesh {
+  explicit PartOnMesh(int tp)
+      : mesh(TestMesh(tp)), config(TinyLlama()), options(Float64Options()) {}
+  // Gives all that is declared the oracle's values, and gradients of zero.
+  void FillDeclared() {
+    store = std::make_unique<ParameterStore>(set, *mesh, at::kCPU, StorageOptions{.zero_stage = 0});
+    optimizer = std::make_unique<Optimizer>(*store, AdamWOptions{});
+    params = SeededTensors(set);
+    if (options.nf4) QuantizeValues(set, *options.nf4, params);
+    CopyValues(set, params);
+    optimizer->ZeroGradients();
+  }
+  OracleModel Oracle() const { return {config, options, params}; }
+  SequenceRegion Region() const { return {mesh->tp(), options.sequence_parallel}; }
+  // This rank's rows of an activation, as a copy.
+  at::Tensor Local(const at::Tensor& whole) const {
+    return LocalRows(Region(), whole.detach()).clone();
+  }
+
+  std::unique_ptr<Mesh> mesh;
+  LlamaShape config;
+  ModelOptions options;
+  ParameterSet set;
+  std::unique_ptr<ParameterStore> store;
+  std::unique_ptr<Optimizer> optimizer;
+  NamedTensors params;
+};
 
 // A variation of the tiny model, named for the test report.
 struct ModelVariant {

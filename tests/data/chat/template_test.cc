@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/data/golden.h"
+#include "tests/status_text.h"
 
 namespace fttrain {
 namespace {
@@ -36,9 +37,8 @@ TEST(ChatTemplate, RendersWhatJinjaRenders) {
     const ChatTemplate chat = Recognised(golden["template"]);
     for (const auto& one : golden["cases"]) {
       const auto messages = MessagesOf(one["messages"]);
-      const auto segments = chat.Render(messages);
-      ASSERT_TRUE(segments.ok()) << segments.status();
-      EXPECT_EQ(Joined(*segments), one["rendered"]) << golden["name"];
+      const auto segments = chat.Render(messages).value();
+      EXPECT_EQ(Joined(segments), one["rendered"]) << golden["name"];
       EXPECT_EQ(*chat.RenderPrompt(messages), one["prompt"]) << golden["name"];
       ++cases;
     }
@@ -91,9 +91,7 @@ TEST(ChatTemplate, UnknownTemplatesAreRefusedWithWhatToSet) {
         "<|start_header_id|>{{ x }}<|end_header_id|>\n",
         "<|im_start|>system\nA<|im_end|>\n<|im_start|>system\nB<|im_end|>\n"}) {
     const auto chat = ChatTemplate::FromText(jinja, "");
-    ASSERT_FALSE(chat.ok()) << jinja;
-    EXPECT_THAT(std::string(chat.status().message()),
-                HasSubstr("set data.chat_template to one of chatml"));
+    EXPECT_THAT(ErrorText(chat), HasSubstr("set data.chat_template to one of chatml"));
   }
 }
 
@@ -112,8 +110,7 @@ TEST(ChatTemplate, NamedRenderersNeedTheirTokens) {
   const auto with = GoldenTokenizer("llama3"), without = GoldenTokenizer("gpt2");
   EXPECT_TRUE(ChatTemplate::Create(ChatForm::kLlama3, "", *with).ok());
   const auto missing = ChatTemplate::Create(ChatForm::kChatml, "", *without);
-  ASSERT_FALSE(missing.ok());
-  EXPECT_THAT(std::string(missing.status().message()), HasSubstr("<|im_end|>"));
+  EXPECT_THAT(ErrorText(missing), HasSubstr("<|im_end|>"));
   EXPECT_FALSE(ChatTemplate::Create(ChatForm::kAuto, "/nonexistent", *with).ok());
 }
 

@@ -2,13 +2,13 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <stdlib.h>
 #include <sys/stat.h>
 
 #include <filesystem>
-#include <fstream>
 
 #include "tests/data/golden.h"
+#include "tests/status_text.h"
+#include "tests/temp_folder.h"
 
 namespace fttrain {
 namespace {
@@ -23,18 +23,11 @@ class Dataset : public testing::Test {
         chat_(*ChatTemplate::Create(ChatForm::kChatml, "", *tokenizer_)) {
     options_ = {
         .tokenizer = tokenizer_.get(), .chat = &chat_, .vocab_size = tokenizer_->MaxId() + 1};
-    std::string pattern = testing::TempDir() + "/fttrain_dataset_XXXXXX";
-    folder_ = mkdtemp(pattern.data());
   }
-  ~Dataset() override { std::filesystem::remove_all(folder_); }
 
-  std::string Write(const std::string& name, const std::string& text) const {
-    std::ofstream(folder_ + "/" + name, std::ios::binary) << text;
-    return folder_ + "/" + name;
-  }
   absl::StatusOr<std::vector<Example>> Load(const std::string& name, const std::string& text,
                                             RowFormat format) const {
-    return LoadExamples({Write(name, text), format}, options_);
+    return LoadExamples({folder_.Write(name, text), format}, options_);
   }
   Example MustParse(const std::string& row, RowFormat format) const {
     auto examples = Load("row.json", "[" + row + "]", format);
@@ -56,7 +49,7 @@ class Dataset : public testing::Test {
   std::unique_ptr<Tokenizer> tokenizer_;
   ChatTemplate chat_;
   DatasetOptions options_;
-  std::string folder_;
+  const TempFolder folder_;
 };
 
 TEST_F(Dataset, MessagesLearnTheAssistantTurns) {
@@ -120,30 +113,29 @@ TEST_F(Dataset, TokensAreUsedAsGiven) {
 
 TEST_F(Dataset, ReadsLinesWithBomCrlfBlankLinesAndNoFinalNewline) {
   const std::string path =
-      Write("a.jsonl", "\xEF\xBB\xBF{\"text\": \"one\"}\r\n\r\n  \n{\"text\": \"two\"}");
-  const auto examples = LoadExamples({path, RowFormat::kText}, options_);
-  ASSERT_TRUE(examples.ok()) << examples.status();
-  ASSERT_EQ(examples->size(), 2u);
-  EXPECT_EQ((*examples)[0].source, path + ":1");
-  EXPECT_EQ((*examples)[1].source, path + ":4");
+      folder_.Write("a.jsonl", "\xEF\xBB\xBF{\"text\": \"one\"}\r\n\r\n  \n{\"text\": \"two\"}");
+  const auto examples = LoadExamples({path, RowFormat::kText}, options_).value();
+  ASSERT_EQ(examples.size(), 2u);
+  EXPECT_EQ(examples[0].source, path + ":1");
+  EXPECT_EQ(examples[1].source, path + ":4");
 }
 
 TEST_F(Dataset, ReadsAnArray) {
-  const std::string path = Write("a.json", "[{\"text\": \"one\"},\n {\"text\": \"two\"}]\n");
-  const auto examples = LoadExamples({path, RowFormat::kText}, options_);
-  ASSERT_TRUE(examples.ok()) << examples.status();
-  EXPECT_EQ((*examples)[1].source, path + "[1]");
+  const std::string path =
+      folder_.Write("a.json", "[{\"text\": \"one\"},\n {\"text\": \"two\"}]\n");
+  const auto examples = LoadExamples({path, RowFormat::kText}, options_).value();
+  EXPECT_EQ(examples[1].source, path + "[1]");
 }
 
 TEST_F(Dataset, ABadRowIsNamedByItsLine) {
   const std::string path =
-      Write("train.jsonl", "{\"text\": \"one\"}\n{\"text\": \"two\"}\n{\"txt\": 1}\n");
+      folder_.Write("train.jsonl", "{\"text\": \"one\"}\n{\"text\": \"two\"}\n{\"txt\": 1}\n");
   const auto examples = LoadExamples({path, RowFormat::kText}, options_);
   EXPECT_EQ(examples.status().message(), path + ":3: key 'text' is missing");
 }
 
 TEST_F(Dataset, OnlyARegularFileIsRead) {
-  const std::string pipe = Write("pipe.jsonl", "");
+  const std::string pipe = folder_.Write("pipe.jsonl", "");
   std::filesystem::remove(pipe);
   ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
   const auto examples =
@@ -155,11 +147,10 @@ TEST_F(Dataset, OnlyARegularFileIsRead) {
 
 TEST_F(Dataset, LinesBeyondTheLimitAreRefusedByNumber) {
   options_.max_row_bytes = 64;
-  const std::string path =
-      Write("a.jsonl", "{\"text\": \"one\"}\n{\"text\": \"" + std::string(5000000, 'a') + "\"}\n");
+  const std::string path = folder_.Write(
+      "a.jsonl", "{\"text\": \"one\"}\n{\"text\": \"" + std::string(5000000, 'a') + "\"}\n");
   const auto examples = LoadExamples({path, RowFormat::kText}, options_);
-  EXPECT_THAT(std::string(examples.status().message()),
-              HasSubstr("a.jsonl:2: the line is longer than 64 bytes"));
+  EXPECT_THAT(ErrorText(examples), HasSubstr("a.jsonl:2: the line is longer than 64 bytes"));
 }
 
 TEST_F(Dataset, FilesWithNothingToLearnAreRefused) {
@@ -179,14 +170,13 @@ TEST_F(Dataset, FilesWithNothingToLearnAreRefused) {
            {"utf16.jsonl", std::string("\xFF\xFE{\0}\0", 6), RowFormat::kText,
             "utf16.jsonl:1: not UTF-8 at byte 0"},
            {"rows.csv", "a,b\n", RowFormat::kText, "must end in .jsonl or .json"}}) {
-    const auto examples = LoadExamples({Write(name, text), format}, options_);
-    ASSERT_FALSE(examples.ok()) << name;
-    EXPECT_THAT(std::string(examples.status().message()), HasSubstr(message)) << name;
+    const auto examples = LoadExamples({folder_.Write(name, text), format}, options_);
+    EXPECT_THAT(ErrorText(examples), HasSubstr(message)) << name;
   }
   EXPECT_TRUE(absl::IsNotFound(
-      LoadExamples({folder_ + "/absent.jsonl", RowFormat::kText}, options_).status()));
-  std::filesystem::create_directory(folder_ + "/folder.jsonl");
-  EXPECT_FALSE(LoadExamples({folder_ + "/folder.jsonl", RowFormat::kText}, options_).ok());
+      LoadExamples({folder_ / "absent.jsonl", RowFormat::kText}, options_).status()));
+  std::filesystem::create_directory(folder_ / "folder.jsonl");
+  EXPECT_FALSE(LoadExamples({folder_ / "folder.jsonl", RowFormat::kText}, options_).ok());
 }
 
 struct BadRow {
@@ -196,117 +186,105 @@ struct BadRow {
 };
 
 TEST_F(Dataset, EveryBadRowIsOneErrorWithKeyAndReason) {
-  const std::string deep = "{\"text\": " + std::string(5000, '[') + std::string(5000, ']') + "}";
+  const std::string deep = R"({"text": )" + std::string(5000, '[') + std::string(5000, ']') + "}";
+  using enum RowFormat;
   const BadRow table[] = {
       // Not a row at all.
-      {RowFormat::kText, "{", "not valid JSON at byte"},
-      {RowFormat::kText, "nonsense", "not valid JSON at byte"},
-      {RowFormat::kText, "{\"text\": \"a\"}{\"text\": \"b\"}", "not valid JSON at byte 14"},
-      {RowFormat::kText, "{\"text\": \"a\",}", "not valid JSON at byte"},
-      {RowFormat::kText, "{'text': 'a'}", "not valid JSON at byte"},
-      {RowFormat::kText, "{\"text\": \"a", "not valid JSON at byte"},
-      {RowFormat::kText, "{\"text\": \"\xC3\x28\"}", "not UTF-8 at byte 10"},
-      {RowFormat::kText, "{\"text\": \"\xED\xA0\x80\"}", "not UTF-8 at byte 10"},
-      {RowFormat::kText, "{\"text\": \"\\ud800\"}", "not valid JSON at byte"},
-      {RowFormat::kText, "{\"text\": \"\\ud800\\u0041\"}", "not valid JSON at byte"},
-      {RowFormat::kText, std::string("{\"text\": \"a\0b\"}", 15), "not valid JSON at byte"},
-      {RowFormat::kText, "{\"text\": NaN}", "not valid JSON at byte"},
-      {RowFormat::kText, "{\"text\": 1e999}", "not valid JSON"},
-      {RowFormat::kText, "{\"text\": \"\t\"}", "not valid JSON at byte"},
-      {RowFormat::kText, deep, "nested deeper than 64"},
-      {RowFormat::kText, "[]", "a row is a JSON object, not array"},
-      {RowFormat::kText, "null", "a row is a JSON object, not null"},
-      {RowFormat::kText, "3.5", "a row is a JSON object, not a number with a fraction"},
+      {kText, "{", "not valid JSON at byte"},
+      {kText, "nonsense", "not valid JSON at byte"},
+      {kText, R"({"text": "a"}{"text": "b"})", "not valid JSON at byte 14"},
+      {kText, R"({"text": "a",})", "not valid JSON at byte"},
+      {kText, "{'text': 'a'}", "not valid JSON at byte"},
+      {kText, R"({"text": "a)", "not valid JSON at byte"},
+      {kText, "{\"text\": \"\xC3\x28\"}", "not UTF-8 at byte 10"},
+      {kText, "{\"text\": \"\xED\xA0\x80\"}", "not UTF-8 at byte 10"},
+      {kText, "{\"text\": \"\\ud800\"}", "not valid JSON at byte"},
+      {kText, "{\"text\": \"\\ud800\\u0041\"}", "not valid JSON at byte"},
+      {kText, std::string("{\"text\": \"a\0b\"}", 15), "not valid JSON at byte"},
+      {kText, R"({"text": NaN})", "not valid JSON at byte"},
+      {kText, R"({"text": 1e999})", "not valid JSON"},
+      {kText, "{\"text\": \"\t\"}", "not valid JSON at byte"},
+      {kText, deep, "nested deeper than 64"},
+      {kText, "[]", "a row is a JSON object, not array"},
+      {kText, "null", "a row is a JSON object, not null"},
+      {kText, "3.5", "a row is a JSON object, not a number with a fraction"},
       // text
-      {RowFormat::kText, "{}", "key 'text' is missing"},
-      {RowFormat::kText, "{\"text\": null}", "'text' must be a string, not null"},
-      {RowFormat::kText, "{\"text\": 5}", "'text' must be a string, not number"},
-      {RowFormat::kText, "{\"text\": [\"a\"]}", "'text' must be a string, not array"},
-      {RowFormat::kText, "{\"text\": \"\"}", "'text' is empty"},
+      {kText, "{}", "key 'text' is missing"},
+      {kText, R"({"text": null})", "'text' must be a string, not null"},
+      {kText, R"({"text": 5})", "'text' must be a string, not number"},
+      {kText, R"({"text": ["a"]})", "'text' must be a string, not array"},
+      {kText, R"({"text": ""})", "'text' is empty"},
       // prompt_completion
-      {RowFormat::kPromptCompletion, "{\"completion\": \"b\"}", "key 'prompt' is missing"},
-      {RowFormat::kPromptCompletion, "{\"prompt\": \"a\"}", "key 'completion' is missing"},
-      {RowFormat::kPromptCompletion, "{\"prompt\": \"a\", \"completion\": \"\"}",
-       "'completion' is empty"},
-      {RowFormat::kPromptCompletion, "{\"prompt\": 1, \"completion\": \"b\"}",
-       "'prompt' must be a string"},
-      {RowFormat::kPromptCompletion, "{\"prompt\": \"a\", \"completion\": []}",
+      {kPromptCompletion, R"({"completion": "b"})", "key 'prompt' is missing"},
+      {kPromptCompletion, R"({"prompt": "a"})", "key 'completion' is missing"},
+      {kPromptCompletion, R"({"prompt": "a", "completion": ""})", "'completion' is empty"},
+      {kPromptCompletion, R"({"prompt": 1, "completion": "b"})", "'prompt' must be a string"},
+      {kPromptCompletion, R"({"prompt": "a", "completion": []})",
        "must both be strings or both be lists"},
-      {RowFormat::kPromptCompletion, "{\"prompt\": [], \"completion\": []}", "'prompt' is empty"},
-      {RowFormat::kPromptCompletion, "{\"prompt\": \"her\", \"completion\": \"on\"}",
-       "covers the end of part 1"},
-      {RowFormat::kPromptCompletion,
+      {kPromptCompletion, R"({"prompt": [], "completion": []})", "'prompt' is empty"},
+      {kPromptCompletion, R"({"prompt": "her", "completion": "on"})", "covers the end of part 1"},
+      {kPromptCompletion,
        R"({"prompt": [{"role": "user", "content": "a"}], "completion": [{"role": "user", "content": "b"}]})",
        "no assistant turn"},
       // messages
-      {RowFormat::kMessages, "{}", "key 'messages' is missing"},
-      {RowFormat::kMessages, "{\"messages\": \"hi\"}",
-       "'messages' must be a list of messages, not string"},
-      {RowFormat::kMessages, "{\"messages\": []}", "'messages' is empty"},
-      {RowFormat::kMessages, "{\"messages\": [\"hi\"]}",
+      {kMessages, "{}", "key 'messages' is missing"},
+      {kMessages, R"({"messages": "hi"})", "'messages' must be a list of messages, not string"},
+      {kMessages, R"({"messages": []})", "'messages' is empty"},
+      {kMessages, R"({"messages": ["hi"]})",
        "'messages'[0]: a message is a JSON object, not string"},
-      {RowFormat::kMessages, R"({"messages": [{"content": "a"}]})",
-       "'messages'[0]: key 'role' is missing"},
-      {RowFormat::kMessages, R"({"messages": [{"role": "user"}]})",
-       "'messages'[0]: key 'content' is missing"},
-      {RowFormat::kMessages, R"({"messages": [{"role": 1, "content": "a"}]})",
-       "'role' must be a string"},
-      {RowFormat::kMessages, R"({"messages": [{"role": "user", "content": null}]})",
+      {kMessages, R"({"messages": [{"content": "a"}]})", "'messages'[0]: key 'role' is missing"},
+      {kMessages, R"({"messages": [{"role": "user"}]})", "'messages'[0]: key 'content' is missing"},
+      {kMessages, R"({"messages": [{"role": 1, "content": "a"}]})", "'role' must be a string"},
+      {kMessages, R"({"messages": [{"role": "user", "content": null}]})",
        "'content' must be a string, not null"},
-      {RowFormat::kMessages,
-       R"({"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}]}]})",
+      {kMessages, R"({"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}]}]})",
        "not array"},
-      {RowFormat::kMessages,
+      {kMessages,
        R"({"messages": [{"role": "human", "content": "a"}, {"role": "assistant", "content": "b"}]})",
        "message 0: role 'human' is none of system, user, assistant"},
-      {RowFormat::kMessages, R"({"messages": [{"role": "user", "content": "a"}]})",
+      {kMessages, R"({"messages": [{"role": "user", "content": "a"}]})",
        "no assistant turn to learn from"},
-      {RowFormat::kMessages,
+      {kMessages,
        R"({"messages": [{"role": "assistant", "content": "a"}, {"role": "system", "content": "b"}]})",
        "message 1: the system message must come first"},
-      {RowFormat::kMessages,
-       R"({"messages": [{"role": "assistant", "content": "a", "tool_calls": [{}]}]})",
+      {kMessages, R"({"messages": [{"role": "assistant", "content": "a", "tool_calls": [{}]}]})",
        "'tool_calls' is not supported"},
-      {RowFormat::kMessages,
-       R"({"messages": [{"role": "assistant", "content": "a"}], "tools": [{}]})",
+      {kMessages, R"({"messages": [{"role": "assistant", "content": "a"}], "tools": [{}]})",
        "'tools' is not supported"},
       // alpaca
-      {RowFormat::kAlpaca, R"({"output": "a"})", "key 'instruction' is missing"},
-      {RowFormat::kAlpaca, R"({"instruction": "a"})", "key 'output' is missing"},
-      {RowFormat::kAlpaca, R"({"instruction": "", "input": "", "output": "b"})",
+      {kAlpaca, R"({"output": "a"})", "key 'instruction' is missing"},
+      {kAlpaca, R"({"instruction": "a"})", "key 'output' is missing"},
+      {kAlpaca, R"({"instruction": "", "input": "", "output": "b"})",
        "'instruction' and 'input' are empty"},
-      {RowFormat::kAlpaca, R"({"instruction": "a", "output": ""})", "'output' is empty"},
-      {RowFormat::kAlpaca, R"({"instruction": "a", "input": 5, "output": "b"})",
-       "'input' must be a string"},
-      {RowFormat::kAlpaca, R"({"instruction": "a", "output": "b", "history": "x"})",
+      {kAlpaca, R"({"instruction": "a", "output": ""})", "'output' is empty"},
+      {kAlpaca, R"({"instruction": "a", "input": 5, "output": "b"})", "'input' must be a string"},
+      {kAlpaca, R"({"instruction": "a", "output": "b", "history": "x"})",
        "'history' must be a list"},
-      {RowFormat::kAlpaca, R"({"instruction": "a", "output": "b", "history": [["x"]]})",
+      {kAlpaca, R"({"instruction": "a", "output": "b", "history": [["x"]]})",
        "'history'[0] must be [question, answer]"},
       // tokens
-      {RowFormat::kTokens, "{}", "key 'input_ids' is missing"},
-      {RowFormat::kTokens, "{\"input_ids\": []}", "the row has no tokens"},
-      {RowFormat::kTokens, "{\"input_ids\": 5}", "'input_ids' must be a list, not number"},
-      {RowFormat::kTokens, "{\"input_ids\": [1.0]}",
+      {kTokens, "{}", "key 'input_ids' is missing"},
+      {kTokens, R"({"input_ids": []})", "the row has no tokens"},
+      {kTokens, R"({"input_ids": 5})", "'input_ids' must be a list, not number"},
+      {kTokens, R"({"input_ids": [1.0]})",
        "'input_ids'[0] must be an integer, not a number with a fraction"},
-      {RowFormat::kTokens, "{\"input_ids\": [\"1\"]}",
-       "'input_ids'[0] must be an integer, not string"},
-      {RowFormat::kTokens, "{\"input_ids\": [1, -1]}", "'input_ids'[1] is -1, not in [0, 420)"},
-      {RowFormat::kTokens, "{\"input_ids\": [420]}", "'input_ids'[0] is 420, not in [0, 420)"},
-      {RowFormat::kTokens, "{\"input_ids\": [18446744073709551615]}", "beyond 32 bits"},
-      {RowFormat::kTokens, "{\"input_ids\": [1, 2], \"labels\": [1]}",
+      {kTokens, R"({"input_ids": ["1"]})", "'input_ids'[0] must be an integer, not string"},
+      {kTokens, R"({"input_ids": [1, -1]})", "'input_ids'[1] is -1, not in [0, 420)"},
+      {kTokens, R"({"input_ids": [420]})", "'input_ids'[0] is 420, not in [0, 420)"},
+      {kTokens, R"({"input_ids": [18446744073709551615]})", "beyond 32 bits"},
+      {kTokens, R"({"input_ids": [1, 2], "labels": [1]})",
        "'labels' has 1 entries and 'input_ids' 2"},
-      {RowFormat::kTokens, "{\"input_ids\": [1, 2], \"labels\": [1, -1]}",
+      {kTokens, R"({"input_ids": [1, 2], "labels": [1, -1]})",
        "'labels'[1] is -1, neither -100 nor in [0, 420)"},
-      {RowFormat::kTokens, "{\"input_ids\": [1, 2], \"labels\": [1, 420]}", "'labels'[1] is 420"},
-      {RowFormat::kTokens, "{\"input_ids\": [1, 2], \"labels\": null}",
-       "'labels' must be a list, not null"},
+      {kTokens, R"({"input_ids": [1, 2], "labels": [1, 420]})", "'labels'[1] is 420"},
+      {kTokens, R"({"input_ids": [1, 2], "labels": null})", "'labels' must be a list, not null"},
   };
   static_assert(std::size(table) >= 60);
   for (const BadRow& bad : table) {
     const auto examples = Load("train.jsonl", "\n" + bad.row, bad.format);
     ASSERT_FALSE(examples.ok()) << bad.row.substr(0, 100);
     const std::string message(examples.status().message());
-    EXPECT_EQ(message.rfind(folder_ + "/train.jsonl:2: ", 0), 0u) << message;
+    EXPECT_EQ(message.rfind((folder_ / "train.jsonl:2: "), 0), 0u) << message;
     EXPECT_THAT(message, HasSubstr(bad.message)) << bad.row.substr(0, 100);
     EXPECT_EQ(message.find('\n'), std::string::npos) << message;
   }

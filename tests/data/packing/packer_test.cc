@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "data/packing/order.h"
+#include "tests/status_text.h"
 
 namespace fttrain {
 namespace {
@@ -43,12 +44,6 @@ TEST(PackFirstFit, PutsEachDocumentIntoTheFirstRowWithRoom) {
   const EpochRows rows = PackFirstFit({6, 5, 4, 3, 2, 7}, {0, 1, 2, 3, 4, 5}, 10);
   EXPECT_THAT(rows.examples, ElementsAre(0, 2, 1, 3, 4, 5));  // rows {6 4}, {5 3 2}, {7}
   EXPECT_THAT(rows.begin, ElementsAre(0, 2, 5, 6));
-}
-
-TEST(PackFirstFit, FollowsTheGivenOrder) {
-  const EpochRows rows = PackFirstFit({6, 5, 4}, {2, 1, 0}, 10);
-  EXPECT_THAT(rows.examples, ElementsAre(2, 1, 0));
-  EXPECT_THAT(rows.begin, ElementsAre(0, 2, 3));
 }
 
 TEST(PackFirstFit, EqualsTheNaiveSearchAndNeverSplitsDropsOrOverfills) {
@@ -139,20 +134,13 @@ TEST(RowStream, WithPackingAndShuffleOffRowsAreTheFilesRowsExactly) {
 }
 
 TEST(RowStream, AllMaskedDataIsRefused) {
-  const std::vector<Example> docs = {Doc(0, 5, 5), Doc(1, 5, 5)};
+  std::vector<Example> docs = {Doc(0, 5, 5), Doc(1, 5, 5)};
+  docs[0].labels[0] = 0;  // no target: nothing stands before it
   for (const bool packing : {false, true}) {
     const auto stream =
         RowStream::Create(docs, {.sequence_len = 4, .packing = packing, .shuffle = packing});
-    ASSERT_FALSE(stream.ok());
-    EXPECT_THAT(std::string(stream.status().message()), HasSubstr("none of the 2 examples"));
+    EXPECT_THAT(ErrorText(stream), HasSubstr("none of the 2 examples"));
   }
-}
-
-// A first label alone is no target: nothing stands before it.
-TEST(RowStream, ALabelOnTheFirstTokenIsNoTarget) {
-  std::vector<Example> docs = {Doc(0, 3)};
-  docs[0].labels = {0, kNoTarget, kNoTarget};
-  EXPECT_FALSE(RowStream::Create(docs, {.sequence_len = 4}).ok());
 }
 
 TEST(RowStream, EmptyOrInconsistentExamplesAreRefusedByName) {
@@ -162,9 +150,7 @@ TEST(RowStream, EmptyOrInconsistentExamplesAreRefusedByName) {
   EXPECT_FALSE(RowStream::Create(docs, {.sequence_len = 1}).ok());
   docs[1].labels.pop_back();
   const auto stream = RowStream::Create(docs, {.sequence_len = 4});
-  ASSERT_FALSE(stream.ok());
-  EXPECT_THAT(std::string(stream.status().message()),
-              HasSubstr("t.jsonl:2: 3 tokens and 2 labels"));
+  EXPECT_THAT(ErrorText(stream), HasSubstr("t.jsonl:2: 3 tokens and 2 labels"));
 }
 
 // token_index -> (id, target) of a whole step, over all dp ranks and microbatches.

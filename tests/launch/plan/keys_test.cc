@@ -17,7 +17,7 @@
 #include "configs/unsupported.h"
 #include "launch/plan/layout.h"
 #include "launch/plan/output.h"
-#include "model/config/families/llama_shape.h"
+#include "tests/model/tiny_llama.h"
 
 namespace fttrain {
 namespace {
@@ -98,15 +98,11 @@ constexpr char kRun[] =
     "parallel: {pipeline: 2}\n"
     "output_dir: out\n";
 
-// The head costs about as much as a layer.
+// The head costs as much as a layer.
 ModelSpec Layers(int count) {
-  return LlamaLike({.hidden_size = 8,
-                    .intermediate_size = 8,
-                    .num_layers = count,
-                    .num_heads = 2,
-                    .num_kv_heads = 2,
-                    .head_dim = 4,
-                    .vocab_size = 56});
+  LlamaShape shape = TinyLlama(count);
+  shape.vocab_size = 264;
+  return LlamaLike(shape);
 }
 
 config::LoadedConfig Load(const std::vector<std::string>& overrides) {

@@ -21,10 +21,10 @@ Near HowNear(const Task& task) {
   return {.gradients = 1e-3, .numbers = 1e-5, .steps = 1, .parameters = false};
 }
 
-// One rank's steps, once for each task.
-class OneRank {
+// Steps of one rank, trained once for each task.
+class OneRankCache {
  public:
-  const Trained& Of(const Combination& combination, const Task& task) {
+  const Trained& StepsOf(const Combination& combination, const Task& task) {
     const std::tuple key(combination[kMethod], combination[kMoments], combination.tied_and_padded,
                          task.model.num_layers());
     const auto [at, fresh] = trained_.try_emplace(key);
@@ -42,7 +42,7 @@ class OneRank {
 
 bool IsWhole() { return std::getenv("FTTRAIN_WHOLE_MATRIX") != nullptr; }
 
-// What of the matrix is trained on these ranks.
+// Combinations of the matrix that are trained on these ranks.
 std::vector<Combination> Selected() {
   std::vector<Combination> selected = WorkingCombinations();
   if (!IsWhole()) selected = CoveringSubset(selected);
@@ -68,7 +68,7 @@ TEST(EveryLayout, TrainsTwoStepsAsOneRankDoes) {
   const auto start = std::chrono::steady_clock::now();
   const std::vector<Combination> selected = Selected();
   ASSERT_FALSE(selected.empty());
-  OneRank one_rank;
+  OneRankCache one_rank;
   for (size_t i = 0; i < selected.size(); ++i) {
     const Combination& combination = selected[i];
     SCOPED_TRACE(ToString(combination));
@@ -80,7 +80,7 @@ TEST(EveryLayout, TrainsTwoStepsAsOneRankDoes) {
     ASSERT_TRUE(run.ok()) << run.status();  // on every rank alike
     Trained trained;
     const auto job = TrainOrAbort(combination, *run, trained);
-    ExpectNear(trained, one_rank.Of(combination, run->task), *job->network->mesh,
+    ExpectNear(trained, one_rank.StepsOf(combination, run->task), *job->network->mesh,
                HowNear(run->task));
   }
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;

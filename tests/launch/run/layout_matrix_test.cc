@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 
 #include "tests/launch/run/planned_layout.h"
+#include "tests/status_text.h"
 
 namespace fttrain {
 namespace {
@@ -22,7 +23,7 @@ TEST(LayoutMatrix, IsRefusedWhereItsKeysContradictEachOtherByTheirNamesAndNowher
     if (plan.ok()) continue;
     EXPECT_EQ(plan.status().code(), absl::StatusCode::kInvalidArgument);
     for (const std::string& key : keys) {
-      EXPECT_THAT(std::string(plan.status().message()), HasSubstr(key));
+      EXPECT_THAT(ErrorText(plan), HasSubstr(key));
     }
   }
   EXPECT_EQ(working, static_cast<int>(WorkingCombinations().size()));

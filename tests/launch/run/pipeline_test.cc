@@ -76,19 +76,24 @@ SavedBytes OneMicrobatch(Job& job) {
   return {kept, MemoryOf(MemoryCategory::kSaved).peak_bytes - before};
 }
 
-// What a stage keeps for backward is what one microbatch keeps, times those in flight.
+// What a stage keeps for backward is what one microbatch keeps, times those in flight: all of them
+// in a layer-major step, at the turn.
 TEST(PipelineMemory, KeepsWhatTheScheduleHasInFlight) {
-  const int stages = TestProcess().world_size();
-  for (const PipelineKind kind : {k1F1B, kGPipe}) {
-    const auto job =
-        BuildTiny(TinyTask({.layers = 2 * stages}), {.mesh = {1, stages, 1}, .schedule = kind});
-    const StageLinks& links = *job->network->links;
+  const int world = TestProcess().world_size();
+  for (const auto& [kind, stages] :
+       {std::pair(k1F1B, world), {kGPipe, world}, {PipelineKind::kLayerMajor, 1}}) {
+    Layout layout = {.mesh = {1, stages, 1}};
+    const Task task = TinyTask({.layers = 2 * stages});
+    const SavedBytes one = OneMicrobatch(*BuildTiny(task, layout));
+    layout.schedule = kind;
+    if (kind == PipelineKind::kLayerMajor) layout.layers_per_run = {1, 1};
+    SCOPED_TRACE(ToString(layout));
+    const auto job = BuildTiny(task, layout);
     const int64_t before = MemoryOf(MemoryCategory::kSaved).current_bytes;
-    const SavedBytes one = OneMicrobatch(*job);
     const std::vector<PipelineStep> steps = RunEqualStep(*job);
     const int64_t peak = MemoryOf(MemoryCategory::kSaved).peak_bytes - before;
-    const int in_flight = kind == kGPipe ? 16 : stages - links.stage();
-    EXPECT_EQ(MostInFlight(steps), in_flight);
+    const int in_flight = kind == k1F1B ? stages - job->network->links->stage() : 16;
+    EXPECT_EQ(MostInFlight(steps), in_flight * (kind == PipelineKind::kLayerMajor ? 2 : 1));
     EXPECT_GE(peak, in_flight * one.kept);
     EXPECT_LE(peak, (in_flight - 1) * one.kept + one.peak);
     EXPECT_EQ(MemoryOf(MemoryCategory::kSaved).current_bytes, before);

@@ -81,27 +81,21 @@ at::Tensor DocumentsOf(const ModelBatch& batch) {
   return at::searchsorted(at::tensor(inner, at::kLong), batch.target_rows, false, /*right=*/true);
 }
 
-at::Tensor OracleScores(const OracleModel& model, const ModelBatch& batch) {
-  at::Tensor x = OracleEmbedding(model, batch.input_ids);
-  for (int i = 0; i < static_cast<int>(model.config.num_layers); ++i) {
-    x = OracleDecoderLayer(model, i, x, batch.context);
-  }
-  const at::Tensor logits = OracleLogits(model, x).index_select(0, batch.target_rows);
-  return at::log_softmax(logits, -1).gather(1, batch.targets.unsqueeze(1)).squeeze(1);
-}
-
 // The loss from its definition, of every pair in turn; adds to the gradients of the model's
 // tensors.
 double LossByAutograd(const OracleModel& model, double scale) {
   OracleModel base = model;
   std::erase_if(base.params,
                 [](const auto& each) { return each.first.find(".lora_") != std::string::npos; });
+  const auto scores = [](const OracleModel& of, const ModelBatch& batch) {
+    return OracleScores(of, OracleLayers(of, batch), batch.target_rows, batch.targets);
+  };
   at::Tensor loss = at::zeros({}, at::kDouble);
   for (int i = 0; i < kMicrobatches; ++i) {
     const ModelBatch batch = Pairs(i, 1);
     ModelBatch plain = batch;
     plain.context.dropout = {};
-    const at::Tensor ratios = OracleScores(model, batch) - OracleScores(base, plain).detach();
+    const at::Tensor ratios = scores(model, batch) - scores(base, plain).detach();
     const at::Tensor document = DocumentsOf(batch);
     const auto ratio = [&](int64_t d) { return ratios.masked_select(document.eq(d)).sum(); };
     for (const int64_t d : {0, 2}) {

@@ -7,24 +7,19 @@
 #include "parallel/storage/param_gather.h"
 #include "runtime/math/philox.h"
 #include "runtime/process/check.h"
+#include "tests/model/nf4_matrices.h"
 #include "tests/model/oracle.h"
+#include "tests/model/tiny_llama.h"
 
 namespace fttrain {
 
 LlamaShape TinyShape(bool tied, int layers) {
-  LlamaShape m;
-  m.hidden_size = 32;
-  m.intermediate_size = 48;
-  m.num_layers = layers;
-  m.num_heads = 8;
-  m.num_kv_heads = 2;
-  m.head_dim = 4;
-  m.vocab_size = 37;
-  m.max_position_embeddings = 64;
-  m.tie_word_embeddings = tied;
-  m.layer_windows.resize(static_cast<size_t>(layers), 0);
-  if (layers > 1) m.layer_windows[1] = 6;
-  return m;
+  LlamaShape shape = TinyLlama(layers);
+  shape.num_heads = 8;
+  shape.head_dim = 4;
+  shape.tie_word_embeddings = tied;
+  if (layers > 1) shape.layer_windows = {0, 6};
+  return shape;
 }
 
 Task TinyTask(const TinyOptions& options) {
@@ -75,13 +70,12 @@ void Fill(Parameter& p, const std::optional<Nf4Options>& nf4) {
     const double u = UniformFromBits(Philox4x32(7, i, StreamOfName(p.slice.name)).x[0]) - 0.5;
     values[i] = norm ? 1.0 + 0.2 * u : 0.5 * u;
   }
-  at::Tensor whole = at::tensor(values, at::kDouble).view(p.slice.global_shape);
+  const at::Tensor whole = at::tensor(values, at::kDouble).view(p.slice.global_shape);
   if (p.packed_bytes > 0) {
-    p.value.copy_(QuantizedSlice(whole.to(at::kFloat), p.slice, *nf4).bytes);
+    p.value.copy_(QuantizedNf4(whole, p.slice, *nf4).bytes);
     return;
   }
-  if (p.slice.dim >= 0) whole = whole.narrow(p.slice.dim, p.slice.offset, p.slice.extent);
-  p.value.copy_(whole);
+  p.value.copy_(LocalPart(whole, p.slice));
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 
 #include "runtime/memory/ledger.h"
 #include "tests/launch/run/tiny_job.h"
+#include "tests/status_text.h"
 
 namespace fttrain {
 namespace {
@@ -84,8 +85,7 @@ TEST(TrainerOverDp, ALossThatIsNotFiniteStopsEveryRankAndTouchesNothing) {
   set.Find("model.norm.weight")->value.fill_(std::numeric_limits<double>::quiet_NaN());
   const at::Tensor before = set.Trainable()[0]->value.clone();
   const auto metrics = Trainer(*job).Step(0);
-  EXPECT_EQ(metrics.status().code(), absl::StatusCode::kAborted);
-  EXPECT_THAT(std::string(metrics.status().message()), ::testing::HasSubstr("step 1"));
+  EXPECT_THAT(metrics, IsError(absl::StatusCode::kAborted, "step 1"));
   EXPECT_TRUE(at::equal(set.Trainable()[0]->value, before));
 }
 
@@ -100,8 +100,7 @@ TEST(TrainerOverDp, AStepWithoutATargetIsRefusedOnEveryRank) {
   const auto job = BuildOverDp({kSequence, false, false, 3}, std::move(examples));
   Trainer trainer(*job);
   const auto refused = trainer.Step(0);
-  EXPECT_EQ(refused.status().code(), absl::StatusCode::kDataLoss);
-  EXPECT_THAT(std::string(refused.status().message()), ::testing::HasSubstr("step 1: none of its"));
+  EXPECT_THAT(refused, IsError(absl::StatusCode::kDataLoss, "step 1: none of its"));
   EXPECT_TRUE(trainer.Step(1).ok());
 }
 

@@ -12,12 +12,10 @@ namespace fttrain {
 namespace {
 
 // Layer 1 of the tiny model on all ranks of the job as one tp group.
-struct LayerOnTp {
+struct LayerOnTp : PartOnMesh {
   LayerOnTp(const ModelVariant& variant, bool sequence_parallel,
             Recompute recompute = Recompute::kNone, at::ScalarType compute = at::kDouble)
-      : mesh(TestMesh(TestProcess().world_size())) {
-    config = TinyConfig();
-    options = Float64Options();
+      : PartOnMesh(TestProcess().world_size()) {
     options.sequence_parallel = sequence_parallel;
     options.recompute = recompute;
     options.compute = compute;
@@ -26,22 +24,11 @@ struct LayerOnTp {
     Communicator& tp = mesh->tp();
     DeclareLayer(model.layers[1], options, RankIn(tp), set);
     layer = std::make_unique<DecoderLayer>(model.layers[1], options, tp, set);
-    store = std::make_unique<ParameterStore>(set, *mesh, at::kCPU, StorageOptions{});
-    optimizer = std::make_unique<Optimizer>(*store, AdamWOptions{});
     rope = MakeRopeTables(model.rope, 16, options.compute, at::kCPU);
-    params = SeededTensors(set);
-    if (options.nf4) QuantizeValues(set, *options.nf4, params);
-    CopyValues(set, params);
+    FillDeclared();
   }
-  std::unique_ptr<Mesh> mesh;
-  LlamaShape config;
-  ModelOptions options;
-  ParameterSet set;
   std::unique_ptr<DecoderLayer> layer;
-  std::unique_ptr<ParameterStore> store;
-  std::unique_ptr<Optimizer> optimizer;
   RopeTables rope;
-  NamedTensors params;
 };
 
 class DecoderLayerOnTp : public ::testing::TestWithParam<std::tuple<ModelVariant, bool>> {};
@@ -52,29 +39,29 @@ TEST_P(DecoderLayerOnTp, ValuesAndGradientsEqualAutogradInFloat64) {
   const MicrobatchContext context = PackedContext();
   const at::Tensor x = SeededTensor({12, rig.config.hidden_size}, "x");
   const at::Tensor dy = SeededTensor({12, rig.config.hidden_size}, "dy").detach();
-  const at::Tensor want = OracleDecoderLayer({rig.config, rig.options, rig.params}, 1, x, context);
+  const at::Tensor want = OracleDecoderLayer(rig.Oracle(), 1, x, context);
   want.backward(dy);
 
   const c10::NoGradGuard no_grad;
-  const SequenceRegion region(rig.mesh->tp(), sequence_parallel);
   DecoderLayerSaved saved;
-  const at::Tensor x_local = LocalRows(region, x.detach()).clone();
+  const at::Tensor x_local = rig.Local(x);
   const at::Tensor y = rig.layer->Forward(x_local, context, rig.rope, &saved);
-  EXPECT_LE(RelativeError(y, LocalRows(region, want)), 1e-10);
-  EXPECT_TRUE(at::equal(x_local, LocalRows(region, x.detach()))) << "the input was overwritten";
+  EXPECT_LE(RelativeError(y, rig.Local(want)), 1e-10);
+  EXPECT_TRUE(at::equal(x_local, rig.Local(x))) << "the input was overwritten";
   EXPECT_TRUE(at::equal(rig.layer->Forward(x_local, context, rig.rope, nullptr), y))
       << "what is not saved has the same values";
 
   rig.optimizer->ZeroGradients();
-  const at::Tensor dy_local = LocalRows(region, dy).clone();
-  const at::Tensor dx = rig.layer->Backward(dy_local, context, rig.rope, saved, /*need_dx=*/true);
+  const at::Tensor dx =
+      rig.layer->Backward(rig.Local(dy), context, rig.rope, saved, /*need_dx=*/true);
   rig.optimizer->SyncGradients();
-  EXPECT_LE(RelativeError(dx, LocalRows(region, x.grad())), 1e-10);
+  EXPECT_LE(RelativeError(dx, rig.Local(x.grad())), 1e-10);
   EXPECT_TRUE(saved.blocks.empty());
   ExpectGradientsNear(rig.set, rig.params, 1e-10);
   EXPECT_EQ(rig.set.Trainable().empty(), !rig.options.adapter && !rig.options.train_base);
 }
 
+// Biases, norms of queries and keys, a window, rsLoRA and dropout.
 constexpr auto kAllOptions = [](LlamaShape& c, ModelOptions& o) {
   c.qkv_bias = c.o_bias = c.mlp_bias = c.qk_norm = true;
   c.layer_windows = {0, 3};
@@ -87,21 +74,12 @@ constexpr auto kAllOptions = [](LlamaShape& c, ModelOptions& o) {
 const ModelVariant kVariants[] = {
     {"FrozenBase", [](LlamaShape&, ModelOptions&) {}},
     {"TrainBase", [](LlamaShape&, ModelOptions& o) { o.train_base = true; }},
-    {"TrainBaseManyKvHeads",
-     [](LlamaShape& c, ModelOptions& o) { c.num_kv_heads = 4, o.train_base = true; }},
-    {"TrainBaseOneKvHead",
-     [](LlamaShape& c, ModelOptions& o) { c.num_kv_heads = 1, o.train_base = true; }},
-    {"TrainBaseWindow",
+    {"TrainBaseManyKvHeadsQkvBias",
+     [](LlamaShape& c, ModelOptions& o) { c.num_kv_heads = 4, c.qkv_bias = o.train_base = true; }},
+    {"TrainBaseOneKvHeadEveryBias",
      [](LlamaShape& c, ModelOptions& o) {
-       c.layer_windows = {0, 2}, o.train_base = true;
+       c.num_kv_heads = 1, c.qkv_bias = c.o_bias = c.mlp_bias = o.train_base = true;
      }},
-    {"TrainBaseQkvBias", [](LlamaShape& c, ModelOptions& o) { c.qkv_bias = o.train_base = true; }},
-    {"TrainBaseEveryBias",
-     [](LlamaShape& c, ModelOptions& o) {
-       c.qkv_bias = c.o_bias = c.mlp_bias = o.train_base = true;
-     }},
-    {"TrainBaseQueryKeyNorm",
-     [](LlamaShape& c, ModelOptions& o) { c.qk_norm = o.train_base = true; }},
     {"LoraAllLinear", [](LlamaShape&, ModelOptions& o) { UseLora(o, AllLinear()); }},
     {"LoraQueryValueOnly",
      [](LlamaShape&, ModelOptions& o) {
@@ -116,10 +94,6 @@ const ModelVariant kVariants[] = {
        c.qkv_bias = c.o_bias = c.mlp_bias = c.qk_norm = true;
        UseLora(o, {"gate_proj"});
      }},
-    {"LoraDropout",
-     [](LlamaShape&, ModelOptions& o) { UseLora(o, AllLinear()), o.adapter->dropout = 0.3; }},
-    {"RsLora",
-     [](LlamaShape&, ModelOptions& o) { UseLora(o, AllLinear()), o.adapter->use_rslora = true; }},
     {"EverythingAtOnce", kAllOptions},
     {"Nf4Frozen", [](LlamaShape&, ModelOptions& o) { UseNf4(o); }},
     {"Nf4LoraAllLinear", [](LlamaShape&, ModelOptions& o) { UseNf4(o), UseLora(o, AllLinear()); }},
@@ -168,7 +142,7 @@ std::vector<at::Tensor> RunLayers(const std::vector<LayerSpec>& layers, const Mo
   CopyValues(set, SeededTensors(set));
   const RopeTables tables = MakeRopeTables(rope, 16, options.compute, at::kCPU);
   const SequenceRegion region(tp, options.sequence_parallel);
-  const int64_t hidden = TinyConfig().hidden_size;
+  const int64_t hidden = TinyLlama().hidden_size;
   at::Tensor x = LocalRows(region, SeededTensor({12, hidden}, "x").detach());
   at::Tensor dx = LocalRows(region, SeededTensor({12, hidden}, "dy").detach());
   std::vector<DecoderLayerSaved> saved(made.size());
@@ -186,7 +160,7 @@ std::vector<at::Tensor> RunLayers(const std::vector<LayerSpec>& layers, const Mo
 
 TEST(DecoderLayer, OneOfFourBlocksIsTwoLayersOneAfterAnother) {
   const c10::NoGradGuard no_grad;
-  const ModelSpec model = LlamaLike(TinyConfig());
+  const ModelSpec model = LlamaLike(TinyLlama());
   LayerSpec both = model.layers[0];
   both.insert(both.end(), model.layers[1].begin(), model.layers[1].end());
   for (const Recompute level : kLevels) {
@@ -235,10 +209,8 @@ TEST(DecoderLayer, WhatIsRecomputedIsWorkspaceAndGoneAfterwards) {
   for (const Recompute level : {Recompute::kSmart, Recompute::kFull}) {
     LayerOnTp rig(lora, /*sequence_parallel=*/true, level);
     const c10::NoGradGuard no_grad;
-    const SequenceRegion region(rig.mesh->tp(), true);
     const int64_t workspace = MemoryOf(MemoryCategory::kWorkspace).current_bytes;
-    const at::Tensor x =
-        LocalRows(region, SeededTensor({12, rig.config.hidden_size}, "x").detach()).clone();
+    const at::Tensor x = rig.Local(SeededTensor({12, rig.config.hidden_size}, "x"));
     DecoderLayerSaved saved;
     const at::Tensor y = rig.layer->Forward(x, PackedContext(), rig.rope, &saved);
     EXPECT_EQ(MemoryOf(MemoryCategory::kWorkspace).current_bytes, workspace);

@@ -5,6 +5,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "tests/status_text.h"
 #include "tests/temp_folder.h"
 
 namespace fttrain {
@@ -67,7 +68,7 @@ std::string Complaint(const Json& json) {
   const auto config = ParseModelConfig(json.dump(), "m/config.json");
   EXPECT_FALSE(config.ok());
   EXPECT_EQ(config.status().code(), absl::StatusCode::kInvalidArgument);
-  return std::string(config.status().message());
+  return ErrorText(config);
 }
 
 const Json kLlama3 = {{"rope_type", "llama3"},
@@ -260,7 +261,7 @@ TEST(ModelConfig, RefusesTextThatIsNoObject) {
   };
   for (const auto& [text, complaint] : cases) {
     const auto config = ParseModelConfig(text, "m/config.json");
-    EXPECT_THAT(std::string(config.status().message()), HasSubstr(complaint));
+    EXPECT_THAT(ErrorText(config), HasSubstr(complaint));
   }
 }
 
@@ -268,13 +269,12 @@ TEST(ModelConfig, LoadsFromAFolderAndStopsAtGenerationIds) {
   const TempFolder folder;
   EXPECT_EQ(LoadModelConfig(folder.path()).status().code(), absl::StatusCode::kNotFound);
   folder.Write("config.json", Common("llama").dump());
-  const auto config = LoadModelConfig(folder.path());
-  ASSERT_TRUE(config.ok()) << config.status();
-  EXPECT_THAT(*LoadStopTokenIds(folder.path(), *config), ElementsAre(2));
+  const auto config = LoadModelConfig(folder.path()).value();
+  EXPECT_THAT(*LoadStopTokenIds(folder.path(), config), ElementsAre(2));
   folder.Write("generation_config.json", R"({"eos_token_id": [7, 9]})");
-  EXPECT_THAT(*LoadStopTokenIds(folder.path(), *config), ElementsAre(7, 9));
+  EXPECT_THAT(*LoadStopTokenIds(folder.path(), config), ElementsAre(7, 9));
   folder.Write("generation_config.json", R"({"eos_token_id": "x"})");
-  EXPECT_THAT(std::string(LoadStopTokenIds(folder.path(), *config).status().message()),
+  EXPECT_THAT(ErrorText(LoadStopTokenIds(folder.path(), config)),
               HasSubstr("generation_config.json: 'eos_token_id'"));
 }
 

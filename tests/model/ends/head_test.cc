@@ -1,7 +1,6 @@
 #include <gtest/gtest.h>
 
 #include "model/ends/embedding_head.h"
-#include "tests/local_rows.h"
 #include "tests/model/rig.h"
 
 namespace fttrain {
@@ -9,15 +8,19 @@ namespace {
 
 constexpr int64_t kTokens = 12;
 
+struct Form {
+  bool tied, train_base, nf4;
+};
+
 // Embedding and head on all ranks of the job as one tp group.
-struct EndsOnTp {
-  EndsOnTp(const LlamaShape& shape, bool train_base, bool sequence_parallel,
-           std::optional<Nf4Options> nf4 = std::nullopt)
-      : config(shape), mesh(TestMesh(TestProcess().world_size())) {
-    options = Float64Options();
-    options.train_base = train_base;
-    options.nf4 = nf4;
-    options.embedding_on_host = nf4.has_value();
+struct EndsOnTp : PartOnMesh {
+  EndsOnTp(int64_t vocabulary, const Form& form, bool sequence_parallel)
+      : PartOnMesh(TestProcess().world_size()) {
+    config.vocab_size = vocabulary;
+    config.tie_word_embeddings = form.tied;
+    options.train_base = form.train_base;
+    if (form.nf4) options.nf4 = Nf4Options();
+    options.embedding_on_host = form.nf4;
     options.sequence_parallel = sequence_parallel;
     const ModelSpec model = LlamaLike(config);
     Communicator& tp = mesh->tp();
@@ -25,33 +28,13 @@ struct EndsOnTp {
     DeclareHead(model, options, RankIn(tp), set);
     embedding = std::make_unique<Embedding>(model, options, tp, set);
     head = std::make_unique<Head>(model, options, tp, set);
-    store = std::make_unique<ParameterStore>(set, *mesh, at::kCPU, StorageOptions{});
-    optimizer = std::make_unique<Optimizer>(*store, AdamWOptions{});
-    params = SeededTensors(set);
-    if (nf4) QuantizeValues(set, *nf4, params);
-    CopyValues(set, params);
-    optimizer->ZeroGradients();
+    FillDeclared();
   }
-  OracleModel Oracle() const { return {config, options, params}; }
-  SequenceRegion Region() const { return {mesh->tp(), options.sequence_parallel}; }
+  at::Tensor Input() const { return Local(SeededTensor({kTokens, config.hidden_size}, "x")); }
 
-  LlamaShape config;
-  ModelOptions options;
-  std::unique_ptr<Mesh> mesh;
-  ParameterSet set;
   std::unique_ptr<Embedding> embedding;
   std::unique_ptr<Head> head;
-  std::unique_ptr<ParameterStore> store;
-  std::unique_ptr<Optimizer> optimizer;
-  NamedTensors params;
 };
-
-LlamaShape WithVocabulary(int64_t size, bool tied) {
-  LlamaShape config = TinyConfig();
-  config.vocab_size = size;
-  config.tie_word_embeddings = tied;
-  return config;
-}
 
 at::Tensor Ids(int64_t vocab) { return at::arange(kTokens, at::kLong) * 17 % vocab; }
 at::Tensor Rows() { return at::tensor(std::vector<int64_t>{0, 1, 3, 4, 8, 9, 11}, at::kLong); }
@@ -59,54 +42,61 @@ at::Tensor Targets(int64_t vocab) {
   return at::remainder(at::tensor(std::vector<int64_t>{36, 2, 19, 0, 7, 35, 12}, at::kLong), vocab);
 }
 
-// Log-probabilities of the targets.
-at::Tensor OracleScores(const OracleModel& oracle, const at::Tensor& x, int64_t vocab) {
-  const at::Tensor all = at::log_softmax(OracleLogits(oracle, x).index_select(0, Rows()), -1);
-  return all.gather(1, Targets(vocab).unsqueeze(1)).squeeze(1);
-}
 // A loss whose derivative by each row's -log-probability is another: of both signs, and zero.
 at::Tensor Coefficients() {
   return at::tensor(std::vector<double>{0.3, -0.2, 0.0, 1.0, 0.05, -0.7, 0.4}, at::kDouble);
 }
 
-// (vocabulary, tied, trained, sequence parallel). 5 rows on 4 ranks leave the last rank none.
-class EndsOfTheModel : public ::testing::TestWithParam<std::tuple<int64_t, bool, bool, bool>> {
+// (vocabulary, form, sequence parallel). 5 rows on 4 ranks leave the last rank none.
+class EndsOfTheModel : public ::testing::TestWithParam<std::tuple<int64_t, Form, bool>> {
  protected:
   // constant: of every row, known before the scores; else Coefficients(), known after.
   void ExpectScoresAndGradientsOfAutograd(std::optional<double> constant);
 };
 
 void EndsOfTheModel::ExpectScoresAndGradientsOfAutograd(std::optional<double> constant) {
-  const auto [vocab, tied, train_base, sequence_parallel] = GetParam();
-  EndsOnTp rig(WithVocabulary(vocab, tied), train_base, sequence_parallel);
+  const auto& [vocab, form, sequence_parallel] = GetParam();
+  EndsOnTp rig(vocab, form, sequence_parallel);
   const OracleModel oracle = rig.Oracle();
   const at::Tensor embedded = OracleEmbedding(oracle, Ids(vocab));
   // Depends on position too, as a layer between the ends would make it.
   const at::Tensor shift = SeededTensor({kTokens, rig.config.hidden_size}, "shift");
-  const at::Tensor want = OracleScores(oracle, embedded + shift, vocab);
+  const at::Tensor want = OracleScores(oracle, embedded + shift, Rows(), Targets(vocab));
+  const at::Tensor logits = OracleLogits(oracle, embedded + shift).index_select(0, Rows());
   (-want * (constant ? at::full_like(want, *constant) : Coefficients())).sum().backward();
 
   const c10::NoGradGuard no_grad;
-  const SequenceRegion region = rig.Region();
   at::Tensor x = rig.embedding->Forward(Ids(vocab));
-  EXPECT_LE(RelativeError(x, LocalRows(region, embedded)), 1e-12);
-  x = x + LocalRows(region, shift.detach());
-  Head::Saved saved;
-  const Scores scores = rig.head->Forward(x, Rows(), Targets(vocab), constant, &saved);
-  EXPECT_LE(RelativeError(scores.log_probability, want), 1e-10);
-  EXPECT_LE(RelativeError(scores.sum, want.sum()), 1e-10);
-  const Scores evaluated = rig.head->Forward(x, Rows(), Targets(vocab), constant, nullptr);
-  EXPECT_TRUE(at::equal(evaluated.log_probability, scores.log_probability));
-  const at::Tensor dx = rig.head->Backward(constant ? at::Tensor() : Coefficients(), saved);
-  EXPECT_LE(RelativeError(dx, LocalRows(region, shift.grad())), 1e-10);
-  rig.embedding->Backward(dx, Ids(vocab));
+  EXPECT_LE(RelativeError(x, rig.Local(embedded)), 1e-12);
+  x = x + rig.Local(shift);
+  const int64_t before = MemoryOf(MemoryCategory::kWorkspace).current_bytes;
+  for (const bool held : {false, true}) {
+    if (held) rig.head->HoldWeights();
+    rig.optimizer->ZeroGradients();
+    Head::Saved saved;
+    const Scores scores = rig.head->Forward(x, Rows(), Targets(vocab), constant, &saved);
+    EXPECT_LE(RelativeError(scores.log_probability, want), 1e-10);
+    EXPECT_LE(RelativeError(scores.sum, want.sum()), 1e-10);
+    const Scores evaluated = rig.head->Forward(x, Rows(), Targets(vocab), constant, nullptr);
+    EXPECT_TRUE(at::equal(evaluated.log_probability, scores.log_probability));
+    EXPECT_LE(RelativeError(rig.head->Logits(x, Rows()), logits), 1e-12) << "on every rank";
+    const at::Tensor dx = rig.head->Backward(constant ? at::Tensor() : Coefficients(), saved);
+    EXPECT_LE(RelativeError(dx, rig.Local(shift.grad())), 1e-10);
+    rig.embedding->Backward(dx, Ids(vocab));
+  }
+  rig.head->ReleaseWeights();
+  EXPECT_EQ(MemoryOf(MemoryCategory::kWorkspace).current_bytes, before);
   rig.optimizer->SyncGradients();
-  EXPECT_EQ(rig.set.Trainable().size(), train_base ? (tied ? 2u : 3u) : 0u);
+  EXPECT_EQ(rig.set.Trainable().size(), form.train_base ? (form.tied ? 2u : 3u) : 0u);
   for (const Parameter* parameter : rig.set.Trainable()) {
     const ParamSlice& slice = parameter->slice;
     const at::Tensor expected = LocalPart(rig.params.at(slice.name).grad(), slice);
     EXPECT_LE(RelativeError(parameter->grad, expected), 1e-10) << slice.name;
   }
+  if (!form.nf4) return;
+  const Parameter& weight = *rig.set.Find("lm_head.weight");
+  EXPECT_EQ(weight.packed_bytes > 0, weight.slice.LocalNumel() > 0);
+  EXPECT_TRUE(rig.set.Find("model.embed_tokens.weight")->on_host);
 }
 
 TEST_P(EndsOfTheModel, OnePassEqualsAutogradInFloat64) {
@@ -117,64 +107,21 @@ TEST_P(EndsOfTheModel, ACoefficientForEachRowEqualsAutogradInFloat64) {
   ExpectScoresAndGradientsOfAutograd(std::nullopt);
 }
 
-TEST_P(EndsOfTheModel, LogitsOfTheWholeVocabularyAreOnEveryRank) {
-  const auto [vocab, tied, train_base, sequence_parallel] = GetParam();
-  EndsOnTp rig(WithVocabulary(vocab, tied), train_base, sequence_parallel);
-  const c10::NoGradGuard no_grad;
-  const at::Tensor x = SeededTensor({kTokens, rig.config.hidden_size}, "x").detach();
-  const at::Tensor got = rig.head->Logits(LocalRows(rig.Region(), x).clone(), Rows());
-  EXPECT_LE(RelativeError(got, OracleLogits(rig.Oracle(), x).index_select(0, Rows())), 1e-12);
-}
+INSTANTIATE_TEST_SUITE_P(
+    Options, EndsOfTheModel,
+    ::testing::Combine(::testing::Values(37, 40, 5),
+                       ::testing::Values(Form{false, false, false}, Form{true, false, false},
+                                         Form{false, true, false}, Form{true, true, false},
+                                         Form{false, false, /*nf4=*/true}),
+                       ::testing::Bool()));
 
-INSTANTIATE_TEST_SUITE_P(Options, EndsOfTheModel,
-                         ::testing::Combine(::testing::Values(37, 40, 5), ::testing::Bool(),
-                                            ::testing::Bool(), ::testing::Bool()));
-
-// 5 rows on 4 ranks leave the last rank none.
-class Nf4Head : public ::testing::TestWithParam<int64_t> {};
-
-TEST_P(Nf4Head, ScoresInputGradientAndLogitsEqualAutogradOverTheDequantisedHead) {
-  const int64_t vocab = GetParam();
-  EndsOnTp rig(WithVocabulary(vocab, false), false, true, Nf4Options());
-  const Parameter& weight = *rig.set.Find("lm_head.weight");
-  EXPECT_EQ(weight.packed_bytes > 0, weight.slice.LocalNumel() > 0);
-  EXPECT_TRUE(rig.set.Find("model.embed_tokens.weight")->on_host);
-  const at::Tensor x = SeededTensor({kTokens, rig.config.hidden_size}, "x");
-  const at::Tensor want = OracleScores(rig.Oracle(), x, vocab);
-  (-want * 0.1).sum().backward();
-  const c10::NoGradGuard no_grad;
-  const SequenceRegion region = rig.Region();
-  const at::Tensor local = LocalRows(region, x.detach()).clone();
-  const at::Tensor logits = OracleLogits(rig.Oracle(), x).index_select(0, Rows());
-  const auto expect_all = [&](std::optional<double> coefficient, const at::Tensor& coefficients) {
-    const int64_t before = MemoryOf(MemoryCategory::kWorkspace).current_bytes;
-    {
-      Head::Saved saved;
-      const Scores scores = rig.head->Forward(local, Rows(), Targets(vocab), coefficient, &saved);
-      EXPECT_LE(RelativeError(scores.log_probability, want), 1e-10);
-      const at::Tensor dx = rig.head->Backward(coefficients, saved);
-      EXPECT_LE(RelativeError(dx, LocalRows(region, x.grad())), 1e-10);
-      EXPECT_LE(RelativeError(rig.head->Logits(local, Rows()), logits), 1e-10);
-    }
-    EXPECT_EQ(MemoryOf(MemoryCategory::kWorkspace).current_bytes, before);
-  };
-  for (const bool held : {false, true}) {
-    if (held) rig.head->HoldWeights();
-    expect_all(0.1, {});
-    expect_all(std::nullopt, at::full_like(want, 0.1));
-  }
-  rig.head->ReleaseWeights();
-}
-
-INSTANTIATE_TEST_SUITE_P(Vocabularies, Nf4Head, ::testing::Values(37, 40, 5));
+constexpr Form kTrained{.tied = false, .train_base = true, .nf4 = false};
 
 TEST(Head, AMicrobatchWithoutTargetsHasNoLossAndNoGradient) {
-  EndsOnTp rig(WithVocabulary(37, false), /*train_base=*/true, /*sequence_parallel=*/true);
+  EndsOnTp rig(37, kTrained, /*sequence_parallel=*/true);
   const c10::NoGradGuard no_grad;
   const at::Tensor none = at::empty({0}, at::kLong);
-  const at::Tensor x =
-      LocalRows(rig.Region(), SeededTensor({kTokens, rig.config.hidden_size}, "x").detach())
-          .clone();
+  const at::Tensor x = rig.Input();
   Head::Saved saved;
   EXPECT_EQ(rig.head->Forward(x, none, none, 0.1, &saved).sum.item<double>(), 0.0);
   EXPECT_EQ(rig.head->Backward({}, saved).abs().max().item<double>(), 0.0);
@@ -188,11 +135,9 @@ TEST(Head, AMicrobatchWithoutTargetsHasNoLossAndNoGradient) {
 }
 
 TEST(Head, TwoPassesHaveTheBitsOfOne) {
-  EndsOnTp rig(WithVocabulary(37, false), /*train_base=*/true, /*sequence_parallel=*/true);
+  EndsOnTp rig(37, kTrained, /*sequence_parallel=*/true);
   const c10::NoGradGuard no_grad;
-  const at::Tensor x =
-      LocalRows(rig.Region(), SeededTensor({kTokens, rig.config.hidden_size}, "x").detach())
-          .clone();
+  const at::Tensor x = rig.Input();
   const at::Tensor& weight_gradient = rig.set.Find("lm_head.weight")->grad;
   const auto run = [&](std::optional<double> coefficient, const at::Tensor& coefficients) {
     rig.optimizer->ZeroGradients();
@@ -207,11 +152,9 @@ TEST(Head, TwoPassesHaveTheBitsOfOne) {
 
 TEST(Head, LogitsOfOneChunkAreAliveHoweverManyTargetsThereAre) {
   constexpr int64_t kVocab = 4096;
-  EndsOnTp rig(WithVocabulary(kVocab, false), /*train_base=*/false, /*sequence_parallel=*/true);
+  EndsOnTp rig(kVocab, Form{}, /*sequence_parallel=*/true);
   const c10::NoGradGuard no_grad;
-  const at::Tensor x =
-      LocalRows(rig.Region(), SeededTensor({kTokens, rig.config.hidden_size}, "x").detach())
-          .clone();
+  const at::Tensor x = rig.Input();
   const auto peak_with_rows = [&](int64_t count) {
     const at::Tensor rows = at::arange(count, at::kLong);
     ResetMemoryPeaks();

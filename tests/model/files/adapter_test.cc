@@ -10,6 +10,7 @@
 
 #include "model/files/weight_loader.h"
 #include "model/linears/peft_names.h"
+#include "tests/status_text.h"
 #include "tests/temp_folder.h"
 
 namespace fttrain {
@@ -18,8 +19,6 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using Json = nlohmann::json;
-
-std::string Message(const absl::Status& status) { return std::string(status.message()); }
 
 // As peft 0.21 writes it.
 Json PeftConfig() {
@@ -56,35 +55,31 @@ AdapterForm Config() {
 TEST(AdapterFiles, ReadWhatPeftWrites) {
   const TempFolder folder;
   folder.Write("adapter_config.json", PeftConfig().dump());
-  const auto config = ReadAdapterConfig(folder.path());
-  ASSERT_TRUE(config.ok()) << config.status();
-  EXPECT_EQ(config->r, 4);
-  EXPECT_EQ(config->alpha, 16.0);
-  EXPECT_EQ(config->dropout, 0.1);
-  EXPECT_TRUE(config->use_rslora);
-  EXPECT_THAT(config->target_modules, ElementsAre("q_proj", "v_proj"));
-  EXPECT_EQ(config->base_model_name_or_path, "models/tiny");
+  const auto config = ReadAdapterConfig(folder.path()).value();
+  EXPECT_EQ(config.r, 4);
+  EXPECT_EQ(config.alpha, 16.0);
+  EXPECT_EQ(config.dropout, 0.1);
+  EXPECT_TRUE(config.use_rslora);
+  EXPECT_THAT(config.target_modules, ElementsAre("q_proj", "v_proj"));
+  EXPECT_EQ(config.base_model_name_or_path, "models/tiny");
 }
 
 TEST(AdapterFiles, ReadBackWhatTheyWrite) {
   const TempFolder parent;
   const std::string folder = parent / "runs/adapter";  // created
   ASSERT_TRUE(WriteAdapter(folder, Config(), Tensors()).ok());
-  const auto config = ReadAdapterConfig(folder);
-  ASSERT_TRUE(config.ok()) << config.status();
-  EXPECT_TRUE(CompareAdapterConfigs(folder, *config, Config()).ok());
-  EXPECT_EQ(config->dropout, 0.05);
-  EXPECT_EQ(config->base_model_name_or_path, "models/tiny");
-  const auto tensors = OpenAdapterTensors(folder);
-  ASSERT_TRUE(tensors.ok()) << tensors.status();
-  EXPECT_THAT((*tensors)->Names(),
+  const auto config = ReadAdapterConfig(folder).value();
+  EXPECT_TRUE(CompareAdapterConfigs(folder, config, Config()).ok());
+  EXPECT_EQ(config.dropout, 0.05);
+  EXPECT_EQ(config.base_model_name_or_path, "models/tiny");
+  const auto tensors = OpenAdapterTensors(folder).value();
+  EXPECT_THAT(tensors->Names(),
               ElementsAre("base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight",
                           "base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight"));
   const auto b =
-      LoadSlice(**tensors, PeftName(kQ, Factor::kB), {3, 2}, 0, 1, 2, at::kFloat, at::kCPU);
-  ASSERT_TRUE(b.ok()) << b.status();
-  EXPECT_TRUE(at::equal(*b, at::tensor({1.f, 4.f, 2.f, 5.f}).view({2, 2})));
-  EXPECT_EQ((*tensors)->Find(PeftName(kQ, Factor::kB))->dtype, SafetensorsDtype::kF32);
+      LoadSlice(*tensors, PeftName(kQ, Factor::kB), {3, 2}, 0, 1, 2, at::kFloat, at::kCPU).value();
+  EXPECT_TRUE(at::equal(b, at::tensor({1.f, 4.f, 2.f, 5.f}).view({2, 2})));
+  EXPECT_EQ(tensors->Find(PeftName(kQ, Factor::kB))->dtype, SafetensorsDtype::kF32);
 }
 
 TEST(AdapterFiles, CarryPeftsKeysAndFormat) {
@@ -116,9 +111,8 @@ TEST(AdapterFiles, TakeTheModulesOfARegularExpressionFromTheTensors) {
   Json json = PeftConfig();
   json["target_modules"] = R"(.*\.(q|z)_proj)";
   folder.Write("adapter_config.json", json.dump());
-  const auto config = ReadAdapterConfig(folder.path());
-  ASSERT_TRUE(config.ok()) << config.status();
-  EXPECT_THAT(config->target_modules, ElementsAre("q_proj"));
+  const auto config = ReadAdapterConfig(folder.path()).value();
+  EXPECT_THAT(config.target_modules, ElementsAre("q_proj"));
 }
 
 TEST(AdapterFiles, OfOtherKindsAreRefusedByKey) {
@@ -159,7 +153,7 @@ TEST(AdapterFiles, OfOtherKindsAreRefusedByKey) {
     folder.Write("adapter_config.json", json.dump());
     const auto config = ReadAdapterConfig(folder.path());
     EXPECT_EQ(config.status().code(), absl::StatusCode::kInvalidArgument) << key << " " << value;
-    EXPECT_THAT(Message(config.status()),
+    EXPECT_THAT(ErrorText(config),
                 HasSubstr((folder / "adapter_config.json") + ": '" + key + "' "));
   }
 }
@@ -169,7 +163,7 @@ TEST(AdapterFiles, ThatAreMissingAreNamed) {
   EXPECT_EQ(ReadAdapterConfig(folder.path()).status().code(), absl::StatusCode::kNotFound);
   EXPECT_EQ(OpenAdapterTensors(folder.path()).status().code(), absl::StatusCode::kNotFound);
   folder.Write("adapter_model.bin", "\x80");
-  EXPECT_THAT(Message(OpenAdapterTensors(folder.path()).status()),
+  EXPECT_THAT(ErrorText(OpenAdapterTensors(folder.path())),
               HasSubstr("adapter_model.bin is not supported"));
 }
 
@@ -182,7 +176,7 @@ TEST(CompareAdapterConfigs, ReportsEveryDifferenceWithBothValues) {
   const absl::Status status = CompareAdapterConfigs("a", Config(), run);
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(
-      Message(status),
+      ErrorText(status),
       "a/adapter_config.json: r 2 there, 8 in this run; lora_alpha 16 there, 32.5 in this run; "
       "use_rslora false there, true in this run; "
       "target_modules [q_proj] there, [q_proj, v_proj] in this run");
@@ -214,7 +208,7 @@ TEST(WriteAdapter, LeavesTheOldAdapterWhenTheDiskIsFull) {
       WriteAdapter(folder.path(), other, {{PeftName(kQ, Factor::kA), at::zeros({99, 4096})}});
   setrlimit(RLIMIT_FSIZE, &before);
 
-  EXPECT_THAT(Message(status), HasSubstr(folder / "adapter_model.safetensors"));
+  EXPECT_THAT(ErrorText(status), HasSubstr(folder / "adapter_model.safetensors"));
   EXPECT_EQ(*ReadFile(folder / "adapter_config.json"), old);
   EXPECT_EQ((*OpenAdapterTensors(folder.path()))->Names().size(), 2);
   EXPECT_EQ(folder.FileCount(), 2) << "no temporary files";

@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -10,7 +11,9 @@
 #include "model/files/nf4_loader.h"
 #include "model/files/weight_loader.h"
 #include "model/linears/peft_names.h"
+#include "tests/model/nf4_matrices.h"
 #include "tests/model/written_model.h"
+#include "tests/status_text.h"
 
 namespace fttrain {
 namespace {
@@ -24,8 +27,6 @@ constexpr char kConfig[] =
         "intermediate_size":80,"num_hidden_layers":2,"num_attention_heads":4,"vocab_size":50,
         "max_position_embeddings":16,"torch_dtype":"bfloat16"})";
 constexpr char kUp[] = "model.layers.1.mlp.up_proj";
-
-std::string Message(const absl::Status& status) { return std::string(status.message()); }
 
 // A model in a folder, and an adapter on up_proj and q_proj.
 class ConvertFolderTest : public testing::Test {
@@ -44,25 +45,19 @@ class ConvertFolderTest : public testing::Test {
       if (!module.ends_with("up_proj") && !module.ends_with("q_proj")) continue;
       factors.push_back({PeftName(module, Factor::kA), at::randn({4, matrix.shape[1]}) * 0.1});
       factors.push_back({PeftName(module, Factor::kB), at::randn({matrix.shape[0], 4}) * 0.1});
+      if (module != kUp) continue;
+      b_ = factors.back().value;
+      a_ = factors[factors.size() - 2].value;
     }
     const AdapterForm config{4, 6.0, 0.0, true, {"up_proj", "q_proj"}, ""};
     EXPECT_TRUE(WriteAdapter(adapter_.path(), config, factors).ok());
-    a_ = Factor(factors, PeftName(kUp, Factor::kA));
-    b_ = Factor(factors, PeftName(kUp, Factor::kB));
     conversion_.nf4 = {64, true, dtype};
   }
 
-  static at::Tensor Factor(const std::vector<AdapterTensor>& factors, const std::string& name) {
-    for (const AdapterTensor& factor : factors) {
-      if (factor.name == name) return factor.value;
-    }
-    return {};
-  }
   at::Tensor Base(const std::string& name) const {
-    for (const auto& [key, value] : tensors_) {
-      if (key == name) return value;
-    }
-    return {};
+    return std::find_if(tensors_.begin(), tensors_.end(),
+                        [&](const auto& tensor) { return tensor.first == name; })
+        ->second;
   }
   at::Tensor Delta() const { return at::matmul(b_, a_) * (6.0 / std::sqrt(4.0)); }
 
@@ -89,12 +84,9 @@ class ConvertFolderTest : public testing::Test {
   }
   static at::Tensor Dequantized(const SafetensorsFolder& files, const TensorSpec& spec,
                                 const Nf4Options& options) {
-    Nf4Matrix nf4{MakeNf4Layout(WholeParam(spec.name, spec.shape), options), {}};
-    nf4.bytes = at::zeros({nf4.layout.bytes}, at::kByte);
+    const Nf4Matrix nf4 = EmptyNf4(WholeParam(spec.name, spec.shape), options);
     EXPECT_TRUE(LoadNf4(files, spec.name, spec.shape, nf4).ok());
-    const at::Tensor out = at::empty(spec.shape, options.rounding);
-    DequantizeNf4(nf4, {0, spec.shape[0]}, {0, spec.shape[1]}, out);
-    return out;
+    return DequantizedNf4(nf4, options.rounding);
   }
   // What NF4 makes of a matrix of the base.
   at::Tensor Quantized(const std::string& name) const {
@@ -110,15 +102,13 @@ class ConvertFolderTest : public testing::Test {
 
 TEST_F(ConvertFolderTest, QuantizesEveryLinearLayerButTheHead) {
   conversion_.write_nf4 = true;
-  const auto done = Convert(base_.path(), out_ / "m");
-  ASSERT_TRUE(done.ok()) << done.status();
-  EXPECT_EQ(done->quantized_matrices, 14);
-  EXPECT_THAT(done->dense, ElementsAre("lm_head"));
-  const auto result = OpenSource(out_ / "m");
-  ASSERT_TRUE(result.ok()) << result.status();
-  EXPECT_EQ(result->nf4->block_size, 64);
-  EXPECT_TRUE(result->nf4->double_quant);
-  EXPECT_EQ(result->nf4->rounding, at::kBFloat16);
+  const auto done = Convert(base_.path(), out_ / "m").value();
+  EXPECT_EQ(done.quantized_matrices, 14);
+  EXPECT_THAT(done.dense, ElementsAre("lm_head"));
+  const auto result = OpenSource(out_ / "m").value();
+  EXPECT_EQ(result.nf4->block_size, 64);
+  EXPECT_TRUE(result.nf4->double_quant);
+  EXPECT_EQ(result.nf4->rounding, at::kBFloat16);
   for (const auto& [name, value] : tensors_) {
     const bool dense =
         value.dim() == 1 || name == "lm_head.weight" || name.ends_with("tokens.weight");
@@ -149,14 +139,12 @@ TEST_F(ConvertFolderTest, TellsAfterEachTensorHowFarItIs) {
 TEST_F(ConvertFolderTest, QuantizesTheHeadAndInOtherBlocksIfAsked) {
   conversion_.write_nf4 = conversion_.quantize_head = true;
   conversion_.nf4 = {128, false, at::kBFloat16};
-  const auto done = Convert(base_.path(), out_ / "m");
-  ASSERT_TRUE(done.ok()) << done.status();
-  EXPECT_EQ(done->quantized_matrices, 15);
-  EXPECT_TRUE(done->dense.empty());
-  const auto result = OpenSource(out_ / "m");
-  ASSERT_TRUE(result.ok()) << result.status();
-  EXPECT_EQ(result->nf4->block_size, 128);
-  EXPECT_FALSE(result->nf4->double_quant);
+  const auto done = Convert(base_.path(), out_ / "m").value();
+  EXPECT_EQ(done.quantized_matrices, 15);
+  EXPECT_TRUE(done.dense.empty());
+  const auto result = OpenSource(out_ / "m").value();
+  EXPECT_EQ(result.nf4->block_size, 128);
+  EXPECT_FALSE(result.nf4->double_quant);
   EXPECT_TRUE(at::equal(Read(out_ / "m", "lm_head.weight"), Quantized("lm_head.weight")));
 }
 
@@ -164,10 +152,9 @@ TEST_F(ConvertFolderTest, AHeadThatIsNotQuantisedMayHaveADtypeOfItsOwn) {
   tensors_.back().second = tensors_.back().second.to(at::kFloat);
   ASSERT_EQ(tensors_.back().first, "lm_head.weight");
   WriteTensors(base_ / "model.safetensors", tensors_);
-  const auto source = OpenSource(base_.path());
-  ASSERT_TRUE(source.ok()) << source.status();
-  EXPECT_EQ(*MatrixDtype(*source, /*quantize_head=*/false), at::kBFloat16);
-  EXPECT_THAT(Message(MatrixDtype(*source, /*quantize_head=*/true).status()),
+  const auto source = OpenSource(base_.path()).value();
+  EXPECT_EQ(*MatrixDtype(source, /*quantize_head=*/false), at::kBFloat16);
+  EXPECT_THAT(ErrorText(MatrixDtype(source, /*quantize_head=*/true)),
               HasSubstr("'lm_head.weight' is float32, but "
                         "'model.layers.0.self_attn.q_proj.weight' is bfloat16"));
   conversion_.write_nf4 = true;
@@ -188,9 +175,8 @@ TEST_F(ConvertFolderTest, KeepsAMatrixWithItsScalesInOneShard) {
 
 TEST_F(ConvertFolderTest, MergesInFloat32AndRoundsOnce) {
   conversion_.adapter = adapter_.path();
-  const auto done = Convert(base_.path(), out_ / "m");
-  ASSERT_TRUE(done.ok()) << done.status();
-  EXPECT_EQ(done->adapted_matrices, 4);
+  const auto done = Convert(base_.path(), out_ / "m").value();
+  EXPECT_EQ(done.adapted_matrices, 4);
   const std::string up = std::string(kUp) + ".weight", down = "model.layers.1.mlp.down_proj.weight";
   const at::Tensor want = (Base(up).to(at::kFloat) + Delta()).to(at::kBFloat16);
   // The product's order of summation may differ by a rounding of float32, seldom one of bfloat16.
@@ -234,9 +220,8 @@ TEST_F(ConvertFolderTest, RequantisesAndLeavesMatricesWithoutAnAdapterBitForBit)
   ASSERT_TRUE(Convert(base_.path(), out_ / "nf4").ok());
   conversion_.adapter = adapter_.path();
   conversion_.base = MergeBase::kDequantized;
-  const auto done = Convert(out_ / "nf4", out_ / "merged");
-  ASSERT_TRUE(done.ok()) << done.status();
-  EXPECT_EQ(done->quantized_matrices, 14);
+  const auto done = Convert(out_ / "nf4", out_ / "merged").value();
+  EXPECT_EQ(done.quantized_matrices, 14);
   const std::string up = std::string(kUp) + ".weight", down = "model.layers.1.mlp.down_proj.weight";
   EXPECT_TRUE(at::equal(Read(out_ / "merged", down), Read(out_ / "nf4", down)));
   const at::Tensor exact = Quantized(up).to(at::kFloat) + Delta();
@@ -251,9 +236,8 @@ TEST_F(ConvertFolderTest, RefusesAnAdapterThatDoesNotFit) {
                {{PeftName(kUp, Factor::kA), at::zeros({4, 48})},
                 {PeftName(kUp, Factor::kB), at::zeros({81, 4})}});
   const absl::Status status = Convert(base_.path(), out_ / "m").status();
-  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_THAT(Message(status), HasSubstr("6 missing"));
-  EXPECT_THAT(Message(status), HasSubstr("up_proj.lora_B.weight [81, 4] for [80, 4]"));
+  EXPECT_THAT(status, IsError(absl::StatusCode::kInvalidArgument, "6 missing"));
+  EXPECT_THAT(ErrorText(status), HasSubstr("up_proj.lora_B.weight [81, 4] for [80, 4]"));
   EXPECT_EQ(out_.FileCount(), 0);
 }
 
@@ -262,9 +246,9 @@ TEST_F(ConvertFolderTest, NamesATensorThatIsNotFiniteAndLeavesNothing) {
   WriteTensors(base_ / "model.safetensors", tensors_);
   conversion_.write_nf4 = true;
   const absl::Status status = Convert(base_.path(), out_ / "m").status();
-  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
-  EXPECT_THAT(Message(status), HasSubstr("model.safetensors: tensor '" + tensors_[2].first));
-  EXPECT_THAT(Message(status), HasSubstr("(row 5, column 6) is not finite"));
+  EXPECT_THAT(status, IsError(absl::StatusCode::kDataLoss,
+                              "model.safetensors: tensor '" + tensors_[2].first));
+  EXPECT_THAT(ErrorText(status), HasSubstr("(row 5, column 6) is not finite"));
   EXPECT_EQ(out_.FileCount(), 0);
 }
 
@@ -273,9 +257,9 @@ TEST_F(ConvertFolderTest, NamesAMatrixWhoseScalesAreTooLargeForDoubleQuantisatio
   WriteTensors(base_ / "model.safetensors", tensors_);
   conversion_.write_nf4 = true;
   const absl::Status status = Convert(base_.path(), out_ / "m").status();
-  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
-  EXPECT_THAT(Message(status), HasSubstr("model.safetensors: tensor '" + tensors_[2].first));
-  EXPECT_THAT(Message(status), HasSubstr("blocks is beyond float32"));
+  EXPECT_THAT(status, IsError(absl::StatusCode::kDataLoss,
+                              "model.safetensors: tensor '" + tensors_[2].first));
+  EXPECT_THAT(ErrorText(status), HasSubstr("blocks is beyond float32"));
   EXPECT_EQ(out_.FileCount(), 0);
   conversion_.nf4.double_quant = false;
   EXPECT_TRUE(Convert(base_.path(), out_ / "m").ok());
@@ -301,7 +285,7 @@ TEST_F(ConvertFolderTest, RefusesMatricesThatDoNotAgree) {
     mixed.emplace_back(name, value);
   }
   WriteTensors(out_ / "a/model.safetensors", mixed);
-  EXPECT_THAT(Message(OpenSource(out_ / "a").status()),
+  EXPECT_THAT(ErrorText(OpenSource(out_ / "a")),
               HasSubstr(std::string(kUp) + ".weight' is quantised with blocksize 128"));
 }
 

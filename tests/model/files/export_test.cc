@@ -9,6 +9,7 @@
 
 #include "model/config/model_config.h"
 #include "model/files/weight_loader.h"
+#include "tests/status_text.h"
 #include "tests/temp_folder.h"
 
 namespace fttrain {
@@ -22,8 +23,6 @@ constexpr char kConfig[] =
     R"({"architectures":["LlamaForCausalLM"],"model_type":"llama","hidden_size":8,"intermediate_size":12,
         "num_hidden_layers":2,"num_attention_heads":2,"vocab_size":11,"max_position_embeddings":16,
         "tie_word_embeddings":true,"torch_dtype":"float32"})";
-
-std::string Message(const absl::Status& status) { return std::string(status.message()); }
 
 class Export : public testing::Test {
  protected:
@@ -53,16 +52,14 @@ class Export : public testing::Test {
   }
 
   void ExpectHolds(const std::string& folder, at::ScalarType dtype) {
-    const auto files = SafetensorsFolder::Open(folder);
-    ASSERT_TRUE(files.ok()) << files.status();
-    const absl::Status fit = CheckModelTensors(**files, config_);
+    const auto files = SafetensorsFolder::Open(folder).value();
+    const absl::Status fit = CheckModelTensors(*files, config_);
     EXPECT_TRUE(fit.ok()) << fit;
     const std::vector<TensorSpec> tensors = ModelTensors(config_);
     for (size_t i = 0; i < tensors.size(); ++i) {
       const auto got =
-          LoadSlice(**files, tensors[i].name, tensors[i].shape, -1, 0, 0, dtype, at::kCPU);
-      ASSERT_TRUE(got.ok()) << got.status();
-      EXPECT_TRUE(at::equal(*got, values_[i].to(dtype))) << tensors[i].name;
+          LoadSlice(*files, tensors[i].name, tensors[i].shape, -1, 0, 0, dtype, at::kCPU).value();
+      EXPECT_TRUE(at::equal(got, values_[i].to(dtype))) << tensors[i].name;
     }
   }
 
@@ -110,8 +107,7 @@ TEST_F(Export, GivesATensorAboveTheLimitAShardOfItsOwn) {
 
 TEST_F(Export, CopiesConfigWithTheNewDtypeAndTokenizerButNothingElse) {
   ASSERT_TRUE(Run(out_ / "m", at::kBFloat16, 1 << 20).ok());
-  const auto config = LoadModelConfig(out_ / "m");
-  ASSERT_TRUE(config.ok()) << config.status();
+  const auto config = LoadModelConfig(out_ / "m").value();
   EXPECT_EQ(Json::parse(*ReadFile(out_ / "m/config.json")).at("torch_dtype"), "bfloat16");
   EXPECT_EQ(*ReadFile(out_ / "m/tokenizer.json"), "{\"model\": {}}");
   EXPECT_FALSE(std::filesystem::exists(out_ / "m/notes.txt"));
@@ -133,10 +129,9 @@ TEST_F(Export, ThatIsAbandonedLeavesTheOldFilesAndNoOthers) {
   ASSERT_TRUE(Run(out_ / "m", at::kFloat, 1 << 20).ok());
   {
     auto exporter =
-        ModelExporter::Create(base_.path(), out_ / "m", ModelTensors(config_), at::kFloat);
-    ASSERT_TRUE(exporter.ok()) << exporter.status();
-    ASSERT_TRUE((*exporter)->Append("model.embed_tokens.weight", values_[0] + 1).ok());
-    EXPECT_THAT(Message((*exporter)->Finish()), HasSubstr("19 of 20 tensors were not given"));
+        ModelExporter::Create(base_.path(), out_ / "m", ModelTensors(config_), at::kFloat).value();
+    ASSERT_TRUE(exporter->Append("model.embed_tokens.weight", values_[0] + 1).ok());
+    EXPECT_THAT(ErrorText(exporter->Finish()), HasSubstr("19 of 20 tensors were not given"));
   }
   ExpectHolds(out_ / "m", at::kFloat);
   EXPECT_EQ(out_.FileCount(), 1);
@@ -159,16 +154,15 @@ TEST_F(Export, GoesIntoAFolderOnAnotherFileSystem) {
 
 TEST_F(Export, TakesTensorsOnlyInOrderAndShape) {
   auto exporter =
-      ModelExporter::Create(base_.path(), out_ / "m", ModelTensors(config_), at::kFloat);
-  ASSERT_TRUE(exporter.ok()) << exporter.status();
-  EXPECT_THAT(Message((*exporter)->Append("model.norm.weight", values_.back())),
+      ModelExporter::Create(base_.path(), out_ / "m", ModelTensors(config_), at::kFloat).value();
+  EXPECT_THAT(ErrorText(exporter->Append("model.norm.weight", values_.back())),
               HasSubstr("got model.norm.weight [8], expected model.embed_tokens.weight [11, 8]"));
-  EXPECT_FALSE((*exporter)->Append("model.embed_tokens.weight", at::zeros({8, 11})).ok());
-  EXPECT_TRUE((*exporter)->Append("model.embed_tokens.weight", at::zeros({11, 8})).ok());
+  EXPECT_FALSE(exporter->Append("model.embed_tokens.weight", at::zeros({8, 11})).ok());
+  EXPECT_TRUE(exporter->Append("model.embed_tokens.weight", at::zeros({11, 8})).ok());
 }
 
 TEST_F(Export, RefusesTheBaseFolderAndDtypesThatAreNotFloating) {
-  EXPECT_THAT(Message(Run(base_.path() + "/.", at::kFloat, 1 << 20)),
+  EXPECT_THAT(ErrorText(Run(base_.path() + "/.", at::kFloat, 1 << 20)),
               HasSubstr("is the base model's folder"));
   EXPECT_EQ(Run(out_ / "m", at::kLong, 1 << 20).code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(out_.FileCount(), 0);

@@ -6,7 +6,9 @@
 #include "model/files/nf4_folder.h"
 #include "model/files/nf4_loader.h"
 #include "model/files/weight_loader.h"
+#include "tests/model/nf4_matrices.h"
 #include "tests/model/written_model.h"
+#include "tests/status_text.h"
 
 namespace fttrain {
 namespace {
@@ -16,22 +18,8 @@ using Json = nlohmann::json;
 
 constexpr char kName[] = "model.layers.0.mlp.up_proj.weight";
 
-std::string Message(const absl::Status& status) { return std::string(status.message()); }
-
 at::Tensor Weights(at::IntArrayRef shape) {
   return (at::arange(c10::multiply_integers(shape), at::kDouble) * 0.7).sin().view(shape) * 0.02;
-}
-
-Nf4Matrix Empty(const ParamSlice& slice, const Nf4Options& options) {
-  Nf4Matrix matrix{MakeNf4Layout(slice, options), {}};
-  matrix.bytes = at::zeros({matrix.layout.bytes}, at::TensorOptions(at::kByte));
-  return matrix;
-}
-
-at::Tensor Dequantized(const Nf4Matrix& matrix) {
-  const at::Tensor out = at::empty({matrix.layout.rows, matrix.layout.columns});
-  DequantizeNf4(matrix, {0, matrix.layout.rows}, {0, matrix.layout.columns}, out);
-  return out;
 }
 
 std::vector<ParamSlice> Slices(const std::string& name, const std::vector<int64_t>& shape, int tp) {
@@ -55,15 +43,15 @@ TEST(LoadQuantizing, EverySliceHoldsItsPartOfTheWholeMatrix) {
   const std::vector<int64_t> shape = {40, 96};
   const WrittenModel model({{kName, Weights(shape).to(at::kFloat)}});
   for (const Nf4Options& options : Forms()) {
-    const Nf4Matrix whole = Empty(WholeParam(kName, shape), options);
+    const Nf4Matrix whole = EmptyNf4(WholeParam(kName, shape), options);
     ASSERT_TRUE(LoadQuantizing(model.folder(), kName, shape, whole).ok());
-    const at::Tensor want = Dequantized(whole);
+    const at::Tensor want = DequantizedNf4(whole);
     for (const int tp : {2, 4, 8}) {
       for (const ParamSlice& slice : Slices(kName, shape, tp)) {
-        const Nf4Matrix part = Empty(slice, options);
+        const Nf4Matrix part = EmptyNf4(slice, options);
         ASSERT_TRUE(LoadQuantizing(model.folder(), kName, shape, part).ok());
         EXPECT_TRUE(
-            at::equal(Dequantized(part), want.narrow(slice.dim, slice.offset, slice.extent)))
+            at::equal(DequantizedNf4(part), want.narrow(slice.dim, slice.offset, slice.extent)))
             << "tp " << tp << ", dim " << slice.dim << ", offset " << slice.offset;
       }
     }
@@ -76,7 +64,7 @@ TEST(LoadQuantizing, TakesValuesOfEveryDtypeRoundedToTheOneThatIsDequantisedTo) 
     const at::Tensor values = Weights(shape).to(dtype);
     const WrittenModel model({{kName, values}});
     for (const at::ScalarType rounding : {at::kFloat, at::kBFloat16}) {
-      const Nf4Matrix matrix = Empty(WholeParam(kName, shape), {64, false, rounding});
+      const Nf4Matrix matrix = EmptyNf4(WholeParam(kName, shape), {64, false, rounding});
       ASSERT_TRUE(LoadQuantizing(model.folder(), kName, shape, matrix).ok());
       const at::Tensor codes = at::empty({600}, at::kByte), absmax = at::empty({19});
       QuantizeNf4Blocks(values.to(rounding).view({-1}), 64, codes, absmax);
@@ -93,15 +81,10 @@ TEST(LoadQuantizing, JoinsThePiecesOfAMatrixLargerThanOne) {
   const at::Tensor values = Weights(shape).to(at::kBFloat16);
   const WrittenModel model({{kName, values}});
   const Nf4Options options{64, true, at::kBFloat16};
-  const Nf4Matrix matrix = Empty(WholeParam(kName, shape), options);
+  const Nf4Matrix matrix = EmptyNf4(WholeParam(kName, shape), options);
   ASSERT_TRUE(LoadQuantizing(model.folder(), kName, shape, matrix).ok());
 
-  const int64_t blocks = (1100 * 1000 + 63) / 64;
-  const at::Tensor codes = at::empty({550'000}, at::kByte), absmax = at::empty({blocks});
-  QuantizeNf4Blocks(values.view({-1}), 64, codes, absmax);
-  const Nf4Matrix want = Empty(WholeParam(kName, shape), options);
-  StoreNf4Codes(want, 0, 1'100'000, codes);
-  StoreNf4Scales(want, QuantizeAbsmax(absmax));
+  const Nf4Matrix want = QuantizedNf4(values, WholeParam(kName, shape), options);
   EXPECT_TRUE(at::equal(matrix.bytes, want.bytes));
 }
 
@@ -112,18 +95,18 @@ TEST(LoadQuantizing, NamesFileTensorAndElementOfAValueThatIsNotFinite) {
     values[3][7] = bad;
     values[5][1] = bad;
     const WrittenModel model({{kName, values}});
-    const Nf4Matrix half = Empty(SlicedParam(kName, shape, 0, 0, 2), {64, true, at::kFloat});
+    const Nf4Matrix half = EmptyNf4(SlicedParam(kName, shape, 0, 0, 2), {64, true, at::kFloat});
     const absl::Status status = LoadQuantizing(model.folder(), kName, shape, half);
     EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
-    EXPECT_EQ(Message(status), model.file() + ": tensor '" + kName +
-                                   "': element 199 (row 3, column 7) is not finite");
+    EXPECT_EQ(ErrorText(status), model.file() + ": tensor '" + kName +
+                                     "': element 199 (row 3, column 7) is not finite");
   }
 }
 
 TEST(LoadQuantizing, RefusesAnotherShapeAndAFileThatIsTooShort) {
   const WrittenModel model({{kName, Weights({8, 64})}});
-  const Nf4Matrix matrix = Empty(WholeParam(kName, {8, 64}), {});
-  EXPECT_THAT(Message(LoadQuantizing(model.folder(), kName, {64, 8}, matrix)),
+  const Nf4Matrix matrix = EmptyNf4(WholeParam(kName, {8, 64}), {});
+  EXPECT_THAT(ErrorText(LoadQuantizing(model.folder(), kName, {64, 8}, matrix)),
               HasSubstr("has shape [8, 64], expected [64, 8]"));
   std::filesystem::resize_file(model.file(), std::filesystem::file_size(model.file()) - 8);
   EXPECT_EQ(LoadQuantizing(model.folder(), kName, {8, 64}, matrix).code(),
@@ -164,10 +147,9 @@ class QuantizedFile : public testing::Test {
   static std::string Complaint(const NamedTensors& tensors) {
     const WrittenModel model(tensors);
     const auto state = ReadNf4State(model.folder(), kName, {kOut, kIn});
-    EXPECT_FALSE(state.ok());
-    EXPECT_THAT(Message(state.status()), HasSubstr(model.path()));
-    EXPECT_THAT(Message(state.status()), HasSubstr(std::string(": tensor '") + kName));
-    return Message(state.status());
+    EXPECT_THAT(ErrorText(state), HasSubstr(model.path()));
+    EXPECT_THAT(ErrorText(state), HasSubstr(std::string(": tensor '") + kName));
+    return ErrorText(state);
   }
   std::string ComplaintOfState(const char* key, const Json& value) {
     const Json kept = state_;
@@ -184,23 +166,23 @@ class QuantizedFile : public testing::Test {
 
 TEST_F(QuantizedFile, GivesEverySliceItsPart) {
   const WrittenModel model(Tensors());
-  const auto state = ReadNf4State(model.folder(), kName, {kOut, kIn});
-  ASSERT_TRUE(state.ok()) << state.status();
-  EXPECT_EQ(state->options.block_size, 64);
-  EXPECT_TRUE(state->options.double_quant);
-  EXPECT_EQ(state->options.rounding, at::kBFloat16);
-  EXPECT_EQ(state->offset, scales_.offset);
+  const auto state = ReadNf4State(model.folder(), kName, {kOut, kIn}).value();
+  EXPECT_EQ(state.options.block_size, 64);
+  EXPECT_TRUE(state.options.double_quant);
+  EXPECT_EQ(state.options.rounding, at::kBFloat16);
+  EXPECT_EQ(state.offset, scales_.offset);
 
-  const Nf4Matrix whole = Empty(WholeParam(kName, {kOut, kIn}), state->options);
+  const Nf4Matrix whole = EmptyNf4(WholeParam(kName, {kOut, kIn}), state.options);
   StoreNf4Codes(whole, 0, kOut * kIn, codes_);
   StoreNf4Scales(whole, scales_);
-  const at::Tensor want = Dequantized(whole);
+  const at::Tensor want = DequantizedNf4(whole);
   for (const int tp : {1, 2, 3, 4}) {
     for (const ParamSlice& slice : Slices(kName, {kOut, kIn}, tp)) {
-      const Nf4Matrix part = Empty(slice, state->options);
+      const Nf4Matrix part = EmptyNf4(slice, state.options);
       const absl::Status status = LoadNf4(model.folder(), kName, {kOut, kIn}, part);
       ASSERT_TRUE(status.ok()) << status;
-      EXPECT_TRUE(at::equal(Dequantized(part), want.narrow(slice.dim, slice.offset, slice.extent)));
+      EXPECT_TRUE(
+          at::equal(DequantizedNf4(part), want.narrow(slice.dim, slice.offset, slice.extent)));
     }
   }
 }
@@ -209,7 +191,7 @@ TEST_F(QuantizedFile, MayHoldTheBytesUnderAFloatingDtype) {
   NamedTensors tensors = Tensors();
   tensors[0].second = codes_.view(at::kBFloat16).view({-1, 1});
   const WrittenModel model(tensors);
-  const Nf4Matrix matrix = Empty(WholeParam(kName, {kOut, kIn}), {64, true, at::kBFloat16});
+  const Nf4Matrix matrix = EmptyNf4(WholeParam(kName, {kOut, kIn}), {64, true, at::kBFloat16});
   ASSERT_TRUE(LoadNf4(model.folder(), kName, {kOut, kIn}, matrix).ok());
   EXPECT_TRUE(at::equal(matrix.bytes.narrow(0, 0, codes_.numel()), codes_));
 }
@@ -259,10 +241,10 @@ TEST_F(QuantizedFile, IsRefusedWhereAPartHasAnotherSizeOrOtherValues) {
 TEST_F(QuantizedFile, WithScalesThatAreNotFiniteIsNotLoaded) {
   scales_.groups.fill_(std::nan(""));
   const WrittenModel model(Tensors());
-  const Nf4Matrix matrix = Empty(WholeParam(kName, {kOut, kIn}), {64, true, at::kBFloat16});
+  const Nf4Matrix matrix = EmptyNf4(WholeParam(kName, {kOut, kIn}), {64, true, at::kBFloat16});
   const absl::Status status = LoadNf4(model.folder(), kName, {kOut, kIn}, matrix);
-  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
-  EXPECT_THAT(Message(status), HasSubstr(".nested_absmax' holds a value that is not finite"));
+  EXPECT_THAT(status, IsError(absl::StatusCode::kDataLoss,
+                              ".nested_absmax' holds a value that is not finite"));
 }
 
 }  // namespace

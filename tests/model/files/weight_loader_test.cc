@@ -8,6 +8,7 @@
 
 #include "model/config/model_config.h"
 #include "tests/model/written_model.h"
+#include "tests/status_text.h"
 
 namespace fttrain {
 namespace {
@@ -20,8 +21,6 @@ at::Tensor Values(at::IntArrayRef shape) {
   return (at::arange(count, at::kDouble) * 0.12345 - 3).view(shape);
 }
 
-std::string Message(const absl::Status& status) { return std::string(status.message()); }
-
 TEST(LoadSlice, EqualsNarrowForEveryDtypeAndDimension) {
   for (const at::ScalarType from : {at::kDouble, at::kFloat, at::kHalf, at::kBFloat16}) {
     const at::Tensor full = Values({6, 4, 10}).to(from);
@@ -30,11 +29,11 @@ TEST(LoadSlice, EqualsNarrowForEveryDtypeAndDimension) {
       for (const int dim : {-1, 0, 1, 2}) {
         const at::Tensor want = dim < 0 ? full : full.narrow(dim, 1, 2);
         const auto got =
-            LoadSlice(model.folder(), "w", {6, 4, 10}, dim, dim < 0 ? 0 : 1, 2, to, at::kCPU);
-        ASSERT_TRUE(got.ok()) << got.status();
-        EXPECT_EQ(got->scalar_type(), to);
-        EXPECT_TRUE(got->is_contiguous());
-        EXPECT_TRUE(at::equal(*got, want.to(to))) << from << " to " << to << ", dim " << dim;
+            LoadSlice(model.folder(), "w", {6, 4, 10}, dim, dim < 0 ? 0 : 1, 2, to, at::kCPU)
+                .value();
+        EXPECT_EQ(got.scalar_type(), to);
+        EXPECT_TRUE(got.is_contiguous());
+        EXPECT_TRUE(at::equal(got, want.to(to))) << from << " to " << to << ", dim " << dim;
       }
     }
   }
@@ -48,9 +47,9 @@ TEST(LoadSlice, GoesThroughABoundedBufferWhateverTheSize) {
     const int64_t extent = dim == 0 ? 1299 : 3999;
     const at::Tensor want = dim < 0 ? full : full.narrow(dim, 1, extent);
     const auto got =
-        LoadSlice(model.folder(), "w", {1300, 4000}, dim, 1, extent, at::kBFloat16, at::kCPU);
-    ASSERT_TRUE(got.ok()) << got.status();
-    EXPECT_TRUE(at::equal(got->to(at::kFloat), want)) << "dim " << dim;
+        LoadSlice(model.folder(), "w", {1300, 4000}, dim, 1, extent, at::kBFloat16, at::kCPU)
+            .value();
+    EXPECT_TRUE(at::equal(got.to(at::kFloat), want)) << "dim " << dim;
   }
 }
 
@@ -61,15 +60,13 @@ TEST(LoadSlice, ReadsNoByteOutsideTheSlice) {
                                std::filesystem::file_size(model.file()) - 6 * 3 * 8 + 8);
   EXPECT_TRUE(LoadSlice(model.folder(), "w", {8, 3}, 0, 0, 2, at::kFloat, at::kCPU).ok());
   const auto third = LoadSlice(model.folder(), "w", {8, 3}, 0, 2, 1, at::kFloat, at::kCPU);
-  EXPECT_EQ(third.status().code(), absl::StatusCode::kDataLoss);
-  EXPECT_THAT(Message(third.status()), HasSubstr("tensor 'w'"));
+  EXPECT_THAT(third, IsError(absl::StatusCode::kDataLoss, "tensor 'w'"));
 }
 
 TEST(LoadSlice, MayBeEmpty) {
   const WrittenModel model({{"w", Values({4, 3})}});
-  const auto got = LoadSlice(model.folder(), "w", {4, 3}, 0, 4, 0, at::kFloat, at::kCPU);
-  ASSERT_TRUE(got.ok()) << got.status();
-  EXPECT_EQ(got->sizes(), at::IntArrayRef({0, 3}));
+  const auto got = LoadSlice(model.folder(), "w", {4, 3}, 0, 4, 0, at::kFloat, at::kCPU).value();
+  EXPECT_EQ(got.sizes(), at::IntArrayRef({0, 3}));
 }
 
 TEST(LoadSliceInto, FillsTheFirstRowsOfAPaddedTensor) {
@@ -96,12 +93,11 @@ TEST(LoadSlice, NamesTensorFileAndShapesOnErrors) {
   const auto load = [&](std::string_view name, const std::vector<int64_t>& shape) {
     return LoadSlice(model.folder(), name, shape, -1, 0, 0, at::kFloat, at::kCPU).status();
   };
-  EXPECT_EQ(load("v", {4}).code(), absl::StatusCode::kNotFound);
-  EXPECT_THAT(Message(load("v", {4})), HasSubstr("tensor 'v' is not there"));
+  EXPECT_THAT(load("v", {4}), IsError(absl::StatusCode::kNotFound, "tensor 'v' is not there"));
   EXPECT_EQ(load("w", {3, 4}).code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(Message(load("w", {3, 4})),
+  EXPECT_EQ(ErrorText(load("w", {3, 4})),
             model.file() + ": tensor 'w' has shape [4, 3], expected [3, 4]");
-  EXPECT_THAT(Message(load("ids", {4})), HasSubstr("tensor 'ids' has dtype I64, expected F64"));
+  EXPECT_THAT(ErrorText(load("ids", {4})), HasSubstr("tensor 'ids' has dtype I64, expected F64"));
 }
 
 ModelSpec TinyConfig() {
@@ -140,7 +136,7 @@ TEST(CheckModelTensors, ListsEverythingThatDoesNotFitAtOnce) {
   tensors[2].first = "model.layers.0.self_attn.\x1bqkv_proj.weight";
   tensors.pop_back();
   const WrittenModel model(tensors);
-  const std::string message = Message(CheckModelTensors(model.folder(), TinyConfig()));
+  const std::string message = ErrorText(CheckModelTensors(model.folder(), TinyConfig()));
   EXPECT_THAT(message,
               HasSubstr("2 missing: model.layers.0.self_attn.q_proj.weight, lm_head.weight"));
   EXPECT_THAT(message, HasSubstr("model.embed_tokens.weight [12, 8] for [11, 8]"));
@@ -150,7 +146,7 @@ TEST(CheckModelTensors, ListsEverythingThatDoesNotFitAtOnce) {
 
 TEST(CheckModelTensors, CutsLongListsAndCounts) {
   const WrittenModel model({{"model.norm.weight", at::zeros({8})}});
-  const std::string message = Message(CheckModelTensors(model.folder(), TinyConfig()));
+  const std::string message = ErrorText(CheckModelTensors(model.folder(), TinyConfig()));
   EXPECT_THAT(message, HasSubstr("29 missing: model.embed_tokens.weight, "));
   EXPECT_THAT(message, HasSubstr(", ..."));
   EXPECT_EQ(message.find("model.layers.2.self_attn.q_proj"), std::string::npos) << message;

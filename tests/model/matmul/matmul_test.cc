@@ -3,13 +3,14 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
-#include <gtest/gtest.h>
+#include <gmock/gmock.h>
 
 #include <string>
 #include <tuple>
 #include <vector>
 
 #include "runtime/memory/ledger.h"
+#include "tests/model/nf4_matrices.h"
 #include "tests/test_device.h"
 
 namespace fttrain {
@@ -106,19 +107,9 @@ TEST_P(Matmul, RowsForSeveralProductsAreThoseOfTheMatrix) {
   EXPECT_EQ(next, size.tokens);
 }
 
-// An NF4 matrix [out, in] of random codes and scales.
+// An NF4 matrix [out, in] of random values.
 Nf4Matrix RandomNf4(int64_t out, int64_t in, const Nf4Options& options = {}) {
-  Nf4Matrix matrix;
-  matrix.layout = MakeNf4Layout(WholeParam("w", {out, in}), options);
-  const at::Tensor values = Randn({out * in}, at::kFloat, 21).cpu();
-  const at::Tensor codes = at::zeros({(out * in + 1) / 2}, at::kByte);
-  const at::Tensor absmax =
-      at::zeros({(out * in + options.block_size - 1) / options.block_size}, at::kFloat);
-  QuantizeNf4Blocks(values, options.block_size, codes, absmax);
-  matrix.bytes = at::zeros({matrix.layout.bytes}, at::kByte);
-  StoreNf4Codes(matrix, 0, out * in, codes);
-  StoreNf4Scales(matrix, QuantizeAbsmax(absmax));
-  return matrix;
+  return QuantizedNf4(Randn({out, in}, at::kFloat, 21).cpu(), WholeParam("w", {out, in}), options);
 }
 
 TEST_P(Matmul, AnNf4OperandGivesTheBitsOfItsDequantisedMatrix) {
@@ -250,13 +241,10 @@ TEST_F(MatmulMemory, AnNf4OperandIsNeverDequantisedWhole) {
 
 TEST(MatmulShape, ThatDoesNotFitIsRefusedWithAllSizes) {
   at::Tensor y = at::zeros({2, 3});
-  try {
-    AddProducts(y, {{at::ones({2, 4}), at::ones({5, 3})}}, /*accumulate=*/false);
-    FAIL();
-  } catch (const c10::Error& error) {
-    EXPECT_NE(std::string(error.what()).find("product of [2, 4] and [5, 3] into [2, 3]"),
-              std::string::npos);
-  }
+  const std::vector<MatrixProduct> products = {{at::ones({2, 4}), at::ones({5, 3})}};
+  EXPECT_THAT([&] { AddProducts(y, products, /*accumulate=*/false); },
+              testing::ThrowsMessage<c10::Error>(
+                  testing::HasSubstr("product of [2, 4] and [5, 3] into [2, 3]")));
 }
 
 TEST(PreferredBf16Gemm, IsNativeWhereTheMachineIsFastAtIt) {

@@ -5,7 +5,7 @@
 
 #include <numeric>
 
-#include "model/config/families/llama_shape.h"
+#include "tests/model/tiny_llama.h"
 
 namespace fttrain {
 namespace {
@@ -16,12 +16,7 @@ using ::testing::HasSubstr;
 // A layer has 32 * (2 * 32 + 2 * 16 + 3 * 48) = 7680 elements: as many as the head with a
 // vocabulary of 240.
 ModelSpec Model(int layers, int64_t vocab) {
-  LlamaShape shape;
-  shape.hidden_size = 32;
-  shape.intermediate_size = 48;
-  shape.num_layers = layers;
-  shape.num_heads = 4;
-  shape.num_kv_heads = 2;
+  LlamaShape shape = TinyLlama(layers);
   shape.head_dim = 8;
   shape.vocab_size = vocab;
   return LlamaLike(shape);

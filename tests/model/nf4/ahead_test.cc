@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "runtime/memory/ledger.h"
+#include "tests/model/nf4_matrices.h"
 #include "tests/test_device.h"
 
 namespace fttrain {
@@ -30,13 +31,6 @@ std::vector<Nf4Matrix> Matrices() {
   return matrices;
 }
 
-at::Tensor Alone(const Nf4Matrix& matrix) {
-  const int64_t rows = matrix.layout.rows, columns = matrix.layout.columns;
-  const at::Tensor values = at::empty({rows, columns}, matrix.bytes.options().dtype(at::kFloat));
-  DequantizeNf4(matrix, {0, rows}, {0, columns}, values);
-  return values;
-}
-
 struct Use {
   size_t matrix;
   bool backward;
@@ -53,7 +47,7 @@ void ExpectSameProducts(Nf4Ahead& ahead, const std::vector<Nf4Matrix>& matrices,
     got.push_back(weight.clone());
   }
   for (size_t i = 0; i < uses.size(); ++i) {
-    const at::Tensor want = Alone(matrices[uses[i].matrix]);
+    const at::Tensor want = DequantizedNf4(matrices[uses[i].matrix]);
     EXPECT_TRUE(at::equal(got[2 * i + 1], want)) << i;
     EXPECT_TRUE(
         at::equal(got[2 * i], at::mm(at::ones({256, want.size(0)}, want.options()), want).sum(0)))

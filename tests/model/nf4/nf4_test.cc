@@ -203,22 +203,6 @@ TEST_P(Nf4Slices, ConcatenatedEqualTheWhole) {
   }
 }
 
-TEST_P(Nf4Slices, HoldTheCodesAndScalesOfTheWhole) {
-  const auto [rows, columns, block_size] = GetParam();
-  const Quantized q = QuantizeWhole(Random(rows, columns), {block_size, true});
-  const Range range = EvenRange(rows, 4, 1);
-  const Nf4Matrix slice = SliceOf(q, 0, range.offset, range.extent);
-  const Nf4Layout& layout = slice.layout;
-  const at::Tensor bytes = slice.bytes.cpu();
-  EXPECT_EQ(layout.first_element, range.offset * columns);
-  const int64_t block = layout.first_element / block_size;
-  EXPECT_TRUE(SameBits(bytes.narrow(0, layout.scales_begin, layout.blocks_per_run),
-                       q.scales.codes.narrow(0, block, layout.blocks_per_run)));
-  float offset = 0;
-  std::memcpy(&offset, bytes.const_data_ptr<uint8_t>() + layout.offset_begin, sizeof(offset));
-  EXPECT_EQ(offset, q.scales.offset);
-}
-
 TEST_P(Nf4Slices, AreTheSameInWhateverPiecesCodesArrive) {
   const auto [rows, columns, block_size] = GetParam();
   const Quantized q = QuantizeWhole(Random(rows, columns), {block_size, true});
@@ -290,18 +274,6 @@ TEST(Nf4, TheOffsetIsTheMeanThatAtenFormsOnOneThread) {
   EXPECT_EQ(at::get_num_threads(), 7);
   at::set_num_threads(threads);
   EXPECT_EQ(got, want);
-}
-
-TEST(Nf4, DecodedScalesAreWhatSlicesHold) {
-  const Quantized q = QuantizeWhole(Random(300, 128), {64, true});
-  Quantized plain = q;
-  plain.options.double_quant = false;
-  const at::Tensor map = at::tensor(at::ArrayRef<float>(SignedDynamicMap()));
-  const int64_t blocks = q.scales.codes.numel();
-  plain.absmax = map.index_select(0, q.scales.codes.to(at::kInt)) *
-                     q.scales.groups.repeat_interleave(kNf4Group).narrow(0, 0, blocks) +
-                 q.scales.offset;
-  EXPECT_TRUE(SameBits(Values(WholeOf(plain), at::kFloat), Values(WholeOf(q), at::kFloat)));
 }
 
 TEST(Nf4, BytesAreThoseOfTheFormula) {

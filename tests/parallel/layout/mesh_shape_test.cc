@@ -17,10 +17,9 @@ TEST(MakeMeshShape, ComputesTheDataParallelSize) {
     int world, tp, pp, dp;
   };
   for (const Row& row : {Row{1, 1, 1, 1}, Row{8, 2, 2, 2}, Row{6, 1, 3, 2}, Row{4, 4, 1, 1}}) {
-    const auto shape = MakeMeshShape(row.world, row.tp, row.pp);
-    ASSERT_TRUE(shape.ok()) << shape.status();
-    EXPECT_EQ(shape->dp, row.dp);
-    EXPECT_EQ(shape->world_size(), row.world);
+    const auto shape = MakeMeshShape(row.world, row.tp, row.pp).value();
+    EXPECT_EQ(shape.dp, row.dp);
+    EXPECT_EQ(shape.world_size(), row.world);
   }
 }
 

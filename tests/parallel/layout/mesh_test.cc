@@ -4,7 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "tests/mpi_test_main.h"
+#include "tests/test_mesh.h"
 
 namespace fttrain {
 namespace {
@@ -29,27 +29,24 @@ TEST(Mesh, AxesJoinTheRanksThatDifferInThatCoordinateAlone) {
   for (int tp = 1; tp <= world; ++tp) {
     for (int pp = 1; tp * pp <= world; ++pp) {
       if (world % (tp * pp) != 0) continue;
-      const auto shape = MakeMeshShape(world, tp, pp);
-      ASSERT_TRUE(shape.ok()) << shape.status();
-      const auto mesh = Mesh::Create(CommBackend::kMpi, TestProcess(), *shape);
-      ASSERT_TRUE(mesh.ok()) << mesh.status();
-      const MeshPosition at = (*mesh)->position();
+      const auto mesh = TestMesh(tp, pp);
+      const MeshShape& shape = mesh->shape();
+      const MeshPosition at = mesh->position();
       EXPECT_EQ(rank, (at.dp * pp + at.pp) * tp + at.tp);
-      EXPECT_EQ((*mesh)->Line({}).size(), 1);
+      EXPECT_EQ(mesh->Line({}).size(), 1);
       at::Tensor ranks = at::full({1}, rank, at::kLong);
-      (*mesh)->AllReduce(ranks, {Axis::kTp, Axis::kDp});
+      mesh->AllReduce(ranks, {Axis::kTp, Axis::kDp});
       int64_t plane = 0;
       for (int other = 0; other < world; ++other) {
-        if (PositionOfRank(*shape, other).pp == at.pp) plane += other;
+        if (PositionOfRank(shape, other).pp == at.pp) plane += other;
       }
       EXPECT_EQ(ranks.item<int64_t>(), plane);
-      EXPECT_EQ((*mesh)->tp().rank(), at.tp);
-      EXPECT_EQ((*mesh)->pp().rank(), at.pp);
-      EXPECT_EQ((*mesh)->dp().rank(), at.dp);
-      EXPECT_EQ(SumOfRanks((*mesh)->tp()), ArithmeticSum(rank - at.tp, 1, tp));
-      EXPECT_EQ(SumOfRanks((*mesh)->pp()), ArithmeticSum(rank - at.pp * tp, tp, pp));
-      EXPECT_EQ(SumOfRanks((*mesh)->dp()),
-                ArithmeticSum(rank - at.dp * tp * pp, tp * pp, shape->dp));
+      EXPECT_EQ(mesh->tp().rank(), at.tp);
+      EXPECT_EQ(mesh->pp().rank(), at.pp);
+      EXPECT_EQ(mesh->dp().rank(), at.dp);
+      EXPECT_EQ(SumOfRanks(mesh->tp()), ArithmeticSum(rank - at.tp, 1, tp));
+      EXPECT_EQ(SumOfRanks(mesh->pp()), ArithmeticSum(rank - at.pp * tp, tp, pp));
+      EXPECT_EQ(SumOfRanks(mesh->dp()), ArithmeticSum(rank - at.dp * tp * pp, tp * pp, shape.dp));
     }
   }
 }

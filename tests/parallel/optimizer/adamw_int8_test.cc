@@ -5,7 +5,6 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <cstdlib>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -14,15 +13,10 @@
 #include "parallel/optimizer/adamw.h"
 #include "parallel/optimizer/int8_loops.h"
 #include "runtime/math/dynamic_map.h"
+#include "tests/test_device.h"
 
 namespace fttrain {
 namespace {
-
-// The same bodies run on the GPU under label gpu.
-c10::Device TestDevice() {
-  const char* name = std::getenv("FTTRAIN_TEST_DEVICE");
-  return c10::Device(name == nullptr ? "cpu" : name);
-}
 
 // bitsandbytes' steps (tests/golden/make_int8_adamw_golden.py), and the generator's formulas.
 class Int8AdamWGolden : public ::testing::Test {
@@ -144,6 +138,13 @@ TEST_F(Int8AdamWGolden, ValuesEqualBitsandbytes) {
   EXPECT_LT(Share(Errors(after_all, golden_["cpu"]["values"]["20"]), 0.05), 0.02);
 }
 
+void ExpectSame(const Int8Moments& got, const Int8Moments& want) {
+  EXPECT_TRUE(at::equal(got.exp_avg.cpu(), want.exp_avg));
+  EXPECT_TRUE(at::equal(got.exp_avg_sq.cpu(), want.exp_avg_sq));
+  EXPECT_TRUE(at::equal(got.exp_avg_absmax.cpu(), want.exp_avg_absmax));
+  EXPECT_TRUE(at::equal(got.exp_avg_sq_absmax.cpu(), want.exp_avg_sq_absmax));
+}
+
 // Steps on the tested device beside the CPU's; on the CPU: twice the same steps, the same bits.
 TEST_F(Int8AdamWGolden, EveryDeviceGivesTheBitsOfTheCpu) {
   const at::Tensor param = Initial();
@@ -154,10 +155,7 @@ TEST_F(Int8AdamWGolden, EveryDeviceGivesTheBitsOfTheCpu) {
     AdamWInt8Update(want, Gradient(step).cpu(), cpu, at::Tensor(), tables, StepNumber(step + 1));
   }
   EXPECT_TRUE(at::equal(param.cpu(), want));
-  EXPECT_TRUE(at::equal(moments.exp_avg.cpu(), cpu.exp_avg));
-  EXPECT_TRUE(at::equal(moments.exp_avg_sq.cpu(), cpu.exp_avg_sq));
-  EXPECT_TRUE(at::equal(moments.exp_avg_absmax.cpu(), cpu.exp_avg_absmax));
-  EXPECT_TRUE(at::equal(moments.exp_avg_sq_absmax.cpu(), cpu.exp_avg_sq_absmax));
+  ExpectSame(moments, cpu);
 }
 
 // Every float32 near a boundary between two codes, and a walk through all magnitudes.
@@ -216,18 +214,13 @@ struct State {
       : param(at::randn({n})),
         rounded(at::zeros({n}, at::kBFloat16)),
         moments(ZeroInt8Moments(n, at::kCPU)) {}
-  State(const State& o)
-      : param(o.param.clone()),
-        rounded(o.rounded.clone()),
-        moments(ZeroInt8Moments(o.param.numel(), at::kCPU)) {}
+  State(const State& o) : State(o.param.numel()) { param = o.param.clone(); }
 };
 
-bool Equal(const State& a, const State& b) {
-  return at::equal(a.param, b.param) && at::equal(a.rounded, b.rounded) &&
-         at::equal(a.moments.exp_avg, b.moments.exp_avg) &&
-         at::equal(a.moments.exp_avg_sq, b.moments.exp_avg_sq) &&
-         at::equal(a.moments.exp_avg_absmax, b.moments.exp_avg_absmax) &&
-         at::equal(a.moments.exp_avg_sq_absmax, b.moments.exp_avg_sq_absmax);
+void ExpectSame(const State& a, const State& b) {
+  EXPECT_TRUE(at::equal(a.param, b.param));
+  EXPECT_TRUE(at::equal(a.rounded, b.rounded));
+  ExpectSame(a.moments, b.moments);
 }
 
 TEST(AdamWInt8, BlocksDependNeitherOnThreadsNorOnHowTheBufferIsCut) {
@@ -251,8 +244,8 @@ TEST(AdamWInt8, BlocksDependNeitherOnThreadsNorOnHowTheBufferIsCut) {
     AdamWInt8Update(threaded.param, grad, threaded.moments, threaded.rounded, tables, step);
   }
   at::set_num_threads(threads);
-  EXPECT_TRUE(Equal(whole, cut));
-  EXPECT_TRUE(Equal(whole, threaded));
+  ExpectSame(whole, cut);
+  ExpectSame(whole, threaded);
   EXPECT_TRUE(at::equal(whole.rounded, whole.param.to(at::kBFloat16)));
 }
 

@@ -29,7 +29,7 @@ class OptimizerCost : public ::testing::TestWithParam<int> {
 
 TEST_P(OptimizerCost, WireBytesOfSyncGradientsEqualTheClosedForm) {
   for (const int tp : TpSizes()) {
-    const auto mesh = CreateMesh(tp, 1);
+    const auto mesh = TestMesh(tp);
     ParameterSet set;
     DeclareModel(set, *mesh, at::kFloat);
     Rig rig(set, *mesh, Options());
@@ -47,7 +47,7 @@ TEST_P(OptimizerCost, WireBytesOfSyncGradientsEqualTheClosedForm) {
 }
 
 TEST_P(OptimizerCost, StepSendsTheValuesOnceUnderZero1AndNothingElse) {
-  const auto mesh = CreateMesh(1, 1);
+  const auto mesh = TestMesh(/*tp=*/1);
   ParameterSet set;
   DeclareModel(set, *mesh, at::kBFloat16);
   Rig rig(set, *mesh, Options());
@@ -66,7 +66,7 @@ TEST_P(OptimizerCost, LedgerHoldsTheOwnedShareOfTheState) {
   };
   for (const Row& row : {Row{at::kBFloat16, 32, 2, 4, 12}, Row{at::kFloat, 16, 4, 4, 8},
                          Row{at::kDouble, 8, 8, 8, 16}}) {
-    const auto mesh = CreateMesh(1, 1);
+    const auto mesh = TestMesh(/*tp=*/1);
     const auto current = [](MemoryCategory category) { return MemoryOf(category).current_bytes; };
     const int64_t weights = current(MemoryCategory::kWeights);
     const int64_t gradients = current(MemoryCategory::kGradients);
@@ -85,7 +85,7 @@ TEST_P(OptimizerCost, LedgerHoldsTheOwnedShareOfTheState) {
 // Beyond what communication needs while it runs, a step makes no copies, and it leaves nothing
 // behind.
 TEST_P(OptimizerCost, AStepCopiesNeitherGradientsNorState) {
-  const auto mesh = CreateMesh(1, 1);
+  const auto mesh = TestMesh(/*tp=*/1);
   ParameterSet set;
   set.Declare({.slice = WholeParam("weight", {1 << 16}), .trainable = true});
   Rig rig(set, *mesh, Options());

@@ -13,7 +13,7 @@
 #include "parallel/layout/mesh.h"
 #include "parallel/layout/param.h"
 #include "parallel/optimizer/optimizer.h"
-#include "tests/mpi_test_main.h"
+#include "tests/test_mesh.h"
 
 namespace fttrain::optimizer_test {
 
@@ -97,14 +97,6 @@ inline std::vector<int> TpSizes() {
   std::vector<int> sizes;
   for (int tp = 1; tp <= TestProcess().world_size(); tp *= 2) sizes.push_back(tp);
   return sizes;
-}
-
-inline std::unique_ptr<Mesh> CreateMesh(int tp, int pp) {
-  auto shape = MakeMeshShape(TestProcess().world_size(), tp, pp);
-  EXPECT_TRUE(shape.ok()) << shape.status();
-  auto mesh = Mesh::Create(CommBackend::kMpi, TestProcess(), *shape);
-  EXPECT_TRUE(mesh.ok()) << mesh.status();
-  return *std::move(mesh);
 }
 
 // The parameters that this rank declares, in the model's order, in groups of three.

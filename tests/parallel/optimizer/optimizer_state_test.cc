@@ -55,7 +55,7 @@ class StateWalk : public ::testing::TestWithParam<Case> {
     rig.optimizer.Step(step, 1e-2, 0.5);
   }
 
-  const std::unique_ptr<Mesh> mesh_ = CreateMesh(1, 1);
+  const std::unique_ptr<Mesh> mesh_ = TestMesh(/*tp=*/1);
   ParameterSet set_;
   const std::vector<Parameter*> parameters_;
 };

@@ -61,7 +61,7 @@ class OptimizerOn : public ::testing::TestWithParam<Storage> {
  private:
   // Five steps on this layout; every value after every step is compared with one rank's.
   void ExpectLayoutEqualsOneRank(int tp, at::ScalarType dtype, double tolerance) {
-    const auto mesh = CreateMesh(tp, 1);
+    const auto mesh = TestMesh(tp);
     AdamWOptions options = kOptions;
     options.state_place = GetParam().place;
     ParameterSet set;
@@ -102,7 +102,7 @@ TEST_P(OptimizerOn, Bfloat16WithMastersEqualsOneRankBitwise) {
 // As experts that are spread over an axis: a parameter of this dp rank alone beside one that all
 // have. What is this rank's alone is neither summed nor sharded, and every rank counts its own.
 TEST_P(OptimizerOn, AParameterOfOneDpRankAloneIsTrainedThereAlone) {
-  const auto mesh = CreateMesh(1, 1);
+  const auto mesh = TestMesh(/*tp=*/1);
   const int dp = mesh->dp().size(), rank = mesh->dp().rank();
   const auto train = [&](const Mesh& on, const StorageOptions& storage, double dense_gradient) {
     ParameterSet set;
@@ -138,7 +138,7 @@ INSTANTIATE_TEST_SUITE_P(Storages, OptimizerOn, EveryStorage(), NameOf);
 
 // Pipeline stages hold different parameters; the norm is that of all of them.
 TEST(OptimizerOnPipeline, NormCountsEveryStageOnce) {
-  const auto mesh = CreateMesh(1, TestProcess().world_size());
+  const auto mesh = TestMesh(/*tp=*/1, TestProcess().world_size());
   const int stage = mesh->pp().rank(), stages = mesh->pp().size();
   ParameterSet set;
   const Parameter* weight = set.Declare(

@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "parallel/pipeline/simulator.h"
+#include "tests/status_text.h"
 
 namespace fttrain {
 namespace {
@@ -70,7 +71,7 @@ TEST(Interleaved, WithOneChunkIsFedAsOneForwardOneBackwardIs) {
 
 TEST(Interleaved, RefusesMicrobatchesThatFormNoWholeGroups) {
   const absl::Status status = CheckInterleaved(4, 2, 6);
-  EXPECT_THAT(std::string(status.message()), HasSubstr("gradient_accumulation_steps to 8"));
+  EXPECT_THAT(ErrorText(status), HasSubstr("gradient_accumulation_steps to 8"));
   EXPECT_TRUE(CheckInterleaved(4, 2, 8).ok());
   EXPECT_THROW(Interleaved(0, 4, 2, 6), c10::Error);
 }
@@ -143,13 +144,13 @@ TEST(Simulate, FindsADeadlock) {
   // stage wants before it sends anything back.
   const Stages stages = {OneForwardOneBackward(1, 2, 2),
                          {{Kind::kForward, 0, {0, 1}}, {Kind::kBackward, 0, {0, 1}}}};
-  EXPECT_THAT(std::string(Simulate(stages, {}).status().message()), HasSubstr("waits for ever"));
+  EXPECT_THAT(ErrorText(Simulate(stages, {})), HasSubstr("waits for ever"));
 }
 
 TEST(Simulate, FindsMessagesTakenOutOfOrder) {
   using Kind = PipelineStep::Kind;
   const Stages stages = {GPipe(2), {{Kind::kForward, 0, {1, 0}}, {Kind::kBackward, 0, {0, 1}}}};
-  EXPECT_THAT(std::string(Simulate(stages, {}).status().message()),
+  EXPECT_THAT(ErrorText(Simulate(stages, {})),
               HasSubstr("stage 1: the forward of run 1, microbatch 1 would take the output of the "
                         "forward of run 0, microbatch 0"));
 }

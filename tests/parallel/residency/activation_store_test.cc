@@ -46,6 +46,18 @@ int64_t OnHostNow() { return MemoryOf(MemoryCategory::kSaved, MemoryPlace::kHost
 
 class ActivationStoreTest : public testing::Test {
  protected:
+  // Each set's values are those of a seed.
+  static void Put(ActivationStore& store, int layer, int microbatch, uint64_t seed,
+                  int64_t rows = kRows) {
+    Tensors made = Made(seed, rows);
+    store.Put({layer, microbatch}, made.Kept());
+    EXPECT_FALSE(made.wide.defined() || made.small.defined());
+  }
+  static Tensors Take(ActivationStore& store, int layer, int microbatch) {
+    Tensors taken;
+    store.Take({layer, microbatch}, taken.Kept());
+    return taken;
+  }
   static void SetUpTestSuite() {
     InstallMemoryLedger();
     if (TestDevice().is_cpu()) return;
@@ -66,13 +78,10 @@ class ActivationStoreTest : public testing::Test {
     const int64_t before = OnDevice();
     for (int layer = 0; layer < layers; ++layer) {
       Compute();
-      Tensors made = Made(static_cast<uint64_t>(layer));
-      store.Put({layer, microbatch}, made.Kept());
-      EXPECT_FALSE(made.wide.defined() || made.small.defined());
+      Put(store, layer, microbatch, static_cast<uint64_t>(layer));
     }
     for (int layer = layers; layer-- > 0;) {
-      Tensors taken;
-      store.Take({layer, microbatch}, taken.Kept());
+      const Tensors taken = Take(store, layer, microbatch);
       store.Prefetch({layer - 1, microbatch});
       Compute();
     }
@@ -87,16 +96,14 @@ TEST_F(ActivationStoreTest, BringsEverySetBackWithTheSameBitsInAnyOrder) {
   for (int step = 0; step < 3; ++step) {
     for (int microbatch = 0; microbatch < 3; ++microbatch) {
       for (int layer = 0; layer < 4; ++layer) {
-        Tensors made = Made(static_cast<uint64_t>(10 * microbatch + layer));
-        store.Put({layer, microbatch}, made.Kept());
-        made = Made(99);  // likely in the same memory
+        Put(store, layer, microbatch, static_cast<uint64_t>(10 * microbatch + layer));
+        Made(99);  // likely in the same memory
         Compute();
       }
     }
     for (int layer = 4; layer-- > 0;) {
       for (int microbatch = 0; microbatch < 3; ++microbatch) {
-        Tensors taken;
-        store.Take({layer, microbatch}, taken.Kept());
+        Tensors taken = Take(store, layer, microbatch);
         // Some come without notice.
         if (microbatch != 1) store.Prefetch({layer, microbatch + 1});
         Compute();
@@ -112,12 +119,10 @@ TEST_F(ActivationStoreTest, SetsOfAllSizesShareTheHostBuffers) {
   const int64_t before = OnHostNow();
   for (const int64_t rows : {32, 128, 64, 128, 7}) {
     for (int layer = 0; layer < 3; ++layer) {
-      Tensors made = Made(static_cast<uint64_t>(layer), rows);
-      store.Put({layer, 0}, made.Kept());
+      Put(store, layer, 0, static_cast<uint64_t>(layer), rows);
     }
     for (int layer = 3; layer-- > 0;) {
-      Tensors taken;
-      store.Take({layer, 0}, taken.Kept());
+      Tensors taken = Take(store, layer, 0);
       ExpectSame(taken, static_cast<uint64_t>(layer), rows);
     }
   }
@@ -155,16 +160,14 @@ TEST_F(ActivationStoreTest, AForwardMayRunBetweenTheBackwardsOfOthers) {
     for (int layer = 0; layer < 3; ++layer) {
       Compute();
       if (layer == 2) store.Prefetch({2, microbatch - 1});
-      Tensors made = Made(static_cast<uint64_t>(layer + 5 * microbatch));
-      store.Put({layer, microbatch}, made.Kept());
+      Put(store, layer, microbatch, static_cast<uint64_t>(layer + 5 * microbatch));
     }
   };
   forward(0);
   for (int microbatch = 0; microbatch < 4; ++microbatch) {
     forward(microbatch + 1);
     for (int layer = 3; layer-- > 0;) {
-      Tensors taken;
-      store.Take({layer, microbatch}, taken.Kept());
+      Tensors taken = Take(store, layer, microbatch);
       store.Prefetch({layer - 1, microbatch});
       Compute();
       ExpectSame(taken, static_cast<uint64_t>(layer + 5 * microbatch));
@@ -182,8 +185,7 @@ TEST_F(ActivationStoreTest, TensorsThatAreNotThereStayUndefined) {
     made.narrow.reset();
     store.Put({layer, 0}, made.Kept());
   }
-  Tensors taken;
-  store.Take({0, 0}, taken.Kept());
+  const Tensors taken = Take(store, 0, 0);
   EXPECT_FALSE(taken.narrow.defined());
   EXPECT_TRUE(at::equal(taken.wide, Made(3).wide));
 }
@@ -192,10 +194,7 @@ TEST_F(ActivationStoreTest, ClearingForgetsSetsThatLeaveAndSetsThatArrive) {
   const int64_t device = OnDevice(), host = OnHostNow();
   {
     ActivationStore store(TestDevice());
-    for (int layer = 0; layer < 3; ++layer) {
-      Tensors made = Made(4);
-      store.Put({layer, 0}, made.Kept());
-    }
+    for (int layer = 0; layer < 3; ++layer) Put(store, layer, 0, 4);
     store.Prefetch({0, 0});
     store.Clear();
     EXPECT_EQ(store.size(), 0u);

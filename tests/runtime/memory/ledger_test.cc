@@ -38,12 +38,18 @@ TEST_F(MemoryLedger, BooksExactlyTheBytesOfATensorWhileItLives) {
     EXPECT_EQ(Now(MemoryCategory::kWeights) - before, 3 * 7 * 4);
     const at::Tensor view = weight.narrow(0, 1, 2);  // a view has no bytes of its own
     EXPECT_EQ(Now(MemoryCategory::kWeights) - before, 3 * 7 * 4);
+    at::Tensor grows = Bytes(0);
+    EXPECT_EQ(Now(MemoryCategory::kWeights) - before, 3 * 7 * 4);
+    grows.resize_({500});
+    EXPECT_EQ(Now(MemoryCategory::kWeights) - before, 3 * 7 * 4 + 500);
   }
   EXPECT_EQ(Now(MemoryCategory::kWeights), before);
 }
 
 TEST_F(MemoryLedger, TheInnermostScopeCountsAndTheOuterOneReturns) {
   const int64_t saved = Now(MemoryCategory::kSaved), workspace = Now(MemoryCategory::kWorkspace);
+  const int64_t other = Now(MemoryCategory::kOther);
+  const at::Tensor without_scope = Bytes(123);
   const MemoryScope outer(MemoryCategory::kSaved);
   const at::Tensor first = Bytes(10);
   at::Tensor second;
@@ -54,12 +60,7 @@ TEST_F(MemoryLedger, TheInnermostScopeCountsAndTheOuterOneReturns) {
   const at::Tensor third = Bytes(1000);
   EXPECT_EQ(Now(MemoryCategory::kSaved) - saved, 1010);
   EXPECT_EQ(Now(MemoryCategory::kWorkspace) - workspace, 100);
-}
-
-TEST_F(MemoryLedger, WithoutAScopeBytesAreOther) {
-  const int64_t before = Now(MemoryCategory::kOther);
-  const at::Tensor tensor = Bytes(123);
-  EXPECT_EQ(Now(MemoryCategory::kOther) - before, 123);
+  EXPECT_EQ(Now(MemoryCategory::kOther) - other, 123);
 }
 
 TEST_F(MemoryLedger, ATensorKeepsItsCategoryWhoeverFreesIt) {
@@ -126,20 +127,6 @@ TEST_F(MemoryLedger, DataIsAlignedAndItsOwnContext) {
     EXPECT_EQ(reinterpret_cast<uintptr_t>(pointer.get()) % 64, 0u);
     EXPECT_EQ(pointer.get(), pointer.get_context());
   }
-}
-
-TEST_F(MemoryLedger, GrowingAStorageIsBooked) {
-  const MemoryScope scope(MemoryCategory::kWorkspace);
-  const int64_t before = Now(MemoryCategory::kWorkspace);
-  at::Tensor tensor = Bytes(10);
-  tensor.resize_({500});
-  EXPECT_EQ(Now(MemoryCategory::kWorkspace) - before, 500);
-}
-
-TEST_F(MemoryLedger, EmptyTensorsCountNothing) {
-  const int64_t before = TotalMemory().current_bytes;
-  const at::Tensor tensor = Bytes(0);
-  EXPECT_EQ(TotalMemory().current_bytes, before);
 }
 
 TEST_F(MemoryLedger, AnImpossibleAllocationIsAnErrorThatNamesItsBytesAndCountsNothing) {

@@ -1,0 +1,18 @@
+// A mesh of the whole test job: for tests under mpirun.
+#pragma once
+
+#include <memory>
+
+#include "parallel/layout/mesh.h"
+#include "tests/mpi_test_main.h"
+
+namespace fttrain {
+
+// tp ranks of tensor parallelism and pp of a pipeline, the rest data parallel. Collective over the
+// world.
+inline std::unique_ptr<Mesh> TestMesh(int tp, int pp = 1) {
+  const MeshShape shape = MakeMeshShape(TestProcess().world_size(), tp, pp).value();
+  return Mesh::Create(CommBackend::kMpi, TestProcess(), shape).value();
+}
+
+}  // namespace fttrain
