@@ -15,13 +15,10 @@
 #pragma once
 
 #include <optional>
-#include <string>
-#include <vector>
 
-#include "launch/verify/holders.h"
+#include "absl/status/statusor.h"
 #include "launch/verify/report.h"
-#include "launch/verify/step_record.h"
-#include "launch/verify/watcher.h"
+#include "launch/verify/steps.h"
 
 namespace fttrain {
 
@@ -30,58 +27,17 @@ namespace fttrain {
 // bench/verify_tolerances.py measures them. With 8-bit moments, where a slice is not made of whole
 // blocks, blocks begin elsewhere in it than in the whole, other elements share a scale, and updates
 // of rows with hardly a gradient are off by up to half of their size.
-Tolerances RoundingOf(at::ScalarType compute, std::optional<double> asked);
+//
+// `measured`: beside the same steps in float32, with a tolerance for each gradient: 8 times the
+// reference's own error against float32 and half a unit of the last place, at most 0.5. That error
+// is what depth and cancellation make of bfloat16 in that very tensor; below half a unit it is
+// chance. The whole gradient's own error is also added to what its norm may be off by.
+Tolerances RoundingOf(at::ScalarType compute, std::optional<double> asked, bool measured);
 
-// For bfloat16 beside the same steps in float32, a tolerance for each tensor: 8 times the
-// reference's own error against float32 and half a unit of bfloat16's last place, at most 0.5. That
-// error is what depth and cancellation make of bfloat16 in that very tensor; below half a unit it
-// is chance. The whole gradient's own error is also added to what its norm may be off by.
-Tolerances MeasuredRounding();
-
-// What a run was, for those who compare with it; all on rank 0.
-struct Recorded {
-  const StepRecord* record;
-  const std::vector<std::vector<HeldSlice>>* slices;  // who held what
-  const StepRecord* precise;  // gradients of the same steps in float32; null without
-};
-
-// The reference's viewer.
-class Comparer : public Viewer {
- public:
-  // `job` and `holders`: of the reference, which takes `recorded.record`. All must outlive this.
-  Comparer(const Job& job, const Holders& holders, const Recorded& recorded,
-           const Tolerances& tolerances);
-
-  void OnStep(int64_t step, double loss, double norm) override;
-  void OnWhole(Seen what, int64_t at, int64_t parameter, const at::Tensor& whole) override;
-  void OnUpdated(const StepMetrics& metrics) override;
-  const Comparison& comparison() const { return comparison_; }  // without replicas
-
- private:
-  struct Rule {
-    const char* what;
-    int64_t step;
-    double allowed;
-    double floor;       // of the whole tensor
-    at::Tensor before;  // undefined: relative to what is wanted itself
-  };
-  Rule RuleOf(Seen what, int64_t at, int64_t parameter, const at::Tensor& want);
-  void CompareNumber(const char* what, int64_t step, double got, double want, double allowed);
-  std::vector<int> RanksWithError(const Rule& rule, int64_t parameter, const at::Tensor& got,
-                                  const at::Tensor& want) const;
-  bool BlocksDiffer(int64_t parameter) const;
-  // What the reference's own error, a share of a size, adds to what is allowed.
-  double WithOwnError(double allowed, double share) const;
-  const Parameter& Declared(int64_t parameter) const {
-    return *job_->network->declared.all()[static_cast<size_t>(parameter)];
-  }
-
-  const Job* job_;
-  const Holders* holders_;
-  Recorded recorded_;
-  Tolerances tolerances_;
-  Comparison comparison_;
-  double norm_ = 0, own_squares_ = 0;  // of the step's gradients: the reference's, its own error's
-};
+// Trains `job`, the reference, and shows its table as it goes. Returns on rank 0 what the steps
+// differ in by more than RoundingOf(its compute, `tolerance`, whether float32 gradients were
+// recorded). Agrees on errors. Collective over the ranks of `process`, which are the job's.
+absl::StatusOr<Comparison> CompareSteps(Job& job, const StepRecord& recorded,
+                                        std::optional<double> tolerance, const Process& process);
 
 }  // namespace fttrain

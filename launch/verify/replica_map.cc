@@ -1,9 +1,11 @@
-#include "launch/verify/holders.h"
+#include "launch/verify/replica_map.h"
 
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
+#include <iterator>
 #include <map>
 
 #include "runtime/process/check.h"
@@ -11,59 +13,19 @@
 namespace fttrain {
 namespace {
 
-// What a rank says of a parameter, in the table that all gather.
-constexpr int kWords = 3;  // dim, offset, extent
-constexpr int64_t kNotHeld = -2;
+using Words = std::array<int64_t, 3>;  // dim, offset, extent of the slice that a rank holds
+constexpr Words kNotHeld = {-2, 0, 0};
 
-std::vector<int64_t> TableOf(const std::vector<const Parameter*>& mine) {
-  std::vector<int64_t> table;
-  for (const Parameter* parameter : mine) {
-    if (parameter == nullptr) {
-      table.insert(table.end(), {kNotHeld, 0, 0});
-    } else {
-      const ParamSlice& slice = parameter->slice;
-      table.insert(table.end(), {slice.dim, slice.offset, slice.extent});
-    }
-  }
-  return table;
-}
-
-// The slices of one parameter by the ranks' words, `stride` apart.
-std::vector<HeldSlice> SlicesOf(const int64_t* words, int64_t stride, int ranks) {
-  std::vector<HeldSlice> slices;
-  for (int rank = 0; rank < ranks; ++rank, words += stride) {
-    if (words[0] == kNotHeld) continue;
-    const auto same = std::find_if(slices.begin(), slices.end(), [&](const HeldSlice& slice) {
-      return slice.dim == words[0] && slice.offset == words[1] && slice.extent == words[2];
-    });
-    if (same != slices.end()) {
-      same->ranks.push_back(rank);
-    } else {
-      slices.push_back({static_cast<int>(words[0]), words[1], words[2], {rank}});
-    }
-  }
-  return slices;
-}
-
-// Every rank's `mine`, in rank order.
-at::Tensor GatherWords(std::vector<int64_t> mine, Communicator& world) {
-  const at::Tensor own = at::tensor(mine, at::kLong);
-  at::Tensor all = at::empty({world.size() * own.numel()}, at::kLong);
+// Every rank's `own` [n, k] as [ranks, n, k].
+at::Tensor Gather(const at::Tensor& own, Communicator& world) {
+  const at::Tensor all = at::empty({world.size() * own.size(0), own.size(1)}, own.options());
   world.AllGather(own, all);
-  return all;
-}
-
-bool Holds(const HeldSlice& slice, int rank) {
-  return std::find(slice.ranks.begin(), slice.ranks.end(), rank) != slice.ranks.end();
+  return all.view({world.size(), own.size(0), own.size(1)});
 }
 
 }  // namespace
 
-at::Tensor PartOf(const at::Tensor& whole, const HeldSlice& slice) {
-  return slice.dim < 0 ? whole : whole.narrow(slice.dim, slice.offset, slice.extent);
-}
-
-uint64_t HashOf(const at::Tensor& values) {
+int64_t HashOf(const at::Tensor& values) {
   const at::Tensor host = values.contiguous().cpu();
   const auto* bytes = static_cast<const char*>(host.const_data_ptr());
   const auto size = static_cast<int64_t>(host.nbytes());
@@ -74,97 +36,98 @@ uint64_t HashOf(const at::Tensor& values) {
     hash = (hash ^ word) * 0x100000001b3ull;
     hash ^= hash >> 32;  // what the product has in its upper half alone would never come down
   }
-  return hash;
+  return static_cast<int64_t>(hash);
 }
 
-absl::StatusOr<std::unique_ptr<Holders>> Holders::Create(const ParameterSet& declared,
-                                                         const ParameterSet& set,
-                                                         const Process& process) {
-  std::unique_ptr<Holders> holders(new Holders);
-  holders->declared_ = &declared;
-  if (process.world_size() == 1) {
-    holders->world_ = MakeSelfCommunicator("world");
-  } else {
-    auto world =
-        CreateCommunicator(CommBackend::kMpi, process, "world", /*color=*/0, process.rank());
-    FT_RETURN_IF_ERROR(process.AgreeOnStatus(world.status()));
-    holders->world_ = *std::move(world);
+absl::StatusOr<ReplicaMap> ReplicaMap::Create(const Network& network, const Process& process) {
+  ReplicaMap map;
+  map.network_ = &network;
+  auto world = CreateCommunicator(CommBackend::kMpi, process, "world", /*color=*/0, process.rank());
+  FT_RETURN_IF_ERROR(process.AgreeOnStatus(world.status()));
+  map.world_ = *std::move(world);
+
+  const auto count = static_cast<int64_t>(network.declared.all().size());
+  std::vector<Words> own;
+  for (size_t i = 0; i < network.declared.all().size(); ++i) {
+    const Parameter* local = map.Local(i);
+    own.push_back(local == nullptr
+                      ? kNotHeld
+                      : Words{local->slice.dim, local->slice.offset, local->slice.extent});
   }
-  for (const auto& parameter : declared.all()) {
-    holders->mine_.push_back(set.Find(parameter->slice.name));
-  }
-  const at::Tensor table = GatherWords(TableOf(holders->mine_), *holders->world_);
-  const auto count = static_cast<int64_t>(holders->mine_.size());
+  const at::Tensor table = Gather(at::from_blob(own.data(), {count, 3}, at::kLong), *map.world_);
+  const auto words = table.accessor<int64_t, 3>();
   for (int64_t i = 0; i < count; ++i) {
-    holders->slices_.push_back(SlicesOf(table.const_data_ptr<int64_t>() + i * kWords,
-                                        count * kWords, process.world_size()));
+    std::map<Words, std::vector<int>> holders;
+    for (int rank = 0; rank < process.world_size(); ++rank) {
+      const auto held = words[rank][i];
+      holders[{held[0], held[1], held[2]}].push_back(rank);
+    }
+    holders.erase(kNotHeld);
+    const ParamSlice& whole = map.Declared(static_cast<size_t>(i)).slice;
+    std::vector<HeldSlice>& slices = map.slices_.emplace_back();
+    for (const auto& [held, ranks] : holders) {
+      const auto [dim, offset, extent] = held;
+      slices.push_back(
+          {{whole.name, whole.global_shape, static_cast<int>(dim), offset, extent}, ranks});
+    }
   }
-  return holders;
+  return map;
 }
 
-void Holders::Collect(int64_t parameter, const at::Tensor& local, at::Tensor whole) const {
+// Copies `from`, on any device of rank `source`, to `to`, on any of rank `target`.
+void ReplicaMap::Transfer(const at::Tensor& from, int source, const at::Tensor& to,
+                          int target) const {
   const int rank = world_->rank();
-  for (const HeldSlice& slice : slices_[static_cast<size_t>(parameter)]) {
-    const int holder = slice.ranks.front();
-    if (rank == holder && rank > 0) world_->Send(local.contiguous().cpu(), 0);
-    if (rank > 0) continue;
-    const at::Tensor part = PartOf(whole, slice);
-    if (holder == 0) {
-      part.copy_(local);
-    } else {
-      const at::Tensor received = at::empty(part.sizes(), part.options());
-      world_->Recv(received, holder);
-      part.copy_(received);
-    }
+  if (source == target) {
+    if (rank == target) to.copy_(from);
+  } else if (rank == source) {
+    world_->Send(from.contiguous().cpu(), target);
+  } else if (rank == target) {
+    const at::Tensor received = at::empty(to.sizes(), to.options().device(at::kCPU));
+    world_->Recv(received, source);
+    to.copy_(received);
   }
 }
 
-void Holders::Distribute(int64_t parameter, const at::Tensor& whole, at::Tensor local) const {
-  const int rank = world_->rank();
-  for (const HeldSlice& slice : slices_[static_cast<size_t>(parameter)]) {
-    if (rank > 0) {
-      if (!Holds(slice, rank)) continue;
-      const at::Tensor received = at::empty(local.sizes(), local.options().device(at::kCPU));
-      world_->Recv(received, 0);
-      local.copy_(received);
-      continue;
-    }
-    const at::Tensor part = PartOf(whole, slice);
-    for (const int holder : slice.ranks) {
-      if (holder == 0) {
-        local.copy_(part);
-      } else {
-        world_->Send(part.contiguous(), holder);
-      }
-    }
+at::Tensor ReplicaMap::Collect(size_t parameter, const at::Tensor& local,
+                               at::ScalarType dtype) const {
+  at::Tensor whole;
+  if (on_first_rank()) whole = at::empty(Declared(parameter).slice.global_shape, dtype);
+  for (const auto& [slice, ranks] : slices_[parameter]) {
+    Transfer(local, ranks.front(), on_first_rank() ? slice.PartOf(whole) : whole, 0);
+  }
+  return whole;
+}
+
+void ReplicaMap::Distribute(size_t parameter, const at::Tensor& whole,
+                            const at::Tensor& local) const {
+  for (const auto& [slice, ranks] : slices_[parameter]) {
+    const at::Tensor part = on_first_rank() ? slice.PartOf(whole) : whole;
+    for (const int rank : ranks) Transfer(part, 0, local, rank);
   }
 }
 
-std::vector<ReplicaFault> Holders::Compare(const std::vector<uint64_t>& mine) const {
-  FT_CHECK(mine.size() == mine_.size(), mine.size(), " hashes of ", mine_.size(), " parameters");
-  const at::Tensor all = GatherWords({mine.begin(), mine.end()}, *world_);
-  const auto* hashes = all.const_data_ptr<int64_t>();
-  std::vector<ReplicaFault> faults;
+std::vector<Deviation> ReplicaMap::Compare(int64_t step, const std::string& what,
+                                           const std::vector<int64_t>& hashes) const {
+  const at::Tensor all = Gather(at::tensor(hashes).unsqueeze(1), *world_);
+  const auto hash = all.accessor<int64_t, 3>();
+  std::vector<Deviation> found;
   for (size_t i = 0; i < slices_.size(); ++i) {
-    for (const HeldSlice& slice : slices_[i]) {
-      const auto hash_of = [&](int rank) {
-        return hashes[static_cast<size_t>(rank) * mine.size() + i];
-      };
-      std::map<int64_t, int> votes;
-      for (const int rank : slice.ranks) ++votes[hash_of(rank)];
-      if (votes.size() == 1) continue;
-      int64_t most = hash_of(slice.ranks.front());
-      for (const auto& [hash, count] : votes) {
-        if (count > votes[most]) most = hash;
+    for (const auto& [slice, ranks] : slices_[i]) {
+      std::map<int64_t, std::vector<int>> equal;  // ranks by hash
+      for (const int rank : ranks) equal[hash[rank][static_cast<int64_t>(i)][0]].push_back(rank);
+      if (equal.size() == 1) continue;
+      const std::vector<int>* most = &equal[hash[ranks.front()][static_cast<int64_t>(i)][0]];
+      for (const auto& [bits, same] : equal) {
+        if (same.size() > most->size()) most = &same;
       }
-      ReplicaFault fault{static_cast<int64_t>(i), {}, {}};
-      for (const int rank : slice.ranks) {
-        (hash_of(rank) == most ? fault.right : fault.wrong).push_back(rank);
-      }
-      faults.push_back(std::move(fault));
+      Deviation deviation{.step = step, .what = what, .name = slice.name, .right_ranks = *most};
+      std::set_difference(ranks.begin(), ranks.end(), most->begin(), most->end(),
+                          std::back_inserter(deviation.ranks));
+      found.push_back(std::move(deviation));
     }
   }
-  return faults;
+  return found;
 }
 
 }  // namespace fttrain

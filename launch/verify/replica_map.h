@@ -5,62 +5,58 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "parallel/layout/param.h"
+#include "launch/run/network.h"
+#include "launch/verify/report.h"
 #include "runtime/comm/communicator.h"
-#include "runtime/process/process.h"
 
 namespace fttrain {
 
-// [offset, offset + extent) of a parameter's dimension `dim` (< 0: all of it), and who holds it.
 struct HeldSlice {
-  int dim = -1;
-  int64_t offset = 0, extent = 0;
-  std::vector<int> ranks = {};  // ascending
-};
-// The slice's part of a whole parameter; a view.
-at::Tensor PartOf(const at::Tensor& whole, const HeldSlice& slice);
-
-// Replicas of a slice that are not what most are (what the lowest rank has, where none are more).
-struct ReplicaFault {
-  int64_t parameter = 0;  // index of `declared`
-  std::vector<int> wrong, right;
+  ParamSlice slice;
+  std::vector<int> ranks;  // that hold it, ascending
 };
 
 // 64 bits of the values' bytes: FNV-1a (Fowler, Noll, Vo) over words of eight. Tensors that differ
 // in one word alone always differ in it; others by chance agree once in 2^64.
-uint64_t HashOf(const at::Tensor& values);
+int64_t HashOf(const at::Tensor& values);
 
-class Holders {
+class ReplicaMap {
  public:
-  // `declared`: the whole model's parameters (DeclareWholeModel), `set`: this rank's. Both must
-  // outlive it. Agrees on errors. Collective over the world of `process`.
-  static absl::StatusOr<std::unique_ptr<Holders>> Create(const ParameterSet& declared,
-                                                         const ParameterSet& set,
-                                                         const Process& process);
+  // Maps a network's parameters, which go by their index in Network::declared; `network` must
+  // outlive it. Agrees on errors. Collective over the world of `process`, as are all calls, on all
+  // ranks with the same parameter.
+  static absl::StatusOr<ReplicaMap> Create(const Network& network, const Process& process);
 
-  // By index of `declared`, ascending in rank of the first holder; the same on every rank.
+  // By parameter; the same on every rank. Not collective, nor are the three below.
   const std::vector<std::vector<HeldSlice>>& slices() const { return slices_; }
-  // This rank's parameter of that index; null if it holds none of it.
-  const Parameter* Mine(int64_t parameter) const { return mine_[static_cast<size_t>(parameter)]; }
+  const Parameter& Declared(size_t parameter) const { return *network_->declared.all()[parameter]; }
+  // This rank's part of it; null if it holds none.
+  const Parameter* Local(size_t parameter) const {
+    return network_->parameters.Find(Declared(parameter).slice.name);
+  }
   bool on_first_rank() const { return world_->rank() == 0; }
 
-  // Collective, all ranks with the same `parameter`. `local` [LocalShape()], on any device, where
-  // this rank holds a slice; `whole` [global_shape] in host memory, of the same dtype, on rank 0.
-  // Collect fills `whole` from the first holder of each slice, Distribute `local` from `whole`.
-  void Collect(int64_t parameter, const at::Tensor& local, at::Tensor whole) const;
-  void Distribute(int64_t parameter, const at::Tensor& whole, at::Tensor local) const;
+  // `local` [LocalShape()], on any device, where this rank holds a slice. Collect returns on rank 0
+  // the whole, [global_shape] in host memory, of the first holder of each slice, of the same
+  // `dtype`; elsewhere an undefined tensor. Distribute fills `local` from rank 0's `whole`.
+  at::Tensor Collect(size_t parameter, const at::Tensor& local, at::ScalarType dtype) const;
+  void Distribute(size_t parameter, const at::Tensor& whole, const at::Tensor& local) const;
 
-  // `mine`: a hash by index of `declared`, any where this rank holds nothing. The same result on
-  // every rank. Collective.
-  std::vector<ReplicaFault> Compare(const std::vector<uint64_t>& mine) const;
+  // Replicas that are not what most are (what the lowest rank has, where none are more), as
+  // deviations of `what` in `step`. `hashes`: by parameter, any where this rank holds nothing. The
+  // same result on every rank.
+  std::vector<Deviation> Compare(int64_t step, const std::string& what,
+                                 const std::vector<int64_t>& hashes) const;
 
  private:
-  Holders() = default;
-  const ParameterSet* declared_ = nullptr;
-  std::vector<const Parameter*> mine_;
+  ReplicaMap() = default;
+  void Transfer(const at::Tensor& from, int source, const at::Tensor& to, int target) const;
+
+  const Network* network_ = nullptr;
   std::vector<std::vector<HeldSlice>> slices_;
   std::unique_ptr<Communicator> world_;
 };
