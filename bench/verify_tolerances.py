@@ -7,7 +7,7 @@ Verifies lora, qlora and full training on tp 2, pp 2, tp 2 x pp 2 and tp 2 x dp 
 float32 and bfloat16, and prints the worst error of all steps: of the loss, of the gradient norm, of
 a gradient and of an update. In bfloat16 as they are, and gradients and updates as shares of what is
 allowed beside the same steps in float32. Right layouts must stay well below the numbers of
-launch/verify/comparer.cc. The models are the parity tests' (64 wide, 3 layers); or --model, with
+launch/verify/compare.cc. The models are the parity tests' (64 wide, 3 layers); or --model, with
 rows of tokens.
 """
 

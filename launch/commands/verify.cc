@@ -6,12 +6,13 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
+#include "absl/strings/substitute.h"
 #include "launch/commands/commands.h"
 #include "launch/run/summary.h"
 #include "launch/run/train_plan.h"
+#include "launch/verify/compare.h"
 #include "launch/verify/reference.h"
-#include "launch/verify/runs.h"
+#include "launch/verify/steps.h"
 #include "runtime/memory/ledger.h"
 #include "runtime/process/check.h"
 #include "runtime/process/device.h"
@@ -20,27 +21,12 @@
 namespace fttrain {
 namespace {
 
-struct VerifyFlags {
+struct Verification {
+  TrainPlan plan;
   int64_t steps = 0;
   std::optional<MeshShape> reference;
   std::optional<double> tolerance;
 };
-
-absl::StatusOr<VerifyFlags> ReadFlags(const CommandLine& line, int ranks) {
-  VerifyFlags flags;
-  FT_ASSIGN_OR_RETURN(
-      flags.steps, line.Number<int64_t>(
-                       "steps", [](int64_t n) { return n >= 1; }, "a number of steps, at least 1"));
-  if (line.Has("tolerance")) {
-    FT_ASSIGN_OR_RETURN(flags.tolerance, line.Number<double>(
-                                             "tolerance", [](double e) { return e > 0 && e < 1; },
-                                             "a relative error above 0 and below 1"));
-  }
-  if (line.Has("reference")) {
-    FT_ASSIGN_OR_RETURN(flags.reference, ParseReference(line.Get("reference"), ranks));
-  }
-  return flags;
-}
 
 // The first folder that exists on the way up from output_dir, which verification does not make.
 std::string ScratchFolder(const std::string& output_dir) {
@@ -52,35 +38,36 @@ std::string ScratchFolder(const std::string& output_dir) {
   return folder.string();
 }
 
-struct Verification {
-  VerifyFlags flags;
-  TrainPlan plan;
-};
-
 absl::StatusOr<Verification> PlanVerification(const CommandLine& line,
                                               const config::LoadedConfig& loaded,
                                               const Process& process) {
   Verification made;
-  FT_ASSIGN_OR_RETURN(made.flags, ReadFlags(line, process.world_size()));
+  FT_ASSIGN_OR_RETURN(
+      made.steps, line.Number<int64_t>(
+                      "steps", [](int64_t n) { return n >= 1; }, "a number of steps, at least 1"));
+  if (line.Has("tolerance")) {
+    FT_ASSIGN_OR_RETURN(made.tolerance, line.Number<double>(
+                                            "tolerance", [](double e) { return e > 0 && e < 1; },
+                                            "a relative error above 0 and below 1"));
+  }
+  if (line.Has("reference")) {
+    FT_ASSIGN_OR_RETURN(made.reference,
+                        ParseReference(line.Get("reference"), process.world_size()));
+  }
   FT_ASSIGN_OR_RETURN(made.plan, MakeTrainPlan(loaded, process));
   made.plan.inputs.scratch_folder = ScratchFolder(made.plan.output.folder);
   const int64_t steps = made.plan.task.steps;
-  if (!line.Has("steps")) made.flags.steps = std::min(made.flags.steps, steps);
-  if (made.flags.steps > steps) {
+  if (!line.Has("steps")) made.steps = std::min(made.steps, steps);
+  if (made.steps > steps) {
     return absl::InvalidArgumentError(
-        absl::StrCat("--steps=", made.flags.steps, " is more than the run has, ", steps));
+        absl::StrCat("--steps=", made.steps, " is more than the run has, ", steps));
   }
   return made;
 }
 
-std::string SetupText(const Layout& layout) {
-  return absl::StrCat("tp ", layout.mesh.tp, " x pp ", layout.mesh.pp, " x dp ", layout.mesh.dp,
-                      ", zero ", layout.zero_stage);
-}
-
 // Rank 0's free memory decides for all. Agrees on errors.
-absl::StatusOr<Reference> Choose(const Task& task, const Verification& made,
-                                 const Process& process) {
+absl::StatusOr<Reference> ReferenceThatFits(const Task& task, const Verification& made,
+                                            const Process& process) {
   const c10::Device device = made.plan.device;
   ReleaseFreedMemory();
   FreeMemoryBytes(device);  // gives back what this rank keeps of a shared GPU
@@ -92,22 +79,25 @@ absl::StatusOr<Reference> Choose(const Task& task, const Verification& made,
   room.host_is_apart = device.is_cuda();
   room.ranks = process.world_size();
   absl::StatusOr<Reference> reference =
-      ChooseReference(task, made.plan.layout, Declare(task), room, made.flags.reference);
+      ChooseReference(task, made.plan.layout, Declare(task), room, made.reference);
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(reference.status()));
   return reference;
 }
 
-// `run` of the task's job in the reference layout, on a world of its ranks, while the others sleep.
-// Agrees on errors.
-using RunOfJob = std::function<absl::Status(Job&, const Process&)>;
-absl::Status InReference(const Task& task, const Reference& reference, const JobInputs& inputs,
-                         const Process& process, const RunOfJob& run) {
+// Does `work` on the task's job in its reference layout, on a world of its ranks, while the others
+// sleep; `announcement` names the layout in place of $0. Agrees on errors: ResourceExhausted where
+// no layout fits.
+using WorkOnJob = std::function<absl::Status(Job&, const Process&, const Reference&)>;
+absl::Status InReference(const Task& task, const Verification& made, const Process& process,
+                         const char* announcement, const WorkOnJob& work) {
+  FT_ASSIGN_OR_RETURN(const Reference reference, ReferenceThatFits(task, made, process));
+  LogInfo(absl::Substitute(announcement, ToString(reference)));
   FT_ASSIGN_OR_RETURN(const std::unique_ptr<Process> part,
                       process.FirstRanks(reference.layout.mesh.world_size()));
   const auto on_part = [&]() -> absl::Status {
     FT_ASSIGN_OR_RETURN(const std::unique_ptr<Job> job,
-                        Build(task, reference.layout, inputs, *part));
-    return run(*job, *part);
+                        Build(task, reference.layout, made.plan.inputs, *part));
+    return work(*job, *part, reference);
   };
   absl::Status status;
   if (part != nullptr) status = on_part();
@@ -116,31 +106,23 @@ absl::Status InReference(const Task& task, const Reference& reference, const Job
 }
 
 // The steps' gradients in float32, in the smallest layout that fits; none where none does.
-absl::StatusOr<std::optional<RecordedRun>> FollowInFloat32(const Verification& made,
-                                                           const RecordedRun& recorded,
-                                                           const Process& process) {
+absl::Status AddFloat32Gradients(const Verification& made, const Process& process,
+                                 StepRecord& recorded) {
   Task task = made.plan.task;
   task.form.compute = at::kFloat;
-  std::optional<RecordedRun> precise;
-  const auto reference = Choose(task, made, process);
-  absl::Status status = reference.status();
-  if (reference.ok()) {
-    LogInfo(absl::StrCat("verify     the same steps in float32 on ", ToString(*reference),
-                         ", for the size of bfloat16's errors"));
-    const JobInputs& inputs = made.plan.inputs;
-    status = InReference(task, *reference, inputs, process, [&](Job& job, const Process& part) {
-      auto followed = FollowRun(job, recorded, made.flags.steps, inputs.scratch_folder, part);
-      if (followed.ok()) precise = *std::move(followed);
-      return followed.status();
-    });
-  }
-  if (status.code() == absl::StatusCode::kResourceExhausted) {
-    LogInfo("verify     float32 does not fit in memory: a gradient in bfloat16 may be off by 0.3");
-    return std::optional<RecordedRun>();
-  }
-  FT_RETURN_IF_ERROR(status);
-  if (!precise) precise.emplace();  // a rank that slept: it is measured all the same
-  return precise;
+  const absl::Status status = InReference(
+      task, made, process,
+      "verify     the same steps in float32 on $0, for the size of bfloat16's errors",
+      [&](Job& job, const Process& part, const Reference&) -> absl::Status {
+        FT_ASSIGN_OR_RETURN(StepRecord precise,
+                            RecordSteps(job, made.steps, made.plan.inputs.scratch_folder, part,
+                                        /*follow=*/&recorded));
+        recorded.float32_gradients = std::move(precise.gradients);
+        return absl::OkStatus();
+      });
+  if (!absl::IsResourceExhausted(status)) return status;
+  LogInfo("verify     float32 does not fit in memory: a gradient in bfloat16 may be off by 0.3");
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -150,40 +132,32 @@ absl::Status VerifyCommand(const CommandLine& line, const Process& process) {
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(loaded.status()));
   const absl::StatusOr<Verification> made = PlanVerification(line, *loaded, process);
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(made.status()));
-  const VerifyFlags& flags = made->flags;
   const TrainPlan& plan = made->plan;
-  const std::string setup = SetupText(plan.layout);
-  RecordedRun recorded;
+  StepRecord recorded;
   {
     FT_ASSIGN_OR_RETURN(const std::unique_ptr<Job> job,
                         Build(plan.task, plan.layout, plan.inputs, process));
     LogInfo(StartSummary(*job));
     FT_ASSIGN_OR_RETURN(recorded,
-                        RecordRun(*job, flags.steps, plan.inputs.scratch_folder, process));
+                        RecordSteps(*job, made->steps, plan.inputs.scratch_folder, process));
   }
-  Tolerances tolerances = RoundingOf(plan.task.form.compute, flags.tolerance);
-  std::optional<RecordedRun> precise;
-  if (plan.task.form.compute == at::kBFloat16 && !flags.tolerance) {
-    FT_ASSIGN_OR_RETURN(precise, FollowInFloat32(*made, recorded, process));
-    if (precise) tolerances = MeasuredRounding();
+  if (plan.task.form.compute == at::kBFloat16 && !made->tolerance) {
+    FT_RETURN_IF_ERROR(AddFloat32Gradients(*made, process, recorded));
   }
-  FT_ASSIGN_OR_RETURN(const Reference reference, Choose(plan.task, *made, process));
-  LogInfo(absl::StrCat("verify     the same steps in the reference layout: ", ToString(reference)));
-  const auto compare = [&](Job& job, const Process& part) -> absl::Status {
+  const auto compare = [&](Job& job, const Process& part,
+                           const Reference& reference) -> absl::Status {
     FT_ASSIGN_OR_RETURN(const Comparison comparison,
-                        CompareRun(job, recorded, precise ? precise->record.get() : nullptr,
-                                   tolerances, flags.steps, part));
-    return part.rank() == 0 ? Verdict(comparison, setup) : absl::OkStatus();
+                        CompareSteps(job, recorded, made->tolerance, part));
+    if (part.rank() > 0) return absl::OkStatus();
+    const MeshShape& mesh = plan.layout.mesh;
+    const std::string setup = absl::StrCat("tp ", mesh.tp, " x pp ", mesh.pp, " x dp ", mesh.dp,
+                                           ", zero ", plan.layout.zero_stage);
+    FT_ASSIGN_OR_RETURN(const std::string verdict, Verdict(comparison, setup, ToString(reference)));
+    LogInfo(verdict);
+    return absl::OkStatus();
   };
-  FT_RETURN_IF_ERROR(InReference(plan.task, reference, plan.inputs, process, compare));
-  const std::string own = tolerances.own_errors > 0 ? absl::StrCat(" + ", tolerances.own_errors,
-                                                                   " times bfloat16's own error")
-                                                    : std::string();
-  LogInfo(absl::StrFormat(
-      "verify: %s equals %s: gradients within %.2g%s, updates within %.2g, "
-      "replicas bit for bit, over %d steps",
-      setup, ToString(reference), tolerances.gradient, own, tolerances.update, flags.steps));
-  return absl::OkStatus();
+  return InReference(plan.task, *made, process,
+                     "verify     the same steps in the reference layout: $0", compare);
 }
 
 }  // namespace fttrain

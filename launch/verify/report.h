@@ -5,12 +5,11 @@
 #include <string>
 #include <vector>
 
-#include "absl/status/status.h"
-#include "parallel/layout/param.h"
+#include "absl/status/statusor.h"
 
 namespace fttrain {
 
-// Largest errors that count as rounding. comparer.h says what each is relative to.
+// Largest errors that count as rounding. compare.h says what each is relative to.
 struct Tolerances {
   double gradient = 0;                 // of each tensor
   double loss_and_norm = 0;            // of the loss, and of the norm of each one's own gradients
@@ -20,21 +19,17 @@ struct Tolerances {
   double regrouped_update = 0;  // with 8-bit moments whose blocks begin elsewhere in the reference
 };
 
-// A number or tensor that is not what the reference has.
+// A number, tensor or replica that is not what it should be.
 struct Deviation {
   int64_t step = 0;  // from 1; 0: as loaded
-  std::string what;  // "gradient", "update", "loss", ...
+  std::string what;  // "gradient", "update", "loss", ...; of replicas "values", "gradients"
   std::string name;  // of the parameter, "" for a number
   double error = 0, allowed = 0;
-  std::vector<int> ranks;  // of the run, that hold what differs; empty for a number
-};
+  std::vector<int> ranks = {};  // of the run, that hold what differs; empty for a number
+  // Ranks whose replicas are as they should be. Empty: compared with the reference.
+  std::vector<int> right_ranks = {};
 
-// A replica that is not what the others hold.
-struct ReplicaDeviation {
-  int64_t step = 0;
-  std::string what;  // "values", "gradients"
-  std::string name;
-  std::vector<int> wrong, right;
+  bool is_replica() const { return !right_ranks.empty(); }
 };
 
 // The largest share of what is allowed; without error, no name.
@@ -45,26 +40,28 @@ struct WorstError {
 
 struct StepComparison {
   int64_t step = 0;
-  double loss = 0, reference_loss = 0;
-  double grad_norm = 0, reference_grad_norm = 0;
-  WorstError gradient, update;
+  double loss = 0, grad_norm = 0;
+  double reference_loss = 0, reference_grad_norm = 0;
+  WorstError gradient = {}, update = {};
 };
 
 struct Comparison {
-  std::vector<StepComparison> steps;
-  std::vector<Deviation> deviations;
-  std::vector<ReplicaDeviation> replicas;
+  std::vector<StepComparison> steps = {};
+  std::vector<Deviation> deviations = {};
+  Tolerances tolerances = {};
 };
 
-// |a - b| / |b|; 0 if they are equal, infinite if not finite.
-double RelativeError(double a, double b);
+// |difference| / |size|; 0 without a difference, infinite if not finite.
+double RelativeError(double difference, double size);
 
 std::string TableHead();
-// One line; `replicas`: those of all steps.
-std::string TableLine(const StepComparison& step, const std::vector<ReplicaDeviation>& replicas);
+// One line; `deviations`: of all steps, of replicas at least.
+std::string TableLine(const StepComparison& step, const std::vector<Deviation>& deviations);
 
-// OK, or Aborted with one line for each deviation, replicas first, the earliest step first, the
-// largest error first; eight of each kind. `setup`: "tp 2 x pp 1 x dp 1", of the run.
-absl::Status Verdict(const Comparison& comparison, const std::string& setup);
+// That `setup` ("tp 2 x pp 1 x dp 1", of the run) equals `reference`, and how closely. Or Aborted
+// with one line for each deviation, replicas first, the earliest step first, the largest error
+// first; eight of each kind.
+absl::StatusOr<std::string> Verdict(const Comparison& comparison, const std::string& setup,
+                                    const std::string& reference);
 
 }  // namespace fttrain

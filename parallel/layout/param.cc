@@ -19,6 +19,9 @@ std::vector<int64_t> ParamSlice::LocalShape() const {
 
 int64_t ParamSlice::LocalNumel() const { return c10::multiply_integers(LocalShape()); }
 int64_t ParamSlice::GlobalNumel() const { return c10::multiply_integers(global_shape); }
+at::Tensor ParamSlice::PartOf(const at::Tensor& whole) const {
+  return dim < 0 ? whole : whole.narrow(dim, offset, extent);
+}
 
 ParamSlice WholeParam(std::string name, std::vector<int64_t> global_shape) {
   return {.name = std::move(name), .global_shape = std::move(global_shape)};

@@ -25,6 +25,8 @@ struct ParamSlice {
   std::vector<int64_t> LocalShape() const;
   int64_t LocalNumel() const;
   int64_t GlobalNumel() const;
+  // This part of a `whole` tensor [global_shape], [LocalShape()]; a view.
+  at::Tensor PartOf(const at::Tensor& whole) const;
 };
 
 // A whole tensor, and rows/columns [offset, offset + extent). Throw c10::Error on a range outside

@@ -13,8 +13,7 @@ namespace {
 // The slice's place in `flat`, which holds the whole parameter from `offset` on.
 at::Tensor PlaceInGlobal(const at::Tensor& flat, int64_t offset, const Parameter& parameter) {
   const ParamSlice& slice = parameter.slice;
-  const at::Tensor whole = flat.narrow(0, offset, slice.GlobalNumel()).view(slice.global_shape);
-  return slice.dim < 0 ? whole : whole.narrow(slice.dim, slice.offset, slice.extent);
+  return slice.PartOf(flat.narrow(0, offset, slice.GlobalNumel()).view(slice.global_shape));
 }
 
 // kShared: each holder puts its part at the slice's place in zeros of the global shape, so that one

@@ -6,7 +6,7 @@
 #include <cmath>
 #include <functional>
 
-#include "launch/verify/runs.h"
+#include "launch/verify/compare.h"
 #include "runtime/process/check.h"
 #include "tests/launch/run/tiny_job.h"
 
@@ -41,11 +41,11 @@ class FaultyStep : public StepObserver {
   const Faults& faults_;
 };
 
-RecordedRun RunWithFaults(const Task& task, const Layout& layout, const Faults& faults) {
+StepRecord RunWithFaults(const Task& task, const Layout& layout, const Faults& faults) {
   const auto job = BuildTiny(task, layout);
   faults.when_loaded(job->network->parameters);
   FaultyStep faulty(*job, faults);
-  auto recorded = RecordRun(*job, kSteps, testing::TempDir(), TestProcess());
+  auto recorded = RecordSteps(*job, kSteps, testing::TempDir(), TestProcess());
   FT_CHECK(recorded.ok(), recorded.status().ToString());
   return *std::move(recorded);
 }
@@ -54,19 +54,18 @@ RecordedRun RunWithFaults(const Task& task, const Layout& layout, const Faults& 
 // gradients are the recorded ones, so that the reference's own errors are as large as the run's.
 std::string Verify(const Task& task, const Layout& layout, const Faults& faults = {},
                    int reference_tp = 1, bool measured = false) {
-  const RecordedRun recorded = RunWithFaults(task, layout, faults);
+  StepRecord recorded = RunWithFaults(task, layout, faults);
+  if (measured) recorded.float32_gradients = recorded.gradients;
   const auto part = TestProcess().FirstRanks(reference_tp);
   FT_CHECK(part.ok(), part.status().ToString());
   std::string verdict;
   if (*part != nullptr) {
     const auto job = BuildTiny(task, {.mesh = {.tp = reference_tp}}, **part);
-    const auto comparison = CompareRun(
-        *job, recorded, measured ? recorded.record.get() : nullptr,
-        measured ? MeasuredRounding() : RoundingOf(at::kDouble, std::nullopt), kSteps, **part);
+    const auto comparison = CompareSteps(*job, recorded, std::nullopt, **part);
     FT_CHECK(comparison.ok(), comparison.status().ToString());
     if (TestProcess().rank() == 0) {
       EXPECT_EQ(comparison->steps.size(), static_cast<size_t>(kSteps));
-      verdict = std::string(Verdict(*comparison, "the layout").message());
+      verdict = std::string(Verdict(*comparison, "the layout", "the reference").status().message());
     }
   }
   TestProcess().IdleBarrier();
@@ -207,7 +206,7 @@ TEST(Verify, AGradientNormMayBeOffByTheReferencesOwnErrorButNotByItsSize) {
 }
 
 TEST(Verify, AReferenceThatHappensToAgreeWithFloat32LeavesRoomForRounding) {
-  const double room = MeasuredRounding().gradient;
+  const double room = RoundingOf(at::kBFloat16, std::nullopt, /*measured=*/true).gradient;
   // Off by 3.7e-2 was seen where the own error was 3.5e-3, half a unit being 3.9e-3.
   EXPECT_GE(room, 4 * std::exp2(-7));
   EXPECT_LE(room, 0.05);
@@ -215,7 +214,7 @@ TEST(Verify, AReferenceThatHappensToAgreeWithFloat32LeavesRoomForRounding) {
 
 TEST(Hash, OneBitChangesIt) {
   const at::Tensor values = at::arange(37, at::kByte);
-  const uint64_t hash = HashOf(values);
+  const int64_t hash = HashOf(values);
   EXPECT_EQ(HashOf(values.clone()), hash);
   for (int64_t i = 0; i < values.numel(); ++i) {
     at::Tensor changed = values.clone();
