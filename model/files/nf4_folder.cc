@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "model/files/tensor_io.h"
+#include "model/nf4/math.h"
 #include "runtime/files/json.h"
 #include "runtime/math/ceil_divide.h"
 #include "runtime/math/dynamic_map.h"
@@ -263,25 +264,12 @@ std::vector<SafetensorsWriter::Tensor> Nf4FileTensors(const std::string& weight,
 }
 
 at::Tensor Nf4CodeValues() {
-  // Sixteen codes in a row under the scale 1.
-  const ParamSlice slice = WholeParam("codes", {1, 16});
-  Nf4Matrix matrix{MakeNf4Layout(slice, {32, /*double_quant=*/false, at::kFloat}), {}};
-  matrix.bytes = at::zeros({matrix.layout.bytes}, at::TensorOptions(at::kByte));
-  const at::Tensor codes = at::empty({8}, at::TensorOptions(at::kByte));
-  for (int pair = 0; pair < 8; ++pair) {
-    codes.data_ptr<uint8_t>()[pair] = static_cast<uint8_t>(2 * pair << 4 | (2 * pair + 1));
-  }
-  StoreNf4Codes(matrix, 0, 16, codes);
-  StoreNf4Absmax(matrix, at::ones({1}, at::TensorOptions(at::kFloat)));
-  const at::Tensor values = at::empty({1, 16}, at::TensorOptions(at::kFloat));
-  DequantizeNf4(matrix, {0, 1}, {0, 16}, values);
-  return values.view({16});
+  constexpr Nf4Table kTable = MakeNf4Table();
+  return at::tensor(c10::ArrayRef<float>(kTable.values));
 }
 
 at::Tensor Nf4ScaleValues() {
-  at::Tensor values = at::empty({256}, at::TensorOptions(at::kFloat));
-  std::copy(SignedDynamicMap().begin(), SignedDynamicMap().end(), values.data_ptr<float>());
-  return values;
+  return at::tensor(c10::ArrayRef<float>(SignedDynamicMap().data(), 256));
 }
 
 }  // namespace fttrain
