@@ -8,6 +8,7 @@
 #include <cstring>
 #include <vector>
 
+#include "absl/cleanup/cleanup.h"
 #include "model/nf4/cuda.h"
 #include "model/nf4/dispatch.h"
 #include "model/nf4/nf4.h"
@@ -94,21 +95,13 @@ int64_t WholeBlocks(const Nf4Layout& layout) {
   return CeilDivide(layout.whole_elements, layout.options.block_size);
 }
 
-// ATen splits a sum over the calling thread's number of OpenMP threads; at::set_num_threads would
-// change it for others too.
-class OneOpenMpThread {
- public:
-  OneOpenMpThread() { omp_set_num_threads(1); }
-  ~OneOpenMpThread() { omp_set_num_threads(before_); }
-
- private:
-  int before_ = at::get_num_threads();
-};
-
 }  // namespace
 
 float AbsmaxOffset(const at::Tensor& absmax) {
-  const OneOpenMpThread guard;
+  // ATen splits a sum over the calling thread's number of OpenMP threads; at::set_num_threads would
+  // change it for others too.
+  const absl::Cleanup restore = [before = at::get_num_threads()] { omp_set_num_threads(before); };
+  omp_set_num_threads(1);
   return absmax.mean().item<float>();
 }
 

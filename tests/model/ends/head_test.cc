@@ -158,11 +158,11 @@ TEST_P(Nf4Head, ScoresInputGradientAndLogitsEqualAutogradOverTheDequantisedHead)
     EXPECT_EQ(MemoryOf(MemoryCategory::kWorkspace).current_bytes, before);
   };
   for (const bool held : {false, true}) {
-    if (held) rig.head->HoldWeights();
+    if (held) rig.head->HoldWeights(true);
     expect_all(0.1, {});
     expect_all(std::nullopt, at::full_like(want, 0.1));
   }
-  rig.head->ReleaseWeights();
+  rig.head->HoldWeights(false);
 }
 
 INSTANTIATE_TEST_SUITE_P(Vocabularies, Nf4Head, ::testing::Values(37, 40, 5));
