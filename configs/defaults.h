@@ -1,4 +1,5 @@
-// The one place where a default is written down.
+// Defaults stand in the schema, beside their keys ((by_default) in run_config.proto); here are the
+// two that others hang on or that hang on another: adapter.method and optimizer.learning_rate.
 #pragma once
 
 #include "configs/run_config.pb.h"

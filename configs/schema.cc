@@ -91,18 +91,14 @@ std::string Example(const FieldDescriptor& field) {
 std::string RangeText(const FieldDescriptor& field) {
   const google::protobuf::FieldOptions& options = field.options();
   std::vector<std::string> parts;
-  if (options.HasExtension(at_least)) {
-    parts.push_back(absl::StrCat("at least ", options.GetExtension(at_least)));
-  }
-  if (options.HasExtension(above)) {
-    parts.push_back(absl::StrCat("above ", options.GetExtension(above)));
-  }
-  if (options.HasExtension(at_most)) {
-    parts.push_back(absl::StrCat("at most ", options.GetExtension(at_most)));
-  }
-  if (options.HasExtension(below)) {
-    parts.push_back(absl::StrCat("below ", options.GetExtension(below)));
-  }
+  const auto add = [&](const char* words, const auto& limit) {
+    if (!options.HasExtension(limit)) return;
+    parts.push_back(absl::StrCat(words, " ", options.GetExtension(limit)));
+  };
+  add("at least", at_least);
+  add("above", above);
+  add("at most", at_most);
+  add("below", below);
   return absl::StrJoin(parts, " and ");
 }
 

@@ -63,19 +63,14 @@ void CheckTargets(const AdapterConfig& adapter, KeyFaults& faults) {
 
 void CheckAdapter(const AdapterConfig& adapter, KeyFaults& faults) {
   if (adapter.method() == ADAPTER_METHOD_NONE) {
-    const auto refuse = [&](bool present, const std::string& name) {
-      if (!present) return;
-      faults.Add(absl::StrCat("adapter.", name),
-                 absl::StrCat("'adapter.", name, "' has no meaning with adapter.method none, ",
-                              "which trains all weights: remove it, or use method lora"));
-    };
-    refuse(adapter.has_r(), "r");
-    refuse(adapter.has_alpha(), "alpha");
-    refuse(adapter.has_dropout(), "dropout");
-    refuse(adapter.target_modules_size() > 0, "target_modules");
-    refuse(adapter.has_use_rslora(), "use_rslora");
-    refuse(adapter.has_init_from(), "init_from");
-    refuse(adapter.has_quantization(), "quantization");
+    std::vector<const google::protobuf::FieldDescriptor*> written;
+    adapter.GetReflection()->ListFields(adapter, &written);
+    for (const auto* field : written) {
+      if (field->name() == "method") continue;
+      const std::string key = absl::StrCat("adapter.", field->name());
+      faults.Add(key, absl::StrCat("'", key, "' has no meaning with adapter.method none, which ",
+                                   "trains all weights: remove it, or use method lora"));
+    }
     return;
   }
   CheckTargets(adapter, faults);

@@ -7,8 +7,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
-#include "runtime/files/json.h"
 #include "data/text/unicode.h"
+#include "runtime/files/json.h"
 #include "runtime/files/whole_file.h"
 
 namespace fttrain {
@@ -107,15 +107,8 @@ std::string Trim(std::string_view text) {
 // The literal text of a template without what glues it together, so that '<|im_end|>' + '\n' and
 // "<|im_end|>\n" look alike.
 std::string Unglued(std::string_view jinja) {
-  std::string out;
-  for (const char c : jinja) {
-    if (c == '\n') {
-      out += "\\n";
-    } else if (c != '\'' && c != '"' && c != ' ' && c != '+') {
-      out += c;
-    }
-  }
-  return out;
+  return absl::StrReplaceAll(std::string(jinja),
+                             {{"\n", "\\n"}, {"'", ""}, {"\"", ""}, {" ", ""}, {"+", ""}});
 }
 
 // The system message that the template writes by itself: literal text between the header and the

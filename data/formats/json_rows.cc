@@ -4,8 +4,8 @@
 #include <string_view>
 
 #include "data/formats/row_source.h"
-#include "runtime/files/json.h"
 #include "data/text/unicode.h"
+#include "runtime/files/json.h"
 
 namespace fttrain {
 namespace {

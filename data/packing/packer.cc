@@ -213,17 +213,4 @@ std::vector<Microbatch> RowStream::TrainMicrobatches(int64_t step, const StepSha
   return all;
 }
 
-Microbatch RowStream::EvalMicrobatch(int64_t step, const StepShape& shape,
-                                     int64_t accumulation_index, int64_t dp_rank) {
-  Microbatch out;
-  out.cu_seqlens.push_back(0);
-  const EpochRows& rows = RowsOf(0);
-  const int64_t first = (accumulation_index * shape.dp_size + dp_rank) * shape.micro_batch_size;
-  for (int64_t r = first; r < first + shape.micro_batch_size; ++r) {
-    const int64_t row = step * shape.rows_per_step() + r;
-    if (row < rows.size()) AppendRow(rows, row, r, &out);
-  }
-  return out;
-}
-
 }  // namespace fttrain

@@ -88,11 +88,6 @@ class RowStream {
                              int64_t dp_rank);
   // All microbatches of `dp_rank` in the step, in order.
   std::vector<Microbatch> TrainMicrobatches(int64_t step, const StepShape& shape, int64_t dp_rank);
-  // Rows of epoch 0, each exactly once, for evaluation during training (train.eval_steps), which
-  // nothing does yet: `step` counts groups of rows_per_step, ceil(RowsInEpoch(0) / rows_per_step)
-  // of them; the last one is short, and a microbatch may be empty (T = 0, cu_seqlens {0}).
-  Microbatch EvalMicrobatch(int64_t step, const StepShape& shape, int64_t accumulation_index,
-                            int64_t dp_rank);
 
  private:
   struct Place {

@@ -5,6 +5,7 @@
 #include <unicode/stringpiece.h>
 #include <unicode/uchar.h>
 #include <unicode/uniset.h>
+#include <unicode/utf8.h>
 
 #include <array>
 
@@ -21,38 +22,17 @@ struct Scan {
 };
 
 Scan ScanUtf8(std::string_view text, size_t offset) {
-  const auto byte = [&](size_t i) -> int {
-    return offset + i < text.size() ? static_cast<unsigned char>(text[offset + i]) : -1;
-  };
-  const int lead = byte(0);
-  if (lead < 0x80) return {1, true};
-  if (lead < 0xC2 || lead > 0xF4) return {1, false};
-  const size_t want = Utf8Length(static_cast<unsigned char>(lead));
-  int low = 0x80, high = 0xBF;
-  if (lead == 0xE0) low = 0xA0;
-  if (lead == 0xED) high = 0x9F;
-  if (lead == 0xF0) low = 0x90;
-  if (lead == 0xF4) high = 0x8F;
-  for (size_t i = 1; i < want; ++i) {
-    if (byte(i) < low || byte(i) > high) return {i, false};
-    low = 0x80;
-    high = 0xBF;
-  }
-  return {want, true};
+  size_t end = offset;
+  UChar32 c = 0;
+  U8_NEXT(text.data(), end, text.size(), c);
+  return {end - offset, c >= 0};
 }
 
 const icu::Normalizer2* IcuNormalizer(UnicodeForm form, UErrorCode* error) {
-  switch (form) {
-    case UnicodeForm::kNfc:
-      return icu::Normalizer2::getNFCInstance(*error);
-    case UnicodeForm::kNfd:
-      return icu::Normalizer2::getNFDInstance(*error);
-    case UnicodeForm::kNfkc:
-      return icu::Normalizer2::getNFKCInstance(*error);
-    case UnicodeForm::kNfkd:
-      return icu::Normalizer2::getNFKDInstance(*error);
-  }
-  return nullptr;
+  const bool compatible = form == UnicodeForm::kNfkc || form == UnicodeForm::kNfkd;
+  const bool composed = form == UnicodeForm::kNfc || form == UnicodeForm::kNfkc;
+  return icu::Normalizer2::getInstance(nullptr, compatible ? "nfkc" : "nfc",
+                                       composed ? UNORM2_COMPOSE : UNORM2_DECOMPOSE, *error);
 }
 
 struct ByteLevelMap {
@@ -88,40 +68,16 @@ size_t FindInvalidUtf8(std::string_view text) {
 }
 
 uint32_t Utf8CodePoint(std::string_view text, size_t offset) {
-  const auto byte = [&](size_t i) {
-    return static_cast<uint32_t>(static_cast<unsigned char>(text[offset + i]));
-  };
-  const uint32_t lead = byte(0);
-  switch (Utf8Length(static_cast<unsigned char>(lead))) {
-    case 1:
-      return lead;
-    case 2:
-      return (lead & 0x1F) << 6 | (byte(1) & 0x3F);
-    case 3:
-      return (lead & 0x0F) << 12 | (byte(1) & 0x3F) << 6 | (byte(2) & 0x3F);
-    default:
-      return (lead & 0x07) << 18 | (byte(1) & 0x3F) << 12 | (byte(2) & 0x3F) << 6 |
-             (byte(3) & 0x3F);
-  }
+  UChar32 c = 0;
+  U8_NEXT_UNSAFE(text.data(), offset, c);
+  return static_cast<uint32_t>(c);
 }
 
 void AppendUtf8(uint32_t c, std::string* out) {
-  const auto put = [&](uint32_t b) { out->push_back(static_cast<char>(b)); };
-  if (c < 0x80) {
-    put(c);
-  } else if (c < 0x800) {
-    put(0xC0 | c >> 6);
-    put(0x80 | (c & 0x3F));
-  } else if (c < 0x10000) {
-    put(0xE0 | c >> 12);
-    put(0x80 | (c >> 6 & 0x3F));
-    put(0x80 | (c & 0x3F));
-  } else {
-    put(0xF0 | c >> 18);
-    put(0x80 | (c >> 12 & 0x3F));
-    put(0x80 | (c >> 6 & 0x3F));
-    put(0x80 | (c & 0x3F));
-  }
+  char bytes[U8_MAX_LENGTH];
+  size_t length = 0;
+  U8_APPEND_UNSAFE(bytes, length, c);
+  out->append(bytes, length);
 }
 
 std::string ReplaceInvalidUtf8(std::string_view text) {

@@ -3,10 +3,10 @@
 #include <algorithm>
 
 #include "absl/strings/numbers.h"
-#include "runtime/files/json.h"
 #include "data/text/unicode.h"
 #include "data/tokenizer/bpe.h"
 #include "data/tokenizer/normalizer.h"
+#include "runtime/files/json.h"
 
 namespace fttrain {
 namespace {

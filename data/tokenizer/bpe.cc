@@ -4,8 +4,8 @@
 #include <functional>
 
 #include "absl/strings/str_format.h"
-#include "runtime/files/json.h"
 #include "data/text/unicode.h"
+#include "runtime/files/json.h"
 
 namespace fttrain {
 namespace {

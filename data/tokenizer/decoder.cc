@@ -1,26 +1,20 @@
 #include "data/tokenizer/decoder.h"
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_join.h"
-#include "runtime/files/json.h"
+#include "absl/strings/str_replace.h"
 #include "data/text/unicode.h"
 #include "data/tokenizer/normalizer.h"
+#include "runtime/files/json.h"
 
 namespace fttrain {
 namespace {
 
 // The value of "<0xE2>", or -1.
 int FallbackByte(const std::string& token) {
-  if (token.size() != 6 || token.compare(0, 3, "<0x") != 0 || token[5] != '>') return -1;
-  int value = 0;
-  for (const char c : {token[3], token[4]}) {
-    const int digit = c >= '0' && c <= '9'   ? c - '0'
-                      : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                      : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                                             : -1;
-    if (digit < 0) return -1;
-    value = value * 16 + digit;
-  }
-  return value;
+  const bool is_byte = token.size() == 6 && token.starts_with("<0x") && token[5] == '>' &&
+                       absl::ascii_isxdigit(token[3]) && absl::ascii_isxdigit(token[4]);
+  return is_byte ? std::stoi(token.substr(3, 2), nullptr, 16) : -1;
 }
 
 // Runs of byte tokens become the text they spell, or one U+FFFD for each byte.
@@ -62,16 +56,6 @@ std::string StripEnds(std::string text, const std::string& content, int64_t star
     text.erase(text.size() - content.size());
   }
   return text;
-}
-
-std::string SpacesFor(const std::string& text, const std::string& marker, bool drop) {
-  std::string out;
-  size_t at = 0;
-  for (size_t hit = text.find(marker); hit != std::string::npos; hit = text.find(marker, at)) {
-    out.append(text, at, hit - at).append(drop ? "" : " ");
-    at = hit + marker.size();
-  }
-  return out.append(text, at, std::string::npos);
 }
 
 }  // namespace
@@ -138,7 +122,8 @@ std::vector<std::string> TokenDecoder::Run(const Step& step, std::vector<std::st
       return tokens;
     case Kind::kMetaspace:
       for (size_t i = 0; i < tokens.size(); ++i) {
-        tokens[i] = SpacesFor(tokens[i], step.content, i == 0 && step.drop_first);
+        const char* space = i == 0 && step.drop_first ? "" : " ";
+        tokens[i] = absl::StrReplaceAll(tokens[i], {{step.content, space}});
       }
       return tokens;
   }

@@ -3,6 +3,14 @@
 #include "runtime/files/json.h"
 
 namespace fttrain {
+namespace {
+
+constexpr std::pair<std::string_view, UnicodeForm> kForms[] = {{"NFC", UnicodeForm::kNfc},
+                                                               {"NFD", UnicodeForm::kNfd},
+                                                               {"NFKC", UnicodeForm::kNfkc},
+                                                               {"NFKD", UnicodeForm::kNfkd}};
+
+}  // namespace
 
 absl::StatusOr<std::shared_ptr<const SplitRegex>> ReadPattern(const JsonNode& node) {
   if (node["String"].present()) {
@@ -24,18 +32,15 @@ absl::StatusOr<Normalizer> Normalizer::Create(const JsonNode& node) {
 
 absl::Status Normalizer::Add(const JsonNode& node) {
   FT_ASSIGN_OR_RETURN(const std::string type, node["type"].String());
+  for (const auto& [name, form] : kForms) {
+    if (type != name) continue;
+    steps_.push_back({Step::kUnicode, form, ""});
+    return absl::OkStatus();
+  }
   if (type == "Sequence") {
     const JsonNode list = node["normalizers"];
     FT_RETURN_IF_ERROR(list.IsArray());
     for (size_t i = 0; i < list.size(); ++i) FT_RETURN_IF_ERROR(Add(list[i]));
-  } else if (type == "NFC") {
-    steps_.push_back({Step::kUnicode, UnicodeForm::kNfc, ""});
-  } else if (type == "NFD") {
-    steps_.push_back({Step::kUnicode, UnicodeForm::kNfd, ""});
-  } else if (type == "NFKC") {
-    steps_.push_back({Step::kUnicode, UnicodeForm::kNfkc, ""});
-  } else if (type == "NFKD") {
-    steps_.push_back({Step::kUnicode, UnicodeForm::kNfkd, ""});
   } else if (type == "Prepend") {
     FT_ASSIGN_OR_RETURN(std::string text, node["prepend"].String());
     steps_.push_back({Step::kPrepend, UnicodeForm::kNfc, std::move(text)});

@@ -1,10 +1,12 @@
 #include "data/tokenizer/pre_tokenizer.h"
 
 #include <algorithm>
+#include <iterator>
 
-#include "runtime/files/json.h"
+#include "absl/strings/str_replace.h"
 #include "data/text/unicode.h"
 #include "data/tokenizer/normalizer.h"
+#include "runtime/files/json.h"
 
 namespace fttrain {
 namespace {
@@ -12,6 +14,9 @@ namespace {
 // The pattern of GPT-2, which ByteLevel brings along.
 constexpr char kByteLevelPattern[] =
     R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
+
+constexpr std::string_view kBehaviors[] = {"Removed", "Isolated", "Contiguous",
+                                           "MergedWithPrevious", "MergedWithNext"};  // by Behavior
 
 struct Part {
   size_t begin, end;
@@ -102,19 +107,9 @@ absl::Status PreTokenizer::AddSplit(const JsonNode& node) {
   FT_ASSIGN_OR_RETURN(step.pattern, ReadPattern(node["pattern"]));
   FT_ASSIGN_OR_RETURN(step.invert, node["invert"].Bool(false));
   FT_ASSIGN_OR_RETURN(const std::string behavior, node["behavior"].String());
-  if (behavior == "Removed") {
-    step.behavior = Behavior::kRemoved;
-  } else if (behavior == "Isolated") {
-    step.behavior = Behavior::kIsolated;
-  } else if (behavior == "Contiguous") {
-    step.behavior = Behavior::kContiguous;
-  } else if (behavior == "MergedWithPrevious") {
-    step.behavior = Behavior::kMergedWithPrevious;
-  } else if (behavior == "MergedWithNext") {
-    step.behavior = Behavior::kMergedWithNext;
-  } else {
-    return node["behavior"].Unsupported();
-  }
+  const auto* found = std::find(std::begin(kBehaviors), std::end(kBehaviors), behavior);
+  if (found == std::end(kBehaviors)) return node["behavior"].Unsupported();
+  step.behavior = static_cast<Behavior>(found - kBehaviors);
   steps_.push_back(std::move(step));
   return absl::OkStatus();
 }
@@ -153,14 +148,7 @@ absl::Status PreTokenizer::AddMetaspace(const JsonNode& node) {
 
 std::string PreTokenizer::Map(std::string_view text, bool at_start) const {
   if (metaspace_.empty()) return std::string(text);
-  std::string out;
-  for (const char c : text) {
-    if (c == ' ') {
-      out += metaspace_;
-    } else {
-      out += c;
-    }
-  }
+  std::string out = absl::StrReplaceAll(std::string(text), {{" ", metaspace_}});
   const bool prepend = prepend_ == kAlways || (prepend_ == kFirst && at_start);
   if (prepend && out.compare(0, metaspace_.size(), metaspace_) != 0) out.insert(0, metaspace_);
   return out;

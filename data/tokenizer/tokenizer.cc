@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "runtime/files/json.h"
 #include "data/text/unicode.h"
 #include "data/tokenizer/added_tokens.h"
 #include "data/tokenizer/bpe.h"
@@ -10,6 +9,7 @@
 #include "data/tokenizer/normalizer.h"
 #include "data/tokenizer/post_processor.h"
 #include "data/tokenizer/pre_tokenizer.h"
+#include "runtime/files/json.h"
 #include "runtime/files/whole_file.h"
 
 namespace fttrain {
@@ -47,8 +47,14 @@ struct Tokenizer::Impl {
   std::optional<int32_t> Id(std::string_view token) const;
   std::string Spelling(int32_t id) const;
 
-  // Each appends ids, and sets ends[] of the marks inside.
-  absl::Status EncodeText(std::string_view text, std::vector<Mark> marks, SegmentedIds* out) const;
+  // Each appends ids, and sets ends[] of the marks inside. The first: added tokens as they are,
+  // what is between by `between`(part, whether it begins the text, marks inside).
+  template <typename Between>
+  absl::Status EncodeSections(std::string_view text, bool normalized,
+                              const std::vector<Mark>& marks, const Between& between,
+                              SegmentedIds* out) const;
+  absl::Status EncodeText(std::string_view text, const std::vector<Mark>& marks,
+                          SegmentedIds* out) const;
   absl::Status EncodeRaw(std::string_view raw, bool at_start, const std::vector<Mark>& marks,
                          SegmentedIds* out) const;
   absl::Status EncodeWords(std::string_view text, bool at_start, const std::vector<Mark>& marks,
@@ -120,23 +126,33 @@ absl::StatusOr<std::vector<Mark>> MoveMarks(std::string_view before, std::string
 
 }  // namespace
 
-absl::Status Tokenizer::Impl::EncodeText(std::string_view text, std::vector<Mark> marks,
-                                         SegmentedIds* out) const {
+template <typename Between>
+absl::Status Tokenizer::Impl::EncodeSections(std::string_view text, bool normalized,
+                                             const std::vector<Mark>& marks, const Between& between,
+                                             SegmentedIds* out) const {
   std::vector<AddedTokens::Section> sections;
-  added.Split(text, false, &sections);
+  added.Split(text, normalized, &sections);
   size_t next = 0;
   for (const AddedTokens::Section& s : sections) {
     const std::vector<Mark> inside = TakeMarks(marks, s.begin, s.end, &next, out);
-    const std::string_view raw = text.substr(s.begin, s.end - s.begin);
+    const std::string_view part = text.substr(s.begin, s.end - s.begin);
     if (s.id < 0) {
-      FT_RETURN_IF_ERROR(EncodeRaw(raw, s.begin == 0, inside, out));
+      FT_RETURN_IF_ERROR(between(part, s.begin == 0, inside));
     } else {
-      if (!inside.empty()) return Straddles(raw, inside[0].segment);
+      if (!inside.empty()) return Straddles(part, inside[0].segment);
       out->ids.push_back(s.id);
     }
   }
   MeetRest(marks, next, out);
   return absl::OkStatus();
+}
+
+absl::Status Tokenizer::Impl::EncodeText(std::string_view text, const std::vector<Mark>& marks,
+                                         SegmentedIds* out) const {
+  const auto raw = [&](std::string_view part, bool at_start, const std::vector<Mark>& inside) {
+    return EncodeRaw(part, at_start, inside, out);
+  };
+  return EncodeSections(text, /*normalized=*/false, marks, raw, out);
 }
 
 absl::Status Tokenizer::Impl::EncodeRaw(std::string_view raw, bool at_start,
@@ -151,21 +167,10 @@ absl::Status Tokenizer::Impl::EncodeRaw(std::string_view raw, bool at_start,
     FT_ASSIGN_OR_RETURN(marks, MoveMarks(raw, text, raw_marks,
                                          [&](std::string_view s) { return normalizer.Apply(s); }));
   }
-  std::vector<AddedTokens::Section> sections;
-  added.Split(text, true, &sections);
-  size_t next = 0;
-  for (const AddedTokens::Section& s : sections) {
-    const std::vector<Mark> inside = TakeMarks(marks, s.begin, s.end, &next, out);
-    const std::string_view part = text.substr(s.begin, s.end - s.begin);
-    if (s.id < 0) {
-      FT_RETURN_IF_ERROR(EncodeWords(part, at_start && s.begin == 0, inside, out));
-    } else {
-      if (!inside.empty()) return Straddles(part, inside[0].segment);
-      out->ids.push_back(s.id);
-    }
-  }
-  MeetRest(marks, next, out);
-  return absl::OkStatus();
+  const auto words = [&](std::string_view part, bool first, const std::vector<Mark>& inside) {
+    return EncodeWords(part, at_start && first, inside, out);
+  };
+  return EncodeSections(text, /*normalized=*/true, marks, words, out);
 }
 
 absl::Status Tokenizer::Impl::EncodeWords(std::string_view text, bool at_start,
@@ -265,7 +270,7 @@ absl::StatusOr<SegmentedIds> Tokenizer::EncodeSegments(absl::Span<const std::str
   SegmentedIds out;
   out.ends.assign(segments.size(), 0);
   if (add_special_tokens) out.ids = impl_->post.before;
-  FT_RETURN_IF_ERROR(impl_->EncodeText(text, std::move(marks), &out));
+  FT_RETURN_IF_ERROR(impl_->EncodeText(text, marks, &out));
   if (add_special_tokens) {
     out.ids.insert(out.ids.end(), impl_->post.behind.begin(), impl_->post.behind.end());
   }

@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <limits>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "data/chat/template.h"
 #include "launch/commands/commands.h"
@@ -98,7 +99,7 @@ std::vector<int32_t> Sample(const Network& network, const EvaluationSetup& setup
     const at::Tensor logits =
         network.transformer->Logits(EvaluationBatch(ids, setup), last)[0].cpu();
     const int32_t next = ChooseToken(logits, sampling, tokens);
-    if (std::count(prompt.stop_ids.begin(), prompt.stop_ids.end(), next) > 0) break;
+    if (absl::c_linear_search(prompt.stop_ids, next)) break;
     ids.push_back(next);
     answer.push_back(next);
   }

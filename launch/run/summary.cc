@@ -83,17 +83,7 @@ std::string RanksOfStage(const MeshShape& mesh, int stage) {
   return text;
 }
 
-const char* RecomputeName(Recompute level) {
-  switch (level) {
-    case Recompute::kNone:
-      return "none";
-    case Recompute::kSmart:
-      return "smart";
-    case Recompute::kFull:
-      return "full";
-  }
-  FT_CHECK(false, "recompute ", static_cast<int>(level));
-}
+constexpr const char* kRecomputeNames[] = {"none", "smart", "full"};  // by Recompute
 
 // What layers keep for backward; a whole token's share where rows are split over tp ranks.
 std::string Kept(const Task& task, const Layout& layout) {
@@ -101,7 +91,7 @@ std::string Kept(const Task& task, const Layout& layout) {
   const int64_t bytes =
       KeptBytes(task.model.layers.front(), ModelOptionsOf(task, layout), tp, /*tokens=*/tp) / tp;
   return absl::StrFormat("memory     recompute %s: a layer keeps %s bytes of each token, %s",
-                         RecomputeName(layout.recompute), WithCommas(bytes),
+                         kRecomputeNames[static_cast<int>(layout.recompute)], WithCommas(bytes),
                          layout.activations == Place::kHost ? "in host memory" : "on the device");
 }
 

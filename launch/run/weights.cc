@@ -7,7 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
-#include "model/files/export.h"
+#include "model/files/folder_writer.h"
 #include "model/files/nf4_loader.h"
 #include "model/files/weight_loader.h"
 #include "model/linears/peft_names.h"
@@ -107,12 +107,12 @@ absl::Status SaveModel(const ParameterSet& set, ParameterStore& store, const Par
                        const ModelSpec& config, at::ScalarType save_dtype) {
   const Mesh& mesh = store.mesh();
   const std::vector<TensorSpec> specs = ModelTensors(config);
-  std::unique_ptr<ModelExporter> exporter;
+  std::unique_ptr<FolderWriter> writer;
   absl::Status status;
   if (IsFirst(mesh)) {
-    auto created = ModelExporter::Create(base_folder, folder, specs, save_dtype);
+    auto created = CreateModelFolder(base_folder, folder, specs, save_dtype);
     status = created.status();
-    if (created.ok()) exporter = std::move(*created);
+    if (created.ok()) writer = std::move(*created);
   }
   std::vector<std::string> names;
   for (const TensorSpec& spec : specs) names.push_back(spec.name);
@@ -121,9 +121,9 @@ absl::Status SaveModel(const ParameterSet& set, ParameterStore& store, const Par
   // it.
   for (size_t i = 0; i < names.size(); ++i) {
     const at::Tensor whole = GatherOnFirstStage(*declared.Find(names[i]), stages[i], set, store);
-    if (exporter != nullptr && status.ok()) status = exporter->Append(names[i], whole);
+    if (writer != nullptr && status.ok()) status = writer->Append(whole, save_dtype);
   }
-  if (exporter != nullptr && status.ok()) status = exporter->Finish();
+  if (writer != nullptr && status.ok()) status = writer->Finish();
   return status;
 }
 

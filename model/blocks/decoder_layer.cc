@@ -6,23 +6,10 @@
 #include <string>
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
+
 namespace fttrain {
 namespace {
-
-// While it lives, products with NF4 matrices belong to a forward that Backward repeats.
-class Recomputing {
- public:
-  explicit Recomputing(Nf4Ahead* ahead) : ahead_(ahead) { Set(true); }
-  ~Recomputing() { Set(false); }
-  Recomputing(const Recomputing&) = delete;
-  Recomputing& operator=(const Recomputing&) = delete;
-
- private:
-  void Set(bool on) {
-    if (ahead_ != nullptr) ahead_->SetRecomputing(on);
-  }
-  Nf4Ahead* ahead_;
-};
 
 // That what is kept is what KeptBytes counts.
 void CheckInner(BlockSaved& saved, int64_t tokens) {
@@ -115,7 +102,11 @@ void DecoderLayer::MakeInner(size_t i, const BlockContext& context,
   if (mine.HasInner()) return;
   const bool has_input = mine.input.defined();
   if (!has_input) MakeInner(i - 1, context, saved);
-  const Recomputing scope(ahead_);
+  // Products with NF4 matrices belong to a forward that Backward repeats.
+  if (ahead_ != nullptr) ahead_->SetRecomputing(true);
+  const absl::Cleanup done = [&] {
+    if (ahead_ != nullptr) ahead_->SetRecomputing(false);
+  };
   at::Tensor normed;
   if (has_input) {
     normed = InputAgain(i, saved);
@@ -151,15 +142,9 @@ at::Tensor DecoderLayer::Backward(at::Tensor dy, const MicrobatchContext& contex
   return dy;
 }
 
-void DecoderLayer::HoldWeights() {
+void DecoderLayer::HoldWeights(bool hold) {
   for (const auto& block : blocks_) {
-    for (Linears* linears : block->InOrder()) linears->Hold();
-  }
-}
-
-void DecoderLayer::ReleaseWeights() {
-  for (const auto& block : blocks_) {
-    for (Linears* linears : block->InOrder()) linears->Release();
+    for (Linears* linears : block->InOrder()) linears->Hold(hold);
   }
 }
 

@@ -36,10 +36,9 @@ class DecoderLayer {
   at::Tensor Backward(at::Tensor dy, const MicrobatchContext& context, const RopeTables& rope,
                       DecoderLayerSaved& saved, bool need_dx) const;
 
-  // From Hold to Release every NF4 matrix of the layer exists dequantised, for all Forward and
+  // From true to false every NF4 matrix of the layer exists dequantised, for all Forward and
   // Backward calls between: worth it for more than one microbatch. Nothing for dense matrices.
-  void HoldWeights();
-  void ReleaseWeights();
+  void HoldWeights(bool hold);
 
  private:
   // The input [T, H] of block i, made again: norm, then the gather.

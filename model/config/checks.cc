@@ -2,21 +2,17 @@
 
 #include <algorithm>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 
 namespace fttrain {
 namespace {
 
-template <typename List, typename Item>
-bool Holds(const List& list, const Item& item) {
-  return std::find(list.begin(), list.end(), item) != list.end();
-}
-
 // Why a block cannot be cut for tp ranks, each reason once.
 void AddReasons(const BlockSpec& block, int64_t tp, std::vector<std::string>& reasons) {
   const auto add = [&](std::string reason) {
-    if (!Holds(reasons, reason)) reasons.push_back(std::move(reason));
+    if (!absl::c_linear_search(reasons, reason)) reasons.push_back(std::move(reason));
   };
   const auto leaves = [&](const char* what, int64_t count, const char* plural) {
     if (count % tp == 0) return;
@@ -73,11 +69,11 @@ absl::StatusOr<std::vector<std::string>> ResolveTargetModules(
   for (const LayerSpec& layer : model.layers) {
     for (const LinearSpec& linear : LinearsOf(layer)) {
       const std::string leaf = LeafName(linear.name);
-      if (!Holds(all, leaf)) all.push_back(leaf);
+      if (!absl::c_linear_search(all, leaf)) all.push_back(leaf);
     }
   }
   for (const std::string& target : targets) {
-    if (target == "all-linear" || Holds(all, target)) continue;
+    if (target == "all-linear" || absl::c_linear_search(all, target)) continue;
     const bool known = target == LeafName(model.embedding) || target == "lm_head";
     return absl::InvalidArgumentError(
         absl::StrCat("adapter.target_modules: ", target,
@@ -88,8 +84,9 @@ absl::StatusOr<std::vector<std::string>> ResolveTargetModules(
     return absl::InvalidArgumentError(
         "adapter.target_modules is empty: name modules, or all-linear");
   }
-  if (!Holds(targets, "all-linear")) {
-    std::erase_if(all, [&](const std::string& leaf) { return !Holds(targets, leaf); });
+  if (!absl::c_linear_search(targets, "all-linear")) {
+    std::erase_if(all,
+                  [&](const std::string& leaf) { return !absl::c_linear_search(targets, leaf); });
   }
   return all;
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <iterator>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "runtime/files/json.h"
 
@@ -19,11 +20,6 @@ constexpr const char* kInert[] = {
     "bnb_4bit_quant_storage"};
 constexpr const char* kChecked[] = {"quant_method", "load_in_4bit",  "_load_in_4bit",
                                     "load_in_8bit", "_load_in_8bit", "bnb_4bit_quant_type"};
-
-template <typename List>
-bool Holds(const List& list, const std::string& key) {
-  return std::find(std::begin(list), std::end(list), key) != std::end(list);
-}
 
 }  // namespace
 
@@ -47,7 +43,9 @@ absl::Status CheckQuantizationConfig(const Json& quantization, const std::string
               absl::StrCat("'", Printable(type), "' is not supported (nf4 is)"));
   }
   for (const auto& [key, value] : quantization.items()) {
-    if (Holds(kInert, key) || Holds(kChecked, key) || value.is_null()) continue;
+    if (absl::c_linear_search(kInert, key) || absl::c_linear_search(kChecked, key) ||
+        value.is_null())
+      continue;
     keys.Fail(Printable(key),
               absl::StrCat("is ", Printable(value.dump()), ": it is not a key that is known here"));
   }

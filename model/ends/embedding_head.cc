@@ -7,6 +7,7 @@
 #include <optional>
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "model/kernels/dispatch.h"
 #include "model/kernels/kernels.h"
 #include "model/matmul/matmul.h"
@@ -72,22 +73,6 @@ at::Tensor LocalStats(const at::Tensor& logits, const at::Tensor& targets, const
   stats.select(1, 0).fill_(-std::numeric_limits<double>::infinity());
   return stats;
 }
-
-// Dequantised once for all chunks, where that is what each product would do.
-class HeldHere {
- public:
-  explicit HeldHere(WeightMatrix& weight) : weight_(weight.DequantizedWhole() ? &weight : nullptr) {
-    if (weight_ != nullptr) weight_->Hold();
-  }
-  ~HeldHere() {
-    if (weight_ != nullptr) weight_->Release();
-  }
-  HeldHere(const HeldHere&) = delete;
-  HeldHere& operator=(const HeldHere&) = delete;
-
- private:
-  WeightMatrix* weight_;
-};
 
 }  // namespace
 
@@ -157,9 +142,7 @@ Head::Head(const ModelSpec& model, const ModelOptions& options, Communicator& tp
   TORCH_CHECK(chunk_rows_ > 0, "loss_chunk_rows is ", chunk_rows_);
 }
 
-void Head::HoldWeights() { table_.Hold(); }
-
-void Head::ReleaseWeights() { table_.Release(); }
+void Head::HoldWeights(bool hold) { table_.Hold(hold); }
 
 at::Tensor Head::WeightGradient() const {
   return table_.parameter()->trainable ? table_.parameter()->grad : at::Tensor();
@@ -172,7 +155,12 @@ at::Tensor Head::Normed(const at::Tensor& x) const {
 template <typename Work>
 void Head::ForChunks(const at::Tensor& normed, const at::Tensor& rows, const at::Tensor& targets,
                      const Work& work) const {
-  const HeldHere held(table_);
+  // Dequantised once for all chunks, where that is what each product would do.
+  const bool held = table_.DequantizedWhole();
+  if (held) table_.Hold(true);
+  const absl::Cleanup release = [&] {
+    if (held) table_.Hold(false);
+  };
   for (int64_t begin = 0; begin < rows.size(0); begin += chunk_rows_) {
     const int64_t count = std::min(chunk_rows_, rows.size(0) - begin);
     Chunk chunk{rows.narrow(0, begin, count), targets.narrow(0, begin, count), {}, {}};

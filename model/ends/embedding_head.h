@@ -64,8 +64,7 @@ class Head {
   // `saved`. Collective over tp.
   at::Tensor Backward(const at::Tensor& coefficients, Saved& saved) const;
   // As DecoderLayer's. A pass holds an NF4 head by itself where its products need all of it.
-  void HoldWeights();
-  void ReleaseWeights();
+  void HoldWeights(bool hold);
   // Logits of `rows` (int64 [M]) over the whole vocabulary, [M, V] float32 (float64), on every
   // rank. Collective.
   at::Tensor Logits(const at::Tensor& x, const at::Tensor& rows) const;

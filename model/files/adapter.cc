@@ -6,6 +6,7 @@
 #include <set>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "model/files/tensor_io.h"
@@ -43,11 +44,6 @@ constexpr const char* kInert[] = {
     "loftq_config",      "lora_ga_config", "megatron_config",     "megatron_core", "peft_version",
     "qalora_group_size", "revision",       "layers_pattern"};
 
-template <typename List>
-bool Holds(const List& list, std::string_view key) {
-  return std::find(std::begin(list), std::end(list), key) != std::end(list);
-}
-
 // Null, false, 0, "" or empty: a feature that is off.
 bool IsNeutral(const Json& value) {
   return value.is_null() || value == false || value == 0 || value == "" || value.empty();
@@ -56,7 +52,8 @@ bool IsNeutral(const Json& value) {
 // Every other key must be off: what we do not know might change the result.
 void RefuseOtherFeatures(const Json& json, JsonKeys& keys) {
   for (const auto& [key, value] : json.items()) {
-    if (Holds(kUsed, key) || Holds(kInert, key) || IsNeutral(value)) continue;
+    if (absl::c_linear_search(kUsed, key) || absl::c_linear_search(kInert, key) || IsNeutral(value))
+      continue;
     keys.Fail(Printable(key), absl::StrCat("is ", Printable(value.dump()),
                                            ": only plain LoRA adapters are supported"));
   }
@@ -107,40 +104,33 @@ absl::Status ReadTargets(const std::string& folder, JsonKeys& keys, AdapterForm&
 }
 
 std::string ConfigJson(const AdapterForm& config) {
-  nlohmann::ordered_json json;
-  json["peft_type"] = "LORA";
-  json["task_type"] = "CAUSAL_LM";
-  if (config.base_model_name_or_path.empty()) {
-    json["base_model_name_or_path"] = nullptr;
-  } else {
-    json["base_model_name_or_path"] = config.base_model_name_or_path;
-  }
-  json["r"] = config.r;
-  // PEFT declares an integer.
-  if (config.alpha == std::floor(config.alpha) && config.alpha < 1e15) {
-    json["lora_alpha"] = static_cast<int64_t>(config.alpha);
-  } else {
-    json["lora_alpha"] = config.alpha;
-  }
-  json["lora_dropout"] = config.dropout;
-  json["use_rslora"] = config.use_rslora;
-  if (config.target_modules == std::vector<std::string>{kAllLinear}) {
-    json["target_modules"] = kAllLinear;
-  } else {
-    json["target_modules"] = config.target_modules;
-  }
-  json["bias"] = "none";
-  json["fan_in_fan_out"] = false;
-  json["inference_mode"] = true;
-  json["init_lora_weights"] = true;
-  json["use_dora"] = false;
-  json["rank_pattern"] = nlohmann::ordered_json::object();
-  json["alpha_pattern"] = nlohmann::ordered_json::object();
-  for (const char* key : {"layers_pattern", "layers_to_transform", "modules_to_save", "revision"}) {
-    json[key] = nullptr;
-  }
-  using Handler = nlohmann::json::error_handler_t;
-  return json.dump(2, ' ', /*ensure_ascii=*/false, Handler::replace) + "\n";
+  using Ordered = nlohmann::ordered_json;
+  const std::string& base = config.base_model_name_or_path;
+  const bool is_whole = config.alpha == std::floor(config.alpha) && config.alpha < 1e15;
+  const bool all = config.target_modules == std::vector<std::string>{kAllLinear};
+  const Ordered json = {
+      {"peft_type", "LORA"},
+      {"task_type", "CAUSAL_LM"},
+      {"base_model_name_or_path", base.empty() ? Ordered() : Ordered(base)},
+      {"r", config.r},
+      // PEFT declares an integer.
+      {"lora_alpha",
+       is_whole ? Ordered(static_cast<int64_t>(config.alpha)) : Ordered(config.alpha)},
+      {"lora_dropout", config.dropout},
+      {"use_rslora", config.use_rslora},
+      {"target_modules", all ? Ordered(kAllLinear) : Ordered(config.target_modules)},
+      {"bias", "none"},
+      {"fan_in_fan_out", false},
+      {"inference_mode", true},
+      {"init_lora_weights", true},
+      {"use_dora", false},
+      {"rank_pattern", Ordered::object()},
+      {"alpha_pattern", Ordered::object()},
+      {"layers_pattern", nullptr},
+      {"layers_to_transform", nullptr},
+      {"modules_to_save", nullptr},
+      {"revision", nullptr}};
+  return json.dump(2, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace) + "\n";
 }
 
 std::string Text(const std::vector<std::string>& names) {

@@ -12,8 +12,8 @@
 #include "absl/strings/str_cat.h"
 #include "model/config/model_config.h"
 #include "model/config/quantization_config.h"
-#include "model/files/nf4_export.h"
 #include "model/files/nf4_folder.h"
+#include "model/files/nf4_loader.h"
 #include "model/files/tensor_io.h"
 #include "model/files/weight_loader.h"
 #include "model/linears/peft_names.h"
@@ -80,7 +80,6 @@ class Converter {
     for (const TensorSpec& tensor : ModelTensors(source_.model)) {
       passages.push_back(PassageOf(tensor, source_, conversion_, adapter_.modules));
       Declare(passages.back(), declared);
-      Count(passages.back());
     }
     FT_ASSIGN_OR_RETURN(const std::string config, Config());
     FT_ASSIGN_OR_RETURN(writer_, FolderWriter::Create(source_.path, output, std::move(declared),
@@ -94,25 +93,19 @@ class Converter {
   }
 
  private:
-  void Declare(const Passage& passage, std::vector<SafetensorsWriter::Tensor>& declared) const {
-    const TensorSpec& tensor = passage.tensor;
+  // What the output holds of a tensor, also for the report.
+  void Declare(const Passage& passage, std::vector<SafetensorsWriter::Tensor>& declared) {
+    const auto& [name, shape, module] = passage.tensor;
+    if (passage.adapted) ++done_.adapted_matrices;
     if (!passage.to_nf4) {
-      declared.push_back({tensor.name, *FloatDtypeOf(passage.dtype), tensor.shape});
+      declared.push_back({name, *FloatDtypeOf(passage.dtype), shape});
+      if (!module.empty()) done_.dense.push_back(module);
       return;
     }
-    std::ranges::move(Nf4FileTensors(tensor.name, tensor.shape, conversion_.nf4),
-                      std::back_inserter(declared));
-  }
-
-  void Count(const Passage& passage) {
-    if (passage.adapted) ++done_.adapted_matrices;
-    const std::string& module = passage.tensor.module;
-    if (!module.empty() && !passage.to_nf4) done_.dense.push_back(module);
-    if (!passage.to_nf4) return;
+    std::ranges::move(Nf4FileTensors(name, shape, conversion_.nf4), std::back_inserter(declared));
     ++done_.quantized_matrices;
-    done_.quantized_parameters += passage.tensor.shape[0] * passage.tensor.shape[1];
-    done_.quantized_bytes +=
-        MakeNf4Layout(WholeParam(passage.tensor.name, passage.tensor.shape), conversion_.nf4).bytes;
+    done_.quantized_parameters += shape[0] * shape[1];
+    done_.quantized_bytes += MakeNf4Layout(WholeParam(name, shape), conversion_.nf4).bytes;
   }
 
   absl::StatusOr<std::string> Config() const {
@@ -130,12 +123,7 @@ class Converter {
   absl::Status Write(const Passage& passage) {
     const TensorSpec& tensor = passage.tensor;
     if (!passage.adapted && passage.from_nf4 && passage.to_nf4) return CopyNf4(tensor);
-    if (passage.to_nf4) {
-      Nf4Export nf4(*writer_, tensor.shape, conversion_.nf4);
-      FT_RETURN_IF_ERROR(
-          ForEachPiece(passage, [&](const at::Tensor& values) { return nf4.Append(values); }));
-      return Named(passage, nf4.Finish());
-    }
+    if (passage.to_nf4) return Quantize(passage);
     if (!passage.adapted && !passage.dequantized) return Copy(tensor.name);
     return ForEachPiece(passage, [&](const at::Tensor& values) {
       if (values.isfinite().all().item<bool>()) {
@@ -162,13 +150,37 @@ class Converter {
   absl::Status CopyNf4(const TensorSpec& spec) {
     FT_ASSIGN_OR_RETURN(const Nf4State state, ReadNf4State(*source_.files, spec.name, spec.shape));
     FT_RETURN_IF_ERROR(Copy(spec.name));
-    FT_RETURN_IF_ERROR(Copy(spec.name + ".absmax"));
+    return WriteScales(
+        spec, state.offset, [&] { return Copy(spec.name + ".absmax"); },
+        [&] { return Copy(spec.name + ".nested_absmax"); });
+  }
+
+  absl::Status Quantize(const Passage& passage) {
+    Nf4Stream stream(passage.tensor.shape, conversion_.nf4, at::kCPU);
+    FT_RETURN_IF_ERROR(ForEachPiece(passage, [&](const at::Tensor& values) -> absl::Status {
+      FT_ASSIGN_OR_RETURN(const at::Tensor codes, stream.Add(values));
+      return writer_->Append(codes, at::kByte);
+    }));
+    const absl::StatusOr<Nf4Scales> scales = stream.Scales();
+    if (!scales.ok()) return Named(passage, scales.status());
+    return WriteScales(
+        passage.tensor, scales->offset,
+        [&] { return writer_->Append(scales->codes, scales->codes.scalar_type()); },
+        [&] { return writer_->Append(scales->groups, at::kFloat); });
+  }
+
+  // What follows the codes of a matrix in NF4 (Nf4FileTensors). `absmax` and `groups` append their
+  // own.
+  absl::Status WriteScales(const TensorSpec& spec, float offset,
+                           absl::FunctionRef<absl::Status()> absmax,
+                           absl::FunctionRef<absl::Status()> groups) {
+    FT_RETURN_IF_ERROR(absmax());
     FT_RETURN_IF_ERROR(writer_->Append(Nf4CodeValues(), at::kFloat));
-    if (state.options.double_quant) {
-      FT_RETURN_IF_ERROR(Copy(spec.name + ".nested_absmax"));
+    if (conversion_.nf4.double_quant) {
+      FT_RETURN_IF_ERROR(groups());
       FT_RETURN_IF_ERROR(writer_->Append(Nf4ScaleValues(), at::kFloat));
     }
-    const std::string json = Nf4StateJson(spec.shape, state.options, state.offset);
+    const std::string json = Nf4StateJson(spec.shape, conversion_.nf4, offset);
     return writer_->Append(json.data(), static_cast<int64_t>(json.size()));
   }
 

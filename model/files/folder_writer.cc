@@ -238,6 +238,21 @@ absl::Status FolderWriter::Finish() {
   return MoveFiles(temporary_folder_, folder_, single ? "model.safetensors" : kIndexFile);
 }
 
+absl::StatusOr<std::unique_ptr<FolderWriter>> CreateModelFolder(
+    const std::string& base_folder, const std::string& folder,
+    const std::vector<TensorSpec>& tensors, at::ScalarType dtype, int64_t max_shard_bytes) {
+  const std::optional<SafetensorsDtype> stored = FloatDtypeOf(dtype);
+  if (!stored) {
+    return absl::InvalidArgumentError(absl::StrCat(folder, ": an export needs a floating dtype"));
+  }
+  std::vector<SafetensorsWriter::Tensor> declared;
+  for (const TensorSpec& tensor : tensors) {
+    declared.push_back({tensor.name, *stored, tensor.shape});
+  }
+  FT_ASSIGN_OR_RETURN(const std::string config, ConfigWith(base_folder, DtypeWord(dtype), ""));
+  return FolderWriter::Create(base_folder, folder, std::move(declared), config, max_shard_bytes);
+}
+
 absl::StatusOr<std::string> ConfigWith(const std::string& folder, const std::string& dtype,
                                        const std::string& quantization) {
   const std::string path = absl::StrCat(folder, "/config.json");

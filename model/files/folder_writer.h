@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "model/config/spec.h"
 #include "runtime/files/safetensors.h"
 
 namespace fttrain {
@@ -62,6 +63,14 @@ class FolderWriter {
   size_t next_shard_ = 0;
   std::unique_ptr<SafetensorsWriter> writer_;
 };
+
+// A folder that holds `tensors` (ModelTensors) in a floating dtype: each is appended whole, in
+// their order, as that dtype. config.json is the base's with the new dtype. InvalidArgument for
+// another dtype, else as FolderWriter::Create.
+absl::StatusOr<std::unique_ptr<FolderWriter>> CreateModelFolder(
+    const std::string& base_folder, const std::string& folder,
+    const std::vector<TensorSpec>& tensors, at::ScalarType dtype,
+    int64_t max_shard_bytes = FolderWriter::kShardBytes);
 
 // Reads FOLDER/config.json and returns it with "dtype" (transformers 5) or "torch_dtype" (4) set,
 // and quantization_config replaced by the given JSON text, or removed if that is empty.

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "model/files/tensor_io.h"
+#include "model/nf4/math.h"
 #include "runtime/files/json.h"
 #include "runtime/math/ceil_divide.h"
 #include "runtime/math/dynamic_map.h"
@@ -225,26 +226,50 @@ std::vector<std::string> Nf4TensorNames(const SafetensorsFolder& folder, const M
   return names;
 }
 
-at::Tensor Nf4CodeValues() {
-  // Sixteen codes in a row under the scale 1.
-  const ParamSlice slice = WholeParam("codes", {1, 16});
-  Nf4Matrix matrix{MakeNf4Layout(slice, {32, /*double_quant=*/false, at::kFloat}), {}};
-  matrix.bytes = at::zeros({matrix.layout.bytes}, at::TensorOptions(at::kByte));
-  const at::Tensor codes = at::empty({8}, at::TensorOptions(at::kByte));
-  for (int pair = 0; pair < 8; ++pair) {
-    codes.data_ptr<uint8_t>()[pair] = static_cast<uint8_t>(2 * pair << 4 | (2 * pair + 1));
+std::string Nf4StateJson(const std::vector<int64_t>& shape, const Nf4Options& options,
+                         float offset) {
+  constexpr size_t kLongestNumber = 24;
+  nlohmann::ordered_json json = {{"quant_type", "nf4"},
+                                 {"blocksize", options.block_size},
+                                 {"dtype", DtypeWord(options.rounding)},
+                                 {"shape", shape}};
+  if (!options.double_quant) return json.dump();
+  json["nested_blocksize"] = kNf4Group;
+  json["nested_dtype"] = "float32";
+  json["nested_offset"] = 0;
+  const size_t length = json.dump().size() + kLongestNumber;
+  json["nested_offset"] = static_cast<double>(offset);
+  std::string text = json.dump();
+  text.resize(length, ' ');
+  return text;
+}
+
+std::vector<SafetensorsWriter::Tensor> Nf4FileTensors(const std::string& weight,
+                                                      const std::vector<int64_t>& shape,
+                                                      const Nf4Options& options) {
+  using Dtype = SafetensorsDtype;
+  const int64_t elements = shape[0] * shape[1];
+  const int64_t blocks = CeilDivide(elements, options.block_size);
+  const auto json_bytes = static_cast<int64_t>(Nf4StateJson(shape, options, 0).size());
+  std::vector<SafetensorsWriter::Tensor> tensors = {
+      {weight, Dtype::kU8, {CeilDivide(elements, 2), 1}},
+      {weight + ".absmax", options.double_quant ? Dtype::kU8 : Dtype::kF32, {blocks}},
+      {weight + ".quant_map", Dtype::kF32, {16}}};
+  if (options.double_quant) {
+    tensors.push_back({weight + ".nested_absmax", Dtype::kF32, {CeilDivide(blocks, kNf4Group)}});
+    tensors.push_back({weight + ".nested_quant_map", Dtype::kF32, {256}});
   }
-  StoreNf4Codes(matrix, 0, 16, codes);
-  StoreNf4Absmax(matrix, at::ones({1}, at::TensorOptions(at::kFloat)));
-  const at::Tensor values = at::empty({1, 16}, at::TensorOptions(at::kFloat));
-  DequantizeNf4(matrix, {0, 1}, {0, 16}, values);
-  return values.view({16});
+  tensors.push_back({weight + kNf4StateKey, Dtype::kU8, {json_bytes}});
+  return tensors;
+}
+
+at::Tensor Nf4CodeValues() {
+  constexpr Nf4Table kTable = MakeNf4Table();
+  return at::tensor(c10::ArrayRef<float>(kTable.values));
 }
 
 at::Tensor Nf4ScaleValues() {
-  at::Tensor values = at::empty({256}, at::TensorOptions(at::kFloat));
-  std::copy(SignedDynamicMap().begin(), SignedDynamicMap().end(), values.data_ptr<float>());
-  return values;
+  return at::tensor(c10::ArrayRef<float>(SignedDynamicMap().data(), 256));
 }
 
 }  // namespace fttrain

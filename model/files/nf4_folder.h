@@ -47,6 +47,15 @@ absl::StatusOr<Nf4State> ReadNf4State(const SafetensorsFolder& folder, const std
                                       const std::vector<int64_t>& shape);
 bool IsNf4Tensor(const SafetensorsFolder& folder, const std::string& weight);
 
+// What a file declares for the matrix `weight` of [out, in], in the order of the list above.
+std::vector<SafetensorsWriter::Tensor> Nf4FileTensors(const std::string& weight,
+                                                      const std::vector<int64_t>& shape,
+                                                      const Nf4Options& options);
+// The text of the quant state; its length does not depend on the offset, because files declare it
+// before that is known.
+std::string Nf4StateJson(const std::vector<int64_t>& shape, const Nf4Options& options,
+                         float offset);
+
 // float32 [16]: the value of each code. float32 [256]: of each scale's code.
 at::Tensor Nf4CodeValues();
 at::Tensor Nf4ScaleValues();

@@ -111,6 +111,7 @@ absl::StatusOr<at::Tensor> Nf4Stream::Add(const at::Tensor& values) {
 }
 
 absl::StatusOr<Nf4Scales> Nf4Stream::Scales() const {
+  if (!options_.double_quant) return Nf4Scales{absmax_, {}};
   const at::Tensor absmax = absmax_.cpu();
   if (std::isfinite(AbsmaxOffset(absmax))) return QuantizeAbsmax(absmax);
   return absl::DataLossError(absl::StrCat("the sum of the scales of its ", absmax.numel(),
@@ -120,8 +121,7 @@ absl::StatusOr<Nf4Scales> Nf4Stream::Scales() const {
 
 absl::Status LoadQuantizing(const SafetensorsFolder& folder, const std::string& name,
                             const std::vector<int64_t>& shape, const Nf4Matrix& slice) {
-  const Nf4Options& options = slice.layout.options;
-  Nf4Stream stream(shape, options, slice.bytes.device());
+  Nf4Stream stream(shape, slice.layout.options, slice.bytes.device());
   const auto named = [&](const absl::Status& status) {
     return absl::Status(status.code(), absl::StrCat(folder.PathOf(name), ": tensor '", name,
                                                     "': ", status.message()));
@@ -134,13 +134,9 @@ absl::Status LoadQuantizing(const SafetensorsFolder& folder, const std::string& 
                                   return absl::OkStatus();
                                 }));
   const MemoryScope scope(MemoryCategory::kWorkspace);
-  if (options.double_quant) {
-    const absl::StatusOr<Nf4Scales> scales = stream.Scales();
-    if (!scales.ok()) return named(scales.status());
-    StoreNf4Scales(slice, *scales);
-  } else {
-    StoreNf4Absmax(slice, stream.absmax());
-  }
+  const absl::StatusOr<Nf4Scales> scales = stream.Scales();
+  if (!scales.ok()) return named(scales.status());
+  StoreNf4Scales(slice, *scales);
   return absl::OkStatus();
 }
 
@@ -162,15 +158,14 @@ absl::Status LoadQuantized(const SafetensorsFolder& folder, const std::string& n
     const int64_t elements = std::min(2 * bytes, layout.whole_elements - 2 * at);
     StoreNf4Codes(slice, 2 * at, elements, host.narrow(0, 0, bytes).to(device));
   }
-  if (!state.options.double_quant) {
-    FT_ASSIGN_OR_RETURN(const at::Tensor absmax, ReadWhole(folder, name + ".absmax", at::kFloat));
-    StoreNf4Absmax(slice, absmax);
-    return absl::OkStatus();
-  }
+  const bool nested = state.options.double_quant;
   Nf4Scales scales;
-  FT_ASSIGN_OR_RETURN(scales.codes, ReadWhole(folder, name + ".absmax", at::kByte));
-  FT_ASSIGN_OR_RETURN(scales.groups, ReadWhole(folder, name + ".nested_absmax", at::kFloat));
-  scales.offset = state.offset;
+  FT_ASSIGN_OR_RETURN(scales.codes,
+                      ReadWhole(folder, name + ".absmax", nested ? at::kByte : at::kFloat));
+  if (nested) {
+    FT_ASSIGN_OR_RETURN(scales.groups, ReadWhole(folder, name + ".nested_absmax", at::kFloat));
+    scales.offset = state.offset;
+  }
   StoreNf4Scales(slice, scales);
   return absl::OkStatus();
 }

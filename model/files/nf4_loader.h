@@ -33,8 +33,7 @@ class Nf4Stream {
   // whole blocks but for the last piece. Returns their codes, kByte [ceil(n / 2)], valid until the
   // next call. DataLoss naming the first element that is not finite.
   absl::StatusOr<at::Tensor> Add(const at::Tensor& values);
-  const at::Tensor& absmax() const { return absmax_; }  // float32 [blocks], on the device
-  // The same in 8 bits. DataLoss if the values are too large for that.
+  // Of all elements, in the options' form. DataLoss if they are too large for 8 bits.
   absl::StatusOr<Nf4Scales> Scales() const;
 
  private:

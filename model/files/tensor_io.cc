@@ -11,40 +11,39 @@
 namespace fttrain {
 namespace {
 
-constexpr std::pair<SafetensorsDtype, at::ScalarType> kFloatTypes[] = {
-    {SafetensorsDtype::kF64, at::kDouble},
-    {SafetensorsDtype::kF32, at::kFloat},
-    {SafetensorsDtype::kF16, at::kHalf},
-    {SafetensorsDtype::kBF16, at::kBFloat16},
+struct FloatType {
+  SafetensorsDtype file;
+  at::ScalarType torch;
+  const char* word;
+};
+constexpr FloatType kFloatTypes[] = {
+    {SafetensorsDtype::kF64, at::kDouble, "float64"},
+    {SafetensorsDtype::kF32, at::kFloat, "float32"},
+    {SafetensorsDtype::kF16, at::kHalf, "float16"},
+    {SafetensorsDtype::kBF16, at::kBFloat16, "bfloat16"},
 };
 
 }  // namespace
 
 std::optional<at::ScalarType> FloatTypeOf(SafetensorsDtype dtype) {
-  for (const auto& [file, torch] : kFloatTypes) {
-    if (file == dtype) return torch;
+  for (const FloatType& type : kFloatTypes) {
+    if (type.file == dtype) return type.torch;
   }
   return {};
 }
 
 std::optional<SafetensorsDtype> FloatDtypeOf(at::ScalarType type) {
-  for (const auto& [file, torch] : kFloatTypes) {
-    if (torch == type) return file;
+  for (const FloatType& known : kFloatTypes) {
+    if (known.torch == type) return known.file;
   }
   return {};
 }
 
 std::string DtypeWord(at::ScalarType dtype) {
-  switch (dtype) {
-    case at::kDouble:
-      return "float64";
-    case at::kHalf:
-      return "float16";
-    case at::kBFloat16:
-      return "bfloat16";
-    default:
-      return "float32";
+  for (const FloatType& type : kFloatTypes) {
+    if (type.torch == dtype) return type.word;
   }
+  return "float32";
 }
 
 absl::Status AppendTensor(

@@ -7,11 +7,27 @@
 #include <algorithm>
 
 #include "model/kernels/cpu/table.h"
+#include "model/kernels/dtype.h"
 
 namespace fttrain {
 
 inline at::ScalarType StatisticsType(const at::Tensor& x) {
   return x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+}
+
+inline Dtype DtypeOf(at::ScalarType type) {
+  switch (type) {
+    case at::kFloat:
+      return Dtype::kFloat32;
+    case at::kBFloat16:
+      return Dtype::kBfloat16;
+    case at::kHalf:
+      return Dtype::kFloat16;
+    case at::kDouble:
+      return Dtype::kFloat64;
+    default:
+      TORCH_CHECK(false, "kernels know float32, bfloat16, float16 and float64, not ", type);
+  }
 }
 
 // body(T{}) for the element type of a CPU tensor.

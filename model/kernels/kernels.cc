@@ -9,7 +9,7 @@
 #include <c10/cuda/CUDAStream.h>
 // Runs cuda::call on the current stream of x's device and returns true if x is there.
 #define FT_ON_CUDA(x, call, ...)                                                            \
-  ((x).is_cuda() ? (cuda::call(CudaDtype(x), __VA_ARGS__,                                   \
+  ((x).is_cuda() ? (cuda::call(DtypeOf(x.scalar_type()), __VA_ARGS__,                       \
                                c10::cuda::getCurrentCUDAStream((x).get_device()).stream()), \
                     true)                                                                   \
                  : false)
@@ -20,27 +20,22 @@
 namespace fttrain {
 namespace {
 
-#if defined(FTTRAIN_WITH_CUDA)
-cuda::Dtype CudaDtype(const at::Tensor& x) {
-  switch (x.scalar_type()) {
-    case at::kDouble:
-      return cuda::Dtype::kFloat64;
-    case at::kFloat:
-      return cuda::Dtype::kFloat32;
-    case at::kBFloat16:
-      return cuda::Dtype::kBfloat16;
-    case at::kHalf:
-      return cuda::Dtype::kFloat16;
-    default:
-      TORCH_CHECK(false, "no CUDA kernels for ", x.scalar_type());
-  }
-}
-#else
+#if !defined(FTTRAIN_WITH_CUDA)
 bool RefuseCuda(const at::Tensor& x) {
   TORCH_CHECK(!x.is_cuda(), "this build has no CUDA");
   return false;
 }
 #endif
+
+// body(loops for x's element type, begin, end) over [0, items), as ParallelItems splits them.
+template <class Body>
+void OnCpu(const at::Tensor& x, int64_t items, int64_t elements_per_item, const Body& body) {
+  WithElementType(x, [&]<class T>(T) {
+    const RowKernels<T>& kernels = RowsOf<T>(SelectedCpuKernels());
+    ParallelItems(items, elements_per_item,
+                  [&](int64_t begin, int64_t end) { body(kernels, begin, end); });
+  });
+}
 
 int64_t RowCount(const at::Tensor& x) { return x.size(-1) == 0 ? 0 : x.numel() / x.size(-1); }
 
@@ -52,14 +47,10 @@ at::Tensor RmsNorm(at::Tensor x, const at::Tensor& delta, const at::Tensor& weig
                  MutableData<void>(y), rows, columns, eps)) {
     return y;
   }
-  WithElementType(x, [&]<class T>(T) {
-    const auto& kernels = RowsOf<T>(SelectedCpuKernels());
-    ParallelItems(rows, columns, [&](int64_t begin, int64_t end) {
-      kernels.rms_norm(MutableData<T>(x) + begin * columns,
-                       delta.defined() ? Data<T>(delta) + begin * columns : nullptr,
-                       Data<T>(weight), MutableData<T>(y) + begin * columns, end - begin, columns,
-                       eps);
-    });
+  OnCpu(x, rows, columns, [&]<class T>(const RowKernels<T>& kernels, int64_t begin, int64_t end) {
+    kernels.rms_norm(MutableData<T>(x) + begin * columns,
+                     delta.defined() ? Data<T>(delta) + begin * columns : nullptr, Data<T>(weight),
+                     MutableData<T>(y) + begin * columns, end - begin, columns, eps);
   });
   return y;
 }
@@ -164,14 +155,12 @@ void RopeInPlace(at::Tensor x, const at::Tensor& cos, const at::Tensor& sin,
     TORCH_CHECK(position[t] >= 0 && position[t] < cos.size(0), "rotary: position ", position[t],
                 " of token ", t, " is beyond the table of ", cos.size(0));
   }
-  WithElementType(x, [&]<class T>(T) {
-    using S = typename StatisticsOf<T>::Type;
-    ParallelItems(rows, heads * head_dim, [&](int64_t begin, int64_t end) {
-      RowsOf<T>(SelectedCpuKernels())
-          .rope(MutableData<T>(x) + begin * heads * head_dim, Data<S>(cos), Data<S>(sin),
-                position + begin, end - begin, heads, head_dim, inverse);
-    });
-  });
+  OnCpu(x, rows, heads * head_dim,
+        [&]<class T>(const RowKernels<T>& kernels, int64_t begin, int64_t end) {
+          using S = typename StatisticsOf<T>::Type;
+          kernels.rope(MutableData<T>(x) + begin * heads * head_dim, Data<S>(cos), Data<S>(sin),
+                       position + begin, end - begin, heads, head_dim, inverse);
+        });
 }
 
 at::Tensor SwiGluForward(const at::Tensor& gate, const at::Tensor& up) {
@@ -181,13 +170,11 @@ at::Tensor SwiGluForward(const at::Tensor& gate, const at::Tensor& up) {
                  gate.numel())) {
     return hidden;
   }
-  WithElementType(gate, [&]<class T>(T) {
-    ParallelItems(gate.numel(), 1, [&](int64_t begin, int64_t end) {
-      RowsOf<T>(SelectedCpuKernels())
-          .swiglu(Data<T>(gate) + begin, Data<T>(up) + begin, MutableData<T>(hidden) + begin,
-                  end - begin);
-    });
-  });
+  OnCpu(gate, gate.numel(), 1,
+        [&]<class T>(const RowKernels<T>& kernels, int64_t begin, int64_t end) {
+          kernels.swiglu(Data<T>(gate) + begin, Data<T>(up) + begin, MutableData<T>(hidden) + begin,
+                         end - begin);
+        });
   return hidden;
 }
 
@@ -201,14 +188,12 @@ at::Tensor SwiGluBackwardInPlace(const at::Tensor& dhidden, at::Tensor gate, at:
                  MutableData<void>(up), MutableData<void>(hidden), gate.numel())) {
     return hidden;
   }
-  WithElementType(gate, [&]<class T>(T) {
-    ParallelItems(gate.numel(), 1, [&](int64_t begin, int64_t end) {
-      RowsOf<T>(SelectedCpuKernels())
-          .swiglu_backward(Data<T>(dhidden) + begin, MutableData<T>(gate) + begin,
-                           MutableData<T>(up) + begin,
-                           with_hidden ? MutableData<T>(hidden) + begin : nullptr, end - begin);
-    });
-  });
+  OnCpu(gate, gate.numel(), 1,
+        [&]<class T>(const RowKernels<T>& kernels, int64_t begin, int64_t end) {
+          kernels.swiglu_backward(
+              Data<T>(dhidden) + begin, MutableData<T>(gate) + begin, MutableData<T>(up) + begin,
+              with_hidden ? MutableData<T>(hidden) + begin : nullptr, end - begin);
+        });
   return hidden;
 }
 
@@ -227,12 +212,9 @@ at::Tensor Dropout(const at::Tensor& x, const at::Tensor& token_index, double p,
     return y;
   }
   const DropoutSlice slice{key.key, key.stream, p, feature_offset, features};
-  WithElementType(x, [&]<class T>(T) {
-    ParallelItems(rows, columns, [&](int64_t begin, int64_t end) {
-      RowsOf<T>(SelectedCpuKernels())
-          .dropout(Data<T>(x) + begin * columns, Data<int64_t>(token_index) + begin,
-                   MutableData<T>(y) + begin * columns, end - begin, columns, slice);
-    });
+  OnCpu(x, rows, columns, [&]<class T>(const RowKernels<T>& kernels, int64_t begin, int64_t end) {
+    kernels.dropout(Data<T>(x) + begin * columns, Data<int64_t>(token_index) + begin,
+                    MutableData<T>(y) + begin * columns, end - begin, columns, slice);
   });
   return y;
 }
@@ -246,14 +228,13 @@ at::Tensor CrossEntropyStats(const at::Tensor& logits, const at::Tensor& targets
                  MutableData<void>(stats), rows, vocab, vocab_offset)) {
     return stats;
   }
-  WithElementType(logits, [&]<class T>(T) {
-    using S = typename StatisticsOf<T>::Type;
-    ParallelItems(rows, vocab, [&](int64_t begin, int64_t end) {
-      RowsOf<T>(SelectedCpuKernels())
-          .cross_entropy_stats(Data<T>(logits) + begin * vocab, Data<int64_t>(targets) + begin,
-                               MutableData<S>(stats) + begin * 3, end - begin, vocab, vocab_offset);
-    });
-  });
+  OnCpu(
+      logits, rows, vocab, [&]<class T>(const RowKernels<T>& kernels, int64_t begin, int64_t end) {
+        using S = typename StatisticsOf<T>::Type;
+        kernels.cross_entropy_stats(Data<T>(logits) + begin * vocab, Data<int64_t>(targets) + begin,
+                                    MutableData<S>(stats) + begin * 3, end - begin, vocab,
+                                    vocab_offset);
+      });
   return stats;
 }
 
@@ -269,15 +250,14 @@ void CrossEntropyBackwardInPlace(at::Tensor logits, const at::Tensor& lse,
                  Data<int64_t>(targets), Data<void>(coefficients), rows, vocab, vocab_offset)) {
     return;
   }
-  WithElementType(logits, [&]<class T>(T) {
-    using S = typename StatisticsOf<T>::Type;
-    ParallelItems(rows, vocab, [&](int64_t begin, int64_t end) {
-      RowsOf<T>(SelectedCpuKernels())
-          .cross_entropy_backward(MutableData<T>(logits) + begin * vocab, Data<S>(lse) + begin,
-                                  Data<int64_t>(targets) + begin, Data<S>(coefficients) + begin,
-                                  end - begin, vocab, vocab_offset);
-    });
-  });
+  OnCpu(logits, rows, vocab,
+        [&]<class T>(const RowKernels<T>& kernels, int64_t begin, int64_t end) {
+          using S = typename StatisticsOf<T>::Type;
+          kernels.cross_entropy_backward(MutableData<T>(logits) + begin * vocab,
+                                         Data<S>(lse) + begin, Data<int64_t>(targets) + begin,
+                                         Data<S>(coefficients) + begin, end - begin, vocab,
+                                         vocab_offset);
+        });
 }
 
 void AccumulateInto(at::Tensor accumulator, const at::Tensor& value) {
@@ -292,13 +272,12 @@ void AccumulateInto(at::Tensor accumulator, const at::Tensor& value) {
                  value.numel())) {
     return;
   }
-  WithElementType(value, [&]<class T>(T) {
-    using S = typename StatisticsOf<T>::Type;
-    ParallelItems(value.numel(), 1, [&](int64_t begin, int64_t end) {
-      RowsOf<T>(SelectedCpuKernels())
-          .accumulate(MutableData<S>(accumulator) + begin, Data<T>(value) + begin, end - begin);
-    });
-  });
+  OnCpu(value, value.numel(), 1,
+        [&]<class T>(const RowKernels<T>& kernels, int64_t begin, int64_t end) {
+          using S = typename StatisticsOf<T>::Type;
+          kernels.accumulate(MutableData<S>(accumulator) + begin, Data<T>(value) + begin,
+                             end - begin);
+        });
 }
 
 }  // namespace fttrain

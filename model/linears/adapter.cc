@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "absl/algorithm/container.h"
 #include "model/config/checks.h"
 #include "model/linears/peft_names.h"
 #include "runtime/math/philox.h"
@@ -42,8 +43,7 @@ double AdapterForm::Scale() const {
 }
 
 bool AdapterForm::Adapts(const std::string& module) const {
-  return std::find(target_modules.begin(), target_modules.end(), LeafName(module)) !=
-         target_modules.end();
+  return absl::c_linear_search(target_modules, LeafName(module));
 }
 
 absl::StatusOr<std::vector<TensorSpec>> AdapterTensors(const ModelSpec& model, AdapterForm form) {

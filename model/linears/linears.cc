@@ -42,12 +42,8 @@ bool Linears::HasTrainable() const {
   });
 }
 
-void Linears::Hold() {
-  for (Member& member : members_) member.weight.Hold();
-}
-
-void Linears::Release() {
-  for (Member& member : members_) member.weight.Release();
+void Linears::Hold(bool hold) {
+  for (Member& member : members_) member.weight.Hold(hold);
 }
 
 bool Linears::Drops(const DropoutContext& dropout) const {

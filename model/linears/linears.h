@@ -45,9 +45,8 @@ class Linears {
   // Whether BackwardParams needs x (false: frozen without adapters).
   bool HasTrainable() const;
 
-  // NF4 matrices are dequantised once, for every call until they are released (WeightMatrix::Hold).
-  void Hold();
-  void Release();
+  // NF4 matrices are dequantised once (true), for every call until they are released (false).
+  void Hold(bool hold);
 
  private:
   struct Member {

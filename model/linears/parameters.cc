@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/algorithm/container.h"
 #include "model/linears/peft_names.h"
 #include "model/matmul/weight_matrix.h"
 
@@ -21,8 +22,7 @@ Parameter BaseParameter(ParamSlice slice, AxisGradient gradient, const Parameter
 }  // namespace
 
 std::optional<Nf4Options> ParameterForm::Nf4Of(const std::string& module) const {
-  if (std::find(nf4_dense.begin(), nf4_dense.end(), module) != nf4_dense.end()) return std::nullopt;
-  return nf4;
+  return absl::c_linear_search(nf4_dense, module) ? std::nullopt : nf4;
 }
 
 LinearSlice SliceOf(const LinearSpec& spec, TensorRank tp) {

@@ -43,8 +43,9 @@ bool WeightMatrix::DequantizedWhole() const {
   return !ExpandsBlocks(parameter_->value.device(), compute_);
 }
 
-void WeightMatrix::Hold() {
-  if (!layout_ || held_.defined()) return;
+void WeightMatrix::Hold(bool hold) {
+  if (!hold) held_ = at::Tensor();
+  if (!hold || !layout_ || held_.defined()) return;
   const MemoryScope scope(MemoryCategory::kWorkspace);
   // Float32 where that is what blocks would be expanded to: no product expands them any more.
   const auto options = parameter_->value.options();

@@ -26,11 +26,10 @@ class WeightMatrix {
 
   // Whether a product now would dequantise all of it, so that holding it costs no more memory.
   bool DequantizedWhole() const;
-  // From Hold to Release operand() is dense: an NF4 matrix is dequantised once, in float32 where a
-  // float32 GEMM runs on the CPU, else in compute dtype, and booked as kWorkspace. Nothing for a
-  // dense matrix. The same values, so results differ by the order of sums at most.
-  void Hold();
-  void Release() { held_ = at::Tensor(); }
+  // From Hold(true) to Hold(false) operand() is dense: an NF4 matrix is dequantised once, in
+  // float32 where a float32 GEMM runs on the CPU, else in compute dtype, and booked as kWorkspace.
+  // Nothing for a dense matrix. The same values, so results differ by the order of sums at most.
+  void Hold(bool hold);
 
  private:
   Nf4Matrix Packed() const;

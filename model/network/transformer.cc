@@ -13,7 +13,7 @@ namespace {
 // its last. More layers at once would be the dense model, which NF4 is there to avoid.
 class DequantizedMatrices : public Resident {
  public:
-  // The part's HoldWeights (true) or ReleaseWeights (false).
+  // The part's HoldWeights.
   using Hold = std::function<void(int part, bool hold)>;
   explicit DequantizedMatrices(Hold hold) : hold_(std::move(hold)) {}
   void Await(const Visit& visit) override {
@@ -76,9 +76,8 @@ void Transformer::MakeResidents(const ModelOptions& options, c10::Device device)
                   [this](int layer, int microbatch) { return SavedOf(layer, microbatch).Kept(); });
   }
   dequantized_ = std::make_unique<DequantizedMatrices>([this](int part, bool hold) {
-    if (part == kHeadPart) hold ? head_->HoldWeights() : head_->ReleaseWeights();
-    if (part < 0) return;
-    hold ? layers_.at(part)->HoldWeights() : layers_.at(part)->ReleaseWeights();
+    if (part == kHeadPart) head_->HoldWeights(hold);
+    if (part >= 0) layers_.at(part)->HoldWeights(hold);
   });
 }
 

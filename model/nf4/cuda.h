@@ -15,7 +15,7 @@ struct Nf4Source {
   const float* groups;    // or null
   const float* offset;    // or null
   int64_t block_size, first_element, runs, run_elements, whole_columns, blocks_per_run, first_group;
-  Nf4Dtype rounding;
+  Dtype rounding;
 };
 // Rows of consecutive elements of the slice: of row r those from place first + r * stride on, whose
 // results begin at out + r * out_stride (elements).
@@ -24,10 +24,10 @@ struct Nf4Rectangle {
 };
 // map: 256 values in host memory. Every size above 0.
 void DequantizeNf4(const Nf4Source& source, const Nf4Rectangle& rectangle, const float* map,
-                   Nf4Dtype type, void* out, void* stream);
+                   Dtype type, void* out, void* stream);
 
 // As nf4.h; type is not kFloat64, count above 0.
-void QuantizeNf4Blocks(Nf4Dtype type, const void* values, int64_t count, int64_t block_size,
+void QuantizeNf4Blocks(Dtype type, const void* values, int64_t count, int64_t block_size,
                        uint8_t* codes, float* absmax, void* stream);
 
 struct Nf4Runs {

@@ -68,7 +68,7 @@ void DequantizeOnCpu(const Nf4Matrix& matrix, const Rows& rows, const at::Tensor
   const Nf4Layout& layout = matrix.layout;
   const auto* bytes = matrix.bytes.const_data_ptr<uint8_t>();
   auto* to = static_cast<char*>(out.mutable_data_ptr());
-  const Nf4Dtype type = Nf4DtypeOf(out.scalar_type()), rounding = Nf4DtypeOf(matrix.rounding());
+  const Dtype type = DtypeOf(out.scalar_type()), rounding = DtypeOf(matrix.rounding());
   const int64_t size = out.element_size(), block_size = layout.options.block_size;
   const bool stream = rows.count * rows.elements * size > kStreamBytes;
   const int64_t pieces = CeilDivide(rows.elements, kPieceElements);
@@ -112,10 +112,10 @@ void DequantizeOnCuda(const Nf4Matrix& matrix, const Rows& rows, const at::Tenso
   source.whole_columns = layout.whole_columns;
   source.blocks_per_run = layout.blocks_per_run;
   source.first_group = layout.first_group;
-  source.rounding = Nf4DtypeOf(matrix.rounding());
+  source.rounding = DtypeOf(matrix.rounding());
   const cuda::Nf4Rectangle rectangle = {rows.count, rows.elements, rows.first, rows.stride,
                                         rows.out_stride / out.element_size()};
-  cuda::DequantizeNf4(source, rectangle, SignedDynamicMap().data(), Nf4DtypeOf(out.scalar_type()),
+  cuda::DequantizeNf4(source, rectangle, SignedDynamicMap().data(), DtypeOf(out.scalar_type()),
                       out.mutable_data_ptr(),
                       c10::cuda::getCurrentCUDAStream(out.get_device()).stream());
 }

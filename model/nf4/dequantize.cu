@@ -181,37 +181,22 @@ void Launch(const Nf4Source& source, const Nf4Rectangle& to, const DynamicMap& m
   CheckLaunch("DequantizeNf4");
 }
 
-// body(T{}) for the element type.
-template <class Body>
-void WithNf4Dtype(Nf4Dtype type, const Body& body) {
-  switch (type) {
-    case Nf4Dtype::kFloat64:
-      return body(double{});
-    case Nf4Dtype::kFloat32:
-      return body(float{});
-    case Nf4Dtype::kBfloat16:
-      return body(__nv_bfloat16{});
-    case Nf4Dtype::kFloat16:
-      return body(__half{});
-  }
-}
-
 }  // namespace
 
 void DequantizeNf4(const Nf4Source& source, const Nf4Rectangle& rectangle, const float* map,
-                   Nf4Dtype type, void* out, void* stream) {
+                   Dtype type, void* out, void* stream) {
   DynamicMap copy;
   std::copy(map, map + 256, copy.values);
-  WithNf4Dtype(type, [&](auto result) {
+  WithDtype(type, [&](auto result) {
     using T = decltype(result);
     const auto launch = [&](auto rounding) {
       Launch<T, decltype(rounding)>(source, rectangle, copy, static_cast<T*>(out),
                                     static_cast<cudaStream_t>(stream));
     };
     // Rounding to the result's own dtype is what the conversion does.
-    if (source.rounding == Nf4Dtype::kFloat32 || source.rounding == type) return launch(float{});
+    if (source.rounding == Dtype::kFloat32 || source.rounding == type) return launch(float{});
     if constexpr (!std::is_same_v<T, __nv_bfloat16>) {
-      if (source.rounding == Nf4Dtype::kBfloat16) return launch(__nv_bfloat16{});
+      if (source.rounding == Dtype::kBfloat16) return launch(__nv_bfloat16{});
     }
     if constexpr (!std::is_same_v<T, __half>) launch(__half{});
   });

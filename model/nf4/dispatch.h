@@ -1,29 +1,15 @@
-// What nf4/dequantize.cc and nf4/quantize.cc share: dtypes, the loops of this machine, checks of
-// what callers give.
+// What nf4/dequantize.cc and nf4/quantize.cc share: the loops of this machine, checks of what
+// callers give.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 #include <c10/util/Exception.h>
 
+#include "model/kernels/dispatch.h"
 #include "model/nf4/kernels.h"
 #include "model/nf4/nf4.h"
 
 namespace fttrain {
-
-inline Nf4Dtype Nf4DtypeOf(at::ScalarType type) {
-  switch (type) {
-    case at::kFloat:
-      return Nf4Dtype::kFloat32;
-    case at::kBFloat16:
-      return Nf4Dtype::kBfloat16;
-    case at::kHalf:
-      return Nf4Dtype::kFloat16;
-    case at::kDouble:
-      return Nf4Dtype::kFloat64;
-    default:
-      TORCH_CHECK(false, "NF4 knows float32, bfloat16, float16 and float64, not ", type);
-  }
-}
 
 inline const Nf4Kernels& SelectedNf4Kernels() {
   static const Nf4Kernels selected = *UsableNf4Kernels().back();

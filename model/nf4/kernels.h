@@ -6,9 +6,9 @@
 #include <cstdint>
 #include <vector>
 
-namespace fttrain {
+#include "model/kernels/dtype.h"
 
-enum class Nf4Dtype { kFloat32, kBfloat16, kFloat16, kFloat64 };
+namespace fttrain {
 
 // Consecutive elements of one run (nf4.h).
 struct Nf4Piece {
@@ -18,7 +18,7 @@ struct Nf4Piece {
   int64_t block_size;
   int64_t in_block;     // elements of the first element's block that come before it
   const float* absmax;  // of the blocks from the first element's on
-  Nf4Dtype rounding;
+  Dtype rounding;
   bool stream;  // store past the caches
 };
 
@@ -35,9 +35,9 @@ struct Nf4NestedScales {
 struct Nf4Kernels {
   const char* name;
   // out: count elements of `type`.
-  void (*dequantize)(const Nf4Piece& piece, Nf4Dtype type, void* out);
+  void (*dequantize)(const Nf4Piece& piece, Dtype type, void* out);
   // values: count elements of `type`, not kFloat64; the first begins a block.
-  void (*quantize)(const void* values, Nf4Dtype type, int64_t count, int64_t block_size,
+  void (*quantize)(const void* values, Dtype type, int64_t count, int64_t block_size,
                    uint8_t* codes, float* absmax);
   // absmax: count values.
   void (*decode_scales)(const Nf4NestedScales& scales, float* absmax);

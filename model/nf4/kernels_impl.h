@@ -58,9 +58,9 @@ FT_INLINE float Widened(const float* from) { return *from; }
 FT_INLINE float Widened(const Bf16* from) { return FloatFromBf16(*from); }
 FT_INLINE float Widened(const Half* from) { return FloatFromHalf(from->bits); }
 
-FT_INLINE float RoundValue(float x, Nf4Dtype rounding) {
-  if (rounding == Nf4Dtype::kBfloat16) return FloatFromBf16(Bf16FromFloat(x));
-  if (rounding == Nf4Dtype::kFloat16) return FloatFromHalf(HalfFromFloat(x));
+FT_INLINE float RoundValue(float x, Dtype rounding) {
+  if (rounding == Dtype::kBfloat16) return FloatFromBf16(Bf16FromFloat(x));
+  if (rounding == Dtype::kFloat16) return FloatFromHalf(HalfFromFloat(x));
   return x;
 }
 FT_INLINE void Put(float x, float* to) { *to = x; }
@@ -69,10 +69,10 @@ FT_INLINE void Put(float x, Bf16* to) { *to = Bf16FromFloat(x); }
 FT_INLINE void Put(float x, Half* to) { to->bits = HalfFromFloat(x); }
 
 // Values [part * lanes, ...) of a block, rounded.
-FT_INLINE FloatVector BlockValues(int part, float absmax, Nf4Dtype rounding) {
+FT_INLINE FloatVector BlockValues(int part, float absmax, Dtype rounding) {
   const FloatVector v = LoadVector<FloatVector>(kTable.values + part * kFloatLanes) * absmax;
-  if (rounding == Nf4Dtype::kBfloat16) return WidenBf16(RoundToBf16(v));
-  if (rounding == Nf4Dtype::kFloat16) return WidenHalf(RoundToHalf(v));
+  if (rounding == Dtype::kBfloat16) return WidenBf16(RoundToBf16(v));
+  if (rounding == Dtype::kFloat16) return WidenHalf(RoundToHalf(v));
   return v;
 }
 
@@ -81,7 +81,7 @@ template <class Out>
 struct BlockTable {
   static constexpr int kStep = 2;
   Out values[16];
-  FT_INLINE BlockTable(float absmax, Nf4Dtype rounding) {
+  FT_INLINE BlockTable(float absmax, Dtype rounding) {
     for (int i = 0; i < 16; ++i) {
       Put(RoundValue(MultiplyRounded(kTable.values[i], absmax), rounding), values + i);
     }
@@ -100,7 +100,7 @@ struct BlockTable {
 // `count` elements of one block, the first at place `first` of codes.
 template <class Out, bool kStream>
 FT_INLINE void DequantizeBlock(const uint8_t* codes, int64_t first, int64_t count, float absmax,
-                               Nf4Dtype rounding, Out* out) {
+                               Dtype rounding, Out* out) {
   const auto one = [&](int64_t element, Out* to) {
     const int code = codes[element / 2] >> (element % 2 == 0 ? 4 : 0) & 15;
     Put(RoundValue(MultiplyRounded(kTable.values[code], absmax), rounding), to);
@@ -120,7 +120,7 @@ FT_INLINE void DequantizeBlock(const uint8_t* codes, int64_t first, int64_t coun
 // for whatever `size` is.
 template <class Out, bool kStream, int64_t kSize>
 FT_INLINE void DequantizeWholeBlocks(const uint8_t* codes, int64_t blocks, int64_t size,
-                                     const float* absmax, Nf4Dtype rounding, Out* out) {
+                                     const float* absmax, Dtype rounding, Out* out) {
   constexpr int kStep = BlockTable<Out>::kStep;
   const int64_t steps = (kSize > 0 ? kSize : size) / kStep;
   for (int64_t block = 0; block < blocks; ++block) {
@@ -135,7 +135,7 @@ FT_INLINE void DequantizeWholeBlocks(const uint8_t* codes, int64_t blocks, int64
 template <class Out, bool kStream>
 void DequantizePiece(const Nf4Piece& piece, Out* out) {
   const uint8_t* codes = piece.codes;
-  const Nf4Dtype rounding = piece.rounding;
+  const Dtype rounding = piece.rounding;
   const int64_t size = piece.block_size;
   const float* absmax = piece.absmax;
   int64_t first = piece.first, left = piece.count;
@@ -164,9 +164,9 @@ void DequantizePiece(const Nf4Piece& piece, Out* out) {
 }
 
 template <class Out>
-void DequantizeAs(Nf4Piece piece, Nf4Dtype type, void* out) {
+void DequantizeAs(Nf4Piece piece, Dtype type, void* out) {
   // Rounding to the result's own dtype is what the conversion does.
-  if (piece.rounding == type) piece.rounding = Nf4Dtype::kFloat32;
+  if (piece.rounding == type) piece.rounding = Dtype::kFloat32;
 #if defined(__AVX2__)
   // Every block then begins on a cache line.
   if (piece.stream && reinterpret_cast<uintptr_t>(out) % 64 == 0 && piece.first % 2 == 0 &&
@@ -179,15 +179,15 @@ void DequantizeAs(Nf4Piece piece, Nf4Dtype type, void* out) {
   DequantizePiece<Out, false>(piece, static_cast<Out*>(out));
 }
 
-void Dequantize(const Nf4Piece& piece, Nf4Dtype type, void* out) {
+void Dequantize(const Nf4Piece& piece, Dtype type, void* out) {
   switch (type) {
-    case Nf4Dtype::kFloat32:
+    case Dtype::kFloat32:
       return DequantizeAs<float>(piece, type, out);
-    case Nf4Dtype::kBfloat16:
+    case Dtype::kBfloat16:
       return DequantizeAs<Bf16>(piece, type, out);
-    case Nf4Dtype::kFloat16:
+    case Dtype::kFloat16:
       return DequantizeAs<Half>(piece, type, out);
-    case Nf4Dtype::kFloat64:
+    case Dtype::kFloat64:
       return DequantizeAs<double>(piece, type, out);
   }
 }
@@ -266,11 +266,11 @@ void QuantizeAs(const void* from, int64_t count, int64_t block_size, uint8_t* co
   }
 }
 
-void Quantize(const void* values, Nf4Dtype type, int64_t count, int64_t block_size, uint8_t* codes,
+void Quantize(const void* values, Dtype type, int64_t count, int64_t block_size, uint8_t* codes,
               float* absmax) {
-  if (type == Nf4Dtype::kBfloat16) {
+  if (type == Dtype::kBfloat16) {
     QuantizeAs<Bf16>(values, count, block_size, codes, absmax);
-  } else if (type == Nf4Dtype::kFloat16) {
+  } else if (type == Dtype::kFloat16) {
     QuantizeAs<Half>(values, count, block_size, codes, absmax);
   } else {
     QuantizeAs<float>(values, count, block_size, codes, absmax);

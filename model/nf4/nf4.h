@@ -86,7 +86,7 @@ void QuantizeNf4Blocks(const at::Tensor& values, int64_t block_size, const at::T
 // as ATen forms it on one thread, absmax - offset is coded by groups with the nearest entry of
 // bitsandbytes' signed dynamic map.
 struct Nf4Scales {
-  at::Tensor codes;   // kByte [blocks]
+  at::Tensor codes;   // kByte [blocks]; without double quantisation absmax itself, and no groups
   at::Tensor groups;  // float32 [ceil(blocks / kNf4Group)]
   float offset = 0;
 };
@@ -100,8 +100,8 @@ float AbsmaxOffset(const at::Tensor& absmax);
 // may come in any order; elements outside the slice are skipped.
 void StoreNf4Codes(const Nf4Matrix& slice, int64_t first_element, int64_t count,
                    const at::Tensor& codes);
-// Copies the slice's scales out of the whole matrix's: absmax float32 [blocks] without, scales with
-// double_quant.
+// Copies the slice's scales out of the whole matrix's: absmax float32 [blocks] without
+// double_quant; scales with it, or in either form of the slice's options.
 void StoreNf4Absmax(const Nf4Matrix& slice, const at::Tensor& absmax);
 void StoreNf4Scales(const Nf4Matrix& slice, const Nf4Scales& scales);
 

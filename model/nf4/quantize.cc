@@ -8,6 +8,7 @@
 #include <cstring>
 #include <vector>
 
+#include "absl/cleanup/cleanup.h"
 #include "model/nf4/cuda.h"
 #include "model/nf4/dispatch.h"
 #include "model/nf4/nf4.h"
@@ -94,29 +95,21 @@ int64_t WholeBlocks(const Nf4Layout& layout) {
   return CeilDivide(layout.whole_elements, layout.options.block_size);
 }
 
-// ATen splits a sum over the calling thread's number of OpenMP threads; at::set_num_threads would
-// change it for others too.
-class OneOpenMpThread {
- public:
-  OneOpenMpThread() { omp_set_num_threads(1); }
-  ~OneOpenMpThread() { omp_set_num_threads(before_); }
-
- private:
-  int before_ = at::get_num_threads();
-};
-
 }  // namespace
 
 float AbsmaxOffset(const at::Tensor& absmax) {
-  const OneOpenMpThread guard;
+  // ATen splits a sum over the calling thread's number of OpenMP threads; at::set_num_threads would
+  // change it for others too.
+  const absl::Cleanup restore = [before = at::get_num_threads()] { omp_set_num_threads(before); };
+  omp_set_num_threads(1);
   return absmax.mean().item<float>();
 }
 
 void QuantizeNf4Blocks(const at::Tensor& values, int64_t block_size, const at::Tensor& codes,
                        const at::Tensor& absmax) {
   const int64_t count = values.numel(), blocks = CeilDivide(count, block_size);
-  const Nf4Dtype type = Nf4DtypeOf(values.scalar_type());
-  TORCH_CHECK(type != Nf4Dtype::kFloat64 && values.is_contiguous(),
+  const Dtype type = DtypeOf(values.scalar_type());
+  TORCH_CHECK(type != Dtype::kFloat64 && values.is_contiguous(),
               "QuantizeNf4Blocks: want contiguous float32, bfloat16 or float16, got ",
               values.toString(), " with strides ", values.strides());
   TORCH_CHECK(IsNf4BlockSize(block_size),
@@ -205,8 +198,8 @@ void StoreNf4Absmax(const Nf4Matrix& slice, const at::Tensor& absmax) {
 
 void StoreNf4Scales(const Nf4Matrix& slice, const Nf4Scales& scales) {
   const Nf4Layout& layout = slice.layout;
+  if (!layout.options.double_quant) return StoreNf4Absmax(slice, scales.codes);
   CheckNf4Matrix("StoreNf4Scales", slice);
-  TORCH_CHECK(layout.options.double_quant, "StoreNf4Scales: the slice's scales are float32");
   const int64_t blocks = WholeBlocks(layout);
   CheckNf4Operand("StoreNf4Scales' codes", scales.codes, at::kByte, blocks, at::kCPU);
   CheckNf4Operand("StoreNf4Scales' groups", scales.groups, at::kFloat,

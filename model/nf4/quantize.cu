@@ -138,14 +138,14 @@ __global__ void StoreCodesKernel(const uint8_t* codes, int64_t first_element, in
 
 }  // namespace
 
-void QuantizeNf4Blocks(Nf4Dtype type, const void* values, int64_t count, int64_t block_size,
+void QuantizeNf4Blocks(Dtype type, const void* values, int64_t count, int64_t block_size,
                        uint8_t* codes, float* absmax, void* stream) {
   const auto launch = [&](auto element) {
     LaunchQuantize(static_cast<const decltype(element)*>(values), count, block_size, codes, absmax,
                    static_cast<cudaStream_t>(stream));
   };
-  if (type == Nf4Dtype::kBfloat16) return launch(__nv_bfloat16{});
-  if (type == Nf4Dtype::kFloat16) return launch(__half{});
+  if (type == Dtype::kBfloat16) return launch(__nv_bfloat16{});
+  if (type == Dtype::kFloat16) return launch(__half{});
   launch(float{});
 }
 

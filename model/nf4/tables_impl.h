@@ -8,7 +8,7 @@ struct BlockTable<float> {
 #if defined(__AVX512F__)
   static constexpr int kStep = 16;
   __m512 values;
-  FT_INLINE BlockTable(float absmax, Nf4Dtype rounding)
+  FT_INLINE BlockTable(float absmax, Dtype rounding)
       : values((__m512)BlockValues(0, absmax, rounding)) {}
   template <bool kStream>
   FT_INLINE void Step(const uint8_t* codes, float* out) const {
@@ -28,7 +28,7 @@ struct BlockTable<float> {
 #else
   static constexpr int kStep = 8;
   __m256 low, high;
-  FT_INLINE BlockTable(float absmax, Nf4Dtype rounding)
+  FT_INLINE BlockTable(float absmax, Dtype rounding)
       : low((__m256)BlockValues(0, absmax, rounding)),
         high((__m256)BlockValues(1, absmax, rounding)) {}
   template <bool kStream>
@@ -59,7 +59,7 @@ struct WordTable {
   static constexpr int kStep = 32;
 #if defined(__AVX512F__)
   __m512i values;  // twice: a permute looks at five bits, of which the fifth is not the code's
-  FT_INLINE WordTable(float absmax, Nf4Dtype rounding)
+  FT_INLINE WordTable(float absmax, Dtype rounding)
       : values(_mm512_maskz_broadcast_i64x4(
             0xff,
             (__m256i)ResultBits(BlockValues(0, absmax, rounding), static_cast<Out*>(nullptr)))) {}
@@ -84,7 +84,7 @@ struct WordTable {
   }
 #else
   __m256i low, high;  // the bytes of the 16 values, in both lanes
-  FT_INLINE WordTable(float absmax, Nf4Dtype rounding) {
+  FT_INLINE WordTable(float absmax, Dtype rounding) {
     const __m128i first =
         (__m128i)ResultBits(BlockValues(0, absmax, rounding), static_cast<Out*>(nullptr));
     const __m128i second =

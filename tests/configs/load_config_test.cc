@@ -120,6 +120,24 @@ TEST(LoadConfig, EveryDefaultIsWrittenDown) {
   EXPECT_FALSE(empty.adapter().has_quantization());
 }
 
+void ExpectDefaults(const google::protobuf::Message& section) {
+  const google::protobuf::Reflection& reflection = *section.GetReflection();
+  for (int i = 0; i < section.GetDescriptor()->field_count(); ++i) {
+    const google::protobuf::FieldDescriptor& field = *section.GetDescriptor()->field(i);
+    if (field.options().HasExtension(by_default)) {
+      EXPECT_TRUE(field.is_repeated() ? reflection.FieldSize(section, &field) > 0
+                                      : reflection.HasField(section, &field))
+          << field.full_name() << ": its default is no value of it";
+    } else if (field.message_type() != nullptr && !field.is_repeated()) {
+      ExpectDefaults(reflection.GetMessage(section, &field));
+    }
+  }
+}
+
+TEST(LoadConfig, EveryDefaultOfTheSchemaIsSet) {
+  ExpectDefaults(Load("adapter: {method: qlora}\n"));
+}
+
 TEST(LoadConfig, TrainingAllWeightsHasNoAdapterDefaults) {
   const RunConfig config = Load("adapter: {method: none}\n");
   EXPECT_FALSE(config.adapter().has_r());

@@ -7,8 +7,10 @@
 #include <cuda_runtime.h>
 
 #include <cstdint>
+#include <initializer_list>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 
 #include "model/kernels/cuda/rows.h"
 #include "model/kernels/element_math.h"
@@ -62,13 +64,6 @@ __device__ __forceinline__ void StorePack(T* to, const Pack<T, N>& pack) {
 template <class T>
 constexpr int kPack = 16 / sizeof(T);
 
-// Whether rows of `columns` elements at these addresses can be moved in 16-byte packs.
-template <class T, class... Pointers>
-bool CanPack(int64_t columns, Pointers... pointers) {
-  const bool aligned = ((reinterpret_cast<uintptr_t>(pointers) % 16 == 0) && ...);
-  return columns % kPack<T> == 0 && aligned;
-}
-
 // Sum over the block, the same in every thread; `shared` holds 32 values. All threads of the block
 // call it.
 template <class S>
@@ -115,6 +110,24 @@ void WithDtype(Dtype type, const Body& body) {
     case Dtype::kFloat16:
       return body(__half{});
   }
+}
+
+// Launches `kernel` by body(T{}, std::integral_constant<int, N>()) for the element type and the
+// elements that move at once: 16 bytes where rows of `columns` elements at all of these addresses
+// (null: none) allow it, else one.
+template <class Body>
+void LaunchPacked(const char* kernel, Dtype type, int64_t columns,
+                  std::initializer_list<const void*> addresses, const Body& body) {
+  WithDtype(type, [&](auto tag) {
+    bool fits = columns % kPack<decltype(tag)> == 0;
+    for (const void* at : addresses) fits = fits && reinterpret_cast<uintptr_t>(at) % 16 == 0;
+    if (fits) {
+      body(tag, std::integral_constant<int, kPack<decltype(tag)>>());
+    } else {
+      body(tag, std::integral_constant<int, 1>());
+    }
+  });
+  CheckLaunch(kernel);
 }
 
 }  // namespace fttrain::cuda

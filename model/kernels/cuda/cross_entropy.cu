@@ -79,43 +79,27 @@ __global__ void CrossEntropyBackwardKernel(T* logits, const typename Statistics<
 void CrossEntropyStats(Dtype type, const void* logits, const int64_t* targets, void* stats,
                        int64_t rows, int64_t vocab, int64_t vocab_offset, void* stream) {
   if (rows == 0) return;
-  WithDtype(type, [&](auto tag) {
+  LaunchPacked("CrossEntropyStats", type, vocab, {logits}, [&](auto tag, auto n) {
     using T = decltype(tag);
     using S = typename Statistics<T>::Type;
-    const auto launch = [&](auto kernel, int64_t packs) {
-      kernel<<<static_cast<unsigned>(rows), RowThreads(packs), 0,
-               static_cast<cudaStream_t>(stream)>>>(static_cast<const T*>(logits), targets,
-                                                    static_cast<S*>(stats), vocab, vocab_offset);
-    };
-    if (CanPack<T>(vocab, logits)) {
-      launch(CrossEntropyStatsKernel<T, kPack<T>>, vocab / kPack<T>);
-    } else {
-      launch(CrossEntropyStatsKernel<T, 1>, vocab);
-    }
+    CrossEntropyStatsKernel<T, n><<<static_cast<unsigned>(rows), RowThreads(vocab / n), 0,
+                                    static_cast<cudaStream_t>(stream)>>>(
+        static_cast<const T*>(logits), targets, static_cast<S*>(stats), vocab, vocab_offset);
   });
-  CheckLaunch("CrossEntropyStats");
 }
 
 void CrossEntropyBackward(Dtype type, void* logits, const void* lse, const int64_t* targets,
                           const void* coefficients, int64_t rows, int64_t vocab,
                           int64_t vocab_offset, void* stream) {
   if (rows == 0) return;
-  WithDtype(type, [&](auto tag) {
+  LaunchPacked("CrossEntropyBackward", type, vocab, {logits}, [&](auto tag, auto n) {
     using T = decltype(tag);
     using S = typename Statistics<T>::Type;
-    const auto launch = [&](auto kernel, int64_t packs) {
-      kernel<<<static_cast<unsigned>(rows), RowThreads(packs), 0,
-               static_cast<cudaStream_t>(stream)>>>(
-          static_cast<T*>(logits), static_cast<const S*>(lse), targets,
-          static_cast<const S*>(coefficients), vocab, vocab_offset);
-    };
-    if (CanPack<T>(vocab, logits)) {
-      launch(CrossEntropyBackwardKernel<T, kPack<T>>, vocab / kPack<T>);
-    } else {
-      launch(CrossEntropyBackwardKernel<T, 1>, vocab);
-    }
+    CrossEntropyBackwardKernel<T, n><<<static_cast<unsigned>(rows), RowThreads(vocab / n), 0,
+                                       static_cast<cudaStream_t>(stream)>>>(
+        static_cast<T*>(logits), static_cast<const S*>(lse), targets,
+        static_cast<const S*>(coefficients), vocab, vocab_offset);
   });
-  CheckLaunch("CrossEntropyBackward");
 }
 
 }  // namespace fttrain::cuda

@@ -88,72 +88,42 @@ __global__ void AccumulateKernel(typename Statistics<T>::Type* accumulator, cons
   for (int e = 0; e < N; ++e) accumulator[i + e] += Widen(values.v[e]);
 }
 
-// Runs body(std::integral_constant<int, N>) with 16-byte packs where count and addresses allow,
-// else N = 1.
-template <class T, class Body, class... Pointers>
-void WithPack(int64_t count, const Body& body, Pointers... pointers) {
-  if (CanPack<T>(count, pointers...)) {
-    body(std::integral_constant<int, kPack<T>>());
-  } else {
-    body(std::integral_constant<int, 1>());
-  }
-}
-
 }  // namespace
 
 void Rope(Dtype type, void* x, const void* cos, const void* sin, const int64_t* positions,
           int64_t rows, int64_t heads, int64_t head_dim, bool inverse, void* stream) {
   const int64_t half = head_dim / 2;
   if (rows * heads * half == 0) return;
-  WithDtype(type, [&](auto tag) {
+  LaunchPacked("Rope", type, half, {x}, [&](auto tag, auto n) {
     using T = decltype(tag);
     using S = typename Statistics<T>::Type;
-    WithPack<T>(
-        half,
-        [&](auto n) {
-          const int64_t packs = rows * heads * half / n;
-          RopeKernel<T, n><<<FlatBlocks(packs), 256, 0, static_cast<cudaStream_t>(stream)>>>(
-              static_cast<T*>(x), static_cast<const S*>(cos), static_cast<const S*>(sin), positions,
-              packs, heads, half, inverse);
-        },
-        x);
+    const int64_t packs = rows * heads * half / n;
+    RopeKernel<T, n><<<FlatBlocks(packs), 256, 0, static_cast<cudaStream_t>(stream)>>>(
+        static_cast<T*>(x), static_cast<const S*>(cos), static_cast<const S*>(sin), positions,
+        packs, heads, half, inverse);
   });
-  CheckLaunch("Rope");
 }
 
 void SwiGlu(Dtype type, const void* gate, const void* up, void* hidden, int64_t count,
             void* stream) {
   if (count == 0) return;
-  WithDtype(type, [&](auto tag) {
+  LaunchPacked("SwiGlu", type, count, {gate, up, hidden}, [&](auto tag, auto n) {
     using T = decltype(tag);
-    WithPack<T>(
-        count,
-        [&](auto n) {
-          SwiGluKernel<T, n><<<FlatBlocks(count / n), 256, 0, static_cast<cudaStream_t>(stream)>>>(
-              static_cast<const T*>(gate), static_cast<const T*>(up), static_cast<T*>(hidden),
-              count);
-        },
-        gate, up, hidden);
+    SwiGluKernel<T, n><<<FlatBlocks(count / n), 256, 0, static_cast<cudaStream_t>(stream)>>>(
+        static_cast<const T*>(gate), static_cast<const T*>(up), static_cast<T*>(hidden), count);
   });
-  CheckLaunch("SwiGlu");
 }
 
 void SwiGluBackward(Dtype type, const void* dhidden, void* gate, void* up, void* hidden,
                     int64_t count, void* stream) {
   if (count == 0) return;
-  WithDtype(type, [&](auto tag) {
+  LaunchPacked("SwiGluBackward", type, count, {dhidden, gate, up, hidden}, [&](auto tag, auto n) {
     using T = decltype(tag);
-    WithPack<T>(
-        count,
-        [&](auto n) {
-          SwiGluBackwardKernel<T, n>
-              <<<FlatBlocks(count / n), 256, 0, static_cast<cudaStream_t>(stream)>>>(
-                  static_cast<const T*>(dhidden), static_cast<T*>(gate), static_cast<T*>(up),
-                  static_cast<T*>(hidden), count);
-        },
-        dhidden, gate, up, hidden);
+    SwiGluBackwardKernel<T, n>
+        <<<FlatBlocks(count / n), 256, 0, static_cast<cudaStream_t>(stream)>>>(
+            static_cast<const T*>(dhidden), static_cast<T*>(gate), static_cast<T*>(up),
+            static_cast<T*>(hidden), count);
   });
-  CheckLaunch("SwiGluBackward");
 }
 
 void Dropout(Dtype type, const void* x, const int64_t* tokens, void* y, int64_t rows,
@@ -173,19 +143,12 @@ void Dropout(Dtype type, const void* x, const int64_t* tokens, void* y, int64_t 
 
 void Accumulate(Dtype type, void* accumulator, const void* value, int64_t count, void* stream) {
   if (count == 0) return;
-  WithDtype(type, [&](auto tag) {
+  LaunchPacked("Accumulate", type, count, {accumulator, value}, [&](auto tag, auto n) {
     using T = decltype(tag);
     using S = typename Statistics<T>::Type;
-    WithPack<T>(
-        count,
-        [&](auto n) {
-          AccumulateKernel<T, n>
-              <<<FlatBlocks(count / n), 256, 0, static_cast<cudaStream_t>(stream)>>>(
-                  static_cast<S*>(accumulator), static_cast<const T*>(value), count);
-        },
-        accumulator, value);
+    AccumulateKernel<T, n><<<FlatBlocks(count / n), 256, 0, static_cast<cudaStream_t>(stream)>>>(
+        static_cast<S*>(accumulator), static_cast<const T*>(value), count);
   });
-  CheckLaunch("Accumulate");
 }
 
 }  // namespace fttrain::cuda

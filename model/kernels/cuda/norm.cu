@@ -81,21 +81,13 @@ __global__ void RmsNormBackwardKernel(const T* dy, const T* x, const T* weight, 
 void RmsNorm(Dtype type, void* x, const void* delta, const void* weight, void* y, int64_t rows,
              int64_t columns, double eps, void* stream) {
   if (rows == 0) return;
-  WithDtype(type, [&](auto tag) {
+  LaunchPacked("RmsNorm", type, columns, {x, delta, weight, y}, [&](auto tag, auto n) {
     using T = decltype(tag);
-    const auto launch = [&](auto kernel, int64_t packs) {
-      kernel<<<static_cast<unsigned>(rows), RowThreads(packs), 0,
-               static_cast<cudaStream_t>(stream)>>>(
-          static_cast<T*>(x), static_cast<const T*>(delta), static_cast<const T*>(weight),
-          static_cast<T*>(y), columns, eps);
-    };
-    if (CanPack<T>(columns, x, delta, weight, y)) {
-      launch(RmsNormKernel<T, kPack<T>>, columns / kPack<T>);
-    } else {
-      launch(RmsNormKernel<T, 1>, columns);
-    }
+    RmsNormKernel<T, n><<<static_cast<unsigned>(rows), RowThreads(columns / n), 0,
+                          static_cast<cudaStream_t>(stream)>>>(
+        static_cast<T*>(x), static_cast<const T*>(delta), static_cast<const T*>(weight),
+        static_cast<T*>(y), columns, eps);
   });
-  CheckLaunch("RmsNorm");
 }
 
 void RmsNormBackward(Dtype type, const void* dy, const void* x, const void* weight,
@@ -103,23 +95,16 @@ void RmsNormBackward(Dtype type, const void* dy, const void* x, const void* weig
                      int64_t columns, double eps, void* stream) {
   const int64_t blocks = partial_dweight != nullptr ? kDweightParts : rows;
   if (blocks == 0) return;
-  WithDtype(type, [&](auto tag) {
+  const auto launch = [&](auto tag, auto n) {
     using T = decltype(tag);
     using S = typename Statistics<T>::Type;
-    const auto launch = [&](auto kernel, int64_t packs) {
-      kernel<<<static_cast<unsigned>(blocks), RowThreads(packs), 0,
-               static_cast<cudaStream_t>(stream)>>>(
-          static_cast<const T*>(dy), static_cast<const T*>(x), static_cast<const T*>(weight),
-          static_cast<const T*>(dresidual), static_cast<T*>(dx), static_cast<S*>(partial_dweight),
-          rows, columns, eps);
-    };
-    if (CanPack<T>(columns, dy, x, weight, dresidual, dx)) {
-      launch(RmsNormBackwardKernel<T, kPack<T>>, columns / kPack<T>);
-    } else {
-      launch(RmsNormBackwardKernel<T, 1>, columns);
-    }
-  });
-  CheckLaunch("RmsNormBackward");
+    RmsNormBackwardKernel<T, n><<<static_cast<unsigned>(blocks), RowThreads(columns / n), 0,
+                                  static_cast<cudaStream_t>(stream)>>>(
+        static_cast<const T*>(dy), static_cast<const T*>(x), static_cast<const T*>(weight),
+        static_cast<const T*>(dresidual), static_cast<T*>(dx), static_cast<S*>(partial_dweight),
+        rows, columns, eps);
+  };
+  LaunchPacked("RmsNormBackward", type, columns, {dy, x, weight, dresidual, dx}, launch);
 }
 
 }  // namespace fttrain::cuda

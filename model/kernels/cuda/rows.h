@@ -6,9 +6,9 @@
 
 #include <cstdint>
 
-namespace fttrain::cuda {
+#include "model/kernels/dtype.h"
 
-enum class Dtype { kFloat64, kFloat32, kBfloat16, kFloat16 };
+namespace fttrain::cuda {
 
 // x += delta (if not null), then y = RMSNorm(x) * weight. [rows, columns].
 void RmsNorm(Dtype type, void* x, const void* delta, const void* weight, void* y, int64_t rows,

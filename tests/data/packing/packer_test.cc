@@ -231,23 +231,6 @@ TEST(RowStream, StepsForEpochsRoundUp) {
   EXPECT_EQ(stream.StepsForEpochs(1, 64), 1);
 }
 
-TEST(RowStream, EvaluationSeesEveryRowOnceAndPadsWithNothing) {
-  const std::vector<Example> docs = Docs(11);
-  RowStream stream = MustCreate(docs, {.sequence_len = 64, .packing = false, .shuffle = false});
-  const StepShape shape{.micro_batch_size = 2, .accumulation = 1, .dp_size = 3};
-  int64_t documents = 0, targets = 0;
-  for (int64_t step = 0; step < 2; ++step) {
-    for (int64_t d = 0; d < 3; ++d) {
-      const Microbatch m = stream.EvalMicrobatch(step, shape, 0, d);
-      documents += static_cast<int64_t>(m.cu_seqlens.size()) - 1;
-      targets += m.num_targets;
-    }
-  }
-  EXPECT_EQ(documents, 11);
-  EXPECT_EQ(targets, stream.summary().targets);
-  EXPECT_THAT(stream.EvalMicrobatch(2, shape, 0, 0).cu_seqlens, ElementsAre(0));
-}
-
 TEST(RowStream, TargetsOfTheSummaryAreTheTargetsOfTheEpoch) {
   const std::vector<Example> docs = Docs(41);
   RowStream stream = MustCreate(docs, {.sequence_len = 16, .packing = true});

@@ -71,7 +71,7 @@ void EndsOfTheModel::ExpectScoresAndGradientsOfAutograd(std::optional<double> co
   x = x + rig.Local(shift);
   const int64_t before = MemoryOf(MemoryCategory::kWorkspace).current_bytes;
   for (const bool held : {false, true}) {
-    if (held) rig.head->HoldWeights();
+    if (held) rig.head->HoldWeights(true);
     rig.optimizer->ZeroGradients();
     Head::Saved saved;
     const Scores scores = rig.head->Forward(x, Rows(), Targets(vocab), constant, &saved);
@@ -84,7 +84,7 @@ void EndsOfTheModel::ExpectScoresAndGradientsOfAutograd(std::optional<double> co
     EXPECT_LE(RelativeError(dx, rig.Local(shift.grad())), 1e-10);
     rig.embedding->Backward(dx, Ids(vocab));
   }
-  rig.head->ReleaseWeights();
+  rig.head->HoldWeights(false);
   EXPECT_EQ(MemoryOf(MemoryCategory::kWorkspace).current_bytes, before);
   rig.optimizer->SyncGradients();
   EXPECT_EQ(rig.set.Trainable().size(), form.train_base ? (form.tied ? 2u : 3u) : 0u);

@@ -17,8 +17,7 @@
 namespace fttrain {
 namespace {
 
-constexpr Nf4Dtype kDtypes[] = {Nf4Dtype::kFloat32, Nf4Dtype::kBfloat16, Nf4Dtype::kFloat16,
-                                Nf4Dtype::kFloat64};
+constexpr Dtype kDtypes[] = {Dtype::kFloat32, Dtype::kBfloat16, Dtype::kFloat16, Dtype::kFloat64};
 
 std::vector<uint8_t> RandomBytes(size_t count, uint32_t seed) {
   std::mt19937 random(seed);
@@ -49,8 +48,8 @@ class EveryInstructionSet : public ::testing::Test {
 TEST_F(EveryInstructionSet, DequantisesToTheSameBits) {
   const std::vector<uint8_t> codes = RandomBytes(600, 1);
   const std::vector<float> absmax = RandomScales(40, 2);
-  for (const Nf4Dtype rounding : {Nf4Dtype::kFloat32, Nf4Dtype::kBfloat16, Nf4Dtype::kFloat16}) {
-    for (const Nf4Dtype type : kDtypes) {
+  for (const Dtype rounding : {Dtype::kFloat32, Dtype::kBfloat16, Dtype::kFloat16}) {
+    for (const Dtype type : kDtypes) {
       for (const int64_t block_size : {32, 64, 256}) {
         for (const int64_t first : {0, 1, 6, 32}) {
           for (const int64_t count : {1, 2, 15, 32, 33, 64, 96, 511, 1024}) {
@@ -88,9 +87,9 @@ TEST_F(EveryInstructionSet, QuantisesToTheSameCodesAndScales) {
       at::from_blob(values.data(), {static_cast<int64_t>(values.size())}, at::kFloat);
   for (const at::ScalarType scalar : {at::kFloat, at::kBFloat16, at::kHalf}) {
     const at::Tensor x = exact.clamp(-60000, 60000).to(scalar);
-    const Nf4Dtype type = scalar == at::kFloat      ? Nf4Dtype::kFloat32
-                          : scalar == at::kBFloat16 ? Nf4Dtype::kBfloat16
-                                                    : Nf4Dtype::kFloat16;
+    const Dtype type = scalar == at::kFloat      ? Dtype::kFloat32
+                       : scalar == at::kBFloat16 ? Dtype::kBfloat16
+                                                 : Dtype::kFloat16;
     for (const int64_t block_size : {32, 64, 1024, 4096}) {
       std::vector<uint8_t> want(2068, 0xa5);
       std::vector<float> want_absmax(131, -1.0F);
@@ -138,7 +137,7 @@ TEST_F(EveryInstructionSet, ShowsANotANumberOrInfinityInTheScale) {
     values[70] = -INFINITY;
     std::vector<uint8_t> codes(48);
     float absmax[3];
-    kernels->quantize(values.data(), Nf4Dtype::kFloat32, 96, 32, codes.data(), absmax);
+    kernels->quantize(values.data(), Dtype::kFloat32, 96, 32, codes.data(), absmax);
     EXPECT_EQ(absmax[0], 1.0F);
     EXPECT_TRUE(std::isnan(absmax[1])) << kernels->name;
     EXPECT_EQ(absmax[2], INFINITY) << kernels->name;
