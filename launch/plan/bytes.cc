@@ -76,7 +76,7 @@ int64_t KeptBytesOf(const Task& task, const Layout& layout, const std::vector<si
 
 DeviceBytes BytesOf(const Task& task, const Layout& layout, const ParameterSet& declared,
                     bool host_is_apart) {
-  const int stages = layout.mesh.pp, dp = layout.mesh.dp, zero = layout.zero_stage;
+  const int stages = layout.mesh.pp, dp = layout.mesh.size(kDataAxes), zero = layout.zero_stage;
   const std::vector<size_t> stage_of_layer = StagesOfLayers(LayersPerRun(task, layout), stages);
   std::vector<DeviceBytes> held(static_cast<size_t>(stages));
   int64_t window = 0;
