@@ -73,17 +73,16 @@ int64_t WindowBytes(std::map<int, int64_t> windows, const std::vector<size_t>& s
          (layout.schedule == PipelineKind::kLayerMajor ? layer + end : std::max(layer, end));
 }
 
-// What a stage's layers keep with all microbatches in flight at once; the most of any stage.
+// What a stage's layers keep of what its schedule has in flight at once; the most of any stage.
 int64_t KeptBytesOf(const Task& task, const Layout& layout, const std::vector<size_t>& stages) {
-  const int64_t microbatches = StepShapeOf(task, layout).accumulation;
-  const bool all =
-      layout.schedule == PipelineKind::kGPipe || layout.schedule == PipelineKind::kLayerMajor;
+  const int microbatches = static_cast<int>(StepShapeOf(task, layout).accumulation);
+  const int pp = layout.mesh.pp, chunks = static_cast<int>(LayersPerRun(task, layout).size()) / pp;
   int64_t most = 0;
-  for (int stage = 0; stage < layout.mesh.pp; ++stage) {
+  for (int stage = 0; stage < pp; ++stage) {
     const int64_t in_flight =
-        all ? microbatches : std::min<int64_t>(layout.mesh.pp - stage, microbatches);
-    most = std::max(
-        most, in_flight * std::count(stages.begin(), stages.end(), static_cast<size_t>(stage)));
+        MostInFlight(MakePipelineSchedule(layout.schedule, stage, pp, chunks, microbatches));
+    const auto layers = std::count(stages.begin(), stages.end(), static_cast<size_t>(stage));
+    most = std::max(most, in_flight * layers / chunks);
   }
   return most * KeptBytes(task.model.layers.front(), ModelOptionsOf(task, layout), layout.mesh.tp,
                           layout.micro_batch_rows * task.rows.sequence_len);
@@ -93,7 +92,7 @@ int64_t KeptBytesOf(const Task& task, const Layout& layout, const std::vector<si
 
 DeviceBytes BytesOf(const Task& task, const Layout& layout, const ParameterSet& declared,
                     bool host_is_apart) {
-  const int stages = layout.mesh.pp, dp = layout.mesh.dp, zero = layout.zero_stage;
+  const int stages = layout.mesh.pp, dp = layout.mesh.size(kDataAxes), zero = layout.zero_stage;
   const std::vector<size_t> stage_of_layer = StagesOfLayers(LayersPerRun(task, layout), stages);
   const bool sharded = zero >= 3 && dp > 1;
   std::vector<DeviceBytes> held(static_cast<size_t>(stages));

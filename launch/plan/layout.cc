@@ -99,10 +99,10 @@ absl::Status CheckLayout(const Task& task, const Layout& layout) {
 }
 
 StepShape StepShapeOf(const Task& task, const Layout& layout) {
-  const int64_t rows = layout.micro_batch_rows * layout.mesh.dp;
+  const int64_t replicas = layout.mesh.size(kDataAxes), rows = layout.micro_batch_rows * replicas;
   FT_CHECK(task.rows_per_step % rows == 0, task.rows_per_step, " rows a step in microbatches of ",
            rows);
-  return {layout.micro_batch_rows, task.rows_per_step / rows, layout.mesh.dp};
+  return {layout.micro_batch_rows, task.rows_per_step / rows, replicas};
 }
 
 ModelOptions ModelOptionsOf(const Task& task, const Layout& layout) {

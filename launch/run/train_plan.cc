@@ -77,7 +77,7 @@ absl::StatusOr<CheckedRun> CheckRun(const config::LoadedConfig& loaded, const Mo
   FT_ASSIGN_OR_RETURN(checked.layout, LayoutOf(loaded.config, model, world_size));
   const Layout& layout = checked.layout;
   FT_ASSIGN_OR_RETURN(checked.task,
-                      TaskOf(loaded, model, layout.micro_batch_rows * layout.mesh.dp));
+                      TaskOf(loaded, model, layout.micro_batch_rows * layout.mesh.size(kDataAxes)));
   FT_RETURN_IF_ERROR(CheckLayout(checked.task, layout));
   return checked;
 }

@@ -37,8 +37,10 @@ struct StepRows {
 StepRows RowsOf(const Job& job, int64_t step) {
   const Network& network = *job.network;
   StepRows rows;
-  for (const Microbatch& m : job.rows->TrainMicrobatches(
-           step, StepShapeOf(network.task, network.layout), network.mesh->position().dp)) {
+  const Mesh& mesh = *network.mesh;
+  for (const Microbatch& m :
+       job.rows->TrainMicrobatches(step, StepShapeOf(network.task, network.layout),
+                                   IndexIn(mesh.shape(), mesh.position(), kDataAxes))) {
     rows.batches.push_back(MakeModelBatch(m.input_ids, m.targets, m.cu_seqlens, m.token_index,
                                           StepKey(network.task.seed, step), network.layout.mesh.tp,
                                           network.device));

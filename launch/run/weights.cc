@@ -37,10 +37,7 @@ std::vector<Parameter*> AdapterParameters(const ParameterSet& set) {
   return adapters;
 }
 
-bool IsFirst(const Mesh& mesh) {
-  const MeshPosition& position = mesh.position();
-  return position.tp == 0 && position.pp == 0 && position.dp == 0;
-}
+bool IsFirst(const Mesh& mesh) { return IndexIn(mesh.shape(), mesh.position(), kAllAxes) == 0; }
 
 // Runs `write` on the parameters, group by group. With a status that is not OK the groups are
 // passed through all the same: other ranks may be writing.

@@ -24,8 +24,8 @@ void AddReasons(const BlockSpec& block, int64_t tp, std::vector<std::string>& re
       add(absl::StrCat("neither ", attention->kv_heads, " key-value heads / ", tp, " nor ", tp,
                        " / ", attention->kv_heads, " is whole"));
     }
-  } else if (const auto* mlp = std::get_if<MlpSpec>(&block.body)) {
-    leaves("intermediate size ", mlp->gate.out, "");
+  } else {
+    leaves("intermediate size ", std::get<MlpSpec>(block.body).gate.out, "");
   }
 }
 

@@ -16,8 +16,9 @@ void ForEachPart(const BlockSpec& block, const std::function<void(const NormSpec
     }
     if (attention->q_norm) norm(*attention->q_norm);
     if (attention->k_norm) norm(*attention->k_norm);
-  } else if (const auto* mlp = std::get_if<MlpSpec>(&block.body)) {
-    for (const auto* each : {&mlp->gate, &mlp->up, &mlp->down}) linear(*each);
+  } else {
+    const auto& mlp = std::get<MlpSpec>(block.body);  // throws for a kind that is not listed here
+    for (const auto* each : {&mlp.gate, &mlp.up, &mlp.down}) linear(*each);
   }
 }
 

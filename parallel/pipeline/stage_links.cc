@@ -29,7 +29,9 @@ absl::StatusOr<std::unique_ptr<StageLinks>> StageLinks::Create(CommBackend backe
   std::unique_ptr<StageLinks> links(new StageLinks(at.pp, stages, options.places));
   if (stages == 1) return links;
   const int rounds = options.ring && stages % 2 == 1 ? 3 : 2;
-  const int line = at.dp * shape.tp + at.tp;
+  MeshPosition on_first_stage = at;
+  on_first_stage.pp = 0;
+  const int line = IndexIn(shape, on_first_stage, kAllAxes);  // ranks that differ in pp alone
   const auto linked = [&](int sender) { return options.ring || sender < stages - 1; };
   for (const Flow flow : {Flow::kForward, Flow::kBackward}) {
     for (int round = 0; round < rounds; ++round) {

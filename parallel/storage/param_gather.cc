@@ -72,13 +72,14 @@ at::Tensor GatherOnFirstStage(const Parameter& declared, int stage, const Parame
   const Mesh& mesh = store.mesh();
   Communicator& pp = mesh.pp();
   const ParamSlice& slice = declared.slice;
+  const bool first_replica = IndexIn(mesh.shape(), mesh.position(), kDataAxes) == 0;
   at::Tensor whole;
   if (pp.rank() == stage) {
     const Parameter* held = set.Find(slice.name);
     const ParameterStore::Lease lease = store.Acquire(held->group);
-    if (mesh.dp().rank() == 0) whole = GatherWhole(held->slice, held->value, mesh.tp());
+    if (first_replica) whole = GatherWhole(held->slice, held->value, mesh.tp());
   }
-  if (mesh.dp().rank() != 0) return {};
+  if (!first_replica) return {};
   if (stage == 0 || mesh.tp().rank() != 0) return whole;
   if (pp.rank() == stage) pp.Send(whole.contiguous(), 0);
   if (pp.rank() == 0) {

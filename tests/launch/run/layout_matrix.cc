@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "runtime/math/philox.h"
+#include "runtime/process/check.h"
 
 namespace fttrain {
 namespace {
@@ -39,7 +40,11 @@ const std::array<AxisWords, kNumAxes>& Axes() {
   return axes;
 }
 
-int Words(int axis) { return static_cast<int>(Axes()[static_cast<size_t>(axis)].words.size()); }
+int Words(int axis) {
+  const int words = static_cast<int>(Axes()[static_cast<size_t>(axis)].words.size());
+  FT_CHECK(words <= kMostWords, "axis ", axis, " has ", words, " words, more than kMostWords");
+  return words;
+}
 
 // Calls `see` with every combination of the axes' first words, `words`(axis) of each.
 void ForEachCombination(const std::function<int(int)>& words,

@@ -113,6 +113,19 @@ TEST_F(ReferenceChoice, CountsAtLeastEveryTensorThatARankHolds) {
   EXPECT_LT(BytesIn(1, 2), BytesIn(1, 1));
 }
 
+TEST_F(ReferenceChoice, CountsWhatTheScheduleHasInFlight) {
+  task_.rows_per_step = 16;  // four microbatches
+  const auto kept = [&](PipelineKind kind, std::vector<int> layers_per_run) {
+    Layout layout = run_;
+    layout.schedule = kind;
+    layout.layers_per_run = std::move(layers_per_run);
+    return BytesOf(task_, layout, declared_, false).kept;
+  };
+  const int64_t of_a_layer = kept(PipelineKind::kGPipe, {2, 2}) / 8;
+  EXPECT_EQ(kept(PipelineKind::kOneForwardOneBackward, {2, 2}), 4 * of_a_layer);
+  EXPECT_EQ(kept(PipelineKind::kInterleaved, {1, 1, 1, 1}), 5 * of_a_layer);
+}
+
 TEST(ParseReference, TakesSizesThatTheJobHas) {
   EXPECT_EQ(ParseReference("tp=2,pp=1", 4)->tp, 2);
   EXPECT_EQ(ParseReference("pp=3", 4)->pp, 3);

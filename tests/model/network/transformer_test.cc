@@ -5,7 +5,7 @@
 #include <functional>
 #include <set>
 
-#include "parallel/pipeline/schedules.h"
+#include "parallel/pipeline/schedule.h"
 #include "runtime/math/philox.h"
 #include "tests/model/rig.h"
 
