@@ -35,6 +35,7 @@ class JsonNode {
   JsonNode(const nlohmann::json* value, std::string path) : value_(value), path_(std::move(path)) {}
 
   const nlohmann::json& value() const { return *value_; }
+  const std::string& path() const { return path_; }
   bool present() const { return value_ != nullptr && !value_->is_null(); }
   size_t size() const { return value_->size(); }  // of an array
 

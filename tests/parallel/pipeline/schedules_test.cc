@@ -1,5 +1,3 @@
-#include "parallel/pipeline/schedule.h"
-
 #include <c10/util/Exception.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -10,6 +8,7 @@
 #include <tuple>
 
 #include "absl/strings/str_cat.h"
+#include "parallel/pipeline/schedule.h"
 #include "parallel/pipeline/simulator.h"
 #include "tests/status_text.h"
 
