@@ -8,6 +8,7 @@
 #include <random>
 #include <thread>
 
+#include "runtime/process/check.h"
 #include "runtime/process/device.h"
 #include "tests/mpi_test_main.h"
 
