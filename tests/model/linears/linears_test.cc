@@ -89,7 +89,7 @@ TEST_P(Nf4Linear, HeldWeightsGiveTheSameResults) {
     QuantizeValues(shard.set, *c.nf4, params);
     CopyValues(shard.set, params);
     if (held) {
-      shard.linear->Hold();
+      shard.linear->Hold(true);
       const at::ScalarType dtype = ExpandsBlocks(at::kCPU, GetParam()) ? at::kFloat : GetParam();
       EXPECT_EQ(MemoryOf(MemoryCategory::kWorkspace).current_bytes - before,
                 kOut * kIn * static_cast<int64_t>(c10::elementSize(dtype)));
@@ -97,7 +97,7 @@ TEST_P(Nf4Linear, HeldWeightsGiveTheSameResults) {
       shard.set.Find(std::string(kName) + ".weight")->value.zero_();
     }
     results[held] = RunStep(shard, GetParam());
-    shard.linear->Release();
+    shard.linear->Hold(false);
   }
   for (size_t i = 0; i < results[0].size(); ++i) {
     const double rounding_error = GetParam() == at::kFloat ? 1e-6 : 0.0;
