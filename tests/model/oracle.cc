@@ -181,10 +181,6 @@ at::Tensor OracleTransformerLoss(const OracleModel& model, const ModelBatch& bat
   return -OracleScores(model, x, batch.target_rows, batch.targets).sum();
 }
 
-at::Tensor LocalPart(const at::Tensor& whole, const ParamSlice& slice) {
-  return slice.dim < 0 ? whole : whole.narrow(slice.dim, slice.offset, slice.extent);
-}
-
 void AllocateForTest(ParameterSet& set) {
   for (const auto& parameter : set.all()) {
     parameter->value = AllocateValue(*parameter, at::kCPU);
@@ -198,7 +194,7 @@ void CopyValues(ParameterSet& set, const NamedTensors& params) {
   for (const auto& parameter : set.all()) {
     if (parameter->packed_bytes > 0) continue;
     const at::Tensor whole = params.at(parameter->slice.name).detach();
-    parameter->value.copy_(LocalPart(whole, parameter->slice));
+    parameter->value.copy_(parameter->slice.PartOf(whole));
   }
 }
 
@@ -236,7 +232,7 @@ void ExpectGradientsNear(const ParameterSet& set, const NamedTensors& params, do
       continue;
     }
     EXPECT_GT(whole.abs().max().item<double>(), 0.0) << name;
-    EXPECT_LE(RelativeError(parameter->grad, LocalPart(whole, parameter->slice)), rtol) << name;
+    EXPECT_LE(RelativeError(parameter->grad, parameter->slice.PartOf(whole)), rtol) << name;
   }
 }
 

@@ -43,8 +43,6 @@ at::Tensor OracleScores(const OracleModel& model, const at::Tensor& x,
 // Sum of token losses of embedding, every layer and head, a scalar.
 at::Tensor OracleTransformerLoss(const OracleModel& model, const ModelBatch& batch);
 
-// What `slice` shows of a whole tensor.
-at::Tensor LocalPart(const at::Tensor& whole, const ParamSlice& slice);
 // value and grad of every parameter, without an optimizer.
 void AllocateForTest(ParameterSet& set);
 // Every parameter's value from the whole tensors.

@@ -75,7 +75,7 @@ void Fill(Parameter& p, const std::optional<Nf4Options>& nf4) {
     p.value.copy_(QuantizedNf4(whole, p.slice, *nf4).bytes);
     return;
   }
-  p.value.copy_(LocalPart(whole, p.slice));
+  p.value.copy_(p.slice.PartOf(whole));
 }
 
 }  // namespace

@@ -90,7 +90,7 @@ void EndsOfTheModel::ExpectScoresAndGradientsOfAutograd(std::optional<double> co
   EXPECT_EQ(rig.set.Trainable().size(), form.train_base ? (form.tied ? 2u : 3u) : 0u);
   for (const Parameter* parameter : rig.set.Trainable()) {
     const ParamSlice& slice = parameter->slice;
-    const at::Tensor expected = LocalPart(rig.params.at(slice.name).grad(), slice);
+    const at::Tensor expected = slice.PartOf(rig.params.at(slice.name).grad());
     EXPECT_LE(RelativeError(parameter->grad, expected), 1e-10) << slice.name;
   }
   if (!form.nf4) return;

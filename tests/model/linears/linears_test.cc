@@ -174,7 +174,7 @@ TEST(InitializeAdapters, EverySliceHoldsTheValuesOfTheWholeFactor) {
     Shard shard = MakeShard(c, LinearSplit::kRow, 3, rank);
     InitializeAdapters(shard.set.Trainable(), 42);
     const Parameter& a = *shard.set.Find(kA);
-    EXPECT_TRUE(at::equal(a.value, LocalPart(whole.set.Find(kA)->value, a.slice))) << rank;
+    EXPECT_TRUE(at::equal(a.value, a.slice.PartOf(whole.set.Find(kA)->value))) << rank;
   }
 }
 

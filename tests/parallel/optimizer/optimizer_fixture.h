@@ -55,10 +55,6 @@ inline Share Place(const GlobalParam& p, int tp_size, int tp_rank) {
           tp_rank % holders};
 }
 
-inline at::Tensor Cut(const at::Tensor& whole, const ParamSlice& slice) {
-  return slice.dim < 0 ? whole : whole.narrow(slice.dim, slice.offset, slice.extent);
-}
-
 // Multiples of 1/256 below 1/4: float32 sums of them are exact in any order, so layouts may be
 // compared bitwise. A step's gradient is the sum of kUnits parts ("microbatches"), which dp and the
 // holders of a slice divide.
@@ -86,10 +82,10 @@ inline at::Tensor RankGradient(const GlobalParam& p, const Share& place, const M
   const int per_dp = kUnits / mesh.dp().size();
   int begin = mesh.dp().rank() * per_dp, end = begin + per_dp;
   const bool parts = p.relation == AxisGradient::kPartial || p.relation == AxisGradient::kShared;
-  if (!parts) return Cut(SumOfUnits(p, step, begin, end), place.slice);
+  if (!parts) return place.slice.PartOf(SumOfUnits(p, step, begin, end));
   const int per_holder = per_dp / place.holders;
   begin += place.holder * per_holder;
-  return Cut(SumOfUnits(p, step, begin, begin + per_holder), place.slice);
+  return place.slice.PartOf(SumOfUnits(p, step, begin, begin + per_holder));
 }
 
 // tp of every (tp, dp) of this world.
@@ -143,7 +139,7 @@ inline void FillInitialValues(Rig& rig, const std::vector<GlobalParam>& model) {
     for (Parameter* parameter : parameters) {
       for (const GlobalParam& p : model) {
         if (p.name != parameter->slice.name) continue;
-        parameter->value.copy_(Cut(InitialValue(p), parameter->slice));
+        parameter->value.copy_(parameter->slice.PartOf(InitialValue(p)));
       }
     }
     return absl::OkStatus();

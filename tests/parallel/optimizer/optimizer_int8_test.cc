@@ -82,7 +82,7 @@ class Int8OptimizerOn : public ::testing::TestWithParam<Storage> {
       rig.optimizer.Step(step, 1e-2, 0.5);
     }
     for (size_t i = 0; i < parameters.size(); ++i) {
-      const at::Tensor want = Cut(OneRank(LargeModel()[i], dtype), parameters[i]->slice);
+      const at::Tensor want = parameters[i]->slice.PartOf(OneRank(LargeModel()[i], dtype));
       EXPECT_TRUE(at::equal(ValueOf(rig, *parameters[i]), want)) << parameters[i]->slice.name;
     }
   }
