@@ -80,7 +80,7 @@ class OptimizerOn : public ::testing::TestWithParam<Storage> {
       EXPECT_NEAR(norm, ReferenceNorm(step), 1e-12) << "step " << step;
       rig.optimizer.Step(step, RateOfStep(step), ClipCoefficient(norm, kMaxNorm));
       for (size_t i = 0; i < model.size(); ++i) {
-        const at::Tensor expected = Cut(want[i][static_cast<size_t>(step)], parameters[i]->slice);
+        const at::Tensor expected = parameters[i]->slice.PartOf(want[i][static_cast<size_t>(step)]);
         const at::Tensor difference =
             (ValueOf(rig, *parameters[i]).to(at::kDouble) - expected.to(at::kDouble)).abs();
         EXPECT_LE(difference.max().item<double>(), tolerance) << model[i].name << ", step " << step;
