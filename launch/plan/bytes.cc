@@ -6,6 +6,7 @@
 
 #include "model/blocks/decoder_layer.h"
 #include "parallel/optimizer/int8_moments.h"
+#include "runtime/math/ceil_divide.h"
 
 namespace fttrain {
 namespace {
@@ -104,7 +105,9 @@ DeviceBytes BytesOf(const Task& task, const Layout& layout, const ParameterSet& 
     int64_t value = streamed ? 0 : ValueBytes(*parameter) / (sharded ? dp : 1);
     const bool table = parameter->group == kEmbeddingGroup && layout.embedding == Place::kHost;
     if (table && host_is_apart) value = 0;
-    if ((sharded || streamed) && !table) windows[parameter->group] += ValueBytes(*parameter);
+    if ((sharded || streamed) && !table) {
+      windows[parameter->group] += RoundUp(ValueBytes(*parameter), kAlignmentBytes);
+    }
     for (const size_t stage : StagesOf(*parameter, stage_of_layer, stages, task.model.head.tied)) {
       held[stage].values += value;
       held[stage].training +=

@@ -29,6 +29,45 @@ int Depth(std::string_view text) {
   return deepest;
 }
 
+// What is wrong with an object's text: its syntax, its depth, a key that stands twice.
+struct Watch : nlohmann::detail::json_sax_acceptor<nlohmann::json> {
+  std::string error;
+  std::vector<std::set<std::string>> keys;  // of the objects that are open
+  int depth = 0;
+
+  bool Deeper() {
+    if (++depth > kMaxObjectDepth) error = absl::StrCat("nested deeper than ", kMaxObjectDepth);
+    return error.empty();
+  }
+  bool start_object(size_t) {
+    keys.emplace_back();
+    return Deeper();
+  }
+  bool end_object() {
+    keys.pop_back();
+    --depth;
+    return true;
+  }
+  bool start_array(size_t) { return Deeper(); }
+  bool end_array() {
+    --depth;
+    return true;
+  }
+  bool key(std::string& key) {
+    if (!keys.back().insert(key).second) {
+      error = absl::StrCat("key '", Printable(key), "' appears twice");
+    }
+    return error.empty();
+  }
+  bool parse_error(size_t, const std::string&, const nlohmann::detail::exception& e) {
+    // Without the bracketed id of the error.
+    const std::string_view what = e.what();
+    const size_t end = what.find("] ");
+    error = Printable(end == std::string_view::npos ? what : what.substr(end + 2));
+    return false;
+  }
+};
+
 }  // namespace
 
 absl::StatusOr<nlohmann::json> ParseJson(std::string_view text, const std::string& name) {
@@ -53,36 +92,20 @@ absl::StatusOr<nlohmann::json> ParseJson(std::string_view text, const std::strin
 }
 
 absl::StatusOr<nlohmann::json> ParseJsonObject(std::string_view text, const std::string& path) {
-  using Event = nlohmann::json::parse_event_t;
   // The parser takes a NUL byte for the end of its input and would ignore what follows.
   const size_t nul = text.find('\0');
   if (nul != std::string_view::npos) {
     return absl::InvalidArgumentError(absl::StrCat(path, ": byte ", nul, ": NUL in JSON text"));
   }
-  std::vector<std::set<std::string>> keys;
-  std::string error;
-  const auto watch = [&](int depth, Event event, nlohmann::json& parsed) {
-    if (depth >= kMaxObjectDepth) error = absl::StrCat("nested deeper than ", kMaxObjectDepth);
-    if (event == Event::object_start) keys.emplace_back();
-    if (event == Event::object_end) keys.pop_back();
-    if (event == Event::key && !keys.back().insert(parsed.get<std::string>()).second) {
-      error = absl::StrCat("key '", Printable(parsed.get<std::string>()), "' appears twice");
-    }
-    return depth < kMaxObjectDepth;  // what is deeper is skipped, not built
-  };
-  try {
-    nlohmann::json parsed = nlohmann::json::parse(text.begin(), text.end(), watch);
-    if (error.empty() && !parsed.is_object()) error = "not a JSON object";
-    if (error.empty()) return parsed;
-  } catch (const nlohmann::json::exception& e) {
-    // Without the bracketed id of the error.
-    const std::string_view what = e.what();
-    const size_t end = what.find("] ");
-    if (error.empty()) {
-      error = Printable(end == std::string_view::npos ? what : what.substr(end + 2));
-    }
-  }
-  return absl::InvalidArgumentError(absl::StrCat(path, ": ", error));
+  // A first pass that builds nothing: with a callback the parser takes time of the square of an
+  // object's size.
+  Watch watch;
+  nlohmann::json::sax_parse(text.begin(), text.end(), &watch);
+  nlohmann::json parsed;
+  if (watch.error.empty()) parsed = nlohmann::json::parse(text.begin(), text.end());
+  if (watch.error.empty() && !parsed.is_object()) watch.error = "not a JSON object";
+  if (watch.error.empty()) return parsed;
+  return absl::InvalidArgumentError(absl::StrCat(path, ": ", watch.error));
 }
 
 JsonNode JsonNode::operator[](const char* key) const {

@@ -272,7 +272,7 @@ TEST_P(Collectives, WrongTensorsAreRefusedBeforeAnythingIsSent) {
       },
       ThrowsMessage<c10::Error>(HasSubstr("not contiguous")));
   EXPECT_THAT([&] { comm().AllReduce(Empty({4}, at::kShort)); },
-              ThrowsMessage<c10::Error>(HasSubstr("dtype Half")));
+              ThrowsMessage<c10::Error>(HasSubstr("dtype Short")));
   EXPECT_THAT(
       [&] {
         comm().AllGather(Empty({3, 2}, at::kFloat), Empty({size() * 3 + 1, 2}, at::kFloat));
