@@ -4,27 +4,13 @@ merged adapters are what PEFT makes of them."""
 
 import json
 import math
-import os
 import re
 import shutil
 import sys
 from functools import partial
 from pathlib import Path
 
-os.environ["TRANSFORMERS_VERBOSITY"] = "error"
-os.environ["HF_HUB_OFFLINE"] = "1"
-
-try:
-    import bitsandbytes
-    import peft
-    import safetensors.torch
-    import torch
-    import transformers
-except ImportError as missing:
-    sys.exit(
-        f"{missing}: run launch/setup.sh --with-tests, or configure with -DFTTRAIN_PYTHON=PROGRAM"
-    )
-
+from packages import bitsandbytes, peft, safetensors, torch, transformers
 import harness
 import nearest_nf4
 import tiny_models

@@ -2,22 +2,10 @@
 """peft_test.py BINARY: adapters go both ways between fttrain and Python PEFT with equal logits and
 losses."""
 
-import os
 import sys
 from pathlib import Path
 
-os.environ["TRANSFORMERS_VERBOSITY"] = "error"
-os.environ["HF_HUB_OFFLINE"] = "1"
-
-try:
-    import peft
-    import torch
-    import transformers
-except ImportError as missing:
-    sys.exit(
-        f"{missing}: run launch/setup.sh --with-tests, or configure with -DFTTRAIN_PYTHON=PROGRAM"
-    )
-
+from packages import peft, torch, transformers
 import harness
 import tiny_models
 
