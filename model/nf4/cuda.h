@@ -17,11 +17,6 @@ struct Nf4Source {
   int64_t block_size, first_element, runs, run_elements, whole_columns, blocks_per_run, first_group;
   Dtype rounding;
 };
-// Rows of consecutive elements of the slice: of row r those from place first + r * stride on, whose
-// results begin at out + r * out_stride (elements).
-struct Nf4Rectangle {
-  int64_t rows, columns, first, stride, out_stride;
-};
 // map: 256 values in host memory. Every size above 0.
 void DequantizeNf4(const Nf4Source& source, const Nf4Rectangle& rectangle, const float* map,
                    Dtype type, void* out, void* stream);

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 
-#include "model/nf4/cuda.h"
 #include "model/nf4/dispatch.h"
 #include "model/nf4/nf4.h"
 #include "runtime/math/ceil_divide.h"
@@ -20,21 +19,6 @@ namespace {
 constexpr int64_t kPieceElements = 1 << 14;
 // Results beyond this many bytes are not read again from the caches: stored past them.
 constexpr int64_t kStreamBytes = int64_t{1} << 25;
-
-// The rectangle asked for, as rows of consecutive elements of the slice.
-struct Rows {
-  int64_t count, elements;  // rows, and elements of each
-  int64_t first, stride;    // place in the slice of a row's first element: first + row * stride
-  int64_t out_stride;       // bytes from a row's results to the next one's
-};
-
-Rows RowsOf(const Nf4Layout& layout, const Range& rows, const Range& columns,
-            const at::Tensor& out) {
-  const int64_t first = rows.offset * layout.columns + columns.offset;
-  const bool whole = columns.extent == layout.columns && layout.runs == 1 && out.is_contiguous();
-  if (whole) return {1, rows.extent * columns.extent, first, 0, 0};
-  return {rows.extent, columns.extent, first, layout.columns, out.stride(0) * out.element_size()};
-}
 
 // Global flat index of a place in the slice, and its run.
 struct Place {
@@ -64,21 +48,21 @@ const float* ScalesOf(const Nf4Layout& layout, const uint8_t* bytes, const Place
   return buffer;
 }
 
-void DequantizeOnCpu(const Nf4Matrix& matrix, const Rows& rows, const at::Tensor& out) {
+void DequantizeOnCpu(const Nf4Matrix& matrix, const Nf4Rectangle& from, const at::Tensor& out) {
   const Nf4Layout& layout = matrix.layout;
   const auto* bytes = matrix.bytes.const_data_ptr<uint8_t>();
   auto* to = static_cast<char*>(out.mutable_data_ptr());
   const Dtype type = DtypeOf(out.scalar_type()), rounding = DtypeOf(matrix.rounding());
   const int64_t size = out.element_size(), block_size = layout.options.block_size;
-  const bool stream = rows.count * rows.elements * size > kStreamBytes;
-  const int64_t pieces = CeilDivide(rows.elements, kPieceElements);
-  const int64_t grain = std::max<int64_t>(1, kPieceElements * pieces / rows.elements);
-  at::parallel_for(0, rows.count * pieces, grain, [&](int64_t begin, int64_t end) {
+  const bool stream = from.rows * from.columns * size > kStreamBytes;
+  const int64_t pieces = CeilDivide(from.columns, kPieceElements);
+  const int64_t grain = std::max<int64_t>(1, kPieceElements * pieces / from.columns);
+  at::parallel_for(0, from.rows * pieces, grain, [&](int64_t begin, int64_t end) {
     std::array<float, kPieceElements / 32 + 2> buffer;
     for (int64_t index = begin; index < end; ++index) {
       const int64_t row = index / pieces, column = index % pieces * kPieceElements;
-      const int64_t first = rows.first + row * rows.stride + column;
-      const int64_t count = std::min(kPieceElements, rows.elements - column);
+      const int64_t first = from.first + row * from.stride + column;
+      const int64_t count = std::min(kPieceElements, from.columns - column);
       const Place place = PlaceOf(layout, first);
       const int64_t in_block = place.element % block_size;
       const int64_t blocks = (in_block + count - 1) / block_size + 1;
@@ -90,13 +74,22 @@ void DequantizeOnCpu(const Nf4Matrix& matrix, const Rows& rows, const at::Tensor
                               .absmax = ScalesOf(layout, bytes, place, blocks, buffer.data()),
                               .rounding = rounding,
                               .stream = stream};
-      SelectedNf4Kernels().dequantize(piece, type, to + row * rows.out_stride + column * size);
+      SelectedNf4Kernels().dequantize(piece, type, to + (row * from.out_stride + column) * size);
     }
   });
 }
 
-#if defined(FTTRAIN_WITH_CUDA)
-void DequantizeOnCuda(const Nf4Matrix& matrix, const Rows& rows, const at::Tensor& out) {
+}  // namespace
+
+Nf4Rectangle RectangleOf(const Nf4Layout& layout, const Range& rows, const Range& columns,
+                         const at::Tensor& out) {
+  const int64_t first = rows.offset * layout.columns + columns.offset;
+  const bool whole = columns.extent == layout.columns && layout.runs == 1 && out.is_contiguous();
+  if (whole) return {1, rows.extent * columns.extent, first, 0, 0};
+  return {rows.extent, columns.extent, first, layout.columns, out.stride(0)};
+}
+
+cuda::Nf4Source CudaSourceOf(const Nf4Matrix& matrix) {
   const Nf4Layout& layout = matrix.layout;
   const auto* bytes = matrix.bytes.const_data_ptr<uint8_t>();
   const bool nested = layout.options.double_quant;
@@ -113,15 +106,8 @@ void DequantizeOnCuda(const Nf4Matrix& matrix, const Rows& rows, const at::Tenso
   source.blocks_per_run = layout.blocks_per_run;
   source.first_group = layout.first_group;
   source.rounding = DtypeOf(matrix.rounding());
-  const cuda::Nf4Rectangle rectangle = {rows.count, rows.elements, rows.first, rows.stride,
-                                        rows.out_stride / out.element_size()};
-  cuda::DequantizeNf4(source, rectangle, SignedDynamicMap().data(), DtypeOf(out.scalar_type()),
-                      out.mutable_data_ptr(),
-                      c10::cuda::getCurrentCUDAStream(out.get_device()).stream());
+  return source;
 }
-#endif
-
-}  // namespace
 
 void DequantizeNf4(const Nf4Matrix& matrix, const Range& rows, const Range& columns,
                    const at::Tensor& out) {
@@ -139,12 +125,16 @@ void DequantizeNf4(const Nf4Matrix& matrix, const Range& rows, const Range& colu
       "DequantizeNf4: want [", rows.extent, ", ", columns.extent, "] with contiguous rows on ",
       matrix.bytes.device(), ", got ", out.sizes(), " with ", out.strides(), " on ", out.device());
   if (out.numel() == 0) return;
-  const Rows pieces = RowsOf(layout, rows, columns, out);
+  const Nf4Rectangle rectangle = RectangleOf(layout, rows, columns, out);
 #if defined(FTTRAIN_WITH_CUDA)
-  if (out.is_cuda()) return DequantizeOnCuda(matrix, pieces, out);
+  if (out.is_cuda()) {
+    return cuda::DequantizeNf4(CudaSourceOf(matrix), rectangle, SignedDynamicMap().data(),
+                               DtypeOf(out.scalar_type()), out.mutable_data_ptr(),
+                               c10::cuda::getCurrentCUDAStream(out.get_device()).stream());
+  }
 #endif
   TORCH_CHECK(out.is_cpu(), "this build has no CUDA");
-  DequantizeOnCpu(matrix, pieces, out);
+  DequantizeOnCpu(matrix, rectangle, out);
 }
 
 }  // namespace fttrain

@@ -152,33 +152,35 @@ bool FitsTiles(const Nf4Source& source, const Nf4Rectangle& to, const void* out,
          reinterpret_cast<uintptr_t>(out) % 16 == 0;
 }
 
-// As many blocks of threads as run at once: the tables are loaded once by each.
+// Blocks of threads that run at once: more would load the tables again.
 template <class Kernel>
-unsigned GridFor(Kernel kernel, int threads, int64_t blocks) {
+int64_t BlocksAtOnce(Kernel kernel, int threads) {
   int device = 0, processors = 1, resident = 1;
   cudaGetDevice(&device);
   cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device);
   cudaOccupancyMaxActiveBlocksPerMultiprocessor(&resident, kernel, threads, 0);
-  return static_cast<unsigned>(
-      std::max<int64_t>(1, std::min<int64_t>(blocks, static_cast<int64_t>(processors) * resident)));
+  return std::max<int64_t>(1, static_cast<int64_t>(processors) * resident);
 }
 
+// The runtime is asked once for each kernel: a process has one device.
 template <class T, class R>
-void Launch(const Nf4Source& source, const Nf4Rectangle& to, const DynamicMap& map, T* out,
-            cudaStream_t stream) {
+void LaunchDequantize(const Nf4Source& source, const Nf4Rectangle& to, const DynamicMap& map,
+                      void* out, void* stream) {
   int shift = 0;
   while ((int64_t{1} << shift) < source.block_size) ++shift;
   if (FitsTiles(source, to, out, sizeof(T))) {
+    static const int64_t at_once = BlocksAtOnce(TileKernel<T, R>, kWarps * 32);
     const int64_t tiles_per_row = (to.columns + kTile - 1) / kTile;
     const int64_t tiles = to.rows * tiles_per_row;
-    const unsigned grid = GridFor(TileKernel<T, R>, kWarps * 32, (tiles + kWarps - 1) / kWarps);
-    TileKernel<T, R>
-        <<<grid, kWarps * 32, 0, stream>>>(source, to, shift, map, out, tiles_per_row, tiles);
+    const int64_t grid = std::min(at_once, (tiles + kWarps - 1) / kWarps);
+    Launch("DequantizeNf4", TileKernel<T, R>, static_cast<unsigned>(grid), kWarps * 32, stream,
+           source, to, shift, map, out, tiles_per_row, tiles);
   } else {
-    const unsigned grid = GridFor(ElementKernel<T, R>, 256, (to.rows * to.columns + 255) / 256);
-    ElementKernel<T, R><<<grid, 256, 0, stream>>>(source, to, shift, map, out);
+    static const int64_t at_once = BlocksAtOnce(ElementKernel<T, R>, 256);
+    const int64_t grid = std::min(at_once, (to.rows * to.columns + 255) / 256);
+    Launch("DequantizeNf4", ElementKernel<T, R>, static_cast<unsigned>(grid), 256, stream, source,
+           to, shift, map, out);
   }
-  CheckLaunch("DequantizeNf4");
 }
 
 }  // namespace
@@ -190,8 +192,7 @@ void DequantizeNf4(const Nf4Source& source, const Nf4Rectangle& rectangle, const
   WithDtype(type, [&](auto result) {
     using T = decltype(result);
     const auto launch = [&](auto rounding) {
-      Launch<T, decltype(rounding)>(source, rectangle, copy, static_cast<T*>(out),
-                                    static_cast<cudaStream_t>(stream));
+      LaunchDequantize<T, decltype(rounding)>(source, rectangle, copy, out, stream);
     };
     // Rounding to the result's own dtype is what the conversion does.
     if (source.rounding == Dtype::kFloat32 || source.rounding == type) return launch(float{});

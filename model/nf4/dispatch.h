@@ -1,15 +1,21 @@
-// What nf4/dequantize.cc and nf4/quantize.cc share: the loops of this machine, checks of what
-// callers give.
+// What nf4/dequantize.cc and nf4/quantize.cc share: the loops of this machine, operands of the
+// kernels, checks of what callers give.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 #include <c10/util/Exception.h>
 
 #include "model/kernels/dispatch.h"
+#include "model/nf4/cuda.h"
 #include "model/nf4/kernels.h"
 #include "model/nf4/nf4.h"
 
 namespace fttrain {
+
+// Operands of the CPU's loops and of cuda::DequantizeNf4.
+Nf4Rectangle RectangleOf(const Nf4Layout& layout, const Range& rows, const Range& columns,
+                         const at::Tensor& out);
+cuda::Nf4Source CudaSourceOf(const Nf4Matrix& matrix);
 
 inline const Nf4Kernels& SelectedNf4Kernels() {
   static const Nf4Kernels selected = *UsableNf4Kernels().back();

@@ -10,6 +10,12 @@
 
 namespace fttrain {
 
+// Rows of consecutive elements of a slice: of row r those from place first + r * stride on, whose
+// results begin at out + r * out_stride (elements).
+struct Nf4Rectangle {
+  int64_t rows, columns, first, stride, out_stride;
+};
+
 // Consecutive elements of one run (nf4.h).
 struct Nf4Piece {
   const uint8_t* codes;  // two a byte, the first in the high nibble

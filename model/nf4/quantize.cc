@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "absl/cleanup/cleanup.h"
-#include "model/nf4/cuda.h"
 #include "model/nf4/dispatch.h"
 #include "model/nf4/nf4.h"
 #include "runtime/math/ceil_divide.h"

@@ -95,8 +95,7 @@ __global__ void QuantizeKernel(const T* values, int64_t count, int64_t block_siz
   const int64_t first = index * block_size;
   if (first >= count) return;
   const int lane = threadIdx.x % group;
-  const unsigned mask =
-      group == 32 ? 0xffffffffU : ((1U << group) - 1U) << (threadIdx.x % 32 / group * group);
+  const unsigned mask = NeighboursMask(group);
   const bool is_short = count - first < block_size;
   const uint32_t top = aligned && !is_short
                            ? WholeBlock<T, kOnce>(values + first, block_size, lane, group, mask,
@@ -108,15 +107,15 @@ __global__ void QuantizeKernel(const T* values, int64_t count, int64_t block_siz
 
 template <class T>
 void LaunchQuantize(const T* values, int64_t count, int64_t block_size, uint8_t* codes,
-                    float* absmax, cudaStream_t stream) {
+                    float* absmax, void* stream) {
   const int group = static_cast<int>(std::min<int64_t>(32, block_size / kHeld));
   const bool aligned =
       reinterpret_cast<uintptr_t>(values) % 16 == 0 && reinterpret_cast<uintptr_t>(codes) % 4 == 0;
   const int64_t blocks = (count + block_size - 1) / block_size;
   const auto grid = static_cast<unsigned>((blocks * group + kThreads - 1) / kThreads);
   const auto kernel = block_size <= 32 * kHeld ? QuantizeKernel<T, true> : QuantizeKernel<T, false>;
-  kernel<<<grid, kThreads, 0, stream>>>(values, count, block_size, group, aligned, codes, absmax);
-  CheckLaunch("QuantizeNf4Blocks");
+  Launch("QuantizeNf4Blocks", kernel, grid, kThreads, stream, values, count, block_size, group,
+         aligned, codes, absmax);
 }
 
 // A byte of the slice a thread: only it writes there, whichever runs share the byte.
@@ -142,7 +141,7 @@ void QuantizeNf4Blocks(Dtype type, const void* values, int64_t count, int64_t bl
                        uint8_t* codes, float* absmax, void* stream) {
   const auto launch = [&](auto element) {
     LaunchQuantize(static_cast<const decltype(element)*>(values), count, block_size, codes, absmax,
-                   static_cast<cudaStream_t>(stream));
+                   stream);
   };
   if (type == Dtype::kBfloat16) return launch(__nv_bfloat16{});
   if (type == Dtype::kFloat16) return launch(__half{});
@@ -162,10 +161,8 @@ void StoreNf4Codes(const uint8_t* codes, int64_t first_element, int64_t count, c
   const int64_t begin_byte = begin * runs.run_elements / 2;
   const int64_t end_byte = (end * runs.run_elements + 1) / 2;
   if (begin_byte >= end_byte) return;
-  StoreCodesKernel<<<FlatBlocks(end_byte - begin_byte), kThreads, 0,
-                     static_cast<cudaStream_t>(stream)>>>(codes, first_element, count, runs,
-                                                          begin_byte, end_byte, to);
-  CheckLaunch("StoreNf4Codes");
+  Launch("StoreNf4Codes", StoreCodesKernel, FlatBlocks(end_byte - begin_byte), kThreads, stream,
+         codes, first_element, count, runs, begin_byte, end_byte, to);
 }
 
 }  // namespace fttrain::cuda

@@ -1,14 +1,11 @@
 // One warp per block of 256 elements, eight of them in each lane's registers, so that a block's
 // absmax is one warp reduction. Compiled without fused multiply-adds (CMakeLists.txt): equal to the
 // CPU's loop bit by bit. Memory-bound: 16 bytes per element (18 with a rounded copy).
-#include <cuda_runtime.h>
-
 #include <algorithm>
-#include <stdexcept>
-#include <string>
 
 #include "parallel/optimizer/adamw_int8_cuda.h"
 #include "runtime/math/bf16.h"
+#include "runtime/process/cuda_kernel.h"
 
 namespace fttrain::cuda {
 namespace {
@@ -16,20 +13,6 @@ namespace {
 constexpr int kThreads = 512, kWarps = kThreads / 32;
 constexpr int kPerLane = kInt8Block / 32;
 constexpr unsigned kAllLanes = 0xffffffffu;
-
-// What a lane moves at once: eight codes, eight bfloat16, or (twice) four float32.
-template <typename T, int kCount>
-struct alignas(sizeof(T) * kCount) Pack {
-  T v[kCount];
-};
-template <typename T, int kCount>
-__device__ __forceinline__ Pack<T, kCount> Load(const T* from) {
-  return *reinterpret_cast<const Pack<T, kCount>*>(from);
-}
-template <typename T, int kCount>
-__device__ __forceinline__ void Store(T* to, const Pack<T, kCount>& pack) {
-  *reinterpret_cast<Pack<T, kCount>*>(to) = pack;
-}
 
 __device__ __forceinline__ float WarpAbsmax(const float (&values)[kPerLane]) {
   uint32_t bits = 0;
@@ -44,7 +27,7 @@ __device__ __forceinline__ void StoreMoments(const float (&values)[kPerLane], co
   const float scale = Scale(block_absmax);
   Pack<uint8_t, kPerLane> pack;
   for (int e = 0; e < kPerLane; ++e) pack.v[e] = TableCode<kSigned>(codes, values[e] / scale);
-  Store(to, pack);
+  StorePack(to, pack);
   if (threadIdx.x % 32 == 0) *absmax = block_absmax;
 }
 
@@ -52,14 +35,14 @@ __device__ __forceinline__ void UpdateBlock(const Int8Operands& o, int64_t block
                                             const Int8Tables& tables,
                                             const AdamWCoefficients<float>& c) {
   const int64_t i = block * kInt8Block + (threadIdx.x % 32) * kPerLane;
-  const auto m8 = Load<uint8_t, kPerLane>(o.exp_avg + i);
-  const auto v8 = Load<uint8_t, kPerLane>(o.exp_avg_sq + i);
+  const auto m8 = LoadPack<uint8_t, kPerLane>(o.exp_avg + i);
+  const auto v8 = LoadPack<uint8_t, kPerLane>(o.exp_avg_sq + i);
   const float m_absmax = o.exp_avg_absmax[block], v_absmax = o.exp_avg_sq_absmax[block];
   float m[kPerLane], v[kPerLane];
   Pack<Bf16, kPerLane> rounded;
   for (int half = 0; half < kPerLane; half += 4) {
-    auto param = Load<float, 4>(o.param + i + half);
-    const auto grad = Load<float, 4>(o.grad + i + half);
+    auto param = LoadPack<float, 4>(o.param + i + half);
+    const auto grad = LoadPack<float, 4>(o.grad + i + half);
     for (int e = 0; e < 4; ++e) {
       const int at = half + e;
       const AdamWElement<float> updated =
@@ -71,9 +54,9 @@ __device__ __forceinline__ void UpdateBlock(const Int8Operands& o, int64_t block
       v[at] = updated.exp_avg_sq;
       rounded.v[at] = Bf16FromFloat(updated.param);
     }
-    Store(o.param + i + half, param);
+    StorePack(o.param + i + half, param);
   }
-  if (o.rounded != nullptr) Store(o.rounded + i, rounded);
+  if (o.rounded != nullptr) StorePack(o.rounded + i, rounded);
   __syncwarp();  // all lanes have read the old absmax
   StoreMoments<true>(m, tables.exp_avg_codes, o.exp_avg + i, o.exp_avg_absmax + block);
   StoreMoments<false>(v, tables.exp_avg_sq_codes, o.exp_avg_sq + i, o.exp_avg_sq_absmax + block);
@@ -95,26 +78,20 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-void Check(cudaError_t error) {
-  if (error != cudaSuccess) {
-    throw std::runtime_error(std::string("CUDA kernel AdamWInt8: ") + cudaGetErrorString(error));
-  }
-}
-
 }  // namespace
 
 void AdamWInt8(const Int8Operands& operands, const Int8Tables* tables,
                const AdamWCoefficients<float>& coefficients, void* stream) {
   if (operands.blocks == 0) return;
   int device = 0, multiprocessors = 0;
-  Check(cudaGetDevice(&device));
-  Check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device));
+  CheckKernel("AdamWInt8", cudaGetDevice(&device));
+  CheckKernel("AdamWInt8",
+              cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device));
   // Few thread blocks that stay: each copies the tables once.
   const int64_t grid =
       std::min<int64_t>((operands.blocks + kWarps - 1) / kWarps, int64_t{4} * multiprocessors);
-  AdamWInt8Kernel<<<static_cast<unsigned>(grid), kThreads, 0, static_cast<cudaStream_t>(stream)>>>(
-      operands, tables, coefficients);
-  Check(cudaGetLastError());
+  Launch("AdamWInt8", AdamWInt8Kernel, static_cast<unsigned>(grid), kThreads, stream, operands,
+         tables, coefficients);
 }
 
 }  // namespace fttrain::cuda

@@ -31,7 +31,8 @@ __global__ void CrossEntropyStatsKernel(const T* logits, const int64_t* targets,
     const Pack<T, N> pack = LoadPack<T, N>(row + i);
     S max = Widen(pack.v[0]), sum = 0;
     for (int e = 1; e < N; ++e) max = Widen(pack.v[e]) > max ? Widen(pack.v[e]) : max;
-    for (int e = 0; e < N; ++e) sum += Exp(Widen(pack.v[e]) - max);
+    const S origin = max == S(-INFINITY) ? S(0) : max;  // without inf - inf
+    for (int e = 0; e < N; ++e) sum += Exp(Widen(pack.v[e]) - origin);
     running.Join(max, sum);
   }
   for (int offset = 16; offset > 0; offset /= 2) {
@@ -79,12 +80,10 @@ __global__ void CrossEntropyBackwardKernel(T* logits, const typename Statistics<
 void CrossEntropyStats(Dtype type, const void* logits, const int64_t* targets, void* stats,
                        int64_t rows, int64_t vocab, int64_t vocab_offset, void* stream) {
   if (rows == 0) return;
-  LaunchPacked("CrossEntropyStats", type, vocab, {logits}, [&](auto tag, auto n) {
-    using T = decltype(tag);
-    using S = typename Statistics<T>::Type;
-    CrossEntropyStatsKernel<T, n><<<static_cast<unsigned>(rows), RowThreads(vocab / n), 0,
-                                    static_cast<cudaStream_t>(stream)>>>(
-        static_cast<const T*>(logits), targets, static_cast<S*>(stats), vocab, vocab_offset);
+  WithPacks(type, vocab, {logits}, [&](auto tag, auto n) {
+    Launch("CrossEntropyStats", CrossEntropyStatsKernel<decltype(tag), n>,
+           static_cast<unsigned>(rows), RowThreads(vocab / n), stream, logits, targets, stats,
+           vocab, vocab_offset);
   });
 }
 
@@ -92,13 +91,10 @@ void CrossEntropyBackward(Dtype type, void* logits, const void* lse, const int64
                           const void* coefficients, int64_t rows, int64_t vocab,
                           int64_t vocab_offset, void* stream) {
   if (rows == 0) return;
-  LaunchPacked("CrossEntropyBackward", type, vocab, {logits}, [&](auto tag, auto n) {
-    using T = decltype(tag);
-    using S = typename Statistics<T>::Type;
-    CrossEntropyBackwardKernel<T, n><<<static_cast<unsigned>(rows), RowThreads(vocab / n), 0,
-                                       static_cast<cudaStream_t>(stream)>>>(
-        static_cast<T*>(logits), static_cast<const S*>(lse), targets,
-        static_cast<const S*>(coefficients), vocab, vocab_offset);
+  WithPacks(type, vocab, {logits}, [&](auto tag, auto n) {
+    Launch("CrossEntropyBackward", CrossEntropyBackwardKernel<decltype(tag), n>,
+           static_cast<unsigned>(rows), RowThreads(vocab / n), stream, logits, lse, targets,
+           coefficients, vocab, vocab_offset);
   });
 }
 

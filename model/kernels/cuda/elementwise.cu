@@ -58,24 +58,34 @@ __global__ void SwiGluBackwardKernel(const T* dhidden, T* gate, T* up, T* hidden
   if (hidden != nullptr) StorePack<T, N>(hidden + i, h);
 }
 
-// One Philox block, four elements, per thread; `skip` elements of a row's first block precede the
-// slice.
-template <class T>
+// Two Philox blocks, eight elements, a thread; blockIdx.y is the row, and strides over them. The
+// first block's begin may lie up to three elements before the slice; N > 1: it lies at the slice's.
+template <class T, int N>
 __global__ void DropoutKernel(const T* x, const int64_t* tokens, T* y, int64_t rows,
-                              int64_t columns, int64_t blocks_per_row, DropoutArguments arguments) {
+                              int64_t columns, DropoutArguments arguments) {
   using S = typename Statistics<T>::Type;
-  const int64_t index = FlatIndex(), row = index / blocks_per_row;
-  if (row >= rows) return;
-  const uint64_t begin = static_cast<uint64_t>(tokens[row] * arguments.features + arguments.offset);
-  const int64_t skip = static_cast<int64_t>(begin % 4), in_row = index % blocks_per_row;
-  const PhiloxBlock words = Philox4x32(arguments.key, begin / 4 + in_row, arguments.stream);
   const S scale = S(1.0 / (1.0 - arguments.p));
   const float threshold = static_cast<float>(arguments.p);
-  for (int e = 0; e < 4; ++e) {
-    const int64_t column = in_row * 4 + e - skip;
-    if (column < 0 || column >= columns) continue;
-    const S factor = UniformFromBits(words.x[e]) >= threshold ? scale : S(0);
-    y[row * columns + column] = Narrow<T>(Widen(x[row * columns + column]) * factor);
+  const int64_t octet = FlatIndex();
+  for (int64_t row = blockIdx.y; row < rows; row += gridDim.y) {
+    const auto begin = static_cast<uint64_t>(tokens[row] * arguments.features + arguments.offset);
+    const int64_t first = 8 * octet - static_cast<int64_t>(begin % 4);
+    if (first >= columns) continue;
+    const uint64_t block = begin / 4 + 2 * octet;
+    const PhiloxBlock words[2] = {Philox4x32(arguments.key, block, arguments.stream),
+                                  Philox4x32(arguments.key, block + 1, arguments.stream)};
+#pragma unroll
+    for (int part = 0; part < 8; part += N) {
+      const int64_t column = first + part;
+      if (column < 0 || column >= columns) continue;
+      Pack<T, N> pack = LoadPack<T, N>(x + row * columns + column);
+#pragma unroll
+      for (int e = 0; e < N; ++e) {
+        const float uniform = UniformFromBits(words[(part + e) / 4].x[(part + e) % 4]);
+        pack.v[e] = Narrow<T>(Widen(pack.v[e]) * (uniform >= threshold ? scale : S(0)));
+      }
+      StorePack<T, N>(y + row * columns + column, pack);
+    }
   }
 }
 
@@ -85,7 +95,9 @@ __global__ void AccumulateKernel(typename Statistics<T>::Type* accumulator, cons
   const int64_t i = FlatIndex() * N;
   if (i >= count) return;
   const Pack<T, N> values = LoadPack<T, N>(value + i);
-  for (int e = 0; e < N; ++e) accumulator[i + e] += Widen(values.v[e]);
+  Pack<typename Statistics<T>::Type, N> wide;
+  for (int e = 0; e < N; ++e) wide.v[e] = Widen(values.v[e]);
+  AddTo(accumulator + i, wide);
 }
 
 }  // namespace
@@ -94,60 +106,50 @@ void Rope(Dtype type, void* x, const void* cos, const void* sin, const int64_t* 
           int64_t rows, int64_t heads, int64_t head_dim, bool inverse, void* stream) {
   const int64_t half = head_dim / 2;
   if (rows * heads * half == 0) return;
-  LaunchPacked("Rope", type, half, {x}, [&](auto tag, auto n) {
-    using T = decltype(tag);
-    using S = typename Statistics<T>::Type;
+  WithPacks(type, half, {x}, [&](auto tag, auto n) {
     const int64_t packs = rows * heads * half / n;
-    RopeKernel<T, n><<<FlatBlocks(packs), 256, 0, static_cast<cudaStream_t>(stream)>>>(
-        static_cast<T*>(x), static_cast<const S*>(cos), static_cast<const S*>(sin), positions,
-        packs, heads, half, inverse);
+    Launch("Rope", RopeKernel<decltype(tag), n>, FlatBlocks(packs), 256, stream, x, cos, sin,
+           positions, packs, heads, half, inverse);
   });
 }
 
 void SwiGlu(Dtype type, const void* gate, const void* up, void* hidden, int64_t count,
             void* stream) {
   if (count == 0) return;
-  LaunchPacked("SwiGlu", type, count, {gate, up, hidden}, [&](auto tag, auto n) {
-    using T = decltype(tag);
-    SwiGluKernel<T, n><<<FlatBlocks(count / n), 256, 0, static_cast<cudaStream_t>(stream)>>>(
-        static_cast<const T*>(gate), static_cast<const T*>(up), static_cast<T*>(hidden), count);
+  WithPacks(type, count, {gate, up, hidden}, [&](auto tag, auto n) {
+    Launch("SwiGlu", SwiGluKernel<decltype(tag), n>, FlatBlocks(count / n), 256, stream, gate, up,
+           hidden, count);
   });
 }
 
 void SwiGluBackward(Dtype type, const void* dhidden, void* gate, void* up, void* hidden,
                     int64_t count, void* stream) {
   if (count == 0) return;
-  LaunchPacked("SwiGluBackward", type, count, {dhidden, gate, up, hidden}, [&](auto tag, auto n) {
-    using T = decltype(tag);
-    SwiGluBackwardKernel<T, n>
-        <<<FlatBlocks(count / n), 256, 0, static_cast<cudaStream_t>(stream)>>>(
-            static_cast<const T*>(dhidden), static_cast<T*>(gate), static_cast<T*>(up),
-            static_cast<T*>(hidden), count);
+  WithPacks(type, count, {dhidden, gate, up, hidden}, [&](auto tag, auto n) {
+    Launch("SwiGluBackward", SwiGluBackwardKernel<decltype(tag), n>, FlatBlocks(count / n), 256,
+           stream, dhidden, gate, up, hidden, count);
   });
 }
 
 void Dropout(Dtype type, const void* x, const int64_t* tokens, void* y, int64_t rows,
              int64_t columns, const DropoutArguments& arguments, void* stream) {
   if (rows * columns == 0) return;
-  const int64_t blocks_per_row =
-      (columns + 3 + 3) / 4;  // a row may start anywhere in its first block
-  WithDtype(type, [&](auto tag) {
-    using T = decltype(tag);
-    DropoutKernel<T>
-        <<<FlatBlocks(rows * blocks_per_row), 256, 0, static_cast<cudaStream_t>(stream)>>>(
-            static_cast<const T*>(x), tokens, static_cast<T*>(y), rows, columns, blocks_per_row,
-            arguments);
+  const bool at_blocks = arguments.features % 4 == 0 && arguments.offset % 4 == 0;
+  WithPacks(type, at_blocks ? columns : 1, {x, y}, [&](auto tag, auto n) {  // 1: no packs
+    const int64_t octets = (columns + (n > 1 ? 0 : 3) + 7) / 8;
+    const unsigned threads = RowThreads(octets);
+    const dim3 grid(static_cast<unsigned>((octets + threads - 1) / threads),
+                    static_cast<unsigned>(rows < 65535 ? rows : 65535));
+    Launch("Dropout", DropoutKernel<decltype(tag), n>, grid, threads, stream, x, tokens, y, rows,
+           columns, arguments);
   });
-  CheckLaunch("Dropout");
 }
 
 void Accumulate(Dtype type, void* accumulator, const void* value, int64_t count, void* stream) {
   if (count == 0) return;
-  LaunchPacked("Accumulate", type, count, {accumulator, value}, [&](auto tag, auto n) {
-    using T = decltype(tag);
-    using S = typename Statistics<T>::Type;
-    AccumulateKernel<T, n><<<FlatBlocks(count / n), 256, 0, static_cast<cudaStream_t>(stream)>>>(
-        static_cast<S*>(accumulator), static_cast<const T*>(value), count);
+  WithPacks(type, count, {accumulator, value}, [&](auto tag, auto n) {
+    Launch("Accumulate", AccumulateKernel<decltype(tag), n>, FlatBlocks(count / n), 256, stream,
+           accumulator, value, count);
   });
 }
 

@@ -1,17 +1,20 @@
-// RMSNorm: one block per row; the row is read again from cache once its statistics are known.
+// RMSNorm: one team of threads per row; the row is read again from cache once its statistics are
+// known.
 #include "model/kernels/cuda/common.h"
 
 namespace fttrain::cuda {
 namespace {
 
 template <class T, int N>
-__global__ void RmsNormKernel(T* x, const T* delta, const T* weight, T* y, int64_t columns,
-                              double eps) {
+__global__ void RmsNormKernel(T* x, const T* delta, const T* weight, T* y, int64_t rows,
+                              int64_t columns, double eps, int lanes) {
   using S = typename Statistics<T>::Type;
   __shared__ S shared[32];
-  const int64_t row = static_cast<int64_t>(blockIdx.x) * columns;
+  const Team team(lanes);
+  if (team.index >= rows) return;
+  const int64_t row = team.index * columns, begin = team.rank * N, step = team.size * N;
   S squares = 0;
-  for (int64_t i = threadIdx.x * N; i < columns; i += static_cast<int64_t>(blockDim.x) * N) {
+  for (int64_t i = begin; i < columns; i += step) {
     Pack<T, N> values = LoadPack<T, N>(x + row + i);
     if (delta != nullptr) {
       const Pack<T, N> added = LoadPack<T, N>(delta + row + i);
@@ -20,8 +23,8 @@ __global__ void RmsNormKernel(T* x, const T* delta, const T* weight, T* y, int64
     }
     for (int e = 0; e < N; ++e) squares += Widen(values.v[e]) * Widen(values.v[e]);
   }
-  const S rstd = S(1) / sqrt(BlockSum(squares, shared) / S(columns) + S(eps));
-  for (int64_t i = threadIdx.x * N; i < columns; i += static_cast<int64_t>(blockDim.x) * N) {
+  const S rstd = S(1) / sqrt(team.Sum(squares, shared) / S(columns) + S(eps));
+  for (int64_t i = begin; i < columns; i += step) {
     Pack<T, N> values = LoadPack<T, N>(x + row + i);
     const Pack<T, N> weights = LoadPack<T, N>(weight + i);
     for (int e = 0; e < N; ++e) {
@@ -31,25 +34,26 @@ __global__ void RmsNormKernel(T* x, const T* delta, const T* weight, T* y, int64
   }
 }
 
-// Blocks stride over the rows; with partial_dweight each block owns one row of it, which stays in
-// cache.
+// Teams stride over the rows; with partial_dweight, each team (a block) owns one row of it, which
+// stays in cache.
 template <class T, int N>
 __global__ void RmsNormBackwardKernel(const T* dy, const T* x, const T* weight, const T* dresidual,
                                       T* dx, typename Statistics<T>::Type* partial_dweight,
-                                      int64_t rows, int64_t columns, double eps) {
+                                      int64_t rows, int64_t columns, double eps, int lanes) {
   using S = typename Statistics<T>::Type;
   __shared__ S shared[32];
-  const int64_t step = static_cast<int64_t>(blockDim.x) * N;
-  S* dweight = partial_dweight == nullptr ? nullptr : partial_dweight + blockIdx.x * columns;
+  const Team team(lanes);
+  const int64_t begin = team.rank * N, step = team.size * N;
+  S* dweight = partial_dweight == nullptr ? nullptr : partial_dweight + team.index * columns;
   if (dweight != nullptr) {
-    for (int64_t i = threadIdx.x * N; i < columns; i += step) {
+    for (int64_t i = begin; i < columns; i += step) {
       for (int e = 0; e < N; ++e) dweight[i + e] = 0;
     }
   }
-  for (int64_t r = blockIdx.x; r < rows; r += gridDim.x) {
+  for (int64_t r = team.index; r < rows; r += team.count) {
     const int64_t row = r * columns;
     S squares = 0, products = 0;
-    for (int64_t i = threadIdx.x * N; i < columns; i += step) {
+    for (int64_t i = begin; i < columns; i += step) {
       const Pack<T, N> values = LoadPack<T, N>(x + row + i), grads = LoadPack<T, N>(dy + row + i);
       const Pack<T, N> weights = LoadPack<T, N>(weight + i);
       for (int e = 0; e < N; ++e) {
@@ -58,9 +62,9 @@ __global__ void RmsNormBackwardKernel(const T* dy, const T* x, const T* weight, 
         products += Widen(grads.v[e]) * Widen(weights.v[e]) * value;
       }
     }
-    const S rstd = S(1) / sqrt(BlockSum(squares, shared) / S(columns) + S(eps));
-    const S mean_gx = BlockSum(products, shared) / S(columns) * rstd * rstd;
-    for (int64_t i = threadIdx.x * N; i < columns; i += step) {
+    const S rstd = S(1) / sqrt(team.Sum(squares, shared) / S(columns) + S(eps));
+    const S mean_gx = team.Sum(products, shared) / S(columns) * rstd * rstd;
+    for (int64_t i = begin; i < columns; i += step) {
       const Pack<T, N> values = LoadPack<T, N>(x + row + i), grads = LoadPack<T, N>(dy + row + i);
       const Pack<T, N> weights = LoadPack<T, N>(weight + i);
       Pack<T, N> residual{}, out;
@@ -69,7 +73,13 @@ __global__ void RmsNormBackwardKernel(const T* dy, const T* x, const T* weight, 
         const S value = Widen(values.v[e]), grad = Widen(grads.v[e]);
         const S gradient = RmsNormGradient(grad * Widen(weights.v[e]), value, rstd, mean_gx);
         out.v[e] = Narrow<T>(dresidual == nullptr ? gradient : gradient + Widen(residual.v[e]));
-        if (dweight != nullptr) dweight[i + e] += grad * RoundTo<T>(value * rstd);
+      }
+      if (dweight != nullptr) {
+        Pack<S, N> terms;
+        for (int e = 0; e < N; ++e) {
+          terms.v[e] = Widen(grads.v[e]) * RoundTo<T>(Widen(values.v[e]) * rstd);
+        }
+        AddTo(dweight + i, terms);
       }
       StorePack<T, N>(dx + row + i, out);
     }
@@ -81,30 +91,23 @@ __global__ void RmsNormBackwardKernel(const T* dy, const T* x, const T* weight, 
 void RmsNorm(Dtype type, void* x, const void* delta, const void* weight, void* y, int64_t rows,
              int64_t columns, double eps, void* stream) {
   if (rows == 0) return;
-  LaunchPacked("RmsNorm", type, columns, {x, delta, weight, y}, [&](auto tag, auto n) {
-    using T = decltype(tag);
-    RmsNormKernel<T, n><<<static_cast<unsigned>(rows), RowThreads(columns / n), 0,
-                          static_cast<cudaStream_t>(stream)>>>(
-        static_cast<T*>(x), static_cast<const T*>(delta), static_cast<const T*>(weight),
-        static_cast<T*>(y), columns, eps);
+  WithPacks(type, columns, {x, delta, weight, y}, [&](auto tag, auto n) {
+    const TeamGrid grid = TeamsOf(rows, columns / n);
+    Launch("RmsNorm", RmsNormKernel<decltype(tag), n>, grid.blocks, grid.threads, stream, x, delta,
+           weight, y, rows, columns, eps, grid.lanes);
   });
 }
 
 void RmsNormBackward(Dtype type, const void* dy, const void* x, const void* weight,
                      const void* dresidual, void* dx, void* partial_dweight, int64_t rows,
                      int64_t columns, double eps, void* stream) {
-  const int64_t blocks = partial_dweight != nullptr ? kDweightParts : rows;
-  if (blocks == 0) return;
-  const auto launch = [&](auto tag, auto n) {
-    using T = decltype(tag);
-    using S = typename Statistics<T>::Type;
-    RmsNormBackwardKernel<T, n><<<static_cast<unsigned>(blocks), RowThreads(columns / n), 0,
-                                  static_cast<cudaStream_t>(stream)>>>(
-        static_cast<const T*>(dy), static_cast<const T*>(x), static_cast<const T*>(weight),
-        static_cast<const T*>(dresidual), static_cast<T*>(dx), static_cast<S*>(partial_dweight),
-        rows, columns, eps);
-  };
-  LaunchPacked("RmsNormBackward", type, columns, {dy, x, weight, dresidual, dx}, launch);
+  if (rows == 0 && partial_dweight == nullptr) return;
+  WithPacks(type, columns, {dy, x, weight, dresidual, dx, partial_dweight}, [&](auto tag, auto n) {
+    TeamGrid grid = TeamsOf(rows, columns / n);
+    if (partial_dweight != nullptr) grid = {kDweightParts, RowThreads(columns / n), 0};
+    Launch("RmsNormBackward", RmsNormBackwardKernel<decltype(tag), n>, grid.blocks, grid.threads,
+           stream, dy, x, weight, dresidual, dx, partial_dweight, rows, columns, eps, grid.lanes);
+  });
 }
 
 }  // namespace fttrain::cuda
