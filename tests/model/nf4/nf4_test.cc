@@ -15,6 +15,7 @@
 #include "model/nf4/kernels.h"
 #include "model/nf4/math.h"
 #include "runtime/math/dynamic_map.h"
+#include "tests/golden_path.h"
 #include "tests/test_device.h"
 
 namespace fttrain {
@@ -133,7 +134,7 @@ bool SameBits(const at::Tensor& a, const at::Tensor& b) {
 }
 
 Json Golden() {
-  std::ifstream in(FTTRAIN_GOLDEN_DIR "/nf4.json");
+  std::ifstream in(GoldenPath("nf4.json"));
   EXPECT_TRUE(in);
   return Json::parse(in).at("cases");
 }

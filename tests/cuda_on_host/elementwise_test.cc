@@ -1,0 +1,150 @@
+// elementwise.cu (kernel_fixture.h).
+#include "tests/cuda_on_host/kernel_fixture.h"
+
+namespace fttrain::cuda_on_host {
+namespace {
+
+TYPED_TEST_SUITE(CudaKernel, Types, TypeNames);
+
+TYPED_TEST(CudaKernel, RopeEqualsTheCpus) {
+  using T = typename TypeParam::T;
+  using S = typename TypeParam::S;
+  for (const int64_t head_dim : {2, 6, 64, 80, 128, 256}) {
+    for (Layout layout : kLayouts) {
+      SCOPED_TRACE(std::to_string(head_dim) + ", misaligned " + std::to_string(layout.odd));
+      const bool inverse = layout.odd % 2 == 0;
+      const int64_t rows = 5, heads = 3, half = head_dim / 2;
+      const auto x = this->Random(rows * heads * head_dim);
+      const std::vector<int64_t> positions = {6, 0, 1, 6, 3};
+      std::vector<double> cos(this->Size(7 * half)), sin(cos.size());
+      for (size_t i = 0; i < cos.size(); ++i) {
+        cos[i] = static_cast<S>(std::cos(static_cast<double>(i)));
+        sin[i] = static_cast<S>(std::sin(static_cast<double>(i)));
+      }
+      const Guarded<T> rotated("x", x, layout.Next());
+      const Guarded<S> cosines("cos", this->ToStatistics(cos), layout.Next()),
+          sines("sin", this->ToStatistics(sin), layout.Next());
+      const Guarded<int64_t> places("positions", positions, layout.Next());
+      cuda::Rope(TypeParam::kDtype, rotated.data(), cosines.data(), sines.data(), places.data(),
+                 rows, heads, head_dim, inverse, nullptr);
+
+      std::vector<double> want = this->Wide(x);
+      this->cpu_.rope(want.data(), cos.data(), sin.data(), positions.data(), rows, heads, head_dim,
+                      inverse);
+      this->ExpectNear("x", rotated, want, 1);
+    }
+  }
+}
+
+constexpr int64_t kCounts[] = {0, 1, 7, 8, 96, 2051, 4096};
+
+TYPED_TEST(CudaKernel, SwiGluEqualsTheCpus) {
+  using T = typename TypeParam::T;
+  for (const int64_t count : kCounts) {
+    for (Layout layout : kLayouts) {
+      SCOPED_TRACE(std::to_string(count) + ", misaligned " + std::to_string(layout.odd));
+      const auto gate = this->Random(count, 4.0), up = this->Random(count);
+      const Guarded<T> gates("gate", gate, layout.Next()), ups("up", up, layout.Next()),
+          hidden("hidden", gate, layout.Next());
+      cuda::SwiGlu(TypeParam::kDtype, gates.data(), ups.data(), hidden.data(), count, nullptr);
+      std::vector<double> want(gate.size());
+      this->cpu_.swiglu(this->Wide(gate).data(), this->Wide(up).data(), want.data(), count);
+      this->ExpectNear("hidden", hidden, want, 1);
+    }
+  }
+}
+
+TYPED_TEST(CudaKernel, SwiGluBackwardEqualsTheCpus) {
+  using T = typename TypeParam::T;
+  for (const int64_t count : kCounts) {
+    for (Layout layout : kLayouts) {
+      SCOPED_TRACE(std::to_string(count) + ", misaligned " + std::to_string(layout.odd));
+      const bool with_hidden = layout.odd != -1;
+      const auto gate = this->Random(count, 4.0), up = this->Random(count),
+                 dhidden = this->Random(count);
+      const Guarded<T> dhiddens("dhidden", dhidden, layout.Next()),
+          gates("gate", gate, layout.Next()), ups("up", up, layout.Next()),
+          hidden("hidden", gate, layout.Next());
+      cuda::SwiGluBackward(TypeParam::kDtype, dhiddens.data(), gates.data(), ups.data(),
+                           with_hidden ? hidden.data() : nullptr, count, nullptr);
+      std::vector<double> dgate = this->Wide(gate), dup = this->Wide(up), want(gate.size());
+      this->cpu_.swiglu_backward(this->Wide(dhidden).data(), dgate.data(), dup.data(), want.data(),
+                                 count);
+      this->ExpectNear("dgate", gates, dgate, 1);
+      this->ExpectNear("dup", ups, dup, 1);
+      this->ExpectNear("hidden", hidden, with_hidden ? want : this->Wide(gate), 1);
+    }
+  }
+}
+
+// Slices that begin anywhere in a Philox block, and some that begin at its first word.
+TYPED_TEST(CudaKernel, DropoutIsTheCpusBitForBit) {
+  using T = typename TypeParam::T;
+  using S = typename TypeParam::S;
+  for (const Shape& shape : {Shape{0, 8}, Shape{1, 1}, Shape{3, 5}, Shape{5, 8}, Shape{2, 256},
+                             Shape{3, 203}, Shape{2, 2060}, Shape{1, 4096}}) {
+    for (const int64_t offset : {0, 4, 3}) {
+      for (Layout layout : kLayouts) {
+        if (layout.odd > 2) continue;
+        SCOPED_TRACE(Text(shape) + " at " + std::to_string(offset) + ", misaligned " +
+                     std::to_string(layout.odd));
+        const int64_t features = offset + shape.columns + (offset == 4 ? 4 : 0);
+        const double p = layout.at_end ? 0.25 : 0.0;
+        const auto x = this->Random(shape.rows * shape.columns);
+        const std::vector<int64_t> tokens = {7, int64_t{1} << 33, 0, 8, 2};
+        const Guarded<T> xs("x", x, layout.Next()), y("y", x, layout.Next());
+        const Guarded<int64_t> token_buffer(
+            "tokens", std::vector<int64_t>(tokens.begin(), tokens.begin() + shape.rows),
+            layout.Next());
+        cuda::Dropout(TypeParam::kDtype, xs.data(), token_buffer.data(), y.data(), shape.rows,
+                      shape.columns, {11, 22, p, offset, features}, nullptr);
+
+        const std::vector<S> wide = this->template Wide<S>(x);
+        std::vector<S> want(wide.size());
+        RowsOf<S>(CpuKernelsBase())
+            .dropout(wide.data(), tokens.data(), want.data(), shape.rows, shape.columns,
+                     {11, 22, p, offset, features});
+        this->ExpectEqual(y, want);
+      }
+    }
+  }
+}
+
+// A grid has 65535 blocks at most along its second side.
+using DropoutOfManyRows = CudaKernel<Float32>;
+TEST_F(DropoutOfManyRows, StridesOverThem) {
+  const int64_t rows = 65537;
+  std::vector<int64_t> tokens(Size(rows));
+  for (int64_t r = 0; r < rows; ++r) tokens[Size(r)] = r;
+  const auto x = Random(rows);
+  const Guarded<float> xs("x", x, {true, true}), y("y", x, {true, true});
+  const Guarded<int64_t> token_buffer("tokens", tokens, {true, true});
+  cuda::Dropout(Float32::kDtype, xs.data(), token_buffer.data(), y.data(), rows, 1,
+                {11, 22, 0.25, 0, 1}, nullptr);
+  std::vector<float> want(x.size());
+  CpuKernelsBase().float32.dropout(x.data(), tokens.data(), want.data(), rows, 1,
+                                   {11, 22, 0.25, 0, 1});
+  ExpectEqual(y, want);
+}
+
+TYPED_TEST(CudaKernel, AccumulateIsTheCpusBitForBit) {
+  using T = typename TypeParam::T;
+  using S = typename TypeParam::S;
+  for (const int64_t count : kCounts) {
+    for (Layout layout : kLayouts) {
+      if (layout.odd > 1) continue;
+      SCOPED_TRACE(std::to_string(count) + ", misaligned " + std::to_string(layout.odd));
+      const auto value = this->Random(count);
+      std::vector<S> want = this->template Wide<S>(this->Random(count));
+      const Guarded<S> sum("accumulator", want, layout.Next());
+      const Guarded<T> values("value", value, layout.Next());
+      cuda::Accumulate(TypeParam::kDtype, sum.data(), values.data(), count, nullptr);
+      RowsOf<S>(CpuKernelsBase())
+          .accumulate(want.data(), this->template Wide<S>(value).data(), count);
+      EXPECT_EQ(sum.Values(), want);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace fttrain::cuda_on_host
