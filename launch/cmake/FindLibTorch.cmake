@@ -38,6 +38,10 @@ if(FTTRAIN_WITH_CUDA)
   set_target_properties(LibTorch::cuda PROPERTIES
       IMPORTED_LOCATION ${_torch_lib}/libtorch_cuda.so
       INTERFACE_LINK_LIBRARIES "LibTorch::cpu;LibTorch::c10_cuda;CUDA::cudart")
+  # No symbol of ours is in libtorch_cuda: its kernels register themselves when it is loaded. Debian's and Ubuntu's
+  # compilers drop a library that resolves no symbol (--as-needed), and with it every CUDA kernel of ATen.
+  set_property(TARGET LibTorch::cuda PROPERTY INTERFACE_LINK_OPTIONS
+      "LINKER:--push-state,--no-as-needed" "${_torch_lib}/libtorch_cuda.so" "LINKER:--pop-state")
   # One NCCL per process: the one libtorch_cuda loads. Its wheel lies beside torch; else the toolkit's.
   find_library(NCCL_LIBRARY NAMES libnccl.so.2 nccl
                HINTS ${FTTRAIN_TORCH_ROOT}/../nvidia/nccl/lib ${_torch_lib})
