@@ -28,7 +28,6 @@ constexpr Row kMissing[] = {
     {"train.eval_steps", [](const RunConfig& c) { return c.train().eval_steps() > 0; }, "evaluation is not implemented; remove it"},
     {"train.save_steps", [](const RunConfig& c) { return c.train().save_steps() > 0; }, "saving during a run is not implemented; use 0 (the result is saved at the end)"},
     {"train.save_total_limit", [](const RunConfig& c) { return c.train().save_total_limit() > 0; }, "saving during a run is not implemented; use 0 (the result is saved at the end)"},
-    {"train.deterministic", [](const RunConfig& c) { return c.train().deterministic(); }, "is not implemented; remove it (on CPUs equal runs give equal bits as it is)"},
 };
 // clang-format on
 

@@ -75,7 +75,7 @@ absl::StatusOr<Reference> ReferenceThatFits(const Task& task, const Verification
   Room room;
   const std::string told = process.BroadcastString(absl::StrCat(FreeMemoryBytes(device)));
   FT_CHECK(absl::SimpleAtoi(told, &room.free_bytes), "free memory '", told, "'");
-  room.shared = process.AnyRank(device.is_cpu() || SharesGpu(process));
+  room.shared = process.AnyRank(device.is_cpu()) || SomeRanksShareAGpu(device, process);
   room.host_is_apart = device.is_cuda();
   room.ranks = process.world_size();
   absl::StatusOr<Reference> reference =

@@ -88,6 +88,7 @@ absl::StatusOr<Task> TaskOf(const config::LoadedConfig& loaded, const ModelSpec&
   }
   task.chat_form = ChatFormOf(run);
   task.seed = static_cast<uint64_t>(run.train().seed());
+  task.deterministic = run.train().deterministic();
   task.rows = {run.data().sequence_len(), run.data().packing(), run.data().shuffle(), task.seed};
   task.rows_per_step = microbatch_rows * run.train().gradient_accumulation_steps();
   task.steps = run.train().max_steps();

@@ -37,6 +37,8 @@ struct Task {
   RowOptions rows;
   int64_t rows_per_step = 1;
   uint64_t seed = 0;  // of fresh adapters and dropout
+  // Equal runs give equal bits on a GPU too; on a CPU they do in any case.
+  bool deterministic = false;
   int64_t steps = 0;
   double epochs = 0;  // above 0: SetSteps turns it into steps
 };

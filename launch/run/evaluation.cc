@@ -45,7 +45,7 @@ absl::StatusOr<EvaluationSetup> ReadEvaluation(const CommandLine& line, const Pr
                   .embedding = asked.embedding};
   FT_ASSIGN_OR_RETURN(setup.task, EvaluationTaskOf(loaded, model));
   FT_RETURN_IF_ERROR(CheckLayout(setup.task, setup.layout));
-  FT_ASSIGN_OR_RETURN(setup.device, DeviceOf(setup.layout, process));
+  FT_ASSIGN_OR_RETURN(setup.device, SelectDevice(setup.layout.device, process));
   setup.task.init_from = line.Get("adapter");
   if (setup.task.init_from.empty()) return setup;
   FT_ASSIGN_OR_RETURN(AdapterForm adapter, FromFile(ReadAdapterConfig(setup.task.init_from)));

@@ -6,6 +6,7 @@
 #include "data/text/example.h"
 #include "launch/exit_code.h"
 #include "model/config/model_config.h"
+#include "runtime/comm/backends.h"
 #include "runtime/memory/mapped_file.h"
 #include "runtime/process/check.h"
 #include "runtime/process/log.h"
@@ -20,14 +21,6 @@ absl::StatusOr<ModelSpec> ReadModel(const std::string& folder) {
         ": no such folder; models are not downloaded, give the folder of one that is"));
   }
   return FromFile(LoadModelConfig(folder));
-}
-
-bool SharesGpu(const Process& process) {
-  return GpuCount() > 0 && process.local_size() > GpuCount();
-}
-
-absl::StatusOr<c10::Device> DeviceOf(const Layout& layout, const Process& process) {
-  return SelectDevice(layout.device, process, SharesGpu(process));
 }
 
 absl::Status CheckPositions(const ModelSpec& model, int64_t tokens, const std::string& what,
@@ -47,18 +40,21 @@ absl::StatusOr<CommBackend> AgreeOnBackend(c10::Device device, const Process& pr
     return absl::FailedPreconditionError(
         "some ranks found a GPU and some did not; give every host one, or set device: cpu");
   }
-  const bool share = process.AnyRank(SharesGpu(process));
-  return some_cuda && !share ? CommBackend::kNccl : CommBackend::kMpi;
+  // NCCL refuses two ranks on one GPU.
+  const bool share = SomeRanksShareAGpu(device, process);
+  return some_cuda && !share ? CreateNcclCommunicator : CreateMpiCommunicator;
 }
 
-absl::Status Connect(Network& network, const Process& process) {
+absl::Status Connect(Network& network, CommBackend backend, const Process& process) {
   const MeshShape& shape = network.layout.mesh;
   if (shape.world_size() == 1) {
     network.mesh = Mesh::Single();
     network.links = StageLinks::None();
     return absl::OkStatus();
   }
-  FT_ASSIGN_OR_RETURN(const CommBackend backend, AgreeOnBackend(network.device, process));
+  if (backend == nullptr) {
+    FT_ASSIGN_OR_RETURN(backend, AgreeOnBackend(network.device, process));
+  }
   FT_ASSIGN_OR_RETURN(network.mesh, Mesh::Create(backend, process, shape));
   FT_ASSIGN_OR_RETURN(
       network.links,
@@ -82,14 +78,16 @@ absl::StatusOr<std::unique_ptr<ParameterStore>> MakeStore(Network& network,
 
 absl::StatusOr<std::unique_ptr<Network>> BuildNetwork(const Task& task, const Layout& layout,
                                                       const StorageOptions& storage,
-                                                      int64_t positions, const Process& process) {
+                                                      int64_t positions, const Process& process,
+                                                      CommBackend backend) {
   auto network = std::make_unique<Network>();
   network->task = task;
   network->layout = layout;
-  const absl::StatusOr<c10::Device> device = DeviceOf(layout, process);
+  UseDeterministicAlgorithms(task.deterministic);
+  const absl::StatusOr<c10::Device> device = SelectDevice(layout.device, process);
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(device.status()));
   network->device = *device;
-  FT_RETURN_IF_ERROR(Connect(*network, process));
+  FT_RETURN_IF_ERROR(Connect(*network, backend, process));
   network->declared = Declare(task);
   network->transformer =
       std::make_unique<Transformer>(task.model, ModelOptionsOf(task, layout), *network->mesh,

@@ -17,12 +17,6 @@ namespace fttrain {
 // config.json of `folder`. NotFound, and DataLoss as a file that cannot be used.
 absl::StatusOr<ModelSpec> ReadModel(const std::string& folder);
 
-// Whether this host has fewer GPUs than ranks: some then share one, and collectives go over MPI,
-// for NCCL refuses that.
-bool SharesGpu(const Process& process);
-// This rank's device. Not collective: agree on the status.
-absl::StatusOr<c10::Device> DeviceOf(const Layout& layout, const Process& process);
-
 // InvalidArgument if documents of `tokens` have positions that the model was not made for. `remedy`
 // ends the sentence.
 absl::Status CheckPositions(const ModelSpec& model, int64_t tokens, const std::string& what,
@@ -42,9 +36,11 @@ struct Network {
 
 // The network with its storage, zeros. `positions`: of the longest document. A layout of one rank
 // may be built by every rank of a larger world, each for itself. Agrees on errors: Unavailable
-// where a file cannot be made. Collective over the world.
+// where a file cannot be made. `backend` null: NCCL where each rank has a GPU of its own, else MPI.
+// Collective over the world.
 absl::StatusOr<std::unique_ptr<Network>> BuildNetwork(const Task& task, const Layout& layout,
                                                       const StorageOptions& storage,
-                                                      int64_t positions, const Process& process);
+                                                      int64_t positions, const Process& process,
+                                                      CommBackend backend = nullptr);
 
 }  // namespace fttrain

@@ -1,70 +1,96 @@
 #include "runtime/process/device.h"
 
+#include <ATen/Context.h>
+
 #include <algorithm>
+#include <cstdlib>
 #include <fstream>
 #include <limits>
 #include <string>
+#include <vector>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "runtime/process/check.h"
 
 #if defined(FTTRAIN_WITH_CUDA)
-#include <ATen/Context.h>
+#include <ATen/Parallel.h>
+#include <c10/core/AllocatorConfig.h>
 #include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAFunctions.h>
 
 #include "runtime/memory/cuda_ledger.h"
 #include "runtime/process/cuda_check.h"
+#include "runtime/process/near_device.h"
 #endif
 
 namespace fttrain {
 
-#if defined(FTTRAIN_WITH_CUDA)
 namespace {
+
+// Tensor cores for bfloat16, and what the kernels are compiled for.
+constexpr int kOldestMajor = 8;
+
+#if defined(FTTRAIN_WITH_CUDA)
 constexpr bool kBuiltWithCuda = true;
 
-c10::Device OpenGpu(int index) {
-  at::globalContext().lazyInitDevice(c10::DeviceType::CUDA);
-  c10::cuda::set_device(static_cast<c10::DeviceIndex>(index));
-  CountCudaMemory();
-  return c10::Device(c10::DeviceType::CUDA, static_cast<c10::DeviceIndex>(index));
+// Host memory that this rank takes from now on is that of the GPU's own socket, and copies to and
+// from it do not cross to another.
+void StayNear(int index) {
+  char address[32] = {};
+  FT_CUDA_CHECK(cudaDeviceGetPCIBusId(address, sizeof(address), index), "address of a GPU: ");
+  if (BindNearDevice(address) < 0) return;
+  at::set_num_threads(std::min(at::get_num_threads(), UsableCores()));
 }
-}  // namespace
 
-int GpuCount() { return c10::cuda::device_count(); }
+class CudaRuntime final : public GpuRuntime {
+ public:
+  int Count() const override { return c10::cuda::device_count(); }
 
-namespace {
-int64_t FreeGpuBytes() {
-  c10::cuda::CUDACachingAllocator::emptyCache();
-  size_t free = 0, total = 0;
-  FT_CUDA_CHECK(cudaMemGetInfo(&free, &total), "free memory: ");
-  return static_cast<int64_t>(free);
-}
-}  // namespace
+  Gpu Describe(int index) const override {
+    cudaDeviceProp properties;
+    FT_CUDA_CHECK(cudaGetDeviceProperties(&properties, index), "describing a GPU: ");
+    return {properties.name, properties.major, properties.minor,
+            absl::BytesToHexString({properties.uuid.bytes, sizeof(properties.uuid.bytes)})};
+  }
 
-void SynchronizeDevice(c10::Device device) {
-  if (device.is_cuda()) c10::cuda::device_synchronize();
-}
+  void Open(int index) const override {
+    // Microbatches differ in length: segments that grow hold them without fragments that end in a
+    // cudaFree amid a step.
+    if (std::getenv("PYTORCH_CUDA_ALLOC_CONF") == nullptr &&
+        std::getenv("PYTORCH_ALLOC_CONF") == nullptr) {
+      c10::CachingAllocator::setAllocatorSettings("expandable_segments:True");
+    }
+    at::Context& context = at::globalContext();
+    context.lazyInitDevice(c10::DeviceType::CUDA);
+    // Sums of a product that cuBLAS splits are added in float32, not in the operands' dtype.
+    context.setAllowBF16ReductionCuBLAS(false);
+    context.setAllowFP16ReductionCuBLAS(false);
+    c10::cuda::set_device(static_cast<c10::DeviceIndex>(index));
+    StayNear(index);
+    CountCudaMemory();
+  }
+
+  int64_t FreeBytes() const override {
+    c10::cuda::CUDACachingAllocator::emptyCache();
+    size_t free = 0, total = 0;
+    FT_CUDA_CHECK(cudaMemGetInfo(&free, &total), "free memory: ");
+    return static_cast<int64_t>(free);
+  }
+};
 #else
-namespace {
 constexpr bool kBuiltWithCuda = false;
 
-c10::Device OpenGpu(int index) {
-  FT_CHECK(false, "GPU ", index, " chosen in a build without CUDA");
-  return c10::Device(c10::DeviceType::CPU);
-}
-}  // namespace
-
-int GpuCount() { return 0; }
-
-namespace {
-int64_t FreeGpuBytes() { return 0; }
-}  // namespace
-
-void SynchronizeDevice(c10::Device) {}
+class CudaRuntime final : public GpuRuntime {
+ public:
+  int Count() const override { return 0; }
+  Gpu Describe(int) const override { return {}; }
+  void Open(int index) const override {
+    FT_CHECK(false, "GPU ", index, " chosen in a build without CUDA");
+  }
+  int64_t FreeBytes() const override { return 0; }
+};
 #endif
-
-namespace {
 
 constexpr int64_t kUnknown = std::numeric_limits<int64_t>::max();
 
@@ -101,34 +127,61 @@ int64_t ControlGroupBytes() {
 
 }  // namespace
 
-int64_t FreeMemoryBytes(c10::Device device) {
-  if (device.is_cuda()) return FreeGpuBytes();
+const GpuRuntime& Gpus() {
+  static const CudaRuntime gpus;
+  return gpus;
+}
+
+int64_t FreeMemoryBytes(c10::Device device, const GpuRuntime& gpus) {
+  if (device.is_cuda()) return gpus.FreeBytes();
   return std::min(AvailableHostBytes(), ControlGroupBytes());
 }
 
-absl::StatusOr<int> ChooseGpu(DeviceKind kind, int gpu_count, int local_rank, int local_size,
-                              bool share_gpu) {
-  if (kind == DeviceKind::kCpu) return -1;
-  if (gpu_count == 0) {
-    if (kind == DeviceKind::kAuto) return -1;
+void SynchronizeDevice([[maybe_unused]] c10::Device device) {
+#if defined(FTTRAIN_WITH_CUDA)
+  if (device.is_cuda()) c10::cuda::device_synchronize();
+#endif
+}
+
+void UseDeterministicAlgorithms(bool on) {
+  at::Context& context = at::globalContext();
+  context.setDeterministicAlgorithms(on, /*warn_only=*/false);
+  // Memory that is not initialised is written before it is read; ATen would fill it first.
+  context.setDeterministicFillUninitializedMemory(false);
+  if (on) setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", 0);
+}
+
+absl::StatusOr<c10::Device> SelectDevice(DeviceKind kind, const Process& process,
+                                         const GpuRuntime& gpus) {
+  const c10::Device cpu(c10::DeviceType::CPU);
+  if (kind == DeviceKind::kCpu) return cpu;
+  const int count = gpus.Count();
+  if (count == 0) {
+    if (kind == DeviceKind::kAuto) return cpu;
     return absl::FailedPreconditionError(
         kBuiltWithCuda
             ? "device cuda: no usable GPU on this host (nvidia-smi shows what the driver "
               "sees); device cpu works"
             : "device cuda: this build is for the CPU alone; build where nvcc is on PATH");
   }
-  if (local_size > gpu_count && !share_gpu) {
+  const int index = process.local_rank() % count;
+  const Gpu gpu = gpus.Describe(index);
+  if (gpu.major < kOldestMajor) {
     return absl::FailedPreconditionError(absl::StrCat(
-        local_size, " ranks on this host, but ", gpu_count, " usable GPU(s): start at most ",
-        gpu_count, " ranks per host, or let ranks share a GPU"));
+        "GPU ", index, ", ", gpu.name, ", has compute capability ", gpu.major, ".", gpu.minor,
+        "; fttrain needs ", kOldestMajor,
+        ".0 (A100, RTX 30 and newer). Hide it with CUDA_VISIBLE_DEVICES, or set device: cpu"));
   }
-  return local_rank % gpu_count;
+  gpus.Open(index);
+  return c10::Device(c10::DeviceType::CUDA, static_cast<c10::DeviceIndex>(index));
 }
 
-absl::StatusOr<c10::Device> SelectDevice(DeviceKind kind, const Process& process, bool share_gpu) {
-  FT_ASSIGN_OR_RETURN(const int gpu, ChooseGpu(kind, GpuCount(), process.local_rank(),
-                                               process.local_size(), share_gpu));
-  return gpu < 0 ? c10::Device(c10::DeviceType::CPU) : OpenGpu(gpu);
+bool SomeRanksShareAGpu(c10::Device device, const Process& process, const GpuRuntime& gpus) {
+  std::vector<std::string> uuids =
+      process.GatherStrings(device.is_cuda() ? gpus.Describe(device.index()).uuid : std::string());
+  std::erase(uuids, "");
+  std::sort(uuids.begin(), uuids.end());
+  return std::adjacent_find(uuids.begin(), uuids.end()) != uuids.end();
 }
 
 }  // namespace fttrain

@@ -173,6 +173,14 @@ std::string Process::BroadcastString(const std::string& text) const {
   return BroadcastText(rank_ == 0 ? text : std::string(), 0, WorldOf(*this));
 }
 
+std::vector<std::string> Process::GatherStrings(const std::string& text) const {
+  std::vector<std::string> all;
+  for (int rank = 0; rank < world_size_; ++rank) {
+    all.push_back(BroadcastText(rank == rank_ ? text : std::string(), rank, WorldOf(*this)));
+  }
+  return all;
+}
+
 void Process::AbortJob(int exit_code) const {
   std::fflush(nullptr);
   MPI_Abort(MPI_COMM_WORLD, exit_code);

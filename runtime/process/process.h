@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -49,6 +50,8 @@ class Process {
 
   // Rank 0's bytes on every rank. Collective over the world.
   std::string BroadcastString(const std::string& text) const;
+  // Every rank's bytes on every rank, by rank. Collective over the world.
+  std::vector<std::string> GatherStrings(const std::string& text) const;
 
   // The single abort path: for failures that cannot be agreed on (inside a step, say). Flushes,
   // then MPI_Abort(exit_code), so that no rank is left waiting in a collective.

@@ -69,6 +69,7 @@ void AddTask(const Task& task, Fields& fields) {
   fields["task.rows_per_step"] = Text(task.rows_per_step);
   EXPECT_EQ(task.rows.seed, task.seed);
   fields["task.seed"] = Text(task.seed);
+  fields["task.deterministic"] = Text(task.deterministic);
   EXPECT_EQ(task.learning_rate.total_steps, task.steps);
   fields["task.steps"] = Text(task.steps);
   fields["task.epochs"] = Text(task.epochs);
@@ -165,6 +166,7 @@ const Key kKeys[] = {
     {"train.micro_batch_size=3", "layout.micro_batch_rows=3"},
     {"train.gradient_accumulation_steps=5", "task.rows_per_step=5"},
     {"train.seed=7", "task.seed=7"},
+    {"train.deterministic=true", "task.deterministic=true"},
     {"train.log_steps=7", "output.log_steps=7"},
     {"optimizer.learning_rate=0.5", "task.lr.peak=0.5"},
     {"optimizer.weight_decay=0.5", "task.weight_decay=0.5"},
@@ -203,7 +205,6 @@ constexpr const char* kRefused[] = {
     "train.eval_steps=1",
     "train.save_steps=1",
     "train.save_total_limit=1",
-    "train.deterministic=true",
 };
 
 // "data.train[].path" of "data.train.0.path=b".

@@ -78,37 +78,6 @@ TEST(Printable, CutsLongTextAtTwoHundredBytesBetweenCharacters) {
   EXPECT_LE(Printable(std::string(300, '\0')).size(), 200u);
 }
 
-struct GpuCase {
-  DeviceKind kind;
-  int gpus, local_rank, local_size;
-  bool share;
-  int want;  // -1: CPU
-};
-
-TEST(ChooseGpu, FollowsTheTable) {
-  const GpuCase cases[] = {
-      {DeviceKind::kCpu, 8, 0, 1, false, -1}, {DeviceKind::kAuto, 0, 1, 2, false, -1},
-      {DeviceKind::kAuto, 2, 1, 2, false, 1}, {DeviceKind::kCuda, 4, 3, 4, false, 3},
-      {DeviceKind::kCuda, 1, 1, 2, true, 0},  {DeviceKind::kAuto, 2, 3, 4, true, 1},
-  };
-  for (const GpuCase& c : cases) {
-    const auto got = ChooseGpu(c.kind, c.gpus, c.local_rank, c.local_size, c.share).value();
-    EXPECT_EQ(got, c.want);
-  }
-}
-
-TEST(ChooseGpu, RefusesAGpuThatIsNotThere) {
-  EXPECT_THAT(ErrorText(ChooseGpu(DeviceKind::kCuda, 0, 0, 1, true)), HasSubstr("device cuda"));
-}
-
-TEST(ChooseGpu, RefusesMoreRanksThanGpusUnlessTheyShare) {
-  for (const DeviceKind kind : {DeviceKind::kAuto, DeviceKind::kCuda}) {
-    const absl::Status status = ChooseGpu(kind, 2, 0, 4, /*share_gpu=*/false).status();
-    EXPECT_THAT(status, IsError(absl::StatusCode::kFailedPrecondition,
-                                "4 ranks on this host, but 2 usable"));
-  }
-}
-
 TEST(FreeMemoryBytes, OnACpuIsPartOfTheHosts) {
   const int64_t free_bytes = FreeMemoryBytes(c10::Device(c10::DeviceType::CPU));
   const int64_t host = int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE);
