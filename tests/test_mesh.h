@@ -12,7 +12,7 @@ namespace fttrain {
 // world.
 inline std::unique_ptr<Mesh> TestMesh(int tp, int pp = 1) {
   const MeshShape shape = MakeMeshShape(TestProcess().world_size(), tp, pp).value();
-  return Mesh::Create(CommBackend::kMpi, TestProcess(), shape).value();
+  return Mesh::Create(CreateMpiCommunicator, TestProcess(), shape).value();
 }
 
 }  // namespace fttrain

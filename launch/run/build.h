@@ -28,7 +28,8 @@ WeightSource WeightsFromFiles();
 struct JobInputs {
   WeightSource weights = WeightsFromFiles();
   std::shared_ptr<RowStream> rows;
-  std::string scratch_folder;  // of files without a name; must exist
+  std::string scratch_folder;     // of files without a name; must exist
+  CommBackend backend = nullptr;  // as BuildNetwork
 };
 
 // Sees what a step computes; every rank has one or none has. May be collective.

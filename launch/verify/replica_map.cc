@@ -42,9 +42,8 @@ int64_t HashOf(const at::Tensor& values) {
 absl::StatusOr<ReplicaMap> ReplicaMap::Create(const Network& network, const Process& process) {
   ReplicaMap map;
   map.network_ = &network;
-  auto world = CreateCommunicator(CommBackend::kMpi, process, "world", /*color=*/0, process.rank());
-  FT_RETURN_IF_ERROR(process.AgreeOnStatus(world.status()));
-  map.world_ = *std::move(world);
+  FT_ASSIGN_OR_RETURN(map.world_, CreateCommunicator(CreateMpiCommunicator, process,
+                                                     {.axis = "world", .key = process.rank()}));
 
   const auto count = static_cast<int64_t>(network.declared.all().size());
   std::vector<Words> own;

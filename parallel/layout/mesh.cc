@@ -101,10 +101,12 @@ absl::StatusOr<std::unique_ptr<Mesh>> Mesh::Create(CommBackend backend, const Pr
       mesh->lines_.push_back(MakeSelfCommunicator(name));
       continue;
     }
-    auto line = CreateCommunicator(backend, process, name, IndexIn(shape, at, Others(axes)),
-                                   IndexIn(shape, at, axes));
-    FT_RETURN_IF_ERROR(process.AgreeOnStatus(line.status()));
-    mesh->lines_.push_back(*std::move(line));
+    FT_ASSIGN_OR_RETURN(std::unique_ptr<Communicator> line,
+                        CreateCommunicator(backend, process,
+                                           {.axis = name,
+                                            .color = IndexIn(shape, at, Others(axes)),
+                                            .key = IndexIn(shape, at, axes)}));
+    mesh->lines_.push_back(std::move(line));
   }
   return mesh;
 }

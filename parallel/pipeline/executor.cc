@@ -57,7 +57,8 @@ class Run {
       : steps_(steps),
         stage_(stage),
         links_(links),
-        last_run_((LastChunk(steps) + 1) * links.num_stages() - 1) {
+        last_run_((LastChunk(steps) + 1) * links.num_stages() - 1),
+        ahead_(links.PostsAhead() ? static_cast<size_t>(links.places()) : 0) {
     if (alone()) return;
     for (const PipelineStep& step : steps) {
       if (!HasSource(step.kind, step.chunk)) continue;
@@ -69,7 +70,7 @@ class Run {
 
   void All() {
     stage_.BeginSchedule(steps_);
-    for (const Kind kind : kKinds) PostAhead(kind);
+    for (const Kind kind : kKinds) Post(kind, ahead_);
     for (const PipelineStep& step : steps_) {
       for (const int microbatch : step.microbatches) Do(step.kind, step.chunk, microbatch);
     }
@@ -98,10 +99,10 @@ class Run {
     return kind == Kind::kForward ? RunOf(chunk) < last_run_ : RunOf(chunk) > 0;
   }
 
-  void PostAhead(Kind kind) {
+  // Has the next `count` messages that are not yet taken posted.
+  void Post(Kind kind, size_t count) {
     Incoming& in = Of(kind);
-    const size_t places = static_cast<size_t>(links_.places());
-    while (in.posted < in.messages.size() && in.posted < in.taken + places) {
+    while (in.posted < in.messages.size() && in.posted < in.taken + count) {
       const Message& message = in.messages[in.posted++];
       MessageSpec spec = stage_.Boundary(message.microbatch);
       const bool saved = kind == Kind::kForward && message.kept;
@@ -113,9 +114,10 @@ class Run {
   at::Tensor Take(Kind kind, int chunk, int microbatch) {
     if (!HasSource(kind, chunk)) return {};
     if (alone()) return std::move(waiting_.extract({chunk, microbatch}).mapped());
+    Post(kind, std::max<size_t>(ahead_, 1));
     at::Tensor tensor = links_.Take(FlowOf(kind));
     ++Of(kind).taken;
-    PostAhead(kind);
+    Post(kind, ahead_);
     return tensor;
   }
 
@@ -139,6 +141,7 @@ class Run {
   StageModule& stage_;
   StageLinks& links_;
   int last_run_;
+  size_t ahead_;  // messages that are posted before their turn
   Incoming incoming_[2];
   // On the only stage: activations and gradients between chunks, by the cell that takes them. A
   // microbatch is on its way forward or backward, so the two do not meet.

@@ -68,6 +68,13 @@ Channel& StageLinks::ChannelOf(Flow flow, std::unique_ptr<Channel> Ends::*end) {
   return *channel;
 }
 
+bool StageLinks::PostsAhead() const {
+  for (const Ends& ends : ends_) {
+    if (ends.in != nullptr) return ends.in->PostsAhead();
+  }
+  return true;
+}
+
 void StageLinks::FinishSends() {
   for (Ends& ends : ends_) {
     if (ends.out != nullptr) ends.out->FinishSends();

@@ -35,6 +35,8 @@ class StageLinks {
   int num_stages() const { return num_stages_; }
   int places() const { return places_; }
 
+  // As Channel; all links alike.
+  bool PostsAhead() const;
   // As in Channel; forward: to the next stage and from the one before, backward the other way.
   void Send(Flow flow, const at::Tensor& tensor) { ChannelOf(flow, &Ends::out).Send(tensor); }
   void Post(Flow flow, MessageSpec spec) { ChannelOf(flow, &Ends::in).Post(std::move(spec)); }

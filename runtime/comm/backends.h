@@ -1,24 +1,42 @@
-// The implementations of Communicator, for CreateCommunicator alone; each is collective over the
-// world as that is.
+// The ways to make communicators.
 #pragma once
 
 #include "runtime/comm/communicator.h"
 
 namespace fttrain {
 
+// Which ranks a communicator joins: those with equal `color`, ordered by `key`; color < 0: this
+// rank takes no part and gets null.
+struct CommunicatorSpec {
+  std::string axis;
+  int color = 0, key = 0;
+  Communicator::Use use = Communicator::Use::kCollectives;
+};
+// A way to make communicators: CreateMpiCommunicator or CreateNcclCommunicator.
+// Collective over the world, every rank in the same order.
+using CommBackend = absl::StatusOr<std::unique_ptr<Communicator>> (*)(const Process& process,
+                                                                      const CommunicatorSpec& spec);
+
+// Makes a communicator and connects it. Agrees on errors. Collective over the world, every rank in
+// the same order.
+absl::StatusOr<std::unique_ptr<Communicator>> CreateCommunicator(CommBackend backend,
+                                                                 const Process& process,
+                                                                 const CommunicatorSpec& spec);
+
 // Over MPI. Collectives are direct exchanges: with n ranks, each sends its blocks straight to their
 // receivers, and sums are made by one rank per element, in rank order. MPI moves bytes only, so
 // every dtype works, and the sum is our own vectorised code.
 absl::StatusOr<std::unique_ptr<Communicator>> CreateMpiCommunicator(const Process& process,
-                                                                    std::string axis, int color,
-                                                                    int key);
+                                                                    const CommunicatorSpec& spec);
 
 // Over NCCL, for CUDA tensors: one stream of its own, ordered with the caller's current stream by
 // events. The current CUDA device must be this rank's own: NCCL refuses two ranks on one GPU.
 // FailedPrecondition if the NCCL that was loaded is not the one compiled for, Unimplemented in a
 // build without CUDA.
 absl::StatusOr<std::unique_ptr<Communicator>> CreateNcclCommunicator(const Process& process,
-                                                                     std::string axis, int color,
-                                                                     int key);
+                                                                     const CommunicatorSpec& spec);
+
+// A communicator of one rank, for tests and single-rank runs.
+std::unique_ptr<Communicator> MakeSelfCommunicator(std::string axis);
 
 }  // namespace fttrain

@@ -105,11 +105,14 @@ absl::StatusOr<std::unique_ptr<Channel>> CreateChannel(CommBackend backend, cons
                                                        int color, Channel::End end,
                                                        const ChannelOptions& options) {
   const int key = end == Channel::End::kSender ? kSenderRank : kReceiverRank;
-  auto pair = CreateCommunicator(backend, process, options.name, color, key);
-  FT_RETURN_IF_ERROR(process.AgreeOnStatus(pair.status()));
-  if (*pair == nullptr) return nullptr;
-  std::unique_ptr<HostChannel> host = (*pair)->OpenHostChannel(options.places, options.place_bytes);
-  return std::make_unique<Channel>(*std::move(pair), std::move(host), options);
+  FT_ASSIGN_OR_RETURN(
+      std::unique_ptr<Communicator> pair,
+      CreateCommunicator(
+          backend, process,
+          {.axis = options.name, .color = color, .key = key, .use = Communicator::Use::kMessages}));
+  if (pair == nullptr) return nullptr;
+  std::unique_ptr<HostChannel> host = pair->OpenHostChannel(options.places, options.place_bytes);
+  return std::make_unique<Channel>(std::move(pair), std::move(host), options);
 }
 
 }  // namespace fttrain

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "runtime/comm/communicator.h"
+#include "runtime/comm/backends.h"
 #include "runtime/memory/ledger.h"
 
 namespace fttrain {
@@ -49,6 +49,9 @@ class Channel {
   // The current stream (CPU: the caller) waits until nothing is being sent.
   void FinishSends();
 
+  // Whether a message may be posted before all work that precedes its Take is issued; not where
+  // receives occupy the device, for its sender may wait for any of that work.
+  bool PostsAhead() const { return !pair_->OccupiesDevice(); }
   // Receiver. Announces the next messages, in the order sent; at most `places` ahead.
   void Post(MessageSpec spec);
   // The oldest message that was posted, ordered with the current stream. Throws CommError if it has

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "runtime/comm/backends.h"
 #include "runtime/comm/host_channel.h"
+#include "runtime/process/check.h"
 
 namespace fttrain {
 namespace {
@@ -156,12 +157,17 @@ std::unique_ptr<Work> Communicator::ReduceScatterAsync(const at::Tensor& input, 
 
 absl::StatusOr<std::unique_ptr<Communicator>> CreateCommunicator(CommBackend backend,
                                                                  const Process& process,
-                                                                 std::string axis, int color,
-                                                                 int key) {
-  if (backend == CommBackend::kNccl) {
-    return CreateNcclCommunicator(process, std::move(axis), color, key);
+                                                                 const CommunicatorSpec& spec) {
+  absl::StatusOr<std::unique_ptr<Communicator>> made = backend(process, spec);
+  FT_RETURN_IF_ERROR(process.AgreeOnStatus(made.status()));
+  absl::Status connected;
+  try {
+    if (*made != nullptr) (*made)->Connect(spec.use);
+  } catch (const CommError& error) {
+    connected = absl::UnavailableError(error.what());
   }
-  return CreateMpiCommunicator(process, std::move(axis), color, key);
+  FT_RETURN_IF_ERROR(process.AgreeOnStatus(connected));
+  return made;
 }
 
 std::unique_ptr<Communicator> MakeSelfCommunicator(std::string axis) {

@@ -60,6 +60,8 @@ class Communicator {
   int rank() const { return rank_; }
   int size() const { return size_; }
   const Traffic& traffic() const { return traffic_; }
+  // "all_reduce[tp] on rank 1/2, 4096 bytes: reason", for a CommError.
+  std::string ErrorText(const char* operation, int64_t bytes, const std::string& reason) const;
 
   // In place, tensor [...].
   void AllReduce(at::Tensor tensor, ReduceOp op = ReduceOp::kSum);
@@ -71,6 +73,18 @@ class Communicator {
   void Recv(at::Tensor tensor, int peer);
   // Host barrier: returns after every rank has entered.
   virtual void Barrier() = 0;
+
+  // What a communicator is for: operations of all its ranks, or messages from rank 0 of two to rank
+  // 1 and nothing else.
+  enum class Use { kCollectives, kMessages };
+  // Makes the connections that these operations need, so that none of them later waits on the host
+  // for a peer to join, nor asks for memory that nobody reckoned with. Collective.
+  virtual void Connect(Use /*use*/) {}
+
+  // Whether an operation occupies the device until its peers join, as NCCL's kernels do. What is
+  // issued meanwhile may have to wait for it: a kernel's first launch, say (CUDA Programming Guide,
+  // lazy loading). So nothing may be asked for whose sender waits for work yet to be issued.
+  virtual bool OccupiesDevice() const { return false; }
 
   // Shared memory from rank 0 to rank 1 of two ranks (channel.h); null where there is none.
   // Collective.
@@ -94,9 +108,6 @@ class Communicator {
   virtual std::unique_ptr<Work> DoSend(at::Tensor tensor, int peer) = 0;
   virtual std::unique_ptr<Work> DoRecv(at::Tensor tensor, int peer) = 0;
 
-  // "all_reduce[tp] on rank 1/2, 4096 bytes: reason", for a CommError.
-  std::string ErrorText(const char* operation, int64_t bytes, const std::string& reason) const;
-
  private:
   std::unique_ptr<Work> StartAllGather(const at::Tensor& input, at::Tensor output, Mode mode);
   std::unique_ptr<Work> StartReduceScatter(const at::Tensor& input, at::Tensor output, Mode mode);
@@ -107,18 +118,5 @@ class Communicator {
   int size_;
   Traffic traffic_;
 };
-
-enum class CommBackend { kMpi, kNccl };
-
-// Splits the world: ranks with equal `color` form one communicator, ordered by `key`; color < 0:
-// this rank takes no part and gets null. Collective over the world, every rank in the same order.
-// kNccl returns Unimplemented in a build without CUDA.
-absl::StatusOr<std::unique_ptr<Communicator>> CreateCommunicator(CommBackend backend,
-                                                                 const Process& process,
-                                                                 std::string axis, int color,
-                                                                 int key);
-
-// A communicator of one rank, for tests and single-rank runs.
-std::unique_ptr<Communicator> MakeSelfCommunicator(std::string axis);
 
 }  // namespace fttrain

@@ -269,14 +269,13 @@ std::unique_ptr<Work> MpiCommunicator::DoRecv(at::Tensor tensor, int peer) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Communicator>> CreateMpiCommunicator(const Process& process,
-                                                                    std::string axis, int color,
-                                                                    int key) {
-  FT_ASSIGN_OR_RETURN(const MPI_Comm comm, SplitWorld(process, color, key));
+                                                                    const CommunicatorSpec& spec) {
+  FT_ASSIGN_OR_RETURN(const MPI_Comm comm, SplitWorld(process, spec.color, spec.key));
   if (comm == MPI_COMM_NULL) return nullptr;
   int rank = 0, size = 1;
   MPI_Comm_rank(comm, &rank);
   MPI_Comm_size(comm, &size);
-  return std::make_unique<MpiCommunicator>(std::move(axis), rank, size, comm);
+  return std::make_unique<MpiCommunicator>(spec.axis, rank, size, comm);
 }
 
 }  // namespace fttrain

@@ -4,8 +4,8 @@
 
 namespace fttrain {
 
-absl::StatusOr<std::unique_ptr<Communicator>> CreateNcclCommunicator(const Process&, std::string,
-                                                                     int, int) {
+absl::StatusOr<std::unique_ptr<Communicator>> CreateNcclCommunicator(const Process&,
+                                                                     const CommunicatorSpec&) {
   return absl::UnimplementedError(
       "NCCL: this build is for the CPU alone; build where nvcc is on PATH");
 }
@@ -14,6 +14,7 @@ absl::StatusOr<std::unique_ptr<Communicator>> CreateNcclCommunicator(const Proce
 
 #else
 
+#include <ATen/ATen.h>
 #include <ATen/cuda/CUDAEvent.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
@@ -25,6 +26,7 @@ absl::StatusOr<std::unique_ptr<Communicator>> CreateNcclCommunicator(const Proce
 #include "absl/strings/str_cat.h"
 #include "runtime/process/check.h"
 #include "runtime/process/cuda_check.h"
+#include "runtime/process/log.h"
 #include "runtime/process/mpi_util.h"
 
 namespace fttrain {
@@ -54,43 +56,93 @@ size_t Elements(const at::Tensor& tensor) { return static_cast<size_t>(tensor.nu
 // The caller's stream waits for the operation's event; the host does not.
 class NcclWork final : public Work {
  public:
-  NcclWork(ncclComm_t comm, std::vector<at::Tensor> tensors, std::string context)
-      : comm_(comm), tensors_(std::move(tensors)), context_(std::move(context)) {}
+  // name: of the operation, a literal.
+  NcclWork(const Communicator& communicator, ncclComm_t comm, const char* name,
+           std::vector<at::Tensor> tensors)
+      : communicator_(communicator), comm_(comm), name_(name), tensors_(std::move(tensors)) {}
   ~NcclWork() override {
     if (std::uncaught_exceptions() == exceptions_) {
-      Wait();
-    } else {
-      // The kernel may still use the memory, and the process is about to end.
-      new std::vector<at::Tensor>(std::move(tensors_));
+      try {
+        Wait();
+        return;
+      } catch (const std::exception& error) {  // a destructor cannot hand it on
+        LogError(error.what());
+      }
     }
+    // The kernel may still use the memory, and the process is about to end.
+    new std::vector<at::Tensor>(std::move(tensors_));
   }
   void Wait() override {
     if (tensors_.empty()) return;
     ncclResult_t state = ncclSuccess;
-    FT_NCCL_CHECK(ncclCommGetAsyncError(comm_, &state), context_);
-    FT_NCCL_CHECK(state, context_);
+    FT_NCCL_CHECK(ncclCommGetAsyncError(comm_, &state), Context());
+    FT_NCCL_CHECK(state, Context());
     // From here on the tensors may be freed: their memory is reused in the order of the current
     // stream.
     done_.block(c10::cuda::getCurrentCUDAStream());
     tensors_.clear();
   }
   void Record(const c10::cuda::CUDAStream& stream) { done_.record(stream); }
+  std::string Context() const {
+    return communicator_.ErrorText(name_, static_cast<int64_t>(tensors_[0].nbytes()), "");
+  }
 
  private:
+  const Communicator& communicator_;
   ncclComm_t comm_;
+  const char* name_;
   std::vector<at::Tensor> tensors_;
-  std::string context_;
   at::cuda::CUDAEvent done_;
   int exceptions_ = std::uncaught_exceptions();
 };
 
+// A stream of its own: those of a pool are dealt out in turns, and two communicators on one would
+// hold each other up.
+class OwnStream {
+ public:
+  OwnStream() {
+    int lowest = 0, highest = 0;
+    FT_CUDA_CHECK(cudaDeviceGetStreamPriorityRange(&lowest, &highest), "NCCL's stream: ");
+    FT_CUDA_CHECK(cudaStreamCreateWithPriority(&stream_, cudaStreamNonBlocking, highest),
+                  "NCCL's stream: ");
+  }
+  ~OwnStream() { cudaStreamDestroy(stream_); }
+  OwnStream(const OwnStream&) = delete;
+  OwnStream& operator=(const OwnStream&) = delete;
+  c10::cuda::CUDAStream Get() const {
+    return c10::cuda::getStreamFromExternal(stream_, c10::cuda::current_device());
+  }
+
+ private:
+  cudaStream_t stream_ = nullptr;
+};
+
 class NcclCommunicator final : public Communicator {
  public:
-  NcclCommunicator(std::string axis, int rank, int size, MPI_Comm hosts, ncclComm_t comm,
-                   c10::cuda::CUDAStream stream)
-      : Communicator(std::move(axis), rank, size), hosts_(hosts), comm_(comm), stream_(stream) {}
+  NcclCommunicator(std::string axis, int rank, int size, MPI_Comm hosts, ncclComm_t comm)
+      : Communicator(std::move(axis), rank, size),
+        hosts_(hosts),
+        comm_(comm),
+        stream_(own_stream_.Get()) {}
   // Local, unlike ncclCommDestroy, which waits for the peers.
   ~NcclCommunicator() override { ncclCommAbort(comm_); }
+
+  bool OccupiesDevice() const override { return true; }
+
+  // NCCL connects ranks, and takes its buffers, in their first operation: on the host, which waits
+  // there for the peer to call its own.
+  void Connect(Use use) override {
+    if (size() == 1) return;
+    const at::Tensor one = at::zeros({1}, at::TensorOptions(at::kFloat).device(at::kCUDA));
+    if (use == Use::kCollectives) {
+      DoAllReduce(one, ReduceOp::kSum)->Wait();
+    } else if (rank() == 0) {
+      DoSend(one, 1)->Wait();
+    } else {
+      DoRecv(one, 0)->Wait();
+    }
+    stream_.synchronize();
+  }
 
   void Barrier() override {
     const int code = MPI_Barrier(hosts_);
@@ -138,24 +190,31 @@ class NcclCommunicator final : public Communicator {
   // Issues `call` on the communicator's stream, after everything issued on the current stream.
   template <typename Call>
   std::unique_ptr<Work> Enqueue(const char* name, std::vector<at::Tensor> tensors, Call call) {
-    const int64_t bytes = static_cast<int64_t>(tensors[0].nbytes());
     TORCH_CHECK(tensors[0].is_cuda(), name, "[", axis(), "]: NCCL takes CUDA tensors, not ",
                 tensors[0].device());
-    std::string context = ErrorText(name, bytes, "");
     const c10::cuda::CUDAGuard guard(tensors[0].device());
     at::cuda::CUDAEvent ready;
     ready.record(c10::cuda::getCurrentCUDAStream());
     ready.block(stream_);
-    auto work = std::make_unique<NcclWork>(comm_, std::move(tensors), context);
-    FT_NCCL_CHECK(call(stream_.stream()), context);
+    auto work = std::make_unique<NcclWork>(*this, comm_, name, std::move(tensors));
+    FT_NCCL_CHECK(call(stream_.stream()), work->Context());
     work->Record(stream_);
     return work;
   }
 
   MPI_Comm hosts_;
   ncclComm_t comm_;
+  OwnStream own_stream_;
   c10::cuda::CUDAStream stream_;
 };
+
+// Messages between two stages need little of the GPU: each channel of NCCL is a multiprocessor that
+// a receive occupies until its message comes, and some megabytes.
+ncclConfig_t ConfigOf(Communicator::Use use) {
+  ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+  if (use == Communicator::Use::kMessages) config.maxCTAs = 2;
+  return config;
+}
 
 // A program that runs with another NCCL than it was compiled for fails in ways hard to trace.
 absl::Status CheckNcclVersion() {
@@ -193,10 +252,9 @@ absl::StatusOr<ncclUniqueId> ShareUniqueId(int rank, MPI_Comm hosts) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Communicator>> CreateNcclCommunicator(const Process& process,
-                                                                     std::string axis, int color,
-                                                                     int key) {
+                                                                     const CommunicatorSpec& spec) {
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(CheckNcclVersion()));
-  FT_ASSIGN_OR_RETURN(const MPI_Comm hosts, SplitWorld(process, color, key));
+  FT_ASSIGN_OR_RETURN(const MPI_Comm hosts, SplitWorld(process, spec.color, spec.key));
   // A rank that takes no part still agrees with the others.
   const bool member = hosts != MPI_COMM_NULL;
   int rank = 0, size = 1;
@@ -208,15 +266,16 @@ absl::StatusOr<std::unique_ptr<Communicator>> CreateNcclCommunicator(const Proce
   if (member) id = ShareUniqueId(rank, hosts);
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(id.status()));
   ncclComm_t comm = nullptr;
-  const ncclResult_t code = member ? ncclCommInitRank(&comm, size, *id, rank) : ncclSuccess;
+  ncclConfig_t config = ConfigOf(spec.use);
+  const ncclResult_t code =
+      member ? ncclCommInitRankConfig(&comm, size, *id, rank, &config) : ncclSuccess;
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(
       code == ncclSuccess ? absl::OkStatus()
                           : absl::UnavailableError(absl::StrCat(
-                                "NCCL cannot connect the ", size, " ranks of axis ", axis, ": ",
-                                ncclGetErrorString(code), "; ", ncclGetLastError(nullptr)))));
+                                "NCCL cannot connect the ", size, " ranks of axis ", spec.axis,
+                                ": ", ncclGetErrorString(code), "; ", ncclGetLastError(nullptr)))));
   if (!member) return nullptr;
-  return std::make_unique<NcclCommunicator>(std::move(axis), rank, size, hosts, comm,
-                                            c10::cuda::getStreamFromPool(/*isHighPriority=*/true));
+  return std::make_unique<NcclCommunicator>(spec.axis, rank, size, hosts, comm);
 }
 
 }  // namespace fttrain

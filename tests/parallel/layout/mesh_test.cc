@@ -53,7 +53,7 @@ TEST(Mesh, AxesJoinTheRanksThatDifferInThatCoordinateAlone) {
 
 TEST(Mesh, ShapeOfAnotherWorldIsRefused) {
   const int world = TestProcess().world_size();
-  const auto mesh = Mesh::Create(CommBackend::kMpi, TestProcess(), {.tp = world + 1});
+  const auto mesh = Mesh::Create(CreateMpiCommunicator, TestProcess(), {.tp = world + 1});
   EXPECT_EQ(mesh.status().code(), absl::StatusCode::kInvalidArgument);
 }
 

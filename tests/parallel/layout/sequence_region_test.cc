@@ -3,6 +3,7 @@
 
 #include "parallel/layout/mesh.h"
 #include "parallel/layout/tensor_parallel.h"
+#include "runtime/comm/backends.h"
 #include "tests/local_rows.h"
 #include "tests/mpi_test_main.h"
 
@@ -21,7 +22,7 @@ class SequenceRegionOnWorld : public ::testing::TestWithParam<bool> {
  protected:
   SequenceRegionOnWorld() {
     const int world = TestProcess().world_size();
-    auto mesh = Mesh::Create(CommBackend::kMpi, TestProcess(), {.tp = world});
+    auto mesh = Mesh::Create(CreateMpiCommunicator, TestProcess(), {.tp = world});
     EXPECT_TRUE(mesh.ok()) << mesh.status();
     mesh_ = *std::move(mesh);
   }

@@ -61,7 +61,7 @@ TEST(StageLinks, JoinNeighboursOfALineInBothDirections) {
         // Room for the usual message, and for none.
         for (const int64_t max_message_bytes : {kNumel * 8, int64_t{64}}) {
           const auto links =
-              StageLinks::Create(CommBackend::kMpi, TestProcess(), shape, {ring, max_message_bytes})
+              StageLinks::Create(CreateMpiCommunicator, TestProcess(), shape, {ring, max_message_bytes})
                   .value();
           EXPECT_EQ(links->stage(), PositionOfRank(shape, TestProcess().rank()).pp);
           ExchangeAll(*links, shape, ring);
@@ -74,7 +74,7 @@ TEST(StageLinks, JoinNeighboursOfALineInBothDirections) {
 TEST(StageLinks, AtTheEndsOfAPipelineThereIsNobody) {
   const int world = TestProcess().world_size();
   const MeshShape shape{1, world, 1};
-  const auto links = StageLinks::Create(CommBackend::kMpi, TestProcess(), shape, {}).value();
+  const auto links = StageLinks::Create(CreateMpiCommunicator, TestProcess(), shape, {}).value();
   const at::Tensor message = Message(0, 0);
   const MessageSpec spec{{kNumel}, message.options(), MemoryCategory::kSaved};
   if (links->stage() == 0) {

@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "runtime/comm/backends.h"
 #include "runtime/memory/ledger.h"
 #include "tests/mpi_test_main.h"
 #include "tests/temp_folder.h"
@@ -15,7 +16,8 @@ namespace {
 constexpr int kEnds = -1;
 
 std::unique_ptr<Mesh> AllDp() {
-  auto mesh = Mesh::Create(CommBackend::kMpi, TestProcess(), {1, 1, TestProcess().world_size()});
+  auto mesh =
+      Mesh::Create(CreateMpiCommunicator, TestProcess(), {1, 1, TestProcess().world_size()});
   TORCH_CHECK(mesh.ok(), mesh.status().ToString());
   return *std::move(mesh);
 }
@@ -353,7 +355,7 @@ TEST(ParameterStore, UnknownZeroStageIsRefused) {
 
 TEST(ParameterStore, SharedSlicesThatTheRanksCannotHoldEquallyAreRefused) {
   const auto mesh =
-      Mesh::Create(CommBackend::kMpi, TestProcess(), {.tp = TestProcess().world_size()});
+      Mesh::Create(CreateMpiCommunicator, TestProcess(), {.tp = TestProcess().world_size()});
   ASSERT_TRUE(mesh.ok()) << mesh.status();
   ParameterSet set;
   set.Declare({.slice = SlicedParam("k_proj.weight", {9, 2}, 0, 0, 2),

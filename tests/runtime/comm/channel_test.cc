@@ -8,6 +8,7 @@
 #include <random>
 #include <thread>
 
+#include "runtime/comm/backends.h"
 #include "runtime/process/check.h"
 #include "runtime/process/device.h"
 #include "tests/mpi_test_main.h"
@@ -21,20 +22,20 @@ using ::testing::ThrowsMessage;
 constexpr int kPlaces = 2;
 constexpr int64_t kPlaceBytes = 4096;
 #if defined(FTTRAIN_TEST_NCCL)
-constexpr CommBackend kBackend = CommBackend::kNccl;
+constexpr CommBackend kBackend = CreateNcclCommunicator;
 constexpr DeviceKind kDevice = DeviceKind::kCuda;
 #elif defined(FTTRAIN_TEST_CUDA)
-constexpr CommBackend kBackend = CommBackend::kMpi;
+constexpr CommBackend kBackend = CreateMpiCommunicator;
 constexpr DeviceKind kDevice = DeviceKind::kCuda;
 #else
-constexpr CommBackend kBackend = CommBackend::kMpi;
+constexpr CommBackend kBackend = CreateMpiCommunicator;
 constexpr DeviceKind kDevice = DeviceKind::kCpu;
 #endif
 
 class OneWay : public ::testing::Test {
  protected:
   OneWay() {
-    const auto device = SelectDevice(kDevice, TestProcess(), /*share_gpu=*/true);
+    const auto device = SelectDevice(kDevice, TestProcess());
     EXPECT_TRUE(device.ok()) << device.status();
     device_ = *device;
     const int rank = TestProcess().rank(), world = TestProcess().world_size();

@@ -14,6 +14,7 @@
 #include <optional>
 
 #include "absl/strings/str_cat.h"
+#include "runtime/comm/backends.h"
 #include "runtime/comm/shared_segment.h"
 #include "runtime/process/device.h"
 #include "runtime/process/mpi_util.h"
@@ -66,19 +67,19 @@ at::Tensor Gaussian(int rank, at::IntArrayRef sizes, at::ScalarType dtype) {
 class Collectives : public ::testing::TestWithParam<Kind> {
  protected:
   Collectives() : comm_(Create(0)) {
-    const auto device = SelectDevice(GetParam().device, TestProcess(), /*share_gpu=*/true);
+    const auto device = SelectDevice(GetParam().device, TestProcess());
     EXPECT_TRUE(device.ok()) << device.status();
     device_ = *device;
   }
 
   static std::unique_ptr<Communicator> Create(int color) {
     // GPU first: NCCL binds a communicator to the current one.
-    const auto device = SelectDevice(GetParam().device, TestProcess(), /*share_gpu=*/true);
+    const auto device = SelectDevice(GetParam().device, TestProcess());
     EXPECT_TRUE(device.ok()) << device.status();
     std::optional<NoSharedMemory> apart;
     if (!GetParam().shares_memory) apart.emplace();
-    auto comm =
-        CreateCommunicator(GetParam().backend, TestProcess(), "tp", color, TestProcess().rank());
+    auto comm = CreateCommunicator(GetParam().backend, TestProcess(),
+                                   {.axis = "tp", .color = color, .key = TestProcess().rank()});
     EXPECT_TRUE(comm.ok()) << comm.status();
     return *std::move(comm);
   }
@@ -289,7 +290,7 @@ TEST_P(Collectives, TalkingToOneselfIsRefused) {
 }
 
 TEST_P(Collectives, SmallFloatsAreAccumulatedInFloat32) {
-  if (GetParam().backend == CommBackend::kNccl) return;  // the ring's order is NCCL's own
+  if (GetParam().backend == CreateNcclCommunicator) return;  // the ring's order is NCCL's own
   // 256 + 1 is 256 in bfloat16, so adding ones one by one would get nowhere.
   at::Tensor tensor = OnDevice(at::full({9}, rank() == 0 ? 256 : 1, at::kBFloat16));
   comm().AllReduce(tensor);
@@ -297,7 +298,7 @@ TEST_P(Collectives, SmallFloatsAreAccumulatedInFloat32) {
 }
 
 TEST_P(Collectives, SumsAreMadeInRankOrder) {
-  if (GetParam().backend == CommBackend::kNccl) return;  // the ring's order is NCCL's own
+  if (GetParam().backend == CreateNcclCommunicator) return;  // the ring's order is NCCL's own
   for (const auto dtype : kDtypes) {
     const auto wide = at::isReducedFloatingType(dtype) ? at::kFloat : dtype;
     at::Tensor want = Gaussian(0, {5003}, dtype).to(wide);
@@ -310,12 +311,12 @@ TEST_P(Collectives, SumsAreMadeInRankOrder) {
 
 const Kind kKinds[] = {
 #if defined(FTTRAIN_TEST_NCCL)
-    {"Nccl", CommBackend::kNccl, DeviceKind::kCuda},
+    {"Nccl", CreateNcclCommunicator, DeviceKind::kCuda},
 #elif defined(FTTRAIN_TEST_CUDA)
-    {"MpiCuda", CommBackend::kMpi, DeviceKind::kCuda},
+    {"MpiCuda", CreateMpiCommunicator, DeviceKind::kCuda},
 #else
-    {"MpiCpu", CommBackend::kMpi, DeviceKind::kCpu},
-    {"MpiCpuApart", CommBackend::kMpi, DeviceKind::kCpu, /*shares_memory=*/false},
+    {"MpiCpu", CreateMpiCommunicator, DeviceKind::kCpu},
+    {"MpiCpuApart", CreateMpiCommunicator, DeviceKind::kCpu, /*shares_memory=*/false},
 #endif
 };
 INSTANTIATE_TEST_SUITE_P(Over, Collectives, ::testing::ValuesIn(kKinds),
