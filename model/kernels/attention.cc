@@ -8,6 +8,7 @@
 
 #include "model/kernels/cuda/attention.h"
 #include "model/kernels/dispatch.h"
+#include "model/kernels/plain_attention.h"
 #include "runtime/memory/ledger.h"
 
 namespace fttrain {
@@ -93,7 +94,8 @@ AttentionHead<T> HeadOf(const Item& item, const at::Tensor& q, const at::Tensor&
 AttentionResult AttentionForward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                                  const SequenceLayout& layout, const AttentionOptions& options) {
   CheckShapes(q, k, v, layout, options);
-  if (q.is_cuda()) return CudaAttentionForward(q, k, v, layout, options);
+  if (FlashAttentionTakes(q)) return FlashAttentionForward(q, k, v, layout, options);
+  if (q.is_cuda()) return PlainAttentionForward(q, k, v, layout, options);
   AttentionResult result{at::empty_like(q),
                          at::empty({q.size(1), q.size(0)}, q.options().dtype(StatisticsType(q)))};
   WithElementType(q, [&]<class T>(T) {
@@ -112,7 +114,10 @@ AttentionGradients AttentionBackward(const at::Tensor& dout, const at::Tensor& q
   CheckSame("attention's out", q, forward.out);
   CheckOperand("attention's log-sum-exp", q, forward.lse, {q.size(1), q.size(0)},
                StatisticsType(q));
-  if (q.is_cuda()) return CudaAttentionBackward(dout, q, k, v, forward, layout, options);
+  if (FlashAttentionTakes(q)) {
+    return FlashAttentionBackward(dout, q, k, v, forward, layout, options);
+  }
+  if (q.is_cuda()) return PlainAttentionBackward(dout, q, k, v, forward, layout, options);
   AttentionGradients grads{at::empty_like(q), at::empty_like(k), at::empty_like(v)};
   WithElementType(q, [&]<class T>(T) {
     RunItems<T>(MakeItems(layout, k.size(1)), /*backward=*/true, q.options(),

@@ -1,6 +1,7 @@
 // Causal grouped-query attention over packed documents, forward and explicit backward
 // (FlashAttention-2, Dao, arXiv:2307.08691): the log-sum-exp is kept, probabilities are recomputed.
-// CPU: a blocked kernel of our own; CUDA: ATen's flash attention with cu_seqlens.
+// CPU: a blocked kernel of our own; CUDA: ATen's flash attention with cu_seqlens, and for what that
+// does not take, plain products (plain_attention.h).
 #pragma once
 
 #include "model/kernels/sequence_layout.h"

@@ -28,7 +28,10 @@ void NativeGemm(at::Tensor out, c10::ArrayRef<MatrixProduct> products, bool accu
   for (const auto& [a, operand, alpha] : products) {
     const at::Tensor b = operand.Dense();
     const at::ScalarType dtype = a.scalar_type() == at::kFloat ? b.scalar_type() : a.scalar_type();
-    if (dtype != out.scalar_type()) {
+    if (out.is_cuda() && out.scalar_type() == at::kFloat && dtype != at::kFloat) {
+      // A float32 sum of narrower operands, in cuBLAS's own accumulator; only CUDA has it.
+      at::addmm_out(out, out, a.to(dtype), b.to(dtype), at::kFloat, accumulate ? 1.0 : 0.0, alpha);
+    } else if (dtype != out.scalar_type()) {
       at::Tensor product = at::mm(a.to(dtype), b.to(dtype));
       if (alpha != 1.0) product.mul_(alpha);
       if (!accumulate) out.zero_();

@@ -1,6 +1,7 @@
 // Matrix products of linear layers, with every term of a sum in one accumulation: W x, its adapter
-// and what is there already are added in the accumulator and rounded once. Scratch is bounded and
-// booked as kWorkspace.
+// and what is there already are added in the accumulator and rounded once. (By ATen's own GEMM, so
+// on CUDA, a bfloat16 sum is rounded after each of its products; a float32 one never is.) Scratch
+// is bounded and booked as kWorkspace.
 #pragma once
 
 #include <ATen/core/Tensor.h>

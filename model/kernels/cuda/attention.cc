@@ -9,16 +9,6 @@
 namespace fttrain {
 namespace {
 
-void CheckDtype(const at::Tensor& q) {
-#if defined(FTTRAIN_WITH_CUDA)
-  TORCH_CHECK(q.scalar_type() == at::kBFloat16 || q.scalar_type() == at::kHalf,
-              "attention on CUDA takes bfloat16 and float16, not ", q.scalar_type(),
-              ": set precision.compute to bf16");
-#else
-  TORCH_CHECK(false, "this build has no CUDA; q is on ", q.device());
-#endif
-}
-
 // A window of w tokens incl. the token itself is w - 1 to the left.
 std::optional<c10::SymInt> WindowLeft(const AttentionOptions& options) {
   if (options.window == 0) return std::nullopt;
@@ -31,10 +21,14 @@ std::optional<c10::SymInt> WindowRight(const AttentionOptions& options) {
 
 }  // namespace
 
-AttentionResult CudaAttentionForward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                                     const SequenceLayout& layout,
-                                     const AttentionOptions& options) {
-  CheckDtype(q);
+bool FlashAttentionTakes(const at::Tensor& q) {
+  const bool narrow = q.scalar_type() == at::kBFloat16 || q.scalar_type() == at::kHalf;
+  return q.is_cuda() && narrow && q.size(2) % 8 == 0 && q.size(2) <= 256;
+}
+
+AttentionResult FlashAttentionForward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                                      const SequenceLayout& layout,
+                                      const AttentionOptions& options) {
   const auto [out, lse, rng_state, unused, mask] = at::_flash_attention_forward_symint(
       q, k, v, layout.cu_seqlens_device, layout.cu_seqlens_device, layout.max_document_tokens,
       layout.max_document_tokens, /*dropout_p=*/0.0, /*is_causal=*/true,
@@ -42,12 +36,11 @@ AttentionResult CudaAttentionForward(const at::Tensor& q, const at::Tensor& k, c
   return {out, lse};
 }
 
-AttentionGradients CudaAttentionBackward(const at::Tensor& dout, const at::Tensor& q,
-                                         const at::Tensor& k, const at::Tensor& v,
-                                         const AttentionResult& forward,
-                                         const SequenceLayout& layout,
-                                         const AttentionOptions& options) {
-  CheckDtype(q);
+AttentionGradients FlashAttentionBackward(const at::Tensor& dout, const at::Tensor& q,
+                                          const at::Tensor& k, const at::Tensor& v,
+                                          const AttentionResult& forward,
+                                          const SequenceLayout& layout,
+                                          const AttentionOptions& options) {
   // Without dropout the generator's state is not read.
   const at::Tensor unread = at::empty({2}, q.options().dtype(at::kUInt64));
   const auto [dq, dk, dv] = at::_flash_attention_backward_symint(
