@@ -31,12 +31,6 @@ Parameter Table(const std::string& module, const ModelSpec& model, const ModelOp
   return table;
 }
 
-// Rows of a table on the device of the indices, wherever the table is.
-at::Tensor Gather(const at::Tensor& table, const at::Tensor& rows) {
-  if (table.device() == rows.device()) return table.index_select(0, rows);
-  return table.index_select(0, rows.to(table.device())).to(rows.device());
-}
-
 // Which of `ids` are rows of this rank, and where: clamped so that every lookup is in bounds.
 struct LocalIds {
   at::Tensor local;  // int64 [T], in [0, extent)
@@ -98,19 +92,30 @@ Embedding::Embedding(const ModelSpec& model, const ModelOptions& options, Commun
       rows_(VocabularyRows(model, RankIn(tp))),
       weight_(set.Get(model.embedding + ".weight")) {}
 
-at::Tensor Embedding::Forward(const at::Tensor& input_ids) const {
-  if (region_.tp().size() == 1) return Gather(weight_->value, input_ids);
+at::Tensor Embedding::Forward(const at::Tensor& input_ids, const at::Tensor& input_ids_host) const {
+  const at::Tensor& table = weight_->value;
+  const bool on_host = table.device() != input_ids.device();
+  // Rows of a table in host memory are gathered there, in pinned memory, and copied while the host
+  // goes on.
+  const auto gather = [&](const at::Tensor& rows) {
+    if (!on_host) return table.index_select(0, rows);
+    at::Tensor gathered =
+        at::empty({rows.size(0), table.size(1)}, table.options().pinned_memory(true));
+    return at::index_select_out(gathered, table, 0, rows);
+  };
+  const at::Tensor& ids = on_host ? input_ids_host : input_ids;
+  if (region_.tp().size() == 1) return gather(ids).to(input_ids.device(), /*non_blocking=*/true);
   at::Tensor partial;
   std::optional<MemoryScope> scope;
   // With sequence parallelism only the reduced rows are the caller's.
   if (region_.sequence_parallel()) scope.emplace(MemoryCategory::kWorkspace);
   if (rows_.extent == 0) {
-    partial = at::zeros({input_ids.size(0), weight_->value.size(1)},
-                        weight_->value.options().device(input_ids.device()));
+    partial = at::zeros({ids.size(0), table.size(1)}, table.options().device(input_ids.device()));
   } else {
-    const LocalIds ids = Localize(input_ids, rows_);
-    partial = Gather(weight_->value, ids.local);
-    partial.masked_fill_(ids.mine.logical_not().unsqueeze(1), 0);
+    const LocalIds local = Localize(ids, rows_);
+    partial = gather(local.local);
+    partial.masked_fill_(local.mine.logical_not().unsqueeze(1), 0);
+    partial = partial.to(input_ids.device(), /*non_blocking=*/true);
   }
   scope.reset();
   return region_.Leave(std::move(partial));

@@ -5,12 +5,12 @@
 #include <algorithm>
 #include <utility>
 
+#include "runtime/memory/upload.h"
+
 namespace fttrain {
 namespace {
 
 constexpr int32_t kNoTarget = -100;
-
-at::Tensor OnHost(const std::vector<int64_t>& values) { return at::tensor(values, at::kLong); }
 
 }  // namespace
 
@@ -39,11 +39,12 @@ ModelBatch MakeModelBatch(const std::vector<int32_t>& input_ids,
   ids.resize(padded, 0);
   index.resize(padded, 0);
   ModelBatch batch;
-  batch.input_ids = OnHost(ids).to(device);
-  batch.target_rows = OnHost(rows).to(device);
-  batch.targets = OnHost(row_targets).to(device);
+  batch.input_ids = Upload(ids, device);
+  batch.input_ids_host = device.is_cpu() ? batch.input_ids : Upload(ids, at::kCPU);
+  batch.target_rows = Upload(rows, device);
+  batch.targets = Upload(row_targets, device);
   batch.context.layout = MakeSequenceLayout(std::move(bounds), device);
-  batch.context.dropout = {step_key, OnHost(index).to(device)};
+  batch.context.dropout = {step_key, Upload(index, device)};
   return batch;
 }
 

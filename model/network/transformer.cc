@@ -1,7 +1,8 @@
 #include "model/network/transformer.h"
 
-#include <c10/core/GradMode.h>
+#include <ATen/core/LegacyTypeDispatch.h>
 
+#include <algorithm>
 #include <functional>
 #include <set>
 #include <utility>
@@ -47,7 +48,9 @@ Transformer::Transformer(const ModelSpec& model, const ModelOptions& options, co
       compute_(options.compute),
       hidden_size_(model.hidden_size),
       region_(mesh.tp(), options.sequence_parallel),
-      rope_(MakeRopeTables(model.rope, max_positions, options.compute, device)),
+      // The document that pads a microbatch has up to tp - 1 tokens.
+      rope_(MakeRopeTables(model.rope, std::max<int64_t>(max_positions, mesh.tp().size()),
+                           options.compute, device)),
       ahead_(options.nf4 && options.weights_stay && device.is_cuda()
                  ? std::make_unique<Nf4Ahead>(device, options.compute)
                  : nullptr) {
@@ -92,10 +95,16 @@ void Transformer::BeginStep(std::vector<ModelBatch> batches,
                             std::unique_ptr<const Objective> objective) {
   residency_.Abort();
   batches_ = std::move(batches);
+  // Kernels on a GPU look positions up unchecked.
+  for (const ModelBatch& batch : batches_) {
+    TORCH_CHECK(batch.context.layout.max_document_tokens <= rope_.cos.size(0), "a document of ",
+                batch.context.layout.max_document_tokens, " tokens, with positions for ",
+                rope_.cos.size(0));
+  }
   activations_.clear();
   activations_.resize(batches_.size());
   objective_ = std::move(objective);
-  loss_sum_ = 0.0;
+  loss_sum_.reset();
 }
 
 void Transformer::BeginSchedule(const std::vector<PipelineStep>& steps) {
@@ -110,7 +119,7 @@ void Transformer::At(int part, Visit::Pass pass, int microbatch, const Work& wor
 }
 
 at::Tensor Transformer::Forward(int chunk, int microbatch, at::Tensor input) {
-  const c10::NoGradGuard no_grad;
+  const at::AutoDispatchBelowAutograd below;  // nothing here is recorded
   constexpr auto kPass = Visit::Pass::kForward;
   const LayerRun& run = chunks_.at(chunk);
   const ModelBatch& batch = batches_.at(microbatch);
@@ -118,7 +127,7 @@ at::Tensor Transformer::Forward(int chunk, int microbatch, at::Tensor input) {
   if (run.first) {
     At(kEmbeddingPart, kPass, microbatch, [&](const Visit& visit) {
       const MemoryScope scope(visit.kept ? MemoryCategory::kSaved : MemoryCategory::kWorkspace);
-      x = embedding_->Forward(batch.input_ids);
+      x = embedding_->Forward(batch.input_ids, batch.input_ids_host);
     });
   }
   for (int layer = run.begin; layer < run.end; ++layer) {
@@ -151,11 +160,12 @@ void Transformer::ForwardHead(const Visit& visit, const at::Tensor& x) {
                                                   : MemoryCategory::kWorkspace);
   const Losses losses = objective_->Evaluate(visit.microbatch, scores);
   if (visit.kept) mine.coefficients = losses.coefficients;
-  loss_sum_ += losses.sum.item<double>();
+  const MemoryScope lasting(MemoryCategory::kOther);  // until the end of the step
+  loss_sum_ = loss_sum_.defined() ? loss_sum_ + losses.sum : losses.sum.clone();
 }
 
 at::Tensor Transformer::Backward(int chunk, int microbatch, at::Tensor doutput) {
-  const c10::NoGradGuard no_grad;
+  const at::AutoDispatchBelowAutograd below;  // nothing here is recorded
   constexpr auto kPass = Visit::Pass::kBackward;
   const LayerRun& run = chunks_.at(chunk);
   const ModelBatch& batch = batches_.at(microbatch);
@@ -201,7 +211,7 @@ MessageSpec Transformer::Boundary(int microbatch) const {
 double Transformer::EvaluateLoss(ModelBatch batch) {
   BeginStep({std::move(batch)}, std::make_unique<TokenLoss>(1.0));
   RunSchedule(ForwardsOnly(1, num_chunks(), 1), *this);
-  return loss_sum_;
+  return LossSum();
 }
 
 at::Tensor Transformer::Logits(ModelBatch batch, at::Tensor rows) {

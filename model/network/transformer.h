@@ -42,7 +42,8 @@ class Transformer : public StageModule {
   MessageSpec Boundary(int microbatch) const override;
   // Sum of the losses of this rank's microbatches since BeginStep, as the objective gives it; 0 on
   // all stages but the last.
-  double LossSum() const { return loss_sum_; }
+  // Waits for the device.
+  double LossSum() const { return loss_sum_.defined() ? loss_sum_.item<double>() : 0.0; }
 
   // Evaluation of a stage that holds the whole model, nothing kept: loss sum, or logits [M, V] of
   // the given rows, of one batch. Collective over tp.
@@ -80,7 +81,8 @@ class Transformer : public StageModule {
   std::optional<KeptActivations> kept_;    // with activations_on_host
   std::unique_ptr<Resident> dequantized_;  // of NF4 weights
   at::Tensor logit_rows_, logits_;         // of an evaluation that asks for logits
-  double loss_sum_ = 0.0;
+  // float64 scalar on the device: a step asks for it once, at its end.
+  at::Tensor loss_sum_;
 };
 
 }  // namespace fttrain

@@ -4,6 +4,9 @@
 #include <c10/core/StreamGuard.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 
+#include <cstdlib>
+#include <string_view>
+
 #include "runtime/memory/ledger.h"
 
 namespace fttrain {
@@ -16,8 +19,12 @@ c10::Stream CurrentStream(c10::Device device) {
 }  // namespace
 
 Nf4Ahead::Nf4Ahead(c10::Device device, at::ScalarType dtype) : device_(device), dtype_(dtype) {
+  const char* word = std::getenv("FTTRAIN_NF4_AHEAD");
+  looks_ahead_ = word == nullptr || std::string_view(word) != "0";
   if (!device.is_cuda()) return;
-  side_ = c10::impl::VirtualGuardImpl(device.type()).getStreamFromGlobalPool(device);
+  // Its blocks go before those of a product that fills the GPU.
+  side_ = c10::impl::VirtualGuardImpl(device.type())
+              .getStreamFromGlobalPool(device, /*isHighPriority=*/true);
   free_.emplace(device.type());
   filled_.emplace(device.type());
 }
@@ -62,7 +69,7 @@ at::Tensor Nf4Ahead::Get(const Nf4Matrix& matrix, bool backward) {
   }
   wanted.holds.reset();
   const auto guess = next_.find(use);
-  if (guess != next_.end()) {
+  if (looks_ahead_ && guess != next_.end()) {
     Buffer& other = buffers_[1 - current_];
     grow(other, guess->second.second);
     FillAhead(other, guess->second.first);

@@ -18,7 +18,7 @@ class Nf4Ahead {
  public:
   // `dtype`: of the dequantised values. The buffers grow to the largest matrix seen and live as
   // long as this, booked as kWorkspace. On the CPU there are no streams: the guess is filled at
-  // once.
+  // once. FTTRAIN_NF4_AHEAD=0 in the environment: no guesses, to measure what they bring.
   Nf4Ahead(c10::Device device, at::ScalarType dtype);
   ~Nf4Ahead();
   Nf4Ahead(const Nf4Ahead&) = delete;
@@ -48,6 +48,7 @@ class Nf4Ahead {
   Buffer buffers_[2];
   int current_ = 0;
   bool recomputing_ = false;
+  bool looks_ahead_ = true;
   std::optional<Use> last_;
   std::map<Use, std::pair<Use, Nf4Matrix>> next_;  // what followed
   int64_t hits_ = 0;

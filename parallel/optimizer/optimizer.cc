@@ -38,6 +38,7 @@ struct Optimizer::State {
   AdamWOptions options;
   std::vector<OwnedState> owned = {};
   at::Tensor int8_tables = {};  // undefined without 8-bit moments
+  HostStaging staging = {};
 };
 
 Optimizer::Optimizer(ParameterStore& store, const AdamWOptions& options)
@@ -103,7 +104,7 @@ void Optimizer::Step(int64_t step, double learning_rate, double grad_scale) {
   // Under ZeRO 3 values are gathered when they are used.
   const int zero_stage = state_->store.zero_stage();
   for (OwnedState& owned : state_->owned) {
-    owned.Update(update, options.weight_decay, state_->int8_tables);
+    owned.Update(update, options.weight_decay, state_->int8_tables, state_->staging);
     Communicator& replicas = state_->store.mesh().Line(owned.flat().replicas);
     if (zero_stage == 0 || zero_stage == 3 || replicas.size() == 1) continue;
     MemoryScope scope(MemoryCategory::kCommunication);

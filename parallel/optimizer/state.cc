@@ -72,11 +72,12 @@ void OwnedState::UpdatePart(const Segment& segment, FlatRange part, const at::Te
   }
 }
 
-void OwnedState::Update(AdamWStep step, double weight_decay, const at::Tensor& tables) {
+void OwnedState::Update(AdamWStep step, double weight_decay, const at::Tensor& tables,
+                        HostStaging& staging) {
   for (const Segment& segment : segments_) {
     step.weight_decay = segment.weight_decay ? weight_decay : 0.0;
     if (place_ == StatePlace::kHost && flat_->values.is_cuda()) {
-      UpdateThroughHost(segment, tables, step);
+      UpdateThroughHost(segment, tables, step, staging);
       continue;
     }
     const at::Tensor values = flat_->ValuesIn(segment.range);
@@ -122,19 +123,24 @@ absl::Status OwnedState::Visit(absl::FunctionRef<absl::Status(const StatePiece&)
 }
 
 // All copies run on the current stream: gradients of part i + 1 before values of part i. When
-// gradients of part i are there, so values of part i - 2 have gone, and their buffer is free.
+// gradients of part i are there, so values of part i - 2 have gone, and their buffer is free; so it
+// is from one segment to the next.
 void OwnedState::UpdateThroughHost(const Segment& segment, const at::Tensor& tables,
-                                   const AdamWStep& step) {
+                                   const AdamWStep& step, HostStaging& staging) {
   const c10::Device device = flat_->values.device();
   const c10::impl::VirtualGuardImpl guard(device.type());
   const at::ScalarType wide = master_.scalar_type(), narrow = flat_->values.scalar_type();
   const int64_t size = segment.range.size(), most = std::min(size, kPartElements);
-  const MemoryScope scope(MemoryCategory::kOptimizer);
-  at::Tensor gradients[2], rounded[2];
   c10::Event arrived[2] = {c10::Event(device.type()), c10::Event(device.type())};
+  auto& [gradients, rounded] = staging;
+  const auto make_room = [&](at::Tensor& buffer, at::ScalarType dtype) {
+    if (buffer.defined() && buffer.numel() >= most) return;
+    const MemoryScope scope(MemoryCategory::kOptimizer);
+    buffer = EmptyOnHost({most}, dtype, device);
+  };
   for (int slot : {0, 1}) {
-    gradients[slot] = EmptyOnHost({most}, wide, device);
-    if (narrow != wide) rounded[slot] = EmptyOnHost({most}, narrow, device);
+    make_room(gradients[slot], wide);
+    if (narrow != wide) make_room(rounded[slot], narrow);
   }
   const int64_t parts = (size + most - 1) / most;
   const auto part = [&](int64_t i) {
@@ -155,7 +161,6 @@ void OwnedState::UpdateThroughHost(const Segment& segment, const at::Tensor& tab
     UpdatePart(segment, part(i), param, gradients[i % 2].narrow(0, 0, n), out, tables, step);
     flat_->ValuesIn(part(i)).copy_(out.defined() ? out : param, /*non_blocking=*/true);
   }
-  guard.getStream(device).synchronize();  // the buffers are freed
 }
 
 }  // namespace fttrain

@@ -34,6 +34,13 @@ struct StatePiece {
   at::Tensor values;  // [of_slice.size()], absmax [blocks of of_slice]; a view
 };
 
+// Where gradients and values of a GPU pass through, beside state in host memory: two parts in turn.
+// Pinned memory costs milliseconds and the whole device's attention to get and give back, so all
+// states of an optimizer share one.
+struct HostStaging {
+  at::Tensor gradients[2], rounded[2];
+};
+
 class OwnedState {
  public:
   // Zeros for `owned` of the buffer, which must outlive this, and whose values and gradients are
@@ -52,7 +59,7 @@ class OwnedState {
   // or off. `tables`: MakeInt8Tables where the state is; undefined without 8-bit moments. The same
   // bits wherever the state is, as far as AdamWUpdate gives them on both devices. With kHost beside
   // a GPU: gradients come and values go in pieces, the one while the host updates the other.
-  void Update(AdamWStep step, double weight_decay, const at::Tensor& tables);
+  void Update(AdamWStep step, double weight_decay, const at::Tensor& tables, HostStaging& staging);
   // As Optimizer::VisitState.
   absl::Status Visit(absl::FunctionRef<absl::Status(const StatePiece&)> visit);
 
@@ -73,7 +80,8 @@ class OwnedState {
   void UpdatePart(const Segment& segment, FlatRange part, const at::Tensor& param,
                   const at::Tensor& gradients, const at::Tensor& rounded, const at::Tensor& tables,
                   const AdamWStep& step);
-  void UpdateThroughHost(const Segment& segment, const at::Tensor& tables, const AdamWStep& step);
+  void UpdateThroughHost(const Segment& segment, const at::Tensor& tables, const AdamWStep& step,
+                         HostStaging& staging);
 
   const FlatBuffer* flat_;
   FlatRange owned_;

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <vector>
 
 #include "runtime/memory/ledger.h"
@@ -66,6 +67,17 @@ TEST(Nf4Ahead, ARepeatedPassFindsEveryMatrixReady) {
   EXPECT_EQ(ahead.hits(), 7);  // nothing was known to follow the last
   ExpectSameProducts(ahead, matrices, step);
   EXPECT_EQ(ahead.hits(), 15);
+}
+
+TEST(Nf4Ahead, TurnedOffDequantisesEachWhenItIsAskedFor) {
+  const std::vector<Nf4Matrix> matrices = Matrices();
+  setenv("FTTRAIN_NF4_AHEAD", "0", 1);
+  Nf4Ahead ahead(TestDevice(), at::kFloat);
+  unsetenv("FTTRAIN_NF4_AHEAD");
+  const std::vector<Use> step = {{0, false}, {1, false}, {1, true}, {0, true}};
+  ExpectSameProducts(ahead, matrices, step);
+  ExpectSameProducts(ahead, matrices, step);
+  EXPECT_EQ(ahead.hits(), 0);
 }
 
 TEST(Nf4Ahead, AnotherOrderIsAsRightAndIsLearnt) {
