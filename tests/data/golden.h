@@ -10,11 +10,12 @@
 #include <string>
 
 #include "data/tokenizer/tokenizer.h"
+#include "tests/golden_path.h"
 
 namespace fttrain {
 
 inline std::string GoldenText(const std::string& name) {
-  std::ifstream in(std::string(FTTRAIN_GOLDEN_DIR) + "/" + name, std::ios::binary);
+  std::ifstream in(GoldenPath("data/" + name), std::ios::binary);
   EXPECT_TRUE(in) << name;
   return std::string(std::istreambuf_iterator<char>(in), {});
 }

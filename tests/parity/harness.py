@@ -8,7 +8,8 @@ import tempfile
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(TESTS / "golden"))
+GOLDEN = Path(os.environ.get("FTTRAIN_GOLDEN_DIR", TESTS / "golden"))
+sys.path.insert(0, str(GOLDEN))
 
 MPI_ENVIRONMENT = {
     "OMPI_ALLOW_RUN_AS_ROOT": "1",
@@ -26,7 +27,7 @@ class Failure(Exception):
 
 
 def load_golden():
-    return json.loads((TESTS / "golden" / "parity.json").read_text())
+    return json.loads((GOLDEN / "parity.json").read_text())
 
 
 def mpirun(binary, ranks, arguments, timeout, wrapper=()):

@@ -13,6 +13,7 @@
 #include "parallel/optimizer/adamw.h"
 #include "parallel/optimizer/int8_loops.h"
 #include "runtime/math/dynamic_map.h"
+#include "tests/golden_path.h"
 #include "tests/test_device.h"
 
 namespace fttrain {
@@ -22,7 +23,7 @@ namespace {
 class Int8AdamWGolden : public ::testing::Test {
  protected:
   void SetUp() override {
-    std::ifstream in(std::string(FTTRAIN_GOLDEN_DIR) + "/int8_adamw.json");
+    std::ifstream in(GoldenPath("int8_adamw.json"));
     ASSERT_TRUE(in);
     golden_ = nlohmann::json::parse(in);
     numel_ = golden_["numel"];
