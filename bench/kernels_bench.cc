@@ -1,6 +1,6 @@
 // How fast are the fused kernels? Row kernels: bytes moved (operands read and written once, by
-// formula) per second, as a share of a plain copy on the same cores. Attention: time against ATen's
-// flash attention per document.
+// formula) per second, as a share of a plain copy on the same device. Attention: on a CPU time
+// against ATen's flash attention per document, on a GPU operations per second.
 //   kernels_bench [cpu|cuda] [threads]
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
@@ -23,42 +23,107 @@
 namespace fttrain {
 namespace {
 
+// What the row kernels work on; a GPU goes through several in turn.
+struct RowTensors {
+  RowTensors(int64_t rows, int64_t columns, const at::TensorOptions& options) {
+    const int64_t heads = columns / 64, targets_count = rows / 16, vocab = 16 * columns;
+    x = at::randn({rows, columns}, options), y = at::randn({rows, columns}, options);
+    z = at::randn({rows, columns}, options), copy = at::empty_like(x);
+    weight = at::randn({columns}, options);
+    logits = at::randn({targets_count, vocab}, options);
+    targets = at::arange(targets_count, options.dtype(at::kLong));
+    lse = at::full({targets_count}, 10.0, options.dtype(at::kFloat));
+    coefficients = at::zeros_like(lse);
+    tokens = at::arange(rows, options.dtype(at::kLong));
+    by_heads = x.view({rows, heads, 64});
+    angles = at::randn({rows, 32}, options.dtype(at::kFloat));
+    dweight = at::zeros({columns}, options.dtype(at::kFloat));
+    accumulator = at::zeros({rows, columns}, options.dtype(at::kFloat));
+  }
+  at::Tensor x, y, z, copy, weight, logits, targets, lse, coefficients, tokens, by_heads, angles,
+      dweight, accumulator;
+};
+
 void RowKernelsAgainstCopy(c10::Device device, at::ScalarType type) {
-  const int64_t rows = 2048, columns = device.is_cuda() ? 8192 : 2048, vocab = 16 * columns;
+  using R = RowTensors;
+  using at::Tensor;
+  const int64_t rows = 2048, columns = device.is_cuda() ? 8192 : 2048;
   const auto options = at::TensorOptions(device).dtype(type);
-  const at::Tensor x = at::randn({rows, columns}, options), y = at::randn({rows, columns}, options);
-  const at::Tensor z = at::randn({rows, columns}, options), weight = at::randn({columns}, options);
-  const at::Tensor logits = at::randn({rows / 16, vocab}, options);
-  const at::Tensor targets = at::arange(rows / 16, options.dtype(at::kLong));
-  const at::Tensor lse = at::full({rows / 16}, 10.0, options.dtype(at::kFloat));
-  const at::Tensor coefficients = at::zeros_like(lse);
-  const at::Tensor tokens = at::arange(rows, options.dtype(at::kLong));
-  const at::Tensor heads = x.view({rows, columns / 64, 64});
-  const at::Tensor angles = at::randn({rows, 32}, options.dtype(at::kFloat));
-  at::Tensor dweight = at::zeros({columns}, options.dtype(at::kFloat));
-  at::Tensor accumulator = at::zeros({rows, columns}, options.dtype(at::kFloat));
-  const double pass = static_cast<double>(x.nbytes());
-  at::Tensor copy = at::empty_like(x);
-  const double copy_rate = 2 * pass / Seconds(device, [&] { copy.copy_(x); });
+  std::vector<R> sets{{rows, columns, options}};
+  const double pass = static_cast<double>(sets[0].x.nbytes());
+  while (static_cast<int>(sets.size()) < RotatingSets(device, pass)) {
+    sets.emplace_back(rows, columns, options);
+  }
+  const auto seconds = [&](const std::function<Tensor(R&)>& body) {
+    return Seconds(device, static_cast<int>(sets.size()),
+                   [&](int set) { return body(sets[static_cast<size_t>(set)]); });
+  };
+  const double copy_rate = 2 * pass / seconds([](R& r) { return r.copy.copy_(r.x), Tensor(); });
   std::printf("%s %s: copy %.1f GB/s\n", device.str().c_str(), c10::toString(type),
               copy_rate * 1e-9);
-  const auto report = [&](const char* name, double passes, const std::function<void()>& body) {
-    const double rate = passes * pass / Seconds(device, body);
+  const auto report = [&](const char* name, double passes, const std::function<Tensor(R&)>& body) {
+    const double rate = passes * pass / seconds(body);
     std::printf("  %-24s %7.1f GB/s  %.2f of copy\n", name, rate * 1e-9, rate / copy_rate);
   };
-  report("rms_norm", 2, [&] { RmsNormForward(x, weight, 1e-5); });
-  report("add_rms_norm", 4, [&] { AddRmsNormForward(copy, x, weight, 1e-5); });
-  report("rms_norm_backward", 4, [&] { RmsNormBackward(y, x, weight, 1e-5, z, {}); });
-  report("rms_norm_backward dw", 4, [&] { RmsNormBackward(y, x, weight, 1e-5, z, dweight); });
-  report("rope", 2, [&] { RopeInPlace(heads, angles, angles, tokens, false); });
-  report("swiglu", 3, [&] { SwiGluForward(x, y); });
-  report("swiglu_backward", 6, [&] { SwiGluBackwardInPlace(y, copy, z, true); });
-  report("dropout", 2, [&] { Dropout(x, tokens, 0.05, {1, 2}, 0, columns); });
-  report("cross_entropy_stats", 1, [&] { CrossEntropyStats(logits, targets, 0); });
-  report("cross_entropy_backward", 2,
-         [&] { CrossEntropyBackwardInPlace(logits, lse, targets, 0, coefficients); });
-  const double wide = 1.0 + 2.0 * sizeof(float) / static_cast<double>(x.element_size());
-  report("accumulate", wide, [&] { AccumulateInto(accumulator, x); });
+  const auto norm_backward = [](R& r, const Tensor& dweight) {
+    return RmsNormBackward(r.y, r.x, r.weight, 1e-5, r.z, dweight);
+  };
+  report("rms_norm", 2, [](R& r) { return RmsNormForward(r.x, r.weight, 1e-5); });
+  report("add_rms_norm", 4, [](R& r) { return AddRmsNormForward(r.copy, r.x, r.weight, 1e-5); });
+  report("rms_norm_backward", 4, [&](R& r) { return norm_backward(r, {}); });
+  report("rms_norm_backward dw", 4, [&](R& r) { return norm_backward(r, r.dweight); });
+  report("rope", 2, [](R& r) {
+    return RopeInPlace(r.by_heads, r.angles, r.angles, r.tokens, false), Tensor();
+  });
+  report("swiglu", 3, [](R& r) { return SwiGluForward(r.x, r.y); });
+  report("swiglu_backward", 6, [](R& r) { return SwiGluBackwardInPlace(r.y, r.copy, r.z, true); });
+  report("dropout", 2, [&](R& r) { return Dropout(r.x, r.tokens, 0.05, {1, 2}, 0, columns); });
+  report("cross_entropy_stats", 1, [](R& r) { return CrossEntropyStats(r.logits, r.targets, 0); });
+  report("cross_entropy_backward", 2, [](R& r) {
+    return CrossEntropyBackwardInPlace(r.logits, r.lse, r.targets, 0, r.coefficients), Tensor();
+  });
+  const double wide = 1.0 + 2.0 * sizeof(float) / static_cast<double>(sets[0].x.element_size());
+  report("accumulate", wide, [](R& r) { return AccumulateInto(r.accumulator, r.x), Tensor(); });
+}
+
+std::vector<int32_t> DocumentsOf(int64_t documents, int64_t length) {
+  std::vector<int32_t> cu_seqlens;
+  for (int64_t d = 0; d <= documents; ++d) cu_seqlens.push_back(static_cast<int32_t>(d * length));
+  return cu_seqlens;
+}
+
+// Alone: no other implementation is linked beside it.
+void AttentionOnGpu(c10::Device device, int64_t tokens, int64_t length, int64_t heads,
+                    int64_t kv_heads, int64_t dim) {
+  struct Set {
+    at::Tensor q, k, v, dout;
+    AttentionResult result;
+  };
+  const auto options = at::TensorOptions(device).dtype(at::kBFloat16);
+  const SequenceLayout layout = MakeSequenceLayout(DocumentsOf(tokens / length, length), device);
+  const AttentionOptions attention{1.0 / std::sqrt(static_cast<double>(dim)), 0};
+  const int count = RotatingSets(device, 2.0 * static_cast<double>(tokens * heads * dim));
+  std::vector<Set> sets(static_cast<size_t>(count));
+  for (Set& set : sets) {
+    set.q = at::randn({tokens, heads, dim}, options), set.dout = at::randn_like(set.q);
+    set.k = at::randn({tokens, kv_heads, dim}, options), set.v = at::randn_like(set.k);
+    set.result = AttentionForward(set.q, set.k, set.v, layout, attention);
+  }
+  const double forward = Seconds(device, count, [&](int i) {
+    const Set& set = sets[static_cast<size_t>(i)];
+    return AttentionForward(set.q, set.k, set.v, layout, attention).out;
+  });
+  const double backward = Seconds(device, count, [&](int i) {
+    const Set& set = sets[static_cast<size_t>(i)];
+    return AttentionBackward(set.dout, set.q, set.k, set.v, set.result, layout, attention).dq;
+  });
+  const double flops = 2.0 * static_cast<double>(tokens * length * heads * dim);  // causal
+  std::printf(
+      "  %ld tokens, S %5ld, heads %ld/%ld, D %3ld: forward %7.3f ms (%4.0f TFLOP/s), backward "
+      "%7.3f ms (%4.0f)\n",
+      static_cast<long>(tokens), static_cast<long>(length), static_cast<long>(heads),
+      static_cast<long>(kv_heads), static_cast<long>(dim), forward * 1e3, flops / forward * 1e-12,
+      backward * 1e3, 2.5 * flops / backward * 1e-12);
 }
 
 struct AtenAttention {
@@ -77,9 +142,7 @@ void AttentionAgainstAten(at::ScalarType type, int64_t length, int64_t heads, in
                           int64_t dim) {
   const auto options = at::TensorOptions().dtype(type);
   const int64_t documents = std::max<int64_t>(1, 2048 / length), tokens = documents * length;
-  std::vector<int32_t> cu_seqlens;
-  for (int64_t d = 0; d <= documents; ++d) cu_seqlens.push_back(static_cast<int32_t>(d * length));
-  const SequenceLayout layout = MakeSequenceLayout(cu_seqlens, at::kCPU);
+  const SequenceLayout layout = MakeSequenceLayout(DocumentsOf(documents, length), at::kCPU);
   const at::Tensor q = at::randn({tokens, heads, dim}, options), dout = at::randn_like(q);
   const at::Tensor k = at::randn({tokens, kv_heads, dim}, options), v = at::randn_like(k);
   const AttentionOptions attention{1.0 / std::sqrt(static_cast<double>(dim)), 0};
@@ -91,11 +154,14 @@ void AttentionAgainstAten(at::ScalarType type, int64_t length, int64_t heads, in
     return batched(x).repeat_interleave(heads / kv_heads, 1);
   };
   AtenAttention aten{batched(q), repeated(k), repeated(v), batched(dout), {}, {}};
+  const auto seconds = [](const std::function<void()>& body) {
+    return Seconds(at::kCPU, 1, [&](int) { return body(), at::Tensor(); });
+  };
   const double ours[] = {
-      Seconds(at::kCPU, [&] { AttentionForward(q, k, v, layout, attention); }),
-      Seconds(at::kCPU, [&] { AttentionBackward(dout, q, k, v, result, layout, attention); })};
-  const double theirs[] = {Seconds(at::kCPU, [&] { aten.Forward(attention.scale); }),
-                           Seconds(at::kCPU, [&] { aten.Backward(attention.scale); })};
+      seconds([&] { AttentionForward(q, k, v, layout, attention); }),
+      seconds([&] { AttentionBackward(dout, q, k, v, result, layout, attention); })};
+  const double theirs[] = {seconds([&] { aten.Forward(attention.scale); }),
+                           seconds([&] { aten.Backward(attention.scale); })};
   // Causal: half of 2 (7 with the backward's 5) products of length^2 * dim multiply-adds.
   const double flops = 2.0 * static_cast<double>(tokens * length * heads * dim);
   std::printf(
@@ -115,11 +181,19 @@ int main(int argc, char** argv) {
   // Freed results stay in the heap: else the kernel's page faults are what is measured.
   mallopt(M_MMAP_THRESHOLD, 32 << 20);
   mallopt(M_TRIM_THRESHOLD, 2047 << 20);
-  const c10::Device device(argc > 1 ? argv[1] : "cpu");
+  const c10::Device device = fttrain::BenchDevice(argc > 1 ? argv[1] : "cpu");
   if (argc > 2) at::set_num_threads(std::atoi(argv[2]));
   fttrain::RowKernelsAgainstCopy(device, at::kBFloat16);
   fttrain::RowKernelsAgainstCopy(device, at::kFloat);
-  if (device.is_cuda()) return 0;
+  if (device.is_cuda()) {
+    std::printf("attention, bfloat16\n");
+    for (const int64_t tokens : {2048, 4096, 8192}) {
+      fttrain::AttentionOnGpu(device, tokens, tokens, 32, 8, 128);
+    }
+    fttrain::AttentionOnGpu(device, 8192, 512, 32, 8, 128);
+    fttrain::AttentionOnGpu(device, 4096, 4096, 64, 8, 128);
+    return 0;
+  }
   std::printf("attention, %d threads (ATen's keys and values already repeated per query head)\n",
               at::get_num_threads());
   for (const at::ScalarType type : {at::kBFloat16, at::kFloat}) {

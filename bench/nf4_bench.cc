@@ -10,6 +10,7 @@
 #include <cstring>
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "bench/seconds.h"
 #include "model/nf4/nf4.h"
@@ -49,56 +50,83 @@ Nf4Matrix Quantized(const at::Tensor& values, bool double_quant) {
   return matrix;
 }
 
-void Run(c10::Device device) {
-  const auto options = at::TensorOptions(device).dtype(at::kBFloat16);
-  const at::Tensor x = at::randn({kRows, kColumns}, options) * 0.02, y = at::empty_like(x);
-  const at::Tensor wide = at::empty({kRows, kColumns}, options.dtype(at::kFloat));
-  const double copy = 2.0 * static_cast<double>(x.nbytes()) / Seconds(device, [&] { Copy(x, y); });
-  std::printf("%s, %d threads: copy of %.0f MB %.1f GB/s\n", device.str().c_str(),
-              device.is_cuda() ? 1 : at::get_num_threads(), static_cast<double>(x.nbytes()) * 1e-6,
-              copy * 1e-9);
-  const auto report = [&](const char* name, double bytes, const std::function<void()>& body) {
-    const double seconds = Seconds(device, body), rate = bytes / seconds;
-    std::printf("  %-44s %8.3f ms %8.1f GB/s  %.2f of copy\n", name, seconds * 1e3, rate * 1e-9,
-                rate / copy);
-  };
-  const Range rows{0, kRows}, columns{0, kColumns}, some_rows{1024, 1024}, some_columns{2048, 4096};
-  for (const bool nested : {true, false}) {
-    const Nf4Matrix matrix = Quantized(x, nested);
-    const auto packed = static_cast<double>(matrix.layout.bytes);
-    const char* scales = nested ? "nested scales" : "float32 scales";
-    const auto name = [&](const char* what) { return std::string(what) + ", " + scales; };
-    report(name("dequantise to bfloat16").c_str(), packed + static_cast<double>(y.nbytes()),
-           [&] { DequantizeNf4(matrix, rows, columns, y); });
-    report(name("dequantise to float32").c_str(), packed + static_cast<double>(wide.nbytes()),
-           [&] { DequantizeNf4(matrix, rows, columns, wide); });
-    const at::Tensor part = wide.flatten().narrow(0, 0, 1024 * 4096).view({1024, 4096});
-    report(name("1024 x 4096 of it to float32").c_str(),
-           packed / 16 + static_cast<double>(part.nbytes()),
-           [&] { DequantizeNf4(matrix, some_rows, some_columns, part); });
+// What the kernels work on; a GPU goes through several in turn.
+struct Set {
+  explicit Set(const at::TensorOptions& options) {
+    x = at::randn({kRows, kColumns}, options) * 0.02, y = at::empty_like(x);
+    wide = at::empty({kRows, kColumns}, options.dtype(at::kFloat));
+    part = wide.flatten().narrow(0, 0, 1024 * 4096).view({1024, 4096});
+    codes = at::empty({kElements / 2}, options.dtype(at::kByte));
+    absmax = at::empty({kElements / 64}, options.dtype(at::kFloat));
   }
-  const at::Tensor codes = at::empty({kElements / 2}, options.dtype(at::kByte));
-  const at::Tensor absmax = at::empty({kElements / 64}, options.dtype(at::kFloat));
-  const auto results = static_cast<double>(codes.nbytes() + absmax.nbytes());
-  report("quantise bfloat16", static_cast<double>(x.nbytes()) + results,
-         [&] { QuantizeNf4Blocks(x, 64, codes, absmax); });
-  wide.copy_(x);
-  report("quantise float32", static_cast<double>(wide.nbytes()) + results,
-         [&] { QuantizeNf4Blocks(wide, 64, codes, absmax); });
-  const at::Tensor host = absmax.cpu();
-  report("scales to 8 bits (CPU)", static_cast<double>(host.nbytes()) * 1.25,
-         [&] { QuantizeAbsmax(host); });
-}
+  at::Tensor x, y, wide, part, codes, absmax;
+  Nf4Matrix matrix;
+};
+
+class Bench {
+ public:
+  explicit Bench(c10::Device device) : device_(device) {
+    const auto options = at::TensorOptions(device).dtype(at::kBFloat16);
+    const double codes = static_cast<double>(kElements) / 2;  // the smallest of a set
+    for (int i = 0; i < RotatingSets(device, codes); ++i) sets_.emplace_back(options);
+    const auto bytes = static_cast<double>(sets_[0].x.nbytes());
+    copy_ = 2.0 * bytes / SecondsOf([](Set& s) { Copy(s.x, s.y); });
+    std::printf("%s, %d threads: copy of %.0f MB %.1f GB/s\n", device.str().c_str(),
+                device.is_cuda() ? 1 : at::get_num_threads(), bytes * 1e-6, copy_ * 1e-9);
+  }
+
+  void Run() {
+    for (const bool nested : {true, false}) Dequantise(nested);
+    const Set& first = sets_[0];
+    const auto results = static_cast<double>(first.codes.nbytes() + first.absmax.nbytes());
+    Report("quantise bfloat16", static_cast<double>(first.x.nbytes()) + results,
+           [](Set& s) { QuantizeNf4Blocks(s.x, 64, s.codes, s.absmax); });
+    for (Set& set : sets_) set.wide.copy_(set.x);
+    Report("quantise float32", static_cast<double>(first.wide.nbytes()) + results,
+           [](Set& s) { QuantizeNf4Blocks(s.wide, 64, s.codes, s.absmax); });
+    if (device_.is_cuda()) return;
+    Report("scales to 8 bits", static_cast<double>(first.absmax.nbytes()) * 1.25,
+           [](Set& s) { QuantizeAbsmax(s.absmax); });
+  }
+
+ private:
+  double SecondsOf(const std::function<void(Set&)>& body) {
+    return Seconds(device_, static_cast<int>(sets_.size()),
+                   [&](int set) { return body(sets_[static_cast<size_t>(set)]), at::Tensor(); });
+  }
+
+  void Report(const std::string& name, double bytes, const std::function<void(Set&)>& body) {
+    const double seconds = SecondsOf(body), rate = bytes / seconds;
+    std::printf("  %-44s %8.3f ms %8.1f GB/s  %.2f of copy\n", name.c_str(), seconds * 1e3,
+                rate * 1e-9, rate / copy_);
+  }
+
+  void Dequantise(bool nested) {
+    for (Set& set : sets_) set.matrix = Quantized(set.x, nested);
+    const Range rows{0, kRows}, columns{0, kColumns}, some_rows{1024, 1024},
+        some_columns{2048, 4096};
+    const Set& first = sets_[0];
+    const auto packed = static_cast<double>(first.matrix.layout.bytes);
+    const std::string scales = nested ? ", nested scales" : ", float32 scales";
+    Report("dequantise to bfloat16" + scales, packed + static_cast<double>(first.y.nbytes()),
+           [&](Set& s) { DequantizeNf4(s.matrix, rows, columns, s.y); });
+    Report("dequantise to float32" + scales, packed + static_cast<double>(first.wide.nbytes()),
+           [&](Set& s) { DequantizeNf4(s.matrix, rows, columns, s.wide); });
+    Report("1024 x 4096 of it to float32" + scales,
+           packed / 16 + static_cast<double>(first.part.nbytes()),
+           [&](Set& s) { DequantizeNf4(s.matrix, some_rows, some_columns, s.part); });
+  }
+
+  c10::Device device_;
+  std::vector<Set> sets_;
+  double copy_ = 0;
+};
 
 }  // namespace
 }  // namespace fttrain
 
 int main(int argc, char** argv) {
-  const c10::Device device(argc > 1 ? argv[1] : "cpu");
+  const c10::Device device = fttrain::BenchDevice(argc > 1 ? argv[1] : "cpu");
   if (argc > 2) at::set_num_threads(std::atoi(argv[2]));
-  if (device.is_cuda() && !at::hasCUDA()) {
-    std::printf("no GPU: the CUDA kernels were not timed\n");
-    return 0;
-  }
-  fttrain::Run(device);
+  fttrain::Bench(device).Run();
 }
