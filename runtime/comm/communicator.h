@@ -77,8 +77,8 @@ class Communicator {
   // What a communicator is for: operations of all its ranks, or messages from rank 0 of two to rank
   // 1 and nothing else.
   enum class Use { kCollectives, kMessages };
-  // Makes the connections that these operations need, so that none of them later waits on the host
-  // for a peer to join, nor asks for memory that nobody reckoned with. Collective.
+  // Makes the connections that these need: none later waits on the host for a peer, nor asks for
+  // memory that nobody reckoned with. Collective.
   virtual void Connect(Use /*use*/) {}
 
   // Whether an operation occupies the device until its peers join, as NCCL's kernels do. What is
@@ -86,8 +86,7 @@ class Communicator {
   // lazy loading). So nothing may be asked for whose sender waits for work yet to be issued.
   virtual bool OccupiesDevice() const { return false; }
 
-  // Shared memory from rank 0 to rank 1 of two ranks (channel.h); null where there is none.
-  // Collective.
+  // Shared memory from rank 0 to rank 1 of two (channel.h); null where there is none. Collective.
   virtual std::unique_ptr<HostChannel> OpenHostChannel(int places, int64_t place_bytes);
 
   std::unique_ptr<Work> AllGatherAsync(const at::Tensor& input, at::Tensor output);

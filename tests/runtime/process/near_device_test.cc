@@ -64,11 +64,10 @@ TEST(CoreList, IsReadAsTheKernelWritesIt) {
 
 TEST(NearDevice, AThreadKeepsThoseOfItsCoresThatAreBesideTheDevice) {
   const std::set<int> before = UsableCores();
-  if (before.size() < 2) GTEST_SKIP() << "one core: nothing to choose between";
   const int first = *before.begin();
   const System sys("1", std::to_string(first) + ",1000");
   const Bound bound = BoundBy(sys, "0000:3B:00.0");
-  EXPECT_EQ(bound.node, 1);
+  EXPECT_EQ(bound.node, before.size() > 1 ? 1 : -1);  // of one core nothing is to be chosen
   EXPECT_THAT(bound.cores, ElementsAre(first));
   EXPECT_EQ(UsableCores(), before);
 }
