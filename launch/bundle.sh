@@ -97,6 +97,9 @@ newest_symbol() {
 # Nothing may be missing where this machine's libraries are not, nor ask for a newer system than is promised.
 verify_stage() {
   local files file name
+  if [ "$cuda" != none ]; then
+    tests/structure/cuda_backend_test.sh "$stage/libexec/fttrain" || fail "$BUILD was built without a CUDA backend: build it anew"
+  fi
   mapfile -t files < <(find "$stage/libexec" "$stage/lib" "$stage/mpi" -type f \( -name '*.so*' -o -perm -u+x \))
   for file in "${files[@]}"; do
     if readelf -d "$file" | grep -Eq 'R(UN)?PATH'; then fail "$file still names folders of this machine"; fi

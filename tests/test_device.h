@@ -9,11 +9,22 @@
 #include <cstdlib>
 #include <string>
 
+#include "runtime/memory/cuda_ledger.h"
+#include "runtime/memory/ledger.h"
+
 namespace fttrain {
 
 inline c10::Device TestDevice() {
   const char* name = std::getenv("FTTRAIN_TEST_DEVICE");
   return c10::Device(name == nullptr ? "cpu" : name);
+}
+
+// The ledger counts TestDevice()'s memory from here on.
+inline void UseMemoryLedger() {
+  InstallMemoryLedger();
+  if (TestDevice().is_cpu()) return;
+  at::empty({1}, at::TensorOptions(TestDevice()));
+  CountCudaMemory();
 }
 
 // Normal values, drawn on the CPU in float64 and then rounded, so that every dtype and device sees

@@ -7,6 +7,7 @@ tiny geometry, to see that it runs; its numbers say nothing.
 
 import importlib.util
 import json
+import shutil
 import statistics
 import sys
 from pathlib import Path
@@ -28,7 +29,8 @@ class Sizes:
         self.geometry = models.GEOMETRY_8B if gpu else {**models.TINY, **models.FAMILIES["llama"]}
         self.layers = (8, 4) if gpu else (4, 2)
         self.whole = 32
-        self.stage = {**models.GEOMETRY_70B, "num_hidden_layers": 40}
+        stage = models.GEOMETRY_70B if gpu else {**self.geometry, "vocab_size": 256}
+        self.stage = {**stage, "num_hidden_layers": 40 if gpu else 4}
 
 
 def config(model, rows, output, device, tokens, steps, changes):
@@ -64,10 +66,9 @@ class Bench:
         models.fewer_layers(self.scratch / f"layers-{sizes.layers[1]}", whole, sizes.layers[1])
         lengths = [length for length in sizes.tokens for _ in range(REPEAT)]
         models.write_rows(self.scratch / "all.jsonl", lengths, sizes.geometry["vocab_size"])
-        middle = sizes.tokens[1]
-        models.write_rows(
-            self.scratch / "middle.jsonl", [middle] * 4 * REPEAT, sizes.geometry["vocab_size"]
-        )
+        shared = min(sizes.geometry["vocab_size"], sizes.stage["vocab_size"])
+        middle = self.scratch / "middle.jsonl"
+        models.write_rows(middle, [sizes.tokens[1]] * 4 * REPEAT, shared)
 
     def train(
         self,
@@ -78,7 +79,6 @@ class Bench:
         accumulation=1,
         limit=60,
         before=(),
-        skip="",
         model=None,
     ):
         """A step that trains, and keeps the seconds of the program's own steps by their tokens."""
@@ -105,6 +105,7 @@ class Bench:
             by_tokens = {}
             for row in models.metrics(output):
                 by_tokens.setdefault(row["tokens"], []).append(row)
+            shutil.rmtree(output)  # a model of full training is gigabytes
             seconds = {
                 t: statistics.median(r["seconds"] for r in found[2:])
                 for t, found in by_tokens.items()
@@ -120,7 +121,7 @@ class Bench:
 
         command = [*before, self.root / "bin/fttrain", "train", f"--config={path}"]
         environment = {"FTTRAIN_NF4_AHEAD": "0"} if "without look-ahead" in name else {}
-        return Step(name, command, limit, check, environment, skip)
+        return Step(name, command, limit, check, environment)
 
     def slope(self, name, more, fewer):
         """The whole model's seconds, from runs with more and with fewer layers."""
@@ -203,13 +204,14 @@ class Bench:
             "memory.recompute": "full",
             "memory.activations": "host",
         }
-        model = self.scratch / "stage"
-        make = [sys.executable, HERE / "stage_of_70b.py", self.root / "bin/fttrain", model]
-        skip = "" if self.device == "cuda" else "needs a GPU"
-        cap = [sys.executable, HERE / "capped.py", CAP_MIB]
+        model, geometry = self.scratch / "stage", self.scratch / "stage.json"
+        geometry.write_text(json.dumps(self.sizes.stage))
+        fttrain, layers = self.root / "bin/fttrain", self.sizes.stage["num_hidden_layers"]
+        make = [sys.executable, HERE / "stage_of_70b.py", fttrain, geometry, model]
+        cap = [sys.executable, HERE / "capped.py", CAP_MIB] if self.device == "cuda" else ()
         return [
-            Step("weights of a 70B stage", make, 80, None, {}, skip),
-            self.train(name, 40, changes, "middle", limit=90, before=cap, skip=skip, model=model),
+            Step("weights of a 70B stage", make, 80, None, {}),
+            self.train(name, layers, changes, "middle", limit=90, before=cap, model=model),
         ]
 
     def beside_peft(self):

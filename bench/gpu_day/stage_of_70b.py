@@ -1,4 +1,4 @@
-"""stage_of_70b.py FTTRAIN FOLDER: an NF4 folder of 40 layers of 70B shapes.
+"""stage_of_70b.py FTTRAIN CONFIG FOLDER: an NF4 folder of a model of that config.json.
 
 One random layer is quantised by `fttrain quantize`; the others are that one under their own names.
 """
@@ -15,8 +15,9 @@ import models
 
 
 def main():
-    fttrain, folder = sys.argv[1], Path(sys.argv[2])
-    config, one = models.GEOMETRY_70B, folder.with_name("stage-one-layer")
+    fttrain, folder = sys.argv[1], Path(sys.argv[3])
+    config, one = json.loads(Path(sys.argv[2]).read_text()), folder.with_name("stage-one-layer")
+    layers = config["num_hidden_layers"]
     models.write_model(
         one,
         {**config, "num_hidden_layers": 1},
@@ -26,10 +27,10 @@ def main():
     subprocess.run([fttrain, "quantize", f"--model={one}", f"--output={quantised}"], check=True)
     folder.mkdir()
     written = json.loads((quantised / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**written, "num_hidden_layers": 40}))
+    (folder / "config.json").write_text(json.dumps({**written, "num_hidden_layers": layers}))
     files = {}
     for source in sorted(quantised.glob("*.safetensors")):
-        for layer in range(40):
+        for layer in range(layers):
             target = f"layer-{layer}-{source.name}"
 
             def rename(name, layer=layer):

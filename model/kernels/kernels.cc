@@ -206,9 +206,11 @@ at::Tensor Dropout(const at::Tensor& x, const at::Tensor& token_index, double p,
   CheckOperand("dropout's token_index", x, token_index, {x.size(0)}, at::kLong);
   const int64_t rows = x.size(0), columns = x.size(1);
   at::Tensor y = at::empty_like(x);
-  if (FT_ON_CUDA(x, Dropout, Data<void>(x), Data<int64_t>(token_index), MutableData<void>(y), rows,
-                 columns,
-                 (cuda::DropoutArguments{key.key, key.stream, p, feature_offset, features}))) {
+  const double scale = 1.0 / (1.0 - p);
+  if (FT_ON_CUDA(
+          x, Dropout, Data<void>(x), Data<int64_t>(token_index), MutableData<void>(y), rows,
+          columns,
+          (cuda::DropoutArguments{key.key, key.stream, p, scale, feature_offset, features}))) {
     return y;
   }
   const DropoutSlice slice{key.key, key.stream, p, feature_offset, features};

@@ -135,6 +135,8 @@ void OwnedState::UpdateThroughHost(const Segment& segment, const at::Tensor& tab
   auto& [gradients, rounded] = staging;
   const auto make_room = [&](at::Tensor& buffer, at::ScalarType dtype) {
     if (buffer.defined() && buffer.numel() >= most) return;
+    // The copies of the segment before may still read it.
+    if (buffer.defined()) guard.getStream(device).synchronize();
     const MemoryScope scope(MemoryCategory::kOptimizer);
     buffer = EmptyOnHost({most}, dtype, device);
   };

@@ -168,7 +168,8 @@ void ActivationStore::Take(Key key, const std::vector<KeptTensor>& kept) {
   Set& set = found->second;
   if (!set.on_device) CopyIn(set);
   if (leaving_ == key) {
-    leaving_.reset();  // its copy ends in a buffer that nobody reads
+    leaving_.reset();  // its copy ends in a buffer that nobody reads,
+    if (out_) set.slot->out->block(CurrentStream(device_));  // but its memory may be unmapped
   } else if (in_) {
     set.slot->in->block(CurrentStream(device_));
   }

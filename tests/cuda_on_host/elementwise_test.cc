@@ -120,7 +120,7 @@ TEST_F(DropoutOfManyRows, StridesOverThem) {
   const Guarded<float> xs("x", x, {true, true}), y("y", x, {true, true});
   const Guarded<int64_t> token_buffer("tokens", tokens, {true, true});
   cuda::Dropout(Float32::kDtype, xs.data(), token_buffer.data(), y.data(), rows, 1,
-                {11, 22, 0.25, 0, 1}, nullptr);
+                {11, 22, 0.25, 1.0 / 0.75, 0, 1}, nullptr);
   std::vector<float> want(x.size());
   CpuKernelsBase().float32.dropout(x.data(), tokens.data(), want.data(), rows, 1,
                                    {11, 22, 0.25, 0, 1});

@@ -64,7 +64,7 @@ template <class T, int N>
 __global__ void DropoutKernel(const T* x, const int64_t* tokens, T* y, int64_t rows,
                               int64_t columns, DropoutArguments arguments) {
   using S = typename Statistics<T>::Type;
-  const S scale = S(1.0 / (1.0 - arguments.p));
+  const S scale = S(arguments.scale);
   const float threshold = static_cast<float>(arguments.p);
   const int64_t octet = FlatIndex();
   for (int64_t row = blockIdx.y; row < rows; row += gridDim.y) {

@@ -30,7 +30,7 @@ void SwiGluBackward(Dtype type, const void* dhidden, void* gate, void* up, void*
 
 struct DropoutArguments {
   uint64_t key, stream;
-  double p;
+  double p, scale;  // scale: 1 / (1 - p), which no thread should divide in float64
   int64_t offset, features;
 };
 void Dropout(Dtype type, const void* x, const int64_t* tokens, void* y, int64_t rows,

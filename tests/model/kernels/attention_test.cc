@@ -126,7 +126,7 @@ INSTANTIATE_TEST_SUITE_P(Documents, PackedAttention,
 
 class PlainAttention : public testing::Test {
  protected:
-  static void SetUpTestSuite() { InstallMemoryLedger(); }
+  static void SetUpTestSuite() { UseMemoryLedger(); }
 };
 
 TEST_F(PlainAttention, HoldsNoMoreThanItsWorkspaceSays) {

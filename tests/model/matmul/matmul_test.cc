@@ -38,7 +38,7 @@ class Matmul : public testing::TestWithParam<std::tuple<Size, Bf16Gemm>> {
   const at::Tensor b = Values({size.out, 5}, at::kFloat, 5);
 
   static at::Tensor Values(at::IntArrayRef shape, at::ScalarType type, uint64_t seed) {
-    return Randn(shape, at::kFloat, seed, 1.0).to(at::kCPU, type);
+    return Randn(shape, at::kFloat, seed).to(type);
   }
   // An implementation that sums in float32 is off by the rounding of its result and by float32's
   // errors of summing `terms` products of about one; kNative also rounds float32 operands and parts
@@ -66,13 +66,13 @@ TEST_P(Matmul, InputGradientsAreAddedToWhatIsThere) {
 }
 
 TEST_P(Matmul, WeightGradientsAccumulateInFloat32) {
-  at::Tensor grad = at::full({size.out, size.in}, 0.25, at::kFloat);
+  at::Tensor grad = at::full({size.out, size.in}, 0.25, low.options());
   AddProducts(grad, {{dy.t(), x}}, /*accumulate=*/true, backend);
   ExpectNear(grad, Wide(dy).t().mm(Wide(x)) + 0.25, size.tokens + 1);
 }
 
 TEST_P(Matmul, AdapterGradientsTakeAMixedPair) {
-  at::Tensor grad = at::zeros({size.out, 5}, at::kFloat);
+  at::Tensor grad = at::zeros({size.out, 5}, low.options());
   AddProducts(grad, {{dy.t(), low, 0.5}}, /*accumulate=*/true, backend);
   ExpectNear(grad, Wide(dy).t().mm(Wide(low)) * 0.5, size.tokens);
 }
@@ -143,7 +143,7 @@ TEST_P(Matmul, AnNf4OperandInFloat32IsItsDequantisedMatrix) {
 
 TEST_P(Matmul, SquareOperandsAreToldFromTheirTransposes) {
   const at::Tensor square = Values({9, 9}, at::kBFloat16, 7);
-  at::Tensor y = at::zeros({9, 9}, at::kFloat);
+  at::Tensor y = at::zeros({9, 9}, low.options());
   AddProducts(y, {{square, square.t()}, {square.t(), square}}, /*accumulate=*/false, backend);
   const at::Tensor s = Wide(square);
   ExpectNear(y, s.mm(s.t()) + s.t().mm(s), 18);

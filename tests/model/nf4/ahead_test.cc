@@ -111,7 +111,7 @@ TEST(Nf4Ahead, AForwardThatBackwardRepeatsIsLearntBesideTheOther) {
 
 class Nf4AheadMemory : public testing::Test {
  protected:
-  static void SetUpTestSuite() { InstallMemoryLedger(); }
+  static void SetUpTestSuite() { UseMemoryLedger(); }
 };
 
 TEST_F(Nf4AheadMemory, IsTwoBuffersOfTheLargestMatrix) {

@@ -6,7 +6,6 @@
 
 #include <string>
 
-#include "runtime/memory/cuda_ledger.h"
 #include "runtime/memory/ledger.h"
 #include "tests/test_device.h"
 
@@ -58,12 +57,7 @@ class ActivationStoreTest : public testing::Test {
     store.Take({layer, microbatch}, taken.Kept());
     return taken;
   }
-  static void SetUpTestSuite() {
-    InstallMemoryLedger();
-    if (TestDevice().is_cpu()) return;
-    at::empty({1}, at::TensorOptions(TestDevice()));
-    CountCudaMemory();
-  }
+  static void SetUpTestSuite() { UseMemoryLedger(); }
   void ExpectSame(Tensors& got, uint64_t seed, int64_t rows = kRows) {
     Tensors want = Made(seed, rows);
     const std::vector<KeptTensor> got_parts = got.Kept(), want_parts = want.Kept();
