@@ -11,8 +11,12 @@
 
 namespace fttrain {
 
+// What sums over elements of a dtype are formed in.
+inline at::ScalarType StatisticsType(at::ScalarType type) {
+  return type == at::kDouble ? at::kDouble : at::kFloat;
+}
 inline at::ScalarType StatisticsType(const at::Tensor& x) {
-  return x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  return StatisticsType(x.scalar_type());
 }
 
 inline Dtype DtypeOf(at::ScalarType type) {

@@ -11,16 +11,12 @@
 namespace fttrain {
 namespace {
 
-at::ScalarType ComputeType(at::ScalarType type) {
-  return type == at::kDouble ? at::kDouble : at::kFloat;
-}
-
 // Rows [begin, end) of the tokens as [K, group * rows, D], so that the query heads of a kv head are
 // one matrix.
 class Heads {
  public:
   Heads(const at::Tensor& q, const at::Tensor& k)
-      : kv_heads_(k.size(1)), group_(q.size(1) / k.size(1)), type_(ComputeType(q.scalar_type())) {}
+      : kv_heads_(k.size(1)), group_(q.size(1) / k.size(1)), type_(StatisticsType(q)) {}
 
   at::Tensor Of(const at::Tensor& x, int64_t begin, int64_t end) const {
     const int64_t rows = end - begin, group = x.size(1) / kv_heads_;
@@ -90,7 +86,7 @@ int64_t PlainAttentionWorkspace(int64_t heads, int64_t max_document_tokens, at::
   const int64_t rows = std::min(kPlainAttentionRows, max_document_tokens);
   // Scores or probabilities, and what a gradient of them needs beside.
   return 3 * heads * rows * max_document_tokens *
-         static_cast<int64_t>(c10::elementSize(ComputeType(type)));
+         static_cast<int64_t>(c10::elementSize(StatisticsType(type)));
 }
 
 AttentionResult PlainAttentionForward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
