@@ -92,7 +92,8 @@ Embedding::Embedding(const ModelSpec& model, const ModelOptions& options, Commun
       rows_(VocabularyRows(model, RankIn(tp))),
       weight_(set.Get(model.embedding + ".weight")) {}
 
-at::Tensor Embedding::Forward(const at::Tensor& input_ids, const at::Tensor& input_ids_host) const {
+at::Tensor Embedding::Forward(const at::Tensor& input_ids,
+                              c10::ArrayRef<int64_t> input_ids_host) const {
   const at::Tensor& table = weight_->value;
   const bool on_host = table.device() != input_ids.device();
   // Rows of a table in host memory are gathered there, in pinned memory, and copied while the host
@@ -103,7 +104,7 @@ at::Tensor Embedding::Forward(const at::Tensor& input_ids, const at::Tensor& inp
         at::empty({rows.size(0), table.size(1)}, table.options().pinned_memory(true));
     return at::index_select_out(gathered, table, 0, rows);
   };
-  const at::Tensor& ids = on_host ? input_ids_host : input_ids;
+  const at::Tensor ids = on_host ? at::tensor(input_ids_host, at::kLong) : input_ids;
   if (region_.tp().size() == 1) return gather(ids).to(input_ids.device(), /*non_blocking=*/true);
   at::Tensor partial;
   std::optional<MemoryScope> scope;

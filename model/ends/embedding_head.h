@@ -2,6 +2,8 @@
 // r).
 #pragma once
 
+#include <c10/util/ArrayRef.h>
+
 #include <optional>
 
 #include "model/blocks/parameters.h"
@@ -27,8 +29,9 @@ class Embedding {
   // Of what DeclareEmbedding declared; `set` must outlive this.
   Embedding(const ModelSpec& model, const ModelOptions& options, Communicator& tp,
             const ParameterSet& set);
-  // input_ids int64 [T], on the device and in host memory -> [T/tp, H]. Collective over tp.
-  at::Tensor Forward(const at::Tensor& input_ids, const at::Tensor& input_ids_host) const;
+  // input_ids int64 [T], on the device, and the same for a table in host memory -> [T/tp, H].
+  // Collective over tp.
+  at::Tensor Forward(const at::Tensor& input_ids, c10::ArrayRef<int64_t> input_ids_host) const;
   // Adds to the table's gradient; nothing when frozen (then not collective).
   void Backward(const at::Tensor& dy, const at::Tensor& input_ids) const;
 

@@ -40,7 +40,7 @@ ModelBatch MakeModelBatch(const std::vector<int32_t>& input_ids,
   index.resize(padded, 0);
   ModelBatch batch;
   batch.input_ids = Upload(ids, device);
-  batch.input_ids_host = device.is_cpu() ? batch.input_ids : Upload(ids, at::kCPU);
+  batch.input_ids_host = std::move(ids);
   batch.target_rows = Upload(rows, device);
   batch.targets = Upload(row_targets, device);
   batch.context.layout = MakeSequenceLayout(std::move(bounds), device);

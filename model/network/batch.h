@@ -11,10 +11,10 @@ namespace fttrain {
 // One microbatch on the device. With sequence parallelism T is a multiple of tp (MakeModelBatch
 // pads with a document of its own that has no targets).
 struct ModelBatch {
-  at::Tensor input_ids;       // int64 [T]
-  at::Tensor input_ids_host;  // the same in host memory, for an embedding that is there
-  at::Tensor target_rows;     // int64 [M]
-  at::Tensor targets;         // int64 [M]
+  at::Tensor input_ids;                 // int64 [T]
+  std::vector<int64_t> input_ids_host;  // the same, for an embedding in host memory
+  at::Tensor target_rows;               // int64 [M]
+  at::Tensor targets;                   // int64 [M]
   MicrobatchContext context;
 };
 // Host vectors as data/ packs them (targets already shifted, -100 where there is none).

@@ -354,7 +354,8 @@ TEST(MakeModelBatch, PadsWithADocumentThatHasNoTargets) {
   const ModelBatch batch =
       MakeModelBatch({4, 5, 6}, {5, -100, 9}, {0, 2, 3}, {70, 71, 72}, 1, 4, at::kCPU);
   EXPECT_EQ(batch.context.layout.cu_seqlens, (std::vector<int32_t>{0, 2, 3, 4}));
-  EXPECT_EQ(batch.input_ids.size(0), 4);
+  EXPECT_EQ(batch.input_ids_host, (std::vector<int64_t>{4, 5, 6, 0}));
+  EXPECT_TRUE(at::equal(batch.input_ids, at::tensor(batch.input_ids_host, at::kLong)));
   EXPECT_EQ(batch.context.dropout.token_index.size(0), 4);
   EXPECT_TRUE(at::equal(batch.target_rows, at::tensor(std::vector<int64_t>{0, 2}, at::kLong)));
   EXPECT_TRUE(at::equal(batch.targets, at::tensor(std::vector<int64_t>{5, 9}, at::kLong)));
