@@ -74,6 +74,20 @@ int64_t WindowBytes(std::map<int, int64_t> windows, const std::vector<size_t>& s
          (layout.schedule == PipelineKind::kLayerMajor ? layer + end : std::max(layer, end));
 }
 
+// Copies of a stage's adapters: of all its layers, or with values of one at a time.
+int64_t CopyBytes(const Task& task, const Layout& layout, const std::vector<size_t>& stage_of_layer,
+                  size_t stage, bool one_layer, c10::Device device) {
+  const ModelOptions options = ModelOptionsOf(task, layout);
+  int64_t sum = 0, most = 0;
+  for (size_t i = 0; i < stage_of_layer.size(); ++i) {
+    if (stage_of_layer[i] != stage) continue;
+    const int64_t bytes = FactorCopyBytes(task.model.layers[i], options, layout.mesh.tp, device);
+    sum += bytes;
+    most = std::max(most, bytes);
+  }
+  return one_layer ? most : sum;
+}
+
 // What a stage's layers keep of what its schedule has in flight at once; the most of any stage.
 int64_t KeptBytesOf(const Task& task, const Layout& layout, const std::vector<size_t>& stages) {
   const int microbatches = static_cast<int>(StepShapeOf(task, layout).accumulation);
@@ -116,6 +130,8 @@ DeviceBytes BytesOf(const Task& task, const Layout& layout, const ParameterSet& 
   }
   for (size_t stage = 0; stage < held.size(); ++stage) {
     held[stage].values += WindowBytes(windows, stage_of_layer, stage, task, layout);
+    held[stage].copies = CopyBytes(task, layout, stage_of_layer, stage, sharded,
+                                   host_is_apart ? c10::kCUDA : c10::kCPU);
   }
   DeviceBytes most = *std::max_element(held.begin(), held.end(), [](const auto& a, const auto& b) {
     return a.values + a.training < b.values + b.training;

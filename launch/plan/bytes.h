@@ -11,8 +11,10 @@ namespace fttrain {
 struct DeviceBytes {
   int64_t values = 0;    // parameters
   int64_t training = 0;  // gradients, moments and masters
+  int64_t copies = 0;    // of adapters' factors, as products read them
   int64_t kept = 0;      // for backward
-  int64_t total() const { return (values + training + kept) / 10 * 11; }  // a tenth is in work
+  // A tenth is in work.
+  int64_t total() const { return (values + training + copies + kept) / 10 * 11; }
 };
 
 // `declared`: of Declare(task). `host_is_apart`: the host's memory is not the device's (a GPU's).

@@ -148,6 +148,12 @@ void DecoderLayer::HoldWeights(bool hold) {
   }
 }
 
+void DecoderLayer::HoldFactors(bool hold) {
+  for (const auto& block : blocks_) {
+    for (Linears* linears : block->InOrder()) linears->HoldFactors(hold);
+  }
+}
+
 int64_t KeptBytes(const LayerSpec& layer, const ModelOptions& options, int tp, int64_t tokens) {
   const int64_t width = static_cast<int64_t>(c10::elementSize(options.compute));
   const int64_t rows = options.sequence_parallel ? tokens / tp : tokens;
@@ -160,6 +166,17 @@ int64_t KeptBytes(const LayerSpec& layer, const ModelOptions& options, int tp, i
     for (const SavedTensor& each : NewSaved(layer[i], {0, tp}, options.compute)->Inner(tokens)) {
       bytes +=
           c10::multiply_integers(each.sizes) * static_cast<int64_t>(c10::elementSize(each.dtype));
+    }
+  }
+  return bytes;
+}
+
+int64_t FactorCopyBytes(const LayerSpec& layer, const ModelOptions& options, int tp,
+                        c10::Device device) {
+  int64_t bytes = 0;
+  for (const BlockSpec& block : layer) {
+    for (const std::vector<LinearSpec>& linears : LinearsByInput(block)) {
+      bytes += FactorCopyBytes(linears, options, {0, tp}, device);
     }
   }
   return bytes;

@@ -39,6 +39,9 @@ class DecoderLayer {
   // From true to false every NF4 matrix of the layer exists dequantised, for all Forward and
   // Backward calls between: worth it for more than one microbatch. Nothing for dense matrices.
   void HoldWeights(bool hold);
+  // The same of copies of the adapters' factors (Linears::HoldFactors): worth it for a forward and
+  // its backward.
+  void HoldFactors(bool hold);
 
  private:
   // The input [T, H] of block i, made again: norm, then the gather.
@@ -58,5 +61,8 @@ class DecoderLayer {
 // Bytes that a layer keeps of a microbatch of `tokens` for Backward on one of tp ranks. With kNone
 // at the shape of a 70B model in bfloat16, a token: 92 160 elements and 64 of float32 (lse).
 int64_t KeptBytes(const LayerSpec& layer, const ModelOptions& options, int tp, int64_t tokens);
+// Bytes of the copies of a layer's adapters that HoldFactors makes on such a device, on tp rank 0.
+int64_t FactorCopyBytes(const LayerSpec& layer, const ModelOptions& options, int tp,
+                        c10::Device device);
 
 }  // namespace fttrain

@@ -10,9 +10,24 @@
 #include "runtime/memory/ledger.h"
 
 namespace fttrain {
+namespace {
+
+// Copies of factors that save a product from making its own.
+struct FactorCopies {
+  bool a = false, b = false;
+  at::ScalarType dtype = at::kFloat;
+};
+FactorCopies CopiesOf(size_t adapters, at::ScalarType compute, double dropout, c10::Device device) {
+  const at::ScalarType dtype = LowRankDtype(device, compute);
+  const bool converted = dtype != FactorDtype(compute);
+  return {converted || (adapters > 1 && dropout == 0.0), converted, dtype};
+}
+
+}  // namespace
 
 Linears::Linears(const std::vector<LinearSpec>& specs, const ParameterForm& form, TensorRank tp,
-                 const ParameterSet& set, Nf4Ahead* ahead) {
+                 const ParameterSet& set, Nf4Ahead* ahead)
+    : compute_(form.compute) {
   if (form.adapter) {
     scale_ = form.adapter->Scale();
     dropout_ = form.adapter->dropout;
@@ -46,6 +61,21 @@ void Linears::Hold(bool hold) {
   for (Member& member : members_) member.weight.Hold(hold);
 }
 
+void Linears::HoldFactors(bool hold) {
+  a_copy_.reset();
+  for (Member& member : members_) member.b_copy.reset();
+  if (!hold || adapted_.empty()) return;
+  const at::Tensor& first = members_[adapted_.front()].a->value;
+  const FactorCopies copies = CopiesOf(adapted_.size(), compute_, dropout_, first.device());
+  const MemoryScope scope(MemoryCategory::kAdapters);
+  if (copies.a) a_copy_ = at::empty({rank_, first.size(1)}, first.options().dtype(copies.dtype));
+  for (const size_t i : adapted_) {
+    Member& member = members_[i];
+    if (copies.a) FactorA(member).copy_(member.a->value);
+    if (copies.b) member.b_copy = member.b->value.to(copies.dtype);
+  }
+}
+
 bool Linears::Drops(const DropoutContext& dropout) const {
   return !adapted_.empty() && dropout_ > 0.0 && dropout.token_index.defined();
 }
@@ -57,7 +87,13 @@ at::Tensor Linears::Dropped(const Member& member, const at::Tensor& x,
                  member.spec.in);
 }
 
+at::Tensor Linears::FactorA(const Member& member) const {
+  if (!a_copy_.defined()) return member.a->value;
+  return a_copy_.narrow(0, member.columns.offset, member.columns.extent);
+}
+
 at::Tensor Linears::StackedA() const {
+  if (a_copy_.defined()) return a_copy_;
   if (adapted_.size() == 1) return members_[adapted_.front()].a->value;
   std::vector<at::Tensor> factors;
   for (const size_t i : adapted_) factors.push_back(members_[i].a->value);
@@ -86,9 +122,9 @@ std::vector<at::Tensor> Linears::Forward(const at::Tensor& x, const DropoutConte
       const Member& member = members_[i];
       const at::Tensor part = member.Part(low);
       if (Drops(dropout)) {
-        AddProducts(part, {{Dropped(member, x, dropout), member.a->value.t()}}, false);
+        AddProducts(part, {{Dropped(member, x, dropout), FactorA(member).t()}}, false);
       }
-      sums[i].products.push_back({part, member.b->value.t(), scale_});
+      sums[i].products.push_back({part, member.B().t(), scale_});
     }
   }
   first.insert(first.end(), sums.begin(), sums.end());
@@ -101,7 +137,7 @@ std::vector<ProductSum> Linears::LowGradients(const std::vector<at::Tensor>& dy,
   std::vector<ProductSum> sums;
   for (const size_t i : adapted_) {
     const Member& member = members_[i];
-    sums.push_back({member.Part(dlow), {{dy[i], member.b->value, scale_}}});
+    sums.push_back({member.Part(dlow), {{dy[i], member.B(), scale_}}});
   }
   return sums;
 }
@@ -131,7 +167,7 @@ at::Tensor Linears::BackwardInput(const std::vector<at::Tensor>& dy, const Dropo
   at::Tensor dadapter = at::empty_like(dx);
   for (const size_t i : adapted_) {
     const Member& member = members_[i];
-    AddProducts(dadapter, {{member.Part(dlow), member.a->value}}, false);
+    AddProducts(dadapter, {{member.Part(dlow), FactorA(member)}}, false);
     dx.add_(Dropped(member, dadapter, dropout));
   }
   return dlow;
@@ -187,10 +223,28 @@ void Linears::DroppedAdapterGradients(const std::vector<at::Tensor>& dy, const a
     const Member& member = members_[i];
     const at::Tensor dropped = Dropped(member, x, dropout);
     const at::Tensor low = EmptyLowRank(dropped, member.columns.extent);
-    AddProducts(low, {{dropped, member.a->value.t()}}, /*accumulate=*/false);
+    AddProducts(low, {{dropped, FactorA(member).t()}}, /*accumulate=*/false);
     AddProducts(member.a->grad, {{member.Part(dlow).t(), dropped}}, /*accumulate=*/true);
     AddProducts(member.b->grad, {{dy[i].t(), low, scale_}}, /*accumulate=*/true);
   }
+}
+
+int64_t FactorCopyBytes(const std::vector<LinearSpec>& specs, const ParameterForm& form,
+                        TensorRank tp, c10::Device device) {
+  if (!form.adapter) return 0;
+  size_t adapters = 0;
+  int64_t a = 0, b = 0;  // elements
+  for (const LinearSpec& spec : specs) {
+    if (!form.adapter->Adapts(spec.name)) continue;
+    ++adapters;
+    const int64_t mine = SliceOf(spec, tp).range.extent;
+    const bool column = spec.split == LinearSplit::kColumn;
+    a += form.adapter->r * (column ? spec.in : mine);
+    b += form.adapter->r * (column ? mine : spec.out);
+  }
+  const FactorCopies copies = CopiesOf(adapters, form.compute, form.adapter->dropout, device);
+  return ((copies.a ? a : 0) + (copies.b ? b : 0)) *
+         static_cast<int64_t>(c10::elementSize(copies.dtype));
 }
 
 }  // namespace fttrain

@@ -47,6 +47,10 @@ class Linears {
 
   // NF4 matrices are dequantised once (true), for every call until they are released (false).
   void Hold(bool hold);
+  // The adapters' factors are copied once as products read them, stacked and in their dtype
+  // (LowRankDtype): FactorCopyBytes, booked as kAdapters. Until they are released changes of the
+  // parameters are not seen. The same values, so results are the same bits.
+  void HoldFactors(bool hold);
 
  private:
   struct Member {
@@ -55,17 +59,20 @@ class Linears {
     Parameter* bias;  // may be null
     bool adds_bias;
     Parameter *a, *b;          // null without an adapter
+    at::Tensor b_copy = {};    // while factors are held, if they are converted
     int64_t input_offset = 0;  // of x's features in the whole input
     Range columns = {};        // the adapter's, of [T, R]
     at::Tensor Part(const at::Tensor& low) const {
       return low.narrow(1, columns.offset, columns.extent);
     }
+    const at::Tensor& B() const { return b_copy.defined() ? b_copy : b->value; }
   };
   bool Drops(const DropoutContext& dropout) const;
   // The adapter's input, or its gradient: x under this linear's mask.
   at::Tensor Dropped(const Member& member, const at::Tensor& x,
                      const DropoutContext& dropout) const;
-  at::Tensor StackedA() const;  // [R, in]
+  at::Tensor StackedA() const;                     // [R, in]
+  at::Tensor FactorA(const Member& member) const;  // its rows
   // s_i dy_i B_i into the columns of dlow.
   std::vector<ProductSum> LowGradients(const std::vector<at::Tensor>& dy,
                                        const at::Tensor& dlow) const;
@@ -76,8 +83,15 @@ class Linears {
 
   std::vector<Member> members_;
   std::vector<size_t> adapted_;  // members with an adapter
+  at::ScalarType compute_;
   double scale_ = 0.0, dropout_ = 0.0;
-  int64_t rank_ = 0;  // R
+  int64_t rank_ = 0;   // R
+  at::Tensor a_copy_;  // [R, in] while factors are held, if they are stacked or converted
 };
+
+// What HoldFactors of linears of one input takes: of a stack if there are several adapters (with
+// dropout none is read), of both factors where products convert them. Pure.
+int64_t FactorCopyBytes(const std::vector<LinearSpec>& specs, const ParameterForm& form,
+                        TensorRank tp, c10::Device device);
 
 }  // namespace fttrain

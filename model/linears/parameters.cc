@@ -66,7 +66,7 @@ void DeclareLinear(const LinearSpec& spec, const ParameterForm& form, TensorRank
     parameter.placement.tp = split ? sliced : when_split(AxisGradient::kPartial);
     parameter.trainable = true;
     parameter.category = MemoryCategory::kAdapters;
-    parameter.dtype = form.compute == at::kDouble ? at::kDouble : at::kFloat;
+    parameter.dtype = FactorDtype(form.compute);
     set.Declare(std::move(parameter));
   };
   declare(Factor::kA, {form.adapter->r, spec.in}, 1, !column);

@@ -26,6 +26,11 @@ struct ParameterForm {
   std::optional<Nf4Options> Nf4Of(const std::string& module) const;
 };
 
+// Of adapters' factors: float32, or float64 in float64 compute.
+inline at::ScalarType FactorDtype(at::ScalarType compute) {
+  return compute == at::kDouble ? at::kDouble : at::kFloat;
+}
+
 // A rank among those that share each matrix.
 struct TensorRank {
   int rank = 0, size = 1;
@@ -40,9 +45,9 @@ struct LinearSlice {
 };
 LinearSlice SliceOf(const LinearSpec& spec, TensorRank tp);
 
-// `name`.weight, `name`.bias, and the adapter's factors if the form adapts the module: float32, or
-// float64 in float64 compute. Column split: B sliced, A whole (kPartial); row split: A sliced, B
-// whole (kPartial). Throws c10::Error for a trained matrix in NF4.
+// `name`.weight, `name`.bias, and the adapter's factors if the form adapts the module. Column
+// split: B sliced, A whole (kPartial); row split: A sliced, B whole (kPartial). Throws c10::Error
+// for a trained matrix in NF4.
 void DeclareLinear(const LinearSpec& spec, const ParameterForm& form, TensorRank tp,
                    ParameterSet& set);
 

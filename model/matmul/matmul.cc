@@ -156,9 +156,13 @@ void AddProductSums(c10::ArrayRef<ProductSum> sums, Bf16Gemm backend) {
   }
 }
 
+at::ScalarType LowRankDtype(c10::Device device, at::ScalarType compute, Bf16Gemm backend) {
+  const bool widen = compute == at::kBFloat16 && ExpandsBlocks(device, compute, backend);
+  return widen ? at::kFloat : compute;
+}
+
 at::Tensor EmptyLowRank(const at::Tensor& a, int64_t columns, Bf16Gemm backend) {
-  const bool widen = UseFloat32(a, backend) && IsBf16(a);
-  const at::ScalarType dtype = widen ? at::kFloat : a.scalar_type();
+  const at::ScalarType dtype = LowRankDtype(a.device(), a.scalar_type(), backend);
   return at::empty({a.size(0), columns}, a.options().dtype(dtype));
 }
 

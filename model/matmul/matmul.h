@@ -88,8 +88,12 @@ struct ProductSum {
 };
 void AddProductSums(c10::ArrayRef<ProductSum> sums, Bf16Gemm backend = DefaultBf16Gemm());
 
+// What an adapter's factors are multiplied in, and the dtype of their product with a `compute`
+// operand: `compute`, but float32 for bfloat16 with kFloat32 on the CPU.
+at::ScalarType LowRankDtype(c10::Device device, at::ScalarType compute,
+                            Bf16Gemm backend = DefaultBf16Gemm());
 // An uninitialised result [M, columns] for products of `a` that are multiplied on (an adapter's
-// low-rank factor): of a's dtype, but float32 for a bfloat16 `a` with kFloat32.
+// low-rank factor), of that dtype.
 at::Tensor EmptyLowRank(const at::Tensor& a, int64_t columns, Bf16Gemm backend = DefaultBf16Gemm());
 
 // Calls body(first row, some rows of x), all in turn: for several products that sum over the rows

@@ -10,33 +10,59 @@
 namespace fttrain {
 namespace {
 
-// Matrices that a stretch of several microbatches reads exist dequantised from its first visit to
-// its last. More layers at once would be the dense model, which NF4 is there to avoid.
-class DequantizedMatrices : public Resident {
+// Parts that hold something made from their parameters.
+class Holding : public Resident {
  public:
-  // The part's HoldWeights.
   using Hold = std::function<void(int part, bool hold)>;
-  explicit DequantizedMatrices(Hold hold) : hold_(std::move(hold)) {}
-  void Await(const Visit& visit) override {
-    if (!visit.shared || !visit.first) return;
-    hold_(visit.part, true);
-    held_.insert(visit.part);
-  }
+  explicit Holding(Hold hold) : hold_(std::move(hold)) {}
   void Start(const Visit&, std::span<const Visit>) override {}
-  void Done(const Visit& visit) override {
-    if (visit.shared && visit.last) Release(visit.part);
-  }
   void Abort() override {
     while (!held_.empty()) Release(*held_.begin());
   }
 
- private:
-  void Release(int part) {
-    hold_(part, false);
-    held_.erase(part);
+ protected:
+  void Make(int part) {
+    if (held_.insert(part).second) hold_(part, true);
   }
+  void Release(int part) {
+    if (held_.erase(part) > 0) hold_(part, false);
+  }
+
+ private:
   Hold hold_;
   std::set<int> held_;
+};
+
+// Matrices that a stretch of several microbatches reads exist dequantised from its first visit to
+// its last. More layers at once would be the dense model, which NF4 is there to avoid.
+class DequantizedMatrices : public Holding {
+ public:
+  using Holding::Holding;
+  void Await(const Visit& visit) override {
+    if (visit.shared && visit.first) Make(visit.part);
+  }
+  void Done(const Visit& visit) override {
+    if (visit.shared && visit.last) Release(visit.part);
+  }
+};
+
+// Copies of the adapters' factors are made once a step, in the first pass that a backward follows,
+// and given up at its end: what changes the parameters comes after that. They cost an eighth of
+// what adapters take anyway. Where values come and go with a stretch of visits, so do they.
+class FactorCopies : public Holding {
+ public:
+  FactorCopies(Hold hold, bool values_stay) : Holding(std::move(hold)), values_stay_(values_stay) {}
+  void Await(const Visit& visit) override {
+    if (visit.is_layer() && visit.kept) Make(visit.part);
+  }
+  void Start(const Visit&, std::span<const Visit> following) override { last_ = following.empty(); }
+  void Done(const Visit& visit) override {
+    if (last_) return Abort();
+    if (!values_stay_ && visit.last) Release(visit.part);
+  }
+
+ private:
+  bool values_stay_, last_ = false;
 };
 
 }  // namespace
@@ -87,6 +113,10 @@ void Transformer::MakeResidents(const ModelOptions& options, c10::Device device)
 void Transformer::UseStore(ParameterStore& store) {
   weights_.emplace(store, [this](int part) { return GroupsOf(part); });
   residency_.Add(*weights_);
+  factors_ = std::make_unique<FactorCopies>(
+      [this](int part, bool hold) { layers_.at(part)->HoldFactors(hold); },
+      /*values_stay=*/store.zero_stage() < 3);
+  residency_.Add(*factors_);
   if (kept_) residency_.Add(*kept_);
   residency_.Add(*dequantized_);
 }

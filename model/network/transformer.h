@@ -80,6 +80,7 @@ class Transformer : public StageModule {
   std::optional<StoredWeights> weights_;
   std::optional<KeptActivations> kept_;    // with activations_on_host
   std::unique_ptr<Resident> dequantized_;  // of NF4 weights
+  std::unique_ptr<Resident> factors_;      // of adapters, as products read them
   at::Tensor logit_rows_, logits_;         // of an evaluation that asks for logits
   // float64 scalar on the device: a step asks for it once, at its end.
   at::Tensor loss_sum_;

@@ -124,6 +124,50 @@ TEST(Zero3, ThePlanCountsTheWindowsOfTheEndsAsTheStoreAllocatesThem) {
   }
 }
 
+TEST(AdapterCopies, TakeInAStepWhatThePlanSaysAndNothingAfterIt) {
+  Task task = TinyTask({.layers = kLayers});
+  task.form.adapter->dropout = 0;
+  const int world = TestProcess().world_size();
+  for (const PipelineKind kind : {k1F1B, PipelineKind::kGPipe, kLayerMajor}) {
+    for (const int zero : {0, 1, 2, 3}) {
+      for (const FrozenPlace frozen : {FrozenPlace::kDevice, FrozenPlace::kHost}) {
+        const Layout layout = InSchedule(kind, kLayers, {.zero_stage = zero, .frozen = frozen});
+        const auto job = BuildTiny(task, layout);
+        job->network->store->ForgetWindows();
+        const auto adapters = [] { return MemoryOf(MemoryCategory::kAdapters); };
+        const int64_t before = adapters().current_bytes;
+        ResetMemoryPeaks();
+        SeeGradients(*job, [&] {
+          // With ZeRO 3 windows are still there.
+          if (zero < 3) {
+            EXPECT_EQ(adapters().current_bytes, before);
+          }
+        });
+        const int64_t planned =
+            ::fttrain::BytesOf(task, layout, job->network->declared, /*host_is_apart=*/false)
+                .copies;
+        EXPECT_GT(planned, 0);
+        const int64_t windows =
+            zero < 3 || world == 1 ? 0 : 2 * 8 * job->network->store->buffers().front().numel();
+        EXPECT_EQ(adapters().peak_bytes - before, planned + windows) << ToString(layout);
+      }
+    }
+  }
+}
+
+TEST(AdapterCopies, OfARankOfTensorParallelismAreWhatThePlanSays) {
+  Task task = TinyTask({.layers = kLayers});
+  task.form.adapter->dropout = 0;
+  const Layout layout = {.mesh = {2, 1, TestProcess().world_size() / 2}};
+  const auto job = BuildTiny(task, layout);
+  const int64_t before = MemoryOf(MemoryCategory::kAdapters).current_bytes;
+  ResetMemoryPeaks();
+  SeeGradients(*job, [] {});
+  EXPECT_EQ(
+      MemoryOf(MemoryCategory::kAdapters).peak_bytes - before,
+      ::fttrain::BytesOf(task, layout, job->network->declared, /*host_is_apart=*/false).copies);
+}
+
 // Bytes that one rank sends over dp in a step up to final gradients, but for the trainer's own
 // sums: two counts, one loss.
 int64_t SentInAStep(Job& job) {

@@ -110,6 +110,99 @@ INSTANTIATE_TEST_SUITE_P(Compute, Nf4Linear,
                          ::testing::Values(at::kDouble, at::kFloat, at::kBFloat16),
                          [](const auto& test) { return std::string(c10::toString(test.param)); });
 
+// Two column-split linears of one input with adapters, or one.
+class HeldFactors : public ::testing::TestWithParam<std::tuple<at::ScalarType, double, int>> {
+ protected:
+  static void SetUpTestSuite() { InstallMemoryLedger(); }
+  HeldFactors() : count_(std::get<2>(GetParam())) {
+    const auto& [compute, dropout, count] = GetParam();
+    form_ = {.compute = compute};
+    form_.adapter = {.r = 4, .alpha = 6.0, .dropout = dropout, .target_modules = {"up_proj"}};
+    for (int i = 0; i < count; ++i) {
+      specs_.push_back(
+          {.name = "layers." + std::to_string(i) + ".up_proj", .in = kIn, .out = kOut});
+      DeclareLinear(specs_.back(), form_, {}, set_);
+    }
+    linears_ = std::make_unique<Linears>(specs_, form_, TensorRank{}, set_);
+    AllocateForTest(set_);
+    CopyValues(set_, SeededTensors(set_));
+  }
+  // y, dx and the gradients, which begin at zero.
+  std::vector<at::Tensor> RunStep() {
+    const at::ScalarType dtype = form_.compute;
+    const at::Tensor x = SeededTensor({kTokens, kIn}, "x").detach().to(dtype);
+    const std::vector<at::Tensor> dy(count_,
+                                     SeededTensor({kTokens, kOut}, "dy").detach().to(dtype));
+    const DropoutContext dropout = {StepKey(9, 4), at::arange(kTokens, at::kLong)};
+    std::vector<at::Tensor> results = linears_->Forward(x, dropout);
+    for (const Parameter* parameter : set_.Trainable()) parameter->grad.zero_();
+    at::Tensor dx;
+    const at::Tensor dlow = linears_->BackwardInput(dy, dropout, dx);
+    linears_->BackwardParams(dy, dlow, x, dropout);
+    results.push_back(dx);
+    for (const Parameter* parameter : set_.Trainable()) results.push_back(parameter->grad.clone());
+    return results;
+  }
+
+  size_t count_;
+  ParameterForm form_;
+  std::vector<LinearSpec> specs_;
+  ParameterSet set_;
+  std::unique_ptr<Linears> linears_;
+};
+
+TEST_P(HeldFactors, GiveTheSameBitsAndTakeWhatIsCounted) {
+  const std::vector<at::Tensor> want = RunStep();
+  const int64_t before = MemoryOf(MemoryCategory::kAdapters).current_bytes;
+  const int64_t counted = FactorCopyBytes(specs_, form_, {}, at::kCPU);
+  linears_->HoldFactors(true);
+  EXPECT_EQ(MemoryOf(MemoryCategory::kAdapters).current_bytes - before, counted);
+  const std::vector<at::Tensor> got = RunStep();
+  for (size_t i = 0; i < want.size(); ++i) EXPECT_TRUE(at::equal(got[i], want[i])) << i;
+
+  for (const Parameter* parameter : set_.Trainable()) parameter->value.mul_(2.0);
+  const at::Tensor held = RunStep().front();
+  linears_->HoldFactors(false);
+  EXPECT_EQ(MemoryOf(MemoryCategory::kAdapters).current_bytes, before);
+  const at::Tensor changed = RunStep().front();
+  EXPECT_EQ(at::equal(held, changed), counted == 0) << "what is copied is not seen to change";
+  linears_->HoldFactors(true);
+  EXPECT_TRUE(at::equal(RunStep().front(), changed));
+}
+
+std::string NameOfForm(const ::testing::TestParamInfo<HeldFactors::ParamType>& test) {
+  const auto& [compute, dropout, count] = test.param;
+  return std::string(c10::toString(compute)) + (dropout > 0 ? "Dropout" : "") +
+         std::to_string(count);
+}
+INSTANTIATE_TEST_SUITE_P(Forms, HeldFactors,
+                         ::testing::Combine(::testing::Values(at::kDouble, at::kFloat,
+                                                              at::kBFloat16),
+                                            ::testing::Values(0.0, 0.3), ::testing::Values(1, 2)),
+                         NameOfForm);
+
+TEST(FactorCopies, AreOfAStackInTheFactorsDtypeOrOfAllThatProductsConvert) {
+  const LinearSpec q = {.name = "q_proj", .in = 64, .out = 32, .unit = 8};
+  const LinearSpec k = {.name = "k_proj", .in = 64, .out = 8, .unit = 8, .may_share = true};
+  const LinearSpec o = {.name = "o_proj", .in = 32, .out = 64, .split = LinearSplit::kRow};
+  ParameterForm form = {.compute = at::kFloat};
+  EXPECT_EQ(FactorCopyBytes({q, k}, form, {}, at::kCUDA), 0) << "no adapters";
+  form.adapter = {.r = 4, .target_modules = {"q_proj", "k_proj", "o_proj"}};
+  EXPECT_EQ(FactorCopyBytes({q, k}, form, {}, at::kCUDA), 4 * 4 * (64 + 64));
+  EXPECT_EQ(FactorCopyBytes({o}, form, {}, at::kCUDA), 0) << "one is no stack";
+  form.compute = at::kBFloat16;
+  EXPECT_EQ(FactorCopyBytes({q, k}, form, {}, at::kCUDA), 2 * 4 * (64 + 64 + 32 + 8));
+  EXPECT_EQ(FactorCopyBytes({q, k}, form, {0, 2}, at::kCUDA), 2 * 4 * (64 + 64 + 16 + 8));
+  EXPECT_EQ(FactorCopyBytes({o}, form, {0, 2}, at::kCUDA), 2 * 4 * (16 + 64));
+  form.adapter->target_modules = {"k_proj"};
+  EXPECT_EQ(FactorCopyBytes({q, k}, form, {}, at::kCUDA), 2 * 4 * (64 + 8));
+  form.adapter->dropout = 0.1;
+  EXPECT_EQ(FactorCopyBytes({q, k}, form, {}, at::kCUDA), 2 * 4 * (64 + 8));
+  form.adapter->target_modules = {"q_proj", "k_proj"};
+  form.compute = at::kFloat;
+  EXPECT_EQ(FactorCopyBytes({q, k}, form, {}, at::kCUDA), 0) << "dropout reads no stack";
+}
+
 TEST(Linears, RefusesToTrainAnNf4Weight) {
   const Case c{.train_base = true, .nf4 = Nf4Options()};
   EXPECT_THROW(MakeShard(c, LinearSplit::kColumn, 1, 0), c10::Error);

@@ -216,6 +216,35 @@ TEST(Transformer, LayerMajorGivesTheBitsOfOneForwardOneBackward) {
   }
 }
 
+// What is made of the adapters once a step is not there any more in the next.
+TEST(Transformer, EveryStepReadsTheAdaptersAsTheyAreThen) {
+  const ModelVariant lora{"", [](LlamaShape&, ModelOptions& o) { UseLora(o, AllLinear()); }};
+  for (const at::ScalarType compute : {at::kDouble, at::kBFloat16}) {
+    for (const std::vector<int>& runs : {std::vector<int>{}, {1, 1}}) {
+      const auto rig_of = [&] {
+        return std::make_unique<TransformerOnMesh>(
+            lora, /*tp=*/1, /*sequence_parallel=*/false, runs,
+            [&](ModelOptions& options) { options.compute = compute; });
+      };
+      const auto change = [](TransformerOnMesh& rig) {
+        for (const Parameter* parameter : rig.set.Trainable()) parameter->value.mul_(1.5);
+      };
+      const auto got = rig_of(), want = rig_of();
+      const double first = got->RunStep(1.0 / 29.0);
+      got->optimizer->ZeroGradients();
+      change(*got);
+      change(*want);
+      const double loss = want->RunStep(1.0 / 29.0);
+      EXPECT_NE(loss, first);
+      EXPECT_EQ(got->RunStep(1.0 / 29.0), loss);
+      for (const Parameter* parameter : want->set.Trainable()) {
+        EXPECT_TRUE(at::equal(parameter->grad, got->set.Find(parameter->slice.name)->grad))
+            << parameter->slice.name;
+      }
+    }
+  }
+}
+
 TEST(Transformer, RefusesRunsThatAreNotTheModelsLayers) {
   const auto build = [](std::vector<int> runs) {
     TransformerOnMesh(kLora, /*tp=*/1, /*sequence_parallel=*/false, std::move(runs));
