@@ -31,7 +31,8 @@ struct MemoryUse {
 // kDevice: the memory of the process's one device, so on a CPU run that of all ordinary tensors.
 // kHost: host memory beside it: on a CPU run what EmptyOnHost gives alone (memory/host.h), which
 // stands for what a GPU run would hold in host memory; on a GPU run every tensor on the host.
-// Pinned buffers of collectives are not counted.
+// What the caching allocator pins for a moment (staging of collectives, uploads, looked-up rows; it
+// rounds to powers of two and keeps them) is not counted; EmptyOnHost pins what is asked for alone.
 enum class MemoryPlace : uint8_t { kDevice, kHost };
 
 // Installs the counting allocator as the CPU allocator, and makes the process keep freed host
