@@ -37,6 +37,17 @@ class FreeSpace {
 
 constexpr size_t kCachedEpochs = 2;  // a step may straddle two
 
+// How many of the lengths fit into one row: the shortest.
+int64_t MostThatFit(std::vector<int64_t> lengths, int64_t capacity) {
+  std::sort(lengths.begin(), lengths.end());
+  int64_t count = 0;
+  for (int64_t used = 0; count < static_cast<int64_t>(lengths.size()); ++count) {
+    used += lengths[static_cast<size_t>(count)];
+    if (used > capacity) break;
+  }
+  return count;
+}
+
 }  // namespace
 
 int64_t CountTargets(const Example& example, int64_t length) {
@@ -108,6 +119,7 @@ absl::StatusOr<RowStream> RowStream::Create(std::vector<Example> examples, RowOp
                      ": every label is masked"));
   }
   stream.examples_ = std::move(examples);
+  if (options.packing) sum.most_documents = MostThatFit(stream.lengths_, options.sequence_len);
   sum.rows = stream.RowsInEpoch(0);
   return stream;
 }

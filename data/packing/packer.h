@@ -55,6 +55,8 @@ struct DatasetSummary {
   int64_t dropped = 0;    // without a target once cut
   int64_t longest = 0;    // tokens of the longest example before cutting
   int64_t rows = 0;       // of epoch 0; packed epochs may differ by a few
+  // Of a row of any epoch, at most: of the shortest that fit into one.
+  int64_t most_documents = 1;
 };
 
 // The rows of one epoch: row r holds examples[begin[r] .. begin[r + 1]), indices into the dataset.

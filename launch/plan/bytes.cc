@@ -103,6 +103,25 @@ int64_t KeptBytesOf(const Task& task, const Layout& layout, const std::vector<si
                           layout.micro_batch_rows * task.rows.sequence_len);
 }
 
+// Of a full microbatch on a GPU, with as many documents as it can have.
+int64_t AttentionBytesOf(const Task& task, const Layout& layout) {
+  constexpr int64_t kMostProcessors = 192;  // no GPU has more
+  const int tp = layout.mesh.tp;
+  const int64_t rows = layout.micro_batch_rows, tokens = rows * task.rows.sequence_len;
+  AttentionShape shape{.tokens = RoundUp(tokens, tp), .longest = task.rows.sequence_len};
+  // A document of its own pads. Deterministic attention may take more with few documents.
+  const int64_t padding = shape.tokens > tokens ? 1 : 0;
+  int64_t most = 0;
+  for (const LayerSpec& layer : task.model.layers) {
+    for (const int64_t documents : {rows, rows * task.row_documents}) {
+      shape.documents = documents + padding;
+      most = std::max(most, AttentionWorkspace(layer, task.form.compute, tp, shape,
+                                               task.deterministic, kMostProcessors));
+    }
+  }
+  return most;
+}
+
 }  // namespace
 
 DeviceBytes BytesOf(const Task& task, const Layout& layout, const ParameterSet& declared,
@@ -141,6 +160,7 @@ DeviceBytes BytesOf(const Task& task, const Layout& layout, const ParameterSet& 
   if (layout.activations == Place::kDevice || !host_is_apart) {
     most.kept = KeptBytesOf(task, layout, stage_of_layer);
   }
+  if (host_is_apart) most.attention = AttentionBytesOf(task, layout);
   return most;
 }
 

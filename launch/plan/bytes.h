@@ -9,12 +9,13 @@ namespace fttrain {
 
 // Bytes of the device of the rank that holds most, about.
 struct DeviceBytes {
-  int64_t values = 0;    // parameters
-  int64_t training = 0;  // gradients, moments and masters
-  int64_t copies = 0;    // of adapters' factors, as products read them
-  int64_t kept = 0;      // for backward
-  // A tenth is in work.
-  int64_t total() const { return (values + training + copies + kept) / 10 * 11; }
+  int64_t values = 0;     // parameters
+  int64_t training = 0;   // gradients, moments and masters
+  int64_t copies = 0;     // of adapters' factors, as products read them
+  int64_t kept = 0;       // for backward
+  int64_t attention = 0;  // in work in a backward of attention on a GPU, beside what it reads
+  // A tenth is in work elsewhere.
+  int64_t total() const { return (values + training + copies + kept) / 10 * 11 + attention; }
 };
 
 // `declared`: of Declare(task). `host_is_apart`: the host's memory is not the device's (a GPU's).

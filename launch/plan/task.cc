@@ -109,6 +109,7 @@ absl::StatusOr<Task> EvaluationTaskOf(const config::LoadedConfig& loaded, const 
 void SetSteps(Task& task, RowStream& rows) {
   if (task.epochs > 0) task.steps = rows.StepsForEpochs(task.epochs, task.rows_per_step);
   task.learning_rate.total_steps = task.steps;
+  task.row_documents = rows.summary().most_documents;
 }
 
 }  // namespace fttrain

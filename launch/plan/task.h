@@ -40,7 +40,8 @@ struct Task {
   // Equal runs give equal bits on a GPU too; on a CPU they do in any case.
   bool deterministic = false;
   int64_t steps = 0;
-  double epochs = 0;  // above 0: SetSteps turns it into steps
+  double epochs = 0;          // above 0: SetSteps turns it into steps
+  int64_t row_documents = 1;  // of a row, at most; SetSteps
 };
 
 // The task of a config with defaults filled and validated. The config counts a step's rows in
@@ -51,7 +52,8 @@ absl::StatusOr<Task> TaskOf(const config::LoadedConfig& loaded, const ModelSpec&
 // The model alone, for commands that evaluate; `loaded` has no more than defaults filled.
 absl::StatusOr<Task> EvaluationTaskOf(const config::LoadedConfig& loaded, const ModelSpec& model);
 
-// What the rows decide: the steps of `epochs`, and with them the learning rate's end.
+// What the rows decide: the steps of `epochs`, with them the learning rate's end, and how many
+// documents a row may have.
 void SetSteps(Task& task, RowStream& rows);
 
 }  // namespace fttrain

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <c10/util/accumulate.h>
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -169,6 +170,23 @@ int64_t KeptBytes(const LayerSpec& layer, const ModelOptions& options, int tp, i
     }
   }
   return bytes;
+}
+
+int64_t AttentionWorkspace(const LayerSpec& layer, at::ScalarType compute, int tp,
+                           AttentionShape microbatch, bool deterministic, int64_t processors) {
+  int64_t most = 0;
+  for (const BlockSpec& block : layer) {
+    const auto* attention = std::get_if<AttentionSpec>(&block.body);
+    if (attention == nullptr) continue;
+    AttentionShape shape = microbatch;
+    shape.head_dim = attention->head_dim;
+    shape.heads = SliceOf(attention->q, {0, tp}).range.extent / shape.head_dim;
+    shape.kv_heads = SliceOf(attention->k, {0, tp}).range.extent / shape.head_dim;
+    shape.window = attention->window;
+    shape.type = compute;
+    most = std::max(most, CudaAttentionWorkspace(shape, deterministic, processors));
+  }
+  return most;
 }
 
 int64_t FactorCopyBytes(const LayerSpec& layer, const ModelOptions& options, int tp,

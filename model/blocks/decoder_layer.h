@@ -7,6 +7,7 @@
 
 #include "model/blocks/block.h"
 #include "model/blocks/options.h"
+#include "model/kernels/attention.h"
 #include "parallel/residency/activation_store.h"
 
 namespace fttrain {
@@ -61,6 +62,10 @@ class DecoderLayer {
 // Bytes that a layer keeps of a microbatch of `tokens` for Backward on one of tp ranks. With kNone
 // at the shape of a 70B model in bfloat16, a token: 92 160 elements and 64 of float32 (lse).
 int64_t KeptBytes(const LayerSpec& layer, const ModelOptions& options, int tp, int64_t tokens);
+// Bytes that a layer's attention takes in work on a GPU, on one of tp ranks. `microbatch`: its
+// tokens and documents alone. The rest as CudaAttentionWorkspace.
+int64_t AttentionWorkspace(const LayerSpec& layer, at::ScalarType compute, int tp,
+                           AttentionShape microbatch, bool deterministic, int64_t processors);
 // Bytes of the copies of a layer's adapters that HoldFactors makes on such a device, on tp rank 0.
 int64_t FactorCopyBytes(const LayerSpec& layer, const ModelOptions& options, int tp,
                         c10::Device device);

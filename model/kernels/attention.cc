@@ -29,6 +29,10 @@ void CheckShapes(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
   TORCH_CHECK(options.window >= 0, "attention: window ", options.window);
 }
 
+bool TakesFlash(const at::Tensor& q) {
+  return q.is_cuda() && FlashAttentionTakes(q.scalar_type(), q.size(2));
+}
+
 // One (document, kv head): the unit of work, and of the sums of dk and dv.
 struct Item {
   int64_t begin, length, kv_head;
@@ -94,7 +98,7 @@ AttentionHead<T> HeadOf(const Item& item, const at::Tensor& q, const at::Tensor&
 AttentionResult AttentionForward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                                  const SequenceLayout& layout, const AttentionOptions& options) {
   CheckShapes(q, k, v, layout, options);
-  if (FlashAttentionTakes(q)) return FlashAttentionForward(q, k, v, layout, options);
+  if (TakesFlash(q)) return FlashAttentionForward(q, k, v, layout, options);
   if (q.is_cuda()) return PlainAttentionForward(q, k, v, layout, options);
   AttentionResult result{at::empty_like(q),
                          at::empty({q.size(1), q.size(0)}, q.options().dtype(StatisticsType(q)))};
@@ -114,7 +118,7 @@ AttentionGradients AttentionBackward(const at::Tensor& dout, const at::Tensor& q
   CheckSame("attention's out", q, forward.out);
   CheckOperand("attention's log-sum-exp", q, forward.lse, {q.size(1), q.size(0)},
                StatisticsType(q));
-  if (FlashAttentionTakes(q)) {
+  if (TakesFlash(q)) {
     return FlashAttentionBackward(dout, q, k, v, forward, layout, options);
   }
   if (q.is_cuda()) return PlainAttentionBackward(dout, q, k, v, forward, layout, options);
@@ -132,6 +136,13 @@ AttentionGradients AttentionBackward(const at::Tensor& dout, const at::Tensor& q
                 });
   });
   return grads;
+}
+
+int64_t CudaAttentionWorkspace(const AttentionShape& shape, bool deterministic,
+                               int64_t processors) {
+  return FlashAttentionTakes(shape.type, shape.head_dim)
+             ? FlashAttentionWorkspace(shape, deterministic, processors)
+             : PlainAttentionWorkspace(shape);
 }
 
 }  // namespace fttrain

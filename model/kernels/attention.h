@@ -8,6 +8,14 @@
 
 namespace fttrain {
 
+// A call, for the arithmetic of its memory.
+struct AttentionShape {
+  int64_t tokens = 0, documents = 1, longest = 0;  // longest: tokens of one document, at most
+  int64_t heads = 0, kv_heads = 0, head_dim = 0;
+  int64_t window = 0;
+  at::ScalarType type = at::kFloat;
+};
+
 struct AttentionOptions {
   double scale = 0.0;  // softmax(scale * q k^T)
   int64_t window = 0;  // sliding window incl. the token itself; 0: none
@@ -29,5 +37,9 @@ AttentionGradients AttentionBackward(const at::Tensor& dout, const at::Tensor& q
                                      const at::Tensor& k, const at::Tensor& v,
                                      const AttentionResult& forward, const SequenceLayout& layout,
                                      const AttentionOptions& options);
+
+// Bytes that AttentionBackward on a CUDA device of so many multiprocessors allocates beside its
+// operands and results; AttentionForward takes less. `deterministic`: as ATen is told to be. Pure.
+int64_t CudaAttentionWorkspace(const AttentionShape& shape, bool deterministic, int64_t processors);
 
 }  // namespace fttrain

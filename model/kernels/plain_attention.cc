@@ -82,11 +82,30 @@ at::Tensor Scores(const Heads& heads, const at::Tensor& q, const at::Tensor& k, 
 
 }  // namespace
 
-int64_t PlainAttentionWorkspace(int64_t heads, int64_t max_document_tokens, at::ScalarType type) {
-  const int64_t rows = std::min(kPlainAttentionRows, max_document_tokens);
-  // Scores or probabilities, and what a gradient of them needs beside.
-  return 3 * heads * rows * max_document_tokens *
-         static_cast<int64_t>(c10::elementSize(StatisticsType(type)));
+int64_t PlainAttentionWorkspace(const AttentionShape& shape) {
+  const at::ScalarType type = StatisticsType(shape.type);
+  const auto element = static_cast<int64_t>(c10::elementSize(type));
+  const int64_t rows = std::min(kPlainAttentionRows, shape.longest);
+  const int64_t keys =
+      shape.window == 0 ? shape.longest : std::min(shape.longest, rows + shape.window - 1);
+  const int64_t of_queries = shape.heads * rows * shape.head_dim * element;
+  const int64_t of_keys = shape.kv_heads * keys * shape.head_dim * element;
+  const int64_t scores = shape.heads * rows * keys * element;
+  const int64_t hidden = rows * keys * (8 + (shape.window == 0 ? 1 : 3)) + 8 * (rows + keys);
+  const int64_t statistics = 3 * shape.heads * rows * element;
+  const int64_t sums = 2 * shape.tokens * shape.kv_heads * shape.head_dim * element;
+  // Operands by head are views but where they are converted or query heads share a kv head; both
+  // is two copies for a moment.
+  const bool converted = type != shape.type, grouped = shape.heads != shape.kv_heads;
+  const int64_t held_queries = converted || grouped ? of_queries : 0;
+  const int64_t twice = converted && grouped ? of_queries : 0;
+  const int64_t held_keys = converted ? of_keys : 0;
+  // Beside queries, keys and dout of a block: its scores while some are hidden, with out and its
+  // product with dout, and with their gradient and what is made of that.
+  const int64_t most =
+      std::max({scores + hidden, scores + held_queries + std::max(twice, of_queries),
+                2 * scores + std::max(of_queries, of_keys)});
+  return sums + 2 * held_queries + held_keys + statistics + most;
 }
 
 AttentionResult PlainAttentionForward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,

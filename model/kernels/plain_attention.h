@@ -18,8 +18,9 @@ AttentionGradients PlainAttentionBackward(const at::Tensor& dout, const at::Tens
                                           const SequenceLayout& layout,
                                           const AttentionOptions& options);
 
-// Query rows of a block, and the bytes of scores and their gradient that it takes.
-constexpr int64_t kPlainAttentionRows = 128;
-int64_t PlainAttentionWorkspace(int64_t heads, int64_t max_document_tokens, at::ScalarType type);
+constexpr int64_t kPlainAttentionRows = 128;  // query rows of a block
+// Bytes that PlainAttentionBackward allocates beside its operands and results, at most: those of
+// the block that sees most keys, and whole sums of dk and dv.
+int64_t PlainAttentionWorkspace(const AttentionShape& shape);
 
 }  // namespace fttrain

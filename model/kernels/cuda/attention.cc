@@ -6,8 +6,12 @@
 
 #include <optional>
 
+#include "runtime/math/ceil_divide.h"
+
 namespace fttrain {
 namespace {
+
+constexpr int64_t kRandomStateBytes = 16;  // a seed and an offset
 
 // A window of w tokens incl. the token itself is w - 1 to the left.
 std::optional<c10::SymInt> WindowLeft(const AttentionOptions& options) {
@@ -21,9 +25,22 @@ std::optional<c10::SymInt> WindowRight(const AttentionOptions& options) {
 
 }  // namespace
 
-bool FlashAttentionTakes(const at::Tensor& q) {
-  const bool narrow = q.scalar_type() == at::kBFloat16 || q.scalar_type() == at::kHalf;
-  return q.is_cuda() && narrow && q.size(2) % 8 == 0 && q.size(2) <= 256;
+bool FlashAttentionTakes(at::ScalarType type, int64_t head_dim) {
+  const bool narrow = type == at::kBFloat16 || type == at::kHalf;
+  return narrow && head_dim % 8 == 0 && head_dim <= 256;
+}
+
+int64_t FlashAttentionWorkspace(const AttentionShape& shape, bool deterministic,
+                                int64_t processors) {
+  const int64_t rows = shape.tokens + 128 * shape.documents;
+  const int64_t rounded_dim = RoundUp(shape.head_dim, shape.head_dim <= 128 ? 32 : 64);
+  const int64_t sums = deterministic ? CeilDivide(processors, shape.documents * shape.heads) : 1;
+  int64_t bytes = 4 * rows * shape.heads * (sums * rounded_dim + 1) + kRandomStateBytes;
+  if (shape.heads != shape.kv_heads) {
+    bytes += 2 * shape.tokens * shape.heads * shape.head_dim *
+             static_cast<int64_t>(c10::elementSize(shape.type));
+  }
+  return bytes;
 }
 
 AttentionResult FlashAttentionForward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
@@ -42,7 +59,7 @@ AttentionGradients FlashAttentionBackward(const at::Tensor& dout, const at::Tens
                                           const SequenceLayout& layout,
                                           const AttentionOptions& options) {
   // Without dropout the generator's state is not read.
-  const at::Tensor unread = at::empty({2}, q.options().dtype(at::kUInt64));
+  const at::Tensor unread = at::empty({kRandomStateBytes / 8}, q.options().dtype(at::kUInt64));
   const auto [dq, dk, dv] = at::_flash_attention_backward_symint(
       dout, q, k, v, forward.out, forward.lse, layout.cu_seqlens_device, layout.cu_seqlens_device,
       layout.max_document_tokens, layout.max_document_tokens, /*dropout_p=*/0.0, /*is_causal=*/true,

@@ -106,6 +106,22 @@ TEST(RowStream, WithoutPackingARowIsOneExampleAndRowsStandBackToBack) {
   EXPECT_THAT(m.token_index, ElementsAre(0, 1, 2, 8, 9));
 }
 
+TEST(RowStream, NoRowHoldsMoreDocumentsThanTheShortestThatFit) {
+  const std::vector<Example> docs = {Doc(0, 7), Doc(1, 2), Doc(2, 30), Doc(3, 2),
+                                     Doc(4, 3), Doc(5, 2), Doc(6, 5),  Doc(7, 4)};
+  RowStream stream = MustCreate(docs, {.sequence_len = 8, .packing = true, .shuffle = true});
+  EXPECT_EQ(stream.summary().most_documents, 3);  // 2 + 2 + 2
+  for (int64_t step = 0; step < 200; ++step) {
+    EXPECT_LE(stream.TrainMicrobatch(step, {}, 0, 0).cu_seqlens.size(), 1 + 3u);
+  }
+  for (const RowOptions& options :
+       {RowOptions{.sequence_len = 100}, RowOptions{.sequence_len = 9}}) {
+    const int64_t most = options.sequence_len == 100 ? 8 : 4;  // all; 2 + 2 + 2 + 3
+    EXPECT_EQ(MustCreate(docs, options).summary().most_documents, most);
+  }
+  EXPECT_EQ(MustCreate(docs, {.sequence_len = 8, .packing = false}).summary().most_documents, 1);
+}
+
 TEST(RowStream, LongExamplesKeepTheirStartAndAreCounted) {
   const std::vector<Example> docs = {Doc(0, 10), Doc(1, 4)};
   RowStream stream = MustCreate(docs, {.sequence_len = 4, .packing = true, .shuffle = false});

@@ -4,6 +4,7 @@
 
 #include "launch/plan/bytes.h"
 #include "model/config/families/llama_shape.h"
+#include "model/kernels/attention.h"
 
 namespace fttrain {
 namespace {
@@ -14,17 +15,20 @@ using ::testing::HasSubstr;
 // memory. All weights are trained: 16 bytes of each with gradient and moments.
 class ReferenceChoice : public ::testing::Test {
  protected:
-  ReferenceChoice() {
+  static ModelSpec Model(int64_t head_dim) {
     LlamaShape m;
     m.hidden_size = 32;
     m.intermediate_size = 48;
     m.num_layers = 4;
     m.num_heads = 8;
     m.num_kv_heads = 2;
-    m.head_dim = 4;
+    m.head_dim = head_dim;
     m.vocab_size = 64;
     m.max_position_embeddings = 64;
-    task_.model = LlamaLike(m);
+    return LlamaLike(m);
+  }
+  ReferenceChoice() {
+    task_.model = Model(/*head_dim=*/4);
     task_.form.train_base = true;
     task_.rows.sequence_len = 16;
     task_.rows_per_step = 12;
@@ -124,6 +128,38 @@ TEST_F(ReferenceChoice, CountsWhatTheScheduleHasInFlight) {
   const int64_t of_a_layer = kept(PipelineKind::kGPipe, {2, 2}) / 8;
   EXPECT_EQ(kept(PipelineKind::kOneForwardOneBackward, {2, 2}), 4 * of_a_layer);
   EXPECT_EQ(kept(PipelineKind::kInterleaved, {1, 1, 1, 1}), 5 * of_a_layer);
+}
+
+TEST_F(ReferenceChoice, CountsWhatAttentionTakesInWorkOnAGpu) {
+  task_.model = Model(/*head_dim=*/8);
+  task_.form.compute = at::kBFloat16;
+  task_.row_documents = 5;
+  task_.rows.sequence_len = 15;
+  const auto attention = [&](const Layout& layout, bool gpu = true) {
+    return BytesOf(task_, layout, declared_, gpu).attention;
+  };
+  AttentionShape shape{.tokens = 30,
+                       .documents = 10,
+                       .longest = 15,
+                       .heads = 8,
+                       .kv_heads = 2,
+                       .head_dim = 8,
+                       .type = at::kBFloat16};
+  const auto workspace = [&] { return CudaAttentionWorkspace(shape, false, 0); };
+  const Layout two_rows = {.micro_batch_rows = 2};
+  EXPECT_EQ(attention(two_rows), workspace());
+  EXPECT_EQ(attention(two_rows, /*gpu=*/false), 0);
+  const DeviceBytes bytes = BytesOf(task_, two_rows, declared_, /*host_is_apart=*/true);
+  EXPECT_GT(bytes.total(), bytes.values + bytes.training + bytes.kept + workspace());
+  // One token more, a document of its own.
+  shape.tokens = 16;
+  shape.documents = 6;
+  shape.heads = 4;
+  shape.kv_heads = 1;
+  EXPECT_EQ(attention({.mesh = {.tp = 2}}), workspace());
+  task_.deterministic = true;
+  shape.documents = 2;
+  EXPECT_EQ(attention({.mesh = {.tp = 2}}), CudaAttentionWorkspace(shape, true, 192));
 }
 
 TEST(ParseReference, TakesSizesThatTheJobHas) {

@@ -11,6 +11,7 @@
 #include <tuple>
 #include <vector>
 
+#include "model/kernels/cuda/attention.h"
 #include "model/kernels/plain_attention.h"
 #include "runtime/memory/ledger.h"
 #include "tests/test_device.h"
@@ -124,24 +125,107 @@ INSTANTIATE_TEST_SUITE_P(Documents, PackedAttention,
                                           testing::Values(at::kDouble, at::kFloat, at::kBFloat16)),
                          CaseName);
 
-class PlainAttention : public testing::Test {
- protected:
-  static void SetUpTestSuite() { UseMemoryLedger(); }
+struct Geometry {
+  std::vector<int32_t> cu_seqlens;
+  int64_t heads, kv_heads, head_dim, window;
+  at::ScalarType type;
 };
 
-TEST_F(PlainAttention, HoldsNoMoreThanItsWorkspaceSays) {
-  const int64_t tokens = 700;
-  const at::Tensor q = Randn({tokens, 4, 16}, at::kFloat, 1),
-                   k = Randn({tokens, 2, 16}, at::kFloat, 2);
-  const SequenceLayout layout = MakeSequenceLayout({0, 300, 700}, TestDevice());
-  const AttentionResult forward = PlainAttentionForward(q, k, k, layout, {0.25, 0});
-  ResetMemoryPeaks();
-  const int64_t before = MemoryOf(MemoryCategory::kWorkspace).current_bytes;
-  PlainAttentionBackward(q, q, k, k, forward, layout, {0.25, 0});
-  const int64_t peak = MemoryOf(MemoryCategory::kWorkspace).peak_bytes - before;
-  const int64_t copies = 16 * static_cast<int64_t>(q.nbytes());  // of operands by head
-  EXPECT_GT(peak, PlainAttentionWorkspace(4, 400, at::kFloat) / 2);
-  EXPECT_LE(peak, PlainAttentionWorkspace(4, 400, at::kFloat) + copies);
+class AttentionMemory : public testing::TestWithParam<Geometry> {
+ protected:
+  static void SetUpTestSuite() { UseMemoryLedger(); }
+  void SetUp() override {
+    const Geometry& g = GetParam();
+    layout_ = MakeSequenceLayout(g.cu_seqlens, TestDevice());
+    shape_ = {.tokens = layout_.tokens(),
+              .documents = layout_.documents(),
+              .longest = layout_.max_document_tokens,
+              .heads = g.heads,
+              .kv_heads = g.kv_heads,
+              .head_dim = g.head_dim,
+              .window = g.window,
+              .type = g.type};
+    q_ = Randn({shape_.tokens, g.heads, g.head_dim}, g.type, 1);
+    k_ = Randn({shape_.tokens, g.kv_heads, g.head_dim}, g.type, 2);
+  }
+  // What a backward allocates at once beside its results.
+  template <class Forward, class Backward>
+  int64_t PeakOf(const Forward& forward, const Backward& backward) const {
+    const AttentionOptions options{0.25, GetParam().window};
+    const AttentionResult result = forward(q_, k_, k_, layout_, options);
+    ResetMemoryPeaks();
+    const int64_t before = TotalMemory().current_bytes;
+    const AttentionGradients grads = backward(q_, q_, k_, k_, result, layout_, options);
+    const auto results = static_cast<int64_t>(grads.dq.nbytes() + 2 * grads.dk.nbytes());
+    return TotalMemory().peak_bytes - before - results;
+  }
+  SequenceLayout layout_;
+  AttentionShape shape_;
+  at::Tensor q_, k_;
+};
+
+TEST_P(AttentionMemory, IsWhatIsCounted) {
+  const int64_t peak = PeakOf(PlainAttentionForward, PlainAttentionBackward);
+  const int64_t workspace = PlainAttentionWorkspace(shape_);
+  EXPECT_LE(peak, workspace);
+  EXPECT_GT(static_cast<double>(peak), 0.9 * static_cast<double>(workspace));
+  if (!TestDevice().is_cuda() || !FlashAttentionTakes(shape_.type, shape_.head_dim)) return;
+  EXPECT_EQ(PeakOf(AttentionForward, AttentionBackward), FlashAttentionWorkspace(shape_, false, 0));
+}
+
+INSTANTIATE_TEST_SUITE_P(Geometries, AttentionMemory,
+                         testing::Values(Geometry{{0, 300, 700}, 4, 2, 16, 0, at::kFloat},
+                                         Geometry{{0, 300, 700}, 4, 2, 12, 0, at::kBFloat16},
+                                         Geometry{{0, 512}, 8, 1, 64, 0, at::kFloat},
+                                         Geometry{{0, 50, 90}, 2, 2, 256, 0, at::kDouble},
+                                         Geometry{{0, 50, 90}, 6, 2, 256, 0, at::kBFloat16},
+                                         Geometry{{0, 600, 650}, 4, 4, 32, 100, at::kFloat},
+                                         Geometry{{0, 3, 9}, 1, 1, 8, 0, at::kFloat}));
+
+TEST(FlashAttentionWorkspace, IsTheSumOfWhatItsBackwardAllocates) {
+  AttentionShape shape{.tokens = 4096,
+                       .documents = 1,
+                       .longest = 4096,
+                       .heads = 32,
+                       .kv_heads = 8,
+                       .head_dim = 128,
+                       .type = at::kBFloat16};
+  const auto bytes = [&](bool deterministic = false) {
+    return FlashAttentionWorkspace(shape, deterministic, /*processors=*/132);
+  };
+  const int64_t shared = 2 * int64_t{4096} * 32 * 128 * 2, state = 16;
+  EXPECT_EQ(bytes(), int64_t{4224} * 32 * (128 + 1) * 4 + shared + state);
+  EXPECT_EQ(bytes(true), int64_t{4224} * 32 * (5 * 128 + 1) * 4 + shared + state);
+  shape.documents = 1000;
+  EXPECT_EQ(bytes(), int64_t{132096} * 32 * (128 + 1) * 4 + shared + state);
+  EXPECT_EQ(bytes(true), bytes());
+  shape.documents = 1;
+  shape.kv_heads = 32;
+  EXPECT_EQ(bytes(), int64_t{4224} * 32 * (128 + 1) * 4 + state) << "dk and dv are the results";
+  const std::pair<int64_t, int64_t> rounded[] = {{64, 64},   {72, 96},   {80, 96},   {96, 96},
+                                                 {136, 192}, {192, 192}, {200, 256}, {256, 256}};
+  for (const auto& [dim, to] : rounded) {
+    shape.head_dim = dim;
+    EXPECT_EQ(bytes(), int64_t{4224} * 32 * (to + 1) * 4 + state) << dim;
+  }
+}
+
+TEST(CudaAttentionWorkspace, IsThatOfTheWayThatTheTypeAndHeadsTake) {
+  AttentionShape shape{.tokens = 64,
+                       .longest = 64,
+                       .heads = 4,
+                       .kv_heads = 2,
+                       .head_dim = 64,
+                       .type = at::kBFloat16};
+  const auto bytes = [&] { return CudaAttentionWorkspace(shape, false, 0); };
+  EXPECT_EQ(bytes(), FlashAttentionWorkspace(shape, false, 0));
+  for (const int64_t dim : {60, 264}) {
+    shape.head_dim = dim;
+    EXPECT_EQ(bytes(), PlainAttentionWorkspace(shape)) << dim;
+  }
+  shape.head_dim = 64;
+  shape.type = at::kFloat;
+  EXPECT_EQ(bytes(), PlainAttentionWorkspace(shape));
 }
 
 TEST(Attention, RefusesShapesThatDoNotFitTogether) {
