@@ -32,7 +32,11 @@ std::string Name(const Cell& cell) {
 struct Channel {
   std::vector<Cell> sent;
   std::vector<double> arrives_at, taken_at;
+  size_t expected = 0;  // in all
 };
+
+// What a cell does next: get its input, run, hand on what it has made.
+enum class Phase { kTake, kCompute, kDeliver };
 
 class Simulator {
  public:
@@ -51,7 +55,12 @@ class Simulator {
     next_.resize(num_stages_);
     clock_.resize(num_stages_);
     busy_.resize(num_stages_);
-    computed_.resize(num_stages_);
+    phase_.resize(num_stages_);
+    for (int stage = 0; stage < num_stages_; ++stage) {
+      for (const Cell& cell : cells_[stage]) {
+        if (Channel* in = IncomingOf(stage, cell)) ++in->expected;
+      }
+    }
   }
 
   absl::StatusOr<Simulation> Run() {
@@ -91,39 +100,75 @@ class Simulator {
     return run % num_stages_;
   }
 
-  // Does what the stage's next cell can do now: compute, or hand on what is computed.
-  absl::StatusOr<bool> Advance(int stage) {
-    if (!computed_[stage]) return Compute(stage);
-    return Deliver(stage);
+  // What brings the cell its input from another stage; null where none does.
+  Channel* IncomingOf(int stage, const Cell& cell) {
+    const std::optional<Cell> source = Source(cell);
+    if (!source || source->run % num_stages_ == stage) return nullptr;
+    return &channels_[{cell.kind, source->run % num_stages_, stage}];
   }
 
-  absl::StatusOr<bool> Compute(int stage) {
+  // When the receives that the stage has posted ahead have all come; nothing if one of them is not
+  // sent yet.
+  std::optional<double> PostedAheadCome(int stage) const {
+    double come = 0;
+    if (options_.posted_ahead == 0) return come;
+    for (const auto& [between, in] : channels_) {
+      if (std::get<2>(between) != stage) continue;
+      const size_t posted =
+          std::min(in.expected, in.taken_at.size() + static_cast<size_t>(options_.posted_ahead));
+      if (posted > in.sent.size()) return std::nullopt;
+      if (posted > 0) come = std::max(come, in.arrives_at[posted - 1]);
+    }
+    return come;
+  }
+
+  // Does what the stage's next cell can do now.
+  absl::StatusOr<bool> Advance(int stage) {
+    switch (phase_[stage]) {
+      case Phase::kTake:
+        return Take(stage);
+      case Phase::kCompute:
+        return Compute(stage);
+      default:
+        return Deliver(stage);
+    }
+  }
+
+  absl::StatusOr<bool> Take(int stage) {
+    const Cell& cell = cells_[stage][next_[stage]];
+    const std::optional<Cell> source = Source(cell);
+    if (Channel* in = IncomingOf(stage, cell)) {
+      const size_t index = in->taken_at.size();
+      if (index >= in->sent.size()) return false;
+      if (!(in->sent[index] == *source)) {
+        return absl::InvalidArgumentError(absl::StrCat("stage ", stage, ": ", Name(cell),
+                                                       " would take the output of ",
+                                                       Name(in->sent[index])));
+      }
+      clock_[stage] = std::max(clock_[stage], in->arrives_at[index]);
+      in->taken_at.push_back(clock_[stage]);
+    } else if (source && done_.count(*source) == 0) {
+      return false;
+    }
+    phase_[stage] = Phase::kCompute;
+    return true;
+  }
+
+  bool Compute(int stage) {
     const Cell& cell = cells_[stage][next_[stage]];
     // A backward needs its own forward, whatever else it waits for.
     if (cell.kind == Kind::kBackward &&
         done_.count({Kind::kForward, cell.run, cell.microbatch}) == 0) {
       return false;
     }
-    const std::optional<Cell> source = Source(cell);
-    if (source && source->run % num_stages_ == stage) {
-      if (done_.count(*source) == 0) return false;
-    } else if (source) {
-      Channel& in = channels_[{cell.kind, source->run % num_stages_, stage}];
-      const size_t index = in.taken_at.size();
-      if (index >= in.sent.size()) return false;
-      if (!(in.sent[index] == *source)) {
-        return absl::InvalidArgumentError(absl::StrCat(
-            "stage ", stage, ": ", Name(cell), " would take the output of ", Name(in.sent[index])));
-      }
-      clock_[stage] = std::max(clock_[stage], in.arrives_at[index]);
-      in.taken_at.push_back(clock_[stage]);
-    }
+    const std::optional<double> come = PostedAheadCome(stage);
+    if (!come) return false;
     const double seconds =
         cell.kind == Kind::kForward ? options_.forward_seconds : options_.backward_seconds;
-    clock_[stage] += seconds;
+    clock_[stage] = std::max(clock_[stage], *come) + seconds;
     busy_[stage] += seconds;
     done_.insert(cell);
-    computed_[stage] = true;
+    phase_[stage] = Phase::kDeliver;
     return true;
   }
 
@@ -139,7 +184,7 @@ class Simulator {
       const double free_at = out.arrives_at.empty() ? 0.0 : out.arrives_at.back();
       out.arrives_at.push_back(std::max(clock_[stage], free_at) + options_.transfer_seconds);
     }
-    computed_[stage] = false;
+    phase_[stage] = Phase::kTake;
     ++next_[stage];
     return true;
   }
@@ -149,7 +194,7 @@ class Simulator {
   std::vector<std::vector<Cell>> cells_;
   std::vector<size_t> next_;
   std::vector<double> clock_, busy_;
-  std::vector<bool> computed_;  // the next cell has run and waits to be handed on
+  std::vector<Phase> phase_;  // of the next cell
   std::set<Cell> done_;
   std::map<std::tuple<Kind, int, int>, Channel> channels_;
 };

@@ -15,6 +15,9 @@ struct SimulationOptions {
   // Messages of one direction between two stages that may wait to be taken; a stage whose message
   // finds no place waits. At least 1.
   int buffers = 1;
+  // Receives of each direction that are posted before their turn where a receive occupies its stage
+  // until the message comes (Channel::PostsAhead is false): the stage computes nothing meanwhile.
+  int posted_ahead = 0;
 };
 
 struct Simulation {
@@ -24,8 +27,8 @@ struct Simulation {
 
 // stages[s]: the steps of stage s, whose chunk c is the run c * stages + s of the model.
 // InvalidArgument names the first step that a stage cannot do: a message that is taken in another
-// order than it was sent, or a wait that never ends (deadlock); also a run whose forward or
-// backward is missing.
+// order than it was sent, or a wait that never ends (deadlock), as for a message that depends on
+// what its receiver sends later; also a run whose forward or backward is missing.
 absl::StatusOr<Simulation> Simulate(const std::vector<std::vector<PipelineStep>>& stages,
                                     const SimulationOptions& options);
 

@@ -117,6 +117,51 @@ TEST(Interleaved, DividesTheWaitByTheChunksOfAStage) {
   }
 }
 
+// Calls see(stages) for every schedule of several stages in the range.
+void ForEverySchedule(const std::function<void(const Stages&)>& see) {
+  for (int p = 2; p <= kMostStages; ++p) {
+    for (int m = 1; m <= kMostMicrobatches; ++m) {
+      SCOPED_TRACE(absl::StrCat(p, " stages, ", m, " microbatches"));
+      see(AllStages(p, [&](int) { return GPipe(m); }));
+      see(AllStages(p, [&](int stage) { return OneForwardOneBackward(stage, p, m); }));
+      for (int v = 1; v <= kMostChunks && m % p == 0; ++v) {
+        SCOPED_TRACE(absl::StrCat(v, " chunks"));
+        see(AllStages(p, [&](int stage) { return Interleaved(stage, p, v, m); }));
+      }
+    }
+  }
+}
+
+// Where a receive occupies the device until its message comes (NCCL), it must not be posted before
+// a send of this stage's own that the message depends on. Posted at its turn none is, in the whole
+// range, with one message or several on the way; posted one message ahead every schedule has one
+// that is: the first stage's first gradient, before any activation is sent.
+TEST(Schedules, PostNoReceiveBeforeTheOwnSendsThatItDependsOn) {
+  ForEverySchedule([](const Stages& stages) {
+    for (const int buffers : {1, 2}) {
+      EXPECT_GT(Seconds(stages, {.buffers = buffers}), 0);
+      EXPECT_THAT(ErrorText(Simulate(stages, {.buffers = buffers, .posted_ahead = 1})),
+                  HasSubstr("stage 0 waits for ever with the forward of run 0, microbatch 0"));
+    }
+  });
+}
+
+TEST(Schedules, OfForwardsAlonePostNoReceiveTooEarlyEither) {
+  for (int p = 2; p <= kMostStages; ++p) {
+    for (int v = 1; v <= kMostChunks; ++v) {
+      for (int m = 1; m <= kMostMicrobatches; ++m) {
+        SCOPED_TRACE(absl::StrCat(p, " stages, ", v, " chunks, ", m, " microbatches"));
+        const Stages stages = AllStages(p, [&](int) { return ForwardsOnly(p, v, m); });
+        for (const int buffers : {1, 2}) {
+          EXPECT_GT(Seconds(stages, {.buffers = buffers}), 0);
+          // One chunk's messages depend on nothing that their receiver sends.
+          EXPECT_EQ(Simulate(stages, {.buffers = buffers, .posted_ahead = 1}).ok(), v == 1);
+        }
+      }
+    }
+  }
+}
+
 // Of GPipe's messages all but the first forward and the last backward travel while others compute.
 TEST(Simulate, AddsToGPipeOneWayUpAndOneWayDown) {
   SimulationOptions options = kUneven;
@@ -144,6 +189,14 @@ TEST(Simulate, FindsADeadlock) {
   const Stages stages = {OneForwardOneBackward(1, 2, 2),
                          {{Kind::kForward, 0, {0, 1}}, {Kind::kBackward, 0, {0, 1}}}};
   EXPECT_THAT(ErrorText(Simulate(stages, {})), HasSubstr("waits for ever"));
+}
+
+TEST(Simulate, HoldsUpAStageWhileAReceiveThatIsPostedAheadIsOpen) {
+  // Two microbatches forward over two stages: the second stage posts the second's receive before it
+  // computes the first, and the second is sent a forward later.
+  const Stages stages = AllStages(2, [](int) { return ForwardsOnly(2, 1, 2); });
+  EXPECT_EQ(Seconds(stages, {.buffers = 2}), 3.0);
+  EXPECT_EQ(Seconds(stages, {.buffers = 2, .posted_ahead = 1}), 4.0);
 }
 
 TEST(Simulate, FindsMessagesTakenOutOfOrder) {
