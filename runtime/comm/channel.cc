@@ -44,6 +44,7 @@ void Channel::Send(const at::Tensor& tensor) {
   TORCH_CHECK(tensor.is_contiguous(), "channel ", pair_->axis(), ": sizes ", tensor.sizes(),
               " are not contiguous");
   const auto bytes = static_cast<int64_t>(tensor.nbytes());
+  const Activity::Waiting waits = pair_->Waits("send", bytes, kReceiverRank);
   if (ThroughHost(bytes)) {
     const at::Tensor host = tensor.is_cuda() ? OnHost(tensor) : tensor;
     host_->Send(host.const_data_ptr(), bytes);
@@ -59,6 +60,8 @@ void Channel::Send(const at::Tensor& tensor) {
 }
 
 void Channel::FinishSends() {
+  if (sends_.empty()) return;
+  const Activity::Waiting waits = pair_->Waits("send", 0, kReceiverRank);
   for (const std::unique_ptr<Work>& send : sends_) send->Wait();
   sends_.clear();
 }
@@ -89,6 +92,7 @@ at::Tensor Channel::Take() {
   TORCH_CHECK(!expected_.empty(), "channel ", pair_->axis(), ": no message was posted");
   Expected expected = std::move(expected_.front());
   expected_.pop_front();
+  const Activity::Waiting waits = pair_->Waits("recv", BytesOf(expected.spec), kSenderRank);
   if (expected.work == nullptr) return ReceiveThroughHost(expected.spec);
   expected.work->Wait();
   return expected.buffer;

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "runtime/comm/backends.h"
 #include "runtime/comm/host_channel.h"
 #include "runtime/process/check.h"
@@ -63,11 +64,13 @@ void CheckPeer(int peer, int rank, int size, const char* operation) {
               " cannot name rank ", peer);
 }
 
-int64_t BytesOf(const at::Tensor& tensor) { return static_cast<int64_t>(tensor.nbytes()); }
+int64_t BytesOf(const at::Tensor& tensor) {
+  return tensor.defined() ? static_cast<int64_t>(tensor.nbytes()) : 0;
+}
 
 class SelfCommunicator final : public Communicator {
  public:
-  explicit SelfCommunicator(std::string axis) : Communicator(std::move(axis), 0, 1) {}
+  explicit SelfCommunicator(std::string axis) : Communicator(std::move(axis), Members{}) {}
   void Barrier() override {}
 
  protected:
@@ -79,11 +82,33 @@ class SelfCommunicator final : public Communicator {
   std::unique_ptr<Work> DoRecv(at::Tensor, int) override { return Done(); }
 };
 
+// "tp of ranks 0, 1", at most some of them.
+std::string PlaceText(const std::string& axis, const std::vector<int>& ranks) {
+  constexpr size_t kMost = 8;
+  const std::vector<int> first(ranks.begin(), ranks.begin() + std::min(ranks.size(), kMost));
+  return absl::StrCat(axis, " of ", ranks.size() > kMost ? absl::StrCat(ranks.size(), " ") : "",
+                      "ranks ", absl::StrJoin(first, ", "), ranks.size() > kMost ? ", ..." : "");
+}
+
 }  // namespace
+
+Communicator::Communicator(std::string axis, const Members& members)
+    : axis_(std::move(axis)), members_(members) {
+  if (members.activity == nullptr) return;
+  place_ = members.activity->Keep(PlaceText(axis_, members.ranks));
+}
+
+int Communicator::RankInJob(int peer) const {
+  return peer < 0 ? -1 : members_.ranks[static_cast<size_t>(peer)];
+}
+
+Activity::Waiting Communicator::Waits(const char* operation, int64_t bytes, int peer) const {
+  return {members_.activity, operation, place_, bytes, RankInJob(peer)};
+}
 
 std::string Communicator::ErrorText(const char* operation, int64_t bytes,
                                     const std::string& reason) const {
-  return absl::StrCat(operation, "[", axis_, "] on rank ", rank_, "/", size_, ", ", bytes,
+  return absl::StrCat(operation, "[", axis_, "] on rank ", rank(), "/", size(), ", ", bytes,
                       " bytes: ", reason);
 }
 
@@ -96,25 +121,25 @@ std::unique_ptr<HostChannel> Communicator::OpenHostChannel(int, int64_t) { retur
 
 std::unique_ptr<Work> Communicator::StartAllGather(const at::Tensor& input, at::Tensor output,
                                                    Mode mode) {
-  CheckBlocks(input, output, size_, "all_gather");
-  if (size_ == 1) return CopyOver(input, std::move(output));
-  Count((size_ - 1) * BytesOf(input));
+  CheckBlocks(input, output, size(), "all_gather");
+  if (size() == 1) return CopyOver(input, std::move(output));
+  Count((size() - 1) * BytesOf(input));
   if (input.numel() == 0) return Done();
   return DoAllGather(input, std::move(output), mode);
 }
 
 std::unique_ptr<Work> Communicator::StartReduceScatter(const at::Tensor& input, at::Tensor output,
                                                        Mode mode) {
-  CheckBlocks(output, input, size_, "reduce_scatter");
-  if (size_ == 1) return CopyOver(input, std::move(output));
-  Count((size_ - 1) * BytesOf(output));
+  CheckBlocks(output, input, size(), "reduce_scatter");
+  if (size() == 1) return CopyOver(input, std::move(output));
+  Count((size() - 1) * BytesOf(output));
   if (output.numel() == 0) return Done();
   return DoReduceScatter(input, std::move(output), mode);
 }
 
 std::unique_ptr<Work> Communicator::SendAsync(const at::Tensor& tensor, int peer) {
   CheckTensor(tensor, "send", "the tensor");
-  CheckPeer(peer, rank_, size_, "send");
+  CheckPeer(peer, rank(), size(), "send");
   Count(BytesOf(tensor));
   if (tensor.numel() == 0) return Done();
   return DoSend(tensor, peer);
@@ -122,7 +147,7 @@ std::unique_ptr<Work> Communicator::SendAsync(const at::Tensor& tensor, int peer
 
 std::unique_ptr<Work> Communicator::RecvAsync(at::Tensor tensor, int peer) {
   CheckTensor(tensor, "recv", "the tensor");
-  CheckPeer(peer, rank_, size_, "recv");
+  CheckPeer(peer, rank(), size(), "recv");
   Count(0);
   if (tensor.numel() == 0) return Done();
   return DoRecv(std::move(tensor), peer);
@@ -130,22 +155,34 @@ std::unique_ptr<Work> Communicator::RecvAsync(at::Tensor tensor, int peer) {
 
 void Communicator::AllReduce(at::Tensor tensor, ReduceOp op) {
   CheckTensor(tensor, "all_reduce", "the tensor");
-  if (size_ == 1) return;
-  Count(2 * (size_ - 1) * BytesOf(tensor) / size_);
-  if (tensor.numel() > 0) Finish(DoAllReduce(std::move(tensor), op));
+  if (size() == 1) return;
+  Count(2 * (size() - 1) * BytesOf(tensor) / size());
+  if (tensor.numel() == 0) return;
+  const Activity::Waiting waits = Waits("all_reduce", BytesOf(tensor));
+  Finish(DoAllReduce(std::move(tensor), op));
 }
 
 void Communicator::AllGather(const at::Tensor& input, at::Tensor output) {
+  const Activity::Waiting waits = Waits("all_gather", BytesOf(input));
   Finish(StartAllGather(input, std::move(output), Mode::kBlocking));
 }
 
 void Communicator::ReduceScatter(const at::Tensor& input, at::Tensor output) {
+  const Activity::Waiting waits = Waits("reduce_scatter", BytesOf(input));
   Finish(StartReduceScatter(input, std::move(output), Mode::kBlocking));
 }
 
-void Communicator::Send(const at::Tensor& tensor, int peer) { SendAsync(tensor, peer)->Wait(); }
+void Communicator::Send(const at::Tensor& tensor, int peer) {
+  const std::unique_ptr<Work> work = SendAsync(tensor, peer);
+  const Activity::Waiting waits = Waits("send", BytesOf(tensor), peer);
+  work->Wait();
+}
 
-void Communicator::Recv(at::Tensor tensor, int peer) { RecvAsync(std::move(tensor), peer)->Wait(); }
+void Communicator::Recv(at::Tensor tensor, int peer) {
+  const std::unique_ptr<Work> work = RecvAsync(tensor, peer);
+  const Activity::Waiting waits = Waits("recv", BytesOf(tensor), peer);
+  work->Wait();
+}
 
 std::unique_ptr<Work> Communicator::AllGatherAsync(const at::Tensor& input, at::Tensor output) {
   return StartAllGather(input, std::move(output), Mode::kAsync);

@@ -8,7 +8,6 @@
 #include <cstdint>
 #include <memory>
 #include <string>
-#include <utility>
 
 #include "runtime/process/process.h"
 
@@ -19,8 +18,7 @@ class HostChannel;
 // An operation in flight. Wait() returns once operations issued on the current stream (CPU: the
 // calling thread) are ordered after the result; later calls do nothing. Dropping a Work without
 // Wait() waits in the destructor, except while an exception unwinds: then the peers may never come.
-// The tensors of the call are kept alive by the Work. A Work must not outlive its communicator.
-// Wait throws CommError.
+// A Work keeps its tensors, and must not outlive its communicator. Wait throws CommError.
 class Work {
  public:
   virtual ~Work() = default;
@@ -34,8 +32,7 @@ enum class ReduceOp { kSum, kMax };
 //   all_reduce 2(n-1)/n * B (rounded down); all_gather and reduce_scatter (n-1) * b; send B.
 // `calls` counts the calls of this rank, receives included.
 struct Traffic {
-  int64_t calls = 0;
-  int64_t wire_bytes = 0;
+  int64_t calls = 0, wire_bytes = 0;
 };
 
 // Collective: every rank of the axis calls the same methods in the same order with equal dtypes and
@@ -50,18 +47,19 @@ struct Traffic {
 // axis one after another.
 class Communicator {
  public:
-  Communicator(std::string axis, int rank, int size)
-      : axis_(std::move(axis)), rank_(rank), size_(size) {}
+  Communicator(std::string axis, const Members& members);
   virtual ~Communicator() = default;
   Communicator(const Communicator&) = delete;
   Communicator& operator=(const Communicator&) = delete;
 
   const std::string& axis() const { return axis_; }
-  int rank() const { return rank_; }
-  int size() const { return size_; }
+  int rank() const { return members_.rank; }
+  int size() const { return static_cast<int>(members_.ranks.size()); }
   const Traffic& traffic() const { return traffic_; }
   // "all_reduce[tp] on rank 1/2, 4096 bytes: reason", for a CommError.
   std::string ErrorText(const char* operation, int64_t bytes, const std::string& reason) const;
+  // While it lives the process is told that the host waits for `operation`, a literal, with `peer`.
+  Activity::Waiting Waits(const char* operation, int64_t bytes, int peer = -1) const;
 
   // In place, tensor [...].
   void AllReduce(at::Tensor tensor, ReduceOp op = ReduceOp::kSum);
@@ -71,8 +69,7 @@ class Communicator {
   void ReduceScatter(const at::Tensor& input, at::Tensor output);
   void Send(const at::Tensor& tensor, int peer);
   void Recv(at::Tensor tensor, int peer);
-  // Host barrier: returns after every rank has entered.
-  virtual void Barrier() = 0;
+  virtual void Barrier() = 0;  // of hosts: returns after every rank has entered
 
   // What a communicator is for: operations of all its ranks, or messages from rank 0 of two to rank
   // 1 and nothing else.
@@ -81,9 +78,9 @@ class Communicator {
   // memory that nobody reckoned with. Collective.
   virtual void Connect(Use /*use*/) {}
 
-  // Whether an operation occupies the device until its peers join, as NCCL's kernels do. What is
-  // issued meanwhile may have to wait for it: a kernel's first launch, say (CUDA Programming Guide,
-  // lazy loading). So nothing may be asked for whose sender waits for work yet to be issued.
+  // Whether an operation occupies the device until its peers join, as NCCL's kernels do, and may
+  // hold up what is issued meanwhile: a kernel's first launch, say (CUDA Programming Guide, lazy
+  // loading). So nothing may be asked for whose sender waits for work yet to be issued.
   virtual bool OccupiesDevice() const { return false; }
 
   // Shared memory from rank 0 to rank 1 of two (channel.h); null where there is none. Collective.
@@ -95,12 +92,14 @@ class Communicator {
   std::unique_ptr<Work> RecvAsync(at::Tensor tensor, int peer);
 
  protected:
+  const Members& members() const { return members_; }
+  const std::string* place() const { return place_; }  // the axis and its ranks, in words
+  int RankInJob(int peer) const;                       // -1 of -1
   // A caller that waits at once may be served by a faster way that blocks. Both kinds of an
   // operation give the same bits.
   enum class Mode { kBlocking, kAsync };
-  // Implementations start the operation, or return null where it is done; shapes are checked,
-  // traffic is counted and empty tensors and size 1 are handled before the call. The caller waits
-  // for an all_reduce at once.
+  // Implementations start the operation, or return null where it is done, of checked shapes that
+  // are not empty, among several ranks. The caller waits for an all_reduce at once.
   virtual std::unique_ptr<Work> DoAllReduce(at::Tensor tensor, ReduceOp op) = 0;
   virtual std::unique_ptr<Work> DoAllGather(at::Tensor input, at::Tensor output, Mode mode) = 0;
   virtual std::unique_ptr<Work> DoReduceScatter(at::Tensor input, at::Tensor output, Mode mode) = 0;
@@ -113,8 +112,8 @@ class Communicator {
   void Count(int64_t wire_bytes);
 
   std::string axis_;
-  int rank_;
-  int size_;
+  Members members_;
+  const std::string* place_ = nullptr;
   Traffic traffic_;
 };
 

@@ -48,11 +48,11 @@ at::Tensor Workspace(int64_t bytes) {
 
 class MpiCommunicator final : public Communicator {
  public:
-  MpiCommunicator(std::string axis, int rank, int size, MPI_Comm comm)
-      : Communicator(std::move(axis), rank, size),
-        comm_(comm),
-        queue_(comm),
-        host_(HostExchange::Create(comm, [this] { queue_.Poll(); })) {}
+  MpiCommunicator(std::string axis, const WorldPart& part)
+      : Communicator(std::move(axis), part.members),
+        comm_(part.comm),
+        queue_(part.comm),
+        host_(HostExchange::Create(part.comm, [this] { queue_.Poll(); })) {}
 
   void Barrier() override {
     const int code = MPI_Barrier(comm_);
@@ -64,6 +64,7 @@ class MpiCommunicator final : public Communicator {
   }
 
   void WaitFor(const MpiOperation& operation) {
+    const Activity::Waiting waits = Waits(operation.name, operation.bytes);
     Named(operation, [&] { queue_.WaitFor(operation); });
   }
 
@@ -270,12 +271,9 @@ std::unique_ptr<Work> MpiCommunicator::DoRecv(at::Tensor tensor, int peer) {
 
 absl::StatusOr<std::unique_ptr<Communicator>> CreateMpiCommunicator(const Process& process,
                                                                     const CommunicatorSpec& spec) {
-  FT_ASSIGN_OR_RETURN(const MPI_Comm comm, SplitWorld(process, spec.color, spec.key));
-  if (comm == MPI_COMM_NULL) return nullptr;
-  int rank = 0, size = 1;
-  MPI_Comm_rank(comm, &rank);
-  MPI_Comm_size(comm, &size);
-  return std::make_unique<MpiCommunicator>(spec.axis, rank, size, comm);
+  FT_ASSIGN_OR_RETURN(const WorldPart part, SplitWorld(process, spec.color, spec.key));
+  if (part.comm == MPI_COMM_NULL) return nullptr;
+  return std::make_unique<MpiCommunicator>(spec.axis, part);
 }
 
 }  // namespace fttrain

@@ -17,13 +17,14 @@ absl::StatusOr<std::unique_ptr<Communicator>> CreateNcclCommunicator(const Proce
 #include <ATen/ATen.h>
 #include <ATen/cuda/CUDAEvent.h>
 #include <c10/cuda/CUDAGuard.h>
-#include <c10/cuda/CUDAStream.h>
 
 #include <exception>
 #include <functional>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "runtime/comm/issued_operations.h"
+#include "runtime/comm/own_stream.h"
 #include "runtime/process/check.h"
 #include "runtime/process/cuda_check.h"
 #include "runtime/process/log.h"
@@ -53,6 +54,11 @@ ncclDataType_t NcclType(at::ScalarType dtype) {
 
 size_t Elements(const at::Tensor& tensor) { return static_cast<size_t>(tensor.numel()); }
 
+struct Event {
+  at::cuda::CUDAEvent event;
+  bool Finished() const { return event.query(); }
+};
+
 // The caller's stream waits for the operation's event; the host does not.
 class NcclWork final : public Work {
  public:
@@ -79,10 +85,13 @@ class NcclWork final : public Work {
     FT_NCCL_CHECK(state, Context());
     // From here on the tensors may be freed: their memory is reused in the order of the current
     // stream.
-    done_.block(c10::cuda::getCurrentCUDAStream());
+    done_->event.block(c10::cuda::getCurrentCUDAStream());
     tensors_.clear();
   }
-  void Record(const c10::cuda::CUDAStream& stream) { done_.record(stream); }
+  std::shared_ptr<Event> Record(const c10::cuda::CUDAStream& stream) {
+    done_->event.record(stream);
+    return done_;
+  }
   std::string Context() const {
     return communicator_.ErrorText(name_, static_cast<int64_t>(tensors_[0].nbytes()), "");
   }
@@ -92,40 +101,23 @@ class NcclWork final : public Work {
   ncclComm_t comm_;
   const char* name_;
   std::vector<at::Tensor> tensors_;
-  at::cuda::CUDAEvent done_;
+  std::shared_ptr<Event> done_ = std::make_shared<Event>();
   int exceptions_ = std::uncaught_exceptions();
 };
 
-// A stream of its own: those of a pool are dealt out in turns, and two communicators on one would
-// hold each other up.
-class OwnStream {
+class NcclCommunicator final : public Communicator, private Activity::Source {
  public:
-  OwnStream() {
-    int lowest = 0, highest = 0;
-    FT_CUDA_CHECK(cudaDeviceGetStreamPriorityRange(&lowest, &highest), "NCCL's stream: ");
-    FT_CUDA_CHECK(cudaStreamCreateWithPriority(&stream_, cudaStreamNonBlocking, highest),
-                  "NCCL's stream: ");
-  }
-  ~OwnStream() { cudaStreamDestroy(stream_); }
-  OwnStream(const OwnStream&) = delete;
-  OwnStream& operator=(const OwnStream&) = delete;
-  c10::cuda::CUDAStream Get() const {
-    return c10::cuda::getStreamFromExternal(stream_, c10::cuda::current_device());
-  }
-
- private:
-  cudaStream_t stream_ = nullptr;
-};
-
-class NcclCommunicator final : public Communicator {
- public:
-  NcclCommunicator(std::string axis, int rank, int size, MPI_Comm hosts, ncclComm_t comm)
-      : Communicator(std::move(axis), rank, size),
-        hosts_(hosts),
+  NcclCommunicator(std::string axis, const WorldPart& part, ncclComm_t comm)
+      : Communicator(std::move(axis), part.members),
+        hosts_(part.comm),
         comm_(comm),
-        stream_(own_stream_.Get()) {}
-  // Local, unlike ncclCommDestroy, which waits for the peers.
-  ~NcclCommunicator() override { ncclCommAbort(comm_); }
+        stream_(own_stream_.Get()) {
+    members().activity->Add(this);
+  }
+  ~NcclCommunicator() override {
+    members().activity->Remove(this);
+    ncclCommAbort(comm_);  // local, unlike ncclCommDestroy, which waits for the peers
+  }
 
   bool OccupiesDevice() const override { return true; }
 
@@ -173,32 +165,50 @@ class NcclCommunicator final : public Communicator {
   }
 
   std::unique_ptr<Work> DoSend(at::Tensor tensor, int peer) override {
-    return Enqueue("send", {tensor}, [&](cudaStream_t stream) {
+    const auto call = [&](cudaStream_t stream) {
       return ncclSend(tensor.const_data_ptr(), Elements(tensor), NcclType(tensor.scalar_type()),
                       peer, comm_, stream);
-    });
+    };
+    return Enqueue("send", {tensor}, call, peer);
   }
 
   std::unique_ptr<Work> DoRecv(at::Tensor tensor, int peer) override {
-    return Enqueue("recv", {tensor}, [&](cudaStream_t stream) {
+    const auto call = [&](cudaStream_t stream) {
       return ncclRecv(tensor.mutable_data_ptr(), Elements(tensor), NcclType(tensor.scalar_type()),
                       peer, comm_, stream);
-    });
+    };
+    return Enqueue("recv", {tensor}, call, peer);
   }
 
  private:
+  // A thread that has chosen no device would open the first, whichever is this rank's.
+  State Look() override {
+    c10::cuda::set_device(stream_.device_index());
+    ncclResult_t state = ncclSuccess;
+    const ncclResult_t asked = ncclCommGetAsyncError(comm_, &state);
+    if (asked != ncclSuccess) state = asked;
+    State seen = issued_.Look(*place());
+    if (state != ncclSuccess && state != ncclInProgress) {
+      seen.error = absl::StrCat("NCCL reports of ", *place(), ": ", ncclGetErrorString(state), "; ",
+                                ncclGetLastError(comm_));
+    }
+    return seen;
+  }
+
   // Issues `call` on the communicator's stream, after everything issued on the current stream.
   template <typename Call>
-  std::unique_ptr<Work> Enqueue(const char* name, std::vector<at::Tensor> tensors, Call call) {
+  std::unique_ptr<Work> Enqueue(const char* name, std::vector<at::Tensor> tensors, Call call,
+                                int peer = -1) {
     TORCH_CHECK(tensors[0].is_cuda(), name, "[", axis(), "]: NCCL takes CUDA tensors, not ",
                 tensors[0].device());
     const c10::cuda::CUDAGuard guard(tensors[0].device());
     at::cuda::CUDAEvent ready;
     ready.record(c10::cuda::getCurrentCUDAStream());
     ready.block(stream_);
+    const auto bytes = static_cast<int64_t>(tensors[0].nbytes());
     auto work = std::make_unique<NcclWork>(*this, comm_, name, std::move(tensors));
     FT_NCCL_CHECK(call(stream_.stream()), work->Context());
-    work->Record(stream_);
+    issued_.Add({name, bytes, RankInJob(peer), work->Record(stream_)});
     return work;
   }
 
@@ -206,6 +216,7 @@ class NcclCommunicator final : public Communicator {
   ncclComm_t comm_;
   OwnStream own_stream_;
   c10::cuda::CUDAStream stream_;
+  IssuedOperations<Event> issued_;
 };
 
 // Messages between two stages need little of the GPU: each channel of NCCL is a multiprocessor that
@@ -254,16 +265,12 @@ absl::StatusOr<ncclUniqueId> ShareUniqueId(int rank, MPI_Comm hosts) {
 absl::StatusOr<std::unique_ptr<Communicator>> CreateNcclCommunicator(const Process& process,
                                                                      const CommunicatorSpec& spec) {
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(CheckNcclVersion()));
-  FT_ASSIGN_OR_RETURN(const MPI_Comm hosts, SplitWorld(process, spec.color, spec.key));
+  FT_ASSIGN_OR_RETURN(const WorldPart part, SplitWorld(process, spec.color, spec.key));
   // A rank that takes no part still agrees with the others.
-  const bool member = hosts != MPI_COMM_NULL;
-  int rank = 0, size = 1;
-  if (member) {
-    MPI_Comm_rank(hosts, &rank);
-    MPI_Comm_size(hosts, &size);
-  }
+  const bool member = part.comm != MPI_COMM_NULL;
+  const int rank = part.members.rank, size = static_cast<int>(part.members.ranks.size());
   absl::StatusOr<ncclUniqueId> id = ncclUniqueId{};
-  if (member) id = ShareUniqueId(rank, hosts);
+  if (member) id = ShareUniqueId(rank, part.comm);
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(id.status()));
   ncclComm_t comm = nullptr;
   ncclConfig_t config = ConfigOf(spec.use);
@@ -275,7 +282,7 @@ absl::StatusOr<std::unique_ptr<Communicator>> CreateNcclCommunicator(const Proce
                                 "NCCL cannot connect the ", size, " ranks of axis ", spec.axis,
                                 ": ", ncclGetErrorString(code), "; ", ncclGetLastError(nullptr)))));
   if (!member) return nullptr;
-  return std::make_unique<NcclCommunicator>(spec.axis, rank, size, hosts, comm);
+  return std::make_unique<NcclCommunicator>(spec.axis, part, comm);
 }
 
 }  // namespace fttrain

@@ -17,9 +17,14 @@ inline MPI_Comm WorldOf(const Process& process) {
 // The text of an MPI error code.
 std::string MpiErrorText(int code);
 
-// A communicator of the ranks with equal color, ordered by key (MPI_COMM_NULL for color < 0); MPI
-// errors on it are returned as codes. Collective over the world. Freed by MPI_Finalize:
-// MPI_Comm_free is collective, and destructors must not be.
-absl::StatusOr<MPI_Comm> SplitWorld(const Process& process, int color, int key);
+// A communicator of some ranks of the world.
+struct WorldPart {
+  MPI_Comm comm = MPI_COMM_NULL;
+  Members members;
+};
+// That of the ranks with equal color, ordered by key (MPI_COMM_NULL for color < 0); MPI errors on
+// it are returned as codes. Collective over the world. Freed by MPI_Finalize: MPI_Comm_free is
+// collective, and destructors must not be.
+absl::StatusOr<WorldPart> SplitWorld(const Process& process, int color, int key);
 
 }  // namespace fttrain

@@ -68,14 +68,24 @@ std::string MpiErrorText(int code) {
   return std::string(text, static_cast<size_t>(length));
 }
 
-absl::StatusOr<MPI_Comm> SplitWorld(const Process& process, int color, int key) {
-  MPI_Comm comm = MPI_COMM_NULL;
-  const int code = MPI_Comm_split(WorldOf(process), color < 0 ? MPI_UNDEFINED : color, key, &comm);
+absl::StatusOr<WorldPart> SplitWorld(const Process& process, int color, int key) {
+  WorldPart part;
+  const int code =
+      MPI_Comm_split(WorldOf(process), color < 0 ? MPI_UNDEFINED : color, key, &part.comm);
   if (code != MPI_SUCCESS) {
     return absl::InternalError(absl::StrCat("MPI_Comm_split: ", MpiErrorText(code)));
   }
-  if (comm != MPI_COMM_NULL) MPI_Comm_set_errhandler(comm, MPI_ERRORS_RETURN);
-  return comm;
+  if (part.comm == MPI_COMM_NULL) return part;
+  MPI_Comm_set_errhandler(part.comm, MPI_ERRORS_RETURN);
+  Members& members = part.members;
+  members.activity = &process.activity();
+  int size = 1;
+  MPI_Comm_rank(part.comm, &members.rank);
+  MPI_Comm_size(part.comm, &size);
+  members.ranks.resize(static_cast<size_t>(size));
+  const int mine = process.rank();
+  MPI_Allgather(&mine, 1, MPI_INT, members.ranks.data(), 1, MPI_INT, part.comm);
+  return part;
 }
 
 absl::StatusOr<std::unique_ptr<Process>> Process::Create(int* argc, char*** argv) {
@@ -114,15 +124,17 @@ void Process::FindPlace() {
   MPI_Comm_size(host_comm, &local_size_);
   MPI_Comm_free(&host_comm);
   host_ = HostName();
+  all_ranks_ = activity_->Keep("all ranks");
 }
 
 absl::StatusOr<std::unique_ptr<Process>> Process::FirstRanks(int ranks) const {
   FT_CHECK(ranks >= 1 && ranks <= world_size_, ranks, " of ", world_size_, " ranks");
-  FT_ASSIGN_OR_RETURN(const MPI_Comm comm, SplitWorld(*this, rank_ < ranks ? 0 : -1, rank_));
-  if (comm == MPI_COMM_NULL) return nullptr;
-  MPI_Comm_set_errhandler(comm, MPI_ERRORS_ARE_FATAL);
+  FT_ASSIGN_OR_RETURN(const WorldPart first, SplitWorld(*this, rank_ < ranks ? 0 : -1, rank_));
+  if (first.comm == MPI_COMM_NULL) return nullptr;
+  MPI_Comm_set_errhandler(first.comm, MPI_ERRORS_ARE_FATAL);
   auto part = std::unique_ptr<Process>(new Process());
-  part->world_ = std::make_shared<MPI_Comm>(comm);
+  part->world_ = std::make_shared<MPI_Comm>(first.comm);
+  part->activity_ = activity_;
   part->is_part_ = true;
   part->FindPlace();
   return part;
@@ -150,6 +162,7 @@ void Process::IdleBarrier() const {
 
 absl::Status Process::AgreeOnStatus(const absl::Status& status) const {
   const MPI_Comm world_comm = WorldOf(*this);
+  const Activity::Waiting waits(activity_.get(), "agreement", all_ranks_, 0, -1);
   int lowest_failing = status.ok() ? world_size_ : rank_;
   MPI_Allreduce(MPI_IN_PLACE, &lowest_failing, 1, MPI_INT, MPI_MIN, world_comm);
   if (lowest_failing == world_size_) return absl::OkStatus();

@@ -7,8 +7,16 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "runtime/process/activity.h"
 
 namespace fttrain {
+
+// Ranks that belong together, in their order.
+struct Members {
+  int rank = 0;                  // this one's place among them
+  std::vector<int> ranks = {0};  // their ranks in the job
+  Activity* activity = nullptr;  // of this process, which outlives them; null: nobody is told
+};
 
 class Process {
  public:
@@ -28,6 +36,8 @@ class Process {
   int local_size() const { return local_size_; }
   // MPI_Comm of the world as an opaque pointer, for runtime/ only.
   const void* world() const { return world_.get(); }
+  // What this process does between ranks. Calls of AgreeOnStatus are told.
+  Activity& activity() const { return *activity_; }
 
   void Barrier() const;
   // The same for ranks that may wait long for one with work: they sleep meanwhile, and leave up to
@@ -63,7 +73,9 @@ class Process {
   int rank_ = 0, world_size_ = 1, local_rank_ = 0, local_size_ = 1;
   std::string host_;
   std::shared_ptr<void> world_;  // an MPI_Comm, freed by MPI_Finalize
-  bool is_part_ = false;         // of a process that finalises MPI
+  std::shared_ptr<Activity> activity_ = std::make_shared<Activity>();
+  const std::string* all_ranks_ = nullptr;  // words for it
+  bool is_part_ = false;                    // of a process that finalises MPI
 };
 
 // Cores that this process may run on; at least 1.

@@ -40,7 +40,7 @@ struct Device {
   bool own_work = false;  // the double's own operations of ATen
 
   // Forgets what is complete.
-  void Progress() {
+  void Activity() {
     for (auto it = open.begin(); it != open.end();) {
       int done = 0;
       MPI_Test(&it->request, &done, MPI_STATUS_IGNORE);
@@ -65,7 +65,7 @@ struct Device {
   }
 
   bool IsOpen(int64_t number) {
-    Progress();
+    Activity();
     return std::any_of(open.begin(), open.end(), [&](const Open& o) { return o.number == number; });
   }
 
@@ -75,7 +75,7 @@ struct Device {
     if (!launched.insert(name).second && !every) return;
     WaitUntil(
         [&] {
-          Progress();
+          Activity();
           return std::all_of(open.begin(), open.end(),
                              [&](const Open& o) { return every && o.is_send; });
         },
@@ -138,8 +138,8 @@ at::Tensor SumInRankOrder(const at::Tensor& parts, ReduceOp op) {
 
 class RendezvousCommunicator final : public Communicator {
  public:
-  RendezvousCommunicator(std::string axis, int rank, int size, MPI_Comm comm)
-      : Communicator(std::move(axis), rank, size), comm_(comm) {}
+  RendezvousCommunicator(std::string axis, const WorldPart& part)
+      : Communicator(std::move(axis), part.members), comm_(part.comm) {}
 
   void Barrier() override { MPI_Barrier(comm_); }
   bool OccupiesDevice() const override { return true; }
@@ -238,12 +238,9 @@ class RendezvousCommunicator final : public Communicator {
 
 absl::StatusOr<std::unique_ptr<Communicator>> CreateRendezvousCommunicator(
     const Process& process, const CommunicatorSpec& spec) {
-  FT_ASSIGN_OR_RETURN(const MPI_Comm comm, SplitWorld(process, spec.color, spec.key));
-  if (comm == MPI_COMM_NULL) return nullptr;
-  int rank = 0, size = 1;
-  MPI_Comm_rank(comm, &rank);
-  MPI_Comm_size(comm, &size);
-  return std::make_unique<RendezvousCommunicator>(spec.axis, rank, size, comm);
+  FT_ASSIGN_OR_RETURN(const WorldPart part, SplitWorld(process, spec.color, spec.key));
+  if (part.comm == MPI_COMM_NULL) return nullptr;
+  return std::make_unique<RendezvousCommunicator>(spec.axis, part);
 }
 
 struct LaunchesWait::Impl {
