@@ -68,7 +68,7 @@ absl::StatusOr<Verification> PlanVerification(const CommandLine& line,
 // Rank 0's free memory decides for all. Agrees on errors.
 absl::StatusOr<Reference> ReferenceThatFits(const Task& task, const Verification& made,
                                             const Process& process) {
-  const c10::Device device = made.plan.device;
+  const c10::Device device = made.plan.inputs.device;
   ReleaseFreedMemory();
   FreeMemoryBytes(device);  // gives back what this rank keeps of a shared GPU
   process.Barrier();

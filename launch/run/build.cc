@@ -53,7 +53,7 @@ absl::StatusOr<std::unique_ptr<Job>> Build(const Task& task, const Layout& layou
   FT_ASSIGN_OR_RETURN(
       job->network,
       BuildNetwork(task, layout, StorageOptionsOf(task, layout, inputs.scratch_folder),
-                   PositionsOf(task, *inputs.rows), process, inputs.backend));
+                   PositionsOf(task, *inputs.rows), process, inputs.device, inputs.backend));
   AdamWOptions adamw = task.adamw;
   adamw.state_place = layout.state;
   job->optimizer = std::make_unique<Optimizer>(*job->network->store, adamw);

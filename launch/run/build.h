@@ -28,8 +28,9 @@ WeightSource WeightsFromFiles();
 struct JobInputs {
   WeightSource weights = WeightsFromFiles();
   std::shared_ptr<RowStream> rows;
-  std::string scratch_folder;     // of files without a name; must exist
-  CommBackend backend = nullptr;  // as BuildNetwork
+  std::string scratch_folder;                   // of files without a name; must exist
+  c10::Device device = c10::Device(c10::kCPU);  // this rank's, selected
+  CommBackend backend = nullptr;                // as BuildNetwork
 };
 
 // Sees what a step computes; every rank has one or none has. May be collective.

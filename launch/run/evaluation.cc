@@ -66,9 +66,9 @@ absl::StatusOr<EvaluationSetup> PrepareEvaluation(const CommandLine& line, const
 absl::StatusOr<std::unique_ptr<Network>> LoadForEvaluation(const EvaluationSetup& setup,
                                                            int64_t max_positions,
                                                            const Process& process) {
-  FT_ASSIGN_OR_RETURN(
-      std::unique_ptr<Network> network,
-      BuildNetwork(setup.task, setup.layout, {.trains = false}, max_positions, process));
+  FT_ASSIGN_OR_RETURN(std::unique_ptr<Network> network,
+                      BuildNetwork(setup.task, setup.layout, {.trains = false}, max_positions,
+                                   process, setup.device));
   FT_RETURN_IF_ERROR(WeightsFromFiles()(*network, process));
   return network;
 }

@@ -6,7 +6,6 @@
 #include "data/text/example.h"
 #include "launch/exit_code.h"
 #include "model/config/model_config.h"
-#include "runtime/comm/backends.h"
 #include "runtime/memory/mapped_file.h"
 #include "runtime/process/check.h"
 #include "runtime/process/log.h"
@@ -55,6 +54,7 @@ absl::Status Connect(Network& network, CommBackend backend, const Process& proce
   if (backend == nullptr) {
     FT_ASSIGN_OR_RETURN(backend, AgreeOnBackend(network.device, process));
   }
+  network.backend = backend;
   FT_ASSIGN_OR_RETURN(network.mesh, Mesh::Create(backend, process, shape));
   FT_ASSIGN_OR_RETURN(
       network.links,
@@ -76,17 +76,22 @@ absl::StatusOr<std::unique_ptr<ParameterStore>> MakeStore(Network& network,
 
 }  // namespace
 
+std::string TransportOf(const Network& network) {
+  if (network.backend == nullptr) return "";
+  if (network.backend == CreateNcclCommunicator) return "NCCL";
+  return network.device.is_cuda() ? "MPI through host memory, for ranks share a GPU" : "MPI";
+}
+
 absl::StatusOr<std::unique_ptr<Network>> BuildNetwork(const Task& task, const Layout& layout,
                                                       const StorageOptions& storage,
                                                       int64_t positions, const Process& process,
-                                                      CommBackend backend) {
+                                                      c10::Device device, CommBackend backend) {
   auto network = std::make_unique<Network>();
   network->task = task;
   network->layout = layout;
   UseDeterministicAlgorithms(task.deterministic);
-  const absl::StatusOr<c10::Device> device = SelectDevice(layout.device, process);
-  FT_RETURN_IF_ERROR(process.AgreeOnStatus(device.status()));
-  network->device = *device;
+  network->device = device;
+  network->activity = &process.activity();
   FT_RETURN_IF_ERROR(Connect(*network, backend, process));
   network->declared = Declare(task);
   network->transformer =

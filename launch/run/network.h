@@ -10,6 +10,7 @@
 #include "model/network/transformer.h"
 #include "parallel/layout/mesh.h"
 #include "parallel/pipeline/stage_links.h"
+#include "runtime/comm/backends.h"
 #include "runtime/process/process.h"
 
 namespace fttrain {
@@ -26,6 +27,8 @@ struct Network {
   Task task;
   Layout layout;
   c10::Device device = c10::Device(c10::kCPU);
+  CommBackend backend = nullptr;  // null: one rank
+  Activity* activity = nullptr;   // of the process
   std::unique_ptr<Mesh> mesh;
   std::unique_ptr<StageLinks> links;
   ParameterSet parameters;                // of this rank
@@ -34,13 +37,17 @@ struct Network {
   std::unique_ptr<Transformer> transformer;
 };
 
+// How ranks communicate, in words; empty for one rank.
+std::string TransportOf(const Network& network);
+
 // The network with its storage, zeros. `positions`: of the longest document. A layout of one rank
 // may be built by every rank of a larger world, each for itself. Agrees on errors: Unavailable
-// where a file cannot be made. `backend` null: NCCL where each rank has a GPU of its own, else MPI.
-// Collective over the world.
+// where a file cannot be made. `device`: that of SelectDevice, whatever the layout asks for.
+// `backend` null: NCCL where each rank has a GPU of its own, else MPI. Collective over the world.
 absl::StatusOr<std::unique_ptr<Network>> BuildNetwork(const Task& task, const Layout& layout,
                                                       const StorageOptions& storage,
                                                       int64_t positions, const Process& process,
+                                                      c10::Device device,
                                                       CommBackend backend = nullptr);
 
 }  // namespace fttrain

@@ -97,17 +97,20 @@ std::string Kept(const Task& task, const Layout& layout) {
 
 }  // namespace
 
-std::string StartSummary(const Task& task, const Layout& layout, c10::Device device,
+std::string StartSummary(const Task& task, const Layout& layout, const Machine& machine,
                          const ParameterCounts& parameters, const DatasetSummary& data) {
   const MeshShape& mesh = layout.mesh;
   std::vector<std::string> lines;
-  lines.push_back(absl::StrFormat("model      %s: %s; %s on %s", task.model_path,
-                                  ToString(task.model), Precision(task, device), device.str()));
+  lines.push_back(absl::StrFormat("model      %s: %s; %s on %s%s", task.model_path,
+                                  ToString(task.model), Precision(task, machine.device),
+                                  machine.device.str(),
+                                  machine.gpu.empty() ? "" : absl::StrCat(" (", machine.gpu, ")")));
   lines.push_back(absl::StrFormat(
       "mesh       %d ranks = dp %d x pp %d x tp %d; zero stage %d; sequence parallel %s; "
-      "%d threads a rank",
+      "%d threads a rank%s",
       mesh.world_size(), mesh.dp, mesh.pp, mesh.tp, layout.zero_stage,
-      layout.sequence_parallel && mesh.tp > 1 ? "on" : "off", at::get_num_threads()));
+      layout.sequence_parallel && mesh.tp > 1 ? "on" : "off", at::get_num_threads(),
+      machine.transport.empty() ? "" : absl::StrCat("; over ", machine.transport)));
   for (int stage = 0; stage < mesh.pp; ++stage) {
     lines.push_back(
         absl::StrFormat("  stage %d on %s: %s%s", stage, RanksOfStage(mesh, stage),
@@ -139,7 +142,10 @@ std::string StartSummary(const Task& task, const Layout& layout, c10::Device dev
 }
 
 std::string StartSummary(const Job& job) {
-  return StartSummary(job.task(), job.layout(), job.network->device,
+  const Network& network = *job.network;
+  const c10::Device device = network.device;
+  const std::string gpu = device.is_cuda() ? Gpus().Describe(device.index()).name : "";
+  return StartSummary(job.task(), job.layout(), {device, gpu, TransportOf(network)},
                       CountParameters(job.network->declared), job.rows->summary());
 }
 

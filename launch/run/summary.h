@@ -9,10 +9,16 @@
 
 namespace fttrain {
 
+// What rank 0 computes on, and how ranks communicate.
+struct Machine {
+  c10::Device device = c10::Device(c10::kCPU);
+  std::string gpu;        // the device's name, where it is one
+  std::string transport;  // TransportOf
+};
+
 // Several lines: model, mesh and which layers and ranks a stage has, trainable parameters in PEFT's
 // words, the form of a quantised base and what of it is not quantised, data, global batch.
-// `device`: of rank 0.
-std::string StartSummary(const Task& task, const Layout& layout, c10::Device device,
+std::string StartSummary(const Task& task, const Layout& layout, const Machine& machine,
                          const ParameterCounts& parameters, const DatasetSummary& data);
 std::string StartSummary(const Job& job);
 

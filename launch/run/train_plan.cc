@@ -93,7 +93,7 @@ absl::StatusOr<TrainPlan> MakeTrainPlan(const config::LoadedConfig& loaded,
   plan.output = OutputOf(loaded.config);
   plan.run = loaded.config;
   RecordBaseForm(plan.task.form, plan.run);
-  FT_ASSIGN_OR_RETURN(plan.device, SelectDevice(plan.layout.device, process));
+  FT_ASSIGN_OR_RETURN(plan.inputs.device, SelectDevice(plan.layout.device, process));
   FT_RETURN_IF_ERROR(CheckInputFolders(plan.task, plan.output));
   FT_ASSIGN_OR_RETURN(std::vector<Example> examples, ReadData(plan.task));
   FT_ASSIGN_OR_RETURN(RowStream rows,

@@ -15,7 +15,6 @@ struct TrainPlan {
   Layout layout;
   Output output;
   JobInputs inputs;
-  c10::Device device = c10::Device(c10::kCPU);  // this rank's
 };
 
 // The file of --config, or fttrain.yaml of the current folder, with --set applied.

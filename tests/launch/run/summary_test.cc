@@ -50,7 +50,7 @@ TEST(StartSummary, SaysWhereEverythingIsInPeftsWords) {
   data.rows = 60;
   data.truncated = 3;
   data.longest = 400;
-  const std::string text = StartSummary(task, layout, at::kCPU, {460800, 134975808}, data);
+  const std::string text = StartSummary(task, layout, {at::kCPU}, {460800, 134975808}, data);
   EXPECT_THAT(
       text,
       HasSubstr("trainable params: 460,800 || all params: 134,975,808 || trainable%: 0.3414"));
@@ -70,8 +70,30 @@ TEST(StartSummary, SaysWhereEverythingIsInPeftsWords) {
   layout.recompute = Recompute::kNone;
   layout.activations = Place::kDevice;
   // q 2 heads, k and v 1, attention's output 2, of 16; gate and up 64 each; lse 2; input, residual.
-  EXPECT_THAT(StartSummary(task, layout, at::kCPU, {460800, 134975808}, data),
+  EXPECT_THAT(StartSummary(task, layout, {at::kCPU}, {460800, 134975808}, data),
               HasSubstr("recompute none: a layer keeps 1,160 bytes of each token, on the device"));
+}
+
+TEST(StartSummary, NamesTheDeviceAndHowRanksCommunicate) {
+  const auto text = [](const Machine& machine) {
+    return StartSummary(AdapterTask(), {}, machine, {1, 2}, {});
+  };
+  EXPECT_THAT(text({at::kCPU}), HasSubstr("fp32 on cpu\n"));
+  EXPECT_THAT(text({at::kCPU}), Not(HasSubstr("over")));
+  const std::string gpu = text({c10::Device(at::kCUDA, 1), "NVIDIA H100 80GB HBM3", "NCCL"});
+  EXPECT_THAT(gpu, HasSubstr("on cuda:1 (NVIDIA H100 80GB HBM3)\n"));
+  EXPECT_THAT(gpu, HasSubstr("threads a rank; over NCCL\n"));
+}
+
+TEST(TransportOf, SaysWhyGpusDoNotUseNccl) {
+  Network network;
+  EXPECT_EQ(TransportOf(network), "");
+  network.backend = CreateMpiCommunicator;
+  EXPECT_EQ(TransportOf(network), "MPI");
+  network.device = c10::Device(at::kCUDA, 0);
+  EXPECT_EQ(TransportOf(network), "MPI through host memory, for ranks share a GPU");
+  network.backend = CreateNcclCommunicator;
+  EXPECT_EQ(TransportOf(network), "NCCL");
 }
 
 TEST(StartSummary, SaysHowAnNf4BaseIsStoredAndWhatOfItIsNot) {
@@ -83,7 +105,7 @@ TEST(StartSummary, SaysHowAnNf4BaseIsStoredAndWhatOfItIsNot) {
   counts.nf4_elements = 1000;
   counts.nf4_bytes = 516;
   counts.dense_frozen = {"model.embed_tokens", "lm_head"};
-  const std::string text = StartSummary(task, {.embedding = Place::kHost}, at::kCPU, counts, {});
+  const std::string text = StartSummary(task, {.embedding = Place::kHost}, {at::kCPU}, counts, {});
   EXPECT_THAT(text,
               HasSubstr("base       nf4, blocks of 64, 8-bit scales: 14 matrices at 4.128 bits "
                         "a parameter; in bf16: model.embed_tokens (on the host), lm_head"));
@@ -93,7 +115,7 @@ TEST(StartSummary, SaysWhichLayersAreOnWhichStage) {
   Task task;
   task.model = Model(8);
   const Layout layout{.mesh = {.pp = 2}, .layers_per_run = {2, 2, 3, 1}};
-  const std::string text = StartSummary(task, layout, at::kCPU, {1, 2}, {});
+  const std::string text = StartSummary(task, layout, {at::kCPU}, {1, 2}, {});
   EXPECT_THAT(text, HasSubstr("  stage 0 on rank 0: embedding, layers 0-1, 4-6\n"));
   EXPECT_THAT(text, HasSubstr("  stage 1 on rank 1: layers 2-3, 7, head\n"));
 }
@@ -103,7 +125,7 @@ TEST(StartSummary, HasALineAStageHoweverManyRanks) {
     Task task;
     task.model = Model(8);
     task.rows_per_step = mesh.dp;
-    return StartSummary(task, {.mesh = mesh, .layers_per_run = {4, 4}}, at::kCPU, {1, 2}, {});
+    return StartSummary(task, {.mesh = mesh, .layers_per_run = {4, 4}}, {at::kCPU}, {1, 2}, {});
   };
   EXPECT_THAT(text({/*tp=*/2, /*pp=*/2, /*dp=*/3}),
               HasSubstr("stage 1 on ranks 2-3, 6-7, 10-11: "));

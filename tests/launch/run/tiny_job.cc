@@ -99,7 +99,6 @@ JobInputs TinyInputs(const Task& task) {
 
 std::unique_ptr<Job> BuildTiny(const Task& task, Layout layout, const JobInputs& inputs,
                                const Process& process) {
-  layout.device = DeviceKind::kCpu;
   const absl::Status fits = CheckLayout(task, layout);
   FT_CHECK(fits.ok(), fits.ToString());
   auto job = Build(task, layout, inputs, process);
