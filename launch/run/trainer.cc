@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cmath>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "runtime/math/philox.h"
@@ -16,6 +17,7 @@ namespace {
 // Sums, in double: exact for token counts. Collective over the axes.
 std::vector<double> SumOver(AxisSet axes, std::vector<double> values, const Mesh& mesh,
                             c10::Device device) {
+  if (mesh.shape().size(axes) == 1) return values;
   at::Tensor t = at::tensor(values, at::kDouble).to(device);
   mesh.AllReduce(t, axes);
   t = t.cpu();
@@ -28,19 +30,16 @@ int64_t LargestOverMesh(int64_t value, const Mesh& mesh, c10::Device device) {
   return t.item<int64_t>();
 }
 
-// This rank's share of a step.
-struct StepRows {
-  std::vector<ModelBatch> batches;
-  double tokens = 0, targets = 0;
-};
+}  // namespace
 
-StepRows RowsOf(const Job& job, int64_t step) {
-  const Network& network = *job.network;
-  StepRows rows;
+Trainer::Rows Trainer::ReadRows(int64_t step) const {
+  const Network& network = *job_->network;
+  Rows rows;
+  rows.step = step;
   const Mesh& mesh = *network.mesh;
   for (const Microbatch& m :
-       job.rows->TrainMicrobatches(step, StepShapeOf(network.task, network.layout),
-                                   IndexIn(mesh.shape(), mesh.position(), kDataAxes))) {
+       job_->rows->TrainMicrobatches(step, StepShapeOf(network.task, network.layout),
+                                     IndexIn(mesh.shape(), mesh.position(), kDataAxes))) {
     rows.batches.push_back(MakeModelBatch(m.input_ids, m.targets, m.cu_seqlens, m.token_index,
                                           StepKey(network.task.seed, step), network.layout.mesh.tp,
                                           network.device));
@@ -49,8 +48,6 @@ StepRows RowsOf(const Job& job, int64_t step) {
   }
   return rows;
 }
-
-}  // namespace
 
 std::vector<PipelineStep> Trainer::Schedule() const {
   const Network& network = *job_->network;
@@ -67,7 +64,8 @@ absl::StatusOr<StepMetrics> Trainer::Step(int64_t step) {
   const c10::Device device = job_->network->device;
   Transformer& model = *job_->network->transformer;
   Optimizer& optimizer = *job_->optimizer;
-  StepRows rows = RowsOf(*job_, step);
+  Rows rows = next_ && next_->step == step ? *std::move(next_) : ReadRows(step);
+  next_.reset();
   // Every stage has all tokens of its replica.
   const std::vector<double> counts = SumOver(kDataAxes, {rows.tokens, rows.targets}, mesh, device);
   if (counts[1] == 0) {
@@ -83,12 +81,14 @@ absl::StatusOr<StepMetrics> Trainer::Step(int64_t step) {
   optimizer.ZeroGradients();
   RunSchedule(Schedule(), model, *job_->network->links);
   optimizer.SyncGradients();
+  // All of the step so far is issued and nothing of it is waited for: a device computes meanwhile.
+  if (step + 1 < task.steps) next_ = ReadRows(step + 1);
 
   StepMetrics metrics;
   metrics.step = step + 1;
-  // The last stages have it.
-  metrics.loss =
-      SumOver(kDataAxes | AxisSet{Axis::kPp}, {model.LossSum()}, mesh, device)[0] / counts[1];
+  const at::Tensor loss = model.LossSum();  // the last stages have it
+  mesh.AllReduce(loss, kDataAxes | AxisSet{Axis::kPp});
+  metrics.loss = loss.item<double>() / counts[1];
   for (StepObserver* observer : job_->observers) observer->OnGradients(step, metrics.loss);
   metrics.grad_norm = optimizer.GradientNorm();
   metrics.learning_rate = LearningRate(task.learning_rate, step);

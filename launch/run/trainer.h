@@ -1,6 +1,7 @@
 // The training step, on one screen.
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "launch/run/build.h"
@@ -15,13 +16,23 @@ class Trainer {
   // What this stage does in a step.
   std::vector<PipelineStep> Schedule() const;
 
-  // One optimizer step; `step` counts from 0. Collective over the mesh: every rank calls with the
-  // same step. Errors, on every rank alike, with parameters untouched: Aborted when loss or
-  // gradient norm is not finite, DataLoss when no row of the step has a target.
+  // One optimizer step; `step` counts from 0. Its rows are those of the data's order, whichever
+  // step was before. Collective over the mesh: every rank calls with the same step. Errors, on
+  // every rank alike, with parameters untouched: Aborted when loss or gradient norm is not finite,
+  // DataLoss when no row of the step has a target.
   absl::StatusOr<StepMetrics> Step(int64_t step);
 
  private:
+  // This rank's share of a step.
+  struct Rows {
+    int64_t step = 0;
+    std::vector<ModelBatch> batches;
+    double tokens = 0, targets = 0;
+  };
+  Rows ReadRows(int64_t step) const;
+
   Job* job_;
+  std::optional<Rows> next_;  // read while the device computed the step before
 };
 
 }  // namespace fttrain

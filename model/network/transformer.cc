@@ -73,6 +73,7 @@ Transformer::Transformer(const ModelSpec& model, const ModelOptions& options, co
       tied_(model.head.tied),
       compute_(options.compute),
       hidden_size_(model.hidden_size),
+      device_(device),
       region_(mesh.tp(), options.sequence_parallel),
       // The document that pads a microbatch has up to tp - 1 tokens.
       rope_(MakeRopeTables(model.rope, std::max<int64_t>(max_positions, mesh.tp().size()),
@@ -238,10 +239,15 @@ MessageSpec Transformer::Boundary(int microbatch) const {
   return {.sizes = {ids.size(0) / ranks, hidden_size_}, .options = ids.options().dtype(compute_)};
 }
 
+at::Tensor Transformer::LossSum() const {
+  if (loss_sum_.defined()) return loss_sum_.clone();
+  return at::zeros({}, at::TensorOptions(at::kDouble).device(device_));
+}
+
 double Transformer::EvaluateLoss(ModelBatch batch) {
   BeginStep({std::move(batch)}, std::make_unique<TokenLoss>(1.0));
   RunSchedule(ForwardsOnly(1, num_chunks(), 1), *this);
-  return LossSum();
+  return LossSum().item<double>();
 }
 
 at::Tensor Transformer::Logits(ModelBatch batch, at::Tensor rows) {

@@ -40,10 +40,9 @@ class Transformer : public StageModule {
   at::Tensor Forward(int chunk, int microbatch, at::Tensor input) override;
   at::Tensor Backward(int chunk, int microbatch, at::Tensor doutput) override;
   MessageSpec Boundary(int microbatch) const override;
-  // Sum of the losses of this rank's microbatches since BeginStep, as the objective gives it; 0 on
-  // all stages but the last.
-  // Waits for the device.
-  double LossSum() const { return loss_sum_.defined() ? loss_sum_.item<double>() : 0.0; }
+  // Sum of the losses of this rank's microbatches since BeginStep, as the objective gives it: a
+  // float64 scalar on the device, the caller's own; 0 on all stages but the last.
+  at::Tensor LossSum() const;
 
   // Evaluation of a stage that holds the whole model, nothing kept: loss sum, or logits [M, V] of
   // the given rows, of one batch. Collective over tp.
@@ -66,6 +65,7 @@ class Transformer : public StageModule {
   bool train_base_, tied_;
   at::ScalarType compute_;
   int64_t hidden_size_;
+  c10::Device device_;
   SequenceRegion region_;
   RopeTables rope_;
   std::unique_ptr<Nf4Ahead> ahead_;       // on CUDA, of NF4 weights that stay

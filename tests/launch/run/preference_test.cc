@@ -149,7 +149,7 @@ TEST(Preference, GradientsOverAPipelineEqualAutogradInFloat64) {
     RunSchedule(Trainer(*job).Schedule(), model, *network.links);
     job->optimizer->SyncGradients();
 
-    at::Tensor loss = at::full({1}, model.LossSum(), at::kDouble);
+    const at::Tensor loss = model.LossSum();
     mesh.pp().AllReduce(loss);
     mesh.dp().AllReduce(loss);
     EXPECT_NEAR(loss.item<double>(), want, 1e-10 * want);

@@ -5,12 +5,18 @@
 #include <ATen/ATen.h>
 #include <gmock/gmock.h>
 
+#include <utility>
+#include <vector>
+
+#include "launch/run/summary.h"
 #include "runtime/memory/ledger.h"
 #include "tests/launch/run/tiny_job.h"
 #include "tests/status_text.h"
 
 namespace fttrain {
 namespace {
+
+using ::testing::HasSubstr;
 
 int64_t LocalWeightBytes(const MeshShape& mesh) {
   const int64_t before = MemoryOf(MemoryCategory::kWeights).current_bytes;
@@ -102,6 +108,52 @@ TEST(TrainerOverDp, AStepWithoutATargetIsRefusedOnEveryRank) {
   const auto refused = trainer.Step(0);
   EXPECT_THAT(refused, IsError(absl::StatusCode::kDataLoss, "step 1: none of its"));
   EXPECT_TRUE(trainer.Step(1).ok());
+}
+
+TEST(TrainerOverDp, AStepWithoutATargetIsRefusedInItsTurnAlthoughItIsReadInTheOneBefore) {
+  const int world = TestProcess().world_size();
+  std::vector<Example> examples = Documents();
+  examples.resize(2 * static_cast<size_t>(world));
+  for (int i = world; i < 2 * world; ++i) {
+    std::fill(examples[i].labels.begin(), examples[i].labels.end(), kNoTarget);
+  }
+  const auto job = BuildOverDp({kSequence, false, false, 3}, std::move(examples));
+  Trainer trainer(*job);
+  EXPECT_TRUE(trainer.Step(0).ok());
+  EXPECT_THAT(trainer.Step(1), IsError(absl::StatusCode::kDataLoss, "step 2: none of its"));
+}
+
+TEST(TrainerOverDp, ReadsAStepsRowsInTheStepBeforeAndNoneAfterTheLast) {
+  const RowOptions options{kSequence, true, true, 3};
+  const auto want = BuildOverDp(options, Documents()), job = BuildOverDp(options, Documents());
+  Trainer trainer(*job), other(*want);
+  const int64_t last = job->task().steps - 1;
+  for (int64_t step = 0; step < last; ++step) {
+    ASSERT_TRUE(trainer.Step(step).ok());
+    ASSERT_TRUE(other.Step(step).ok());
+  }
+  job->rows.reset();
+  EXPECT_EQ(trainer.Step(last)->loss, other.Step(last)->loss);
+}
+
+TEST(TrainerOverDp, TakesTheRowsOfTheStepThatIsAskedForWhateverWasBefore) {
+  const auto job = BuildOverDp({kSequence, true, true, 3}, Documents());
+  const auto rows_of = [](const StepMetrics& metrics) {
+    return std::pair(metrics.tokens, metrics.target_tokens);
+  };
+  std::vector<std::pair<int64_t, int64_t>> want;
+  for (int64_t step = 0; step < 4; ++step) want.push_back(rows_of(*Trainer(*job).Step(step)));
+  EXPECT_NE(want[0], want[1]);
+  Trainer trainer(*job);
+  for (const int64_t step : {2, 0, 1, 3}) {
+    EXPECT_EQ(rows_of(*trainer.Step(step)), want[static_cast<size_t>(step)]) << step;
+  }
+}
+
+TEST(Training, SaysOverWhatItsRanksCommunicate) {
+  const auto job = BuildOverDp({kSequence, true, true, 3}, Documents());
+  EXPECT_EQ(TransportOf(*job->network), "MPI");
+  EXPECT_THAT(StartSummary(*job), HasSubstr("threads a rank; over MPI\n"));
 }
 
 }  // namespace

@@ -71,7 +71,7 @@ struct TransformerOnMesh : PartOnMesh {
     RunSchedule(chunks == 1 ? OneForwardOneBackward(0, 1, count) : LayerMajor(chunks, count),
                 *model);
     optimizer->SyncGradients();
-    return model->LossSum();
+    return model->LossSum().item<double>();
   }
   std::unique_ptr<Transformer> model;
 };
