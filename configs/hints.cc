@@ -92,6 +92,7 @@ constexpr Names kNamesElsewhere[] = {
      ""},
     {"parallel.sequence_parallel", "enable_sequence_parallel", ""},
     {"parallel.pipeline_schedule", "pipeline_parallel_schedule", ""},
+    {"parallel.timeout_seconds", "ddp_timeout nccl_timeout dist_timeout", ""},
     {"parallel.chunks_per_stage", "virtual_pipeline_model_parallel_size virtual_stages", ""},
     {"memory.recompute",
      "gradient_checkpointing activation_checkpointing enable_activation_checkpointing "

@@ -24,7 +24,8 @@ absl::Status PrepareOutput(const TrainPlan& plan, const Process& process) {
 }
 
 // The loop. Agrees on what only rank 0 can fail at (the metrics file).
-absl::Status RunSteps(const TrainPlan& plan, Trainer& trainer, const Process& process) {
+absl::Status RunSteps(const TrainPlan& plan, Job& job, const Process& process) {
+  Trainer trainer(job);
   std::unique_ptr<MetricsFile> file;
   std::unique_ptr<Progress> progress;
   absl::Status opened;
@@ -82,8 +83,7 @@ absl::Status TrainCommand(const CommandLine& line, const Process& process) {
   ReleaseFreedMemory();
   ResetMemoryPeaks();
   LogInfo(HeldSummary());
-  Trainer trainer(*job);
-  FT_RETURN_IF_ERROR(RunSteps(*plan, trainer, process));
+  FT_RETURN_IF_ERROR(RunSteps(*plan, *job, process));
   return SaveResult(*plan, *job, process);
 }
 

@@ -4,12 +4,17 @@
 
 #include <chrono>
 #include <cmath>
+#include <cstdlib>
+#include <string>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "launch/exit_code.h"
 #include "runtime/math/philox.h"
 #include "runtime/memory/ledger.h"
 #include "runtime/process/device.h"
+#include "runtime/process/log.h"
 
 namespace fttrain {
 namespace {
@@ -30,7 +35,36 @@ int64_t LargestOverMesh(int64_t value, const Mesh& mesh, c10::Device device) {
   return t.item<int64_t>();
 }
 
+absl::Status NothingToLearn(int64_t step, int64_t rows) {
+  return absl::DataLossError(absl::StrCat(
+      "step ", step + 1, ": none of its ", rows,
+      " rows has a token to learn; remove the rows whose labels are all masked, or set "
+      "data.shuffle or data.packing, which drop them"));
+}
+
+constexpr double kFirstStepSeconds = 600;
+
+// From the watchdog's thread: MPI is not for it, and mpirun ends the ranks that one leaves behind.
+[[noreturn]] void EndJob(const std::string& what) {
+  LogError(absl::StrCat(
+      what,
+      ". A rank that says nothing, or that waits for no other, holds up the job: look at its "
+      "host. If this run is only slow, raise parallel.timeout_seconds (0: wait for ever)"));
+  std::this_thread::sleep_for(std::chrono::seconds(1));  // until the others have said it too
+  std::_Exit(kExitInternal);
+}
+
+int64_t TimeoutOf(const Job& job) {
+  const bool alone = job.network->mesh->shape().world_size() == 1;
+  return alone ? 0 : job.layout().timeout_seconds;
+}
+
 }  // namespace
+
+Trainer::Trainer(Job& job)
+    : job_(&job),
+      watchdog_(*job.network->activity, static_cast<double>(TimeoutOf(job)), kFirstStepSeconds,
+                EndJob) {}
 
 Trainer::Rows Trainer::ReadRows(int64_t step) const {
   const Network& network = *job_->network;
@@ -64,16 +98,12 @@ absl::StatusOr<StepMetrics> Trainer::Step(int64_t step) {
   const c10::Device device = job_->network->device;
   Transformer& model = *job_->network->transformer;
   Optimizer& optimizer = *job_->optimizer;
+  watchdog_.Expect(step + 1);
   Rows rows = next_ && next_->step == step ? *std::move(next_) : ReadRows(step);
   next_.reset();
   // Every stage has all tokens of its replica.
   const std::vector<double> counts = SumOver(kDataAxes, {rows.tokens, rows.targets}, mesh, device);
-  if (counts[1] == 0) {
-    return absl::DataLossError(absl::StrCat(
-        "step ", step + 1, ": none of its ", task.rows_per_step,
-        " rows has a token to learn; remove the rows whose labels are all masked, or set "
-        "data.shuffle or data.packing, which drop them"));
-  }
+  if (counts[1] == 0) return NothingToLearn(step, task.rows_per_step);
 
   // The loss is the sum of token losses over the targets of the whole step: one scale for all
   // microbatches and ranks.

@@ -6,12 +6,17 @@
 
 #include "launch/run/build.h"
 #include "parallel/pipeline/schedule.h"
+#include "runtime/process/watchdog.h"
 
 namespace fttrain {
 
+// From its first step to the end of its life a rank of several that stands still for
+// Layout::timeout_seconds ends the job, with an error that says what it waits for; in the first
+// step, which loads kernels and fills caches, for ten minutes at least. What takes longer and moves
+// nothing between ranks, as writing a result may, is not for a trainer's life.
 class Trainer {
  public:
-  explicit Trainer(Job& job) : job_(&job) {}  // must outlive the trainer
+  explicit Trainer(Job& job);  // must outlive the trainer
 
   // What this stage does in a step.
   std::vector<PipelineStep> Schedule() const;
@@ -33,6 +38,7 @@ class Trainer {
 
   Job* job_;
   std::optional<Rows> next_;  // read while the device computed the step before
+  Watchdog watchdog_;
 };
 
 }  // namespace fttrain

@@ -89,6 +89,7 @@ void AddLayout(const Layout& layout, Fields& fields) {
   fields["layout.embedding"] = Text(layout.embedding);
   fields["layout.frozen"] = Text(layout.frozen);
   fields["layout.state"] = Text(layout.state);
+  fields["layout.timeout_seconds"] = Text(layout.timeout_seconds);
 }
 
 constexpr char kRun[] =
@@ -186,6 +187,7 @@ const Key kKeys[] = {
     {"parallel.pipeline_schedule=gpipe", "layout.schedule=0"},
     {"parallel.chunks_per_stage=3", "layout.layers_per_run=1,1,1,1,1,1"},
     {"parallel.layers_per_stage=[1, 5]", "layout.layers_per_run=1,5"},
+    {"parallel.timeout_seconds=7", "layout.timeout_seconds=7"},
     {"memory.recompute=full", "layout.recompute=2"},
     {"memory.activations=host", "layout.activations=1"},
     {"memory.base_weights=disk", "layout.frozen=2"},
