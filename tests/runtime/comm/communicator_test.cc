@@ -10,8 +10,13 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <csignal>
+#include <functional>
 #include <optional>
+#include <string>
+#include <thread>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "runtime/comm/backends.h"
@@ -260,6 +265,43 @@ TEST_P(Collectives, AxesOfTheSameRanksDoNotMix) {
   world_work->Wait();
   ExpectEqual(ranks, at::arange(size()));
   ExpectEqual(of_pair, at::arange(pair->size()) + rank() / 2 * 2);
+}
+
+// What the first non-empty look from another thread shows.
+std::vector<std::string> SeenDuring(const std::function<void()>& work) {
+  using Clock = std::chrono::steady_clock;
+  std::vector<std::string> seen;
+  std::thread looks([&seen, end = Clock::now() + std::chrono::seconds(20)] {
+    while (seen.empty() && Clock::now() < end) {
+      seen = TestProcess().activity().Look().waits_for;
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+  });
+  work();
+  looks.join();
+  return seen;
+}
+
+// Over NCCL the device waits, over MPI the host.
+TEST_P(Collectives, TellWhatThisRankWaitsFor) {
+  std::string ranks = "0";
+  for (int r = 1; r < size(); ++r) absl::StrAppend(&ranks, ", ", r);
+  const auto reduce = [&] {
+    comm().AllReduce(Empty({4}, at::kFloat));
+    SynchronizeDevice(device_);
+  };
+  comm().Barrier();
+  if (rank() > 0) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    reduce();
+  } else if (size() > 1) {
+    const std::vector<std::string> seen = SeenDuring(reduce);
+    EXPECT_FALSE(seen.empty());
+    EXPECT_THAT(seen, testing::Each(absl::StrCat("all_reduce[tp of ranks ", ranks, "], 16 bytes")));
+  }
+  const Activity::State after = TestProcess().activity().Look();
+  EXPECT_THAT(after.waits_for, testing::IsEmpty());
+  EXPECT_EQ(after.error, "");
 }
 
 TEST_P(Collectives, BarrierReturnsOnEveryRank) { comm().Barrier(); }
