@@ -152,17 +152,7 @@ bool FitsTiles(const Nf4Source& source, const Nf4Rectangle& to, const void* out,
          reinterpret_cast<uintptr_t>(out) % 16 == 0;
 }
 
-// Blocks of threads that run at once: more would load the tables again.
-template <class Kernel>
-int64_t BlocksAtOnce(Kernel kernel, int threads) {
-  int device = 0, processors = 1, resident = 1;
-  cudaGetDevice(&device);
-  cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device);
-  cudaOccupancyMaxActiveBlocksPerMultiprocessor(&resident, kernel, threads, 0);
-  return std::max<int64_t>(1, static_cast<int64_t>(processors) * resident);
-}
-
-// The runtime is asked once for each kernel: a process has one device.
+// No more blocks than run at once: others would load the tables again.
 template <class T, class R>
 void LaunchDequantize(const Nf4Source& source, const Nf4Rectangle& to, const DynamicMap& map,
                       void* out, void* stream) {

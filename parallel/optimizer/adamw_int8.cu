@@ -83,13 +83,9 @@ __global__ void __launch_bounds__(kThreads)
 void AdamWInt8(const Int8Operands& operands, const Int8Tables* tables,
                const AdamWCoefficients<float>& coefficients, void* stream) {
   if (operands.blocks == 0) return;
-  int device = 0, multiprocessors = 0;
-  CheckKernel("AdamWInt8", cudaGetDevice(&device));
-  CheckKernel("AdamWInt8",
-              cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device));
   // Few thread blocks that stay: each copies the tables once.
-  const int64_t grid =
-      std::min<int64_t>((operands.blocks + kWarps - 1) / kWarps, int64_t{4} * multiprocessors);
+  static const int64_t at_once = BlocksAtOnce(AdamWInt8Kernel, kThreads);
+  const int64_t grid = std::min(at_once, (operands.blocks + kWarps - 1) / kWarps);
   Launch("AdamWInt8", AdamWInt8Kernel, static_cast<unsigned>(grid), kThreads, stream, operands,
          tables, coefficients);
 }

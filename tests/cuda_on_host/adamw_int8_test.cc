@@ -10,6 +10,7 @@
 
 #include "parallel/optimizer/adamw_int8_cuda.h"
 #include "tests/cuda_on_host/guarded.h"
+#include "tests/cuda_on_host/runtime_api.h"
 
 namespace fttrain::cuda_on_host {
 namespace {
@@ -53,6 +54,7 @@ TEST(AdamWInt8CudaKernel, StepsToTheCpusBits) {
           v("exp_avg_sq", ValuesOf<uint8_t>(moments.exp_avg_sq), placement),
           table_buffer("tables", ValuesOf<uint8_t>(tables), placement);
       const Guarded<uint16_t> copy("rounded", std::vector<uint16_t>(zeros.size()), placement);
+      int asked = 0;
       for (int64_t step = 1; step <= 3; ++step) {
         const bool with_copy = step != 2;
         const AdamWStep options{
@@ -66,6 +68,8 @@ TEST(AdamWInt8CudaKernel, StepsToTheCpusBits) {
              with_copy ? reinterpret_cast<Bf16*>(copy.data()) : nullptr, blocks},
             reinterpret_cast<const Int8Tables*>(table_buffer.data()),
             AdamWCoefficients<float>(options), nullptr);
+        if (step == 1) asked = queries;
+        EXPECT_EQ(queries, asked) << "the runtime is asked at the first launch alone";
         EXPECT_EQ(BitsOf(param_buffer.Values()), BitsOf(ValuesOf<float>(param)));
         EXPECT_EQ(m.Values(), ValuesOf<uint8_t>(moments.exp_avg));
         EXPECT_EQ(v.Values(), ValuesOf<uint8_t>(moments.exp_avg_sq));

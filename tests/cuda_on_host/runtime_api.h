@@ -24,6 +24,7 @@ struct cudaLaunchConfig_t {
 namespace fttrain::cuda_on_host {
 inline cudaError_t last_error = cudaSuccess;
 inline std::string last_failure;  // the text of cudaErrorLaunchFailure
+inline int queries = 0;           // calls that ask the runtime something
 }  // namespace fttrain::cuda_on_host
 
 inline cudaError_t cudaGetLastError() {
@@ -34,12 +35,17 @@ inline const char* cudaGetErrorString(cudaError_t error) {
                                          : "invalid configuration argument";
 }
 // A small device, so that grids which fill it have threads that take several items.
-inline cudaError_t cudaGetDevice(int* device) { return *device = 0, cudaSuccess; }
+inline cudaError_t cudaGetDevice(int* device) {
+  ++fttrain::cuda_on_host::queries;
+  return *device = 0, cudaSuccess;
+}
 inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) {
+  ++fttrain::cuda_on_host::queries;
   return *value = 1, cudaSuccess;
 }
 template <class Kernel>
 cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, Kernel, int, size_t) {
+  ++fttrain::cuda_on_host::queries;
   return *blocks = 2, cudaSuccess;
 }
 

@@ -1,4 +1,4 @@
-// What the model's .cu files share: widening loads, block sums, choice of packs and dtypes. CUDA
+// What the model's .cu files share: widening loads, sums of teams, choice of packs and dtypes. CUDA
 // C++17 only.
 #pragma once
 
@@ -46,10 +46,6 @@ __device__ __forceinline__ typename Statistics<T>::Type RoundTo(typename Statist
   return Widen(Narrow<T>(x));
 }
 
-// Elements of a 16-byte pack.
-template <class T>
-constexpr int kPack = 16 / sizeof(T);
-
 // to[e] += values[e], in packs of at most 16 bytes.
 template <class S, int N>
 __device__ __forceinline__ void AddTo(S* to, const Pack<S, N>& values) {
@@ -59,23 +55,6 @@ __device__ __forceinline__ void AddTo(S* to, const Pack<S, N>& values) {
     for (int e = 0; e < kStep; ++e) sum.v[e] += values.v[part + e];
     StorePack<S, kStep>(to + part, sum);
   }
-}
-
-// Sum over the block, the same in every thread; `shared` holds 32 values. All threads of the block
-// call it.
-template <class S>
-__device__ S BlockSum(S value, S* shared) {
-  for (int offset = 16; offset > 0; offset /= 2) {
-    value += __shfl_xor_sync(0xffffffffu, value, offset);
-  }
-  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  __syncthreads();  // a previous reduction may still be read
-  if (lane == 0) shared[warp] = value;
-  __syncthreads();
-  const int warps = (blockDim.x + 31) / 32;
-  S total = 0;
-  for (int w = 0; w < warps; ++w) total += shared[w];
-  return total;
 }
 
 // The mask of `lanes` neighbours (a power of two, at most 32), the calling thread among them.
@@ -149,9 +128,7 @@ template <class Body>
 void WithPacks(Dtype type, int64_t columns, std::initializer_list<const void*> addresses,
                const Body& body) {
   WithDtype(type, [&](auto tag) {
-    bool fits = columns % kPack<decltype(tag)> == 0;
-    for (const void* at : addresses) fits = fits && reinterpret_cast<uintptr_t>(at) % 16 == 0;
-    if (fits) {
+    if (columns % kPack<decltype(tag)> == 0 && TakePacks(addresses)) {
       body(tag, std::integral_constant<int, kPack<decltype(tag)>>());
     } else {
       body(tag, std::integral_constant<int, 1>());
