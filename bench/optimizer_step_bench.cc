@@ -33,6 +33,15 @@ void SameTraffic(float* __restrict p, const float* __restrict g, float* __restri
   }
 }
 
+// ATen's fused kernel, to compare with.
+void AtenUpdate(const at::Tensor& p, const at::Tensor& g, const at::Tensor& m, const at::Tensor& v,
+                const at::Tensor&, const fttrain::AdamWStep& step) {
+  const at::Tensor count =
+      at::full({}, static_cast<double>(step.step), p.options().dtype(at::kFloat));
+  at::_fused_adamw_({p}, {g}, {m}, {v}, {}, {count}, step.learning_rate, step.beta1, step.beta2,
+                    step.weight_decay, step.eps, /*amsgrad=*/false, /*maximize=*/false);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -67,7 +76,7 @@ int main(int argc, char** argv) {
   };
   const at::Tensor rounded = at::zeros({n}, options.dtype(at::kBFloat16));
   report("AdamWUpdate, float32", 28, fttrain::AdamWUpdate, {});
-  report("AdamWUpdateAten, float32", 28, fttrain::AdamWUpdateAten, {});
+  report("ATen's fused AdamW, float32", 28, AtenUpdate, {});
   report("AdamWUpdate, bfloat16 with master", 30, fttrain::AdamWUpdate, rounded);
   const int64_t n8 = n / fttrain::kInt8Block * fttrain::kInt8Block;
   const fttrain::Int8Moments moments = fttrain::ZeroInt8Moments(n8, device);
@@ -81,6 +90,8 @@ int main(int argc, char** argv) {
   };
   report_int8("AdamWInt8Update, float32", 16, {});
   report_int8("AdamWInt8Update, bfloat16 with master", 18, rounded.narrow(0, 0, n8));
-  Report(device, "SumOfSquares, float32", 4 * elements, [&] { fttrain::SumOfSquares(g); });
+  const at::Tensor total = at::zeros({}, options.dtype(at::kDouble));
+  Report(device, "AddSumOfSquares, float32", 4 * elements,
+         [&] { fttrain::AddSumOfSquares(g, total); });
   return 0;
 }

@@ -8,6 +8,12 @@
 
 #include "parallel/optimizer/adamw_loops.h"
 #include "runtime/math/isa.h"
+#if defined(FTTRAIN_WITH_CUDA)
+#include <c10/cuda/CUDAGuard.h>
+#include <c10/cuda/CUDAStream.h>
+
+#include "parallel/optimizer/adamw_cuda.h"
+#endif
 
 namespace fttrain {
 namespace {
@@ -15,18 +21,8 @@ namespace {
 constexpr int64_t kGrain = 1 << 15;  // elements per task: about 1 MB of traffic
 constexpr int64_t kBlock = 512;      // elements rounded to bfloat16 while in the nearest cache
 
-// Raw operands of an update.
 template <typename T>
-struct Operands {
-  T* param;
-  const T* grad;
-  T* exp_avg;
-  T* exp_avg_sq;
-  Bf16* rounded;  // null: none
-};
-
-template <typename T>
-FT_ALWAYS_INLINE void UpdateRange(const Operands<T>& o, int64_t begin, int64_t end,
+FT_ALWAYS_INLINE void UpdateRange(const AdamWOperands<T>& o, int64_t begin, int64_t end,
                                   const AdamWCoefficients<T>& c) {
   const int64_t block = o.rounded == nullptr ? end - begin : kBlock;
   for (int64_t i = begin; i < end; i += block) {
@@ -39,25 +35,38 @@ FT_ALWAYS_INLINE void UpdateRange(const Operands<T>& o, int64_t begin, int64_t e
 }
 
 template <typename T>
-void UpdateBaseline(const Operands<T>& o, int64_t begin, int64_t end,
+void UpdateBaseline(const AdamWOperands<T>& o, int64_t begin, int64_t end,
                     const AdamWCoefficients<T>& c) {
   UpdateRange(o, begin, end, c);
 }
 template <typename T>
-FT_TARGET_AVX2 void UpdateAvx2(const Operands<T>& o, int64_t begin, int64_t end,
+FT_TARGET_AVX2 void UpdateAvx2(const AdamWOperands<T>& o, int64_t begin, int64_t end,
                                const AdamWCoefficients<T>& c) {
   UpdateRange(o, begin, end, c);
 }
 
 template <typename T>
-void UpdateOnCpu(const at::Tensor& param, const at::Tensor& grad, const at::Tensor& exp_avg,
-                 const at::Tensor& exp_avg_sq, const at::Tensor& rounded, const AdamWStep& step) {
-  const AdamWCoefficients<T> c(step);
-  const Operands<T> o{param.data_ptr<T>(), grad.const_data_ptr<T>(), exp_avg.data_ptr<T>(),
-                      exp_avg_sq.data_ptr<T>(), RoundedData(rounded)};
+void UpdateOnCpu(const AdamWOperands<T>& o, const AdamWCoefficients<T>& c) {
   const auto update = Runs(Isa::kAvx2) ? UpdateAvx2<T> : UpdateBaseline<T>;
-  at::parallel_for(0, param.numel(), kGrain,
-                   [&](int64_t begin, int64_t end) { update(o, begin, end, c); });
+  at::parallel_for(0, o.n, kGrain, [&](int64_t begin, int64_t end) { update(o, begin, end, c); });
+}
+
+template <typename T>
+void Update(const at::Tensor& param, const at::Tensor& grad, const at::Tensor& exp_avg,
+            const at::Tensor& exp_avg_sq, const at::Tensor& rounded, const AdamWStep& step) {
+  const AdamWCoefficients<T> c(step);
+  const AdamWOperands<T> o{param.data_ptr<T>(),   grad.const_data_ptr<T>(),
+                           exp_avg.data_ptr<T>(), exp_avg_sq.data_ptr<T>(),
+                           RoundedData(rounded),  param.numel()};
+  if (param.device().is_cpu()) return UpdateOnCpu(o, c);
+#if defined(FTTRAIN_WITH_CUDA)
+  if (param.is_cuda()) {
+    const c10::cuda::CUDAGuard guard(param.device());
+    cuda::AdamW(o, c, c10::cuda::getCurrentCUDAStream(param.get_device()).stream());
+    return;
+  }
+#endif
+  TORCH_CHECK(false, "AdamW: no update for tensors on ", param.device());
 }
 
 void CheckOperands(const at::Tensor& param, const at::Tensor& grad, const at::Tensor& exp_avg,
@@ -67,45 +76,25 @@ void CheckOperands(const at::Tensor& param, const at::Tensor& grad, const at::Te
               ", not float32 or float64");
   for (const at::Tensor& other : {grad, exp_avg, exp_avg_sq}) {
     TORCH_CHECK(other.scalar_type() == dtype && other.numel() == param.numel() &&
-                    other.is_contiguous() && param.is_contiguous(),
-                "AdamW: ", other.sizes(), " ", other.scalar_type(), " beside param ", param.sizes(),
-                " ", dtype);
+                    other.is_contiguous() && param.is_contiguous() &&
+                    other.device() == param.device(),
+                "AdamW: ", other.sizes(), " ", other.toString(), " beside param ", param.sizes(),
+                " ", param.toString());
   }
   TORCH_CHECK(
       !rounded.defined() || (dtype == at::kFloat && rounded.scalar_type() == at::kBFloat16 &&
-                             rounded.numel() == param.numel() && rounded.is_contiguous()),
-      "AdamW: the rounded copy must be bfloat16 of the size of a float32 param");
+                             rounded.numel() == param.numel() && rounded.is_contiguous() &&
+                             rounded.device() == param.device()),
+      "AdamW: the rounded copy must be bfloat16 of the size and device of a float32 param");
 }
 
 }  // namespace
 
 void AdamWUpdate(at::Tensor param, at::Tensor grad, at::Tensor exp_avg, at::Tensor exp_avg_sq,
                  at::Tensor rounded, const AdamWStep& step) {
-  if (!param.device().is_cpu()) {
-    AdamWUpdateAten(param, grad, exp_avg, exp_avg_sq, rounded, step);
-    return;
-  }
   CheckOperands(param, grad, exp_avg, exp_avg_sq, rounded);
-  if (param.scalar_type() == at::kDouble) {
-    UpdateOnCpu<double>(param, grad, exp_avg, exp_avg_sq, rounded, step);
-  } else {
-    UpdateOnCpu<float>(param, grad, exp_avg, exp_avg_sq, rounded, step);
-  }
-}
-
-void AdamWUpdateAten(at::Tensor param, at::Tensor grad, at::Tensor exp_avg, at::Tensor exp_avg_sq,
-                     at::Tensor rounded, const AdamWStep& step) {
-  CheckOperands(param, grad, exp_avg, exp_avg_sq, rounded);
-  if (param.numel() == 0) return;
-  // Not the kernel's own grad_scale: that one is a float32 divisor and writes the gradient back
-  // too.
-  if (step.grad_scale != 1.0) grad.mul_(step.grad_scale);
-  const at::Tensor count =
-      at::full({}, static_cast<double>(step.step), param.options().dtype(at::kFloat));
-  at::_fused_adamw_({param}, {grad}, {exp_avg}, {exp_avg_sq}, {}, {count}, step.learning_rate,
-                    step.beta1, step.beta2, step.weight_decay, step.eps, /*amsgrad=*/false,
-                    /*maximize=*/false);
-  if (rounded.defined()) rounded.copy_(param);
+  const auto update = param.scalar_type() == at::kDouble ? Update<double> : Update<float>;
+  update(param, grad, exp_avg, exp_avg_sq, rounded, step);
 }
 
 }  // namespace fttrain

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstdint>
 
+#include "runtime/math/bf16.h"
 #include "runtime/math/host_device.h"
 
 namespace fttrain {
@@ -54,5 +55,16 @@ FT_HOST_DEVICE AdamWElement<T> AdamWUpdated(AdamWElement<T> e, T grad,
   const T denominator = std::sqrt(v) / c.sqrt_bias_correction2 + c.eps;
   return {e.param * c.keep + c.minus_step_size * m / denominator, m, v};
 }
+
+// Raw operands of an update of n elements.
+template <typename T>
+struct AdamWOperands {
+  T* param;
+  const T* grad;
+  T* exp_avg;
+  T* exp_avg_sq;
+  Bf16* rounded;  // null: none; of float alone
+  int64_t n;
+};
 
 }  // namespace fttrain

@@ -86,7 +86,7 @@ double Optimizer::GradientNorm() {
     if (!alone && mesh.Line(owned.flat().replicas).rank() > 0) continue;
     for (const FlatRange counted : CountedRanges(owned.flat(), mesh)) {
       const FlatRange mine = Intersect(counted, owned.owned());
-      if (mine.size() > 0) total.add_(SumOfSquares(owned.flat().GradientsIn(mine)));
+      if (mine.size() > 0) AddSumOfSquares(owned.flat().GradientsIn(mine), total);
     }
   }
   mesh.AllReduce(total, kAllAxes);

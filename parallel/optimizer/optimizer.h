@@ -48,9 +48,8 @@ class Optimizer {
   // is replicated, summed in float64 in a fixed order. Collective over tp, pp and dp. After
   // SyncGradients.
   double GradientNorm();
-  // One AdamW update of the owned range with gradients multiplied by grad_scale (which may
-  // overwrite them), then all-gather of parameters over dp under ZeRO 1 and 2. `step` counts from
-  // 0. Collective over dp.
+  // One AdamW update of the owned range with gradients multiplied by grad_scale, then all-gather of
+  // parameters over dp under ZeRO 1 and 2. `step` counts from 0. Collective over dp.
   void Step(int64_t step, double learning_rate, double grad_scale);
 
   // All state but the number of steps, as views that may be read or written: for each trainable

@@ -57,8 +57,8 @@ class OwnedState {
   void ReadMasters();
   // One AdamW step of all owned elements, each parameter's weight decay times `weight_decay`'s on
   // or off. `tables`: MakeInt8Tables where the state is; undefined without 8-bit moments. The same
-  // bits wherever the state is, as far as AdamWUpdate gives them on both devices. With kHost beside
-  // a GPU: gradients come and values go in pieces, the one while the host updates the other.
+  // bits wherever the state is. With kHost beside a GPU: gradients come and values go in pieces,
+  // the one while the host updates the other.
   void Update(AdamWStep step, double weight_decay, const at::Tensor& tables, HostStaging& staging);
   // As Optimizer::VisitState.
   absl::Status Visit(absl::FunctionRef<absl::Status(const StatePiece&)> visit);

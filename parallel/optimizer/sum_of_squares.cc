@@ -9,14 +9,19 @@
 #include <vector>
 
 #include "runtime/math/isa.h"
+#if defined(FTTRAIN_WITH_CUDA)
+#include <c10/cuda/CUDAGuard.h>
+#include <c10/cuda/CUDAStream.h>
+
+#include "parallel/optimizer/sum_of_squares_cuda.h"
+#include "runtime/memory/ledger.h"
+#endif
 
 namespace fttrain {
 namespace {
 
 constexpr int64_t kBlock = 1 << 14;  // elements whose partial sum one task computes
-// Bounds the float64 copy that ATen makes on other devices.
-constexpr int64_t kDeviceBlock = 1 << 24;
-constexpr int64_t kLanes = 16;  // independent sums, in four AVX2 registers
+constexpr int64_t kLanes = 16;       // independent sums, in four AVX2 registers
 
 template <typename T>
 FT_ALWAYS_INLINE double BlockSum(const T* data, int64_t n) {
@@ -59,22 +64,38 @@ double SumOnCpu(const at::Tensor& flat) {
   return total;
 }
 
+template <typename T>
+void Add(const at::Tensor& flat, const at::Tensor& total) {
+  if (flat.device().is_cpu()) {
+    *total.data_ptr<double>() += SumOnCpu<T>(flat);
+    return;
+  }
+#if defined(FTTRAIN_WITH_CUDA)
+  if (flat.is_cuda()) {
+    const c10::cuda::CUDAGuard guard(flat.device());
+    const MemoryScope scope(MemoryCategory::kWorkspace);
+    const at::Tensor parts = at::empty({cuda::SumOfSquaresParts(flat.numel())}, total.options());
+    cuda::AddSumOfSquares(flat.const_data_ptr<T>(), flat.numel(), parts.data_ptr<double>(),
+                          total.data_ptr<double>(),
+                          c10::cuda::getCurrentCUDAStream(flat.get_device()).stream());
+    return;
+  }
+#endif
+  TORCH_CHECK(false, "no sum of squares for tensors on ", flat.device());
+}
+
 }  // namespace
 
-at::Tensor SumOfSquares(const at::Tensor& flat) {
-  const auto options = flat.options().dtype(at::kDouble);
-  if (flat.device().is_cpu()) {
-    TORCH_CHECK(flat.is_contiguous() && flat.dim() == 1, "SumOfSquares: ", flat.sizes());
-    return at::scalar_tensor(
-        flat.scalar_type() == at::kDouble ? SumOnCpu<double>(flat) : SumOnCpu<float>(flat),
-        options);
-  }
-  at::Tensor total = at::zeros({}, options);
-  for (int64_t begin = 0; begin < flat.numel(); begin += kDeviceBlock) {
-    const at::Tensor block = flat.narrow(0, begin, std::min(kDeviceBlock, flat.numel() - begin));
-    total.add_(at::linalg_vector_norm(block, 2, {}, /*keepdim=*/false, at::kDouble).square_());
-  }
-  return total;
+void AddSumOfSquares(const at::Tensor& flat, const at::Tensor& total) {
+  const at::ScalarType dtype = flat.scalar_type();
+  TORCH_CHECK(
+      flat.is_contiguous() && flat.dim() == 1 && (dtype == at::kFloat || dtype == at::kDouble),
+      "sum of squares of ", flat.toString(), " ", flat.sizes());
+  TORCH_CHECK(
+      total.scalar_type() == at::kDouble && total.numel() == 1 && total.device() == flat.device(),
+      "sum of squares on ", flat.device(), " into ", total.toString(), " ", total.sizes());
+  if (dtype == at::kDouble) return Add<double>(flat, total);
+  Add<float>(flat, total);
 }
 
 }  // namespace fttrain

@@ -5,9 +5,10 @@
 
 namespace fttrain {
 
-// flat [n], float32 or float64, contiguous -> float64 scalar tensor on its device. On the CPU the
-// order of additions depends on n alone, not on the thread count. Needs no copy of the size of
-// `flat`.
-at::Tensor SumOfSquares(const at::Tensor& flat);
+// Adds the sum of squares of flat [n], float32 or float64, contiguous, to `total`, a float64 scalar
+// on its device. The order of additions depends on n alone, not on the thread count or where `flat`
+// lies; another one on CUDA, where two kernels are enqueued on the current stream and the host does
+// not wait. Needs no copy of the size of `flat`. Throws c10::Error on other tensors and devices.
+void AddSumOfSquares(const at::Tensor& flat, const at::Tensor& total);
 
 }  // namespace fttrain
