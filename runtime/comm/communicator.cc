@@ -75,7 +75,7 @@ class SelfCommunicator final : public Communicator {
 
  protected:
   // Size 1 never gets here.
-  std::unique_ptr<Work> DoAllReduce(at::Tensor, ReduceOp) override { return Done(); }
+  std::unique_ptr<Work> DoAllReduce(at::Tensor, ReduceOp, Mode) override { return Done(); }
   std::unique_ptr<Work> DoAllGather(at::Tensor, at::Tensor, Mode) override { return Done(); }
   std::unique_ptr<Work> DoReduceScatter(at::Tensor, at::Tensor, Mode) override { return Done(); }
   std::unique_ptr<Work> DoSend(at::Tensor, int) override { return Done(); }
@@ -119,6 +119,14 @@ void Communicator::Count(int64_t wire_bytes) {
 
 std::unique_ptr<HostChannel> Communicator::OpenHostChannel(int, int64_t) { return nullptr; }
 
+std::unique_ptr<Work> Communicator::StartAllReduce(at::Tensor tensor, ReduceOp op, Mode mode) {
+  CheckTensor(tensor, "all_reduce", "the tensor");
+  if (size() == 1) return Done();
+  Count(2 * (size() - 1) * BytesOf(tensor) / size());
+  if (tensor.numel() == 0) return Done();
+  return DoAllReduce(std::move(tensor), op, mode);
+}
+
 std::unique_ptr<Work> Communicator::StartAllGather(const at::Tensor& input, at::Tensor output,
                                                    Mode mode) {
   CheckBlocks(input, output, size(), "all_gather");
@@ -154,12 +162,8 @@ std::unique_ptr<Work> Communicator::RecvAsync(at::Tensor tensor, int peer) {
 }
 
 void Communicator::AllReduce(at::Tensor tensor, ReduceOp op) {
-  CheckTensor(tensor, "all_reduce", "the tensor");
-  if (size() == 1) return;
-  Count(2 * (size() - 1) * BytesOf(tensor) / size());
-  if (tensor.numel() == 0) return;
   const Activity::Waiting waits = Waits("all_reduce", BytesOf(tensor));
-  Finish(DoAllReduce(std::move(tensor), op));
+  Finish(StartAllReduce(std::move(tensor), op, Mode::kBlocking));
 }
 
 void Communicator::AllGather(const at::Tensor& input, at::Tensor output) {
@@ -182,6 +186,10 @@ void Communicator::Recv(at::Tensor tensor, int peer) {
   const std::unique_ptr<Work> work = RecvAsync(tensor, peer);
   const Activity::Waiting waits = Waits("recv", BytesOf(tensor), peer);
   work->Wait();
+}
+
+std::unique_ptr<Work> Communicator::AllReduceAsync(at::Tensor tensor, ReduceOp op) {
+  return StartAllReduce(std::move(tensor), op, Mode::kAsync);
 }
 
 std::unique_ptr<Work> Communicator::AllGatherAsync(const at::Tensor& input, at::Tensor output) {

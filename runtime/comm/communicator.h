@@ -86,6 +86,7 @@ class Communicator {
   // Shared memory from rank 0 to rank 1 of two (channel.h); null where there is none. Collective.
   virtual std::unique_ptr<HostChannel> OpenHostChannel(int places, int64_t place_bytes);
 
+  std::unique_ptr<Work> AllReduceAsync(at::Tensor tensor, ReduceOp op = ReduceOp::kSum);
   std::unique_ptr<Work> AllGatherAsync(const at::Tensor& input, at::Tensor output);
   std::unique_ptr<Work> ReduceScatterAsync(const at::Tensor& input, at::Tensor output);
   std::unique_ptr<Work> SendAsync(const at::Tensor& tensor, int peer);
@@ -99,14 +100,15 @@ class Communicator {
   // operation give the same bits.
   enum class Mode { kBlocking, kAsync };
   // Implementations start the operation, or return null where it is done, of checked shapes that
-  // are not empty, among several ranks. The caller waits for an all_reduce at once.
-  virtual std::unique_ptr<Work> DoAllReduce(at::Tensor tensor, ReduceOp op) = 0;
+  // are not empty, among several ranks.
+  virtual std::unique_ptr<Work> DoAllReduce(at::Tensor tensor, ReduceOp op, Mode mode) = 0;
   virtual std::unique_ptr<Work> DoAllGather(at::Tensor input, at::Tensor output, Mode mode) = 0;
   virtual std::unique_ptr<Work> DoReduceScatter(at::Tensor input, at::Tensor output, Mode mode) = 0;
   virtual std::unique_ptr<Work> DoSend(at::Tensor tensor, int peer) = 0;
   virtual std::unique_ptr<Work> DoRecv(at::Tensor tensor, int peer) = 0;
 
  private:
+  std::unique_ptr<Work> StartAllReduce(at::Tensor tensor, ReduceOp op, Mode mode);
   std::unique_ptr<Work> StartAllGather(const at::Tensor& input, at::Tensor output, Mode mode);
   std::unique_ptr<Work> StartReduceScatter(const at::Tensor& input, at::Tensor output, Mode mode);
   void Count(int64_t wire_bytes);

@@ -69,7 +69,7 @@ class MpiCommunicator final : public Communicator {
   }
 
  protected:
-  std::unique_ptr<Work> DoAllReduce(at::Tensor tensor, ReduceOp op) override;
+  std::unique_ptr<Work> DoAllReduce(at::Tensor tensor, ReduceOp op, Mode mode) override;
   std::unique_ptr<Work> DoAllGather(at::Tensor input, at::Tensor output, Mode mode) override;
   std::unique_ptr<Work> DoReduceScatter(at::Tensor input, at::Tensor output, Mode mode) override;
   std::unique_ptr<Work> DoSend(at::Tensor tensor, int peer) override;
@@ -177,12 +177,12 @@ MpiCommunicator::Step MpiCommunicator::SumShard(at::Tensor input, at::Tensor rec
   };
 }
 
-std::unique_ptr<Work> MpiCommunicator::DoAllReduce(at::Tensor tensor, ReduceOp op) {
+std::unique_ptr<Work> MpiCommunicator::DoAllReduce(at::Tensor tensor, ReduceOp op, Mode mode) {
   if (tensor.is_cuda()) {
     at::Tensor host = OnHost(tensor);
-    return std::make_unique<StagedWork>(DoAllReduce(host, op), host, tensor);
+    return std::make_unique<StagedWork>(DoAllReduce(host, op, mode), host, tensor);
   }
-  if (ThroughHost(Mode::kBlocking)) {
+  if (ThroughHost(mode)) {
     host_->AllReduce(tensor.scalar_type(), op, BytesAt(tensor, 0), tensor.numel());
     return nullptr;
   }

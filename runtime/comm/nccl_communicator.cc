@@ -127,7 +127,7 @@ class NcclCommunicator final : public Communicator, private Activity::Source {
     if (size() == 1) return;
     const at::Tensor one = at::zeros({1}, at::TensorOptions(at::kFloat).device(at::kCUDA));
     if (use == Use::kCollectives) {
-      DoAllReduce(one, ReduceOp::kSum)->Wait();
+      DoAllReduce(one, ReduceOp::kSum, Mode::kBlocking)->Wait();
     } else if (rank() == 0) {
       DoSend(one, 1)->Wait();
     } else {
@@ -142,7 +142,7 @@ class NcclCommunicator final : public Communicator, private Activity::Source {
   }
 
  protected:
-  std::unique_ptr<Work> DoAllReduce(at::Tensor tensor, ReduceOp op) override {
+  std::unique_ptr<Work> DoAllReduce(at::Tensor tensor, ReduceOp op, Mode) override {
     return Enqueue("all_reduce", {tensor}, [&](cudaStream_t stream) {
       return ncclAllReduce(tensor.const_data_ptr(), tensor.mutable_data_ptr(), Elements(tensor),
                            NcclType(tensor.scalar_type()), op == ReduceOp::kSum ? ncclSum : ncclMax,

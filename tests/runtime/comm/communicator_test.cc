@@ -200,16 +200,21 @@ TEST_P(Collectives, AsyncOperationsGiveTheBlockingOnesBits) {
   auto gather = comm().AllGatherAsync(OnDevice(mine), gathered);
   // Other operations may run in between, and ranks may wait in any order.
   at::Tensor reduced = OnDevice(mine), scattered_again = Empty({length}, at::kBFloat16);
+  at::Tensor reduced_apart = OnDevice(mine);
+  auto reduce = comm().AllReduceAsync(reduced_apart);
   comm().AllReduce(reduced);
   if (rank() % 2 == 0) {
     scatter->Wait();
+    reduce->Wait();
     gather->Wait();
   } else {
+    reduce->Wait();
     gather->Wait();
     scatter.reset();  // dropping waits
   }
   comm().ReduceScatter(OnDevice(mine), scattered_again);
   ExpectEqual(scattered, scattered_again.to(at::kCPU));
+  ExpectEqual(reduced_apart, reduced.to(at::kCPU));
   ExpectEqual(gathered.narrow(0, rank() * size() * length, size() * length), mine);
 }
 
@@ -374,6 +379,7 @@ TEST(SelfCommunicator, CopiesWhereInputAndOutputDifferAndCountsNothing) {
   self->ReduceScatterAsync(input, output)->Wait();
   EXPECT_TRUE(at::equal(input, output));
   self->AllReduce(output);
+  self->AllReduceAsync(output)->Wait();
   EXPECT_TRUE(at::equal(input, output));
   EXPECT_EQ(self->traffic().calls, 0);
   EXPECT_EQ(self->traffic().wire_bytes, 0);

@@ -151,7 +151,7 @@ class RendezvousCommunicator final : public Communicator {
   }
 
  protected:
-  std::unique_ptr<Work> DoAllReduce(at::Tensor tensor, ReduceOp op) override {
+  std::unique_ptr<Work> DoAllReduce(at::Tensor tensor, ReduceOp op, Mode) override {
     return Gather("all_reduce", tensor, [tensor, op](const at::Tensor& parts) mutable {
       tensor.copy_(SumInRankOrder(parts, op));
     });
