@@ -15,24 +15,6 @@
 #include "runtime/process/check.h"
 
 namespace fttrain {
-namespace {
-
-// Under ZeRO 1 the sum comes back into the owned range of the buffer that held this rank's own
-// gradients, so what is alive afterwards is that buffer alone.
-void SumOverReplicas(const OwnedState& state, Communicator& replicas, int zero_stage) {
-  if (replicas.size() == 1) return;
-  if (zero_stage == 0) {
-    replicas.AllReduce(state.flat().gradients);
-    return;
-  }
-  MemoryScope scope(MemoryCategory::kCommunication);
-  const at::Tensor shard = at::empty({state.owned().size()}, state.flat().gradients.options());
-  replicas.ReduceScatter(state.flat().gradients, shard);
-  state.Gradients().copy_(shard);
-}
-
-}  // namespace
-
 struct Optimizer::State {
   ParameterStore& store;
   AdamWOptions options;
@@ -61,18 +43,14 @@ void Optimizer::MastersFromParameters() {
 }
 
 void Optimizer::ZeroGradients() {
+  state_->store.DropGradients();
   for (const OwnedState& owned : state_->owned) owned.flat().gradients.zero_();
 }
 
 void Optimizer::SyncGradients() {
-  const Mesh& mesh = state_->store.mesh();
-  const int zero_stage = state_->store.zero_stage();
   state_->store.FinishGradients();
   for (const OwnedState& owned : state_->owned) {
-    const FlatBuffer& flat = owned.flat();
-    if (zero_stage < 2) SumOverTp(flat, flat.gradients, mesh.tp());
-    SumOverBothEnds(flat, mesh.pp());
-    if (zero_stage < 2) SumOverReplicas(owned, mesh.Line(flat.replicas), zero_stage);
+    SumOverBothEnds(owned.flat(), owned.owned(), state_->store.mesh().pp());
   }
 }
 

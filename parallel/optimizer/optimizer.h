@@ -37,10 +37,11 @@ class Optimizer {
   // float32 masters of parameters in lower precision, from their current values. After loading
   // weights.
   void MastersFromParameters();
+  // Before the first backward of a step.
   void ZeroGradients();
-  // Once per step, after the last backward; under ZeRO 2 and 3 what is left to do of it. Collective
-  // over tp, then pp, then dp: sums kPartial and kShared gradients over tp, those held on both ends
-  // of a pipeline over the ends, everything over dp. No averaging: the loss is already scaled by
+  // Once per step, after the last backward: what is left to do of ParameterStore's sums. Collective
+  // over tp and dp, then pp: sums kPartial and kShared gradients over tp, everything over dp, and
+  // what both ends of a pipeline hold over the ends. No averaging: the loss is already scaled by
   // the global target count. Afterwards gradients are final in the owned range only, the rest of
   // the buffers is undefined.
   void SyncGradients();

@@ -24,6 +24,7 @@ class StoredWeights : public Resident {
   void Await(const Visit& visit) override;
   // The part that is visited next is sent for; beside a shared stretch the next layer after it, and
   // the end that goes with that: at most one layer's window beside those of the open stretches.
+  // A stretch after which nothing is added to a group's gradients will complete them.
   void Start(const Visit& visit, std::span<const Visit> following) override;
   void Done(const Visit& visit) override;
   // Leases and gradients that are not summed are given up; what was summed stays.
@@ -32,8 +33,12 @@ class StoredWeights : public Resident {
  private:
   struct Stretch {
     std::vector<ParameterStore::Lease> leases;
-    bool gradients = false;  // some visit has begun them
+    bool gradients = false;     // some visit has begun them
+    std::vector<int> complete;  // groups whose gradients are, at its end
   };
+  // Whether none of the visits adds to the group's gradients.
+  bool IsComplete(int group, std::span<const Visit> following) const;
+  void SendFor(const Visit& visit, std::span<const Visit> following);
   ParameterStore& store_;
   GroupsOf groups_of_;
   std::map<int, Stretch> stretches_;  // open ones, by part

@@ -101,12 +101,12 @@ void SumOverTp(const FlatBuffer& flat, const at::Tensor& gradients, Communicator
   SumSharedOverTp(flat, gradients.options(), tp);
 }
 
-void SumOverBothEnds(const FlatBuffer& flat, Communicator& pp) {
+void SumOverBothEnds(const FlatBuffer& flat, FlatRange owned, Communicator& pp) {
   if (pp.size() == 1 || (pp.rank() > 0 && pp.rank() < pp.size() - 1)) return;
   for (const FlatBuffer::Entry& entry : flat.entries) {
     if (entry.parameter->placement.pp != AxisGradient::kPartial) continue;
     const int64_t begin = entry.offset, end = begin + entry.parameter->slice.LocalNumel();
-    AddOthers(flat.GradientsIn(Intersect({begin, end}, flat.kept_gradients)), pp);
+    AddOthers(flat.GradientsIn(Intersect({begin, end}, owned)), pp);
   }
 }
 

@@ -17,10 +17,10 @@
 namespace fttrain {
 namespace {
 
-// Gradients on their way to the shards.
+// Gradients whose sum over dp is on its way.
 struct Reduction {
   FlatBuffer* flat;
-  at::Tensor gradients;  // the scratch; the sum comes back into this rank's part
+  at::Tensor gradients;  // where the sum comes to: under ZeRO 0 all of it, else this rank's part
   std::unique_ptr<Work> work;
 };
 
@@ -29,7 +29,7 @@ struct Reduction {
 struct ParameterStore::Group {
   std::vector<Parameter*> parameters;
   std::vector<ValueWindow> windows;
-  std::vector<size_t> reduced;  // buffers whose gradients are sharded
+  std::vector<size_t> reduced;  // buffers whose gradients are summed when the group's are there
   int leases = 0;
   bool announced = false;  // prefetched and not acquired since
   bool present = false;    // windows are there or on their way
@@ -40,11 +40,17 @@ struct ParameterStore::State {
   const Mesh& mesh;
   c10::Device device;
   StorageOptions options;
+  // Where there are several dp ranks each group has buffers of its own, whose sums over dp run
+  // while the next group's backward does.
+  bool by_group = false;
   std::vector<FlatBuffer> buffers = {};
-  std::vector<at::Tensor> scratch = {};  // by buffer: whole gradients, while acquired
+  // By buffer: whole gradients that are not summed. Under ZeRO 2 and 3 while the group is acquired;
+  // else the buffer's own, until the step's sums begin.
+  std::vector<at::Tensor> unsummed = {};
   std::map<int, Group> groups = {};
   std::vector<Reduction> reductions = {};
 
+  bool shards_gradients() const { return options.zero_stage >= 2; }
   FlatRange Shard(const FlatBuffer& flat) const {
     const Communicator& replicas = mesh.Line(flat.replicas);
     return flat.Shard(replicas.size(), replicas.rank());
@@ -62,8 +68,10 @@ struct ParameterStore::State {
   void Bring(Group& group);
   void Arrive(Group& group);
   void Drop(Group& group);
-  void Reduce(Group& group);
+  std::unique_ptr<Work> StartSum(const Reduction& reduction) const;
+  void Reduce(const std::vector<size_t>& indices);
   void FinishReductions();
+  void ResetUnsummed();
 };
 
 void ParameterStore::State::AddTrainable() {
@@ -72,7 +80,7 @@ void ParameterStore::State::AddTrainable() {
     const FlatRange whole{0, flat.numel()}, shard = Shard(flat);
     const int stage = options.zero_stage;
     AllocateFlat(flat, stage == 3 ? shard : whole, stage >= 2 ? shard : whole, device);
-    if (stage < 2) continue;
+    if (!by_group) continue;
     const Parameter& first = *flat.entries.front().parameter;
     Group& group = groups[first.group];
     group.reduced.push_back(i);
@@ -133,16 +141,16 @@ ParameterStore::ParameterStore(ParameterSet& set, const Mesh& mesh, c10::Device 
               " is not 0, 1, 2 or 3");
   CheckShared(set, mesh.tp().size());
   int& stage = state_->options.zero_stage;
-  if (mesh.shape().size(kDataAxes) == 1) stage = std::min(stage, 1);
+  state_->by_group = mesh.shape().size(kDataAxes) > 1;
+  if (!state_->by_group) stage = std::min(stage, 1);
   for (const auto& parameter : set.all()) {
     state_->groups[parameter->group].parameters.push_back(parameter.get());
   }
-  const bool by_group = stage >= 2;
   if (options.trains) {
-    state_->buffers = LayOutTrainable(set, mesh.shape(), options.moments, by_group);
+    state_->buffers = LayOutTrainable(set, mesh.shape(), options.moments, state_->by_group);
   }
-  state_->scratch.resize(state_->buffers.size());
   state_->AddTrainable();
+  state_->ResetUnsummed();
   state_->AddFrozen(options.frozen == FrozenPlace::kHost ? MakeCopyStream(device) : std::nullopt);
 }
 
@@ -206,66 +214,90 @@ void ParameterStore::BeginGradients(int index) {
   if (group == nullptr) return;
   TORCH_CHECK(group->leases > 0, "gradients of group ", index, ", which is not acquired");
   for (const size_t i : group->reduced) {
-    at::Tensor& scratch = state_->scratch[i];
-    if (scratch.defined()) continue;
-    scratch = state_->buffers[i].ZeroGradients(state_->device);
-    BindGradients(state_->buffers[i], scratch);
+    at::Tensor& unsummed = state_->unsummed[i];
+    if (unsummed.defined()) continue;
+    TORCH_CHECK(state_->shards_gradients(), "gradients of group ", index,
+                ", which were complete, are added to");
+    unsummed = state_->buffers[i].ZeroGradients(state_->device);
+    BindGradients(state_->buffers[i], unsummed);
   }
 }
 
-// The sum over dp runs while the next group's backward does; only one group's is on its way.
-void ParameterStore::State::Reduce(Group& group) {
+std::unique_ptr<Work> ParameterStore::State::StartSum(const Reduction& reduction) const {
+  Communicator& replicas = mesh.Line(reduction.flat->replicas);
+  if (options.zero_stage == 0) return replicas.AllReduceAsync(reduction.gradients);
+  const FlatRange shard = Shard(*reduction.flat);
+  return replicas.ReduceScatterAsync(reduction.gradients,
+                                     reduction.gradients.narrow(0, shard.begin, shard.size()));
+}
+
+// The sum over dp runs while the next group's backward does. Where gradients are sharded only one
+// group's is on its way: each is as large as a group's whole gradients.
+void ParameterStore::State::Reduce(const std::vector<size_t>& indices) {
   std::vector<Reduction> started;
-  for (const size_t i : group.reduced) {
-    if (!scratch[i].defined()) continue;
-    SumOverTp(buffers[i], scratch[i], mesh.tp());
-    BindGradients(buffers[i], {});
-    started.push_back({&buffers[i], std::move(scratch[i]), nullptr});
-    scratch[i].reset();
+  for (const size_t i : indices) {
+    if (!unsummed[i].defined()) continue;
+    SumOverTp(buffers[i], unsummed[i], mesh.tp());
+    if (shards_gradients()) BindGradients(buffers[i], {});
+    started.push_back({&buffers[i], std::move(unsummed[i]), nullptr});
+    unsummed[i].reset();
   }
-  if (started.empty()) return;
-  FinishReductions();
+  if (shards_gradients() && !started.empty()) FinishReductions();
   for (Reduction& reduction : started) {
-    const FlatRange shard = Shard(*reduction.flat);
-    reduction.work =
-        mesh.Line(reduction.flat->replicas)
-            .ReduceScatterAsync(reduction.gradients,
-                                reduction.gradients.narrow(0, shard.begin, shard.size()));
+    reduction.work = StartSum(reduction);
+    reductions.push_back(std::move(reduction));
   }
-  reductions = std::move(started);
 }
 
 void ParameterStore::State::FinishReductions() {
   for (const Reduction& reduction : reductions) {
     reduction.work->Wait();
+    if (!shards_gradients()) continue;
     const FlatRange shard = Shard(*reduction.flat);
     reduction.flat->gradients.add_(reduction.gradients.narrow(0, shard.begin, shard.size()));
   }
   reductions.clear();
 }
 
+// As it is before a step's first backward.
+void ParameterStore::State::ResetUnsummed() {
+  unsummed.assign(buffers.size(), at::Tensor());
+  if (shards_gradients()) return;
+  for (size_t i = 0; i < buffers.size(); ++i) unsummed[i] = buffers[i].gradients;
+}
+
 void ParameterStore::EndGradients(int index) {
   Group* const group = state_->Find(index);
   if (group == nullptr || group->leases > 1) return;
   TORCH_CHECK(group->leases > 0, "gradients of group ", index, ", which is not acquired");
-  state_->Reduce(*group);
+  if (state_->shards_gradients()) state_->Reduce(group->reduced);
+}
+
+void ParameterStore::CompleteGradients(int index) {
+  Group* const group = state_->Find(index);
+  if (group == nullptr || state_->shards_gradients()) return;
+  state_->Reduce(group->reduced);
 }
 
 void ParameterStore::FinishGradients() {
+  std::vector<size_t> left;
   for (size_t i = 0; i < state_->buffers.size(); ++i) {
-    TORCH_CHECK(!state_->scratch[i].defined(), "gradients of group ",
+    if (!state_->unsummed[i].defined()) continue;
+    TORCH_CHECK(!state_->shards_gradients(), "gradients of group ",
                 state_->buffers[i].entries.front().parameter->group, " were not ended");
+    left.push_back(i);
   }
+  state_->Reduce(left);
   state_->FinishReductions();
+  state_->ResetUnsummed();
 }
 
 void ParameterStore::DropGradients() {
-  for (size_t i = 0; i < state_->buffers.size(); ++i) {
-    if (!state_->scratch[i].defined()) continue;
-    BindGradients(state_->buffers[i], {});
-    state_->scratch[i].reset();
+  for (size_t i = 0; i < state_->buffers.size() && state_->shards_gradients(); ++i) {
+    if (state_->unsummed[i].defined()) BindGradients(state_->buffers[i], {});
   }
   state_->reductions.clear();
+  state_->ResetUnsummed();
 }
 
 absl::Status ParameterStore::Write(const Writer& write, Values values) {

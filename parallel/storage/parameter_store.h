@@ -1,7 +1,7 @@
 // Storage of a rank's parameters, and bringing what is not always on the device there, group by
 // group (Parameter::group): frozen weights from host memory or disk, under ZeRO 3 (Rajbhandari et
-// al., arXiv:1910.02054) all values from the dp ranks' shards; and under ZeRO 2 and 3 taking
-// gradients away.
+// al., arXiv:1910.02054) all values from the dp ranks' shards; and summing gradients over tp and
+// dp, under ZeRO 2 and 3 taking them away.
 #pragma once
 
 #include <functional>
@@ -46,7 +46,8 @@ struct StorageOptions {
 // and those on their way are there, and acquiring a group again at once costs nothing. Under ZeRO 2
 // and 3 a group's whole gradients exist from BeginGradients to EndGradients; then they are summed
 // over tp and reduce-scattered over dp into this rank's shard, while the next group's backward
-// runs.
+// runs. Under ZeRO 0 and 1 they always exist, and are summed in place once a step: a group's from
+// CompleteGradients on, likewise; on one dp rank, all at its end.
 class ParameterStore {
  public:
   // Gives every parameter of the set its storage, zeros. `set` and `mesh` must outlive this. The
@@ -68,25 +69,29 @@ class ParameterStore {
   // the store.
   using Lease = std::unique_ptr<Group, GiveBack>;
 
-  // Acquire and Prefetch may be collective over dp, EndGradients over tp and dp: same calls in the
-  // same order on all ranks of a stage. A group that has nothing to bring, or is not in the set,
-  // costs nothing.
+  // Acquire and Prefetch may be collective over dp, EndGradients, CompleteGradients and
+  // FinishGradients over tp and dp: same calls in the same order on all ranks of a stage. A group
+  // that has nothing to bring, or is not in the set, costs nothing.
   [[nodiscard]] Lease Acquire(int group);
   // Starts to bring a group that will be acquired next, beside what is acquired. Call before the
   // work that hides it is enqueued.
   void Prefetch(int group);
   // The leased group's gradients are there from here on, zeros at the first of nested calls, and
   // what is added to them will be added to the shard's. Else, under ZeRO 2 and 3, `grad` is
-  // undefined.
+  // undefined. Throws c10::Error after the group's CompleteGradients of this step.
   void BeginGradients(int group);
   // Before the lease ends. With the group's only lease the gradients are summed and taken away;
   // else they stay for what its other holders add.
   void EndGradients(int group);
-  // After the last backward of a step: the shards' gradients are complete. Throws c10::Error where
-  // gradients were begun and not ended.
+  // Nothing is added to the group's gradients any more in this step, whose EndGradients was called:
+  // under ZeRO 0 and 1 their sums begin. To be called once it is so; FinishGradients makes up for
+  // what was not.
+  void CompleteGradients(int group);
+  // After the last backward of a step: gradients are summed over tp and dp in the range that this
+  // rank owns, and undefined elsewhere. Throws c10::Error where gradients were begun and not ended.
   void FinishGradients();
-  // Forgets gradients that are not in the shards yet, as after a step that failed. No group may be
-  // leased. Not collective.
+  // Forgets sums on their way, and gradients that are not in the shards yet, as after a step that
+  // failed. No group may be leased. Not collective.
   void DropGradients();
 
   // For each group in turn, with its values there, calls `write` with its parameters, or those that

@@ -191,6 +191,21 @@ TEST(Zero3, LayerMajorGathersALayerTwiceAStepAndSendsItsGradientsOnce) {
   EXPECT_EQ(SentInAStep(*job), (gathered + kLayers * adapters) * (dp - 1) / dp);
 }
 
+TEST(Zero0And1, SendALayersGradientsOnceAStep) {
+  const Task task = TinyTask({.layers = kLayers});
+  for (const int zero_stage : {0, 1}) {
+    for (const PipelineKind kind : {k1F1B, kLayerMajor}) {
+      const auto job = BuildTiny(task, InSchedule(kind, kLayers, {.zero_stage = zero_stage}));
+      ASSERT_GT(StepShapeOf(job->task(), job->layout()).accumulation, 1);
+      const int64_t dp = job->layout().mesh.dp;
+      ASSERT_EQ(job->network->store->buffers().size(), static_cast<size_t>(kLayers));
+      const int64_t adapters = 8 * job->network->store->buffers().front().numel();
+      const int64_t times = zero_stage == 0 ? 2 : 1;  // an all_reduce, or half of one
+      EXPECT_EQ(SentInAStep(*job), times * kLayers * adapters * (dp - 1) / dp);
+    }
+  }
+}
+
 TEST(Zero2, SendsALayersGradientsOnceAMicrobatchUnder1F1BAndOnceAStepLayerMajor) {
   const Task task = TinyTask({.layers = kLayers});
   for (const PipelineKind kind : {k1F1B, kLayerMajor}) {

@@ -38,6 +38,9 @@ inline std::vector<GlobalParam> Model() {
           {"shared.one_head", {3, 4}, AxisGradient::kShared, false, 0, 1}};
 }
 
+// Groups of three, in the model's order.
+inline int GroupOf(size_t index) { return static_cast<int>(index) / 3; }
+
 // This tp rank's slice, and how many ranks hold it.
 struct Share {
   ParamSlice slice;
@@ -95,13 +98,13 @@ inline std::vector<int> TpSizes() {
   return sizes;
 }
 
-// The parameters that this rank declares, in the model's order, in groups of three.
+// The parameters that this rank declares, in the model's order.
 inline std::vector<Parameter*> DeclareModel(ParameterSet& set, const Mesh& mesh,
                                             at::ScalarType dtype,
                                             const std::vector<GlobalParam>& model = Model()) {
   std::vector<Parameter*> declared;
   for (const GlobalParam& p : model) {
-    set.BeginGroup(static_cast<int>(declared.size()) / 3);
+    set.BeginGroup(GroupOf(declared.size()));
     declared.push_back(set.Declare({.slice = Place(p, mesh.tp().size(), mesh.tp().rank()).slice,
                                     .placement = {.tp = p.relation},
                                     .trainable = true,
@@ -130,6 +133,8 @@ inline void Backward(Rig& rig, const std::vector<Parameter*>& parameters, const 
     const Share place = Place(model[i], mesh.tp().size(), mesh.tp().rank());
     parameters[i]->grad.add_(RankGradient(model[i], place, mesh, step));
     rig.store.EndGradients(parameters[i]->group);
+    const bool last = i == 0 || parameters[i - 1]->group != parameters[i]->group;
+    if (last) rig.store.CompleteGradients(parameters[i]->group);
   }
 }
 

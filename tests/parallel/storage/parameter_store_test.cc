@@ -247,9 +247,9 @@ INSTANTIATE_TEST_SUITE_P(Places, FrozenElsewhere,
 
 // Gradients -------------------------------------------------------------------------------------
 
-class ShardedGradients : public ::testing::TestWithParam<int> {
+class GradientsOf : public ::testing::TestWithParam<int> {
  protected:
-  ShardedGradients() {
+  GradientsOf() {
     Declare(set_, 3);
     store_ = std::make_unique<ParameterStore>(set_, *mesh_, at::kCPU,
                                               StorageOptions{.zero_stage = GetParam()});
@@ -261,6 +261,27 @@ class ShardedGradients : public ::testing::TestWithParam<int> {
     set_.Find("layers." + std::to_string(group) + ".lora_A")->grad.add_(value);
     store_->EndGradients(group);
   }
+  // Adds (group + 1) (rank + 1) in two backwards, of which the last completes the gradients of
+  // `complete`.
+  void AddTwice(const std::vector<int>& complete) {
+    for (const bool last : {false, true}) {
+      for (const int group : {2, 1, 0}) {
+        Add(group, (last ? 2 : 1) * (group + 1) * (mesh_->dp().rank() + 1));
+        const bool completes = std::count(complete.begin(), complete.end(), group) > 0;
+        if (last && completes) store_->CompleteGradients(group);
+      }
+    }
+  }
+  void ExpectSumsOfAddTwice() {
+    const int64_t ranks = dp_ * (dp_ + 1) / 2;
+    ASSERT_EQ(store_->buffers().size(), 3u);
+    for (int group = 0; group < 3; ++group) {
+      const FlatBuffer& flat = store_->buffers()[group];
+      const FlatRange mine = Intersect({0, kFactor}, store_->Owned(flat));
+      EXPECT_TRUE(flat.GradientsIn(mine).eq(3 * (group + 1) * ranks).all().item<bool>()) << group;
+    }
+  }
+  int64_t Sums() const { return mesh_->dp().traffic().calls; }
 
   const std::unique_ptr<Mesh> mesh_ = AllDp();
   const int64_t dp_ = mesh_->dp().size();
@@ -268,20 +289,66 @@ class ShardedGradients : public ::testing::TestWithParam<int> {
   std::unique_ptr<ParameterStore> store_;
 };
 
-TEST_P(ShardedGradients, OfSeveralBackwardsAddUpInTheShardsOverAllRanks) {
-  for (const int microbatch : {1, 2}) {
-    for (const int group : {2, 1, 0})
-      Add(group, microbatch * (group + 1) * (mesh_->dp().rank() + 1));
+TEST_P(GradientsOf, SeveralBackwardsAddUpOverAllRanks) {
+  for (const std::vector<int>& complete : {std::vector<int>{}, {1}, {0, 1, 2}}) {
+    for (const FlatBuffer& flat : store_->buffers()) flat.gradients.zero_();
+    AddTwice(complete);
+    store_->FinishGradients();
+    ExpectSumsOfAddTwice();
   }
+}
+
+INSTANTIATE_TEST_SUITE_P(ZeroStage, GradientsOf, ::testing::Values(0, 1, 2, 3));
+
+class WholeGradients : public GradientsOf {};
+
+TEST_P(WholeGradients, AreSentOnceAStepFromTheirCompletionOn) {
+  const int64_t before = Sums();
+  AddTwice({});
+  EXPECT_EQ(Sums(), before) << "nothing is complete";
+  store_->CompleteGradients(2);
+  EXPECT_EQ(Sums(), before + 1);
+  store_->CompleteGradients(2);
+  store_->CompleteGradients(0);
+  EXPECT_EQ(Sums(), before + 2);
   store_->FinishGradients();
-  const int64_t ranks = dp_ * (dp_ + 1) / 2;
-  ASSERT_EQ(store_->buffers().size(), 3u);
-  for (int group = 0; group < 3; ++group) {
-    const FlatBuffer& flat = store_->buffers()[group];
-    const FlatRange mine = Intersect({0, kFactor}, flat.kept_gradients);
-    EXPECT_EQ(flat.gradients.numel(), flat.numel() / dp_);
-    EXPECT_TRUE(flat.GradientsIn(mine).eq(3 * (group + 1) * ranks).all().item<bool>()) << group;
+  EXPECT_EQ(Sums(), before + 3) << "the rest";
+  ExpectSumsOfAddTwice();
+}
+
+TEST_P(WholeGradients, TakeNothingMoreInAStepThatCompletedThem) {
+  AddTwice({1});
+  {
+    const ParameterStore::Lease lease = store_->Acquire(1);
+    EXPECT_THROW(store_->BeginGradients(1), c10::Error);
   }
+  store_->DropGradients();  // the step failed
+  for (const FlatBuffer& flat : store_->buffers()) flat.gradients.zero_();
+  AddTwice({2, 1, 0});
+  store_->FinishGradients();
+  ExpectSumsOfAddTwice();
+  Add(1, 1);  // the next step
+}
+
+TEST_P(WholeGradients, AreSummedInPlace) {
+  AddTwice({});
+  ResetMemoryPeaks();
+  const int64_t before = DeviceBytes(MemoryCategory::kGradients);
+  for (const int group : {2, 1, 0}) store_->CompleteGradients(group);
+  store_->FinishGradients();
+  EXPECT_EQ(MemoryOf(MemoryCategory::kGradients).peak_bytes, before);
+}
+
+INSTANTIATE_TEST_SUITE_P(ZeroStage, WholeGradients, ::testing::Values(0, 1));
+
+class ShardedGradients : public GradientsOf {};
+
+TEST_P(ShardedGradients, ExistInShardsBetweenBackwards) {
+  for (const FlatBuffer& flat : store_->buffers()) {
+    EXPECT_EQ(flat.gradients.numel(), flat.numel() / dp_);
+  }
+  EXPECT_FALSE(set_.Find("layers.0.lora_A")->grad.defined());
+  Add(0, 1);
   EXPECT_FALSE(set_.Find("layers.0.lora_A")->grad.defined());
 }
 
