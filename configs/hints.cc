@@ -99,6 +99,7 @@ constexpr Names kNamesElsewhere[] = {
      "recompute_granularity use_gradient_checkpointing",
      "none, smart or full"},
     {"memory.activations", "activation_offloading enable_activation_offloading", "host"},
+    {"memory.scratch_folder", "offload_folder nvme_path", ""},
     {"precision.compute", "torch_dtype dtype mixed_precision bfloat16", ""},
     {"precision.compute", "bf16 fp16", "bf16"},
     {"precision.compute", "fp32", "fp32"},

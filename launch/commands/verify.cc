@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/substitute.h"
 #include "launch/commands/commands.h"
+#include "launch/run/output_folder.h"
 #include "launch/run/summary.h"
 #include "launch/run/train_plan.h"
 #include "launch/verify/compare.h"
@@ -55,7 +56,9 @@ absl::StatusOr<Verification> PlanVerification(const CommandLine& line,
                         ParseReference(line.Get("reference"), process.world_size()));
   }
   FT_ASSIGN_OR_RETURN(made.plan, MakeTrainPlan(loaded, process));
-  made.plan.inputs.scratch_folder = ScratchFolder(made.plan.output.folder);
+  std::string& scratch = made.plan.inputs.scratch_folder;
+  if (made.plan.output.scratch_folder.empty()) scratch = ScratchFolder(made.plan.output.folder);
+  FT_RETURN_IF_ERROR(MakeScratchFolder(scratch, process));
   const int64_t steps = made.plan.task.steps;
   if (!line.Has("steps")) made.steps = std::min(made.steps, steps);
   if (made.steps > steps) {

@@ -28,7 +28,7 @@ WeightSource WeightsFromFiles();
 struct JobInputs {
   WeightSource weights = WeightsFromFiles();
   std::shared_ptr<RowStream> rows;
-  std::string scratch_folder;                   // of files without a name; must exist
+  std::string scratch_folder;  // of files without a name; a store that wants some makes it
   c10::Device device = c10::Device(c10::kCPU);  // this rank's, selected
   CommBackend backend = nullptr;                // as BuildNetwork
 };

@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "data/text/example.h"
 #include "launch/exit_code.h"
+#include "launch/run/output_folder.h"
 #include "model/config/model_config.h"
 #include "runtime/memory/mapped_file.h"
 #include "runtime/process/check.h"
@@ -64,13 +65,18 @@ absl::Status Connect(Network& network, CommBackend backend, const Process& proce
 
 // One rank's disk may be full: its failure is a status that the others can be told.
 absl::StatusOr<std::unique_ptr<ParameterStore>> MakeStore(Network& network,
-                                                          const StorageOptions& storage) {
+                                                          const StorageOptions& storage,
+                                                          const Process& process) {
+  if (storage.frozen == FrozenPlace::kDisk) {
+    FT_RETURN_IF_ERROR(MakeScratchFolder(storage.disk_folder, process));
+  }
   try {
     return std::make_unique<ParameterStore>(network.parameters, *network.mesh, network.device,
                                             storage);
   } catch (const MappedFileError& error) {
     return absl::UnavailableError(
-        absl::StrCat("memory.base_weights disk: ", error.what_without_backtrace()));
+        absl::StrCat("memory.base_weights disk: ", RankAndHost(process), ": ",
+                     error.what_without_backtrace(), " (memory.scratch_folder)"));
   }
 }
 
@@ -97,7 +103,7 @@ absl::StatusOr<std::unique_ptr<Network>> BuildNetwork(const Task& task, const La
   network->transformer =
       std::make_unique<Transformer>(task.model, ModelOptionsOf(task, layout), *network->mesh,
                                     network->parameters, positions, network->device);
-  absl::StatusOr<std::unique_ptr<ParameterStore>> store = MakeStore(*network, storage);
+  absl::StatusOr<std::unique_ptr<ParameterStore>> store = MakeStore(*network, storage, process);
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(store.status()));
   network->store = *std::move(store);
   network->transformer->UseStore(*network->store);

@@ -34,6 +34,7 @@ class Process {
   // Rank among the processes of this host; picks the device.
   int local_rank() const { return local_rank_; }
   int local_size() const { return local_size_; }
+  const std::string& host() const { return host_; }  // its name
   // MPI_Comm of the world as an opaque pointer, for runtime/ only.
   const void* world() const { return world_.get(); }
   // What this process does between ranks. Calls of AgreeOnStatus are told.

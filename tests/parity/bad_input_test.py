@@ -172,6 +172,11 @@ def frozen_weights_on_disk(folder, config):
     config["memory"] = {"base_weights": "disk"}
 
 
+def scratch_folder_below_a_file(folder, config):
+    frozen_weights_on_disk(folder, config)
+    config["memory"]["scratch_folder"] = str(folder / "rows.jsonl" / "scratch")
+
+
 # No file may grow beyond 64 KiB: what a full disk is to a program that writes 700 KiB.
 FULL_DISK = ("--mca", "btl", "self,tcp")  # shared memory is a file too
 FULL_DISK += ("bash", "-c", 'trap "" XFSZ; ulimit -f 64; exec "$@"', "bash")
@@ -269,8 +274,15 @@ CASES = [
         CANNOT_WRITE,
         frozen_weights_on_disk,
         2,
-        r"memory\.base_weights disk.*bytes in .*/out\b.*File too large",
+        r"memory\.base_weights disk: rank \d on host .*bytes in .*/out\b.*File too large.*scratch_folder",
         FULL_DISK,
+    ),
+    (
+        "the folder for frozen weights cannot be made",
+        CANNOT_WRITE,
+        scratch_folder_below_a_file,
+        2,
+        r"memory\.scratch_folder .*rows\.jsonl/scratch: rank \d on host .*Not a directory",
     ),
     ("the data file is a pipe", BAD_FILE, pipe_for_data, 2, r"rows\.jsonl.*not a regular file"),
     ("too many epochs", USAGE, too_many_epochs, 2, r"run\.yaml:\d+.*num_epochs.*below 1e\+06"),

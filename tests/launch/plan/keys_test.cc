@@ -126,6 +126,7 @@ Fields FieldsOf(const std::vector<std::string>& overrides) {
   if (task.ok()) AddTask(*task, fields);
   const Output output = OutputOf(loaded.config);
   fields["output.folder"] = output.folder;
+  fields["output.scratch_folder"] = output.scratch_folder;
   fields["output.log_steps"] = Text(output.log_steps);
   return fields;
 }
@@ -192,6 +193,7 @@ const Key kKeys[] = {
     {"memory.activations=host", "layout.activations=1"},
     {"memory.base_weights=disk", "layout.frozen=2"},
     {"memory.embedding=host", "layout.embedding=1"},
+    {"memory.scratch_folder=s", "output.scratch_folder=s"},
     {"precision.compute=fp32", "task.form.compute=Float"},
     {"device=cpu", "layout.device=2"},
     {"output_dir=o", "output.folder=o"},

@@ -12,6 +12,7 @@
 #include "runtime/memory/ledger.h"
 #include "tests/launch/run/tiny_job.h"
 #include "tests/status_text.h"
+#include "tests/temp_folder.h"
 
 namespace fttrain {
 namespace {
@@ -154,6 +155,35 @@ TEST(Training, SaysOverWhatItsRanksCommunicate) {
   const auto job = BuildOverDp({kSequence, true, true, 3}, Documents());
   EXPECT_EQ(TransportOf(*job->network), "MPI");
   EXPECT_THAT(StartSummary(*job), HasSubstr("threads a rank; over MPI\n"));
+}
+
+// Frozen weights in files, over all ranks as replicas.
+absl::StatusOr<std::unique_ptr<Job>> BuildOnDisk(const std::string& folder) {
+  const Task task = TinyTask();
+  JobInputs inputs = TinyInputs(task);
+  inputs.scratch_folder = folder;
+  const Layout layout = {.mesh = {1, 1, TestProcess().world_size()},
+                         .device = DeviceKind::kCpu,
+                         .frozen = FrozenPlace::kDisk};
+  return Build(task, layout, inputs, TestProcess());
+}
+
+TEST(ScratchFolder, IsMadeByEveryRankWhichNeedSeeNoOthers) {
+  const TempFolder own;
+  const auto job = BuildOnDisk(own / "not/there");
+  ASSERT_TRUE(job.ok()) << job.status();
+  EXPECT_TRUE(std::filesystem::is_empty(own / "not/there")) << "its files have no names";
+  EXPECT_TRUE(Trainer(**job).Step(0).ok());
+}
+
+TEST(ScratchFolder, ThatARankCannotMakeIsAnErrorOfAllThatNamesItsHost) {
+  const TempFolder own;
+  const int last = TestProcess().world_size() - 1;
+  const bool fails = TestProcess().rank() == last;
+  const auto job = BuildOnDisk(fails ? own.Write("file", "") + "/below" : own.path());
+  EXPECT_THAT(job, IsError(absl::StatusCode::kUnavailable, "memory.scratch_folder /"));
+  EXPECT_THAT(ErrorText(job), ::testing::HasSubstr("/file/below: rank " + std::to_string(last) +
+                                                   " on host " + TestProcess().host()));
 }
 
 }  // namespace
