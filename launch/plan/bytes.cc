@@ -6,6 +6,7 @@
 
 #include "model/blocks/decoder_layer.h"
 #include "parallel/optimizer/int8_moments.h"
+#include "parallel/storage/disk_source.h"
 #include "runtime/math/ceil_divide.h"
 
 namespace fttrain {
@@ -88,6 +89,19 @@ int64_t CopyBytes(const Task& task, const Layout& layout, const std::vector<size
   return one_layer ? most : sum;
 }
 
+// Of the reader of frozen weights on disk, on each rank: the most of any stage's, about.
+int64_t ReaderBytes(const ParameterSet& declared, const Layout& layout, bool sharded) {
+  if (layout.frozen != FrozenPlace::kDisk) return 0;
+  std::map<int, int64_t> layers;
+  for (const auto& parameter : declared.all()) {
+    if (parameter->group < 0 || parameter->trainable) continue;
+    layers[parameter->group] += RoundUp(ValueBytes(*parameter), kAlignmentBytes);
+  }
+  int64_t largest = 0;
+  for (const auto& [layer, bytes] : layers) largest = std::max(largest, bytes);
+  return DiskReaderBytes(largest / layout.mesh.tp / (sharded ? layout.mesh.size(kDataAxes) : 1));
+}
+
 // What a stage's layers keep of what its schedule has in flight at once; the most of any stage.
 int64_t KeptBytesOf(const Task& task, const Layout& layout, const std::vector<size_t>& stages) {
   const int microbatches = static_cast<int>(StepShapeOf(task, layout).accumulation);
@@ -157,6 +171,7 @@ DeviceBytes BytesOf(const Task& task, const Layout& layout, const ParameterSet& 
   });
   most.values /= layout.mesh.tp;
   most.training /= layout.mesh.tp;
+  if (!host_is_apart) most.values += ReaderBytes(declared, layout, sharded);
   if (layout.activations == Place::kDevice || !host_is_apart) {
     most.kept = KeptBytesOf(task, layout, stage_of_layer);
   }

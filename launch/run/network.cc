@@ -7,7 +7,7 @@
 #include "launch/exit_code.h"
 #include "launch/run/output_folder.h"
 #include "model/config/model_config.h"
-#include "runtime/memory/mapped_file.h"
+#include "runtime/memory/nameless_file.h"
 #include "runtime/process/check.h"
 #include "runtime/process/log.h"
 
@@ -73,10 +73,10 @@ absl::StatusOr<std::unique_ptr<ParameterStore>> MakeStore(Network& network,
   try {
     return std::make_unique<ParameterStore>(network.parameters, *network.mesh, network.device,
                                             storage);
-  } catch (const MappedFileError& error) {
-    return absl::UnavailableError(
-        absl::StrCat("memory.base_weights disk: ", RankAndHost(process), ": ",
-                     error.what_without_backtrace(), " (memory.scratch_folder)"));
+  } catch (const NamelessFileError& error) {
+    return absl::UnavailableError(absl::StrCat("memory.base_weights disk: ", RankAndHost(process),
+                                               ": ", error.what_without_backtrace(),
+                                               " (memory.scratch_folder)"));
   }
 }
 

@@ -39,7 +39,7 @@ absl::StatusOr<StepTensors> MakeStepTensors(const ParameterSet& declared, Quanti
   // One rank alone makes the file: its failure is a status that the others can be told.
   try {
     if (process.rank() == 0) file = MappedFileTensor(folder, (steps + 1 - first) * step_bytes);
-  } catch (const MappedFileError& error) {
+  } catch (const NamelessFileError& error) {
     made = absl::UnavailableError(error.what_without_backtrace());
   }
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(made));

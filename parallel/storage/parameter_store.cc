@@ -7,12 +7,12 @@
 #include <optional>
 #include <utility>
 
+#include "parallel/storage/disk_source.h"
 #include "parallel/storage/gradient_sums.h"
 #include "parallel/storage/value_source.h"
 #include "parallel/storage/value_window.h"
 #include "runtime/memory/host.h"
 #include "runtime/memory/ledger.h"
-#include "runtime/memory/mapped_file.h"
 
 namespace fttrain {
 namespace {
@@ -56,10 +56,18 @@ struct ParameterStore::State {
     return flat.Shard(replicas.size(), replicas.rank());
   }
   void AddTrainable();
-  void AddFrozen(std::optional<c10::Stream> stream);
-  std::unique_ptr<ValueSource> FrozenSource(int64_t bytes, FrozenPlace place,
-                                            std::optional<c10::Stream> stream,
-                                            Communicator& replicas) const;
+  void AddFrozen();
+  void SetFrozenSources();
+  // Where the layers' frozen values, and the ends', are.
+  FrozenPlace PlaceOf(int group) const {
+    return group >= 0 ? options.frozen : FrozenPlace::kDevice;
+  }
+  Communicator& ReplicasOf(const ValueWindow& window) const {
+    return mesh.Line(window.first().placement.Replicas());
+  }
+  int64_t KeptBytes(const ValueWindow& window) const {
+    return options.zero_stage == 3 ? window.bytes() / ReplicasOf(window).size() : window.bytes();
+  }
 
   Group* Find(int group) {
     const auto found = groups.find(group);
@@ -91,31 +99,47 @@ void ParameterStore::State::AddTrainable() {
   }
 }
 
-// `bytes`: of the window.
-std::unique_ptr<ValueSource> ParameterStore::State::FrozenSource(int64_t bytes, FrozenPlace place,
-                                                                 std::optional<c10::Stream> stream,
-                                                                 Communicator& replicas) const {
+// Once all windows are known: one stream copies for all, and one thread, with buffers for the
+// largest, reads.
+void ParameterStore::State::SetFrozenSources() {
   const MemoryScope scope(MemoryCategory::kWeights);
-  const bool sharded = options.zero_stage == 3;
-  const int64_t kept = sharded ? bytes / replicas.size() : bytes;
-  std::unique_ptr<ValueSource> source;
-  if (place == FrozenPlace::kDisk) {
-    source = MakeDiskSource(MappedFileTensor(options.disk_folder, kept));
-  } else if (place == FrozenPlace::kHost) {
-    const at::Tensor home = EmptyOnHost({kept}, at::kByte, device);
-    home.zero_();
-    source = MakeCopySource(home, stream);
-  } else {
-    const auto on_device = at::TensorOptions().dtype(at::kByte).device(device);
-    source = MakeCopySource(at::zeros({kept}, on_device), std::nullopt);
-  }
-  return sharded ? MakeGatherSource(std::move(source), replicas) : std::move(source);
+  const auto for_each = [&](const auto& visit) {
+    for (auto& [index, group] : groups) {
+      for (ValueWindow& window : group.windows) {
+        if (!window.trainable()) visit(window, PlaceOf(index), KeptBytes(window));
+      }
+    }
+  };
+  int64_t largest_on_disk = -1;
+  for_each([&](const ValueWindow&, FrozenPlace place, int64_t kept) {
+    if (place == FrozenPlace::kDisk) largest_on_disk = std::max(largest_on_disk, kept);
+  });
+  std::shared_ptr<DiskReader> reader;
+  if (largest_on_disk >= 0) reader = MakeDiskReader(device, largest_on_disk);
+  const std::optional<c10::Stream> stream =
+      options.frozen == FrozenPlace::kHost ? MakeCopyStream(device) : std::nullopt;
+  for_each([&](ValueWindow& window, FrozenPlace place, int64_t kept) {
+    std::unique_ptr<ValueSource> source;
+    if (place == FrozenPlace::kDisk) {
+      source = MakeDiskSource(std::make_unique<NamelessFile>(options.disk_folder, kept), reader);
+    } else if (place == FrozenPlace::kHost) {
+      const at::Tensor home = EmptyOnHost({kept}, at::kByte, device);
+      home.zero_();
+      source = MakeCopySource(home, stream);
+    } else {
+      const auto on_device = at::TensorOptions().dtype(at::kByte).device(device);
+      source = MakeCopySource(at::zeros({kept}, on_device), std::nullopt);
+    }
+    const bool sharded = options.zero_stage == 3;
+    window.SetSource(sharded ? MakeGatherSource(std::move(source), ReplicasOf(window))
+                             : std::move(source));
+  });
 }
 
-void ParameterStore::State::AddFrozen(std::optional<c10::Stream> stream) {
+void ParameterStore::State::AddFrozen() {
   const bool sharded = options.zero_stage == 3;
   for (auto& [index, group] : groups) {
-    const FrozenPlace place = index >= 0 ? options.frozen : FrozenPlace::kDevice;
+    const FrozenPlace place = PlaceOf(index);
     std::map<AxisSet, std::vector<Parameter*>> away;  // by replicas
     for (Parameter* parameter : group.parameters) {
       if (parameter->trainable && options.trains) continue;
@@ -127,11 +151,10 @@ void ParameterStore::State::AddFrozen(std::optional<c10::Stream> stream) {
       }
     }
     for (const auto& [axes, parameters] : away) {
-      Communicator& replicas = mesh.Line(axes);
-      ValueWindow& window = group.windows.emplace_back(parameters, sharded ? replicas.size() : 1);
-      window.SetSource(FrozenSource(window.bytes(), place, stream, replicas));
+      group.windows.emplace_back(parameters, sharded ? mesh.Line(axes).size() : 1);
     }
   }
+  SetFrozenSources();
 }
 
 ParameterStore::ParameterStore(ParameterSet& set, const Mesh& mesh, c10::Device device,
@@ -151,7 +174,7 @@ ParameterStore::ParameterStore(ParameterSet& set, const Mesh& mesh, c10::Device 
   }
   state_->AddTrainable();
   state_->ResetUnsummed();
-  state_->AddFrozen(options.frozen == FrozenPlace::kHost ? MakeCopyStream(device) : std::nullopt);
+  state_->AddFrozen();
 }
 
 ParameterStore::~ParameterStore() = default;
@@ -198,13 +221,6 @@ void ParameterStore::GiveBack::operator()(Group* group) const noexcept {
 void ParameterStore::Prefetch(int index) {
   Group* const group = state_->Find(index);
   if (group == nullptr || group->leases > 0) return;
-  const bool early =
-      std::all_of(group->windows.begin(), group->windows.end(),
-                  [](const ValueWindow& window) { return window.source().arrives_meanwhile(); });
-  if (!early) {
-    for (const ValueWindow& window : group->windows) window.source().Announce();
-    return;
-  }
   state_->Bring(*group);
   group->announced = true;
 }
@@ -312,9 +328,8 @@ absl::Status ParameterStore::Write(const Writer& write, Values values) {
     for (ValueWindow& window : group.windows) {
       if (values == Values::kAll || window.trainable()) windows.push_back(&window);
     }
-    for (ValueWindow* window : windows) window->Bring(state_->device);
     for (ValueWindow* window : windows) {
-      window->Arrive();
+      window->BringToChange(state_->device);
       window->Bind();
     }
     if (status.ok() && !parameters.empty()) status = write(parameters);

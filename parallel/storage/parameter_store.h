@@ -52,7 +52,7 @@ class ParameterStore {
  public:
   // Gives every parameter of the set its storage, zeros. `set` and `mesh` must outlive this. The
   // same set, in the same order, on all dp ranks. Throws c10::Error for what LayOutTrainable
-  // refuses and for kShared slices that tp cannot hold equally often; MappedFileError for a file
+  // refuses and for kShared slices that tp cannot hold equally often; NamelessFileError for a file
   // that cannot be made.
   ParameterStore(ParameterSet& set, const Mesh& mesh, c10::Device device,
                  const StorageOptions& options);
@@ -96,6 +96,7 @@ class ParameterStore {
 
   // For each group in turn, with its values there, calls `write` with its parameters, or those that
   // are trained, if it has some; what it leaves in their values stays, and nothing else is moved.
+  // Values that this rank keeps whole in host memory or on disk are in host memory then.
   // No group may be leased. Collective as Acquire: after an error, which is returned, other groups
   // are passed through without a call.
   using Writer = std::function<absl::Status(const std::vector<Parameter*>&)>;

@@ -5,8 +5,6 @@
 
 #include <utility>
 
-#include "runtime/memory/mapped_file.h"
-
 namespace fttrain {
 namespace {
 
@@ -14,24 +12,31 @@ class GatherSource final : public ValueSource {
  public:
   GatherSource(std::unique_ptr<ValueSource> shard, Communicator& dp)
       : shard_(std::move(shard)), dp_(dp) {}
-  void Announce() override { shard_->Announce(); }
-  bool arrives_meanwhile() const override { return shard_->arrives_meanwhile(); }
+  bool waits_on_host() const override { return shard_->waits_on_host(); }
   void Start(const at::Tensor& window) override {
-    const at::Tensor mine = PartOf(window);
-    shard_->Start(mine);
-    // The all_gather is ordered after the copy on its stream: what is enqueued on the current one
-    // meanwhile must not wait for it.
-    const c10::OptionalStreamGuard guard(shard_->stream());
-    shard_->Wait();
-    work_ = dp_.AllGatherAsync(mine, window);
+    shard_->Start(PartOf(window));
+    if (waits_on_host()) {
+      window_ = window;
+    } else {
+      Gather(window);
+    }
   }
   void Wait() override {
+    if (window_.defined()) Gather(window_);
+    window_.reset();
     work_->Wait();
     work_.reset();
   }
   void Store(const at::Tensor& window) override { shard_->Store(PartOf(window)); }
 
  private:
+  void Gather(const at::Tensor& window) {
+    // The all_gather is ordered after the copy on its stream: what is enqueued on the current one
+    // meanwhile must not wait for it.
+    const c10::OptionalStreamGuard guard(shard_->stream());
+    shard_->Wait();
+    work_ = dp_.AllGatherAsync(PartOf(window), window);
+  }
   at::Tensor PartOf(const at::Tensor& window) const {
     const int64_t part = window.numel() / dp_.size();
     return window.narrow(0, dp_.rank() * part, part);
@@ -40,6 +45,7 @@ class GatherSource final : public ValueSource {
   std::unique_ptr<ValueSource> shard_;
   Communicator& dp_;
   std::unique_ptr<Work> work_;
+  at::Tensor window_;  // started and not gathered yet
 };
 
 // The window's memory comes from the current stream's pool, where earlier owners may still use it:
@@ -75,7 +81,10 @@ class CopySource final : public ValueSource {
   void Wait() override {
     if (stream_) arrived_->block(CurrentStream());
   }
-  void Store(const at::Tensor& window) override { bytes_.copy_(window); }
+  at::Tensor OnHost() override { return bytes_.is_cpu() ? bytes_ : at::Tensor(); }
+  void Store(const at::Tensor& window) override {
+    if (!window.is_same(bytes_)) bytes_.copy_(window);
+  }
 
  private:
   c10::Stream CurrentStream() const {
@@ -86,19 +95,6 @@ class CopySource final : public ValueSource {
   std::optional<c10::Stream> stream_;
   std::optional<c10::Event> ready_, arrived_;  // with a stream
   bool started_ = false;
-};
-
-class DiskSource final : public ValueSource {
- public:
-  explicit DiskSource(at::Tensor mapped) : mapped_(std::move(mapped)) {}
-  void Announce() override { ReadAhead(mapped_); }
-  bool arrives_meanwhile() const override { return false; }
-  void Start(const at::Tensor& window) override { window.copy_(mapped_); }
-  void Wait() override {}
-  void Store(const at::Tensor& window) override { mapped_.copy_(window); }
-
- private:
-  at::Tensor mapped_;
 };
 
 }  // namespace
@@ -115,10 +111,6 @@ std::optional<c10::Stream> MakeCopyStream(c10::Device device) {
 
 std::unique_ptr<ValueSource> MakeCopySource(at::Tensor bytes, std::optional<c10::Stream> stream) {
   return std::make_unique<CopySource>(std::move(bytes), stream);
-}
-
-std::unique_ptr<ValueSource> MakeDiskSource(at::Tensor mapped) {
-  return std::make_unique<DiskSource>(std::move(mapped));
 }
 
 }  // namespace fttrain

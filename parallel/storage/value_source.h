@@ -17,15 +17,16 @@ namespace fttrain {
 class ValueSource {
  public:
   virtual ~ValueSource() = default;
-  // The bytes are wanted soon: does what takes no window.
-  virtual void Announce() {}
-  // Whether it is worth to Start before the bytes are used: whether they arrive meanwhile.
-  virtual bool arrives_meanwhile() const { return true; }
   // Where Start fills the window, if not on the current stream.
   virtual std::optional<c10::Stream> stream() const { return std::nullopt; }
   virtual void Start(const at::Tensor& window) = 0;
   // Operations issued on the current stream afterwards are ordered after the arrival.
   virtual void Wait() = 0;
+  // Whether Wait may hold up the host, as for a disk: it is called as late as can be.
+  virtual bool waits_on_host() const { return false; }
+  // The kept bytes in host memory, where they can be changed and handed to Store without a window;
+  // undefined if they are kept elsewhere or in parts.
+  virtual at::Tensor OnHost() { return {}; }
   // Keeps what `window` holds now.
   virtual void Store(const at::Tensor& window) = 0;
 };
@@ -37,13 +38,9 @@ std::optional<c10::Stream> MakeCopyStream(c10::Device device);
 // (CUDA): Start copies on it, without one at once.
 std::unique_ptr<ValueSource> MakeCopySource(at::Tensor bytes, std::optional<c10::Stream> stream);
 
-// `mapped`: a tensor of MappedFileTensor. Announced, the system reads it from the disk while others
-// compute; Start copies at once.
-std::unique_ptr<ValueSource> MakeDiskSource(at::Tensor mapped);
-
 // This rank's part of the bytes, equal over dp (ZeRO 3), comes from `shard` straight into its place
-// in the window, the others' in one all_gather after it. Start is collective over dp, the rest is
-// not. Store expects the same window on all dp ranks.
+// in the window, the others' in one all_gather after it. Start is collective over dp, or Wait if
+// the shard's waits on the host; the rest is not. Store expects the same window on all dp ranks.
 std::unique_ptr<ValueSource> MakeGatherSource(std::unique_ptr<ValueSource> shard, Communicator& dp);
 
 }  // namespace fttrain

@@ -38,6 +38,16 @@ void ValueWindow::Bring(c10::Device device) {
   source_->Start(window_);
 }
 
+void ValueWindow::BringToChange(c10::Device device) {
+  {
+    const MemoryScope scope(category_);
+    window_ = source_->OnHost();
+  }
+  if (window_.defined()) return;
+  Bring(device);
+  Arrive();
+}
+
 void ValueWindow::Bind() const {
   for (const auto& [parameter, offset] : places_) {
     const at::Tensor mine = window_.narrow(0, offset, BytesOf(*parameter));

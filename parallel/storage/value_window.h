@@ -18,14 +18,17 @@ class ValueWindow {
   explicit ValueWindow(const FlatBuffer& flat);
 
   int64_t bytes() const { return bytes_; }
+  const Parameter& first() const { return *places_.front().parameter; }
   bool trainable() const { return places_.front().parameter->trainable; }  // all are, or none
   void SetSource(std::unique_ptr<ValueSource> source) { source_ = std::move(source); }
-  ValueSource& source() const { return *source_; }
 
   // Allocates the window on the device, booked under the parameters' category, and starts to fill
   // it. Then, before anything else, Arrive; Start and Wait of the source say what they mean.
   void Bring(c10::Device device);
   void Arrive() { source_->Wait(); }
+  // The kept values, to be changed and kept with Store: in host memory where the source has them
+  // there whole, else by Bring and Arrive.
+  void BringToChange(c10::Device device);
   void Drop() { window_.reset(); }
   // Makes every parameter's `value` a view of the window, or undefined.
   void Bind() const;

@@ -6,6 +6,7 @@
 
 #include "launch/plan/bytes.h"
 #include "parallel/pipeline/schedule.h"
+#include "parallel/storage/disk_source.h"
 #include "runtime/memory/ledger.h"
 #include "tests/launch/run/tiny_job.h"
 
@@ -51,13 +52,15 @@ int64_t EndBytes(const ParameterSet& set) {
 }
 
 TEST_P(Streamed, DeviceHoldsTheEndsAndTwoLayersWhateverTheDepth) {
-  for (const PipelineKind kind : {k1F1B, kLayerMajor, PipelineKind::kGPipe}) {
+  for (const auto& [kind, frozen] :
+       {std::pair(k1F1B, FrozenPlace::kHost), std::pair(kLayerMajor, FrozenPlace::kHost),
+        std::pair(kLayerMajor, FrozenPlace::kDisk),
+        std::pair(PipelineKind::kGPipe, FrozenPlace::kDisk)}) {
     for (const int layers : {3, 6}) {
       const int64_t before = MemoryOf(MemoryCategory::kWeights).current_bytes;
       const int64_t host = MemoryOf(MemoryCategory::kWeights, MemoryPlace::kHost).current_bytes;
       const Task task = TinyTask({.layers = layers, .nf4 = GetParam()});
-      const Layout layout =
-          InSchedule(kind, layers, {.zero_stage = 1, .frozen = FrozenPlace::kHost});
+      const Layout layout = InSchedule(kind, layers, {.zero_stage = 1, .frozen = frozen});
       const auto job = BuildTiny(task, layout);
       const ParameterSet& set = job->network->parameters;
       ResetMemoryPeaks();
@@ -67,7 +70,7 @@ TEST_P(Streamed, DeviceHoldsTheEndsAndTwoLayersWhateverTheDepth) {
       EXPECT_EQ(MemoryOf(MemoryCategory::kWeights).peak_bytes - before, EndBytes(set) + 2 * window)
           << ToString(layout) << ", " << layers << " layers";
       EXPECT_EQ(MemoryOf(MemoryCategory::kWeights, MemoryPlace::kHost).current_bytes - host,
-                layers * window);
+                frozen == FrozenPlace::kHost ? layers * window : DiskReaderBytes(window));
     }
   }
 }

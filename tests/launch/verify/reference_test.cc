@@ -5,6 +5,8 @@
 #include "launch/plan/bytes.h"
 #include "model/config/families/llama_shape.h"
 #include "model/kernels/attention.h"
+#include "parallel/storage/disk_source.h"
+#include "runtime/math/ceil_divide.h"
 
 namespace fttrain {
 namespace {
@@ -117,6 +119,27 @@ TEST_F(ReferenceChoice, CountsAtLeastEveryTensorThatARankHolds) {
   EXPECT_GT(BytesIn(1, 1), 16 * weights);
   EXPECT_LT(BytesIn(2, 1), BytesIn(1, 1) * 2 / 3);
   EXPECT_LT(BytesIn(1, 2), BytesIn(1, 1));
+}
+
+// Where the device's memory is the host's too.
+TEST_F(ReferenceChoice, CountsTheBuffersThroughWhichWeightsComeFromTheDisk) {
+  task_.form.train_base = false;
+  declared_ = Declare(task_);
+  const auto values = [&](FrozenPlace frozen, bool host_is_apart) {
+    Layout layout = run_;
+    layout.frozen = frozen;
+    return BytesOf(task_, layout, declared_, host_is_apart).values;
+  };
+  int64_t layer = 0;
+  for (const auto& parameter : declared_.all()) {
+    if (parameter->group != 0) continue;
+    layer += RoundUp(
+        parameter->slice.GlobalNumel() * static_cast<int64_t>(c10::elementSize(parameter->dtype)),
+        kAlignmentBytes);
+  }
+  EXPECT_EQ(values(FrozenPlace::kDisk, true), values(FrozenPlace::kHost, true));
+  EXPECT_EQ(values(FrozenPlace::kDisk, false),
+            values(FrozenPlace::kHost, false) + DiskReaderBytes(layer));
 }
 
 TEST_F(ReferenceChoice, CountsWhatTheScheduleHasInFlight) {

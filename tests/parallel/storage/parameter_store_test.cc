@@ -4,7 +4,11 @@
 #include <ATen/ATen.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include <filesystem>
+
+#include "parallel/storage/disk_source.h"
 #include "runtime/comm/backends.h"
 #include "runtime/memory/ledger.h"
 #include "tests/mpi_test_main.h"
@@ -100,8 +104,12 @@ class FrozenElsewhere : public ::testing::TestWithParam<Where> {
   int64_t WindowBytes() const {
     return Aligned(kFrozenBytes, 64 * (Sharded() ? mesh_->dp().size() : 1));
   }
-  // The disk's pages are the system's: nothing is gained by bringing them ahead.
-  int Windows() const { return GetParam().frozen == FrozenPlace::kDisk ? 1 : 2; }
+  // In host memory, for `count` layers: all of them, or what reads them from the disk.
+  int64_t KeptOnHost(int count) const {
+    const int64_t part = WindowBytes() / (Sharded() ? mesh_->dp().size() : 1);
+    if (GetParam().frozen == FrozenPlace::kHost) return count * part;
+    return GetParam().frozen == FrozenPlace::kDisk ? DiskReaderBytes(part) : 0;
+  }
 
   const std::unique_ptr<Mesh> mesh_ = AllDp();
   const TempFolder folder_;
@@ -160,7 +168,7 @@ int64_t MostBytesOfAPass(ParameterStore& store, int count) {
   return MemoryOf(MemoryCategory::kWeights).peak_bytes - before;
 }
 
-TEST_P(FrozenElsewhere, DeviceHoldsAWindowWhateverTheDepth) {
+TEST_P(FrozenElsewhere, DeviceHoldsTwoWindowsWhateverTheDepth) {
   for (const int count : {2, 6}) {
     const int64_t before = DeviceBytes(MemoryCategory::kWeights), host = HostBytes();
     ParameterSet set;
@@ -176,8 +184,8 @@ TEST_P(FrozenElsewhere, DeviceHoldsAWindowWhateverTheDepth) {
       kept += Sharded() ? layers : count * (2 * 33 + 66 + 8 * 5);
     }
     EXPECT_EQ(DeviceBytes(MemoryCategory::kWeights) - before, kept) << count;
-    EXPECT_EQ(HostBytes() - host, GetParam().frozen == FrozenPlace::kHost ? layers : 0);
-    EXPECT_EQ(MostBytesOfAPass(store, count), Away() ? Windows() * WindowBytes() : 0) << count;
+    EXPECT_EQ(HostBytes() - host, KeptOnHost(count));
+    EXPECT_EQ(MostBytesOfAPass(store, count), Away() ? 2 * WindowBytes() : 0) << count;
   }
 }
 
@@ -189,7 +197,7 @@ TEST_P(FrozenElsewhere, APassGathersEachGroupOnceEachWayButWhatIsStillThereAtThe
   const int64_t dp = mesh_->dp().size(), before = mesh_->dp().traffic().wire_bytes;
   MostBytesOfAPass(store, kCount);
   const int64_t factor = Aligned(4 * kFactor, 64 * dp);  // bytes of the group's trainable buffer
-  const int64_t gathered = (2 * kCount - Windows()) * (dp - 1) * (WindowBytes() + factor) / dp;
+  const int64_t gathered = (2 * kCount - 2) * (dp - 1) * (WindowBytes() + factor) / dp;
   EXPECT_EQ(mesh_->dp().traffic().wire_bytes - before, Sharded() ? gathered : 0);
 }
 
@@ -219,6 +227,18 @@ TEST_P(FrozenElsewhere, WritingWhatIsTrainedMovesNothingElse) {
     set.Find("layers." + std::to_string(group) + ".lora_A")->value.sub_(1);
     ExpectThere(set, group);
   }
+}
+
+TEST_P(FrozenElsewhere, WhatIsKeptWholeOnTheHostOrTheDiskIsWrittenWithoutTheDevice) {
+  ParameterSet set;
+  Declare(set, 3);
+  ParameterStore store(set, *mesh_, at::kCPU, Options());
+  const int64_t before = DeviceBytes(MemoryCategory::kWeights);
+  ResetMemoryPeaks();
+  Fill(store);
+  const int64_t most = MemoryOf(MemoryCategory::kWeights).peak_bytes - before;
+  const int64_t head = Aligned(400, 64 * mesh_->dp().size());
+  EXPECT_EQ(most, Sharded() ? std::max(WindowBytes(), head) : 0);
 }
 
 TEST_P(FrozenElsewhere, AfterAWriterFailedTheOthersAreNotCalledAndItsErrorIsReturned) {
@@ -413,6 +433,37 @@ TEST(ParameterStore, MisuseIsRefused) {
   EXPECT_EQ(store.Acquire(77), nullptr) << "of another stage: nothing";
   const ParameterStore::Lease lease = store.Acquire(0);
   EXPECT_THROW(store.ForgetWindows(), c10::Error);
+}
+
+// Makes every file of this process in `folder` empty.
+void Truncate(const std::string& folder) {
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+    const auto target = std::filesystem::read_symlink(entry.path(), ignored).string();
+    if (!target.starts_with(folder)) continue;
+    ASSERT_EQ(ftruncate(std::stoi(entry.path().filename().string()), 0), 0) << target;
+  }
+}
+
+TEST(ParameterStore, ADiskThatLosesBytesIsAnErrorOfTheGroupThatHasThem) {
+  const auto mesh = AllDp();
+  for (const int zero_stage : {1, 3}) {
+    const TempFolder folder;
+    ParameterSet set;
+    Declare(set, 2);
+    StorageOptions on_disk;
+    on_disk.zero_stage = zero_stage;
+    on_disk.frozen = FrozenPlace::kDisk;
+    on_disk.disk_folder = folder.path();
+    ParameterStore store(set, *mesh, at::kCPU, on_disk);
+    const ParameterStore::Lease fine = store.Acquire(0);
+    Truncate(folder.path());
+    store.Prefetch(1);
+    EXPECT_THAT([&] { (void)store.Acquire(1); },
+                ::testing::ThrowsMessage<NamelessFileError>(
+                    ::testing::AllOf(::testing::HasSubstr("in " + folder.path()),
+                                     ::testing::HasSubstr("it has become shorter"))));
+  }
 }
 
 TEST(ParameterStore, UnknownZeroStageIsRefused) {

@@ -1,0 +1,50 @@
+// Bytes on a disk that are gone with their owner or the process.
+#pragma once
+
+#include <c10/util/Exception.h>
+
+#include <cstdint>
+#include <string>
+
+namespace fttrain {
+
+// The file system refuses: a full disk, a folder that may not be written, a disk that fails.
+class NamelessFileError : public c10::Error {
+  using c10::Error::Error;
+};
+
+// A number of bytes that is read and written in parts. Any thread, one at a time.
+class ByteFile {
+ public:
+  virtual ~ByteFile() = default;
+  virtual int64_t bytes() const = 0;
+  // All `count` bytes from `begin` on, or NamelessFileError with the folder, bytes and why.
+  virtual void Read(int64_t begin, int64_t count, char* out) = 0;
+  virtual void Write(int64_t begin, int64_t count, const char* from) = 0;
+};
+
+// A file of zeros in `folder` without a name. Its disk blocks are taken at once, so that a full
+// disk is an error here and not later. `folder` must exist. The constructor throws
+// NamelessFileError, naming folder and bytes.
+class NamelessFile final : public ByteFile {
+ public:
+  NamelessFile(std::string folder, int64_t bytes);
+  ~NamelessFile() override;
+  NamelessFile(const NamelessFile&) = delete;
+  NamelessFile& operator=(const NamelessFile&) = delete;
+
+  int64_t bytes() const override { return bytes_; }
+  void Read(int64_t begin, int64_t count, char* out) override;
+  void Write(int64_t begin, int64_t count, const char* from) override;
+
+  int descriptor() const { return descriptor_; }
+  // "cannot WHAT a file of BYTES bytes in FOLDER: WHY".
+  [[noreturn]] void Fail(const std::string& what, const char* why) const;
+
+ private:
+  std::string folder_;
+  int64_t bytes_;
+  int descriptor_;
+};
+
+}  // namespace fttrain
