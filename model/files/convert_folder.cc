@@ -190,7 +190,7 @@ class Converter {
     const TensorSpec& spec = passage.tensor;
     const int64_t rows = spec.shape[0], columns = spec.shape[1];
     const int64_t block = conversion_.nf4.block_size, whole = block / std::gcd(block, columns);
-    const int64_t step = std::max<int64_t>(1, kPieceElements / columns / whole) * whole;
+    const int64_t step = std::max<int64_t>(1, kStagingElements / columns / whole) * whole;
     FT_RETURN_IF_ERROR(LoadAdapterOf(passage));
     Nf4Matrix nf4;
     if (passage.dequantized) {

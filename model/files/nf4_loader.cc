@@ -1,15 +1,14 @@
 #include "model/files/nf4_loader.h"
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 
 #include <algorithm>
 #include <cmath>
-#include <mutex>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "model/files/nf4_folder.h"
+#include "model/files/slice_reader.h"
 #include "model/files/tensor_io.h"
 #include "model/files/weight_loader.h"
 #include "runtime/math/ceil_divide.h"
@@ -19,34 +18,14 @@
 namespace fttrain {
 namespace {
 
-constexpr int64_t kReadGrain = int64_t{256} << 10;  // bytes a thread reads at least
-
-// The threads that read a piece quantise it next, and mostly find it in their caches.
-absl::Status ReadThreaded(const SafetensorsFolder& folder, const std::string& name, int64_t offset,
-                          int64_t bytes, char* out) {
-  std::mutex mutex;
-  absl::Status first;
-  at::parallel_for(0, bytes, kReadGrain, [&](int64_t begin, int64_t end) {
-    const absl::Status status = folder.ReadBytes(name, offset + begin, end - begin, out + begin);
-    if (status.ok()) return;
-    const std::lock_guard lock(mutex);
-    if (first.ok()) first = status;
-  });
-  return first;
-}
-
-at::Tensor HostBuffer(int64_t elements, at::ScalarType dtype, c10::Device device) {
-  return at::empty({elements}, at::TensorOptions(dtype).pinned_memory(device.is_cuda()));
-}
-
 // Reads the whole of a tensor that the folder's quant state says is float32 or bytes.
 absl::StatusOr<at::Tensor> ReadWhole(const SafetensorsFolder& folder, const std::string& name,
                                      at::ScalarType dtype) {
   const SafetensorsEntry* entry = folder.Find(name);
   at::Tensor host = at::empty({entry->size_bytes / static_cast<int64_t>(c10::elementSize(dtype))},
                               at::TensorOptions(dtype));
-  FT_RETURN_IF_ERROR(
-      ReadThreaded(folder, name, 0, entry->size_bytes, static_cast<char*>(host.data_ptr())));
+  FT_RETURN_IF_ERROR(ReadRuns(folder, name, {.run_elements = entry->size_bytes}, 1,
+                              static_cast<char*>(host.data_ptr())));
   if (dtype == at::kFloat && !host.isfinite().all().item<bool>()) {
     return absl::DataLossError(absl::StrCat(folder.PathOf(name), ": tensor '", name,
                                             "' holds a value that is not finite"));
@@ -54,28 +33,17 @@ absl::StatusOr<at::Tensor> ReadWhole(const SafetensorsFolder& folder, const std:
   return host;
 }
 
-}  // namespace
-
-absl::Status ReadPieces(
-    const SafetensorsFolder& folder, const std::string& name, const std::vector<int64_t>& shape,
-    c10::Device device,
-    absl::FunctionRef<absl::Status(int64_t first_element, const at::Tensor& values)> take) {
-  FT_RETURN_IF_ERROR(CheckFloatTensor(folder, name, shape));
-  const MemoryScope scope(MemoryCategory::kWorkspace);
-  const at::ScalarType dtype = *FloatTypeOf(folder.Find(name)->dtype);
-  const int64_t element_bytes = static_cast<int64_t>(c10::elementSize(dtype));
-  const int64_t total = c10::multiply_integers(shape);
-  const int64_t most = std::min(total, kPieceElements);
-  const at::Tensor host = HostBuffer(most, dtype, device);
-  for (int64_t begin = 0; begin < total; begin += most) {
-    const int64_t count = std::min(most, total - begin);
-    FT_RETURN_IF_ERROR(ReadThreaded(folder, name, begin * element_bytes, count * element_bytes,
-                                    static_cast<char*>(host.data_ptr())));
-    // The copy to a device is waited for: the buffer is filled again next.
-    FT_RETURN_IF_ERROR(take(begin, host.narrow(0, 0, count).to(device)));
-  }
-  return absl::OkStatus();
+// Of a tensor with a value that is not finite, the error that names it. A GPU's scales say so once
+// all are there; looking at each piece would wait for it.
+absl::Status FindNotFinite(const SafetensorsFolder& folder, const std::string& name,
+                           const std::vector<int64_t>& shape, const Nf4Options& options) {
+  Nf4Stream stream(shape, options, at::kCPU);
+  return ReadByPieces(
+      folder, name, RunsOf(shape, -1, 0, 0), *FloatTypeOf(folder.Find(name)->dtype), at::kCPU,
+      [&](int64_t, const at::Tensor& values) { return stream.Add(values).status(); });
 }
+
+}  // namespace
 
 Nf4Stream::Nf4Stream(std::vector<int64_t> shape, const Nf4Options& options, c10::Device device)
     : shape_(std::move(shape)), options_(options) {
@@ -98,7 +66,7 @@ absl::StatusOr<at::Tensor> Nf4Stream::Add(const at::Tensor& values) {
   const at::Tensor codes = codes_.narrow(0, 0, bytes);
   const at::Tensor absmax = absmax_.narrow(0, next_element_ / block, blocks);
   QuantizeNf4Blocks(source, block, codes, absmax);
-  if (!absmax.isfinite().all().item<bool>()) {
+  if (source.is_cpu() && !absmax.isfinite().all().item<bool>()) {
     const at::Tensor bad = source.isfinite().logical_not().nonzero();
     // A float64 or a sum of finite values may still exceed float32; the block is then what is
     // known.
@@ -111,8 +79,11 @@ absl::StatusOr<at::Tensor> Nf4Stream::Add(const at::Tensor& values) {
 }
 
 absl::StatusOr<Nf4Scales> Nf4Stream::Scales() const {
-  if (!options_.double_quant) return Nf4Scales{absmax_, {}};
   const at::Tensor absmax = absmax_.cpu();
+  if (!absmax.isfinite().all().item<bool>()) {
+    return absl::DataLossError("a value is not finite");
+  }
+  if (!options_.double_quant) return Nf4Scales{absmax, {}};
   if (std::isfinite(AbsmaxOffset(absmax))) return QuantizeAbsmax(absmax);
   return absl::DataLossError(absl::StrCat("the sum of the scales of its ", absmax.numel(),
                                           " blocks is beyond float32, as double quantisation "
@@ -126,16 +97,22 @@ absl::Status LoadQuantizing(const SafetensorsFolder& folder, const std::string& 
     return absl::Status(status.code(), absl::StrCat(folder.PathOf(name), ": tensor '", name,
                                                     "': ", status.message()));
   };
-  FT_RETURN_IF_ERROR(ReadPieces(folder, name, shape, slice.bytes.device(),
-                                [&](int64_t first, const at::Tensor& values) {
-                                  const absl::StatusOr<at::Tensor> codes = stream.Add(values);
-                                  if (!codes.ok()) return named(codes.status());
-                                  StoreNf4Codes(slice, first, values.numel(), *codes);
-                                  return absl::OkStatus();
-                                }));
+  FT_RETURN_IF_ERROR(CheckFloatTensor(folder, name, shape));
+  const c10::Device device = slice.bytes.device();
+  FT_RETURN_IF_ERROR(ReadByPieces(
+      folder, name, RunsOf(shape, -1, 0, 0), *FloatTypeOf(folder.Find(name)->dtype), device,
+      [&](int64_t first, const at::Tensor& host) {
+        const absl::StatusOr<at::Tensor> codes = stream.Add(host.to(device, /*non_blocking=*/true));
+        if (!codes.ok()) return named(codes.status());
+        StoreNf4Codes(slice, first, host.numel(), *codes);
+        return absl::OkStatus();
+      }));
   const MemoryScope scope(MemoryCategory::kWorkspace);
   const absl::StatusOr<Nf4Scales> scales = stream.Scales();
-  if (!scales.ok()) return named(scales.status());
+  if (!scales.ok()) {
+    const absl::Status found = FindNotFinite(folder, name, shape, slice.layout.options);
+    return named(found.ok() ? scales.status() : found);
+  }
   StoreNf4Scales(slice, *scales);
   return absl::OkStatus();
 }
@@ -150,14 +127,14 @@ absl::Status LoadQuantized(const SafetensorsFolder& folder, const std::string& n
   // Only what the slice spans: for rows that is the slice, for columns nearly everything.
   const int64_t begin = layout.first_element / 2;
   const int64_t end = (layout.RunBegin(layout.runs - 1) + layout.run_elements + 1) / 2;
-  const int64_t most = std::min(end - begin, kStagingBytes);
-  const at::Tensor host = HostBuffer(most, at::kByte, device);
-  for (int64_t at = begin; at < end; at += most) {
-    const int64_t bytes = std::min(most, end - at);
-    FT_RETURN_IF_ERROR(ReadThreaded(folder, name, at, bytes, static_cast<char*>(host.data_ptr())));
-    const int64_t elements = std::min(2 * bytes, layout.whole_elements - 2 * at);
-    StoreNf4Codes(slice, 2 * at, elements, host.narrow(0, 0, bytes).to(device));
-  }
+  const SliceRuns spanned = {.run_elements = end - begin, .first_element = begin};
+  FT_RETURN_IF_ERROR(ReadByPieces(
+      folder, name, spanned, at::kByte, device, [&](int64_t at, const at::Tensor& host) {
+        const int64_t first = 2 * (begin + at);
+        StoreNf4Codes(slice, first, std::min(2 * host.numel(), layout.whole_elements - first),
+                      host.to(device, /*non_blocking=*/true));
+        return absl::OkStatus();
+      }));
   const bool nested = state.options.double_quant;
   Nf4Scales scales;
   FT_ASSIGN_OR_RETURN(scales.codes,

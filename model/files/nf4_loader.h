@@ -1,6 +1,7 @@
 // Matrices from a model's files into NF4 storage. Whatever slice a rank keeps, the whole matrix is
-// quantised, so that its codes and scales are those of one rank; it goes by in pieces, of which one
-// is in memory, with its float32 scales: 4 bytes for each block.
+// quantised, so that its codes and scales are those of one rank; it goes by in pieces
+// (slice_reader.h) that are quantised where the slice lies, with their float32 scales: 4 bytes for
+// each block.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -8,7 +9,6 @@
 #include <string>
 #include <vector>
 
-#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "model/nf4/nf4.h"
@@ -16,24 +16,17 @@
 
 namespace fttrain {
 
-// Hands the elements of a floating tensor, row-major, to `take` in order: contiguous pieces of the
-// file's dtype on `device`, of kPieceElements but for the last. Valid during the call. Reads with
-// all of ATen's threads. Errors as LoadSlice, and take's.
-inline constexpr int64_t kPieceElements = int64_t{1} << 20;  // whole blocks of every size
-absl::Status ReadPieces(
-    const SafetensorsFolder& folder, const std::string& name, const std::vector<int64_t>& shape,
-    c10::Device device,
-    absl::FunctionRef<absl::Status(int64_t first_element, const at::Tensor& values)> take);
-
 // Quantises a matrix of `shape` whose elements arrive in order.
 class Nf4Stream {
  public:
   Nf4Stream(std::vector<int64_t> shape, const Nf4Options& options, c10::Device device);
   // The next elements: contiguous, any floating dtype (rounded to the options'), on the device;
   // whole blocks but for the last piece. Returns their codes, kByte [ceil(n / 2)], valid until the
-  // next call. DataLoss naming the first element that is not finite.
+  // next call. On a CPU DataLoss naming the first element that is not finite; a GPU is not waited
+  // for.
   absl::StatusOr<at::Tensor> Add(const at::Tensor& values);
-  // Of all elements, in the options' form. DataLoss if they are too large for 8 bits.
+  // Of all elements, in the options' form, in host memory. DataLoss if one is not finite, or if
+  // they are too large for 8 bits.
   absl::StatusOr<Nf4Scales> Scales() const;
 
  private:

@@ -51,9 +51,8 @@ absl::Status AppendTensor(
     absl::FunctionRef<absl::Status(const void* data, int64_t size_bytes)> append) {
   const MemoryScope scope(MemoryCategory::kWorkspace);
   const at::Tensor flat = value.detach().contiguous().view({-1});
-  const int64_t most = kStagingBytes / static_cast<int64_t>(sizeof(double));
-  for (int64_t begin = 0; begin < flat.numel(); begin += most) {
-    const int64_t count = std::min(most, flat.numel() - begin);
+  for (int64_t begin = 0; begin < flat.numel(); begin += kStagingElements) {
+    const int64_t count = std::min(kStagingElements, flat.numel() - begin);
     const at::Tensor piece = flat.narrow(0, begin, count).to(at::kCPU, to);
     FT_RETURN_IF_ERROR(append(piece.data_ptr(), static_cast<int64_t>(piece.nbytes())));
   }

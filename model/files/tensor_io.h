@@ -14,6 +14,7 @@ namespace fttrain {
 
 // Bytes of the buffers through which tensors are converted on their way from and to files.
 inline constexpr int64_t kStagingBytes = int64_t{8} << 20;
+inline constexpr int64_t kStagingElements = kStagingBytes / 8;  // of any floating dtype
 
 // Floating dtypes only; nothing for others.
 std::optional<at::ScalarType> FloatTypeOf(SafetensorsDtype dtype);

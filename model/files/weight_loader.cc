@@ -3,14 +3,13 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <functional>
-#include <numeric>
 #include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "model/files/nf4_folder.h"
+#include "model/files/slice_reader.h"
 #include "model/files/tensor_io.h"
 #include "runtime/memory/ledger.h"
 #include "runtime/process/check.h"
@@ -23,40 +22,6 @@ constexpr size_t kMaxListed = 20;
 
 std::string ShapeText(const std::vector<int64_t>& shape) {
   return absl::StrCat("[", absl::StrJoin(shape, ", "), "]");
-}
-
-// A slice of a row-major tensor: `runs` pieces of run_elements, the first at first_element,
-// stride_elements apart. Together, in order, they are the slice, row-major.
-struct Runs {
-  int64_t runs = 1;
-  int64_t run_elements = 0;
-  int64_t first_element = 0;
-  int64_t stride_elements = 0;
-};
-
-Runs RunsOf(const std::vector<int64_t>& shape, int dim, int64_t offset, int64_t extent) {
-  const auto product = [&](size_t begin, size_t end) {
-    return std::accumulate(shape.begin() + begin, shape.begin() + end, int64_t{1},
-                           std::multiplies<>());
-  };
-  if (dim < 0) return {1, product(0, shape.size()), 0, 0};
-  const int64_t inner = product(dim + 1, shape.size());
-  return {product(0, dim), extent * inner, offset * inner, shape[dim] * inner};
-}
-
-// Reads elements [begin, begin + count) of the slice, counted in the slice, into `out`.
-absl::Status ReadElements(const SafetensorsFolder& folder, std::string_view name, const Runs& slice,
-                          int64_t element_bytes, int64_t begin, int64_t count, char* out) {
-  while (count > 0) {
-    const int64_t run = begin / slice.run_elements, within = begin % slice.run_elements;
-    const int64_t piece = std::min(count, slice.run_elements - within);
-    const int64_t at = slice.first_element + run * slice.stride_elements + within;
-    FT_RETURN_IF_ERROR(folder.ReadBytes(name, at * element_bytes, piece * element_bytes, out));
-    begin += piece;
-    count -= piece;
-    out += piece * element_bytes;
-  }
-  return absl::OkStatus();
 }
 
 // The names, the first kMaxListed of them: "3 missing: a, b, c".
@@ -114,25 +79,18 @@ absl::Status LoadSliceInto(const SafetensorsFolder& folder, std::string_view nam
   TORCH_CHECK(destination.sizes() == at::IntArrayRef(local) && destination.is_contiguous(), name,
               ": the destination must be contiguous and ", ShapeText(local), ", is ",
               destination.sizes());
-  const Runs slice = RunsOf(shape, dim, offset, extent);
+  const SliceRuns slice = RunsOf(shape, dim, offset, extent);
   const at::ScalarType from = *FloatTypeOf(folder.Find(name)->dtype);
-  const int64_t element_bytes = DtypeBytes(folder.Find(name)->dtype);
-  const int64_t total = destination.numel();
   if (from == destination.scalar_type() && destination.is_cpu()) {
-    return ReadElements(folder, name, slice, element_bytes, 0, total,
-                        static_cast<char*>(destination.data_ptr()));
+    return ReadRuns(folder, name, slice, DtypeBytes(folder.Find(name)->dtype),
+                    static_cast<char*>(destination.data_ptr()));
   }
-  const MemoryScope scope(MemoryCategory::kWorkspace);
-  const int64_t most = std::min(total, kStagingBytes / element_bytes);
-  const at::Tensor staging = at::empty({most}, at::TensorOptions().dtype(from));
   const at::Tensor flat = destination.view({-1});
-  for (int64_t begin = 0; begin < total; begin += most) {
-    const int64_t count = std::min(most, total - begin);
-    FT_RETURN_IF_ERROR(ReadElements(folder, name, slice, element_bytes, begin, count,
-                                    static_cast<char*>(staging.data_ptr())));
-    flat.narrow(0, begin, count).copy_(staging.narrow(0, 0, count));
-  }
-  return absl::OkStatus();
+  return ReadByPieces(folder, name, slice, from, destination.device(),
+                      [&](int64_t first, const at::Tensor& host) {
+                        flat.narrow(0, first, host.numel()).copy_(host, /*non_blocking=*/true);
+                        return absl::OkStatus();
+                      });
 }
 
 absl::Status CheckTensors(const SafetensorsFolder& folder, const std::vector<TensorSpec>& expected,

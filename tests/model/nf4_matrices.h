@@ -8,9 +8,10 @@
 
 namespace fttrain {
 
-inline Nf4Matrix EmptyNf4(const ParamSlice& slice, const Nf4Options& options) {
+inline Nf4Matrix EmptyNf4(const ParamSlice& slice, const Nf4Options& options,
+                          c10::Device device = at::kCPU) {
   Nf4Matrix matrix{MakeNf4Layout(slice, options), {}};
-  matrix.bytes = at::zeros({matrix.layout.bytes}, at::TensorOptions(at::kByte));
+  matrix.bytes = at::zeros({matrix.layout.bytes}, at::TensorOptions(at::kByte).device(device));
   return matrix;
 }
 

@@ -1,14 +1,17 @@
-// NF4 matrices from files: quantised while reading, and read from bitsandbytes' form.
+// NF4 matrices from files: quantised while reading, and read from bitsandbytes' form. With
+// FTTRAIN_TEST_DEVICE=cuda onto the GPU.
 #include <gmock/gmock.h>
 
 #include <nlohmann/json.hpp>
 
 #include "model/files/nf4_folder.h"
 #include "model/files/nf4_loader.h"
+#include "model/files/slice_reader.h"
 #include "model/files/weight_loader.h"
 #include "tests/model/nf4_matrices.h"
 #include "tests/model/written_model.h"
 #include "tests/status_text.h"
+#include "tests/test_device.h"
 
 namespace fttrain {
 namespace {
@@ -43,12 +46,12 @@ TEST(LoadQuantizing, EverySliceHoldsItsPartOfTheWholeMatrix) {
   const std::vector<int64_t> shape = {40, 96};
   const WrittenModel model({{kName, Weights(shape).to(at::kFloat)}});
   for (const Nf4Options& options : Forms()) {
-    const Nf4Matrix whole = EmptyNf4(WholeParam(kName, shape), options);
+    const Nf4Matrix whole = EmptyNf4(WholeParam(kName, shape), options, TestDevice());
     ASSERT_TRUE(LoadQuantizing(model.folder(), kName, shape, whole).ok());
     const at::Tensor want = DequantizedNf4(whole);
     for (const int tp : {2, 4, 8}) {
       for (const ParamSlice& slice : Slices(kName, shape, tp)) {
-        const Nf4Matrix part = EmptyNf4(slice, options);
+        const Nf4Matrix part = EmptyNf4(slice, options, TestDevice());
         ASSERT_TRUE(LoadQuantizing(model.folder(), kName, shape, part).ok());
         EXPECT_TRUE(
             at::equal(DequantizedNf4(part), want.narrow(slice.dim, slice.offset, slice.extent)))
@@ -76,16 +79,15 @@ TEST(LoadQuantizing, TakesValuesOfEveryDtypeRoundedToTheOneThatIsDequantisedTo) 
 }
 
 TEST(LoadQuantizing, JoinsThePiecesOfAMatrixLargerThanOne) {
-  const std::vector<int64_t> shape = {1100, 1000};
-  ASSERT_GT(1100 * 1000, kPieceElements);
+  const std::vector<int64_t> shape = {5 * LoadPieceBytes(TestDevice()) / 2 / 2 / 1000, 1000};
   const at::Tensor values = Weights(shape).to(at::kBFloat16);
   const WrittenModel model({{kName, values}});
   const Nf4Options options{64, true, at::kBFloat16};
-  const Nf4Matrix matrix = EmptyNf4(WholeParam(kName, shape), options);
+  const Nf4Matrix matrix = EmptyNf4(WholeParam(kName, shape), options, TestDevice());
   ASSERT_TRUE(LoadQuantizing(model.folder(), kName, shape, matrix).ok());
 
   const Nf4Matrix want = QuantizedNf4(values, WholeParam(kName, shape), options);
-  EXPECT_TRUE(at::equal(matrix.bytes, want.bytes));
+  EXPECT_TRUE(at::equal(matrix.bytes.cpu(), want.bytes));
 }
 
 TEST(LoadQuantizing, NamesFileTensorAndElementOfAValueThatIsNotFinite) {
@@ -95,7 +97,8 @@ TEST(LoadQuantizing, NamesFileTensorAndElementOfAValueThatIsNotFinite) {
     values[3][7] = bad;
     values[5][1] = bad;
     const WrittenModel model({{kName, values}});
-    const Nf4Matrix half = EmptyNf4(SlicedParam(kName, shape, 0, 0, 2), {64, true, at::kFloat});
+    const Nf4Matrix half =
+        EmptyNf4(SlicedParam(kName, shape, 0, 0, 2), {64, true, at::kFloat}, TestDevice());
     const absl::Status status = LoadQuantizing(model.folder(), kName, shape, half);
     EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
     EXPECT_EQ(ErrorText(status), model.file() + ": tensor '" + kName +
@@ -178,11 +181,11 @@ TEST_F(QuantizedFile, GivesEverySliceItsPart) {
   const at::Tensor want = DequantizedNf4(whole);
   for (const int tp : {1, 2, 3, 4}) {
     for (const ParamSlice& slice : Slices(kName, {kOut, kIn}, tp)) {
-      const Nf4Matrix part = EmptyNf4(slice, state.options);
+      const Nf4Matrix part = EmptyNf4(slice, state.options, TestDevice());
       const absl::Status status = LoadNf4(model.folder(), kName, {kOut, kIn}, part);
       ASSERT_TRUE(status.ok()) << status;
-      EXPECT_TRUE(
-          at::equal(DequantizedNf4(part), want.narrow(slice.dim, slice.offset, slice.extent)));
+      EXPECT_TRUE(at::equal(DequantizedNf4(part).cpu(),
+                            want.narrow(slice.dim, slice.offset, slice.extent)));
     }
   }
 }

@@ -7,8 +7,10 @@
 #include <filesystem>
 
 #include "model/config/model_config.h"
+#include "model/files/slice_reader.h"
 #include "tests/model/written_model.h"
 #include "tests/status_text.h"
+#include "tests/test_device.h"
 
 namespace fttrain {
 namespace {
@@ -29,8 +31,9 @@ TEST(LoadSlice, EqualsNarrowForEveryDtypeAndDimension) {
       for (const int dim : {-1, 0, 1, 2}) {
         const at::Tensor want = dim < 0 ? full : full.narrow(dim, 1, 2);
         const auto got =
-            LoadSlice(model.folder(), "w", {6, 4, 10}, dim, dim < 0 ? 0 : 1, 2, to, at::kCPU)
-                .value();
+            LoadSlice(model.folder(), "w", {6, 4, 10}, dim, dim < 0 ? 0 : 1, 2, to, TestDevice())
+                .value()
+                .cpu();
         EXPECT_EQ(got.scalar_type(), to);
         EXPECT_TRUE(got.is_contiguous());
         EXPECT_TRUE(at::equal(got, want.to(to))) << from << " to " << to << ", dim " << dim;
@@ -39,17 +42,20 @@ TEST(LoadSlice, EqualsNarrowForEveryDtypeAndDimension) {
   }
 }
 
-TEST(LoadSlice, GoesThroughABoundedBufferWhateverTheSize) {
-  // 5.2 M elements: three staging buffers of float, and rows that straddle their ends.
-  const at::Tensor full = at::arange(5'200'000, at::kFloat).remainder(251).view({1300, 4000});
+TEST(LoadSlice, GoesThroughBoundedBuffersWhateverTheSize) {
+  // Three pieces of float and some, whose ends rows straddle.
+  const int64_t rows = 7 * LoadPieceBytes(TestDevice()) / 2 / 4 / 4000;
+  const at::Tensor full =
+      at::arange(rows * 4000, at::kLong).remainder(251).view({rows, 4000}).to(at::kFloat);
   const WrittenModel model({{"w", full}});
   for (const int dim : {-1, 0, 1}) {
-    const int64_t extent = dim == 0 ? 1299 : 3999;
+    const int64_t extent = dim == 0 ? rows - 1 : 3999;
     const at::Tensor want = dim < 0 ? full : full.narrow(dim, 1, extent);
-    const auto got =
-        LoadSlice(model.folder(), "w", {1300, 4000}, dim, 1, extent, at::kBFloat16, at::kCPU)
-            .value();
-    EXPECT_TRUE(at::equal(got.to(at::kFloat), want)) << "dim " << dim;
+    for (const at::ScalarType to : {at::kBFloat16, at::kFloat}) {
+      const auto got =
+          LoadSlice(model.folder(), "w", {rows, 4000}, dim, 1, extent, to, TestDevice()).value();
+      EXPECT_TRUE(at::equal(got.cpu().to(at::kFloat), want)) << "dim " << dim << " to " << to;
+    }
   }
 }
 
@@ -58,14 +64,15 @@ TEST(LoadSlice, ReadsNoByteOutsideTheSlice) {
   // All but the first two rows and a third of the next one are cut off.
   std::filesystem::resize_file(model.file(),
                                std::filesystem::file_size(model.file()) - 6 * 3 * 8 + 8);
-  EXPECT_TRUE(LoadSlice(model.folder(), "w", {8, 3}, 0, 0, 2, at::kFloat, at::kCPU).ok());
-  const auto third = LoadSlice(model.folder(), "w", {8, 3}, 0, 2, 1, at::kFloat, at::kCPU);
+  EXPECT_TRUE(LoadSlice(model.folder(), "w", {8, 3}, 0, 0, 2, at::kFloat, TestDevice()).ok());
+  const auto third = LoadSlice(model.folder(), "w", {8, 3}, 0, 2, 1, at::kFloat, TestDevice());
   EXPECT_THAT(third, IsError(absl::StatusCode::kDataLoss, "tensor 'w'"));
 }
 
 TEST(LoadSlice, MayBeEmpty) {
   const WrittenModel model({{"w", Values({4, 3})}});
-  const auto got = LoadSlice(model.folder(), "w", {4, 3}, 0, 4, 0, at::kFloat, at::kCPU).value();
+  const auto got =
+      LoadSlice(model.folder(), "w", {4, 3}, 0, 4, 0, at::kFloat, TestDevice()).value();
   EXPECT_EQ(got.sizes(), at::IntArrayRef({0, 3}));
 }
 
