@@ -46,6 +46,7 @@ std::string ToJsonLine(const StepMetrics& metrics) {
   json["seconds"] = metrics.seconds;
   json["tokens_per_second"] = metrics.TokensPerSecond();
   json["peak_bytes"] = metrics.peak_bytes;
+  if (metrics.reserved_bytes) json["reserved_bytes"] = *metrics.reserved_bytes;
   return json.dump();
 }
 

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -19,6 +20,9 @@ struct StepMetrics {
   int64_t target_tokens = 0;
   double seconds = 0;
   int64_t peak_bytes = 0;  // tensor bytes, of the rank that holds the most
+  // What the CUDA allocator holds at the step's end (ReservedBytes), of the rank that holds the
+  // most; nothing on CPU ranks.
+  std::optional<int64_t> reserved_bytes = {};
 
   double TokensPerSecond() const { return seconds > 0 ? static_cast<double>(tokens) / seconds : 0; }
 };

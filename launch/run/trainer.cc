@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "launch/exit_code.h"
 #include "runtime/math/philox.h"
+#include "runtime/memory/cuda_ledger.h"
 #include "runtime/memory/ledger.h"
 #include "runtime/process/device.h"
 #include "runtime/process/log.h"
@@ -135,6 +136,10 @@ absl::StatusOr<StepMetrics> Trainer::Step(int64_t step) {
   metrics.tokens = std::llround(counts[0]);
   metrics.target_tokens = std::llround(counts[1]);
   metrics.peak_bytes = LargestOverMesh(TotalMemory().peak_bytes, mesh, device);
+  metrics.reserved_bytes = ReservedBytes(device);
+  if (metrics.reserved_bytes) {
+    metrics.reserved_bytes = LargestOverMesh(*metrics.reserved_bytes, mesh, device);
+  }
   metrics.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   for (StepObserver* observer : job_->observers) observer->OnUpdated(metrics);
   return metrics;

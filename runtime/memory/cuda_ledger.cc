@@ -56,9 +56,17 @@ void CountCudaMemory() {
   static_cast<void>(observer);
 }
 
+std::optional<int64_t> ReservedBytes(c10::Device device) {
+  if (!device.is_cuda()) return std::nullopt;
+  const auto stats = caching::getDeviceStats(device.index());
+  return stats.reserved_bytes[static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE)]
+      .current;
+}
+
 }  // namespace fttrain
 #else
 namespace fttrain {
 void CountCudaMemory() {}
+std::optional<int64_t> ReservedBytes(c10::Device) { return std::nullopt; }
 }  // namespace fttrain
 #endif

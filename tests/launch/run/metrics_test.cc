@@ -29,6 +29,13 @@ TEST(Metrics, JsonLineHoldsEveryFieldToFullPrecision) {
     "peak_bytes": 1610612736})"));
 }
 
+TEST(Metrics, JsonLineHasWhatAGpusAllocatorHoldsWhereThereIsOne) {
+  StepMetrics metrics = Sample();
+  metrics.reserved_bytes = int64_t{5} << 29;
+  EXPECT_EQ(nlohmann::json::parse(ToJsonLine(metrics))["reserved_bytes"], 2684354560);
+  EXPECT_FALSE(nlohmann::json::parse(ToJsonLine(Sample())).contains("reserved_bytes"));
+}
+
 TEST(Metrics, ReadableLineHasLossNormRateSpeedMemoryAndEta) {
   EXPECT_EQ(
       ToReadableLine(Sample(), 30, 75.4),
