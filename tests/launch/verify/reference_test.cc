@@ -123,6 +123,7 @@ TEST_F(ReferenceChoice, CountsAtLeastEveryTensorThatARankHolds) {
 
 // Where the device's memory is the host's too.
 TEST_F(ReferenceChoice, CountsTheBuffersThroughWhichWeightsComeFromTheDisk) {
+  task_.rows_per_step = 16;  // four microbatches
   task_.form.train_base = false;
   declared_ = Declare(task_);
   const auto values = [&](FrozenPlace frozen, bool host_is_apart) {
