@@ -15,9 +15,13 @@ namespace {
 struct NamedLine {
   AxisSet axes;
   const char* name;
+  Communicator::Use use = Communicator::Use::kCollectives;
 };
-constexpr NamedLine kLines[] = {
-    {{}, "self"}, {{Axis::kTp}, "tp"}, {{Axis::kPp}, "pp"}, {{Axis::kDp}, "dp"}};
+// Over pp stages send to the first one what is saved, and the two ends each other's gradients.
+constexpr NamedLine kLines[] = {{{}, "self"},
+                                {{Axis::kTp}, "tp"},
+                                {{Axis::kPp}, "pp", Communicator::Use::kWithFirst},
+                                {{Axis::kDp}, "dp"}};
 
 // A size of a shape, or a coordinate of a position.
 template <typename PerAxis>
@@ -96,7 +100,7 @@ absl::StatusOr<std::unique_ptr<Mesh>> Mesh::Create(CommBackend backend, const Pr
   std::unique_ptr<Mesh> mesh(new Mesh);
   mesh->shape_ = shape;
   mesh->position_ = at;
-  for (const auto& [axes, name] : kLines) {
+  for (const auto& [axes, name, use] : kLines) {
     if (shape.size(axes) == 1) {
       mesh->lines_.push_back(MakeSelfCommunicator(name));
       continue;
@@ -105,7 +109,8 @@ absl::StatusOr<std::unique_ptr<Mesh>> Mesh::Create(CommBackend backend, const Pr
                         CreateCommunicator(backend, process,
                                            {.axis = name,
                                             .color = IndexIn(shape, at, Others(axes)),
-                                            .key = IndexIn(shape, at, axes)}));
+                                            .key = IndexIn(shape, at, axes),
+                                            .use = use}));
     mesh->lines_.push_back(std::move(line));
   }
   return mesh;

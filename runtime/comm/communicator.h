@@ -71,11 +71,12 @@ class Communicator {
   void Recv(at::Tensor tensor, int peer);
   virtual void Barrier() = 0;  // of hosts: returns after every rank has entered
 
-  // What a communicator is for: operations of all its ranks, or messages from rank 0 of two to rank
-  // 1 and nothing else.
-  enum class Use { kCollectives, kMessages };
+  // What a communicator is for: operations of all its ranks; messages from rank 0 of two to rank 1
+  // alone; operations of all, messages from each to rank 0 and from rank 0 to the last.
+  enum class Use { kCollectives, kMessages, kWithFirst };
   // Makes the connections that these need: none later waits on the host for a peer, nor asks for
-  // memory that nobody reckoned with. Collective.
+  // memory that nobody reckoned with. Collective. Throws CommError, perhaps on one rank for which
+  // others wait already: the job must end.
   virtual void Connect(Use /*use*/) {}
 
   // Whether an operation occupies the device until its peers join, as NCCL's kernels do, and may

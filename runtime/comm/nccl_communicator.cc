@@ -126,12 +126,11 @@ class NcclCommunicator final : public Communicator, private Activity::Source {
   void Connect(Use use) override {
     if (size() == 1) return;
     const at::Tensor one = at::zeros({1}, at::TensorOptions(at::kFloat).device(at::kCUDA));
-    if (use == Use::kCollectives) {
-      DoAllReduce(one, ReduceOp::kSum, Mode::kBlocking)->Wait();
-    } else if (rank() == 0) {
-      DoSend(one, 1)->Wait();
-    } else {
-      DoRecv(one, 0)->Wait();
+    if (use != Use::kMessages) DoAllReduce(one, ReduceOp::kSum, Mode::kBlocking)->Wait();
+    if (use == Use::kMessages) Pass(one, 0, 1);
+    if (use == Use::kWithFirst) {
+      for (int peer = 1; peer < size(); ++peer) Pass(one, peer, 0);
+      Pass(one, 0, size() - 1);
     }
     stream_.synchronize();
   }
@@ -181,6 +180,11 @@ class NcclCommunicator final : public Communicator, private Activity::Source {
   }
 
  private:
+  void Pass(const at::Tensor& tensor, int from, int to) {
+    if (rank() == from) DoSend(tensor, to)->Wait();
+    if (rank() == to) DoRecv(tensor, from)->Wait();
+  }
+
   // A thread that has chosen no device would open the first, whichever is this rank's.
   State Look() override {
     c10::cuda::set_device(stream_.device_index());
@@ -217,13 +221,14 @@ class NcclCommunicator final : public Communicator, private Activity::Source {
   OwnStream own_stream_;
   c10::cuda::CUDAStream stream_;
   IssuedOperations<Event> issued_;
+  int exceptions_ = std::uncaught_exceptions();
 };
 
-// Messages between two stages need little of the GPU: each channel of NCCL is a multiprocessor that
-// a receive occupies until its message comes, and some megabytes.
+// Messages between stages need little of the GPU: each channel of NCCL is a multiprocessor that a
+// receive occupies until its message comes, and some megabytes.
 ncclConfig_t ConfigOf(Communicator::Use use) {
   ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
-  if (use == Communicator::Use::kMessages) config.maxCTAs = 2;
+  if (use != Communicator::Use::kCollectives) config.maxCTAs = 2;
   return config;
 }
 

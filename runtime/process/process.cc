@@ -33,9 +33,15 @@ void SetOpenMpiDefaults() {
   setenv("OMPI_MCA_btl_vader_single_copy_mechanism", "none", 0);
 }
 
-// A queue of the GPU that several streams share holds them up behind each other: a receive that is
-// posted ahead and waits would keep back the send that its peer waits for. One queue a stream.
-void SetCudaDefaults() { setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", 0); }
+// The user's own environment wins here too.
+void SetCudaDefaults() {
+  // Streams that share a queue of the GPU begin their work in the order of issue, as if they waited
+  // for each other. No schedule hangs by that, but what could overlap does not.
+  setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", 0);
+  // All of NCCL's algorithms are connected with the communicator, not at the first collective whose
+  // size asks for one: in mid-run, from a device whose memory is spoken for.
+  setenv("NCCL_RUNTIME_CONNECT", "0", 0);
+}
 
 std::string HostName() {
   char name[256] = {};
