@@ -84,12 +84,11 @@ Trainer::Rows Trainer::ReadRows(int64_t step) const {
   return rows;
 }
 
-std::vector<PipelineStep> Trainer::Schedule() const {
+PipelineSchedule Trainer::Schedule() const {
   const Network& network = *job_->network;
   const StepShape shape = StepShapeOf(network.task, network.layout);
-  return MakePipelineSchedule(network.layout.schedule, network.links->stage(),
-                              network.links->num_stages(), network.transformer->num_chunks(),
-                              static_cast<int>(shape.accumulation));
+  return MakeAllStages(network.layout.schedule, network.links->num_stages(),
+                       network.transformer->num_chunks(), static_cast<int>(shape.accumulation));
 }
 
 absl::StatusOr<StepMetrics> Trainer::Step(int64_t step) {

@@ -18,8 +18,8 @@ class Trainer {
  public:
   explicit Trainer(Job& job);  // must outlive the trainer
 
-  // What this stage does in a step.
-  std::vector<PipelineStep> Schedule() const;
+  // What the stages do in a step.
+  PipelineSchedule Schedule() const;
 
   // One optimizer step; `step` counts from 0. Its rows are those of the data's order, whichever
   // step was before. Collective over the mesh: every rank calls with the same step. Errors, on

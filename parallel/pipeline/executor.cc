@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "parallel/pipeline/arrivals.h"
 
 namespace fttrain {
 namespace {
@@ -53,12 +54,15 @@ Flow FlowOf(Kind kind) { return kind == Kind::kForward ? Flow::kForward : Flow::
 
 class Run {
  public:
-  Run(const std::vector<PipelineStep>& steps, StageModule& stage, StageLinks& links)
+  // arrivals: of each microbatch (ArrivalsAt); empty where the links post ahead.
+  Run(const std::vector<PipelineStep>& steps, std::vector<Arrivals> arrivals, StageModule& stage,
+      StageLinks& links)
       : steps_(steps),
+        arrivals_(std::move(arrivals)),
         stage_(stage),
         links_(links),
         last_run_((LastChunk(steps) + 1) * links.num_stages() - 1),
-        ahead_(links.PostsAhead() ? static_cast<size_t>(links.places()) : 0) {
+        ahead_(static_cast<size_t>(links.places())) {
     if (alone()) return;
     for (const PipelineStep& step : steps) {
       if (!HasSource(step.kind, step.chunk)) continue;
@@ -70,7 +74,7 @@ class Run {
 
   void All() {
     stage_.BeginSchedule(steps_);
-    for (const Kind kind : kKinds) Post(kind, ahead_);
+    PostAhead();
     for (const PipelineStep& step : steps_) {
       for (const int microbatch : step.microbatches) Do(step.kind, step.chunk, microbatch);
     }
@@ -99,10 +103,10 @@ class Run {
     return kind == Kind::kForward ? RunOf(chunk) < last_run_ : RunOf(chunk) > 0;
   }
 
-  // Has the next `count` messages that are not yet taken posted.
+  // Has the first `count` messages posted.
   void Post(Kind kind, size_t count) {
     Incoming& in = Of(kind);
-    while (in.posted < in.messages.size() && in.posted < in.taken + count) {
+    while (in.posted < in.messages.size() && in.posted < count) {
       const Message& message = in.messages[in.posted++];
       MessageSpec spec = stage_.Boundary(message.microbatch);
       const bool saved = kind == Kind::kForward && message.kept;
@@ -111,13 +115,24 @@ class Run {
     }
   }
 
+  // Before the next microbatch: what may be posted by then.
+  void PostAhead() {
+    if (alone()) return;
+    if (arrivals_.empty()) {
+      for (const Kind kind : kKinds) Post(kind, Of(kind).taken + ahead_);
+    } else if (next_ < arrivals_.size()) {
+      Post(Kind::kForward, arrivals_[next_].forward);
+      Post(Kind::kBackward, arrivals_[next_].backward);
+    }
+    links_.Ask();
+  }
+
   at::Tensor Take(Kind kind, int chunk, int microbatch) {
     if (!HasSource(kind, chunk)) return {};
     if (alone()) return std::move(waiting_.extract({chunk, microbatch}).mapped());
-    Post(kind, std::max<size_t>(ahead_, 1));
     at::Tensor tensor = links_.Take(FlowOf(kind));
     ++Of(kind).taken;
-    Post(kind, ahead_);
+    if (arrivals_.empty()) PostAhead();
     return tensor;
   }
 
@@ -126,22 +141,29 @@ class Run {
     if (alone()) {
       waiting_[{kind == Kind::kForward ? chunk + 1 : chunk - 1, microbatch}] = std::move(tensor);
     } else {
-      links_.Send(FlowOf(kind), tensor.contiguous());
+      links_.Send(FlowOf(kind), tensor);
     }
   }
 
   void Do(Kind kind, int chunk, int microbatch) {
     at::Tensor input = Take(kind, chunk, microbatch);
-    Give(kind, chunk, microbatch,
-         kind == Kind::kForward ? stage_.Forward(chunk, microbatch, std::move(input))
-                                : stage_.Backward(chunk, microbatch, std::move(input)));
+    at::Tensor output = kind == Kind::kForward
+                            ? stage_.Forward(chunk, microbatch, std::move(input))
+                            : stage_.Backward(chunk, microbatch, std::move(input));
+    if (!alone() && output.defined()) output = output.contiguous();
+    ++next_;
+    // Before the send: what occupies the device is not to hold up the memory of a receive.
+    PostAhead();
+    Give(kind, chunk, microbatch, std::move(output));
   }
 
   const std::vector<PipelineStep>& steps_;
+  std::vector<Arrivals> arrivals_;
+  size_t next_ = 0;  // of arrivals_
   StageModule& stage_;
   StageLinks& links_;
   int last_run_;
-  size_t ahead_;  // messages that are posted before their turn
+  size_t ahead_;  // messages that are posted before their turn, without arrivals
   Incoming incoming_[2];
   // On the only stage: activations and gradients between chunks, by the cell that takes them. A
   // microbatch is on its way forward or backward, so the two do not meet.
@@ -174,14 +196,20 @@ absl::Status CheckSchedule(const std::vector<PipelineStep>& steps) {
   return absl::OkStatus();
 }
 
-void RunSchedule(const std::vector<PipelineStep>& steps, StageModule& stage, StageLinks& links) {
+void RunSchedule(const PipelineSchedule& stages, StageModule& stage, StageLinks& links) {
+  TORCH_CHECK(stages.size() == static_cast<size_t>(links.num_stages()), "a schedule of ",
+              stages.size(), " stages on ", links.num_stages());
+  const std::vector<PipelineStep>& steps = stages[static_cast<size_t>(links.stage())];
   const absl::Status status = CheckSchedule(steps);
   TORCH_CHECK(status.ok(), status.ToString());
-  Run(steps, stage, links).All();
+  absl::StatusOr<std::vector<Arrivals>> arrivals = std::vector<Arrivals>();
+  if (!links.PostsAhead()) arrivals = ArrivalsAt(links.stage(), stages);
+  TORCH_CHECK(arrivals.ok(), arrivals.status().ToString());
+  Run(steps, *std::move(arrivals), stage, links).All();
 }
 
 void RunSchedule(const std::vector<PipelineStep>& steps, StageModule& stage) {
-  RunSchedule(steps, stage, *StageLinks::None());
+  RunSchedule(PipelineSchedule{steps}, stage, *StageLinks::None());
 }
 
 }  // namespace fttrain

@@ -35,14 +35,14 @@ class StageModule {
 // first step that is not.
 absl::Status CheckSchedule(const std::vector<PipelineStep>& steps);
 
-// Chunk c of stage s is the run c * stages + s of the model. Receives are posted ahead, as many as
-// the links have places, or at their turn where the links post nothing ahead; sends go on while the
-// stage computes, as far as there are places. Every stage runs its list of one schedule (Simulate
-// proves that they fit); all ranks of a stage's tp group call with the same list. Returns when
-// everything is sent. Throws c10::Error, before any work, on a schedule that CheckSchedule refuses;
-// else what the module and the links throw: the other stages then wait for ever, so the job must
-// end.
-void RunSchedule(const std::vector<PipelineStep>& steps, StageModule& stage, StageLinks& links);
+// Runs this stage's list of `stages`, which has one for each stage and is the same on all (Simulate
+// proves that they fit). Chunk c of stage s is the run c * stages + s of the model. Receives are
+// posted ahead, as many as the links have places, or, where the links post nothing ahead, when
+// their messages are sent (ArrivalsAt); sends go on while the stage computes, as far as there are
+// places. Returns when everything is sent. Throws c10::Error, before any work, on a schedule that
+// CheckSchedule refuses; else what the module and the links throw: the other stages then wait for
+// ever, so the job must end.
+void RunSchedule(const PipelineSchedule& stages, StageModule& stage, StageLinks& links);
 // On the only stage.
 void RunSchedule(const std::vector<PipelineStep>& steps, StageModule& stage);
 

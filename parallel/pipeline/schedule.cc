@@ -115,6 +115,15 @@ std::vector<PipelineStep> MakePipelineSchedule(PipelineKind kind, int stage, int
                                       : OneForwardOneBackward(stage, num_stages, num_microbatches);
 }
 
+PipelineSchedule MakeAllStages(PipelineKind kind, int num_stages, int chunks,
+                               int num_microbatches) {
+  PipelineSchedule stages;
+  for (int stage = 0; stage < num_stages; ++stage) {
+    stages.push_back(MakePipelineSchedule(kind, stage, num_stages, chunks, num_microbatches));
+  }
+  return stages;
+}
+
 int MostInFlight(const std::vector<PipelineStep>& steps) {
   int now = 0, most = 0;
   for (const PipelineStep& step : steps) {

@@ -53,6 +53,10 @@ enum class PipelineKind { kGPipe, kOneForwardOneBackward, kInterleaved, kLayerMa
 std::vector<PipelineStep> MakePipelineSchedule(PipelineKind kind, int stage, int num_stages,
                                                int chunks, int num_microbatches);
 
+// The lists of all stages, by stage.
+using PipelineSchedule = std::vector<std::vector<PipelineStep>>;
+PipelineSchedule MakeAllStages(PipelineKind kind, int num_stages, int chunks, int num_microbatches);
+
 // The most (chunk, microbatch) pairs whose forward has run and whose backward has not.
 int MostInFlight(const std::vector<PipelineStep>& steps);
 

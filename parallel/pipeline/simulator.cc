@@ -55,6 +55,7 @@ class Simulator {
     next_.resize(num_stages_);
     clock_.resize(num_stages_);
     busy_.resize(num_stages_);
+    begins_.resize(num_stages_);
     phase_.resize(num_stages_);
     for (int stage = 0; stage < num_stages_; ++stage) {
       for (const Cell& cell : cells_[stage]) {
@@ -80,7 +81,7 @@ class Simulator {
       return absl::InvalidArgumentError(absl::StrCat("stage ", stage, " waits for ever with ",
                                                      Name(cells_[stage][next_[stage]])));
     }
-    return Simulation{*std::max_element(clock_.begin(), clock_.end()), busy_};
+    return Simulation{*std::max_element(clock_.begin(), clock_.end()), busy_, begins_};
   }
 
  private:
@@ -167,6 +168,7 @@ class Simulator {
         cell.kind == Kind::kForward ? options_.forward_seconds : options_.backward_seconds;
     clock_[stage] = std::max(clock_[stage], *come) + seconds;
     busy_[stage] += seconds;
+    begins_[stage].push_back(clock_[stage] - seconds);
     done_.insert(cell);
     phase_[stage] = Phase::kDeliver;
     return true;
@@ -194,6 +196,7 @@ class Simulator {
   std::vector<std::vector<Cell>> cells_;
   std::vector<size_t> next_;
   std::vector<double> clock_, busy_;
+  std::vector<std::vector<double>> begins_;
   std::vector<Phase> phase_;  // of the next cell
   std::set<Cell> done_;
   std::map<std::tuple<Kind, int, int>, Channel> channels_;

@@ -23,6 +23,8 @@ struct SimulationOptions {
 struct Simulation {
   double seconds = 0;                // until the last stage has ended
   std::vector<double> busy_seconds;  // of each stage
+  // When each stage begins its chunks' microbatches, in the order of its list.
+  std::vector<std::vector<double>> begins;
 };
 
 // stages[s]: the steps of stage s, whose chunk c is the run c * stages + s of the model.

@@ -75,6 +75,12 @@ bool StageLinks::PostsAhead() const {
   return true;
 }
 
+void StageLinks::Ask() {
+  for (Ends& ends : ends_) {
+    if (ends.in != nullptr) ends.in->Ask();
+  }
+}
+
 void StageLinks::FinishSends() {
   for (Ends& ends : ends_) {
     if (ends.out != nullptr) ends.out->FinishSends();

@@ -40,6 +40,7 @@ class StageLinks {
   // As in Channel; forward: to the next stage and from the one before, backward the other way.
   void Send(Flow flow, const at::Tensor& tensor) { ChannelOf(flow, &Ends::out).Send(tensor); }
   void Post(Flow flow, MessageSpec spec) { ChannelOf(flow, &Ends::in).Post(std::move(spec)); }
+  void Ask();
   at::Tensor Take(Flow flow) { return ChannelOf(flow, &Ends::in).Take(); }
   void FinishSends();
 

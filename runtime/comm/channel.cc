@@ -68,14 +68,16 @@ void Channel::FinishSends() {
 
 void Channel::Post(MessageSpec spec) {
   TORCH_CHECK(pair_->rank() == kReceiverRank, "this end of channel ", pair_->axis(), " sends");
-  TORCH_CHECK(expected_.size() < places_, "channel ", pair_->axis(), ": ", places_,
-              " messages are posted already");
-  Expected expected{.spec = std::move(spec), .buffer = {}, .work = nullptr};
-  if (!ThroughHost(BytesOf(expected.spec))) {
-    expected.buffer = Allocate(expected.spec);
+  const bool through_host = ThroughHost(BytesOf(spec));
+  const at::Tensor buffer = through_host ? at::Tensor() : Allocate(spec);
+  expected_.push_back({std::move(spec), through_host, buffer, nullptr});
+}
+
+void Channel::Ask() {
+  for (Expected& expected : expected_) {
+    if (expected.through_host || expected.work != nullptr) continue;
     expected.work = pair_->RecvAsync(expected.buffer, kSenderRank);
   }
-  expected_.push_back(std::move(expected));
 }
 
 at::Tensor Channel::ReceiveThroughHost(const MessageSpec& spec) {
@@ -90,10 +92,11 @@ at::Tensor Channel::ReceiveThroughHost(const MessageSpec& spec) {
 
 at::Tensor Channel::Take() {
   TORCH_CHECK(!expected_.empty(), "channel ", pair_->axis(), ": no message was posted");
+  Ask();
   Expected expected = std::move(expected_.front());
   expected_.pop_front();
   const Activity::Waiting waits = pair_->Waits("recv", BytesOf(expected.spec), kSenderRank);
-  if (expected.work == nullptr) return ReceiveThroughHost(expected.spec);
+  if (expected.through_host) return ReceiveThroughHost(expected.spec);
   expected.work->Wait();
   return expected.buffer;
 }

@@ -49,11 +49,14 @@ class Channel {
   // The current stream (CPU: the caller) waits until nothing is being sent.
   void FinishSends();
 
-  // Whether a message may be posted before all work that precedes its Take is issued; not where
-  // receives occupy the device, for its sender may wait for any of that work.
+  // Whether a message may be posted at any time before its Take; not where receives occupy the
+  // device, which may then do nothing that the sender waits for.
   bool PostsAhead() const { return !pair_->OccupiesDevice(); }
-  // Receiver. Announces the next messages, in the order sent; at most `places` ahead.
+  // Receiver. Announces the next message, in the order sent, and takes memory for it.
   void Post(MessageSpec spec);
+  // Receives what is posted. Take does so too; but once receives occupy the device, taking memory
+  // for others may have to wait for them.
+  void Ask();
   // The oldest message that was posted, ordered with the current stream. Throws CommError if it has
   // not the size expected.
   at::Tensor Take();
@@ -64,6 +67,7 @@ class Channel {
  private:
   struct Expected {
     MessageSpec spec;
+    bool through_host;
     at::Tensor buffer;  // undefined until the message is copied out of host memory
     std::unique_ptr<Work> work;
   };

@@ -143,7 +143,7 @@ TEST(Preference, GradientsOverAPipelineEqualAutogradInFloat64) {
     }
     const int count = static_cast<int>(batches.size());
     model.BeginStep(std::move(reference), std::make_unique<Remember>(&rows));
-    RunSchedule(ForwardsOnly(2, chunks, count), model, *network.links);
+    RunSchedule(PipelineSchedule(2, ForwardsOnly(2, chunks, count)), model, *network.links);
     model.BeginStep(std::move(batches), std::make_unique<PreferenceLoss>(scale, rows));
     job->optimizer->ZeroGradients();
     RunSchedule(Trainer(*job).Schedule(), model, *network.links);

@@ -4,7 +4,11 @@
 
 #include <gtest/gtest.h>
 
+#include "absl/strings/str_cat.h"
+#include "launch/run/weights.h"
+#include "runtime/files/whole_file.h"
 #include "tests/launch/run/tiny_job.h"
+#include "tests/test_device.h"
 
 namespace fttrain {
 namespace {
@@ -35,6 +39,40 @@ std::vector<Layout> Layouts() {
   streamed.frozen = FrozenPlace::kHost;
   layouts.push_back(streamed);
   return layouts;
+}
+
+// What the ends of a pipeline share goes over the communicator of its stages.
+TEST(Training, ConnectsBeforehandTheEndsThatShareATable) {
+  const int stages = TestProcess().world_size();
+  const Task task = TinyTask({.full = true, .tied = true, .layers = 8});
+  JobInputs inputs = TinyInputs(task);
+  inputs.backend = CreateRendezvousCommunicator;
+  const auto waiting = BuildTiny(task, {.mesh = {1, stages, 1}}, inputs);
+  const auto one = BuildTiny(task, Layout{});
+  ExpectNear(Train(*waiting, 2), Train(*one, 2), *waiting->network->mesh);
+}
+
+// Also with two GPUs, over NCCL.
+TEST(Saving, OfAPipelineWritesTheFileOfOneRank) {
+  const int stages = TestProcess().world_size();
+  const Task task = TinyTask({.layers = 8});
+  JobInputs inputs = TinyInputs(task);
+  if (TestDevice().is_cpu()) inputs.backend = CreateRendezvousCommunicator;
+  const int rank = TestProcess().rank();
+  const auto save = [&](Job& job, const std::string& name) {
+    const Network& network = *job.network;
+    const std::string folder = absl::StrCat(testing::TempDir(), "saved_by_", name, rank);
+    const absl::Status saved = SaveAdapter(network.parameters, *network.store, network.declared,
+                                           folder, *task.form.adapter);
+    EXPECT_TRUE(saved.ok()) << saved;
+    return folder + "/adapter_model.safetensors";
+  };
+  const std::string by_stages = save(*BuildTiny(task, {.mesh = {1, stages, 1}}, inputs), "stages");
+  const std::string by_one = save(*BuildTiny(task, Layout{}), "one");  // each rank for itself
+  if (rank != 0) return;
+  const absl::StatusOr<std::string> got = ReadFile(by_stages), want = ReadFile(by_one);
+  ASSERT_TRUE(got.ok() && want.ok()) << got.status() << want.status();
+  EXPECT_TRUE(*got == *want);
 }
 
 TEST(Training, DoesNotHangWhereCommunicationHoldsUpTheDevice) {

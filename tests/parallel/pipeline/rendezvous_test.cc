@@ -50,8 +50,7 @@ void RunKind(LaunchesWait::For which, PipelineKind kind, int chunks, int microba
   DoublingStage stage(**links, chunks);
   {
     const LaunchesWait waits(which, kSeconds);
-    RunSchedule(MakePipelineSchedule(kind, (*links)->stage(), stages, chunks, microbatches), stage,
-                **links);
+    RunSchedule(MakeAllStages(kind, stages, chunks, microbatches), stage, **links);
   }
   double outputs = 0, gradients = 0;
   for (int m = 0; m < microbatches; ++m) {
@@ -85,7 +84,7 @@ TEST_P(Rendezvous, DoesNotHangForwardsAlone) {
     ASSERT_TRUE(links.ok()) << links.status();
     DoublingStage stage(**links, chunks);
     const LaunchesWait waits(GetParam(), kSeconds);
-    RunSchedule(ForwardsOnly(stages, chunks, 8), stage, **links);
+    RunSchedule(PipelineSchedule(stages, ForwardsOnly(stages, chunks, 8)), stage, **links);
   }
 }
 

@@ -26,9 +26,9 @@ namespace {
 // What runs on this rank's device.
 struct Device {
   struct Open {
+    const Communicator* over;
     int64_t number;
     std::string name;
-    bool is_send;
     MPI_Request request;
   };
   std::list<Open> open;
@@ -40,7 +40,7 @@ struct Device {
   bool own_work = false;  // the double's own operations of ATen
 
   // Forgets what is complete.
-  void Activity() {
+  void Progress() {
     for (auto it = open.begin(); it != open.end();) {
       int done = 0;
       MPI_Test(&it->request, &done, MPI_STATUS_IGNORE);
@@ -65,19 +65,24 @@ struct Device {
   }
 
   bool IsOpen(int64_t number) {
-    Activity();
+    Progress();
     return std::any_of(open.begin(), open.end(), [&](const Open& o) { return o.number == number; });
+  }
+
+  bool AnyOpenOf(const Communicator* over) {
+    Progress();
+    return std::any_of(open.begin(), open.end(), [&](const Open& o) { return o.over == over; });
   }
 
   void Launch(const char* name) {
     if (!launches_wait || own_work) return;
-    if (std::string_view(name).starts_with("aten::empty")) return;  // memory, no kernel
+    const bool is_kernel = !std::string_view(name).starts_with("aten::empty");
+    if (!is_kernel && !every) return;
     if (!launched.insert(name).second && !every) return;
     WaitUntil(
         [&] {
-          Activity();
-          return std::all_of(open.begin(), open.end(),
-                             [&](const Open& o) { return every && o.is_send; });
+          Progress();
+          return open.empty();
         },
         absl::StrCat("the launch of ", name));
   }
@@ -99,9 +104,10 @@ class OwnWork {
 class OpenWork final : public Work {
  public:
   // then(): once it is complete and waited for.
-  OpenWork(std::string name, MPI_Request request, std::function<void()> then, bool is_send = false)
+  OpenWork(const Communicator* over, std::string name, MPI_Request request,
+           std::function<void()> then)
       : name_(std::move(name)), then_(std::move(then)), number_(++ThisDevice().count) {
-    ThisDevice().open.push_back({number_, name_, is_send, request});
+    ThisDevice().open.push_back({over, number_, name_, request});
   }
   ~OpenWork() override {
     if (std::uncaught_exceptions() == 0) Wait();
@@ -140,14 +146,24 @@ class RendezvousCommunicator final : public Communicator {
  public:
   RendezvousCommunicator(std::string axis, const WorldPart& part)
       : Communicator(std::move(axis), part.members), comm_(part.comm) {}
+  ~RendezvousCommunicator() override {
+    if (std::uncaught_exceptions() > 0) return;
+    Device& device = ThisDevice();
+    device.WaitUntil([&] { return !device.AnyOpenOf(this); }, Name("end"));
+  }
 
   void Barrier() override { MPI_Barrier(comm_); }
   bool OccupiesDevice() const override { return true; }
 
   void Connect(Use use) override {
     if (size() == 1) return;
-    if (use == Use::kCollectives) return JoinAll();
-    JoinPeer(1 - rank());
+    if (use != Use::kMessages) JoinAll();
+    if (use == Use::kMessages) JoinPeer(1 - rank());
+    if (use != Use::kWithFirst) return;
+    for (int peer = 1; peer < size(); ++peer) {
+      if (rank() == 0) JoinPeer(peer);
+      if (rank() == peer) JoinPeer(0);
+    }
   }
 
  protected:
@@ -167,19 +183,18 @@ class RendezvousCommunicator final : public Communicator {
     });
   }
   std::unique_ptr<Work> DoSend(at::Tensor tensor, int peer) override {
-    JoinPeer(peer);
+    CheckJoined(joined_.count(peer) > 0);
     MPI_Request request = MPI_REQUEST_NULL;
     MPI_Issend(tensor.const_data_ptr(), static_cast<int>(tensor.nbytes()), MPI_BYTE, peer, kMessage,
                comm_, &request);
-    return std::make_unique<OpenWork>(
-        Name("send"), request, [tensor] {}, /*is_send=*/true);
+    return std::make_unique<OpenWork>(this, Name("send"), request, [tensor] {});
   }
   std::unique_ptr<Work> DoRecv(at::Tensor tensor, int peer) override {
-    JoinPeer(peer);
+    CheckJoined(joined_.count(peer) > 0);
     MPI_Request request = MPI_REQUEST_NULL;
     MPI_Irecv(tensor.mutable_data_ptr(), static_cast<int>(tensor.nbytes()), MPI_BYTE, peer,
               kMessage, comm_, &request);
-    return std::make_unique<OpenWork>(Name("receive"), request, [tensor] {});
+    return std::make_unique<OpenWork>(this, Name("receive"), request, [tensor] {});
   }
 
  private:
@@ -190,7 +205,7 @@ class RendezvousCommunicator final : public Communicator {
   // Every rank's `input` on every rank; then(parts [size, ...]).
   std::unique_ptr<Work> Gather(const char* operation, const at::Tensor& input,
                                std::function<void(const at::Tensor&)> then) {
-    JoinAll();
+    CheckJoined(joined_all_);
     const OwnWork own;
     const at::Tensor mine = input.clone();
     std::vector<int64_t> sizes = input.sizes().vec();
@@ -200,20 +215,22 @@ class RendezvousCommunicator final : public Communicator {
     const int bytes = static_cast<int>(mine.nbytes());
     MPI_Iallgather(mine.const_data_ptr(), bytes, MPI_BYTE, parts.mutable_data_ptr(), bytes,
                    MPI_BYTE, comm_, &request);
-    return std::make_unique<OpenWork>(Name(operation), request,
+    return std::make_unique<OpenWork>(this, Name(operation), request,
                                       [mine, parts, then] { then(parts); });
   }
 
-  // The host waits until the others come, the first time.
+  void CheckJoined(bool joined) const {
+    TORCH_CHECK(joined, axis(), ": connects late, and the host waits for the peer");
+  }
+  // The host waits until the others come.
   void JoinAll() {
-    if (joined_all_) return;
     joined_all_ = true;
     MPI_Request request = MPI_REQUEST_NULL;
     MPI_Ibarrier(comm_, &request);
     Await(request, "connecting the ranks");
   }
   void JoinPeer(int peer) {
-    if (!joined_.insert(peer).second) return;
+    joined_.insert(peer);
     MPI_Request requests[2];
     MPI_Irecv(nullptr, 0, MPI_BYTE, peer, kJoin, comm_, &requests[0]);
     MPI_Isend(nullptr, 0, MPI_BYTE, peer, kJoin, comm_, &requests[1]);

@@ -2,9 +2,9 @@
 //
 // NCCL's operations are kernels, which occupy the GPU until their peers join (User Guide, "CUDA
 // Stream Semantics" and "Point-to-point communication"): a send and its receive are one rendezvous.
-// The first exchange with a peer connects the two and blocks the host meanwhile, unless they were
-// connected before (issue NVIDIA/nccl 783). And a kernel that is launched for the first time may
-// wait until the GPU is idle (CUDA Programming Guide, lazy loading).
+// The first exchange with a peer connects the two and blocks the host meanwhile (issue NVIDIA/nccl
+// 783): here one that Connect has not prepared is an error. And a kernel that is launched for the
+// first time may wait until the GPU is idle (CUDA Programming Guide, lazy loading).
 #pragma once
 
 #include <memory>
@@ -18,13 +18,12 @@ namespace fttrain {
 absl::StatusOr<std::unique_ptr<Communicator>> CreateRendezvousCommunicator(
     const Process& process, const CommunicatorSpec& spec);
 
-// While it lives, operations of ATen on this rank, but for those that only ask for memory, are
-// kernels that wait until operations of rendezvous communicators on this rank are done. What waits
-// for `seconds` ends the job with a text that names it.
+// While it lives, operations of ATen on this rank are kernels that wait until all operations of
+// rendezvous communicators on this rank are done. What waits for `seconds` ends the job with a text
+// that names it.
 class LaunchesWait {
  public:
-  // kFirstOfAName: the first of each name waits for all that is open. kEvery: each waits for all
-  // but sends (schedules that need a place for a message between two stages need that much).
+  // The first kernel of each name, or each, and each call for memory.
   enum class For { kFirstOfAName, kEvery };
   LaunchesWait(For which, double seconds);
   ~LaunchesWait();
