@@ -48,6 +48,7 @@ struct Traffic {
 class Communicator {
  public:
   Communicator(std::string axis, const Members& members);
+  // Completes what was issued, which may wait for peers; not while an exception unwinds.
   virtual ~Communicator() = default;
   Communicator(const Communicator&) = delete;
   Communicator& operator=(const Communicator&) = delete;

@@ -114,8 +114,14 @@ class NcclCommunicator final : public Communicator, private Activity::Source {
         stream_(own_stream_.Get()) {
     members().activity->Add(this);
   }
+  // ncclCommAbort cuts off what still runs, which a peer may be receiving. While an exception
+  // unwinds neither is done: both wait for peers that may never come.
   ~NcclCommunicator() override {
+    const bool unwinds = std::uncaught_exceptions() > exceptions_;
+    const cudaError_t code = unwinds ? cudaSuccess : cudaStreamSynchronize(stream_.stream());
+    if (code != cudaSuccess) LogError(ErrorText("end", 0, cudaGetErrorString(code)));
     members().activity->Remove(this);
+    if (unwinds) return;
     ncclCommAbort(comm_);  // local, unlike ncclCommDestroy, which waits for the peers
   }
 

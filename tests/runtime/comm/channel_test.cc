@@ -12,6 +12,7 @@
 #include "runtime/process/check.h"
 #include "runtime/process/device.h"
 #include "tests/mpi_test_main.h"
+#include "tests/runtime/comm/rendezvous.h"
 
 namespace fttrain {
 namespace {
@@ -24,6 +25,9 @@ constexpr int64_t kPlaceBytes = 4096;
 #if defined(FTTRAIN_TEST_NCCL)
 constexpr CommBackend kBackend = CreateNcclCommunicator;
 constexpr DeviceKind kDevice = DeviceKind::kCuda;
+#elif defined(FTTRAIN_TEST_RENDEZVOUS)
+constexpr CommBackend kBackend = CreateRendezvousCommunicator;
+constexpr DeviceKind kDevice = DeviceKind::kCpu;
 #elif defined(FTTRAIN_TEST_CUDA)
 constexpr CommBackend kBackend = CreateMpiCommunicator;
 constexpr DeviceKind kDevice = DeviceKind::kCuda;
@@ -125,7 +129,8 @@ TEST_F(OneWay, EachEndRefusesTheOthersCalls) {
   EXPECT_THROW(channel_->Take(), c10::Error);
 }
 
-#if !defined(FTTRAIN_TEST_NCCL)  // where the size of a message is not known
+#if !defined(FTTRAIN_TEST_NCCL) && \
+    !defined(FTTRAIN_TEST_RENDEZVOUS)  // where the size of a message is not known
 TEST_F(OneWay, AMessageOfAnotherSizeIsAnErrorOfTheReceiver) {
   if (sends_) channel_->Send(Message(0, 12));
   if (!receives_) return;
