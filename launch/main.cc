@@ -1,5 +1,4 @@
 #include <ATen/Parallel.h>
-#include <c10/util/Exception.h>
 #include <torch/headeronly/version.h>
 
 #include <algorithm>
@@ -77,15 +76,7 @@ int main(int argc, char** argv) {
     LogError(process.status().ToString());
     return kExitInternal;
   }
+  (*process)->AbortJobOnUncaught(kExitInternal);
   SetThreads(**process);
-  std::string failure;
-  try {
-    return Report(Run(argc, argv, **process), **process);
-  } catch (const c10::Error& error) {
-    failure = error.what_without_backtrace();
-  } catch (const std::exception& error) {
-    failure = error.what();
-  }
-  LogError(failure);
-  (*process)->AbortJob(kExitInternal);
+  return Report(Run(argc, argv, **process), **process);
 }

@@ -17,8 +17,9 @@ struct CommunicatorSpec {
 using CommBackend = absl::StatusOr<std::unique_ptr<Communicator>> (*)(const Process& process,
                                                                       const CommunicatorSpec& spec);
 
-// Makes a communicator and connects it. Agrees on errors. Collective over the world, every rank in
-// the same order.
+// Makes a communicator and connects it. Agrees on errors, but for CommError where ranks cannot
+// connect: others may wait already for the rank that cannot. Collective over the world, every rank
+// in the same order.
 absl::StatusOr<std::unique_ptr<Communicator>> CreateCommunicator(CommBackend backend,
                                                                  const Process& process,
                                                                  const CommunicatorSpec& spec);

@@ -205,13 +205,7 @@ absl::StatusOr<std::unique_ptr<Communicator>> CreateCommunicator(CommBackend bac
                                                                  const CommunicatorSpec& spec) {
   absl::StatusOr<std::unique_ptr<Communicator>> made = backend(process, spec);
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(made.status()));
-  absl::Status connected;
-  try {
-    if (*made != nullptr) (*made)->Connect(spec.use);
-  } catch (const CommError& error) {
-    connected = absl::UnavailableError(error.what());
-  }
-  FT_RETURN_IF_ERROR(process.AgreeOnStatus(connected));
+  if (*made != nullptr) (*made)->Connect(spec.use);
   return made;
 }
 

@@ -285,14 +285,11 @@ absl::StatusOr<std::unique_ptr<Communicator>> CreateNcclCommunicator(const Proce
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(id.status()));
   ncclComm_t comm = nullptr;
   ncclConfig_t config = ConfigOf(spec.use);
-  const ncclResult_t code =
-      member ? ncclCommInitRankConfig(&comm, size, *id, rank, &config) : ncclSuccess;
-  FT_RETURN_IF_ERROR(process.AgreeOnStatus(
-      code == ncclSuccess ? absl::OkStatus()
-                          : absl::UnavailableError(absl::StrCat(
-                                "NCCL cannot connect the ", size, " ranks of axis ", spec.axis,
-                                ": ", ncclGetErrorString(code), "; ", ncclGetLastError(nullptr)))));
   if (!member) return nullptr;
+  // A rank that fails here cannot agree with the others: they wait for it in the same call.
+  FT_NCCL_CHECK(ncclCommInitRankConfig(&comm, size, *id, rank, &config),
+                absl::StrCat("NCCL cannot connect rank ", rank, " with the ", size,
+                             " ranks of axis ", spec.axis, ": "));
   return std::make_unique<NcclCommunicator>(spec.axis, part, comm);
 }
 

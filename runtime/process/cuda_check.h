@@ -19,11 +19,11 @@
     }                                                                  \
   } while (false)
 
-#define FT_NCCL_CHECK(call, context)                                   \
-  do {                                                                 \
-    const ncclResult_t ft_code_ = (call);                              \
-    if (ft_code_ != ncclSuccess) {                                     \
-      throw ::fttrain::CommError(std::string(context) + #call + ": " + \
-                                 ncclGetErrorString(ft_code_));        \
-    }                                                                  \
+#define FT_NCCL_CHECK(call, context)                                                               \
+  do {                                                                                             \
+    const ncclResult_t ft_code_ = (call);                                                          \
+    if (ft_code_ != ncclSuccess) {                                                                 \
+      throw ::fttrain::CommError(std::string(context) + #call + ": " +                             \
+                                 ncclGetErrorString(ft_code_) + "; " + ncclGetLastError(nullptr)); \
+    }                                                                                              \
   } while (false)

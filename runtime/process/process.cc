@@ -1,5 +1,6 @@
 #include "runtime/process/process.h"
 
+#include <c10/util/Exception.h>
 #include <mpi.h>
 #include <sched.h>
 #include <unistd.h>
@@ -8,6 +9,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <exception>
 #include <limits>
 #include <thread>
 
@@ -47,6 +49,27 @@ std::string HostName() {
   char name[256] = {};
   if (gethostname(name, sizeof(name) - 1) != 0) return "unknown-host";
   return name;
+}
+
+// AbortJobOnUncaught's.
+struct Uncaught {
+  const Process* process = nullptr;
+  int exit_code = 0;
+} uncaught;
+
+[[noreturn]] void EndOnUncaught() {
+  std::string what = "std::terminate was called";
+  try {
+    if (std::current_exception() != nullptr) throw;
+  } catch (const c10::Error& error) {
+    what = error.what_without_backtrace();
+  } catch (const std::exception& error) {
+    what = error.what();
+  } catch (...) {
+    what = "an exception of a kind that has no text";
+  }
+  LogError(what);
+  uncaught.process->AbortJob(uncaught.exit_code);
 }
 
 // `text` of the root on every rank.
@@ -198,6 +221,11 @@ std::vector<std::string> Process::GatherStrings(const std::string& text) const {
     all.push_back(BroadcastText(rank == rank_ ? text : std::string(), rank, WorldOf(*this)));
   }
   return all;
+}
+
+void Process::AbortJobOnUncaught(int exit_code) const {
+  uncaught = {this, exit_code};
+  std::set_terminate(EndOnUncaught);
 }
 
 void Process::AbortJob(int exit_code) const {

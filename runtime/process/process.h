@@ -67,6 +67,9 @@ class Process {
   // The single abort path: for failures that cannot be agreed on (inside a step, say). Flushes,
   // then MPI_Abort(exit_code), so that no rank is left waiting in a collective.
   [[noreturn]] void AbortJob(int exit_code) const;
+  // From now on an exception that nobody catches is logged and ends the job so, from where it was
+  // thrown: nothing unwinds, for a destructor may wait for a peer that waits for this rank.
+  void AbortJobOnUncaught(int exit_code) const;
 
  private:
   Process() = default;

@@ -1,8 +1,8 @@
 #!/bin/sh
-# abort_job_test.sh RANKS MPIEXEC PROGRAM: when one rank aborts, the whole job ends within seconds, with that
+# abort_job_test.sh RANKS MPIEXEC PROGRAM HOW: when one rank aborts, the whole job ends within seconds, with that
 # rank's exit code and one line that names the rank.
-ranks=$1 mpiexec=$2 program=$3
-errors=$(timeout 20 "$mpiexec" -np "$ranks" "$program" 2>&1)
+ranks=$1 mpiexec=$2 program=$3 how=$4
+errors=$(timeout 20 "$mpiexec" -np "$ranks" "$program" "$how" 2>&1)
 code=$?
 if [ "$code" -ne 42 ]; then
   echo "exit code $code, expected 42 (124: the job hung). Output: $errors"
