@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <cstdlib>
 #include <utility>
 
 #include "runtime/comm/host_channel.h"
@@ -20,6 +21,17 @@ at::Tensor Allocate(const MessageSpec& spec) {
 
 int64_t BytesOf(const MessageSpec& spec) {
   return c10::multiply_integers(spec.sizes) * static_cast<int64_t>(spec.options.dtype().itemsize());
+}
+
+// With CUDA_LAUNCH_BLOCKING, which one sets to look for an error, the host waits for each
+// operation: a stage asks for nothing while it sends, and two that send wait for each other.
+absl::Status CheckLaunches(const Communicator* pair) {
+  const char* text = std::getenv("CUDA_LAUNCH_BLOCKING");
+  const bool blocking = text != nullptr && text[0] == '1';
+  if (pair == nullptr || !pair->OccupiesDevice() || !blocking) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      "CUDA_LAUNCH_BLOCKING=1: the stages of a pipeline over NCCL would wait for each other for "
+      "ever; unset it, or look for the error with parallel.pipeline 1 or device: cpu");
 }
 
 }  // namespace
@@ -117,6 +129,7 @@ absl::StatusOr<std::unique_ptr<Channel>> CreateChannel(CommBackend backend, cons
       CreateCommunicator(
           backend, process,
           {.axis = options.name, .color = color, .key = key, .use = Communicator::Use::kMessages}));
+  FT_RETURN_IF_ERROR(process.AgreeOnStatus(CheckLaunches(pair.get())));
   if (pair == nullptr) return nullptr;
   std::unique_ptr<HostChannel> host = pair->OpenHostChannel(options.places, options.place_bytes);
   return std::make_unique<Channel>(std::move(pair), std::move(host), options);

@@ -42,16 +42,19 @@ class OneWay : public ::testing::Test {
     const auto device = SelectDevice(kDevice, TestProcess());
     EXPECT_TRUE(device.ok()) << device.status();
     device_ = *device;
-    const int rank = TestProcess().rank(), world = TestProcess().world_size();
-    const int color = (rank ^ 1) < world ? rank / 2 : -1;
-    auto channel = CreateChannel(kBackend, TestProcess(), color,
-                                 rank % 2 == 0 ? Channel::End::kSender : Channel::End::kReceiver,
-                                 {"test", kPlaces, kPlaceBytes});
+    auto channel = Create();
     EXPECT_TRUE(channel.ok()) << channel.status();
     channel_ = *std::move(channel);
-    EXPECT_EQ(channel_ == nullptr, color < 0);
-    sends_ = color >= 0 && rank % 2 == 0;
-    receives_ = color >= 0 && rank % 2 == 1;
+    EXPECT_EQ(channel_ == nullptr, Color() < 0);
+    sends_ = Color() >= 0 && Rank() % 2 == 0;
+    receives_ = Color() >= 0 && Rank() % 2 == 1;
+  }
+  static int Rank() { return TestProcess().rank(); }
+  static int Color() { return (Rank() ^ 1) < TestProcess().world_size() ? Rank() / 2 : -1; }
+  static absl::StatusOr<std::unique_ptr<Channel>> Create() {
+    return CreateChannel(kBackend, TestProcess(), Color(),
+                         Rank() % 2 == 0 ? Channel::End::kSender : Channel::End::kReceiver,
+                         {"test", kPlaces, kPlaceBytes});
   }
   // The i-th message of a test.
   at::Tensor Message(int i, int64_t numel) const {
@@ -128,6 +131,16 @@ TEST_F(OneWay, EachEndRefusesTheOthersCalls) {
   EXPECT_THROW(channel_->Send(Message(0, 4)), c10::Error);
   EXPECT_THROW(channel_->Take(), c10::Error);
 }
+
+#if defined(FTTRAIN_TEST_NCCL) || defined(FTTRAIN_TEST_RENDEZVOUS)
+TEST_F(OneWay, IsRefusedWhereTheHostWaitsForEachOperation) {
+  setenv("CUDA_LAUNCH_BLOCKING", "1", 1);
+  const absl::Status status = Create().status();
+  unsetenv("CUDA_LAUNCH_BLOCKING");
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(status.message(), HasSubstr("CUDA_LAUNCH_BLOCKING=1"));
+}
+#endif
 
 #if !defined(FTTRAIN_TEST_NCCL) && \
     !defined(FTTRAIN_TEST_RENDEZVOUS)  // where the size of a message is not known
