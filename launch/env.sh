@@ -11,13 +11,14 @@ export OMPI_MCA_btl_vader_single_copy_mechanism=${OMPI_MCA_btl_vader_single_copy
 # In containers that hide the machine's topology hwloc says so on every start; nothing is amiss.
 export HWLOC_HIDE_ERRORS=${HWLOC_HIDE_ERRORS:-2}
 
-# fttrain_mpirun RANKS PROGRAM [ARGUMENT ...]: mpirun with the cores shared out among the ranks as threads.
+# fttrain_mpirun RANKS PROGRAM [ARGUMENT ...]: mpirun with each host's cores shared out among its ranks as threads, unless
+# OMP_NUM_THREADS says how many.
 fttrain_mpirun() {
-  local ranks=$1 threads=${OMP_NUM_THREADS:-}
+  local ranks=$1
   shift
-  if [ -z "$threads" ]; then
-    threads=$(($(nproc) / ranks))
+  # shellcheck disable=SC2016  # expanded by each rank, on its host
+  mpirun -np "$ranks" sh -c '
+    threads=$(($(nproc) / OMPI_COMM_WORLD_LOCAL_SIZE))
     [ "$threads" -ge 1 ] || threads=1
-  fi
-  OMP_NUM_THREADS=$threads mpirun -np "$ranks" "$@"
+    OMP_NUM_THREADS=${OMP_NUM_THREADS:-$threads} exec "$@"' sh "$@"
 }

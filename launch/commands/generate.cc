@@ -123,6 +123,7 @@ absl::Status GenerateCommand(const CommandLine& line, const Process& process) {
                       LoadForEvaluation(setup, positions, process));
   const std::vector<int32_t> answer = Sample(*network, setup, *prompt, *sampling);
   LogInfo(prompt->tokenizer->Decode(answer, /*skip_special=*/true));
+  process.Barrier();  // between hosts, what a rank has sent ends with its communicators
   return absl::OkStatus();
 }
 

@@ -83,7 +83,9 @@ absl::Status TrainCommand(const CommandLine& line, const Process& process) {
   ReleaseFreedMemory();
   ResetMemoryPeaks();
   LogInfo(HeldSummary());
-  FT_RETURN_IF_ERROR(RunSteps(*plan, *job, process));
+  const absl::Status trained = RunSteps(*plan, *job, process);
+  if (!trained.ok()) process.Barrier();  // between hosts, what a rank has sent ends with its job
+  FT_RETURN_IF_ERROR(trained);
   return SaveResult(*plan, *job, process);
 }
 

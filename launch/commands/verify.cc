@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <optional>
 
@@ -68,7 +69,7 @@ absl::StatusOr<Verification> PlanVerification(const CommandLine& line,
   return made;
 }
 
-// Rank 0's free memory decides for all. Agrees on errors.
+// The least free memory of any rank decides for all. Agrees on errors.
 absl::StatusOr<Reference> ReferenceThatFits(const Task& task, const Verification& made,
                                             const Process& process) {
   const c10::Device device = made.plan.inputs.device;
@@ -76,8 +77,12 @@ absl::StatusOr<Reference> ReferenceThatFits(const Task& task, const Verification
   FreeMemoryBytes(device);  // gives back what this rank keeps of a shared GPU
   process.Barrier();
   Room room;
-  const std::string told = process.BroadcastString(absl::StrCat(FreeMemoryBytes(device)));
-  FT_CHECK(absl::SimpleAtoi(told, &room.free_bytes), "free memory '", told, "'");
+  room.free_bytes = std::numeric_limits<int64_t>::max();
+  for (const std::string& told : process.GatherStrings(absl::StrCat(FreeMemoryBytes(device)))) {
+    int64_t bytes = 0;
+    FT_CHECK(absl::SimpleAtoi(told, &bytes), "free memory '", told, "'");
+    room.free_bytes = std::min(room.free_bytes, bytes);
+  }
   room.shared = process.AnyRank(device.is_cpu()) || SomeRanksShareAGpu(device, process);
   room.host_is_apart = device.is_cuda();
   room.ranks = process.world_size();
