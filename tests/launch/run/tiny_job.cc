@@ -7,9 +7,11 @@
 #include "parallel/storage/param_gather.h"
 #include "runtime/math/philox.h"
 #include "runtime/process/check.h"
+#include "runtime/process/device.h"
 #include "tests/model/nf4_matrices.h"
 #include "tests/model/oracle.h"
 #include "tests/model/tiny_llama.h"
+#include "tests/test_device.h"
 
 namespace fttrain {
 
@@ -94,7 +96,11 @@ WeightSource ValuesByName() {
 JobInputs TinyInputs(const Task& task) {
   auto rows = RowStream::Create(Documents(), task.rows);
   FT_CHECK(rows.ok(), rows.status().ToString());
-  return {ValuesByName(), std::make_shared<RowStream>(*std::move(rows)), testing::TempDir()};
+  const DeviceKind kind = TestDevice().is_cuda() ? DeviceKind::kCuda : DeviceKind::kCpu;
+  const auto device = SelectDevice(kind, TestProcess());
+  FT_CHECK(device.ok(), device.status().ToString());
+  return {ValuesByName(), std::make_shared<RowStream>(*std::move(rows)), testing::TempDir(),
+          *device};
 }
 
 std::unique_ptr<Job> BuildTiny(const Task& task, Layout layout, const JobInputs& inputs,
@@ -121,6 +127,11 @@ std::string ToString(const Layout& layout) {
 
 namespace {
 
+// A copy.
+at::Tensor ToHost(const at::Tensor& tensor) {
+  return tensor.to(at::kCPU, tensor.scalar_type(), /*non_blocking=*/false, /*copy=*/true);
+}
+
 // Whole gradients and parameters of a job's steps.
 class Keeper : public StepObserver {
  public:
@@ -133,7 +144,7 @@ class Keeper : public StepObserver {
     GradientReader reader(*job_.network->store);
     WholeTensors& gradients = trained_.gradients.emplace_back();
     for (const Parameter* p : job_.network->parameters.Trainable()) {
-      gradients[p->slice.name] = GatherWhole(p->slice, reader.Read(*p), mesh().tp()).clone();
+      gradients[p->slice.name] = ToHost(GatherWhole(p->slice, reader.Read(*p), mesh().tp()));
     }
   }
   void OnUpdated(const StepMetrics& metrics) override { trained_.metrics.push_back(metrics); }
@@ -141,7 +152,7 @@ class Keeper : public StepObserver {
   void KeepParameters() {
     for (const Parameter* p : job_.network->parameters.Trainable()) {
       const auto lease = job_.network->store->Acquire(p->group);
-      trained_.parameters[p->slice.name] = GatherWhole(p->slice, p->value, mesh().tp()).clone();
+      trained_.parameters[p->slice.name] = ToHost(GatherWhole(p->slice, p->value, mesh().tp()));
     }
   }
 
@@ -155,7 +166,7 @@ class Keeper : public StepObserver {
 size_t NamesOverStages(const WholeTensors& mine, const WholeTensors& all, const Mesh& mesh) {
   std::vector<int64_t> flags;
   for (const auto& [name, value] : all) flags.push_back(static_cast<int64_t>(mine.count(name)));
-  at::Tensor held = at::tensor(flags, at::kLong);
+  at::Tensor held = at::tensor(flags, at::kLong).to(TestDevice());
   mesh.pp().AllReduce(held);
   return held.count_nonzero().item<int64_t>();
 }

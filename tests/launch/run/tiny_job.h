@@ -40,7 +40,8 @@ std::vector<Example> Documents();
 WeightSource ValuesByName();
 JobInputs TinyInputs(const Task& task);
 
-// On the CPU; it must work. Collective over `process`: a layout of one rank is built by each.
+// On the CPU or, with FTTRAIN_TEST_DEVICE=cuda, on GPUs; it must work. Collective over `process`: a
+// layout of one rank is built by each.
 std::unique_ptr<Job> BuildTiny(const Task& task, Layout layout,
                                const Process& process = TestProcess());
 std::unique_ptr<Job> BuildTiny(const Task& task, Layout layout, const JobInputs& inputs,
