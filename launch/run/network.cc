@@ -107,6 +107,7 @@ absl::StatusOr<std::unique_ptr<Network>> BuildNetwork(const Task& task, const La
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(store.status()));
   network->store = *std::move(store);
   network->transformer->UseStore(*network->store);
+  network->transformer->UseActivity(*network->activity);
   return network;
 }
 

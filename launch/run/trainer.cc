@@ -46,11 +46,12 @@ absl::Status NothingToLearn(int64_t step, int64_t rows) {
 constexpr double kFirstStepSeconds = 600;
 
 // From the watchdog's thread: MPI is not for it, and mpirun ends the ranks that one leaves behind.
-[[noreturn]] void EndJob(const std::string& what) {
+[[noreturn]] void EndJob(const std::string& what, bool stands_still) {
   LogError(absl::StrCat(
-      what,
-      ". A rank that says nothing, or that waits for no other, holds up the job: look at its "
-      "host. If this run is only slow, raise parallel.timeout_seconds (0: wait for ever)"));
+      what, stands_still ? ". A rank that says nothing, or that waits for no other, holds up the "
+                           "job: look at its host. If this run is only slow, raise "
+                           "parallel.timeout_seconds (0: wait for ever)"
+                         : ""));
   std::this_thread::sleep_for(std::chrono::seconds(1));  // until the others have said it too
   std::_Exit(kExitInternal);
 }
@@ -91,6 +92,14 @@ PipelineSchedule Trainer::Schedule() const {
                        network.transformer->num_chunks(), static_cast<int>(shape.accumulation));
 }
 
+// What others see may take them hours.
+template <typename See>
+void Trainer::Observe(int64_t step, const See& see) {
+  watchdog_.Rest();
+  for (StepObserver* observer : job_->observers) see(*observer);
+  watchdog_.Expect(step + 1);
+}
+
 absl::StatusOr<StepMetrics> Trainer::Step(int64_t step) {
   const auto start = std::chrono::steady_clock::now();
   const Task& task = job_->task();
@@ -119,7 +128,7 @@ absl::StatusOr<StepMetrics> Trainer::Step(int64_t step) {
   const at::Tensor loss = model.LossSum();  // the last stages have it
   mesh.AllReduce(loss, kDataAxes | AxisSet{Axis::kPp});
   metrics.loss = loss.item<double>() / counts[1];
-  for (StepObserver* observer : job_->observers) observer->OnGradients(step, metrics.loss);
+  Observe(step, [&](StepObserver& observer) { observer.OnGradients(step, metrics.loss); });
   metrics.grad_norm = optimizer.GradientNorm();
   metrics.learning_rate = LearningRate(task.learning_rate, step);
   if (!std::isfinite(metrics.loss) || !std::isfinite(metrics.grad_norm)) {
@@ -140,7 +149,7 @@ absl::StatusOr<StepMetrics> Trainer::Step(int64_t step) {
     metrics.reserved_bytes = LargestOverMesh(*metrics.reserved_bytes, mesh, device);
   }
   metrics.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  for (StepObserver* observer : job_->observers) observer->OnUpdated(metrics);
+  Observe(step, [&](StepObserver& observer) { observer.OnUpdated(metrics); });
   return metrics;
 }
 

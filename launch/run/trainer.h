@@ -35,6 +35,8 @@ class Trainer {
     double tokens = 0, targets = 0;
   };
   Rows ReadRows(int64_t step) const;
+  template <typename See>
+  void Observe(int64_t step, const See& see);
 
   Job* job_;
   std::optional<Rows> next_;  // read while the device computed the step before

@@ -147,6 +147,7 @@ template <typename Work>
 void Transformer::At(int part, Visit::Pass pass, int microbatch, const Work& work) {
   work(residency_.Enter(part, pass, microbatch));
   residency_.Leave();
+  if (activity_ != nullptr) activity_->Moved();
 }
 
 at::Tensor Transformer::Forward(int chunk, int microbatch, at::Tensor input) {

@@ -16,6 +16,7 @@
 #include "parallel/residency/kept_activations.h"
 #include "parallel/residency/stored_weights.h"
 #include "parallel/storage/parameter_store.h"
+#include "runtime/process/activity.h"
 
 namespace fttrain {
 
@@ -30,6 +31,8 @@ class Transformer : public StageModule {
   // The store of `set`, before anything is computed; it must outlive this. It brings the weights
   // for the visits of a step (parallel/residency) and takes the gradients away.
   void UseStore(ParameterStore& store);
+  // Each visit of a step is a move there from now on; it must outlive this.
+  void UseActivity(Activity& activity) { activity_ = &activity; }
 
   // Microbatches of the next schedule, and what it minimises. What a schedule that failed has left
   // is given up.
@@ -76,6 +79,7 @@ class Transformer : public StageModule {
   std::vector<ModelBatch> batches_;
   std::unique_ptr<const Objective> objective_;
   std::vector<Activations> activations_;
+  Activity* activity_ = nullptr;
   Residency residency_;
   std::optional<StoredWeights> weights_;
   std::optional<KeptActivations> kept_;    // with activations_on_host

@@ -44,6 +44,11 @@ class DiskReader {
     }
     wake_.notify_one();
     thread_.join();
+    if (!stream_) return;
+    try {
+      stream_->synchronize();      // what it copies from ends here
+    } catch (const c10::Error&) {  // the device has failed: nothing copies any more
+    }
   }
   DiskReader(const DiskReader&) = delete;
   DiskReader& operator=(const DiskReader&) = delete;
@@ -97,12 +102,12 @@ class DiskSource final : public ValueSource {
     arrived_.emplace(stream_->device_type());
   }
   ~DiskSource() override {
-    if (!read_.valid()) return;
+    if (!read_.valid() || awaited_) return;
     unwanted_ = true;
     read_.wait();
     if (!stream_) return;
     try {
-      stream_->synchronize();      // the window is given away, the buffers may be
+      stream_->synchronize();      // the window is given away
     } catch (const c10::Error&) {  // the device has failed: nothing copies any more
     }
   }
@@ -116,11 +121,13 @@ class DiskSource final : public ValueSource {
           c10::impl::VirtualGuardImpl(stream_->device_type()).getStream(stream_->device()));
     }
     window_ = window;
+    awaited_ = false;
     read_ = reader_->Do([this] { Read(); });
   }
   void Wait() override {
     read_.wait();
     window_.reset();
+    awaited_ = true;  // the current stream waits for what is still copied
     read_.get();
     if (!stream_) return;
     arrived_->block(
@@ -167,6 +174,7 @@ class DiskSource final : public ValueSource {
   std::optional<c10::Event> ready_, arrived_;  // with a stream
   at::Tensor window_;  // from Start to Wait, which gives it up: not the thread, at some later time
   std::atomic<bool> unwanted_{false};
+  bool awaited_ = false;
   std::shared_future<void> read_;
 };
 

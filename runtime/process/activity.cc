@@ -43,13 +43,13 @@ Activity::Waiting::Waiting(Activity* activity, const char* name, const std::stri
   activity_->rank_.store(rank, std::memory_order_relaxed);
   // Whoever sees the name sees what goes with it.
   activity_->name_.store(name, std::memory_order_release);
-  activity_->Move();
+  activity_->Moved();
 }
 
 Activity::Waiting::~Waiting() {
   if (activity_ == nullptr) return;
   activity_->name_.store(nullptr, std::memory_order_relaxed);
-  activity_->Move();
+  activity_->Moved();
 }
 
 Activity::State Activity::Look() {

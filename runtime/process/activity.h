@@ -47,6 +47,11 @@ class Activity {
     Activity* activity_;  // null: within another, or nobody's
   };
 
+  // Something that is no operation between ranks has ended here. Of the thread that waits.
+  void Moved() {
+    moves_.store(moves_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+  }
+
   struct State {
     int64_t moves = 0;  // grows with whatever begins or ends here
     // The operations that host and devices are in, in words.
@@ -56,11 +61,6 @@ class Activity {
   State Look();  // from any thread
 
  private:
-  // Of the one thread that writes.
-  void Move() {
-    moves_.store(moves_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-  }
-
   std::atomic<int64_t> moves_{0};
   std::atomic<const char*> name_{nullptr};  // null: the host is in no operation
   std::atomic<const std::string*> over_{nullptr};

@@ -30,39 +30,53 @@ void Watchdog::Expect(int64_t step) {
   const std::lock_guard<std::mutex> lock(mutex_);
   step_ = step;
   ++expected_;
+  expects_ = true;
+}
+
+void Watchdog::Rest() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  expects_ = false;
 }
 
 void Watchdog::Run() {
   // Twenty looks make the limit exact enough; more than one a second would be work for nothing.
-  const auto pause = std::min(limit_ / 20, std::chrono::duration<double>(1));
+  const Seconds pause = std::min(limit_ / 20, Seconds(1));
+  auto last = std::chrono::steady_clock::now();
   std::unique_lock<std::mutex> lock(mutex_);
   while (!changed_.wait_for(lock, pause, [this] { return ended_; })) {
-    if (expected_ == 0) continue;
+    // The clock goes on while the process does not.
+    const auto now = std::chrono::steady_clock::now();
+    const Seconds passed = std::min(Seconds(now - last), 2 * pause);
+    last = now;
+    if (!expects_) continue;
     // A look may wait for the driver: a step must not wait for it.
     lock.unlock();
     const Activity::State state = activity_.Look();
     lock.lock();
-    const std::string text = Judge(state, Clock::now());
-    if (text.empty()) continue;
+    const std::string text = Judge(state, passed);
+    if (text.empty() || !expects_) continue;
     lock.unlock();
-    alarm_(text);
+    alarm_(text, /*stands_still=*/state.error.empty());
     return;
   }
 }
 
-std::string Watchdog::Judge(const Activity::State& state, Clock::time_point now) {
+std::string Watchdog::Judge(const Activity::State& state, Seconds passed) {
   const std::string step = absl::StrCat("step ", step_, ": ");
-  if (!state.error.empty()) return absl::StrCat(step, state.error);
+  if (!state.error.empty()) {
+    with_error_ += passed;
+    return with_error_ < std::min(limit_, Seconds(5)) ? "" : absl::StrCat(step, state.error);
+  }
   const int64_t seen = state.moves + expected_;
   if (seen != last_seen_) {
     last_seen_ = seen;
-    since_ = now;
+    still_ = Seconds(0);
     return "";
   }
-  const std::chrono::duration<double> still = now - since_;
-  if (still < (expected_ == 1 ? first_limit_ : limit_)) return "";
+  still_ += passed;
+  if (still_ < (expected_ == 1 ? first_limit_ : limit_)) return "";
   return absl::StrCat(
-      step, "nothing has moved for ", static_cast<int64_t>(still.count()), " s; this rank waits ",
+      step, "nothing has moved for ", static_cast<int64_t>(still_.count()), " s; this rank waits ",
       state.waits_for.empty() ? "for no other: it computes, reads or writes"
                               : absl::StrCat("in ", absl::StrJoin(state.waits_for, " and ")));
 }

@@ -16,37 +16,42 @@ namespace fttrain {
 
 class Watchdog {
  public:
-  // Called once, from the watchdog's thread, which may not call MPI, with what stands still.
-  using Alarm = std::function<void(const std::string&)>;
+  // Called once, from the watchdog's thread, which may not call MPI: what stands still, or what a
+  // transport reports.
+  using Alarm = std::function<void(const std::string& what, bool stands_still)>;
 
-  // From the first Expect to its end it looks at `activity`, which must outlive it, and alarms when
-  // nothing has begun or ended on this rank for `seconds`, or when a transport reports an error.
-  // Until the second Expect it has `first_seconds` of patience, if that is more: kernels are
-  // loaded, caches filled. No seconds: it never alarms, and starts no thread.
+  // From an Expect to the next Rest it looks at `activity`, which must outlive it, and alarms when
+  // nothing has begun or ended on this rank for `seconds` of its looking (a job that is suspended
+  // is not looked at), or when a transport has reported an error for some seconds, in which the
+  // rank that failed says so first. Until the second Expect it has `first_seconds` of patience, if
+  // that is more: kernels are loaded, caches filled. No seconds: it never alarms, and starts no
+  // thread.
   Watchdog(Activity& activity, double seconds, double first_seconds, Alarm alarm);
   ~Watchdog();
   Watchdog(const Watchdog&) = delete;
   Watchdog& operator=(const Watchdog&) = delete;
 
-  // A step (counted from 1) begins here.
+  // A step (counted from 1) begins or goes on here.
   void Expect(int64_t step);
+  // Others may work for as long as they like.
+  void Rest();
 
  private:
-  using Clock = std::chrono::steady_clock;
+  using Seconds = std::chrono::duration<double>;
   void Run();
-  // What to say of what is seen now; empty while all is well.
-  std::string Judge(const Activity::State& state, Clock::time_point now);
+  // What to say of what is seen `passed` after the look before; empty while all is well.
+  std::string Judge(const Activity::State& state, Seconds passed);
 
   Activity& activity_;
-  const std::chrono::duration<double> limit_, first_limit_;
+  const Seconds limit_, first_limit_;
   const Alarm alarm_;
   std::mutex mutex_;  // of what follows
   std::condition_variable changed_;
-  bool ended_ = false;
-  int64_t step_ = 0;        // 0: nothing is expected yet
+  bool ended_ = false, expects_ = false;
+  int64_t step_ = 0;
   int64_t expected_ = 0;    // calls of Expect
   int64_t last_seen_ = -1;  // moves and calls
-  Clock::time_point since_;
+  Seconds still_{0}, with_error_{0};
   std::thread thread_;
 };
 

@@ -43,13 +43,20 @@ std::vector<Layout> Layouts() {
 
 // What the ends of a pipeline share goes over the communicator of its stages.
 TEST(Training, ConnectsBeforehandTheEndsThatShareATable) {
-  const int stages = TestProcess().world_size();
+  const int world = TestProcess().world_size();
   const Task task = TinyTask({.full = true, .tied = true, .layers = 8});
+  const auto one = BuildTiny(task, Layout{});
+  const Trained want = Train(*one, 2);
   JobInputs inputs = TinyInputs(task);
   inputs.backend = CreateRendezvousCommunicator;
-  const auto waiting = BuildTiny(task, {.mesh = {1, stages, 1}}, inputs);
-  const auto one = BuildTiny(task, Layout{});
-  ExpectNear(Train(*waiting, 2), Train(*one, 2), *waiting->network->mesh);
+  for (const int stages : {2, world}) {
+    for (const int zero : {0, 1, 2}) {
+      const Layout layout{.mesh = {1, stages, world / stages}, .zero_stage = zero};
+      SCOPED_TRACE(ToString(layout));
+      const auto waiting = BuildTiny(task, layout, inputs);
+      ExpectNear(Train(*waiting, 2), want, *waiting->network->mesh);
+    }
+  }
 }
 
 // Also with two GPUs, over NCCL.

@@ -11,7 +11,7 @@
 namespace fttrain {
 namespace {
 
-constexpr int64_t kTimeoutSeconds = 3;
+constexpr int64_t kTimeoutSeconds = 5;
 
 // What rank 1 does when it has the gradients of a step (counted from 1), and at its end.
 class OnRank1 : public StepObserver {

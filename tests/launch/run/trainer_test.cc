@@ -86,6 +86,18 @@ std::unique_ptr<Job> BuildOverDp(const RowOptions& options, std::vector<Example>
   return BuildTiny(task, {.mesh = {1, 1, world}, .zero_stage = 1}, inputs);
 }
 
+// Between two collectives a rank may compute for longer than the watchdog's limit.
+TEST(Training, EachVisitOfALayerIsAMove) {
+  const Task task = TinyTask();
+  const auto job = BuildTiny(task, Layout{});
+  Trainer trainer(*job);
+  const int64_t before = job->network->activity->Look().moves;
+  ASSERT_TRUE(trainer.Step(0).ok());
+  const int64_t microbatches = StepShapeOf(task, job->layout()).accumulation;
+  EXPECT_GE(job->network->activity->Look().moves - before,
+            2 * microbatches * static_cast<int64_t>(task.model.layers.size()));
+}
+
 TEST(TrainerOverDp, ALossThatIsNotFiniteStopsEveryRankAndTouchesNothing) {
   const auto job = BuildOverDp({kSequence, true, true, 3}, Documents());
   const ParameterSet& set = job->network->parameters;

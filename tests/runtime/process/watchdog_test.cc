@@ -2,6 +2,9 @@
 #include "runtime/process/watchdog.h"
 
 #include <gmock/gmock.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -27,16 +30,20 @@ constexpr double kShort = 0.2, kSafe = 2;
 class Kept {
  public:
   Kept(Activity& activity, double seconds, double first_seconds = 0)
-      : dog_(activity, seconds, first_seconds,
-             [this](const std::string& text) { text_.set_value(text); }) {}
+      : dog_(activity, seconds, first_seconds, [this](const std::string& text, bool stands_still) {
+          stands_still_ = stands_still;
+          text_.set_value(text);
+        }) {}
   Watchdog& dog() { return dog_; }
   // Empty if there is none for `wait`.
   std::string Alarm(milliseconds wait) {
     if (told_.wait_for(wait) != std::future_status::ready) return "";
     return told_.get();
   }
+  bool stands_still() const { return stands_still_; }  // after an alarm
 
  private:
+  bool stands_still_ = false;
   std::promise<std::string> text_;
   std::future<std::string> told_ = text_.get_future();
   Watchdog dog_;
@@ -80,6 +87,44 @@ TEST(Watchdog, LeavesAloneWhoMovesHoweverLong) {
   }
 }
 
+TEST(Watchdog, LeavesAloneWhoComputes) {
+  Activity activity;
+  Kept kept(activity, kSafe);
+  kept.dog().Expect(2);
+  for (int i = 0; i < 10; ++i) {
+    activity.Moved();
+    EXPECT_EQ(kept.Alarm(milliseconds(250)), "");
+  }
+}
+
+TEST(Watchdog, WaitsForNothingWhileItRests) {
+  Activity activity;
+  Kept kept(activity, kShort);
+  kept.dog().Expect(2);
+  kept.dog().Expect(3);
+  kept.dog().Rest();
+  EXPECT_EQ(kept.Alarm(milliseconds(1000)), "");
+  kept.dog().Expect(3);
+  EXPECT_THAT(kept.Alarm(kLong), HasSubstr("step 3"));
+  EXPECT_TRUE(kept.stands_still());
+}
+
+TEST(Watchdog, DoesNotCountTheTimeInWhichTheProcessIsSuspended) {
+  Activity activity;
+  Kept kept(activity, kSafe);
+  kept.dog().Expect(2);
+  const Activity::Waiting waits(&activity, "recv", activity.Keep("tp"), 1, 1);
+  const pid_t parent = getpid(), child = fork();
+  if (child == 0) {
+    sleep(4);
+    kill(parent, SIGCONT);
+    _exit(0);
+  }
+  raise(SIGSTOP);
+  EXPECT_EQ(kept.Alarm(milliseconds(600)), "");
+  waitpid(child, nullptr, 0);
+}
+
 TEST(Watchdog, CountsComputingAndWaitingApart) {
   Activity activity;
   Kept kept(activity, kSafe);
@@ -102,7 +147,9 @@ TEST(Watchdog, HasPatienceWithTheFirstStepAndExpectsNothingBeforeIt) {
 
 TEST(Watchdog, WithoutALimitNeverAlarms) {
   Activity activity;
-  const Watchdog dog(activity, 0, 0, [](const std::string& text) { ADD_FAILURE() << text; });
+  Watchdog dog(activity, 0, 0, [](const std::string& text, bool) { ADD_FAILURE() << text; });
+  dog.Expect(1);
+  dog.Expect(2);
   std::this_thread::sleep_for(milliseconds(300));
 }
 
@@ -148,7 +195,7 @@ TEST(Watchdog, NamesTheOldestOperationThatADeviceHasNotFinished) {
   activity.Remove(&stream);
 }
 
-TEST(Watchdog, TellsAtOnceWhatATransportReports) {
+TEST(Watchdog, TellsWhatATransportReports) {
   Activity activity;
   FakeStream stream;
   activity.Add(&stream);
@@ -156,6 +203,7 @@ TEST(Watchdog, TellsAtOnceWhatATransportReports) {
   kept.dog().Expect(1);
   stream.fails = true;
   EXPECT_EQ(kept.Alarm(kLong), "step 1: NCCL reports of tp: remote error");
+  EXPECT_FALSE(kept.stands_still());
   activity.Remove(&stream);
 }
 
