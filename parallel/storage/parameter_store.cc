@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "parallel/storage/disk_source.h"
+#include "parallel/storage/gradient_reductions.h"
 #include "parallel/storage/gradient_sums.h"
 #include "parallel/storage/value_source.h"
 #include "parallel/storage/value_window.h"
@@ -15,16 +16,6 @@
 #include "runtime/memory/ledger.h"
 
 namespace fttrain {
-namespace {
-
-// Gradients whose sum over dp is on its way.
-struct Reduction {
-  FlatBuffer* flat;
-  at::Tensor gradients;  // where the sum comes to: under ZeRO 0 all of it, else this rank's part
-  std::unique_ptr<Work> work;
-};
-
-}  // namespace
 
 struct ParameterStore::Group {
   std::vector<Parameter*> parameters;
@@ -44,17 +35,9 @@ struct ParameterStore::State {
   // while the next group's backward does.
   bool by_group = false;
   std::vector<FlatBuffer> buffers = {};
-  // By buffer: whole gradients that are not summed. Under ZeRO 2 and 3 while the group is acquired;
-  // else the buffer's own, until the step's sums begin.
-  std::vector<at::Tensor> unsummed = {};
   std::map<int, Group> groups = {};
-  std::vector<Reduction> reductions = {};
+  std::optional<GradientReductions> reductions = {};
 
-  bool shards_gradients() const { return options.zero_stage >= 2; }
-  FlatRange Shard(const FlatBuffer& flat) const {
-    const Communicator& replicas = mesh.Line(flat.replicas);
-    return flat.Shard(replicas.size(), replicas.rank());
-  }
   void AddTrainable();
   void AddFrozen();
   void SetFrozenSources();
@@ -76,16 +59,12 @@ struct ParameterStore::State {
   void Bring(Group& group);
   void Arrive(Group& group);
   void Drop(Group& group);
-  std::unique_ptr<Work> StartSum(const Reduction& reduction) const;
-  void Reduce(const std::vector<size_t>& indices);
-  void FinishReductions();
-  void ResetUnsummed();
 };
 
 void ParameterStore::State::AddTrainable() {
   for (size_t i = 0; i < buffers.size(); ++i) {
     FlatBuffer& flat = buffers[i];
-    const FlatRange whole{0, flat.numel()}, shard = Shard(flat);
+    const FlatRange whole{0, flat.numel()}, shard = ShardOf(flat, mesh);
     const int stage = options.zero_stage;
     AllocateFlat(flat, stage == 3 ? shard : whole, stage >= 2 ? shard : whole, device);
     if (!by_group) continue;
@@ -173,7 +152,7 @@ ParameterStore::ParameterStore(ParameterSet& set, const Mesh& mesh, c10::Device 
     state_->buffers = LayOutTrainable(set, mesh.shape(), options.moments, state_->by_group);
   }
   state_->AddTrainable();
-  state_->ResetUnsummed();
+  state_->reductions.emplace(state_->buffers, mesh, device, stage);
   state_->AddFrozen();
 }
 
@@ -229,92 +208,23 @@ void ParameterStore::BeginGradients(int index) {
   Group* const group = state_->Find(index);
   if (group == nullptr) return;
   TORCH_CHECK(group->leases > 0, "gradients of group ", index, ", which is not acquired");
-  for (const size_t i : group->reduced) {
-    at::Tensor& unsummed = state_->unsummed[i];
-    if (unsummed.defined()) continue;
-    TORCH_CHECK(state_->shards_gradients(), "gradients of group ", index,
-                ", which were complete, are added to");
-    unsummed = state_->buffers[i].ZeroGradients(state_->device);
-    BindGradients(state_->buffers[i], unsummed);
-  }
-}
-
-std::unique_ptr<Work> ParameterStore::State::StartSum(const Reduction& reduction) const {
-  Communicator& replicas = mesh.Line(reduction.flat->replicas);
-  if (options.zero_stage == 0) return replicas.AllReduceAsync(reduction.gradients);
-  const FlatRange shard = Shard(*reduction.flat);
-  return replicas.ReduceScatterAsync(reduction.gradients,
-                                     reduction.gradients.narrow(0, shard.begin, shard.size()));
-}
-
-// The sum over dp runs while the next group's backward does. Where gradients are sharded only one
-// group's is on its way: each is as large as a group's whole gradients.
-void ParameterStore::State::Reduce(const std::vector<size_t>& indices) {
-  std::vector<Reduction> started;
-  for (const size_t i : indices) {
-    if (!unsummed[i].defined()) continue;
-    SumOverTp(buffers[i], unsummed[i], mesh.tp());
-    if (shards_gradients()) BindGradients(buffers[i], {});
-    started.push_back({&buffers[i], std::move(unsummed[i]), nullptr});
-    unsummed[i].reset();
-  }
-  if (shards_gradients() && !started.empty()) FinishReductions();
-  for (Reduction& reduction : started) {
-    reduction.work = StartSum(reduction);
-    reductions.push_back(std::move(reduction));
-  }
-}
-
-void ParameterStore::State::FinishReductions() {
-  for (const Reduction& reduction : reductions) {
-    reduction.work->Wait();
-    if (!shards_gradients()) continue;
-    const FlatRange shard = Shard(*reduction.flat);
-    reduction.flat->gradients.add_(reduction.gradients.narrow(0, shard.begin, shard.size()));
-  }
-  reductions.clear();
-}
-
-// As it is before a step's first backward.
-void ParameterStore::State::ResetUnsummed() {
-  unsummed.assign(buffers.size(), at::Tensor());
-  if (shards_gradients()) return;
-  for (size_t i = 0; i < buffers.size(); ++i) unsummed[i] = buffers[i].gradients;
+  state_->reductions->Begin(group->reduced);
 }
 
 void ParameterStore::EndGradients(int index) {
   Group* const group = state_->Find(index);
   if (group == nullptr || group->leases > 1) return;
   TORCH_CHECK(group->leases > 0, "gradients of group ", index, ", which is not acquired");
-  if (state_->shards_gradients()) state_->Reduce(group->reduced);
+  state_->reductions->End(group->reduced);
 }
 
 void ParameterStore::CompleteGradients(int index) {
   Group* const group = state_->Find(index);
-  if (group == nullptr || state_->shards_gradients()) return;
-  state_->Reduce(group->reduced);
+  if (group != nullptr) state_->reductions->Complete(group->reduced);
 }
 
-void ParameterStore::FinishGradients() {
-  std::vector<size_t> left;
-  for (size_t i = 0; i < state_->buffers.size(); ++i) {
-    if (!state_->unsummed[i].defined()) continue;
-    TORCH_CHECK(!state_->shards_gradients(), "gradients of group ",
-                state_->buffers[i].entries.front().parameter->group, " were not ended");
-    left.push_back(i);
-  }
-  state_->Reduce(left);
-  state_->FinishReductions();
-  state_->ResetUnsummed();
-}
-
-void ParameterStore::DropGradients() {
-  for (size_t i = 0; i < state_->buffers.size() && state_->shards_gradients(); ++i) {
-    if (state_->unsummed[i].defined()) BindGradients(state_->buffers[i], {});
-  }
-  state_->reductions.clear();
-  state_->ResetUnsummed();
-}
+void ParameterStore::FinishGradients() { state_->reductions->Finish(); }
+void ParameterStore::DropGradients() { state_->reductions->Drop(); }
 
 absl::Status ParameterStore::Write(const Writer& write, Values values) {
   ForgetWindows();
@@ -352,7 +262,7 @@ void ParameterStore::ForgetWindows() {
 const std::vector<FlatBuffer>& ParameterStore::buffers() const { return state_->buffers; }
 
 FlatRange ParameterStore::Owned(const FlatBuffer& flat) const {
-  return zero_stage() > 0 ? state_->Shard(flat) : FlatRange{0, flat.numel()};
+  return zero_stage() > 0 ? ShardOf(flat, state_->mesh) : FlatRange{0, flat.numel()};
 }
 
 int ParameterStore::zero_stage() const { return state_->options.zero_stage; }

@@ -83,9 +83,8 @@ class ParameterStore {
   // Before the lease ends. With the group's only lease the gradients are summed and taken away;
   // else they stay for what its other holders add.
   void EndGradients(int group);
-  // Nothing is added to the group's gradients any more in this step, whose EndGradients was called:
-  // under ZeRO 0 and 1 their sums begin. To be called once it is so; FinishGradients makes up for
-  // what was not.
+  // Nothing is added to the group's gradients in the rest of this step: under ZeRO 0 and 1 their
+  // sums begin. FinishGradients makes up for what was not called.
   void CompleteGradients(int group);
   // After the last backward of a step: gradients are summed over tp and dp in the range that this
   // rank owns, and undefined elsewhere. Throws c10::Error where gradients were begun and not ended.
