@@ -9,21 +9,12 @@
 #include <memory>
 #include <string>
 
+#include "runtime/comm/work.h"
 #include "runtime/process/process.h"
 
 namespace fttrain {
 
 class HostChannel;
-
-// An operation in flight. Wait() returns once operations issued on the current stream (CPU: the
-// calling thread) are ordered after the result; later calls do nothing. Dropping a Work without
-// Wait() waits in the destructor, except while an exception unwinds: then the peers may never come.
-// A Work keeps its tensors, and must not outlive its communicator. Wait throws CommError.
-class Work {
- public:
-  virtual ~Work() = default;
-  virtual void Wait() = 0;
-};
 
 enum class ReduceOp { kSum, kMax };
 
@@ -32,7 +23,8 @@ enum class ReduceOp { kSum, kMax };
 //   all_reduce 2(n-1)/n * B (rounded down); all_gather and reduce_scatter (n-1) * b; send B.
 // `calls` counts the calls of this rank, receives included.
 struct Traffic {
-  int64_t calls = 0, wire_bytes = 0;
+  int64_t calls = 0;
+  int64_t wire_bytes = 0;
 };
 
 // Collective: every rank of the axis calls the same methods in the same order with equal dtypes and
