@@ -20,20 +20,22 @@
 namespace fttrain {
 namespace {
 
-// Sums, in double: exact for token counts. Collective over the axes.
-std::vector<double> SumOver(AxisSet axes, std::vector<double> values, const Mesh& mesh,
-                            c10::Device device) {
-  if (mesh.shape().size(axes) == 1) return values;
+// Sums, in double: exact for token counts. Collective over the data axes.
+std::vector<double> SumOverData(std::vector<double> values, const Mesh& mesh, c10::Device device) {
+  if (mesh.shape().size(kDataAxes) == 1) return values;
   at::Tensor t = at::tensor(values, at::kDouble).to(device);
-  mesh.AllReduce(t, axes);
+  mesh.AllReduce(t, kDataAxes);
   t = t.cpu();
   return {t.data_ptr<double>(), t.data_ptr<double>() + t.numel()};
 }
 
-int64_t LargestOverMesh(int64_t value, const Mesh& mesh, c10::Device device) {
-  at::Tensor t = at::full({1}, value, at::TensorOptions(at::kLong).device(device));
+// Each of the values on the rank that has most of it. Collective over the mesh.
+std::vector<int64_t> LargestOverMesh(const std::vector<int64_t>& values, const Mesh& mesh,
+                                     c10::Device device) {
+  at::Tensor t = at::tensor(values, at::kLong).to(device);
   mesh.AllReduce(t, kAllAxes, ReduceOp::kMax);
-  return t.item<int64_t>();
+  t = t.cpu();
+  return {t.data_ptr<int64_t>(), t.data_ptr<int64_t>() + t.numel()};
 }
 
 absl::Status NothingToLearn(int64_t step, int64_t rows) {
@@ -111,7 +113,7 @@ absl::StatusOr<StepMetrics> Trainer::Step(int64_t step) {
   Rows rows = next_ && next_->step == step ? *std::move(next_) : ReadRows(step);
   next_.reset();
   // Every stage has all tokens of its replica.
-  const std::vector<double> counts = SumOver(kDataAxes, {rows.tokens, rows.targets}, mesh, device);
+  const std::vector<double> counts = SumOverData({rows.tokens, rows.targets}, mesh, device);
   if (counts[1] == 0) return NothingToLearn(step, task.rows_per_step);
 
   // The loss is the sum of token losses over the targets of the whole step: one scale for all
@@ -143,11 +145,10 @@ absl::StatusOr<StepMetrics> Trainer::Step(int64_t step) {
   SynchronizeDevice(device);
   metrics.tokens = std::llround(counts[0]);
   metrics.target_tokens = std::llround(counts[1]);
-  metrics.peak_bytes = LargestOverMesh(TotalMemory().peak_bytes, mesh, device);
-  metrics.reserved_bytes = ReservedBytes(device);
-  if (metrics.reserved_bytes) {
-    metrics.reserved_bytes = LargestOverMesh(*metrics.reserved_bytes, mesh, device);
-  }
+  const std::vector<int64_t> most =
+      LargestOverMesh({TotalMemory().peak_bytes, ReservedBytes(device).value_or(-1)}, mesh, device);
+  metrics.peak_bytes = most[0];
+  if (most[1] >= 0) metrics.reserved_bytes = most[1];
   metrics.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   Observe(step, [&](StepObserver& observer) { observer.OnUpdated(metrics); });
   return metrics;
