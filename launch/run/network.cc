@@ -70,9 +70,11 @@ absl::StatusOr<std::unique_ptr<ParameterStore>> MakeStore(Network& network,
   if (storage.frozen == FrozenPlace::kDisk) {
     FT_RETURN_IF_ERROR(MakeScratchFolder(storage.disk_folder, process));
   }
+  StorageOptions options = storage;
+  options.sums_early = network.mesh->Line(kDataAxes).OccupiesDevice();
   try {
     return std::make_unique<ParameterStore>(network.parameters, *network.mesh, network.device,
-                                            storage);
+                                            options);
   } catch (const NamelessFileError& error) {
     return absl::UnavailableError(absl::StrCat("memory.base_weights disk: ", RankAndHost(process),
                                                ": ", error.what_without_backtrace(),

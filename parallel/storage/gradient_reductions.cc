@@ -84,13 +84,18 @@ void GradientReductions::Complete(const std::vector<size_t>& indices) {
 }
 
 void GradientReductions::Finish() {
-  std::vector<size_t> left;
   for (size_t i = 0; i < buffers_.size(); ++i) {
     if (!unsummed_[i].defined()) continue;
     TORCH_CHECK(!sharded(), "gradients of group ", GroupOf(buffers_[i]), " were not ended");
-    left.push_back(i);
+    SumOverTp(buffers_[i], unsummed_[i], mesh_.tp());
+    Communicator& replicas = mesh_.Line(buffers_[i].replicas);
+    if (zero_stage_ == 0) {
+      replicas.AllReduce(unsummed_[i]);
+    } else {
+      const FlatRange shard = ShardOf(buffers_[i], mesh_);
+      replicas.ReduceScatter(unsummed_[i], unsummed_[i].narrow(0, shard.begin, shard.size()));
+    }
   }
-  Reduce(left);
   Await();
   Reset();
 }

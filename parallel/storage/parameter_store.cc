@@ -143,8 +143,9 @@ ParameterStore::ParameterStore(ParameterSet& set, const Mesh& mesh, c10::Device 
               " is not 0, 1, 2 or 3");
   CheckShared(set, mesh.tp().size());
   int& stage = state_->options.zero_stage;
-  state_->by_group = mesh.shape().size(kDataAxes) > 1;
-  if (!state_->by_group) stage = std::min(stage, 1);
+  const bool replicated = mesh.shape().size(kDataAxes) > 1;
+  if (!replicated) stage = std::min(stage, 1);
+  state_->by_group = replicated && (stage >= 2 || options.sums_early);
   for (const auto& parameter : set.all()) {
     state_->groups[parameter->group].parameters.push_back(parameter.get());
   }

@@ -24,6 +24,9 @@ struct StorageOptions {
   // are kept sharded too. 3: so are values, of frozen parameters as well. One dp rank has nothing
   // to shard: 2 and 3 are as 1.
   int zero_stage = 1;
+  // ZeRO 0 and 1: a group's gradients are summed beside the backward that follows, where the
+  // transport gets on by itself; else at the end, in one call and without a workspace.
+  bool sums_early = true;
   // How the optimizer will keep its moments. kInt8: blocks of 256 elements begin where the rank's
   // slice of a parameter begins and never straddle parameters or shards, so equal gradients give
   // equal bits whatever dp and zero_stage, and whatever tp, where what is contiguous of a slice in
@@ -35,19 +38,17 @@ struct StorageOptions {
   // them.
   FrozenPlace frozen = FrozenPlace::kDevice;
   std::string disk_folder = {};
-  // False for evaluation: trainable parameters have values alone, on the device.
-  bool trains = true;
+  bool trains = true;  // false, for evaluation: trainable parameters have values alone
 };
 
 // Away from the device, or sharded, a group's values are flat bytes, each parameter on 64 of them.
 // In use they are in a window on the device of their own size, booked under the parameters'
-// category: a copy, an all_gather, or one after the other brings them, and `value` is a view of it;
-// else it is undefined. A window stays until another one is needed, so at most the acquired groups'
-// and those on their way are there, and acquiring a group again at once costs nothing. Under ZeRO 2
-// and 3 a group's whole gradients exist from BeginGradients to EndGradients; then they are summed
-// over tp and reduce-scattered over dp into this rank's shard, while the next group's backward
-// runs. Under ZeRO 0 and 1 they always exist, and are summed in place once a step: a group's from
-// CompleteGradients on, likewise; on one dp rank, all at its end.
+// category: a copy, an all_gather, or both bring them, and `value` is a view of it; else it is
+// undefined. A window stays until another one is needed, so at most the acquired groups' and those
+// on their way are there. Under ZeRO 2 and 3 a group's whole gradients exist from BeginGradients to
+// EndGradients; then they are summed over tp and reduce-scattered over dp into this rank's shard,
+// while the next group's backward runs. Under ZeRO 0 and 1 they always exist, and are summed in
+// place once a step: a group's from CompleteGradients on, with sums_early; else all at its end.
 class ParameterStore {
  public:
   // Gives every parameter of the set its storage, zeros. `set` and `mesh` must outlive this. The
