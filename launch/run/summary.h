@@ -12,8 +12,8 @@ namespace fttrain {
 // What rank 0 computes on, and how ranks communicate.
 struct Machine {
   c10::Device device = c10::Device(c10::kCPU);
-  std::string gpu;        // the device's name, where it is one
-  std::string transport;  // TransportOf
+  std::string gpu = {};        // the device's name, where it is one
+  std::string transport = {};  // TransportOf
 };
 
 // Several lines: model, mesh and which layers and ranks a stage has, trainable parameters in PEFT's

@@ -97,7 +97,7 @@ TYPED_TEST(CudaKernel, DropoutIsTheCpusBitForBit) {
             "tokens", std::vector<int64_t>(tokens.begin(), tokens.begin() + shape.rows),
             layout.Next());
         cuda::Dropout(TypeParam::kDtype, xs.data(), token_buffer.data(), y.data(), shape.rows,
-                      shape.columns, {11, 22, p, offset, features}, nullptr);
+                      shape.columns, {11, 22, p, 1.0 / (1.0 - p), offset, features}, nullptr);
 
         const std::vector<S> wide = this->template Wide<S>(x);
         std::vector<S> want(wide.size());
