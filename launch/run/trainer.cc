@@ -4,9 +4,7 @@
 
 #include <chrono>
 #include <cmath>
-#include <cstdlib>
 #include <string>
-#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -16,6 +14,7 @@
 #include "runtime/memory/ledger.h"
 #include "runtime/process/device.h"
 #include "runtime/process/log.h"
+#include "runtime/process/process.h"
 
 namespace fttrain {
 namespace {
@@ -45,17 +44,23 @@ absl::Status NothingToLearn(int64_t step, int64_t rows) {
       "data.shuffle or data.packing, which drop them"));
 }
 
+absl::Status NotFinite(const StepMetrics& metrics) {
+  return absl::AbortedError(absl::StrCat(
+      "step ", metrics.step, ": loss ", metrics.loss, ", gradient norm ", metrics.grad_norm,
+      " is not finite; nothing was updated. Lower "
+      "optimizer.learning_rate or look at the rows of this step"));
+}
+
 constexpr double kFirstStepSeconds = 600;
 
-// From the watchdog's thread: MPI is not for it, and mpirun ends the ranks that one leaves behind.
+// From the watchdog's thread.
 [[noreturn]] void EndJob(const std::string& what, bool stands_still) {
   LogError(absl::StrCat(
       what, stands_still ? ". A rank that says nothing, or that waits for no other, holds up the "
                            "job: look at its host. If this run is only slow, raise "
                            "parallel.timeout_seconds (0: wait for ever)"
                          : ""));
-  std::this_thread::sleep_for(std::chrono::seconds(1));  // until the others have said it too
-  std::_Exit(kExitInternal);
+  Process::EndFromAnyThread(kExitInternal);
 }
 
 int64_t TimeoutOf(const Job& job) {
@@ -134,10 +139,7 @@ absl::StatusOr<StepMetrics> Trainer::Step(int64_t step) {
   metrics.grad_norm = optimizer.GradientNorm();
   metrics.learning_rate = LearningRate(task.learning_rate, step);
   if (!std::isfinite(metrics.loss) || !std::isfinite(metrics.grad_norm)) {
-    return absl::AbortedError(absl::StrCat(
-        "step ", step + 1, ": loss ", metrics.loss, ", gradient norm ", metrics.grad_norm,
-        " is not finite; nothing was updated. Lower "
-        "optimizer.learning_rate or look at the rows of this step"));
+    return NotFinite(metrics);
   }
   optimizer.Step(step, metrics.learning_rate,
                  ClipCoefficient(metrics.grad_norm, task.max_grad_norm));

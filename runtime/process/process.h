@@ -64,6 +64,10 @@ class Process {
   // Every rank's bytes on every rank, by rank. Collective over the world.
   std::vector<std::string> GatherStrings(const std::string& text) const;
 
+  // For threads that may not call MPI, as a watchdog's: this process ends, after a second in which
+  // others may say their own, and mpirun ends the ranks that it leaves behind.
+  [[noreturn]] static void EndFromAnyThread(int exit_code);
+
   // The single abort path: for failures that cannot be agreed on (inside a step, say). Flushes,
   // then MPI_Abort(exit_code), so that no rank is left waiting in a collective.
   [[noreturn]] void AbortJob(int exit_code) const;
