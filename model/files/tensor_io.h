@@ -12,7 +12,7 @@
 
 namespace fttrain {
 
-// Bytes of the buffers through which tensors are converted on their way from and to files.
+// Bytes of the buffers through which tensors are converted on their way to files.
 inline constexpr int64_t kStagingBytes = int64_t{8} << 20;
 inline constexpr int64_t kStagingElements = kStagingBytes / 8;  // of any floating dtype
 

@@ -9,8 +9,9 @@
 namespace fttrain {
 
 // The caller fills a buffer, enqueues what reads it on its current stream, and goes on to the next:
-//   for (...) { at::Tensor host = staging.Take(); fill(host); device.copy_(host, true);
-//   staging.Used(); }
+//   const at::Tensor& host = staging.Take();  // then filled
+//   device.copy_(host, /*non_blocking=*/true);
+//   staging.Used();
 // On a CPU what reads it is done when the call returns, and nothing is waited for. One thread at a
 // time. What is enqueued when this is destroyed still reads the buffers: they must be ATen's own
 // pinned memory, which knows that, or be kept by their owner until it is done.
