@@ -3,6 +3,7 @@
 #include <type_traits>
 
 #include "parallel/optimizer/adamw_cuda.h"
+#include "runtime/math/ceil_divide.h"
 #include "runtime/process/cuda_kernel.h"
 
 namespace fttrain::cuda {
@@ -45,7 +46,7 @@ __global__ void __launch_bounds__(kThreads)
 
 template <class T, int N>
 void LaunchPacks(const AdamWOperands<T>& operands, const AdamWCoefficients<T>& c, void* stream) {
-  const int64_t each = int64_t{kThreads} * N, blocks = (operands.n + each - 1) / each;
+  const int64_t each = int64_t{kThreads} * N, blocks = CeilDivide(operands.n, each);
   Launch("AdamW", AdamWKernel<T, N>, static_cast<unsigned>(blocks), kThreads, stream, operands, c);
 }
 

@@ -5,6 +5,7 @@
 
 #include "parallel/optimizer/adamw_int8_cuda.h"
 #include "runtime/math/bf16.h"
+#include "runtime/math/ceil_divide.h"
 #include "runtime/process/cuda_kernel.h"
 
 namespace fttrain::cuda {
@@ -85,7 +86,7 @@ void AdamWInt8(const Int8Operands& operands, const Int8Tables* tables,
   if (operands.blocks == 0) return;
   // Few thread blocks that stay: each copies the tables once.
   static const int64_t at_once = BlocksAtOnce(AdamWInt8Kernel, kThreads);
-  const int64_t grid = std::min(at_once, (operands.blocks + kWarps - 1) / kWarps);
+  const int64_t grid = std::min(at_once, CeilDivide(operands.blocks, kWarps));
   Launch("AdamWInt8", AdamWInt8Kernel, static_cast<unsigned>(grid), kThreads, stream, operands,
          tables, coefficients);
 }

@@ -144,7 +144,7 @@ void OwnedState::UpdateThroughHost(const Segment& segment, const at::Tensor& tab
     make_room(gradients[slot], wide);
     if (narrow != wide) make_room(rounded[slot], narrow);
   }
-  const int64_t parts = (size + most - 1) / most;
+  const int64_t parts = CeilDivide(size, most);
   const auto part = [&](int64_t i) {
     const int64_t begin = segment.range.begin + i * most;
     return FlatRange{begin, std::min(segment.range.end, begin + most)};

@@ -8,6 +8,7 @@
 #include <array>
 #include <vector>
 
+#include "runtime/math/ceil_divide.h"
 #include "runtime/math/isa.h"
 #if defined(FTTRAIN_WITH_CUDA)
 #include <c10/cuda/CUDAGuard.h>
@@ -51,7 +52,7 @@ FT_TARGET_AVX2 double BlockSumAvx2(const T* data, int64_t n) {
 template <typename T>
 double SumOnCpu(const at::Tensor& flat) {
   const T* data = flat.const_data_ptr<T>();
-  const int64_t n = flat.numel(), blocks = (n + kBlock - 1) / kBlock;
+  const int64_t n = flat.numel(), blocks = CeilDivide(n, kBlock);
   const auto block_sum = Runs(Isa::kAvx2) ? BlockSumAvx2<T> : BlockSumBaseline<T>;
   std::vector<double> sums(static_cast<size_t>(blocks));
   at::parallel_for(0, blocks, /*grain_size=*/8, [&](int64_t begin, int64_t end) {

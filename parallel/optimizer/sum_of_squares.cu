@@ -1,6 +1,7 @@
 // Sums of parts of equal size, then the sum of these: without atomics, so that the order depends on
 // n alone. Memory-bound.
 #include "parallel/optimizer/sum_of_squares_cuda.h"
+#include "runtime/math/ceil_divide.h"
 #include "runtime/process/cuda_kernel.h"
 
 namespace fttrain::cuda {
@@ -48,7 +49,7 @@ __global__ void __launch_bounds__(kThreads)
 
 }  // namespace
 
-int64_t SumOfSquaresParts(int64_t n) { return (n + kPart - 1) / kPart; }
+int64_t SumOfSquaresParts(int64_t n) { return CeilDivide(n, kPart); }
 
 template <class T>
 void AddSumOfSquares(const T* values, int64_t n, double* parts, double* total, void* stream) {

@@ -7,6 +7,7 @@
 #include "launch/plan/bytes.h"
 #include "parallel/pipeline/schedule.h"
 #include "parallel/storage/disk_source.h"
+#include "runtime/math/ceil_divide.h"
 #include "runtime/memory/ledger.h"
 #include "tests/launch/run/tiny_job.h"
 
@@ -26,8 +27,6 @@ Layout InSchedule(PipelineKind kind, int layers, Layout layout) {
 
 class Streamed : public ::testing::TestWithParam<bool> {};  // NF4
 
-int64_t AlignedTo64(int64_t bytes) { return (bytes + 63) / 64 * 64; }
-
 int64_t BytesOf(const Parameter& p) {
   return p.packed_bytes > 0
              ? p.packed_bytes
@@ -38,7 +37,7 @@ int64_t BytesOf(const Parameter& p) {
 int64_t WindowBytes(const ParameterSet& set, int group) {
   int64_t bytes = 0;
   for (const auto& p : set.all()) {
-    if (p->group == group && !p->trainable) bytes += AlignedTo64(BytesOf(*p));
+    if (p->group == group && !p->trainable) bytes += RoundUp(BytesOf(*p), kAlignmentBytes);
   }
   return bytes;
 }
@@ -78,8 +77,6 @@ TEST_P(Streamed, DeviceHoldsTheEndsAndTwoLayersWhateverTheDepth) {
 INSTANTIATE_TEST_SUITE_P(Forms, Streamed, ::testing::Bool(),
                          [](const auto& nf4) { return std::string(nf4.param ? "Nf4" : "Dense"); });
 
-int64_t Rounded(int64_t bytes, int64_t dp) { return (bytes + 64 * dp - 1) / (64 * dp) * 64 * dp; }
-
 std::vector<int> Groups(int layers) {
   std::vector<int> groups = {kEmbeddingGroup, kHeadGroup};
   for (int layer = 0; layer < layers; ++layer) groups.push_back(layer);
@@ -96,7 +93,9 @@ TEST(Zero3, ARankHoldsItsShareOfTheWeightsAndAWindow) {
   const auto job = QloraLayerMajor(3);
   const ParameterSet& set = job->network->parameters;
   const int64_t dp = job->layout().mesh.dp;
-  const auto window = [&](int group) { return Rounded(WindowBytes(set, group), dp); };
+  const auto window = [&](int group) {
+    return RoundUp(WindowBytes(set, group), kAlignmentBytes * dp);
+  };
   job->network->store->ForgetWindows();
   int64_t whole = 0;
   for (const int group : Groups(kLayers)) whole += window(group);
@@ -186,7 +185,7 @@ TEST(Zero3, LayerMajorGathersALayerTwiceAStepAndSendsItsGradientsOnce) {
   const int64_t dp = job->layout().mesh.dp;
   const int64_t adapters = 8 * job->network->store->buffers().front().numel();  // of a layer
   const auto window = [&](int group) {
-    return Rounded(WindowBytes(job->network->parameters, group), dp);
+    return RoundUp(WindowBytes(job->network->parameters, group), kAlignmentBytes * dp);
   };
   // At the turn the last two layers are still there.
   const int64_t gathered =

@@ -2,6 +2,7 @@
 #include <map>
 
 #include "parallel/optimizer/optimizer.h"
+#include "runtime/math/ceil_divide.h"
 #include "runtime/memory/ledger.h"
 #include "tests/parallel/optimizer/optimizer_fixture.h"
 
@@ -10,10 +11,6 @@ namespace {
 
 using namespace optimizer_test;  // NOLINT: the fixture's vocabulary
 
-int64_t Aligned(int64_t numel, int64_t elements) {
-  return (numel + elements - 1) / elements * elements;
-}
-
 // Elements of this rank's flat buffers: every parameter on 64 bytes; where there are several dp
 // ranks, those of each group a multiple of dp such blocks.
 int64_t FlatNumel(const Mesh& mesh, int64_t alignment) {
@@ -21,11 +18,11 @@ int64_t FlatNumel(const Mesh& mesh, int64_t alignment) {
   const std::vector<GlobalParam> model = Model();
   for (size_t i = 0; i < model.size(); ++i) {
     const ParamSlice slice = Place(model[i], mesh.tp().size(), mesh.tp().rank()).slice;
-    numel[GroupOf(i)] += Aligned(slice.LocalNumel(), alignment);
+    numel[GroupOf(i)] += RoundUp(slice.LocalNumel(), alignment);
   }
   int64_t sum = 0;
   for (const auto& [group, elements] : numel) {
-    sum += Aligned(elements, alignment * mesh.dp().size());
+    sum += RoundUp(elements, alignment * mesh.dp().size());
   }
   return sum;
 }
@@ -43,7 +40,7 @@ TEST_P(OptimizerCost, WireBytesOfSyncGradientsEqualTheClosedForm) {
     Rig rig(set, *mesh, Options());
     rig.optimizer.SyncGradients();
     // partial.factor 3 x 8 and partial.norm 11, aligned; the shared ones whole: 4 x 5 and 3 x 4.
-    const int64_t partial_bytes = 4 * (Aligned(24, 16) + Aligned(11, 16)),
+    const int64_t partial_bytes = 4 * (RoundUp(24, 16) + RoundUp(11, 16)),
                   shared_bytes = 4 * (20 + 12);
     EXPECT_EQ(mesh->tp().traffic().wire_bytes, 2 * (tp - 1) * (partial_bytes + shared_bytes) / tp);
     const int64_t dp = mesh->dp().size(), bytes = 4 * FlatNumel(*mesh, 16);
