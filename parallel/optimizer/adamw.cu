@@ -55,7 +55,7 @@ void LaunchPacks(const AdamWOperands<T>& operands, const AdamWCoefficients<T>& c
 template <class T>
 void AdamW(const AdamWOperands<T>& o, const AdamWCoefficients<T>& coefficients, void* stream) {
   if (o.n == 0) return;
-  if (TakePacks({o.param, o.grad, o.exp_avg, o.exp_avg_sq, o.rounded})) {
+  if (AreAligned({o.param, o.grad, o.exp_avg, o.exp_avg_sq, o.rounded})) {
     LaunchPacks<T, kPack<T>>(o, coefficients, stream);
   } else {
     LaunchPacks<T, 1>(o, coefficients, stream);

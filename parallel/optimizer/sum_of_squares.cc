@@ -21,11 +21,11 @@
 namespace fttrain {
 namespace {
 
-constexpr int64_t kBlock = 1 << 14;  // elements whose partial sum one task computes
-constexpr int64_t kLanes = 16;       // independent sums, in four AVX2 registers
+constexpr int64_t kPart = 1 << 14;  // elements whose partial sum one task computes
+constexpr int64_t kLanes = 16;      // independent sums, in four AVX2 registers
 
 template <typename T>
-FT_ALWAYS_INLINE double BlockSum(const T* data, int64_t n) {
+FT_ALWAYS_INLINE double PartSum(const T* data, int64_t n) {
   std::array<double, kLanes> lanes{};
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) {
@@ -41,23 +41,23 @@ FT_ALWAYS_INLINE double BlockSum(const T* data, int64_t n) {
 }
 
 template <typename T>
-double BlockSumBaseline(const T* data, int64_t n) {
-  return BlockSum(data, n);
+double PartSumBaseline(const T* data, int64_t n) {
+  return PartSum(data, n);
 }
 template <typename T>
-FT_TARGET_AVX2 double BlockSumAvx2(const T* data, int64_t n) {
-  return BlockSum(data, n);
+FT_TARGET_AVX2 double PartSumAvx2(const T* data, int64_t n) {
+  return PartSum(data, n);
 }
 
 template <typename T>
 double SumOnCpu(const at::Tensor& flat) {
   const T* data = flat.const_data_ptr<T>();
-  const int64_t n = flat.numel(), blocks = CeilDivide(n, kBlock);
-  const auto block_sum = Runs(Isa::kAvx2) ? BlockSumAvx2<T> : BlockSumBaseline<T>;
-  std::vector<double> sums(static_cast<size_t>(blocks));
-  at::parallel_for(0, blocks, /*grain_size=*/8, [&](int64_t begin, int64_t end) {
+  const int64_t n = flat.numel(), parts = CeilDivide(n, kPart);
+  const auto part_sum = Runs(Isa::kAvx2) ? PartSumAvx2<T> : PartSumBaseline<T>;
+  std::vector<double> sums(static_cast<size_t>(parts));
+  at::parallel_for(0, parts, /*grain_size=*/8, [&](int64_t begin, int64_t end) {
     for (int64_t b = begin; b < end; ++b) {
-      sums[static_cast<size_t>(b)] = block_sum(data + b * kBlock, std::min(kBlock, n - b * kBlock));
+      sums[static_cast<size_t>(b)] = part_sum(data + b * kPart, std::min(kPart, n - b * kPart));
     }
   });
   double total = 0.0;

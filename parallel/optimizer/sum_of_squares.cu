@@ -55,7 +55,7 @@ template <class T>
 void AddSumOfSquares(const T* values, int64_t n, double* parts, double* total, void* stream) {
   if (n == 0) return;
   const int64_t count = SumOfSquaresParts(n);
-  const auto sum_parts = TakePacks({values}) ? SumPartsKernel<T, true> : SumPartsKernel<T, false>;
+  const auto sum_parts = AreAligned({values}) ? SumPartsKernel<T, true> : SumPartsKernel<T, false>;
   Launch("SumOfSquares", sum_parts, static_cast<unsigned>(count), kThreads, stream, values, n,
          parts);
   Launch("SumOfSquares", AddPartsKernel, 1, kThreads, stream, parts, count, total);

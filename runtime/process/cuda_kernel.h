@@ -30,7 +30,7 @@ __device__ __forceinline__ void StorePack(T* to, const Pack<T, N>& pack) {
 // none).
 template <class T>
 constexpr int kPack = 16 / sizeof(T);
-inline bool TakePacks(std::initializer_list<const void*> addresses) {
+inline bool AreAligned(std::initializer_list<const void*> addresses) {
   return std::all_of(addresses.begin(), addresses.end(),
                      [](const void* at) { return reinterpret_cast<uintptr_t>(at) % 16 == 0; });
 }

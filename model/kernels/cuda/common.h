@@ -128,7 +128,7 @@ template <class Body>
 void WithPacks(Dtype type, int64_t columns, std::initializer_list<const void*> addresses,
                const Body& body) {
   WithDtype(type, [&](auto tag) {
-    if (columns % kPack<decltype(tag)> == 0 && TakePacks(addresses)) {
+    if (columns % kPack<decltype(tag)> == 0 && AreAligned(addresses)) {
       body(tag, std::integral_constant<int, kPack<decltype(tag)>>());
     } else {
       body(tag, std::integral_constant<int, 1>());
