@@ -1,5 +1,7 @@
 #include "model/blocks/attention.h"
 
+#include "model/kernels/dispatch.h"
+
 namespace fttrain {
 namespace {
 
@@ -28,7 +30,7 @@ AttentionSaved::AttentionSaved(const AttentionSpec& spec, TensorRank tp, at::Sca
 std::vector<SavedTensor> AttentionSaved::Inner(int64_t tokens) {
   const std::vector<int64_t> queries = {tokens, heads_, head_dim_};
   const std::vector<int64_t> keys = {tokens, kv_heads_, head_dim_};
-  const at::ScalarType statistic = compute_ == at::kDouble ? at::kDouble : at::kFloat;
+  const at::ScalarType statistic = StatisticsType(compute_);
   return {{"q", &q, queries, compute_},
           {"k", &k, keys, compute_},
           {"v", &v, keys, compute_},

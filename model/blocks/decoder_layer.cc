@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "absl/cleanup/cleanup.h"
+#include "model/kernels/dispatch.h"
 
 namespace fttrain {
 namespace {
@@ -27,7 +28,7 @@ RopeTables MakeRopeTables(const RopeSpec& rope, int64_t max_positions, at::Scala
                           c10::Device device) {
   // Angles are float32 products, as the pre-trained models saw them; float64 only where all is
   // float64.
-  const at::ScalarType dtype = compute == at::kDouble ? at::kDouble : at::kFloat;
+  const at::ScalarType dtype = StatisticsType(compute);
   const std::vector<double> frequencies = RopeInverseFrequencies(rope);
   const at::Tensor inverse = at::tensor(frequencies, at::kDouble).to(dtype);
   const at::Tensor angles = at::outer(at::arange(max_positions, at::TensorOptions(dtype)), inverse);

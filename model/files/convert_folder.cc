@@ -16,6 +16,7 @@
 #include "model/files/nf4_loader.h"
 #include "model/files/tensor_io.h"
 #include "model/files/weight_loader.h"
+#include "model/kernels/dispatch.h"
 #include "model/linears/peft_names.h"
 #include "runtime/memory/ledger.h"
 #include "runtime/process/check.h"
@@ -224,14 +225,13 @@ class Converter {
   absl::Status LoadAdapterOf(const Passage& passage) {
     if (!passage.adapted) return absl::OkStatus();
     const std::string& module = passage.tensor.module;
-    const at::ScalarType precision = passage.dtype == at::kDouble ? at::kDouble : at::kFloat;
+    const at::ScalarType precision = StatisticsType(passage.dtype);
     const auto load = [&](const std::string& name, const std::vector<int64_t>& shape) {
       return LoadSlice(*adapter_.files, name, shape, -1, 0, 0, precision, at::kCPU);
     };
-    const int64_t r = adapter_.form.r;
     const std::string a = PeftName(module, Factor::kA), b = PeftName(module, Factor::kB);
-    FT_ASSIGN_OR_RETURN(a_, load(a, {r, passage.tensor.shape[1]}));
-    FT_ASSIGN_OR_RETURN(b_, load(b, {passage.tensor.shape[0], r}));
+    FT_ASSIGN_OR_RETURN(a_, load(a, {adapter_.form.r, passage.tensor.shape[1]}));
+    FT_ASSIGN_OR_RETURN(b_, load(b, {passage.tensor.shape[0], adapter_.form.r}));
     for (const auto& [factor, name] : {std::pair(a_, a), {b_, b}}) {
       if (factor.isfinite().all().item<bool>()) continue;
       return absl::DataLossError(absl::StrCat(adapter_.files->PathOf(name), ": tensor '", name,
