@@ -34,6 +34,8 @@ inline Dtype DtypeOf(at::ScalarType type) {
   }
 }
 
+inline Dtype DtypeOf(const at::Tensor& x) { return DtypeOf(x.scalar_type()); }
+
 // body(T{}) for the element type of a CPU tensor.
 template <class Body>
 void WithElementType(const at::Tensor& x, const Body& body) {

@@ -4,28 +4,10 @@
 
 #include "model/kernels/cuda/rows.h"
 #include "model/kernels/dispatch.h"
-
-#if defined(FTTRAIN_WITH_CUDA)
-#include <c10/cuda/CUDAStream.h>
-// Runs cuda::call on the current stream of x's device and returns true if x is there.
-#define FT_ON_CUDA(x, call, ...)                                                            \
-  ((x).is_cuda() ? (cuda::call(DtypeOf(x.scalar_type()), __VA_ARGS__,                       \
-                               c10::cuda::getCurrentCUDAStream((x).get_device()).stream()), \
-                    true)                                                                   \
-                 : false)
-#else
-#define FT_ON_CUDA(x, call, ...) RefuseCuda(x)
-#endif
+#include "runtime/process/on_cuda.h"
 
 namespace fttrain {
 namespace {
-
-#if !defined(FTTRAIN_WITH_CUDA)
-bool RefuseCuda(const at::Tensor& x) {
-  TORCH_CHECK(!x.is_cuda(), "this build has no CUDA");
-  return false;
-}
-#endif
 
 // body(loops for x's element type, begin, end) over [0, items), as ParallelItems splits them.
 template <class Body>
@@ -43,8 +25,8 @@ at::Tensor RmsNorm(at::Tensor x, const at::Tensor& delta, const at::Tensor& weig
   const int64_t columns = x.size(-1), rows = RowCount(x);
   CheckOperand("RMSNorm's weight", x, weight, {columns}, x.scalar_type());
   at::Tensor y = at::empty_like(x);
-  if (FT_ON_CUDA(x, RmsNorm, MutableData<void>(x), Data<void>(delta), Data<void>(weight),
-                 MutableData<void>(y), rows, columns, eps)) {
+  if (FT_ON_CUDA(x, RmsNorm, DtypeOf(x), MutableData<void>(x), Data<void>(delta),
+                 Data<void>(weight), MutableData<void>(y), rows, columns, eps)) {
     return y;
   }
   OnCpu(x, rows, columns, [&]<class T>(const RowKernels<T>& kernels, int64_t begin, int64_t end) {
@@ -122,7 +104,7 @@ at::Tensor RmsNormBackward(const at::Tensor& dy, const at::Tensor& x, const at::
   if (x.is_cuda() && dweight.defined()) {
     partial = at::empty({cuda::kDweightParts, columns}, dweight.options());
   }
-  if (FT_ON_CUDA(x, RmsNormBackward, Data<void>(dy), Data<void>(x), Data<void>(weight),
+  if (FT_ON_CUDA(x, RmsNormBackward, DtypeOf(x), Data<void>(dy), Data<void>(x), Data<void>(weight),
                  Data<void>(dresidual), MutableData<void>(dx), MutableData<void>(partial),
                  RowCount(x), columns, eps)) {
     if (dweight.defined()) dweight.add_(partial.sum(0));
@@ -146,7 +128,7 @@ void RopeInPlace(at::Tensor x, const at::Tensor& cos, const at::Tensor& sin,
   CheckOperand("rotary's cos", x, cos, {cos.size(0), head_dim / 2}, StatisticsType(x));
   CheckOperand("rotary's sin", x, sin, cos.sizes(), StatisticsType(x));
   CheckOperand("rotary's positions", x, positions, {rows}, at::kLong);
-  if (FT_ON_CUDA(x, Rope, MutableData<void>(x), Data<void>(cos), Data<void>(sin),
+  if (FT_ON_CUDA(x, Rope, DtypeOf(x), MutableData<void>(x), Data<void>(cos), Data<void>(sin),
                  Data<int64_t>(positions), rows, heads, head_dim, inverse)) {
     return;
   }
@@ -166,8 +148,8 @@ void RopeInPlace(at::Tensor x, const at::Tensor& cos, const at::Tensor& sin,
 at::Tensor SwiGluForward(const at::Tensor& gate, const at::Tensor& up) {
   CheckSame("SwiGLU", gate, up);
   at::Tensor hidden = at::empty_like(gate);
-  if (FT_ON_CUDA(gate, SwiGlu, Data<void>(gate), Data<void>(up), MutableData<void>(hidden),
-                 gate.numel())) {
+  if (FT_ON_CUDA(gate, SwiGlu, DtypeOf(gate), Data<void>(gate), Data<void>(up),
+                 MutableData<void>(hidden), gate.numel())) {
     return hidden;
   }
   OnCpu(gate, gate.numel(), 1,
@@ -184,7 +166,7 @@ at::Tensor SwiGluBackwardInPlace(const at::Tensor& dhidden, at::Tensor gate, at:
   CheckSame("SwiGLU backward", gate, dhidden);
   at::Tensor hidden;
   if (with_hidden) hidden = at::empty_like(gate);
-  if (FT_ON_CUDA(gate, SwiGluBackward, Data<void>(dhidden), MutableData<void>(gate),
+  if (FT_ON_CUDA(gate, SwiGluBackward, DtypeOf(gate), Data<void>(dhidden), MutableData<void>(gate),
                  MutableData<void>(up), MutableData<void>(hidden), gate.numel())) {
     return hidden;
   }
@@ -208,8 +190,8 @@ at::Tensor Dropout(const at::Tensor& x, const at::Tensor& token_index, double p,
   at::Tensor y = at::empty_like(x);
   const double scale = 1.0 / (1.0 - p);
   if (FT_ON_CUDA(
-          x, Dropout, Data<void>(x), Data<int64_t>(token_index), MutableData<void>(y), rows,
-          columns,
+          x, Dropout, DtypeOf(x), Data<void>(x), Data<int64_t>(token_index), MutableData<void>(y),
+          rows, columns,
           (cuda::DropoutArguments{key.key, key.stream, p, scale, feature_offset, features}))) {
     return y;
   }
@@ -226,8 +208,8 @@ at::Tensor CrossEntropyStats(const at::Tensor& logits, const at::Tensor& targets
   CheckTargets(logits, targets);
   const int64_t rows = logits.size(0), vocab = logits.size(1);
   at::Tensor stats = at::empty({rows, 3}, logits.options().dtype(StatisticsType(logits)));
-  if (FT_ON_CUDA(logits, CrossEntropyStats, Data<void>(logits), Data<int64_t>(targets),
-                 MutableData<void>(stats), rows, vocab, vocab_offset)) {
+  if (FT_ON_CUDA(logits, CrossEntropyStats, DtypeOf(logits), Data<void>(logits),
+                 Data<int64_t>(targets), MutableData<void>(stats), rows, vocab, vocab_offset)) {
     return stats;
   }
   OnCpu(
@@ -248,8 +230,9 @@ void CrossEntropyBackwardInPlace(at::Tensor logits, const at::Tensor& lse,
   CheckOperand("cross entropy's log-sum-exp", logits, lse, {rows}, StatisticsType(logits));
   CheckOperand("cross entropy's coefficients", logits, coefficients, {rows},
                StatisticsType(logits));
-  if (FT_ON_CUDA(logits, CrossEntropyBackward, MutableData<void>(logits), Data<void>(lse),
-                 Data<int64_t>(targets), Data<void>(coefficients), rows, vocab, vocab_offset)) {
+  if (FT_ON_CUDA(logits, CrossEntropyBackward, DtypeOf(logits), MutableData<void>(logits),
+                 Data<void>(lse), Data<int64_t>(targets), Data<void>(coefficients), rows, vocab,
+                 vocab_offset)) {
     return;
   }
   OnCpu(logits, rows, vocab,
@@ -270,8 +253,8 @@ void AccumulateInto(at::Tensor accumulator, const at::Tensor& value) {
     accumulator.add_(value);
     return;
   }
-  if (FT_ON_CUDA(value, Accumulate, MutableData<void>(accumulator), Data<void>(value),
-                 value.numel())) {
+  if (FT_ON_CUDA(value, Accumulate, DtypeOf(value), MutableData<void>(accumulator),
+                 Data<void>(value), value.numel())) {
     return;
   }
   OnCpu(value, value.numel(), 1,

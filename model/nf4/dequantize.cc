@@ -7,10 +7,7 @@
 #include "model/nf4/nf4.h"
 #include "runtime/math/ceil_divide.h"
 #include "runtime/math/dynamic_map.h"
-
-#if defined(FTTRAIN_WITH_CUDA)
-#include <c10/cuda/CUDAStream.h>
-#endif
+#include "runtime/process/on_cuda.h"
 
 namespace fttrain {
 namespace {
@@ -126,14 +123,10 @@ void DequantizeNf4(const Nf4Matrix& matrix, const Range& rows, const Range& colu
       matrix.bytes.device(), ", got ", out.sizes(), " with ", out.strides(), " on ", out.device());
   if (out.numel() == 0) return;
   const Nf4Rectangle rectangle = RectangleOf(layout, rows, columns, out);
-#if defined(FTTRAIN_WITH_CUDA)
-  if (out.is_cuda()) {
-    return cuda::DequantizeNf4(CudaSourceOf(matrix), rectangle, SignedDynamicMap().data(),
-                               DtypeOf(out.scalar_type()), out.mutable_data_ptr(),
-                               c10::cuda::getCurrentCUDAStream(out.get_device()).stream());
+  if (FT_ON_CUDA(out, DequantizeNf4, CudaSourceOf(matrix), rectangle, SignedDynamicMap().data(),
+                 DtypeOf(out), out.mutable_data_ptr())) {
+    return;
   }
-#endif
-  TORCH_CHECK(out.is_cpu(), "this build has no CUDA");
   DequantizeOnCpu(matrix, rectangle, out);
 }
 

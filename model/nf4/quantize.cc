@@ -13,10 +13,7 @@
 #include "model/nf4/nf4.h"
 #include "runtime/math/ceil_divide.h"
 #include "runtime/math/dynamic_map.h"
-
-#if defined(FTTRAIN_WITH_CUDA)
-#include <c10/cuda/CUDAStream.h>
-#endif
+#include "runtime/process/on_cuda.h"
 
 namespace fttrain {
 namespace {
@@ -119,13 +116,7 @@ void QuantizeNf4Blocks(const at::Tensor& values, int64_t block_size, const at::T
   const auto* from = static_cast<const char*>(values.const_data_ptr());
   auto* to = codes.mutable_data_ptr<uint8_t>();
   auto* scales = absmax.mutable_data_ptr<float>();
-#if defined(FTTRAIN_WITH_CUDA)
-  if (values.is_cuda()) {
-    return cuda::QuantizeNf4Blocks(type, from, count, block_size, to, scales,
-                                   c10::cuda::getCurrentCUDAStream(values.get_device()).stream());
-  }
-#endif
-  TORCH_CHECK(values.is_cpu(), "this build has no CUDA");
+  if (FT_ON_CUDA(values, QuantizeNf4Blocks, type, from, count, block_size, to, scales)) return;
   const int64_t size = values.element_size();
   at::parallel_for(0, blocks, (1 << 15) / block_size, [&](int64_t begin, int64_t end) {
     const int64_t first = begin * block_size;
@@ -162,25 +153,21 @@ Nf4Scales QuantizeAbsmax(const at::Tensor& absmax) {
 
 void StoreNf4Codes(const Nf4Matrix& slice, int64_t first_element, int64_t count,
                    const at::Tensor& codes) {
+  const Nf4Layout& layout = slice.layout;
   CheckNf4Matrix("StoreNf4Codes", slice);
   CheckNf4Operand("StoreNf4Codes", codes, at::kByte, (count + 1) / 2, slice.bytes.device());
   TORCH_CHECK(first_element >= 0 && first_element % 2 == 0 &&
-                  first_element + count <= slice.layout.whole_elements,
+                  first_element + count <= layout.whole_elements,
               "StoreNf4Codes: elements ", first_element, " + ", count, " of ",
-              slice.layout.whole_elements, ", from an even one");
-  if (count == 0 || slice.layout.elements() == 0) return;
-#if defined(FTTRAIN_WITH_CUDA)
-  if (slice.bytes.is_cuda()) {
-    const Nf4Layout& layout = slice.layout;
-    const cuda::Nf4Runs runs = {layout.runs, layout.run_elements, layout.first_element,
-                                layout.whole_columns};
-    return cuda::StoreNf4Codes(codes.const_data_ptr<uint8_t>(), first_element, count, runs,
-                               slice.bytes.mutable_data_ptr<uint8_t>(),
-                               c10::cuda::getCurrentCUDAStream(slice.bytes.get_device()).stream());
+              layout.whole_elements, ", from an even one");
+  if (count == 0 || layout.elements() == 0) return;
+  const auto* from = codes.const_data_ptr<uint8_t>();
+  if (FT_ON_CUDA(slice.bytes, StoreNf4Codes, from, first_element, count,
+                 {layout.runs, layout.run_elements, layout.first_element, layout.whole_columns},
+                 slice.bytes.mutable_data_ptr<uint8_t>())) {
+    return;
   }
-#endif
-  TORCH_CHECK(slice.bytes.is_cpu(), "this build has no CUDA");
-  StoreCodesOnCpu(slice, first_element, count, codes.const_data_ptr<uint8_t>());
+  StoreCodesOnCpu(slice, first_element, count, from);
 }
 
 void StoreNf4Absmax(const Nf4Matrix& slice, const at::Tensor& absmax) {

@@ -6,14 +6,10 @@
 #include <algorithm>
 #include <type_traits>
 
+#include "parallel/optimizer/adamw_cuda.h"
 #include "parallel/optimizer/adamw_loops.h"
 #include "runtime/math/isa.h"
-#if defined(FTTRAIN_WITH_CUDA)
-#include <c10/cuda/CUDAGuard.h>
-#include <c10/cuda/CUDAStream.h>
-
-#include "parallel/optimizer/adamw_cuda.h"
-#endif
+#include "runtime/process/on_cuda.h"
 
 namespace fttrain {
 namespace {
@@ -58,15 +54,8 @@ void Update(const at::Tensor& param, const at::Tensor& grad, const at::Tensor& e
   const AdamWOperands<T> o{param.data_ptr<T>(),   grad.const_data_ptr<T>(),
                            exp_avg.data_ptr<T>(), exp_avg_sq.data_ptr<T>(),
                            RoundedData(rounded),  param.numel()};
-  if (param.device().is_cpu()) return UpdateOnCpu(o, c);
-#if defined(FTTRAIN_WITH_CUDA)
-  if (param.is_cuda()) {
-    const c10::cuda::CUDAGuard guard(param.device());
-    cuda::AdamW(o, c, c10::cuda::getCurrentCUDAStream(param.get_device()).stream());
-    return;
-  }
-#endif
-  TORCH_CHECK(false, "AdamW: no update for tensors on ", param.device());
+  if (FT_ON_CUDA(param, AdamW<T>, o, c)) return;
+  UpdateOnCpu(o, c);
 }
 
 void CheckOperands(const at::Tensor& param, const at::Tensor& grad, const at::Tensor& exp_avg,

@@ -5,15 +5,11 @@
 
 #include <cstring>
 
+#include "parallel/optimizer/adamw_int8_cuda.h"
 #include "parallel/optimizer/adamw_loops.h"
 #include "parallel/optimizer/int8_loops.h"
 #include "runtime/math/isa.h"
-#if defined(FTTRAIN_WITH_CUDA)
-#include <c10/cuda/CUDAGuard.h>
-#include <c10/cuda/CUDAStream.h>
-
-#include "parallel/optimizer/adamw_int8_cuda.h"
-#endif
+#include "runtime/process/on_cuda.h"
 
 namespace fttrain {
 namespace {
@@ -116,16 +112,8 @@ void AdamWInt8Update(at::Tensor param, at::Tensor grad, const Int8Moments& momen
                               RoundedData(rounded),
                               param.numel() / kInt8Block};
   const AdamWCoefficients<float> coefficients(step);
-  if (param.device().is_cpu()) return UpdateOnCpu(operands, *raw_tables, coefficients);
-#if defined(FTTRAIN_WITH_CUDA)
-  if (param.is_cuda()) {
-    const c10::cuda::CUDAGuard guard(param.device());
-    cuda::AdamWInt8(operands, raw_tables, coefficients,
-                    c10::cuda::getCurrentCUDAStream(param.get_device()).stream());
-    return;
-  }
-#endif
-  TORCH_CHECK(false, "AdamW, int8: no update for tensors on ", param.device());
+  if (FT_ON_CUDA(param, AdamWInt8, operands, raw_tables, coefficients)) return;
+  UpdateOnCpu(operands, *raw_tables, coefficients);
 }
 
 }  // namespace fttrain

@@ -8,15 +8,11 @@
 #include <array>
 #include <vector>
 
+#include "parallel/optimizer/sum_of_squares_cuda.h"
 #include "runtime/math/ceil_divide.h"
 #include "runtime/math/isa.h"
-#if defined(FTTRAIN_WITH_CUDA)
-#include <c10/cuda/CUDAGuard.h>
-#include <c10/cuda/CUDAStream.h>
-
-#include "parallel/optimizer/sum_of_squares_cuda.h"
 #include "runtime/memory/ledger.h"
-#endif
+#include "runtime/process/on_cuda.h"
 
 namespace fttrain {
 namespace {
@@ -67,22 +63,15 @@ double SumOnCpu(const at::Tensor& flat) {
 
 template <typename T>
 void Add(const at::Tensor& flat, const at::Tensor& total) {
-  if (flat.device().is_cpu()) {
+  if (flat.is_cpu()) {
     *total.data_ptr<double>() += SumOnCpu<T>(flat);
     return;
   }
-#if defined(FTTRAIN_WITH_CUDA)
-  if (flat.is_cuda()) {
-    const c10::cuda::CUDAGuard guard(flat.device());
-    const MemoryScope scope(MemoryCategory::kWorkspace);
-    const at::Tensor parts = at::empty({cuda::SumOfSquaresParts(flat.numel())}, total.options());
-    cuda::AddSumOfSquares(flat.const_data_ptr<T>(), flat.numel(), parts.data_ptr<double>(),
-                          total.data_ptr<double>(),
-                          c10::cuda::getCurrentCUDAStream(flat.get_device()).stream());
-    return;
-  }
-#endif
-  TORCH_CHECK(false, "no sum of squares for tensors on ", flat.device());
+  const MemoryScope scope(MemoryCategory::kWorkspace);
+  const at::Tensor parts = at::empty({cuda::SumOfSquaresParts(flat.numel())}, total.options());
+  TORCH_CHECK(FT_ON_CUDA(flat, AddSumOfSquares<T>, flat.const_data_ptr<T>(), flat.numel(),
+                         parts.data_ptr<double>(), total.data_ptr<double>()),
+              "no sum of squares for tensors on ", flat.device());
 }
 
 }  // namespace

@@ -1,14 +1,12 @@
 // Sums of parts of equal size, then the sum of these: without atomics, so that the order depends on
 // n alone. Memory-bound.
 #include "parallel/optimizer/sum_of_squares_cuda.h"
-#include "runtime/math/ceil_divide.h"
 #include "runtime/process/cuda_kernel.h"
 
 namespace fttrain::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int64_t kPart = 1 << 14;  // elements
 
 // The values of a pack that are there, then zeros. The same pack with and without kAligned: which
 // elements a thread adds up does not depend on where they lie.
@@ -24,8 +22,8 @@ template <class T, bool kAligned>
 __global__ void __launch_bounds__(kThreads)
     SumPartsKernel(const T* values, int64_t n, double* parts) {
   __shared__ double shared[32];
-  const int64_t begin = static_cast<int64_t>(blockIdx.x) * kPart;
-  const int64_t end = min(n, begin + kPart);
+  const int64_t begin = static_cast<int64_t>(blockIdx.x) * kSumOfSquaresPart;
+  const int64_t end = min(n, begin + kSumOfSquaresPart);
   double sum = 0;
   for (int64_t i = begin + threadIdx.x * kPack<T>; i < end; i += kThreads * kPack<T>) {
     const auto pack = LoadUpTo<T, kAligned>(values + i, end - i);
@@ -48,8 +46,6 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 }  // namespace
-
-int64_t SumOfSquaresParts(int64_t n) { return CeilDivide(n, kPart); }
 
 template <class T>
 void AddSumOfSquares(const T* values, int64_t n, double* parts, double* total, void* stream) {
