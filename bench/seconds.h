@@ -3,7 +3,6 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <c10/core/Event.h>
-#include <c10/core/impl/VirtualGuardImpl.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -12,6 +11,8 @@
 #include <functional>
 #include <string_view>
 #include <vector>
+
+#include "runtime/memory/current_stream.h"
 
 namespace fttrain {
 
@@ -41,7 +42,7 @@ namespace bench_internal {
 // Between two events on the stream, which hold no launch and no copy to the host: 20 calls or more.
 inline double CudaSeconds(c10::Device device, const std::function<void()>& call, int sets) {
   const int calls = (20 + sets - 1) / sets * sets;
-  const c10::Stream stream = c10::impl::VirtualGuardImpl(device.type()).getStream(device);
+  const c10::Stream stream = CurrentStream(device);
   c10::Event start(device.type(), c10::EventFlag::BACKEND_DEFAULT);
   c10::Event end(device.type(), c10::EventFlag::BACKEND_DEFAULT);
   start.record(stream);

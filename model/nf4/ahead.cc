@@ -7,16 +7,10 @@
 #include <cstdlib>
 #include <string_view>
 
+#include "runtime/memory/current_stream.h"
 #include "runtime/memory/ledger.h"
 
 namespace fttrain {
-namespace {
-
-c10::Stream CurrentStream(c10::Device device) {
-  return c10::impl::VirtualGuardImpl(device.type()).getStream(device);
-}
-
-}  // namespace
 
 Nf4Ahead::Nf4Ahead(c10::Device device, at::ScalarType dtype) : device_(device), dtype_(dtype) {
   const char* word = std::getenv("FTTRAIN_NF4_AHEAD");

@@ -2,12 +2,12 @@
 
 #include <ATen/ATen.h>
 #include <c10/core/Event.h>
-#include <c10/core/impl/VirtualGuardImpl.h>
 
 #include <algorithm>
 
 #include "parallel/optimizer/adamw.h"
 #include "runtime/math/ceil_divide.h"
+#include "runtime/memory/current_stream.h"
 #include "runtime/memory/host.h"
 #include "runtime/memory/ledger.h"
 #include "runtime/process/check.h"
@@ -128,7 +128,6 @@ absl::Status OwnedState::Visit(absl::FunctionRef<absl::Status(const StatePiece&)
 void OwnedState::UpdateThroughHost(const Segment& segment, const at::Tensor& tables,
                                    const AdamWStep& step, HostStaging& staging) {
   const c10::Device device = flat_->values.device();
-  const c10::impl::VirtualGuardImpl guard(device.type());
   const at::ScalarType wide = master_.scalar_type(), narrow = flat_->values.scalar_type();
   const int64_t size = segment.range.size(), most = std::min(size, kPartElements);
   c10::Event arrived[2] = {c10::Event(device.type()), c10::Event(device.type())};
@@ -136,7 +135,7 @@ void OwnedState::UpdateThroughHost(const Segment& segment, const at::Tensor& tab
   const auto make_room = [&](at::Tensor& buffer, at::ScalarType dtype) {
     if (buffer.defined() && buffer.numel() >= most) return;
     // The copies of the segment before may still read it.
-    if (buffer.defined()) guard.getStream(device).synchronize();
+    if (buffer.defined()) CurrentStream(device).synchronize();
     const MemoryScope scope(MemoryCategory::kOptimizer);
     buffer = EmptyOnHost({most}, dtype, device);
   };
@@ -151,7 +150,7 @@ void OwnedState::UpdateThroughHost(const Segment& segment, const at::Tensor& tab
   };
   const auto fetch = [&](int64_t i) {
     gradients[i % 2].narrow(0, 0, part(i).size()).copy_(flat_->GradientsIn(part(i)), true);
-    arrived[i % 2].record(guard.getStream(device));
+    arrived[i % 2].record(CurrentStream(device));
   };
   fetch(0);
   for (int64_t i = 0; i < parts; ++i) {

@@ -7,15 +7,12 @@
 #include <algorithm>
 
 #include "runtime/math/ceil_divide.h"
+#include "runtime/memory/current_stream.h"
 #include "runtime/memory/host.h"
 #include "runtime/memory/ledger.h"
 
 namespace fttrain {
 namespace {
-
-c10::Stream CurrentStream(c10::Device device) {
-  return c10::impl::VirtualGuardImpl(device.type()).getStream(device);
-}
 
 std::string NameOf(const std::pair<int, int>& key) {
   return "what layer " + std::to_string(key.first) + " keeps of microbatch " +

@@ -2,7 +2,6 @@
 
 #include <ATen/ATen.h>
 #include <c10/core/StreamGuard.h>
-#include <c10/core/impl/VirtualGuardImpl.h>
 
 #include <algorithm>
 #include <atomic>
@@ -15,6 +14,7 @@
 #include <thread>
 #include <utility>
 
+#include "runtime/memory/current_stream.h"
 #include "runtime/memory/host.h"
 #include "runtime/memory/staging.h"
 
@@ -117,8 +117,7 @@ class DiskSource final : public ValueSource {
   // As with a CopySource the window's memory may still be in use by what is enqueued.
   void Start(const at::Tensor& window) override {
     if (stream_) {
-      ready_->record(
-          c10::impl::VirtualGuardImpl(stream_->device_type()).getStream(stream_->device()));
+      ready_->record(CurrentStream(stream_->device()));
     }
     window_ = window;
     awaited_ = false;
@@ -130,8 +129,7 @@ class DiskSource final : public ValueSource {
     awaited_ = true;  // the current stream waits for what is still copied
     read_.get();
     if (!stream_) return;
-    arrived_->block(
-        c10::impl::VirtualGuardImpl(stream_->device_type()).getStream(stream_->device()));
+    arrived_->block(CurrentStream(stream_->device()));
   }
   at::Tensor OnHost() override {
     const at::Tensor bytes = EmptyOnHost({file_->bytes()}, at::kByte, at::kCPU);

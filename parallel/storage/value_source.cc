@@ -5,6 +5,8 @@
 
 #include <utility>
 
+#include "runtime/memory/current_stream.h"
+
 namespace fttrain {
 namespace {
 
@@ -71,7 +73,7 @@ class CopySource final : public ValueSource {
       window.copy_(bytes_);
       return;
     }
-    ready_->record(CurrentStream());
+    ready_->record(CurrentStream(stream_->device()));
     ready_->block(*stream_);
     const c10::StreamGuard guard(*stream_);
     window.copy_(bytes_, /*non_blocking=*/true);
@@ -79,7 +81,7 @@ class CopySource final : public ValueSource {
     started_ = true;
   }
   void Wait() override {
-    if (stream_) arrived_->block(CurrentStream());
+    if (stream_) arrived_->block(CurrentStream(stream_->device()));
   }
   at::Tensor OnHost() override { return bytes_.is_cpu() ? bytes_ : at::Tensor(); }
   void Store(const at::Tensor& window) override {
@@ -87,10 +89,6 @@ class CopySource final : public ValueSource {
   }
 
  private:
-  c10::Stream CurrentStream() const {
-    return c10::impl::VirtualGuardImpl(stream_->device_type()).getStream(stream_->device());
-  }
-
   at::Tensor bytes_;
   std::optional<c10::Stream> stream_;
   std::optional<c10::Event> ready_, arrived_;  // with a stream

@@ -1,8 +1,8 @@
 #include "runtime/memory/staging.h"
 
-#include <c10/core/impl/VirtualGuardImpl.h>
-
 #include <utility>
+
+#include "runtime/memory/current_stream.h"
 
 namespace fttrain {
 
@@ -20,7 +20,7 @@ const at::Tensor& Staging::Take() {
 
 void Staging::Used() {
   if (used_.empty()) return;
-  used_[last_].record(c10::impl::VirtualGuardImpl(device_.type()).getStream(device_));
+  used_[last_].record(CurrentStream(device_));
 }
 
 }  // namespace fttrain
