@@ -1,7 +1,6 @@
 #include "parallel/storage/disk_source.h"
 
 #include <ATen/ATen.h>
-#include <c10/core/StreamGuard.h>
 
 #include <algorithm>
 #include <atomic>
@@ -14,7 +13,7 @@
 #include <thread>
 #include <utility>
 
-#include "runtime/memory/current_stream.h"
+#include "parallel/storage/arrival.h"
 #include "runtime/memory/host.h"
 #include "runtime/memory/staging.h"
 
@@ -44,11 +43,6 @@ class DiskReader {
     }
     wake_.notify_one();
     thread_.join();
-    if (!stream_) return;
-    try {
-      stream_->synchronize();      // what it copies from ends here
-    } catch (const c10::Error&) {  // the device has failed: nothing copies any more
-    }
   }
   DiskReader(const DiskReader&) = delete;
   DiskReader& operator=(const DiskReader&) = delete;
@@ -96,40 +90,25 @@ namespace {
 class DiskSource final : public ValueSource {
  public:
   DiskSource(std::unique_ptr<ByteFile> file, std::shared_ptr<DiskReader> reader)
-      : file_(std::move(file)), reader_(std::move(reader)), stream_(reader_->stream()) {
-    if (!stream_) return;
-    ready_.emplace(stream_->device_type());
-    arrived_.emplace(stream_->device_type());
-  }
+      : file_(std::move(file)), reader_(std::move(reader)), arrival_(reader_->stream()) {}
   ~DiskSource() override {
-    if (!read_.valid() || awaited_) return;
+    if (!read_.valid()) return;
     unwanted_ = true;
     read_.wait();
-    if (!stream_) return;
-    try {
-      stream_->synchronize();      // the window is given away
-    } catch (const c10::Error&) {  // the device has failed: nothing copies any more
-    }
   }
 
-  std::optional<c10::Stream> stream() const override { return stream_; }
+  std::optional<c10::Stream> stream() const override { return arrival_.stream(); }
   bool waits_on_host() const override { return true; }
-  // As with a CopySource the window's memory may still be in use by what is enqueued.
   void Start(const at::Tensor& window) override {
-    if (stream_) {
-      ready_->record(CurrentStream(stream_->device()));
-    }
+    arrival_.Ready();
     window_ = window;
-    awaited_ = false;
     read_ = reader_->Do([this] { Read(); });
   }
   void Wait() override {
     read_.wait();
     window_.reset();
-    awaited_ = true;  // the current stream waits for what is still copied
     read_.get();
-    if (!stream_) return;
-    arrived_->block(CurrentStream(stream_->device()));
+    arrival_.Wait();
   }
   at::Tensor OnHost() override {
     const at::Tensor bytes = EmptyOnHost({file_->bytes()}, at::kByte, at::kCPU);
@@ -144,18 +123,14 @@ class DiskSource final : public ValueSource {
  private:
   // On the reader's thread.
   void Read() {
-    std::optional<c10::StreamGuard> guard;
-    if (stream_) {
-      ready_->block(*stream_);
-      guard.emplace(*stream_);
-    }
+    const c10::OptionalStreamGuard guard = arrival_.Begin();
     Staging& staging = reader_->staging();
     for (int64_t begin = 0; begin < window_.numel() && !unwanted_;) {
       const at::Tensor& buffer = staging.Take();
       const int64_t count = std::min(buffer.numel(), window_.numel() - begin);
       file_->Read(begin, count, static_cast<char*>(buffer.data_ptr()));
       const at::Tensor to = window_.narrow(0, begin, count);
-      if (stream_) {
+      if (stream()) {
         to.copy_(buffer.narrow(0, 0, count), /*non_blocking=*/true);
       } else {  // ATen would give this thread helpers of its own
         std::memcpy(to.data_ptr(), buffer.const_data_ptr(), static_cast<size_t>(count));
@@ -163,17 +138,15 @@ class DiskSource final : public ValueSource {
       staging.Used();
       begin += count;
     }
-    if (stream_) arrived_->record(*stream_);
+    arrival_.Arrived();
   }
 
   std::unique_ptr<ByteFile> file_;
   std::shared_ptr<DiskReader> reader_;
-  std::optional<c10::Stream> stream_;
-  std::optional<c10::Event> ready_, arrived_;  // with a stream
   at::Tensor window_;  // from Start to Wait, which gives it up: not the thread, at some later time
   std::atomic<bool> unwanted_{false};
-  bool awaited_ = false;
   std::shared_future<void> read_;
+  Arrival arrival_;  // last: it waits for copies from the reader's buffers to the window
 };
 
 }  // namespace

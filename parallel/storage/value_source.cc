@@ -1,11 +1,10 @@
 #include "parallel/storage/value_source.h"
 
-#include <c10/core/StreamGuard.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 
 #include <utility>
 
-#include "runtime/memory/current_stream.h"
+#include "parallel/storage/arrival.h"
 
 namespace fttrain {
 namespace {
@@ -50,39 +49,18 @@ class GatherSource final : public ValueSource {
   at::Tensor window_;  // started and not gathered yet
 };
 
-// The window's memory comes from the current stream's pool, where earlier owners may still use it:
-// the copy waits for what is enqueued there. It is freed there too, after Wait.
 class CopySource final : public ValueSource {
  public:
   CopySource(at::Tensor bytes, std::optional<c10::Stream> stream)
-      : bytes_(std::move(bytes)), stream_(stream) {
-    if (!stream) return;
-    ready_.emplace(stream->device_type());
-    arrived_.emplace(stream->device_type());
-  }
-  ~CopySource() override {
-    if (!started_ || !arrived_) return;
-    try {
-      arrived_->synchronize();     // the memory is given away
-    } catch (const c10::Error&) {  // the device has failed: nothing copies any more
-    }
-  }
-  std::optional<c10::Stream> stream() const override { return stream_; }
+      : bytes_(std::move(bytes)), arrival_(stream) {}
+  std::optional<c10::Stream> stream() const override { return arrival_.stream(); }
   void Start(const at::Tensor& window) override {
-    if (!stream_) {
-      window.copy_(bytes_);
-      return;
-    }
-    ready_->record(CurrentStream(stream_->device()));
-    ready_->block(*stream_);
-    const c10::StreamGuard guard(*stream_);
-    window.copy_(bytes_, /*non_blocking=*/true);
-    arrived_->record(*stream_);
-    started_ = true;
+    arrival_.Ready();
+    const c10::OptionalStreamGuard guard = arrival_.Begin();
+    window.copy_(bytes_, /*non_blocking=*/arrival_.stream().has_value());
+    arrival_.Arrived();
   }
-  void Wait() override {
-    if (stream_) arrived_->block(CurrentStream(stream_->device()));
-  }
+  void Wait() override { arrival_.Wait(); }
   at::Tensor OnHost() override { return bytes_.is_cpu() ? bytes_ : at::Tensor(); }
   void Store(const at::Tensor& window) override {
     if (!window.is_same(bytes_)) bytes_.copy_(window);
@@ -90,9 +68,7 @@ class CopySource final : public ValueSource {
 
  private:
   at::Tensor bytes_;
-  std::optional<c10::Stream> stream_;
-  std::optional<c10::Event> ready_, arrived_;  // with a stream
-  bool started_ = false;
+  Arrival arrival_;
 };
 
 }  // namespace
