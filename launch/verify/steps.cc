@@ -9,7 +9,7 @@
 #include "launch/run/trainer.h"
 #include "parallel/storage/gradient_reader.h"
 #include "runtime/math/ceil_divide.h"
-#include "runtime/memory/mapped_file.h"
+#include "runtime/memory/nameless_file.h"
 #include "runtime/process/check.h"
 #include "runtime/process/log.h"
 
@@ -38,7 +38,9 @@ absl::StatusOr<StepTensors> MakeStepTensors(const ParameterSet& declared, Quanti
   absl::Status made;
   // One rank alone makes the file: its failure is a status that the others can be told.
   try {
-    if (process.rank() == 0) file = MappedFileTensor(folder, (steps + 1 - first) * step_bytes);
+    if (process.rank() == 0) {
+      file = NamelessFile::AsTensor(folder, (steps + 1 - first) * step_bytes);
+    }
   } catch (const NamelessFileError& error) {
     made = absl::UnavailableError(error.what_without_backtrace());
   }

@@ -1,6 +1,8 @@
 #include "runtime/memory/nameless_file.h"
 
+#include <ATen/ops/from_blob.h>
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -61,6 +63,16 @@ void NamelessFile::Write(int64_t begin, int64_t count, const char* from) {
     return ::pwrite(descriptor_, from + done, static_cast<size_t>(count - done), begin + done);
   });
   if (why != nullptr) Fail(absl::StrCat("write ", count, " bytes at ", begin, " of"), why);
+}
+
+at::Tensor NamelessFile::AsTensor(const std::string& folder, int64_t bytes) {
+  if (bytes == 0) return at::from_blob(nullptr, {0}, at::kByte);
+  const NamelessFile file(folder, bytes);
+  const auto size = static_cast<size_t>(bytes);
+  void* const data = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, file.descriptor_, 0);
+  if (data == MAP_FAILED) file.Fail("map", std::strerror(errno));
+  return at::from_blob(
+      data, {bytes}, [size](void* mapped) { ::munmap(mapped, size); }, at::kByte);
 }
 
 void NamelessFile::Fail(const std::string& what, const char* why) const {

@@ -1,6 +1,7 @@
 // Bytes on a disk that are gone with their owner or the process.
 #pragma once
 
+#include <ATen/core/Tensor.h>
 #include <c10/util/Exception.h>
 
 #include <cstdint>
@@ -38,10 +39,16 @@ class NamelessFile final : public ByteFile {
   void Write(int64_t begin, int64_t count, const char* from) override;
 
   int descriptor() const { return descriptor_; }
+
+  // A tensor kByte [bytes] of zeros whose memory is such a file, gone with the tensor or the
+  // process. Pages are written back by the system, dropped when memory is short and read again when
+  // touched; no ledger counts them.
+  static at::Tensor AsTensor(const std::string& folder, int64_t bytes);
+
+ private:
   // "cannot WHAT a file of BYTES bytes in FOLDER: WHY".
   [[noreturn]] void Fail(const std::string& what, const char* why) const;
 
- private:
   std::string folder_;
   int64_t bytes_;
   int descriptor_;

@@ -3,7 +3,6 @@
 #include <gmock/gmock.h>
 #include <unistd.h>
 
-#include "runtime/memory/mapped_file.h"
 #include "tests/temp_folder.h"
 
 namespace fttrain {
@@ -44,7 +43,7 @@ TEST(NamelessFile, ThatCannotBeMadeIsAnErrorWithFolderAndBytes) {
                   HasSubstr("cannot create a file of 7 bytes in /no/such/folder: No such file")));
   EXPECT_THAT([&] { NamelessFile(folder.path(), int64_t{1} << 62); },
               ThrowsMessage<NamelessFileError>(HasSubstr("cannot allocate a file of")));
-  EXPECT_THAT([] { MappedFileTensor("/no/such/folder", 7); },
+  EXPECT_THAT([] { NamelessFile::AsTensor("/no/such/folder", 7); },
               ThrowsMessage<NamelessFileError>(HasSubstr("/no/such/folder: No such file")));
 }
 
