@@ -89,7 +89,7 @@ namespace {
 
 class DiskSource final : public ValueSource {
  public:
-  DiskSource(std::unique_ptr<ByteFile> file, std::shared_ptr<DiskReader> reader)
+  DiskSource(std::unique_ptr<NamelessFile> file, std::shared_ptr<DiskReader> reader)
       : file_(std::move(file)), reader_(std::move(reader)), arrival_(reader_->stream()) {}
   ~DiskSource() override {
     if (!read_.valid()) return;
@@ -141,7 +141,7 @@ class DiskSource final : public ValueSource {
     arrival_.Arrived();
   }
 
-  std::unique_ptr<ByteFile> file_;
+  std::unique_ptr<NamelessFile> file_;
   std::shared_ptr<DiskReader> reader_;
   at::Tensor window_;  // from Start to Wait, which gives it up: not the thread, at some later time
   std::atomic<bool> unwanted_{false};
@@ -155,7 +155,7 @@ std::shared_ptr<DiskReader> MakeDiskReader(c10::Device device, int64_t largest_b
   return std::make_shared<DiskReader>(device, PieceBytes(largest_bytes));
 }
 
-std::unique_ptr<ValueSource> MakeDiskSource(std::unique_ptr<ByteFile> file,
+std::unique_ptr<ValueSource> MakeDiskSource(std::unique_ptr<NamelessFile> file,
                                             std::shared_ptr<DiskReader> reader) {
   return std::make_unique<DiskSource>(std::move(file), std::move(reader));
 }

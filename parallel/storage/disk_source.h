@@ -23,7 +23,7 @@ std::shared_ptr<DiskReader> MakeDiskReader(c10::Device device, int64_t largest_b
 
 // The file's bytes. What a read throws comes out of Wait. Destroyed between Start and Wait, it
 // gives up what is not read yet.
-std::unique_ptr<ValueSource> MakeDiskSource(std::unique_ptr<ByteFile> file,
+std::unique_ptr<ValueSource> MakeDiskSource(std::unique_ptr<NamelessFile> file,
                                             std::shared_ptr<DiskReader> reader);
 
 }  // namespace fttrain

@@ -14,29 +14,21 @@ class NamelessFileError : public c10::Error {
   using c10::Error::Error;
 };
 
-// A number of bytes that is read and written in parts. Any thread, one at a time.
-class ByteFile {
- public:
-  virtual ~ByteFile() = default;
-  virtual int64_t bytes() const = 0;
-  // All `count` bytes from `begin` on, or NamelessFileError with the folder, bytes and why.
-  virtual void Read(int64_t begin, int64_t count, char* out) = 0;
-  virtual void Write(int64_t begin, int64_t count, const char* from) = 0;
-};
-
 // A file of zeros in `folder` without a name. Its disk blocks are taken at once, so that a full
 // disk is an error here and not later. `folder` must exist. The constructor throws
-// NamelessFileError, naming folder and bytes.
-class NamelessFile final : public ByteFile {
+// NamelessFileError, naming folder and bytes. Any thread, one at a time.
+class NamelessFile {
  public:
   NamelessFile(std::string folder, int64_t bytes);
-  ~NamelessFile() override;
+  virtual ~NamelessFile();
   NamelessFile(const NamelessFile&) = delete;
   NamelessFile& operator=(const NamelessFile&) = delete;
 
-  int64_t bytes() const override { return bytes_; }
-  void Read(int64_t begin, int64_t count, char* out) override;
-  void Write(int64_t begin, int64_t count, const char* from) override;
+  int64_t bytes() const { return bytes_; }
+  // All `count` bytes from `begin` on, or NamelessFileError with the folder, bytes and why. Virtual
+  // for tests, whose disks are slow or fail.
+  virtual void Read(int64_t begin, int64_t count, char* out);
+  void Write(int64_t begin, int64_t count, const char* from);
 
   int descriptor() const { return descriptor_; }
 

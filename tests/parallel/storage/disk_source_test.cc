@@ -53,21 +53,21 @@ class Log {
 };
 
 // Byte i is name + i; `before` may hold a read up or fail.
-class ScriptedFile : public ByteFile {
+class ScriptedFile : public NamelessFile {
  public:
-  ScriptedFile(char name, int64_t bytes, Log& log, std::function<void(int64_t)> before = {})
-      : name_(name), bytes_(bytes), log_(log), before_(std::move(before)) {}
-  int64_t bytes() const override { return bytes_; }
+  ScriptedFile(char name, int64_t bytes, Log& log, std::function<void(int64_t)> before)
+      : NamelessFile(testing::TempDir(), bytes),
+        name_(name),
+        log_(log),
+        before_(std::move(before)) {}
   void Read(int64_t begin, int64_t count, char* out) override {
     log_.Add(name_ + std::to_string(begin));
     if (before_) before_(begin);
     for (int64_t i = 0; i < count; ++i) out[i] = static_cast<char>(name_ + begin + i);
   }
-  void Write(int64_t, int64_t, const char*) override { FAIL(); }
 
  private:
   char name_;
-  int64_t bytes_;
   Log& log_;
   std::function<void(int64_t)> before_;
 };
