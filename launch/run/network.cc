@@ -65,10 +65,9 @@ absl::Status Connect(Network& network, CommBackend backend, const Process& proce
 
 // One rank's disk may be full: its failure is a status that the others can be told.
 absl::StatusOr<std::unique_ptr<ParameterStore>> MakeStore(Network& network,
-                                                          const StorageOptions& storage,
-                                                          const Process& process) {
+                                                          const StorageOptions& storage) {
   if (storage.frozen == FrozenPlace::kDisk) {
-    FT_RETURN_IF_ERROR(MakeScratchFolder(storage.disk_folder, process));
+    FT_RETURN_IF_ERROR(MakeScratchFolder(storage.disk_folder));
   }
   StorageOptions options = storage;
   options.sums_early = network.mesh->Line(kDataAxes).OccupiesDevice();
@@ -76,9 +75,8 @@ absl::StatusOr<std::unique_ptr<ParameterStore>> MakeStore(Network& network,
     return std::make_unique<ParameterStore>(network.parameters, *network.mesh, network.device,
                                             options);
   } catch (const NamelessFileError& error) {
-    return absl::UnavailableError(absl::StrCat("memory.base_weights disk: ", RankAndHost(process),
-                                               ": ", error.what_without_backtrace(),
-                                               " (memory.scratch_folder)"));
+    return absl::UnavailableError(absl::StrCat(
+        "memory.base_weights disk: ", error.what_without_backtrace(), " (memory.scratch_folder)"));
   }
 }
 
@@ -105,7 +103,7 @@ absl::StatusOr<std::unique_ptr<Network>> BuildNetwork(const Task& task, const La
   network->transformer =
       std::make_unique<Transformer>(task.model, ModelOptionsOf(task, layout), *network->mesh,
                                     network->parameters, positions, network->device);
-  absl::StatusOr<std::unique_ptr<ParameterStore>> store = MakeStore(*network, storage, process);
+  absl::StatusOr<std::unique_ptr<ParameterStore>> store = MakeStore(*network, storage);
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(store.status()));
   network->store = *std::move(store);
   network->transformer->UseStore(*network->store);

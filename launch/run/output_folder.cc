@@ -60,17 +60,12 @@ absl::StatusOr<std::string> PrepareOutputFolder(const std::string& folder) {
   return previous;
 }
 
-absl::Status MakeScratchFolder(const std::string& folder, const Process& process) {
+absl::Status MakeScratchFolder(const std::string& folder) {
   std::error_code error;
   fs::create_directories(folder, error);
   if (!error) return absl::OkStatus();
-  return absl::UnavailableError(absl::StrCat("memory.scratch_folder ", folder, ": ",
-                                             RankAndHost(process), " cannot make it: ",
+  return absl::UnavailableError(absl::StrCat("memory.scratch_folder ", folder, ": cannot make it: ",
                                              error.message(), "; choose another folder"));
-}
-
-std::string RankAndHost(const Process& process) {
-  return absl::StrCat("rank ", process.rank(), " on host ", process.host());
 }
 
 }  // namespace fttrain

@@ -4,7 +4,6 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "runtime/process/process.h"
 
 namespace fttrain {
 
@@ -20,10 +19,7 @@ absl::Status CheckIsNotMoved(const std::string& key, const std::string& path,
                              const std::string& folder);
 
 // Creates the folder of files without a name, and its parents, on this rank's host. Unavailable,
-// with folder, rank and host. Any rank; agree on the status.
-absl::Status MakeScratchFolder(const std::string& folder, const Process& process);
-
-// "rank 1 on host gpu-07", for what a rank's own disk refuses.
-std::string RankAndHost(const Process& process);
+// with the folder. Any rank; agree on the status.
+absl::Status MakeScratchFolder(const std::string& folder);
 
 }  // namespace fttrain

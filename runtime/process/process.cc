@@ -197,12 +197,11 @@ absl::Status Process::AgreeOnStatus(const absl::Status& status) const {
   if (lowest_failing == world_size_) return absl::OkStatus();
   int code = static_cast<int>(status.code());
   MPI_Bcast(&code, 1, MPI_INT, lowest_failing, world_comm);
-  const absl::string_view own = status.message();
+  const std::string who =
+      lowest_failing == 0 ? "" : absl::StrCat("rank ", rank_, " on host ", host_, ": ");
   const std::string message =
-      BroadcastText(std::string(own.data(), own.size()), lowest_failing, world_comm);
-  return absl::Status(
-      static_cast<absl::StatusCode>(code),
-      lowest_failing == 0 ? message : absl::StrCat("rank ", lowest_failing, ": ", message));
+      BroadcastText(absl::StrCat(who, status.message()), lowest_failing, world_comm);
+  return absl::Status(static_cast<absl::StatusCode>(code), message);
 }
 
 bool Process::AnyRank(bool mine) const {

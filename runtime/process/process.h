@@ -51,9 +51,9 @@ class Process {
   absl::StatusOr<std::unique_ptr<Process>> FirstRanks(int ranks) const;
 
   // Collective over the world. Returns OK on every rank if all ranks pass OK; else, on every rank,
-  // the status of the lowest failing rank, with "rank R: " before its message unless that is rank
-  // 0, whose voice the command speaks with. Setup that can fail on one rank alone ends in this
-  // call, before the next collective.
+  // the status of the lowest failing rank, with "rank R on host H: " before its message unless that
+  // is rank 0, whose voice the command speaks with. Setup that can fail on one rank alone ends in
+  // this call, before the next collective.
   absl::Status AgreeOnStatus(const absl::Status& status) const;
 
   // Whether `mine` is true on any rank. Collective over the world.

@@ -194,8 +194,9 @@ TEST(ScratchFolder, ThatARankCannotMakeIsAnErrorOfAllThatNamesItsHost) {
   const bool fails = TestProcess().rank() == last;
   const auto job = BuildOnDisk(fails ? own.Write("file", "") + "/below" : own.path());
   EXPECT_THAT(job, IsError(absl::StatusCode::kUnavailable, "memory.scratch_folder /"));
-  EXPECT_THAT(ErrorText(job), ::testing::HasSubstr("/file/below: rank " + std::to_string(last) +
-                                                   " on host " + TestProcess().host()));
+  EXPECT_THAT(ErrorText(job),
+              ::testing::MatchesRegex("rank " + std::to_string(last) +
+                                      " on host .*: memory.scratch_folder /.*/file/below: .*"));
 }
 
 }  // namespace

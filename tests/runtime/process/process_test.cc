@@ -15,7 +15,7 @@ const Process& Us() { return TestProcess(); }
 
 // Of the rank that failed; rank 0, which reports, needs no name.
 std::string From(int rank, const std::string& message) {
-  return rank == 0 ? message : absl::StrCat("rank ", rank, ": ", message);
+  return rank == 0 ? message : absl::StrCat("rank ", rank, " on host ", Us().host(), ": ", message);
 }
 
 TEST(Process, KnowsItsPlaceInTheWorldAndOnItsHost) {
