@@ -1,10 +1,8 @@
 // The operations of one stream, for whoever asks from another thread which of them stands still.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 #include <deque>
-#include <iterator>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -14,7 +12,8 @@
 
 namespace fttrain {
 
-// Event: `bool Finished() const`, from any thread; of operations that finish in the order added.
+// Event: `bool query() const`, whether it is done, from any thread, as at::cuda::CUDAEvent has; of
+// operations that finish in the order added.
 template <typename Event>
 class IssuedOperations {
  public:
@@ -25,13 +24,10 @@ class IssuedOperations {
     std::shared_ptr<Event> event;
   };
 
-  // Forgets what is finished now and then, when it has doubled.
   void Add(Operation operation) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    open_.push_back(std::move(operation));
-    if (open_.size() < most_) return;
     Forget();
-    most_ = std::max(kLeast, 2 * open_.size());
+    open_.push_back(std::move(operation));
   }
 
   // `over`: what the operations go over, in words.
@@ -48,18 +44,13 @@ class IssuedOperations {
   }
 
  private:
-  static constexpr size_t kLeast = 256;
-
+  // Two queries an operation in the long run: one that ends the loop, one that lets it go.
   void Forget() {
-    const auto open = std::partition_point(
-        open_.begin(), open_.end(), [](const Operation& each) { return each.event->Finished(); });
-    finished_ += std::distance(open_.begin(), open);
-    open_.erase(open_.begin(), open);
+    for (; !open_.empty() && open_.front().event->query(); ++finished_) open_.pop_front();
   }
 
   std::mutex mutex_;
   std::deque<Operation> open_;
-  size_t most_ = kLeast;
   int64_t finished_ = 0;
 };
 

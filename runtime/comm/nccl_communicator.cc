@@ -54,10 +54,7 @@ ncclDataType_t NcclType(at::ScalarType dtype) {
 
 size_t Elements(const at::Tensor& tensor) { return static_cast<size_t>(tensor.numel()); }
 
-struct Event {
-  at::cuda::CUDAEvent event;
-  bool Finished() const { return event.query(); }
-};
+using Event = at::cuda::CUDAEvent;
 
 // The caller's stream waits for the operation's event; the host does not.
 class NcclWork final : public Work {
@@ -85,11 +82,11 @@ class NcclWork final : public Work {
     FT_NCCL_CHECK(state, Context());
     // From here on the tensors may be freed: their memory is reused in the order of the current
     // stream.
-    done_->event.block(c10::cuda::getCurrentCUDAStream());
+    done_->block(c10::cuda::getCurrentCUDAStream());
     tensors_.clear();
   }
   std::shared_ptr<Event> Record(const c10::cuda::CUDAStream& stream) {
-    done_->event.record(stream);
+    done_->record(stream);
     return done_;
   }
   std::string Context() const {
