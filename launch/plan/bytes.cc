@@ -119,7 +119,6 @@ int64_t KeptBytesOf(const Task& task, const Layout& layout, const std::vector<si
 
 // Of a full microbatch on a GPU, with as many documents as it can have.
 int64_t AttentionBytesOf(const Task& task, const Layout& layout) {
-  constexpr int64_t kMostProcessors = 192;  // no GPU has more
   const int tp = layout.mesh.tp;
   const int64_t rows = layout.micro_batch_rows, tokens = rows * task.rows.sequence_len;
   AttentionShape shape{.tokens = RoundUp(tokens, tp), .longest = task.rows.sequence_len};
@@ -129,8 +128,8 @@ int64_t AttentionBytesOf(const Task& task, const Layout& layout) {
   for (const LayerSpec& layer : task.model.layers) {
     for (const int64_t documents : {rows, rows * task.row_documents}) {
       shape.documents = documents + padding;
-      most = std::max(most, AttentionWorkspace(layer, task.form.compute, tp, shape,
-                                               task.deterministic, kMostProcessors));
+      most = std::max(most,
+                      AttentionWorkspace(layer, task.form.compute, tp, shape, task.deterministic));
     }
   }
   return most;

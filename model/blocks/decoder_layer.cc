@@ -174,7 +174,7 @@ int64_t KeptBytes(const LayerSpec& layer, const ModelOptions& options, int tp, i
 }
 
 int64_t AttentionWorkspace(const LayerSpec& layer, at::ScalarType compute, int tp,
-                           AttentionShape microbatch, bool deterministic, int64_t processors) {
+                           AttentionShape microbatch, bool deterministic) {
   int64_t most = 0;
   for (const BlockSpec& block : layer) {
     const auto* attention = std::get_if<AttentionSpec>(&block.body);
@@ -185,7 +185,7 @@ int64_t AttentionWorkspace(const LayerSpec& layer, at::ScalarType compute, int t
     shape.kv_heads = SliceOf(attention->k, {0, tp}).range.extent / shape.head_dim;
     shape.window = attention->window;
     shape.type = compute;
-    most = std::max(most, CudaAttentionWorkspace(shape, deterministic, processors));
+    most = std::max(most, CudaAttentionWorkspace(shape, deterministic));
   }
   return most;
 }

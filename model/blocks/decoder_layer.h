@@ -65,7 +65,7 @@ int64_t KeptBytes(const LayerSpec& layer, const ModelOptions& options, int tp, i
 // Bytes that a layer's attention takes in work on a GPU, on one of tp ranks. `microbatch`: its
 // tokens and documents alone. The rest as CudaAttentionWorkspace.
 int64_t AttentionWorkspace(const LayerSpec& layer, at::ScalarType compute, int tp,
-                           AttentionShape microbatch, bool deterministic, int64_t processors);
+                           AttentionShape microbatch, bool deterministic);
 // Bytes of the copies of a layer's adapters that HoldFactors makes on such a device, on tp rank 0.
 int64_t FactorCopyBytes(const LayerSpec& layer, const ModelOptions& options, int tp,
                         c10::Device device);

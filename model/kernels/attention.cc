@@ -138,10 +138,9 @@ AttentionGradients AttentionBackward(const at::Tensor& dout, const at::Tensor& q
   return grads;
 }
 
-int64_t CudaAttentionWorkspace(const AttentionShape& shape, bool deterministic,
-                               int64_t processors) {
+int64_t CudaAttentionWorkspace(const AttentionShape& shape, bool deterministic) {
   return FlashAttentionTakes(shape.type, shape.head_dim)
-             ? FlashAttentionWorkspace(shape, deterministic, processors)
+             ? FlashAttentionWorkspace(shape, deterministic)
              : PlainAttentionWorkspace(shape);
 }
 

@@ -38,8 +38,8 @@ AttentionGradients AttentionBackward(const at::Tensor& dout, const at::Tensor& q
                                      const AttentionResult& forward, const SequenceLayout& layout,
                                      const AttentionOptions& options);
 
-// Bytes that AttentionBackward on a CUDA device of so many multiprocessors allocates beside its
-// operands and results; AttentionForward takes less. `deterministic`: as ATen is told to be. Pure.
-int64_t CudaAttentionWorkspace(const AttentionShape& shape, bool deterministic, int64_t processors);
+// Bytes that AttentionBackward allocates on a CUDA device beside its operands and results, at most;
+// AttentionForward takes less. `deterministic`: as ATen is told to be. Pure.
+int64_t CudaAttentionWorkspace(const AttentionShape& shape, bool deterministic);
 
 }  // namespace fttrain

@@ -31,10 +31,11 @@ bool FlashAttentionTakes(at::ScalarType type, int64_t head_dim) {
 }
 
 int64_t FlashAttentionWorkspace(const AttentionShape& shape, bool deterministic,
-                                int64_t processors) {
+                                int64_t multiprocessors) {
   const int64_t rows = shape.tokens + 128 * shape.documents;
   const int64_t rounded_dim = RoundUp(shape.head_dim, shape.head_dim <= 128 ? 32 : 64);
-  const int64_t sums = deterministic ? CeilDivide(processors, shape.documents * shape.heads) : 1;
+  const int64_t sums =
+      deterministic ? CeilDivide(multiprocessors, shape.documents * shape.heads) : 1;
   int64_t bytes = 4 * rows * shape.heads * (sums * rounded_dim + 1) + kRandomStateBytes;
   if (shape.heads != shape.kv_heads) {
     bytes += 2 * shape.tokens * shape.heads * shape.head_dim *

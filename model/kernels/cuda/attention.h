@@ -11,9 +11,10 @@ bool FlashAttentionTakes(at::ScalarType type, int64_t head_dim);
 // Bytes that FlashAttentionBackward allocates beside its operands and results, as mha_varlen_bwd
 // does (ATen/native/transformers/cuda/flash_attn/flash_api.cpp, torch 2.11): float32 sums of dq,
 // and of the softmax's gradient, with 128 rows more for every document; where query heads share a
-// kv head, dk and dv of each. Deterministic, several sums of dq: as many as fill the processors.
+// kv head, dk and dv of each. Deterministic, several sums of dq: as many as fill the device's
+// multiprocessors, of which no GPU has more than 192.
 int64_t FlashAttentionWorkspace(const AttentionShape& shape, bool deterministic,
-                                int64_t processors);
+                                int64_t multiprocessors = 192);
 
 AttentionResult FlashAttentionForward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                                       const SequenceLayout& layout,

@@ -171,7 +171,7 @@ TEST_F(ReferenceChoice, CountsWhatAttentionTakesInWorkOnAGpu) {
                        .kv_heads = 2,
                        .head_dim = 8,
                        .type = at::kBFloat16};
-  const auto workspace = [&] { return CudaAttentionWorkspace(shape, false, 0); };
+  const auto workspace = [&] { return CudaAttentionWorkspace(shape, false); };
   const Layout two_rows = {.micro_batch_rows = 2};
   EXPECT_EQ(attention(two_rows), workspace());
   EXPECT_EQ(attention(two_rows, /*gpu=*/false), 0);
@@ -185,7 +185,7 @@ TEST_F(ReferenceChoice, CountsWhatAttentionTakesInWorkOnAGpu) {
   EXPECT_EQ(attention({.mesh = {.tp = 2}}), workspace());
   task_.deterministic = true;
   shape.documents = 2;
-  EXPECT_EQ(attention({.mesh = {.tp = 2}}), CudaAttentionWorkspace(shape, true, 192));
+  EXPECT_EQ(attention({.mesh = {.tp = 2}}), CudaAttentionWorkspace(shape, true));
 }
 
 TEST(ParseReference, TakesSizesThatTheJobHas) {

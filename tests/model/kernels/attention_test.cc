@@ -170,7 +170,7 @@ TEST_P(AttentionMemory, IsWhatIsCounted) {
   EXPECT_LE(peak, workspace);
   EXPECT_GT(static_cast<double>(peak), 0.9 * static_cast<double>(workspace));
   if (!TestDevice().is_cuda() || !FlashAttentionTakes(shape_.type, shape_.head_dim)) return;
-  EXPECT_EQ(PeakOf(AttentionForward, AttentionBackward), FlashAttentionWorkspace(shape_, false, 0));
+  EXPECT_EQ(PeakOf(AttentionForward, AttentionBackward), FlashAttentionWorkspace(shape_, false));
 }
 
 INSTANTIATE_TEST_SUITE_P(Geometries, AttentionMemory,
@@ -191,7 +191,7 @@ TEST(FlashAttentionWorkspace, IsTheSumOfWhatItsBackwardAllocates) {
                        .head_dim = 128,
                        .type = at::kBFloat16};
   const auto bytes = [&](bool deterministic = false) {
-    return FlashAttentionWorkspace(shape, deterministic, /*processors=*/132);
+    return FlashAttentionWorkspace(shape, deterministic, /*multiprocessors=*/132);
   };
   const int64_t shared = 2 * int64_t{4096} * 32 * 128 * 2, state = 16;
   EXPECT_EQ(bytes(), int64_t{4224} * 32 * (128 + 1) * 4 + shared + state);
@@ -217,8 +217,8 @@ TEST(CudaAttentionWorkspace, IsThatOfTheWayThatTheTypeAndHeadsTake) {
                        .kv_heads = 2,
                        .head_dim = 64,
                        .type = at::kBFloat16};
-  const auto bytes = [&] { return CudaAttentionWorkspace(shape, false, 0); };
-  EXPECT_EQ(bytes(), FlashAttentionWorkspace(shape, false, 0));
+  const auto bytes = [&] { return CudaAttentionWorkspace(shape, false); };
+  EXPECT_EQ(bytes(), FlashAttentionWorkspace(shape, false));
   for (const int64_t dim : {60, 264}) {
     shape.head_dim = dim;
     EXPECT_EQ(bytes(), PlainAttentionWorkspace(shape)) << dim;
