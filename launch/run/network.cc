@@ -55,7 +55,7 @@ absl::Status Connect(Network& network, CommBackend backend, const Process& proce
   if (backend == nullptr) {
     FT_ASSIGN_OR_RETURN(backend, AgreeOnBackend(network.device, process));
   }
-  network.backend = backend;
+  network.transport = TransportName(backend, network.device);
   FT_ASSIGN_OR_RETURN(network.mesh, Mesh::Create(backend, process, shape));
   FT_ASSIGN_OR_RETURN(
       network.links,
@@ -82,10 +82,9 @@ absl::StatusOr<std::unique_ptr<ParameterStore>> MakeStore(Network& network,
 
 }  // namespace
 
-std::string TransportOf(const Network& network) {
-  if (network.backend == nullptr) return "";
-  if (network.backend == CreateNcclCommunicator) return "NCCL";
-  return network.device.is_cuda() ? "MPI through host memory, for ranks share a GPU" : "MPI";
+std::string TransportName(CommBackend backend, c10::Device device) {
+  if (backend == CreateNcclCommunicator) return "NCCL";
+  return device.is_cuda() ? "MPI through host memory, for ranks share a GPU" : "MPI";
 }
 
 absl::StatusOr<std::unique_ptr<Network>> BuildNetwork(const Task& task, const Layout& layout,

@@ -27,8 +27,8 @@ struct Network {
   Task task;
   Layout layout;
   c10::Device device = c10::Device(c10::kCPU);
-  CommBackend backend = nullptr;  // null: one rank
-  Activity* activity = nullptr;   // of the process
+  std::string transport;         // TransportName; empty for one rank
+  Activity* activity = nullptr;  // of the process
   std::unique_ptr<Mesh> mesh;
   std::unique_ptr<StageLinks> links;
   ParameterSet parameters;                // of this rank
@@ -37,8 +37,8 @@ struct Network {
   std::unique_ptr<Transformer> transformer;
 };
 
-// How ranks communicate, in words; empty for one rank.
-std::string TransportOf(const Network& network);
+// How ranks communicate, in words.
+std::string TransportName(CommBackend backend, c10::Device device);
 
 // The network with its storage, zeros. `positions`: of the longest document. A layout of one rank
 // may be built by every rank of a larger world, each for itself. Agrees on errors: Unavailable

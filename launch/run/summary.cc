@@ -145,7 +145,7 @@ std::string StartSummary(const Job& job) {
   const Network& network = *job.network;
   const c10::Device device = network.device;
   const std::string gpu = device.is_cuda() ? Gpus().Describe(device.index()).name : "";
-  return StartSummary(job.task(), job.layout(), {device, gpu, TransportOf(network)},
+  return StartSummary(job.task(), job.layout(), {device, gpu, network.transport},
                       CountParameters(job.network->declared), job.rows->summary());
 }
 

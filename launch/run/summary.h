@@ -13,7 +13,7 @@ namespace fttrain {
 struct Machine {
   c10::Device device = c10::Device(c10::kCPU);
   std::string gpu = {};        // the device's name, where it is one
-  std::string transport = {};  // TransportOf
+  std::string transport = {};  // as Network's
 };
 
 // Several lines: model, mesh and which layers and ranks a stage has, trainable parameters in PEFT's

@@ -85,15 +85,12 @@ TEST(StartSummary, NamesTheDeviceAndHowRanksCommunicate) {
   EXPECT_THAT(gpu, HasSubstr("threads a rank; over NCCL\n"));
 }
 
-TEST(TransportOf, SaysWhyGpusDoNotUseNccl) {
-  Network network;
-  EXPECT_EQ(TransportOf(network), "");
-  network.backend = CreateMpiCommunicator;
-  EXPECT_EQ(TransportOf(network), "MPI");
-  network.device = c10::Device(at::kCUDA, 0);
-  EXPECT_EQ(TransportOf(network), "MPI through host memory, for ranks share a GPU");
-  network.backend = CreateNcclCommunicator;
-  EXPECT_EQ(TransportOf(network), "NCCL");
+TEST(TransportName, SaysWhyGpusDoNotUseNccl) {
+  const c10::Device gpu(at::kCUDA, 0);
+  EXPECT_EQ(TransportName(CreateMpiCommunicator, at::kCPU), "MPI");
+  EXPECT_EQ(TransportName(CreateMpiCommunicator, gpu),
+            "MPI through host memory, for ranks share a GPU");
+  EXPECT_EQ(TransportName(CreateNcclCommunicator, gpu), "NCCL");
 }
 
 TEST(StartSummary, SaysHowAnNf4BaseIsStoredAndWhatOfItIsNot) {

@@ -165,7 +165,6 @@ TEST(TrainerOverDp, TakesTheRowsOfTheStepThatIsAskedForWhateverWasBefore) {
 
 TEST(Training, SaysOverWhatItsRanksCommunicate) {
   const auto job = BuildOverDp({kSequence, true, true, 3}, Documents());
-  EXPECT_EQ(TransportOf(*job->network), "MPI");
   EXPECT_THAT(StartSummary(*job), HasSubstr("threads a rank; over MPI\n"));
 }
 
