@@ -58,7 +58,7 @@ absl::StatusOr<Verification> PlanVerification(const CommandLine& line,
   }
   FT_ASSIGN_OR_RETURN(made.plan, MakeTrainPlan(loaded, process));
   std::string& scratch = made.plan.inputs.scratch_folder;
-  if (made.plan.output.scratch_folder.empty()) scratch = ScratchFolder(made.plan.output.folder);
+  if (scratch == made.plan.output.folder) scratch = ScratchFolder(made.plan.output.folder);
   FT_RETURN_IF_ERROR(MakeScratchFolder(scratch));
   const int64_t steps = made.plan.task.steps;
   if (!line.Has("steps")) made.steps = std::min(made.steps, steps);

@@ -68,7 +68,6 @@ absl::StatusOr<Layout> LayoutOf(const config::RunConfig& run, const ModelSpec& m
   layout.micro_batch_rows = run.train().micro_batch_size();
   layout.sequence_parallel = parallel.sequence_parallel();
   layout.zero_stage = parallel.zero_stage();
-  layout.timeout_seconds = parallel.timeout_seconds();
   layout.schedule = ValueOf<config::PipelineSchedule, PipelineKind>(
       parallel.pipeline_schedule(),
       {{config::PIPELINE_SCHEDULE_1F1B, PipelineKind::kOneForwardOneBackward},

@@ -35,7 +35,6 @@ struct Layout {
   FrozenPlace frozen = FrozenPlace::kDevice;
   StatePlace state = StatePlace::kDevice;
   int64_t loss_chunk_rows = 1024;  // rows of logits alive at a time
-  int64_t timeout_seconds = 0;     // that a rank may stand still; 0: for ever
 
   // Whether every rank always has its weights on its device, at the same place.
   bool WeightsStay() const { return zero_stage < 3 && frozen == FrozenPlace::kDevice; }

@@ -1,4 +1,4 @@
-// What a run says and leaves behind, and what is gone with it.
+// What a run says and when, what it leaves behind, and what is gone with it.
 #pragma once
 
 #include <string>
@@ -9,13 +9,16 @@ namespace fttrain {
 
 struct Output {
   std::string folder;
-  std::string scratch_folder = {};  // of files without a name; empty: `folder`
-  int64_t log_steps = 1;  // steps of a line on the terminal
+  std::string scratch_folder = {};  // of files without a name; `folder` where none is given
+  int64_t log_steps = 1;            // steps of a line on the terminal
+  int64_t timeout_seconds = 0;      // that a rank may stand still in a step; 0: for ever
 };
 
 // Of a config with defaults filled and validated.
 inline Output OutputOf(const config::RunConfig& run) {
-  return {run.output_dir(), run.memory().scratch_folder(), run.train().log_steps()};
+  const std::string& scratch = run.memory().scratch_folder();
+  return {run.output_dir(), scratch.empty() ? run.output_dir() : scratch, run.train().log_steps(),
+          run.parallel().timeout_seconds()};
 }
 
 }  // namespace fttrain

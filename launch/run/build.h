@@ -31,6 +31,7 @@ struct JobInputs {
   std::string scratch_folder;  // of files without a name; a store that wants some makes it
   c10::Device device = c10::Device(c10::kCPU);  // this rank's, selected
   CommBackend backend = nullptr;                // as BuildNetwork
+  int64_t timeout_seconds = 0;                  // as Output
 };
 
 // Sees what a step computes; every rank has one or none has. May be collective.
@@ -49,6 +50,7 @@ struct Job {
   std::unique_ptr<Network> network;
   std::unique_ptr<Optimizer> optimizer;  // its state fresh
   std::shared_ptr<RowStream> rows;
+  int64_t timeout_seconds = 0;           // as JobInputs
   std::vector<StepObserver*> observers;  // see every step of a trainer, in order; outlive it
 
   const Task& task() const { return network->task; }

@@ -99,9 +99,8 @@ absl::StatusOr<TrainPlan> MakeTrainPlan(const config::LoadedConfig& loaded,
   FT_ASSIGN_OR_RETURN(RowStream rows,
                       FromFile(RowStream::Create(std::move(examples), plan.task.rows)));
   plan.inputs.rows = std::make_shared<RowStream>(std::move(rows));
-  const Output& output = plan.output;
-  plan.inputs.scratch_folder =
-      output.scratch_folder.empty() ? output.folder : output.scratch_folder;
+  plan.inputs.scratch_folder = plan.output.scratch_folder;
+  plan.inputs.timeout_seconds = plan.output.timeout_seconds;
   SetSteps(plan.task, *plan.inputs.rows);
   FT_RETURN_IF_ERROR(CheckPositions(
       model, PositionsOf(plan.task, *plan.inputs.rows), "the longest example of data.train has",

@@ -65,7 +65,7 @@ constexpr double kFirstStepSeconds = 600;
 
 int64_t TimeoutOf(const Job& job) {
   const bool alone = job.network->mesh->shape().world_size() == 1;
-  return alone ? 0 : job.layout().timeout_seconds;
+  return alone ? 0 : job.timeout_seconds;
 }
 
 }  // namespace

@@ -11,7 +11,7 @@
 namespace fttrain {
 
 // From its first step to the end of its life a rank of several that stands still for
-// Layout::timeout_seconds ends the job, with an error that says what it waits for; in the first
+// JobInputs::timeout_seconds ends the job, with an error that says what it waits for; in the first
 // step, which loads kernels and fills caches, for ten minutes at least. What takes longer and moves
 // nothing between ranks, as writing a result may, is not for a trainer's life.
 class Trainer {

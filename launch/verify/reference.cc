@@ -43,10 +43,7 @@ absl::StatusOr<MeshShape> ParseReference(const std::string& text, int ranks) {
 }
 
 Reference ReferenceOf(const Layout& run, int tp, int pp, bool keeps_memory) {
-  Reference reference{{.mesh = {.tp = tp, .pp = pp, .dp = 1},
-                       .device = run.device,
-                       .timeout_seconds = run.timeout_seconds},
-                      keeps_memory};
+  Reference reference{{.mesh = {.tp = tp, .pp = pp, .dp = 1}, .device = run.device}, keeps_memory};
   if (!keeps_memory) return reference;
   reference.layout.recompute = run.recompute;
   reference.layout.activations = run.activations;

@@ -89,7 +89,6 @@ void AddLayout(const Layout& layout, Fields& fields) {
   fields["layout.embedding"] = Text(layout.embedding);
   fields["layout.frozen"] = Text(layout.frozen);
   fields["layout.state"] = Text(layout.state);
-  fields["layout.timeout_seconds"] = Text(layout.timeout_seconds);
 }
 
 constexpr char kRun[] =
@@ -128,6 +127,7 @@ Fields FieldsOf(const std::vector<std::string>& overrides) {
   fields["output.folder"] = output.folder;
   fields["output.scratch_folder"] = output.scratch_folder;
   fields["output.log_steps"] = Text(output.log_steps);
+  fields["output.timeout_seconds"] = Text(output.timeout_seconds);
   return fields;
 }
 
@@ -188,7 +188,7 @@ const Key kKeys[] = {
     {"parallel.pipeline_schedule=gpipe", "layout.schedule=0"},
     {"parallel.chunks_per_stage=3", "layout.layers_per_run=1,1,1,1,1,1"},
     {"parallel.layers_per_stage=[1, 5]", "layout.layers_per_run=1,5"},
-    {"parallel.timeout_seconds=7", "layout.timeout_seconds=7"},
+    {"parallel.timeout_seconds=7", "output.timeout_seconds=7"},
     {"memory.recompute=full", "layout.recompute=2"},
     {"memory.activations=host", "layout.activations=1"},
     {"memory.base_weights=disk", "layout.frozen=2"},
@@ -196,7 +196,7 @@ const Key kKeys[] = {
     {"memory.scratch_folder=s", "output.scratch_folder=s"},
     {"precision.compute=fp32", "task.form.compute=Float"},
     {"device=cpu", "layout.device=2"},
-    {"output_dir=o", "output.folder=o"},
+    {"output_dir=o", "output.folder=o output.scratch_folder=o"},
     {"adapter.method=lora", "task.block_size=0 task.dense="},
 };
 

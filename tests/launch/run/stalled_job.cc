@@ -28,9 +28,11 @@ class OnRank1 : public StepObserver {
   Act acts_[2];
 };
 
-void TrainWith(Layout layout, OnRank1 observer) {
-  layout.timeout_seconds = kTimeoutSeconds;
-  const auto job = BuildTiny(TinyTask(), layout);
+void TrainWith(const Layout& layout, OnRank1 observer) {
+  const Task task = TinyTask();
+  JobInputs inputs = TinyInputs(task);
+  inputs.timeout_seconds = kTimeoutSeconds;
+  const auto job = BuildTiny(task, layout, inputs, TestProcess());
   job->observers.push_back(&observer);
   Trainer trainer(*job);
   for (int64_t step = 0; step < kSteps; ++step) ASSERT_TRUE(trainer.Step(step).ok());

@@ -57,16 +57,14 @@ class ReferenceChoice : public ::testing::Test {
   ParameterSet declared_;
 };
 
-TEST_F(ReferenceChoice, SharesNothingOfTheRunsLayoutButItsDeviceAndTimeout) {
+TEST_F(ReferenceChoice, SharesNothingOfTheRunsLayoutButItsDevice) {
   Layout run = run_;
   run.sequence_parallel = true;
   run.activations = run.embedding = Place::kHost;
   run.frozen = FrozenPlace::kDisk;
   run.state = StatePlace::kHost;
-  run.timeout_seconds = 60;
   const Layout reference = ReferenceOf(run, 2, 1, /*keeps_memory=*/false).layout;
   EXPECT_EQ(reference.device, DeviceKind::kCpu);
-  EXPECT_EQ(reference.timeout_seconds, 60);
   EXPECT_EQ(reference.mesh.tp, 2);
   EXPECT_EQ(reference.mesh.dp, 1);
   EXPECT_EQ(reference.micro_batch_rows, 1);
