@@ -46,14 +46,6 @@ std::unique_ptr<BlockSaved> NewSaved(const BlockSpec& spec, TensorRank tp, at::S
   return std::make_unique<MlpSaved>(std::get<MlpSpec>(spec.body), tp, compute);
 }
 
-std::vector<std::vector<LinearSpec>> LinearsByInput(const BlockSpec& spec) {
-  if (const auto* attention = std::get_if<AttentionSpec>(&spec.body)) {
-    return {{attention->q, attention->k, attention->v}, {attention->o}};
-  }
-  const auto& mlp = std::get<MlpSpec>(spec.body);
-  return {{mlp.gate, mlp.up}, {mlp.down}};
-}
-
 std::unique_ptr<Block> MakeBlock(const BlockSpec& spec, const BlockSetup& setup) {
   if (const auto* attention = std::get_if<AttentionSpec>(&spec.body)) {
     return std::make_unique<AttentionBlock>(*attention, setup);

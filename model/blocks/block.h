@@ -42,9 +42,6 @@ struct BlockSaved {
 // What a block of this kind saves on a rank, nothing made yet.
 std::unique_ptr<BlockSaved> NewSaved(const BlockSpec& spec, TensorRank tp, at::ScalarType compute);
 
-// The linears of a block, those together that read one input.
-std::vector<std::vector<LinearSpec>> LinearsByInput(const BlockSpec& spec);
-
 // What blocks are built from; tp, set and ahead must outlive them.
 struct BlockSetup {
   const ModelOptions& options;

@@ -7,18 +7,23 @@
 
 namespace fttrain {
 
+std::vector<std::vector<LinearSpec>> LinearsByInput(const BlockSpec& block) {
+  if (const auto* attention = std::get_if<AttentionSpec>(&block.body)) {
+    return {{attention->q, attention->k, attention->v}, {attention->o}};
+  }
+  const auto& mlp = std::get<MlpSpec>(block.body);  // throws for a kind that is not listed here
+  return {{mlp.gate, mlp.up}, {mlp.down}};
+}
+
 void ForEachPart(const BlockSpec& block, const std::function<void(const NormSpec&)>& norm,
                  const std::function<void(const LinearSpec&)>& linear) {
   norm(block.before);
+  for (const std::vector<LinearSpec>& linears : LinearsByInput(block)) {
+    for (const LinearSpec& each : linears) linear(each);
+  }
   if (const auto* attention = std::get_if<AttentionSpec>(&block.body)) {
-    for (const auto* each : {&attention->q, &attention->k, &attention->v, &attention->o}) {
-      linear(*each);
-    }
     if (attention->q_norm) norm(*attention->q_norm);
     if (attention->k_norm) norm(*attention->k_norm);
-  } else {
-    const auto& mlp = std::get<MlpSpec>(block.body);  // throws for a kind that is not listed here
-    for (const auto* each : {&mlp.gate, &mlp.up, &mlp.down}) linear(*each);
   }
 }
 

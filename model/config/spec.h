@@ -88,15 +88,15 @@ struct ModelSpec {
   HeadSpec head;
   bool quantized = false;  // quantization_config: matrices are stored as NF4 (nf4_folder.h)
   std::vector<int64_t> eos_token_ids;  // may be empty
-
   int64_t num_layers() const { return static_cast<int64_t>(layers.size()); }
 };
 
+// A block's linears, those together that read one input, and a layer's, in the order of files.
+std::vector<std::vector<LinearSpec>> LinearsByInput(const BlockSpec& block);
+std::vector<LinearSpec> LinearsOf(const LayerSpec& layer);
 // Calls one of both for each part of a block that has tensors, in the order of files.
 void ForEachPart(const BlockSpec& block, const std::function<void(const NormSpec&)>& norm,
                  const std::function<void(const LinearSpec&)>& linear);
-// The linears of a layer, in the order of files.
-std::vector<LinearSpec> LinearsOf(const LayerSpec& layer);
 // q_proj of model.layers.0.self_attn.q_proj.
 std::string LeafName(const std::string& module);
 
