@@ -51,8 +51,6 @@ absl::Status NotFinite(const StepMetrics& metrics) {
       "optimizer.learning_rate or look at the rows of this step"));
 }
 
-constexpr double kFirstStepSeconds = 600;
-
 // From the watchdog's thread.
 [[noreturn]] void EndJob(const std::string& what, bool stands_still) {
   LogError(absl::StrCat(

@@ -1,6 +1,6 @@
 // Reads slices of weights straight into a rank's tensors, converted on the way. A rank never holds
-// more than its slice and pieces on their way (slice_reader.h): 2 MiB; for a GPU 64 MiB of pinned
-// host memory and, where the dtype changes, 64 MiB there.
+// more than its slice and pieces on their way (LoadPieceBytes): for a GPU two in pinned host memory
+// and, where the dtype changes, as much there.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -12,12 +12,13 @@
 namespace fttrain {
 namespace {
 
-// Copies of factors that save a product from making its own.
-struct FactorCopies {
+// Which factors are copied, to save a product from making its own.
+struct CopiedFactors {
   bool a = false, b = false;
   at::ScalarType dtype = at::kFloat;
 };
-FactorCopies CopiesOf(size_t adapters, at::ScalarType compute, double dropout, c10::Device device) {
+CopiedFactors CopiesOf(size_t adapters, at::ScalarType compute, double dropout,
+                       c10::Device device) {
   const at::ScalarType dtype = LowRankDtype(device, compute);
   const bool converted = dtype != FactorDtype(compute);
   return {converted || (adapters > 1 && dropout == 0.0), converted, dtype};
@@ -66,7 +67,7 @@ void Linears::HoldFactors(bool hold) {
   for (Member& member : members_) member.b_copy.reset();
   if (!hold || adapted_.empty()) return;
   const at::Tensor& first = members_[adapted_.front()].a->value;
-  const FactorCopies copies = CopiesOf(adapted_.size(), compute_, dropout_, first.device());
+  const CopiedFactors copies = CopiesOf(adapted_.size(), compute_, dropout_, first.device());
   const MemoryScope scope(MemoryCategory::kAdapters);
   if (copies.a) a_copy_ = at::empty({rank_, first.size(1)}, first.options().dtype(copies.dtype));
   for (const size_t i : adapted_) {
@@ -242,7 +243,7 @@ int64_t FactorCopyBytes(const std::vector<LinearSpec>& specs, const ParameterFor
     a += form.adapter->r * (column ? spec.in : mine);
     b += form.adapter->r * (column ? mine : spec.out);
   }
-  const FactorCopies copies = CopiesOf(adapters, form.compute, form.adapter->dropout, device);
+  const CopiedFactors copies = CopiesOf(adapters, form.compute, form.adapter->dropout, device);
   return ((copies.a ? a : 0) + (copies.b ? b : 0)) *
          static_cast<int64_t>(c10::elementSize(copies.dtype));
 }

@@ -47,9 +47,9 @@ class Linears {
 
   // NF4 matrices are dequantised once (true), for every call until they are released (false).
   void Hold(bool hold);
-  // The adapters' factors are copied once as products read them, stacked and in their dtype
-  // (LowRankDtype): FactorCopyBytes, booked as kAdapters. Until they are released changes of the
-  // parameters are not seen. The same values, so results are the same bits.
+  // The adapters' factors are copied once as products read them (FactorCopyBytes), booked as
+  // kAdapters. Until they are released changes of the parameters are not seen. The same values, so
+  // results are the same bits.
   void HoldFactors(bool hold);
 
  private:
@@ -90,7 +90,7 @@ class Linears {
 };
 
 // What HoldFactors of linears of one input takes: of a stack if there are several adapters (with
-// dropout none is read), of both factors where products convert them. Pure.
+// dropout none is read), of both factors where products are of another dtype (LowRankDtype). Pure.
 int64_t FactorCopyBytes(const std::vector<LinearSpec>& specs, const ParameterForm& form,
                         TensorRank tp, c10::Device device);
 
