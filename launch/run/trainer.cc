@@ -102,7 +102,7 @@ template <typename See>
 void Trainer::Observe(int64_t step, const See& see) {
   watchdog_.Rest();
   for (StepObserver* observer : job_->observers) see(*observer);
-  watchdog_.Expect(step + 1);
+  watchdog_.BeginStep(step + 1);
 }
 
 absl::StatusOr<StepMetrics> Trainer::Step(int64_t step) {
@@ -112,7 +112,7 @@ absl::StatusOr<StepMetrics> Trainer::Step(int64_t step) {
   const c10::Device device = job_->network->device;
   Transformer& model = *job_->network->transformer;
   Optimizer& optimizer = *job_->optimizer;
-  watchdog_.Expect(step + 1);
+  watchdog_.BeginStep(step + 1);
   Rows rows = next_ && next_->step == step ? *std::move(next_) : ReadRows(step);
   next_.reset();
   // Every stage has all tokens of its replica.

@@ -240,7 +240,7 @@ absl::Status ParameterStore::Write(const Writer& write, Values values) {
       if (values == Values::kAll || window.trainable()) windows.push_back(&window);
     }
     for (ValueWindow* window : windows) {
-      window->BringToChange(state_->device);
+      window->BringForWriting(state_->device);
       window->Bind();
     }
     if (status.ok() && !parameters.empty()) status = write(parameters);

@@ -38,7 +38,7 @@ void ValueWindow::Bring(c10::Device device) {
   source_->Start(window_);
 }
 
-void ValueWindow::BringToChange(c10::Device device) {
+void ValueWindow::BringForWriting(c10::Device device) {
   {
     const MemoryScope scope(category_);
     window_ = source_->OnHost();

@@ -28,7 +28,7 @@ class ValueWindow {
   void Arrive() { source_->Wait(); }
   // The kept values, to be changed and kept with Store: in host memory where the source has them
   // there whole, else by Bring and Arrive.
-  void BringToChange(c10::Device device);
+  void BringForWriting(c10::Device device);
   void Drop() { window_.reset(); }
   // Makes every parameter's `value` a view of the window, or undefined.
   void Bind() const;

@@ -95,7 +95,7 @@ std::string PlaceText(const std::string& axis, const std::vector<int>& ranks) {
 Communicator::Communicator(std::string axis, const Members& members)
     : axis_(std::move(axis)), members_(members) {
   if (members.activity == nullptr) return;
-  place_ = members.activity->Keep(PlaceText(axis_, members.ranks));
+  place_ = members.activity->Intern(PlaceText(axis_, members.ranks));
 }
 
 int Communicator::RankInJob(int peer) const {

@@ -25,7 +25,7 @@ void Activity::Remove(Source* source) {
   std::erase(sources_, source);
 }
 
-const std::string* Activity::Keep(std::string text) {
+const std::string* Activity::Intern(std::string text) {
   const std::lock_guard<std::mutex> lock(mutex_);
   return &*kept_.insert(std::move(text)).first;
 }

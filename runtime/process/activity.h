@@ -32,10 +32,10 @@ class Activity {
   void Remove(Source* source);  // once this returns nobody looks
 
   // `text` where it stays as long as this does: operations name with it what they go over.
-  const std::string* Keep(std::string text);
+  const std::string* Intern(std::string text);
 
   // An operation that the host is in, from here to the end of its life; within another one it is
-  // that one. `name`: a literal; `over`: Keep's; rank: of the job, -1 where it is several.
+  // that one. `name`: a literal; `over`: Intern's; rank: of the job, -1 where it is several.
   class Waiting {
    public:
     Waiting(Activity* activity, const char* name, const std::string* over, int64_t bytes, int rank);

@@ -153,7 +153,7 @@ void Process::FindPlace() {
   MPI_Comm_size(host_comm, &local_size_);
   MPI_Comm_free(&host_comm);
   host_ = HostName();
-  all_ranks_ = activity_->Keep("all ranks");
+  all_ranks_ = activity_->Intern("all ranks");
 }
 
 absl::StatusOr<std::unique_ptr<Process>> Process::FirstRanks(int ranks) const {

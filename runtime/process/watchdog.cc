@@ -26,10 +26,10 @@ Watchdog::~Watchdog() {
   thread_.join();
 }
 
-void Watchdog::Expect(int64_t step) {
+void Watchdog::BeginStep(int64_t step) {
   const std::lock_guard<std::mutex> lock(mutex_);
   step_ = step;
-  ++expected_;
+  ++begun_;
   expects_ = true;
 }
 
@@ -67,14 +67,14 @@ std::string Watchdog::Judge(const Activity::State& state, Seconds passed) {
     with_error_ += passed;
     return with_error_ < std::min(limit_, Seconds(5)) ? "" : absl::StrCat(step, state.error);
   }
-  const int64_t seen = state.moves + expected_;
+  const int64_t seen = state.moves + begun_;
   if (seen != last_seen_) {
     last_seen_ = seen;
     still_ = Seconds(0);
     return "";
   }
   still_ += passed;
-  if (still_ < (expected_ == 1 ? first_limit_ : limit_)) return "";
+  if (still_ < (begun_ == 1 ? first_limit_ : limit_)) return "";
   return absl::StrCat(
       step, "nothing has moved for ", static_cast<int64_t>(still_.count()), " s; this rank waits ",
       state.waits_for.empty() ? "for no other: it computes, reads or writes"

@@ -20,19 +20,19 @@ class Watchdog {
   // transport reports.
   using Alarm = std::function<void(const std::string& what, bool stands_still)>;
 
-  // From an Expect to the next Rest it looks at `activity`, which must outlive it, and alarms when
-  // nothing has begun or ended on this rank for `seconds` of its looking (a job that is suspended
-  // is not looked at), or when a transport has reported an error for some seconds, in which the
-  // rank that failed says so first. Until the second Expect it has `first_seconds` of patience, if
-  // that is more: kernels are loaded, caches filled. No seconds: it never alarms, and starts no
-  // thread.
+  // From a BeginStep to the next Rest it looks at `activity`, which must outlive it, and alarms
+  // when nothing has begun or ended on this rank for `seconds` of its looking (a job that is
+  // suspended is not looked at), or when a transport has reported an error for some seconds, in
+  // which the rank that failed says so first. Until the second BeginStep it has `first_seconds` of
+  // patience, if that is more: kernels are loaded, caches filled. No seconds: it never alarms, and
+  // starts no thread.
   Watchdog(Activity& activity, double seconds, double first_seconds, Alarm alarm);
   ~Watchdog();
   Watchdog(const Watchdog&) = delete;
   Watchdog& operator=(const Watchdog&) = delete;
 
-  // A step (counted from 1) begins or goes on here.
-  void Expect(int64_t step);
+  // A step (counted from 1) begins, or goes on after a Rest.
+  void BeginStep(int64_t step);
   // Others may work for as long as they like.
   void Rest();
 
@@ -49,7 +49,7 @@ class Watchdog {
   std::condition_variable changed_;
   bool ended_ = false, expects_ = false;
   int64_t step_ = 0;
-  int64_t expected_ = 0;    // calls of Expect
+  int64_t begun_ = 0;       // calls of BeginStep
   int64_t last_seen_ = -1;  // moves and calls
   Seconds still_{0}, with_error_{0};
   std::thread thread_;

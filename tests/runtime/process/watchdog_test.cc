@@ -54,11 +54,11 @@ constexpr milliseconds kLong{10000};  // never waited for where all is well
 TEST(Watchdog, NamesTheOperationThatARankStandsIn) {
   Activity activity;
   Kept kept(activity, kShort);
-  kept.dog().Expect(3);
+  kept.dog().BeginStep(3);
   const Activity::Waiting waits(&activity, "recv",
-                                activity.Keep("activations between stages 0 and 1 of ranks 4, 5"),
+                                activity.Intern("activations between stages 0 and 1 of ranks 4, 5"),
                                 4096, 4);
-  const Activity::Waiting within(&activity, "send", activity.Keep("another"), 1, 1);
+  const Activity::Waiting within(&activity, "send", activity.Intern("another"), 1, 1);
   EXPECT_THAT(kept.Alarm(kLong),
               AllOf(HasSubstr("step 3: nothing has moved for "),
                     HasSubstr("this rank waits in recv[activations between stages 0 and 1 of ranks "
@@ -68,21 +68,21 @@ TEST(Watchdog, NamesTheOperationThatARankStandsIn) {
 TEST(Watchdog, SaysOfARankThatWaitsForNoOtherThatItIsTheOne) {
   Activity activity;
   Kept kept(activity, kShort);
-  kept.dog().Expect(2);
-  { const Activity::Waiting done(&activity, "recv", activity.Keep("tp"), 1, 1); }
+  kept.dog().BeginStep(2);
+  { const Activity::Waiting done(&activity, "recv", activity.Intern("tp"), 1, 1); }
   EXPECT_THAT(kept.Alarm(kLong), HasSubstr("waits for no other: it computes"));
 }
 
 TEST(Watchdog, LeavesAloneWhoMovesHoweverLong) {
   Activity activity;
   Kept kept(activity, kSafe);
-  kept.dog().Expect(2);
+  kept.dog().BeginStep(2);
   for (int i = 0; i < 10; ++i) {
-    const Activity::Waiting waits(&activity, "recv", activity.Keep("tp"), 1, 1);
+    const Activity::Waiting waits(&activity, "recv", activity.Intern("tp"), 1, 1);
     EXPECT_EQ(kept.Alarm(milliseconds(250)), "");
   }
   for (int step = 3; step < 13; ++step) {
-    kept.dog().Expect(step);
+    kept.dog().BeginStep(step);
     EXPECT_EQ(kept.Alarm(milliseconds(250)), "");
   }
 }
@@ -90,7 +90,7 @@ TEST(Watchdog, LeavesAloneWhoMovesHoweverLong) {
 TEST(Watchdog, LeavesAloneWhoComputes) {
   Activity activity;
   Kept kept(activity, kSafe);
-  kept.dog().Expect(2);
+  kept.dog().BeginStep(2);
   for (int i = 0; i < 10; ++i) {
     activity.Moved();
     EXPECT_EQ(kept.Alarm(milliseconds(250)), "");
@@ -100,11 +100,11 @@ TEST(Watchdog, LeavesAloneWhoComputes) {
 TEST(Watchdog, WaitsForNothingWhileItRests) {
   Activity activity;
   Kept kept(activity, kShort);
-  kept.dog().Expect(2);
-  kept.dog().Expect(3);
+  kept.dog().BeginStep(2);
+  kept.dog().BeginStep(3);
   kept.dog().Rest();
   EXPECT_EQ(kept.Alarm(milliseconds(1000)), "");
-  kept.dog().Expect(3);
+  kept.dog().BeginStep(3);
   EXPECT_THAT(kept.Alarm(kLong), HasSubstr("step 3"));
   EXPECT_TRUE(kept.stands_still());
 }
@@ -112,7 +112,7 @@ TEST(Watchdog, WaitsForNothingWhileItRests) {
 TEST(Watchdog, DoesNotCountTheTimeInWhichTheProcessIsSuspended) {
   Activity activity;
   Kept kept(activity, kSafe);
-  kept.dog().Expect(2);
+  kept.dog().BeginStep(2);
   const Activity::Waiting waits(&activity, "recv", activity.Keep("tp"), 1, 1);
   const pid_t parent = getpid(), child = fork();
   if (child == 0) {
@@ -128,10 +128,10 @@ TEST(Watchdog, DoesNotCountTheTimeInWhichTheProcessIsSuspended) {
 TEST(Watchdog, CountsComputingAndWaitingApart) {
   Activity activity;
   Kept kept(activity, kSafe);
-  kept.dog().Expect(2);
-  kept.dog().Expect(3);
+  kept.dog().BeginStep(2);
+  kept.dog().BeginStep(3);
   EXPECT_EQ(kept.Alarm(milliseconds(1300)), "");
-  const Activity::Waiting waits(&activity, "recv", activity.Keep("tp"), 1, 1);
+  const Activity::Waiting waits(&activity, "recv", activity.Intern("tp"), 1, 1);
   EXPECT_EQ(kept.Alarm(milliseconds(1300)), "");
 }
 
@@ -139,17 +139,17 @@ TEST(Watchdog, HasPatienceWithTheFirstStepAndExpectsNothingBeforeIt) {
   Activity activity;
   Kept kept(activity, kShort, /*first_seconds=*/1000);
   EXPECT_EQ(kept.Alarm(milliseconds(500)), "");
-  kept.dog().Expect(1);
+  kept.dog().BeginStep(1);
   EXPECT_EQ(kept.Alarm(milliseconds(500)), "");
-  kept.dog().Expect(2);
+  kept.dog().BeginStep(2);
   EXPECT_THAT(kept.Alarm(kLong), HasSubstr("step 2"));
 }
 
 TEST(Watchdog, WithoutALimitNeverAlarms) {
   Activity activity;
   Watchdog dog(activity, 0, 0, [](const std::string& text, bool) { ADD_FAILURE() << text; });
-  dog.Expect(1);
-  dog.Expect(2);
+  dog.BeginStep(1);
+  dog.BeginStep(2);
   std::this_thread::sleep_for(milliseconds(300));
 }
 
@@ -182,7 +182,7 @@ TEST(Watchdog, NamesTheOldestOperationThatADeviceHasNotFinished) {
   FakeStream stream;
   activity.Add(&stream);
   Kept kept(activity, kSafe);
-  kept.dog().Expect(2);
+  kept.dog().BeginStep(2);
   std::vector<std::shared_ptr<FakeEvent>> events;
   for (int i = 0; i < 1000; ++i) events.push_back(stream.Issue(i == 600 ? "recv" : "send"));
   for (int i = 0; i < 6; ++i) {  // a device that gets on, whatever its host does
@@ -200,7 +200,7 @@ TEST(Watchdog, TellsWhatATransportReports) {
   FakeStream stream;
   activity.Add(&stream);
   Kept kept(activity, 1000);
-  kept.dog().Expect(1);
+  kept.dog().BeginStep(1);
   stream.fails = true;
   EXPECT_EQ(kept.Alarm(kLong), "step 1: NCCL reports of tp: remote error");
   EXPECT_FALSE(kept.stands_still());
