@@ -56,7 +56,8 @@ Activity::State Activity::Look() {
   State state;
   state.moves = moves_.load(std::memory_order_relaxed);
   if (const char* name = name_.load(std::memory_order_acquire)) {
-    state.waits_for.push_back(OperationText(name, *over_.load(std::memory_order_relaxed),
+    const std::string* over = over_.load(std::memory_order_relaxed);
+    state.waits_for.push_back(OperationText(name, over == nullptr ? "all ranks" : *over,
                                             bytes_.load(std::memory_order_relaxed),
                                             rank_.load(std::memory_order_relaxed)));
   }

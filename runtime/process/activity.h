@@ -35,7 +35,8 @@ class Activity {
   const std::string* Intern(std::string text);
 
   // An operation that the host is in, from here to the end of its life; within another one it is
-  // that one. `name`: a literal; `over`: Intern's; rank: of the job, -1 where it is several.
+  // that one. `name`: a literal; `over`: Intern's, or null of all ranks; rank: of the job, -1 where
+  // it is several.
   class Waiting {
    public:
     Waiting(Activity* activity, const char* name, const std::string* over, int64_t bytes, int rank);

@@ -153,7 +153,6 @@ void Process::FindPlace() {
   MPI_Comm_size(host_comm, &local_size_);
   MPI_Comm_free(&host_comm);
   host_ = HostName();
-  all_ranks_ = activity_->Intern("all ranks");
 }
 
 absl::StatusOr<std::unique_ptr<Process>> Process::FirstRanks(int ranks) const {
@@ -191,7 +190,7 @@ void Process::IdleBarrier() const {
 
 absl::Status Process::AgreeOnStatus(const absl::Status& status) const {
   const MPI_Comm world_comm = WorldOf(*this);
-  const Activity::Waiting waits(activity_.get(), "agreement", all_ranks_, 0, -1);
+  const Activity::Waiting waits(activity_.get(), "agreement", /*over=*/nullptr, 0, -1);
   int lowest_failing = status.ok() ? world_size_ : rank_;
   MPI_Allreduce(MPI_IN_PLACE, &lowest_failing, 1, MPI_INT, MPI_MIN, world_comm);
   if (lowest_failing == world_size_) return absl::OkStatus();

@@ -82,8 +82,7 @@ class Process {
   std::string host_;
   std::shared_ptr<void> world_;  // an MPI_Comm, freed by MPI_Finalize
   std::shared_ptr<Activity> activity_ = std::make_shared<Activity>();
-  const std::string* all_ranks_ = nullptr;  // words for it
-  bool is_part_ = false;                    // of a process that finalises MPI
+  bool is_part_ = false;  // of a process that finalises MPI
 };
 
 // Cores that this process may run on; at least 1.
