@@ -6,7 +6,6 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
-#include <random>
 #include <vector>
 
 #include "parallel/optimizer/adamw_cuda.h"
@@ -20,14 +19,6 @@ constexpr int64_t kSizes[] = {0, 1, 2, 3, 4, 255, 1023, 1024, 1025, 5003};
 // -1: all on 16 bytes; else which operand is not.
 constexpr int kOdd[] = {-1, 0, 1, 2, 3, 4};
 
-template <class T>
-std::vector<T> Random(int64_t n, unsigned seed, double scale) {
-  std::mt19937 random(seed);
-  std::normal_distribution<double> normal(0, scale);
-  std::vector<T> values(static_cast<size_t>(n));
-  for (T& v : values) v = static_cast<T>(normal(random));
-  return values;
-}
 template <class T>
 at::Tensor TensorOf(std::vector<T>& values, at::ScalarType dtype) {
   return at::from_blob(values.data(), {static_cast<int64_t>(values.size())}, dtype);
@@ -50,7 +41,7 @@ void ExpectTheCpusBits(int64_t n, int odd, bool rounds) {
   constexpr at::ScalarType kDtype = c10::CppTypeToScalarType<T>::value;
   int made = 0;
   const auto next = [&] { return Placement{made % 2 == 0, made++ != odd}; };
-  std::vector<T> p = Random<T>(n, 1, 1), m(p.size()), v(p.size());
+  std::vector<T> p = RandomNormals<T>(n, 1), m(p.size()), v(p.size());
   std::vector<uint16_t> copy(p.size());
   const Guarded<T> param("param", p, next()), exp_avg("exp_avg", m, next()),
       exp_avg_sq("exp_avg_sq", v, next());
@@ -58,7 +49,7 @@ void ExpectTheCpusBits(int64_t n, int odd, bool rounds) {
   const Placement of_grad = next();
   for (int64_t t = 1; t <= 3; ++t) {
     const bool with_copy = rounds && t != 2;
-    std::vector<T> g = Random<T>(n, static_cast<unsigned>(10 + t), t == 3 ? 1e-30 : 1);
+    std::vector<T> g = RandomNormals<T>(n, static_cast<unsigned>(10 + t), t == 3 ? 1e-30 : 1);
     const Guarded<T> grad("grad", g, of_grad);
     const auto options = StepNumber(t);
     AdamWUpdate(TensorOf(p, kDtype), TensorOf(g, kDtype), TensorOf(m, kDtype), TensorOf(v, kDtype),

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstring>
 #include <ostream>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -61,5 +62,15 @@ class Guarded {
   size_t size_;
   GuardedBytes bytes_;
 };
+
+// Normal numbers, the same for a seed.
+template <class T>
+std::vector<T> RandomNormals(int64_t n, unsigned seed, double scale = 1.0) {
+  std::mt19937 random(seed);
+  std::normal_distribution<double> normal(0, scale);
+  std::vector<T> values(static_cast<size_t>(n));
+  for (T& v : values) v = static_cast<T>(normal(random));
+  return values;
+}
 
 }  // namespace fttrain::cuda_on_host

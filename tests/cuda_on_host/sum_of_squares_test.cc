@@ -6,7 +6,6 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <random>
 #include <vector>
 
 #include "parallel/optimizer/sum_of_squares_cuda.h"
@@ -32,10 +31,7 @@ template <class T>
 void ExpectTheCpusSums() {
   for (const int64_t n : {0, 1, 2, 3, 5, 255, 1027, 1 << 14, (1 << 14) + 1, 100003, 4300001}) {
     SCOPED_TRACE(testing::Message() << n << " values of " << sizeof(T) << " bytes");
-    std::mt19937 random(5);
-    std::normal_distribution<double> normal;
-    std::vector<T> values(static_cast<size_t>(n));
-    for (T& v : values) v = static_cast<T>(normal(random));
+    std::vector<T> values = RandomNormals<T>(n, 5);
     const at::Tensor total = at::full({}, 0.25, at::kDouble);
     AddSumOfSquares(at::from_blob(values.data(), {n}, c10::CppTypeToScalarType<T>::value), total);
     const double want = total.item<double>();
