@@ -113,7 +113,7 @@ TEST(Watchdog, DoesNotCountTheTimeInWhichTheProcessIsSuspended) {
   Activity activity;
   Kept kept(activity, kSafe);
   kept.dog().BeginStep(2);
-  const Activity::Waiting waits(&activity, "recv", activity.Keep("tp"), 1, 1);
+  const Activity::Waiting waits(&activity, "recv", activity.Intern("tp"), 1, 1);
   const pid_t parent = getpid(), child = fork();
   if (child == 0) {
     sleep(4);
