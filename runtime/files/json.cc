@@ -162,6 +162,15 @@ absl::Status JsonNode::IsObject() const {
   return present() && value_->is_object() ? absl::OkStatus() : Error("an object is needed");
 }
 
+absl::Status JsonNode::OnlyKeys(std::initializer_list<std::string_view> known) const {
+  FT_RETURN_IF_ERROR(IsObject());
+  for (const auto& [key, value] : value_->items()) {
+    if (std::find(known.begin(), known.end(), key) != known.end()) continue;
+    return Error(absl::StrCat("key '", Printable(key), "' is not known"));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status JsonNode::MustBeOff(const char* key) const {
   const JsonNode node = (*this)[key];
   if (!node.present() || node.value() == false || node.value() == "" || node.value() == 0.0) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -52,6 +53,8 @@ class JsonNode {
   absl::StatusOr<int64_t> Int(int64_t low, int64_t high) const;
   absl::Status IsArray() const;
   absl::Status IsObject() const;
+  // An object without keys other than these.
+  absl::Status OnlyKeys(std::initializer_list<std::string_view> known) const;
   // Refuses a switch that this program cannot honour: absent, null, false, "" and 0 pass.
   absl::Status MustBeOff(const char* key) const;
 
