@@ -10,6 +10,7 @@
 #include <array>
 
 #include "absl/strings/str_cat.h"
+#include "data/text/unicode16.h"
 
 namespace fttrain {
 namespace {
@@ -99,14 +100,18 @@ bool IsUnicodeSpace(uint32_t c) {
 }
 
 bool IsUnicodeNumeric(uint32_t c) {
+  // Hugging Face's digits are those of Rust's Unicode 17; the tables here end earlier.
+  const bool since_16 = (c >= 0x11DE0 && c <= 0x11DE9) || (c >= 0x16FF4 && c <= 0x16FF6);
   return (U_GET_GC_MASK(static_cast<UChar32>(c)) & (U_GC_ND_MASK | U_GC_NL_MASK | U_GC_NO_MASK)) !=
-         0;
+             0 ||
+         since_16 || HasCategorySince14(c, "N");
 }
 
 bool IsUnicodeWord(uint32_t c) {
   const UChar32 u = static_cast<UChar32>(c);
   return u_hasBinaryProperty(u, UCHAR_ALPHABETIC) || u_hasBinaryProperty(u, UCHAR_JOIN_CONTROL) ||
-         (U_GET_GC_MASK(u) & (U_GC_M_MASK | U_GC_ND_MASK | U_GC_PC_MASK)) != 0;
+         (U_GET_GC_MASK(u) & (U_GC_M_MASK | U_GC_ND_MASK | U_GC_PC_MASK)) != 0 ||
+         HasCategorySince14(c, "L") || HasCategorySince14(c, "M") || HasCategorySince14(c, "Nd");
 }
 
 absl::StatusOr<std::string> NormalizeUnicode(UnicodeForm form, std::string_view text) {
