@@ -4,7 +4,6 @@
 
 #include "absl/strings/numbers.h"
 #include "data/text/unicode.h"
-#include "data/tokenizer/bpe.h"
 #include "data/tokenizer/normalizer.h"
 #include "runtime/files/json.h"
 
@@ -15,7 +14,8 @@ constexpr int64_t kMaxId = (int64_t{1} << 24) - 1;
 
 absl::StatusOr<AddedToken> ReadFlags(const JsonNode& node) {
   AddedToken token;
-  FT_RETURN_IF_ERROR(node.IsObject());
+  FT_RETURN_IF_ERROR(node.OnlyKeys(
+      {"id", "content", "special", "normalized", "lstrip", "rstrip", "single_word", "__type"}));
   FT_ASSIGN_OR_RETURN(token.content, node["content"].String());
   FT_ASSIGN_OR_RETURN(token.special, node["special"].Bool(false));
   FT_ASSIGN_OR_RETURN(token.normalized, node["normalized"].Bool(!token.special));
@@ -60,7 +60,7 @@ size_t SkipSpaceRight(std::string_view text, size_t at) {
 }  // namespace
 
 absl::StatusOr<AddedTokens> AddedTokens::Create(const JsonNode& list, const JsonNode& more,
-                                                const BpeModel& model,
+                                                const Vocabulary& vocabulary,
                                                 const Normalizer& normalizer) {
   AddedTokens added;
   if (list.present()) {
@@ -69,7 +69,7 @@ absl::StatusOr<AddedTokens> AddedTokens::Create(const JsonNode& list, const Json
       FT_ASSIGN_OR_RETURN(AddedToken token, ReadFlags(list[i]));
       FT_ASSIGN_OR_RETURN(const int64_t id, list[i]["id"].Int(0, kMaxId));
       token.id = static_cast<int32_t>(id);
-      FT_RETURN_IF_ERROR(added.Add(list[i], std::move(token), model));
+      FT_RETURN_IF_ERROR(added.Add(list[i], std::move(token), vocabulary));
     }
   }
   if (more.present()) {
@@ -83,22 +83,23 @@ absl::StatusOr<AddedTokens> AddedTokens::Create(const JsonNode& list, const Json
       token.id = static_cast<int32_t>(id);
       const AddedToken* known = added.FindContent(token.content);
       if (known != nullptr && known->id == token.id) continue;
-      FT_RETURN_IF_ERROR(added.Add(node, std::move(token), model));
+      FT_RETURN_IF_ERROR(added.Add(node, std::move(token), vocabulary));
     }
   }
   FT_RETURN_IF_ERROR(added.Index(normalizer));
   return added;
 }
 
-absl::Status AddedTokens::Add(const JsonNode& node, AddedToken token, const BpeModel& model) {
+absl::Status AddedTokens::Add(const JsonNode& node, AddedToken token,
+                              const Vocabulary& vocabulary) {
   if (token.content.empty()) return node.Error("an empty token");
-  const std::optional<int32_t> in_model = model.TokenToId(token.content);
+  const int32_t in_model = vocabulary.Find(token.content);
   const AddedToken* same = FindContent(token.content);
-  if ((in_model.has_value() && *in_model != token.id) || same != nullptr) {
+  if ((in_model >= 0 && in_model != token.id) || same != nullptr) {
     return node.Error(absl::StrCat("token '", Printable(token.content), "' has the ids ", token.id,
-                                   " and ", same != nullptr ? same->id : *in_model));
+                                   " and ", same != nullptr ? same->id : in_model));
   }
-  const std::string* spelling = model.IdToToken(token.id);
+  const std::string* spelling = vocabulary.Token(token.id);
   if (by_id_.contains(token.id) || (spelling != nullptr && *spelling != token.content)) {
     return node.Error(absl::StrCat("id ", token.id, " has two tokens"));
   }
@@ -109,21 +110,18 @@ absl::Status AddedTokens::Add(const JsonNode& node, AddedToken token, const BpeM
 }
 
 absl::Status AddedTokens::Index(const Normalizer& normalizer) {
+  std::vector<std::pair<std::string, int32_t>> patterns[2];
+  RegexScratch scratch;
   for (size_t i = 0; i < tokens_.size(); ++i) {
     std::string text = tokens_[i].content;
     if (tokens_[i].normalized) {
-      FT_ASSIGN_OR_RETURN(text, normalizer.Apply(text));
+      FT_ASSIGN_OR_RETURN(text, normalizer.Apply(text, &scratch));
     }
     tokens_[i].spelling = text;
-    if (text.empty()) continue;
-    patterns_[tokens_[i].normalized][static_cast<unsigned char>(text[0])].push_back({text, i});
+    patterns[tokens_[i].normalized].emplace_back(text, static_cast<int32_t>(i));
   }
-  for (auto& of_kind : patterns_) {
-    for (auto& of_byte : of_kind) {
-      std::stable_sort(of_byte.begin(), of_byte.end(), [](const Pattern& a, const Pattern& b) {
-        return a.text.size() > b.text.size();
-      });
-    }
+  for (const int normalized : {0, 1}) {
+    patterns_[normalized] = PieceTrie(std::move(patterns[normalized]));
   }
   return absl::OkStatus();
 }
@@ -132,20 +130,14 @@ void AddedTokens::Split(std::string_view text, bool normalized, std::vector<Sect
   out->clear();
   size_t done = 0;
   for (size_t at = 0; at < text.size();) {
-    const Pattern* match = nullptr;
-    for (const Pattern& p : patterns_[normalized][static_cast<unsigned char>(text[at])]) {
-      if (text.compare(at, p.text.size(), p.text) == 0) {
-        match = &p;
-        break;
-      }
-    }
-    if (match == nullptr) {
+    const PieceTrie::Match match = patterns_[normalized].LongestAt(text, at);
+    if (match.length == 0) {
       ++at;
       continue;
     }
-    size_t begin = at, end = at + match->text.size();
+    size_t begin = at, end = at + match.length;
     at = end;  // also behind a match that is not taken
-    const AddedToken& token = tokens_[match->token];
+    const AddedToken& token = tokens_[static_cast<size_t>(match.value)];
     if (token.single_word && (IsWordBefore(text, begin) || IsWordAt(text, end))) continue;
     if (token.lstrip) begin = std::max(SkipSpaceLeft(text, begin, 0), done);
     if (token.rstrip) end = SkipSpaceRight(text, end);

@@ -9,10 +9,11 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "data/tokenizer/piece_trie.h"
+#include "data/tokenizer/vocabulary.h"
 
 namespace fttrain {
 
-class BpeModel;
 class JsonNode;
 class Normalizer;
 
@@ -34,7 +35,8 @@ class AddedTokens {
   // `list`: added_tokens of tokenizer.json; `more`: added_tokens_decoder of tokenizer_config.json;
   // either may be absent. A token with two ids is refused.
   static absl::StatusOr<AddedTokens> Create(const JsonNode& list, const JsonNode& more,
-                                            const BpeModel& model, const Normalizer& normalizer);
+                                            const Vocabulary& vocabulary,
+                                            const Normalizer& normalizer);
 
   // Sections of raw text by the tokens that are matched before normalization, or of normalized text
   // by the others. Of several tokens at one place the longest counts.
@@ -45,17 +47,13 @@ class AddedTokens {
   const AddedToken* FindContent(std::string_view content) const;
 
  private:
-  struct Pattern {
-    std::string text;
-    size_t token;  // index into tokens_
-  };
-  absl::Status Add(const JsonNode& node, AddedToken token, const BpeModel& model);
+  absl::Status Add(const JsonNode& node, AddedToken token, const Vocabulary& vocabulary);
   absl::Status Index(const Normalizer& normalizer);
 
   std::vector<AddedToken> tokens_;
   absl::flat_hash_map<int32_t, size_t> by_id_;
   absl::flat_hash_map<std::string, size_t> by_content_;
-  std::vector<Pattern> patterns_[2][256];  // [normalized][first byte], longest first
+  PieceTrie patterns_[2];  // [normalized] -> indices into tokens_
 };
 
 }  // namespace fttrain

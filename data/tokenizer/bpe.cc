@@ -3,234 +3,159 @@
 #include <algorithm>
 #include <functional>
 
-#include "absl/strings/str_format.h"
 #include "data/text/unicode.h"
-#include "runtime/files/json.h"
+#include "data/tokenizer/pair_key.h"
 
 namespace fttrain {
 namespace {
 
-constexpr int64_t kMaxTokens = int64_t{1} << 24;
-constexpr size_t kMaxCachedWords = size_t{1} << 17;
-constexpr size_t kMaxCachedBytes = 64;  // longer words hardly come back
+constexpr std::string_view kSpaceMark = "\xE2\x96\x81";
 
-absl::string_view View(std::string_view s) { return {s.data(), s.size()}; }
+}  // namespace
 
-uint64_t PairKey(int32_t left, int32_t right) {
-  return static_cast<uint64_t>(static_cast<uint32_t>(left)) << 32 | static_cast<uint32_t>(right);
+// The first place behind `at` where the word can be cut: before a space mark, which no token that a
+// merge makes has behind the character there.
+size_t BpeModel::NextCut(std::string_view word, size_t at) const {
+  for (;;) {
+    at = word.find(kSpaceMark, at + 1);
+    if (at == std::string_view::npos) return word.size();
+    size_t before = at - 1;
+    while ((static_cast<unsigned char>(word[before]) & 0xC0) == 0x80) --before;
+    if (!before_space_.contains(Utf8CodePoint(word, before))) return at;
+  }
 }
 
-// A merge is "a b" or ["a", "b"]; false for other values.
-bool SplitMerge(const nlohmann::json& merge, std::string* left, std::string* right) {
-  if (merge.is_array()) {
-    if (merge.size() != 2 || !merge[0].is_string() || !merge[1].is_string()) return false;
-    *left = merge[0].get<std::string>();
-    *right = merge[1].get<std::string>();
-    return true;
+void BpeModel::Encode(std::string_view word, ModelScratch* scratch, std::vector<Piece>* out) const {
+  if (word.empty()) return;
+  if (!cuts_) return EncodePart(word, scratch, out);
+  for (size_t at = 0; at < word.size();) {
+    const size_t end = NextCut(word, at);
+    EncodePart(word.substr(at, end - at), scratch, out);
+    at = end;
   }
-  if (!merge.is_string()) return false;
-  const std::string& text = merge.get_ref<const std::string&>();
-  const size_t space = text.find(' ');
-  if (space == std::string::npos || text.find(' ', space + 1) != std::string::npos) return false;
-  *left = text.substr(0, space);
-  *right = text.substr(space + 1);
-  return true;
+}
+
+void BpeModel::EncodePart(std::string_view word, ModelScratch* scratch,
+                          std::vector<Piece>* out) const {
+  if (scratch->cache.Find(word, out)) return;
+  const size_t first = out->size();
+  int32_t whole = -1;
+  if (ignore_merges_ && byte_level_) {
+    const auto found = word_id_.find(absl::string_view(word.data(), word.size()));
+    if (found != word_id_.end()) whole = found->second;
+  } else if (ignore_merges_) {
+    whole = vocabulary_.Find(word);
+  }
+  if (whole >= 0) {
+    out->push_back({whole, static_cast<uint32_t>(word.size())});
+  } else {
+    Merged(word, scratch, out);
+  }
+  scratch->cache.Insert(word, out->data() + first, out->size() - first);
+}
+
+namespace {
+
+void AddSymbol(int32_t id, size_t bytes, ModelScratch* scratch) {
+  const int32_t n = static_cast<int32_t>(scratch->symbols.size());
+  scratch->symbols.push_back({id, static_cast<uint32_t>(bytes), n - 1, n + 1});
 }
 
 }  // namespace
 
-absl::StatusOr<BpeModel> BpeModel::Create(const JsonNode& model, bool byte_level) {
-  FT_RETURN_IF_ERROR(model.IsObject());
-  FT_ASSIGN_OR_RETURN(const std::string type, model["type"].String("BPE"));
-  if (type != "BPE") return model["type"].Unsupported();
-  BpeModel bpe;
-  bpe.byte_level_ = byte_level;
-  FT_RETURN_IF_ERROR(bpe.ReadVocabulary(model["vocab"]));
-  FT_RETURN_IF_ERROR(bpe.ReadMerges(model["merges"]));
-  FT_RETURN_IF_ERROR(bpe.ReadOptions(model));
-  return bpe;
-}
-
-absl::Status BpeModel::ReadVocabulary(const JsonNode& vocab) {
-  FT_RETURN_IF_ERROR(vocab.IsObject());
-  for (const auto& [token, id] : vocab.value().items()) {
-    const JsonNode entry(&id, absl::StrCat(vocab.path(), "['", Printable(token), "']"));
-    FT_ASSIGN_OR_RETURN(const int64_t value, entry.Int(0, kMaxTokens - 1));
-    if (value >= static_cast<int64_t>(tokens_.size()))
-      tokens_.resize(static_cast<size_t>(value) + 1);
-    std::string& slot = tokens_[static_cast<size_t>(value)];
-    if (token.empty()) return entry.Error("the empty string is no token");
-    if (!slot.empty()) {
-      return entry.Error(absl::StrCat("id ", value, " is also '", Printable(slot), "'"));
-    }
-    slot = token;
-    id_of_.emplace(token, static_cast<int32_t>(value));
-  }
-  if (id_of_.empty()) return vocab.Error("the vocabulary is empty");
-  IndexSymbols();
-  return absl::OkStatus();
-}
-
-void BpeModel::IndexSymbols() {
-  all_bytes_ = true;
-  std::string bytes;
-  if (byte_level_) {
-    for (const auto& [token, id] : id_of_) {
-      if (BytesOfByteLevelToken(token, &bytes)) word_id_.emplace(bytes, id);
-    }
-  }
-  for (int b = 0; b < 256; ++b) {
-    std::string symbol;
-    if (byte_level_) {
-      AppendUtf8(ByteLevelCharacter(static_cast<unsigned char>(b)), &symbol);
-    } else {
-      symbol = absl::StrFormat("<0x%02X>", b);
-    }
-    const auto found = id_of_.find(symbol);
-    byte_id_[b] = found == id_of_.end() ? -1 : found->second;
-    all_bytes_ = all_bytes_ && byte_id_[b] >= 0;
-  }
-}
-
-absl::Status BpeModel::ReadMerges(const JsonNode& merges) {
-  FT_RETURN_IF_ERROR(merges.IsArray());
-  std::string left, right;
-  merges_.reserve(merges.size());
-  uint32_t rank = 0;
-  for (size_t i = 0; i < merges.size(); ++i) {
-    const nlohmann::json& merge = merges.value()[i];
-    if (merge.is_string() && merge.get_ref<const std::string&>().rfind("#version", 0) == 0)
-      continue;
-    if (!SplitMerge(merge, &left, &right)) return merges[i].Error("a merge is two tokens");
-    const auto a = id_of_.find(left), b = id_of_.find(right), whole = id_of_.find(left + right);
-    if (a == id_of_.end() || b == id_of_.end() || whole == id_of_.end()) {
-      return merges[i].Error(absl::StrCat("merge '", Printable(left), "' + '", Printable(right),
-                                          "' has a token that is not in the vocabulary"));
-    }
-    merges_[PairKey(a->second, b->second)] = {rank++, whole->second};
-  }
-  return absl::OkStatus();
-}
-
-absl::Status BpeModel::ReadOptions(const JsonNode& model) {
-  for (const char* key : {"dropout", "continuing_subword_prefix", "end_of_word_suffix"}) {
-    FT_RETURN_IF_ERROR(model.MustBeOff(key));
-  }
-  FT_ASSIGN_OR_RETURN(ignore_merges_, model["ignore_merges"].Bool(false));
-  FT_ASSIGN_OR_RETURN(byte_fallback_, model["byte_fallback"].Bool(false));
-  FT_ASSIGN_OR_RETURN(fuse_unk_, model["fuse_unk"].Bool(false));
-  if (byte_level_ && byte_fallback_ && !all_bytes_) {
-    return model["byte_fallback"].Error("not supported with the ByteLevel pre-tokenizer");
-  }
-  if (model["unk_token"].present()) {
-    FT_ASSIGN_OR_RETURN(const std::string unk, model["unk_token"].String());
-    const std::optional<int32_t> id = TokenToId(unk);
-    // Where every byte has a token nothing is unknown, and files name tokens they do not have.
-    const bool never_used = all_bytes_ && (byte_level_ || byte_fallback_);
-    if (!id.has_value() && !never_used) return model["unk_token"].Error("not in the vocabulary");
-    unk_ = id.value_or(-1);
-  }
-  return absl::OkStatus();
-}
-
-std::optional<int32_t> BpeModel::TokenToId(std::string_view token) const {
-  const auto it = id_of_.find(View(token));
-  if (it == id_of_.end()) return std::nullopt;
-  return it->second;
-}
-
-const std::string* BpeModel::IdToToken(int32_t id) const {
-  if (id < 0 || id > max_id() || tokens_[static_cast<size_t>(id)].empty()) return nullptr;
-  return &tokens_[static_cast<size_t>(id)];
-}
-
-void BpeModel::Encode(std::string_view word, std::vector<Piece>* out) const {
-  if (word.empty()) return;
-  const bool cacheable = word.size() <= kMaxCachedBytes;
-  if (cacheable) {
-    const auto hit = cache_.find(View(word));
-    if (hit != cache_.end()) {
-      out->insert(out->end(), hit->second.begin(), hit->second.end());
-      return;
-    }
-  }
-  const size_t first = out->size();
-  const auto& words = byte_level_ ? word_id_ : id_of_;
-  const auto whole = ignore_merges_ ? words.find(View(word)) : words.end();
-  if (whole != words.end()) {
-    out->push_back({whole->second, static_cast<uint32_t>(word.size())});
-  } else {
-    Merged(word, out);
-  }
-  if (cacheable) {
-    if (cache_.size() >= kMaxCachedWords) cache_.clear();
-    cache_.emplace(
-        std::string(word),
-        std::vector<Piece>(out->begin() + static_cast<std::ptrdiff_t>(first), out->end()));
-  }
-}
-
-// The word's characters (bytes) as symbols. A character that is no token becomes its byte tokens,
-// else the unknown token, else nothing. An unknown token waits until the next known character, even
-// past byte tokens: as the format's own implementation has it.
-void BpeModel::Split(std::string_view word) const {
-  symbols_.clear();
-  const auto add = [&](int32_t id, uint32_t bytes) {
-    const int32_t n = static_cast<int32_t>(symbols_.size());
-    symbols_.push_back({id, bytes, n - 1, n + 1});
-  };
+// A byte that is no token gives nothing, or the unknown token.
+void BpeModel::SplitBytes(std::string_view word, ModelScratch* scratch) const {
   uint32_t unknown_bytes = 0;
   const auto flush = [&] {
-    if (unknown_bytes > 0) add(unk_, unknown_bytes);
+    if (unknown_bytes > 0) AddSymbol(unk_, unknown_bytes, scratch);
+    unknown_bytes = 0;
+  };
+  for (const char c : word) {
+    const int32_t id = byte_id_[static_cast<unsigned char>(c)];
+    if (id >= 0) {
+      flush();
+      AddSymbol(id, 1, scratch);
+    } else if (unk_ >= 0) {
+      if (!fuse_unk_) flush();
+      ++unknown_bytes;
+    }
+  }
+  flush();
+}
+
+// A character that is no token becomes its byte tokens, else the unknown token, else nothing. An
+// unknown token waits until the next known character, even past byte tokens: as the format's own
+// implementation has it.
+void BpeModel::SplitCharacters(std::string_view word, ModelScratch* scratch) const {
+  uint32_t unknown_bytes = 0;
+  const auto flush = [&] {
+    if (unknown_bytes > 0) AddSymbol(unk_, unknown_bytes, scratch);
     unknown_bytes = 0;
   };
   for (size_t i = 0, length = 1; i < word.size(); i += length) {
-    const unsigned char byte = static_cast<unsigned char>(word[i]);
-    length = byte_level_ ? 1 : Utf8Length(byte);
-    int32_t id = byte_level_ ? byte_id_[byte] : -1;
-    if (!byte_level_) {
-      const auto it = id_of_.find(View(word.substr(i, length)));
-      if (it != id_of_.end()) id = it->second;
-    }
+    length = Utf8Length(static_cast<unsigned char>(word[i]));
+    const std::string_view character = word.substr(i, length);
+    const int32_t id = vocabulary_.Find(character);
     if (id >= 0) {
       flush();
-      add(id, static_cast<uint32_t>(length));
-      continue;
-    }
-    const std::string_view character = word.substr(i, length);
-    if (byte_fallback_ && std::all_of(character.begin(), character.end(), [&](char c) {
-          return byte_id_[static_cast<unsigned char>(c)] >= 0;
-        })) {
-      for (const char c : character) add(byte_id_[static_cast<unsigned char>(c)], 1);
+      AddSymbol(id, length, scratch);
+    } else if (byte_fallback_ && std::all_of(character.begin(), character.end(), [&](char c) {
+                 return byte_id_[static_cast<unsigned char>(c)] >= 0;
+               })) {
+      for (const char c : character) AddSymbol(byte_id_[static_cast<unsigned char>(c)], 1, scratch);
     } else if (unk_ >= 0) {
       if (!fuse_unk_) flush();
       unknown_bytes += static_cast<uint32_t>(length);
     }
   }
   flush();
-  if (!symbols_.empty()) symbols_.back().next = -1;
 }
 
-void BpeModel::Push(int32_t position) const {
-  const Symbol& left = symbols_[static_cast<size_t>(position)];
+void BpeModel::SplitPieces(std::string_view word, ModelScratch* scratch) const {
+  for (size_t i = 0, length = 1; i < word.size(); i += length) {
+    const PieceTrie::Match whole = whole_.LongestAt(word, i);
+    if (whole.length > 0) {
+      length = whole.length;
+      AddSymbol(whole.value, length, scratch);
+      continue;
+    }
+    length = Utf8Length(static_cast<unsigned char>(word[i]));
+    const auto symbol = symbol_id_.find(absl::string_view(word.data() + i, length));
+    AddSymbol(symbol == symbol_id_.end() ? -1 : symbol->second, length, scratch);
+  }
+}
+
+void BpeModel::Push(int32_t position, ModelScratch* scratch) const {
+  const ModelScratch::Symbol& left = scratch->symbols[static_cast<size_t>(position)];
   if (left.next < 0) return;
-  const auto merge = merges_.find(PairKey(left.id, symbols_[static_cast<size_t>(left.next)].id));
+  const ModelScratch::Symbol& right = scratch->symbols[static_cast<size_t>(left.next)];
+  const auto merge = merges_.find(PairKey(left.id, right.id));
   if (merge == merges_.end()) return;
-  heap_.push_back({merge->second.rank, static_cast<uint32_t>(position), merge->second.id});
-  std::push_heap(heap_.begin(), heap_.end(), std::greater<>());
+  scratch->heap.push_back({merge->second.rank, static_cast<uint32_t>(position), merge->second.id});
+  std::push_heap(scratch->heap.begin(), scratch->heap.end(), std::greater<>());
 }
 
-void BpeModel::Merged(std::string_view word, std::vector<Piece>* out) const {
-  Split(word);
-  heap_.clear();
-  for (size_t i = 0; i + 1 < symbols_.size(); ++i) Push(static_cast<int32_t>(i));
-  while (!heap_.empty()) {
-    std::pop_heap(heap_.begin(), heap_.end(), std::greater<>());
-    const Candidate top = heap_.back();
-    heap_.pop_back();
-    Symbol& left = symbols_[top.position];
+void BpeModel::Merged(std::string_view word, ModelScratch* scratch, std::vector<Piece>* out) const {
+  auto& symbols = scratch->symbols;
+  auto& heap = scratch->heap;
+  symbols.clear();
+  heap.clear();
+  if (pieces_) {
+    SplitPieces(word, scratch);
+  } else if (byte_level_) {
+    SplitBytes(word, scratch);
+  } else {
+    SplitCharacters(word, scratch);
+  }
+  if (!symbols.empty()) symbols.back().next = -1;
+  for (size_t i = 0; i + 1 < symbols.size(); ++i) Push(static_cast<int32_t>(i), scratch);
+  while (!heap.empty()) {
+    std::pop_heap(heap.begin(), heap.end(), std::greater<>());
+    const ModelScratch::Candidate top = heap.back();
+    heap.pop_back();
+    ModelScratch::Symbol& left = symbols[top.position];
     if (left.bytes == 0 || left.next < 0) continue;
-    Symbol& right = symbols_[static_cast<size_t>(left.next)];
+    ModelScratch::Symbol& right = symbols[static_cast<size_t>(left.next)];
     // The pair may have changed since it was pushed; what counts is that it still makes the same
     // token.
     const auto merge = merges_.find(PairKey(left.id, right.id));
@@ -239,13 +164,35 @@ void BpeModel::Merged(std::string_view word, std::vector<Piece>* out) const {
     left.bytes += right.bytes;
     left.next = right.next;
     right.bytes = 0;
-    if (left.next >= 0)
-      symbols_[static_cast<size_t>(left.next)].prev = static_cast<int32_t>(top.position);
-    if (left.prev >= 0) Push(left.prev);
-    Push(static_cast<int32_t>(top.position));
+    if (left.next >= 0) {
+      symbols[static_cast<size_t>(left.next)].prev = static_cast<int32_t>(top.position);
+    }
+    if (left.prev >= 0) Push(left.prev, scratch);
+    Push(static_cast<int32_t>(top.position), scratch);
   }
-  for (const Symbol& symbol : symbols_) {
-    if (symbol.bytes > 0) out->push_back({symbol.id, symbol.bytes});
+  AppendPieces(word, *scratch, out);
+}
+
+void BpeModel::AppendPieces(std::string_view word, const ModelScratch& scratch,
+                            std::vector<Piece>* out) const {
+  size_t at = 0;
+  bool after_unknown = false;
+  for (const ModelScratch::Symbol& symbol : scratch.symbols) {
+    if (symbol.bytes == 0) continue;
+    const bool known = !pieces_ || (symbol.id >= 0 && symbol.id <= vocabulary_.max_id());
+    if (known) {
+      out->push_back({symbol.id, symbol.bytes});
+    } else if (byte_fallback_) {
+      for (size_t i = at; i < at + symbol.bytes; ++i) {
+        out->push_back({byte_id_[static_cast<unsigned char>(word[i])], 1});
+      }
+    } else if (after_unknown) {
+      out->back().bytes += symbol.bytes;
+    } else {
+      out->push_back({unk_, symbol.bytes});
+    }
+    after_unknown = !known;
+    at += symbol.bytes;
   }
 }
 

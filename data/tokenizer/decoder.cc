@@ -67,29 +67,54 @@ absl::StatusOr<TokenDecoder> TokenDecoder::Create(const JsonNode& node) {
   return decoder;
 }
 
+TokenDecoder TokenDecoder::SentencePiece(bool prefix) {
+  TokenDecoder decoder;
+  decoder.present_ = true;
+  decoder.steps_.push_back({Kind::kReplace, " ", SplitRegex::Literal("\xE2\x96\x81")});
+  decoder.steps_.push_back({Kind::kByteFallback, ""});
+  decoder.steps_.push_back({Kind::kFuse, ""});
+  if (prefix) decoder.steps_.push_back({Kind::kStrip, " ", nullptr, 1, 0});
+  return decoder;
+}
+
+TokenDecoder TokenDecoder::ByteLevel() {
+  TokenDecoder decoder;
+  decoder.present_ = true;
+  decoder.steps_.push_back({Kind::kByteLevel, ""});
+  return decoder;
+}
+
 absl::Status TokenDecoder::Add(const JsonNode& node) {
   FT_ASSIGN_OR_RETURN(const std::string type, node["type"].String());
   if (type == "Sequence") {
+    FT_RETURN_IF_ERROR(node.OnlyKeys({"type", "decoders"}));
     const JsonNode list = node["decoders"];
     FT_RETURN_IF_ERROR(list.IsArray());
     for (size_t i = 0; i < list.size(); ++i) FT_RETURN_IF_ERROR(Add(list[i]));
   } else if (type == "ByteLevel") {
+    FT_RETURN_IF_ERROR(node.OnlyKeys({"type", "add_prefix_space", "trim_offsets", "use_regex"}));
     steps_.push_back({Kind::kByteLevel, ""});
   } else if (type == "ByteFallback") {
+    FT_RETURN_IF_ERROR(node.OnlyKeys({"type"}));
     steps_.push_back({Kind::kByteFallback, ""});
   } else if (type == "Fuse") {
+    FT_RETURN_IF_ERROR(node.OnlyKeys({"type"}));
     steps_.push_back({Kind::kFuse, ""});
   } else if (type == "Replace") {
+    FT_RETURN_IF_ERROR(node.OnlyKeys({"type", "pattern", "content"}));
     FT_ASSIGN_OR_RETURN(std::string content, node["content"].String());
     FT_ASSIGN_OR_RETURN(auto pattern, ReadPattern(node["pattern"]));
     steps_.push_back({Kind::kReplace, std::move(content), std::move(pattern)});
   } else if (type == "Strip") {
+    FT_RETURN_IF_ERROR(node.OnlyKeys({"type", "content", "start", "stop"}));
     FT_ASSIGN_OR_RETURN(std::string content, node["content"].String());
     FT_ASSIGN_OR_RETURN(const int64_t start, node["start"].Int(0, INT32_MAX));
     FT_ASSIGN_OR_RETURN(const int64_t stop, node["stop"].Int(0, INT32_MAX));
     if (content.empty()) return node["content"].Error("one character is needed");
     steps_.push_back({Kind::kStrip, std::move(content), nullptr, start, stop});
   } else if (type == "Metaspace") {
+    FT_RETURN_IF_ERROR(node.OnlyKeys(
+        {"type", "replacement", "add_prefix_space", "prepend_scheme", "split", "str_rep"}));
     FT_ASSIGN_OR_RETURN(std::string marker, node["replacement"].String("\xE2\x96\x81"));
     FT_ASSIGN_OR_RETURN(const bool legacy, node["add_prefix_space"].Bool(true));
     FT_ASSIGN_OR_RETURN(const std::string scheme,
@@ -110,12 +135,14 @@ std::vector<std::string> TokenDecoder::Run(const Step& step, std::vector<std::st
       return JoinFallbackBytes(tokens);
     case Kind::kFuse:
       return {absl::StrJoin(tokens, "")};
-    case Kind::kReplace:
+    case Kind::kReplace: {
+      RegexScratch scratch;
       for (std::string& token : tokens) {
         // A token is a few bytes: matching it cannot give up.
-        token = step.pattern->ReplaceAll(token, step.content).value_or(token);
+        token = step.pattern->ReplaceAll(token, step.content, &scratch).value_or(token);
       }
       return tokens;
+    }
     case Kind::kStrip:
       for (std::string& token : tokens)
         token = StripEnds(token, step.content, step.start, step.stop);

@@ -17,6 +17,9 @@ class TokenDecoder {
  public:
   // Other types are refused by name. An absent node joins the tokens with spaces.
   static absl::StatusOr<TokenDecoder> Create(const JsonNode& node);
+  // Of tokenizer.model; `prefix`: the text had a space put in front. Of tekken.json.
+  static TokenDecoder SentencePiece(bool prefix);
+  static TokenDecoder ByteLevel();
   std::string Decode(std::vector<std::string> tokens) const;
 
  private:

@@ -13,6 +13,7 @@ constexpr std::pair<std::string_view, UnicodeForm> kForms[] = {{"NFC", UnicodeFo
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<const SplitRegex>> ReadPattern(const JsonNode& node) {
+  FT_RETURN_IF_ERROR(node.OnlyKeys({"String", "Regex"}));
   if (node["String"].present()) {
     FT_ASSIGN_OR_RETURN(const std::string text, node["String"].String());
     if (text.empty()) return node["String"].Error("an empty pattern");
@@ -34,17 +35,21 @@ absl::Status Normalizer::Add(const JsonNode& node) {
   FT_ASSIGN_OR_RETURN(const std::string type, node["type"].String());
   for (const auto& [name, form] : kForms) {
     if (type != name) continue;
+    FT_RETURN_IF_ERROR(node.OnlyKeys({"type"}));
     steps_.push_back({Step::kUnicode, form, ""});
     return absl::OkStatus();
   }
   if (type == "Sequence") {
+    FT_RETURN_IF_ERROR(node.OnlyKeys({"type", "normalizers"}));
     const JsonNode list = node["normalizers"];
     FT_RETURN_IF_ERROR(list.IsArray());
     for (size_t i = 0; i < list.size(); ++i) FT_RETURN_IF_ERROR(Add(list[i]));
   } else if (type == "Prepend") {
+    FT_RETURN_IF_ERROR(node.OnlyKeys({"type", "prepend"}));
     FT_ASSIGN_OR_RETURN(std::string text, node["prepend"].String());
     steps_.push_back({Step::kPrepend, UnicodeForm::kNfc, std::move(text)});
   } else if (type == "Replace") {
+    FT_RETURN_IF_ERROR(node.OnlyKeys({"type", "pattern", "content"}));
     FT_ASSIGN_OR_RETURN(std::string text, node["content"].String());
     FT_ASSIGN_OR_RETURN(auto pattern, ReadPattern(node["pattern"]));
     steps_.push_back({Step::kReplace, UnicodeForm::kNfc, std::move(text), std::move(pattern)});
@@ -54,7 +59,7 @@ absl::Status Normalizer::Add(const JsonNode& node) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::string> Normalizer::Apply(std::string_view text) const {
+absl::StatusOr<std::string> Normalizer::Apply(std::string_view text, RegexScratch* scratch) const {
   std::string out(text);
   for (const Step& step : steps_) {
     if (step.kind == Step::kUnicode) {
@@ -62,7 +67,7 @@ absl::StatusOr<std::string> Normalizer::Apply(std::string_view text) const {
     } else if (step.kind == Step::kPrepend) {
       if (!out.empty()) out.insert(0, step.content);
     } else {
-      FT_ASSIGN_OR_RETURN(out, step.pattern->ReplaceAll(out, step.content));
+      FT_ASSIGN_OR_RETURN(out, step.pattern->ReplaceAll(out, step.content, scratch));
     }
   }
   return out;

@@ -19,7 +19,7 @@ class Normalizer {
   // An absent node is the identity. Other types are refused by name.
   static absl::StatusOr<Normalizer> Create(const JsonNode& node);
   bool identity() const { return steps_.empty(); }
-  absl::StatusOr<std::string> Apply(std::string_view text) const;
+  absl::StatusOr<std::string> Apply(std::string_view text, RegexScratch* scratch) const;
 
  private:
   struct Step {

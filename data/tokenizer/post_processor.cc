@@ -6,6 +6,7 @@ namespace fttrain {
 namespace {
 
 absl::Status AddTemplate(const JsonNode& node, PostProcessor* post) {
+  FT_RETURN_IF_ERROR(node.OnlyKeys({"type", "single", "pair", "special_tokens"}));
   const JsonNode single = node["single"];
   FT_RETURN_IF_ERROR(single.IsArray());
   PostProcessor mine;
@@ -33,9 +34,12 @@ absl::Status AddTemplate(const JsonNode& node, PostProcessor* post) {
 absl::Status AddProcessor(const JsonNode& node, PostProcessor* post) {
   if (!node.present()) return absl::OkStatus();
   FT_ASSIGN_OR_RETURN(const std::string type, node["type"].String());
-  if (type == "ByteLevel") return absl::OkStatus();  // changes offsets only
+  if (type == "ByteLevel") {  // changes offsets only
+    return node.OnlyKeys({"type", "add_prefix_space", "trim_offsets", "use_regex"});
+  }
   if (type == "TemplateProcessing") return AddTemplate(node, post);
   if (type != "Sequence") return node["type"].Unsupported();
+  FT_RETURN_IF_ERROR(node.OnlyKeys({"type", "processors"}));
   const JsonNode list = node["processors"];
   FT_RETURN_IF_ERROR(list.IsArray());
   for (size_t i = 0; i < list.size(); ++i) FT_RETURN_IF_ERROR(AddProcessor(list[i], post));

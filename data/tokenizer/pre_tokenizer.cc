@@ -82,11 +82,20 @@ absl::StatusOr<PreTokenizer> PreTokenizer::Create(const JsonNode& node) {
   return pre;
 }
 
+absl::StatusOr<PreTokenizer> PreTokenizer::Matches(std::string_view pattern) {
+  PreTokenizer pre;
+  FT_ASSIGN_OR_RETURN(auto compiled, SplitRegex::Compile(pattern));
+  pre.steps_.push_back({Kind::kPattern, Behavior::kRemoved, true, std::move(compiled)});
+  pre.byte_level_ = true;
+  return pre;
+}
+
 absl::Status PreTokenizer::Add(const JsonNode& node) {
   // Not moved out of its StatusOr: g++ 12 then warns of a string that may be uninitialized.
   const absl::StatusOr<std::string> type = node["type"].String();
   FT_RETURN_IF_ERROR(type.status());
   if (*type == "Sequence") {
+    FT_RETURN_IF_ERROR(node.OnlyKeys({"type", "pretokenizers"}));
     const JsonNode list = node["pretokenizers"];
     FT_RETURN_IF_ERROR(list.IsArray());
     for (size_t i = 0; i < list.size(); ++i) FT_RETURN_IF_ERROR(Add(list[i]));
@@ -97,12 +106,14 @@ absl::Status PreTokenizer::Add(const JsonNode& node) {
   if (*type == "ByteLevel") return AddByteLevel(node);
   if (*type == "Metaspace") return AddMetaspace(node);
   if (*type != "Digits") return node["type"].Unsupported();
+  FT_RETURN_IF_ERROR(node.OnlyKeys({"type", "individual_digits"}));
   FT_ASSIGN_OR_RETURN(const bool individual, node["individual_digits"].Bool(false));
   steps_.push_back({Kind::kDigits, individual ? Behavior::kIsolated : Behavior::kContiguous});
   return absl::OkStatus();
 }
 
 absl::Status PreTokenizer::AddSplit(const JsonNode& node) {
+  FT_RETURN_IF_ERROR(node.OnlyKeys({"type", "pattern", "behavior", "invert"}));
   Step step{Kind::kPattern};
   FT_ASSIGN_OR_RETURN(step.pattern, ReadPattern(node["pattern"]));
   FT_ASSIGN_OR_RETURN(step.invert, node["invert"].Bool(false));
@@ -115,6 +126,7 @@ absl::Status PreTokenizer::AddSplit(const JsonNode& node) {
 }
 
 absl::Status PreTokenizer::AddByteLevel(const JsonNode& node) {
+  FT_RETURN_IF_ERROR(node.OnlyKeys({"type", "add_prefix_space", "trim_offsets", "use_regex"}));
   FT_ASSIGN_OR_RETURN(const bool prefix_space, node["add_prefix_space"].Bool(true));
   FT_ASSIGN_OR_RETURN(const bool use_regex, node["use_regex"].Bool(true));
   if (prefix_space) steps_.push_back({Kind::kPrefixSpace});
@@ -129,6 +141,8 @@ absl::Status PreTokenizer::AddByteLevel(const JsonNode& node) {
 absl::Status PreTokenizer::AddMetaspace(const JsonNode& node) {
   if (!metaspace_.empty() || !steps_.empty())
     return node["type"].Error("Metaspace must come first");
+  FT_RETURN_IF_ERROR(node.OnlyKeys(
+      {"type", "replacement", "add_prefix_space", "prepend_scheme", "split", "str_rep"}));
   FT_ASSIGN_OR_RETURN(metaspace_, node["replacement"].String("\xE2\x96\x81"));
   if (metaspace_.empty()) return node["replacement"].Error("one character is needed");
   FT_ASSIGN_OR_RETURN(const bool legacy, node["add_prefix_space"].Bool(true));
@@ -154,22 +168,35 @@ std::string PreTokenizer::Map(std::string_view text, bool at_start) const {
   return out;
 }
 
-absl::Status PreTokenizer::CutWord(const Step& step, const Word& word,
-                                   std::vector<TextRange>* scratch, std::vector<Word>* out) {
+absl::Status PreTokenizer::CutWord(const Step& step, const Word& word, Words* out) {
   if (step.kind == Kind::kDigits) {
-    FindDigits(word.text, scratch);
+    FindDigits(word.text, &out->ranges);
   } else {
-    FT_RETURN_IF_ERROR(step.pattern->FindAll(word.text, scratch));
+    FT_RETURN_IF_ERROR(step.pattern->FindAll(word.text, &out->regex, &out->ranges));
   }
-  std::vector<Part> parts = WithGaps(*scratch, word.text.size(), step.invert);
+  const auto add = [&](size_t from, size_t to) {
+    if (from == to) return;
+    const size_t inserted = word.inserted > from ? word.inserted - from : 0;
+    const size_t begin = word.begin + from - (word.inserted - inserted);
+    out->next.push_back({word.text.substr(from, to - from), begin, inserted});
+  };
+  if (step.behavior == Behavior::kIsolated) {
+    size_t at = 0;
+    for (const TextRange& match : out->ranges) {
+      add(at, match.begin);
+      add(match.begin, match.end);
+      at = match.end;
+    }
+    add(at, word.text.size());
+    return absl::OkStatus();
+  }
+  std::vector<Part> parts = WithGaps(out->ranges, word.text.size(), step.invert);
   if (step.behavior == Behavior::kContiguous) parts = JoinEqualNeighbours(parts);
   if (step.behavior == Behavior::kMergedWithPrevious) parts = MergeMatches(std::move(parts), false);
   if (step.behavior == Behavior::kMergedWithNext) parts = MergeMatches(std::move(parts), true);
   for (const Part& part : parts) {
-    if (part.begin == part.end || (step.behavior == Behavior::kRemoved && part.match)) continue;
-    const size_t inserted = word.inserted > part.begin ? word.inserted - part.begin : 0;
-    const size_t begin = word.begin + part.begin - (word.inserted - inserted);
-    out->push_back({word.text.substr(part.begin, part.end - part.begin), begin, inserted});
+    if (step.behavior == Behavior::kRemoved && part.match) continue;
+    add(part.begin, part.end);
   }
   return absl::OkStatus();
 }
@@ -179,21 +206,19 @@ absl::Status PreTokenizer::Cut(std::string_view mapped, Words* out) const {
   out->made.clear();
   if (mapped.empty()) return absl::OkStatus();
   out->words.push_back({mapped, 0, 0});
-  std::vector<Word> next;
-  std::vector<TextRange> scratch;
   for (const Step& step : steps_) {
-    next.clear();
+    out->next.clear();
     for (const Word& word : out->words) {
       if (step.kind != Kind::kPrefixSpace) {
-        FT_RETURN_IF_ERROR(CutWord(step, word, &scratch, &next));
+        FT_RETURN_IF_ERROR(CutWord(step, word, out));
       } else if (word.text[0] == ' ') {
-        next.push_back(word);
+        out->next.push_back(word);
       } else {
         out->made.push_back(" " + std::string(word.text));
-        next.push_back({out->made.back(), word.begin, word.inserted + 1});
+        out->next.push_back({out->made.back(), word.begin, word.inserted + 1});
       }
     }
-    out->words.swap(next);
+    out->words.swap(out->next);
   }
   return absl::OkStatus();
 }

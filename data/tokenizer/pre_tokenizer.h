@@ -27,11 +27,16 @@ class PreTokenizer {
   struct Words {
     std::vector<Word> words;
     std::deque<std::string> made;
+    std::vector<Word> next;  // scratch
+    std::vector<TextRange> ranges;
+    RegexScratch regex;
   };
 
   // An absent node makes the whole text one word. Other types, and orders that would matter, are
   // refused by name.
   static absl::StatusOr<PreTokenizer> Create(const JsonNode& node);
+  // The matches of a pattern, as bytes; what lies between them is dropped (tiktoken's way).
+  static absl::StatusOr<PreTokenizer> Matches(std::string_view pattern);
   bool byte_level() const { return byte_level_; }
 
   // What Metaspace makes of a text before it is cut; the identity without it. `at_start`: the text
@@ -39,6 +44,7 @@ class PreTokenizer {
   std::string Map(std::string_view text, bool at_start) const;
   // Cuts a mapped text, which must outlive the words.
   absl::Status Cut(std::string_view mapped, Words* out) const;
+  bool maps() const { return !metaspace_.empty(); }
 
  private:
   enum class Behavior { kRemoved, kIsolated, kContiguous, kMergedWithPrevious, kMergedWithNext };
@@ -54,8 +60,7 @@ class PreTokenizer {
   absl::Status AddSplit(const JsonNode& node);
   absl::Status AddByteLevel(const JsonNode& node);
   absl::Status AddMetaspace(const JsonNode& node);
-  static absl::Status CutWord(const Step& step, const Word& word, std::vector<TextRange>* scratch,
-                              std::vector<Word>* out);
+  static absl::Status CutWord(const Step& step, const Word& word, Words* out);
 
   std::vector<Step> steps_;
   bool byte_level_ = false;

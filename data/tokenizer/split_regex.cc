@@ -6,6 +6,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "data/text/unicode.h"
+#include "data/text/unicode16.h"
 #include "runtime/process/check.h"
 
 namespace fttrain {
@@ -49,7 +50,11 @@ class Rewriter {
       if (Next("]")) return Unsupported("an empty character class", in_);
       return absl::OkStatus();
     }
-    if (c == '^' || c == '$') return Unsupported(std::string("the anchor ") + c, in_);
+    if (c == '^' || c == '$') {
+      absl::StrAppend(&out_, "(?m:", std::string(1, c), ")");
+      ++at_;
+      return absl::OkStatus();
+    }
     if (Next("{,")) return Unsupported("'{,'", in_);
     // Ruby reads x{1,3}+ as (?:x{1,3})+, PCRE2 as possessive.
     if (Next("}+")) return Unsupported("'}+'", in_);
@@ -91,9 +96,11 @@ class Rewriter {
     } else if (c == 'S' && !in_class_) {
       absl::StrAppend(&out_, "[^", kSpaceClass, "]");
     } else if (c == 'd') {
-      out_ += "\\p{Nd}";
+      return Category("Nd", false);
     } else if (c == 'v') {
       out_ += "\\x0B";  // a character for Ruby, a class for PCRE2
+    } else if ((c == 'A' || c == 'z') && !in_class_) {
+      absl::StrAppend(&out_, "\\", std::string(1, c));
     } else if (c == 'n' || c == 'r' || c == 't' || c == 'f' ||
                absl::ascii_ispunct(static_cast<unsigned char>(c)) || c == ' ') {
       out_ += '\\';
@@ -123,10 +130,26 @@ class Rewriter {
     std::string name(in_.substr(at_ + 3, close - at_ - 3));
     const bool negated = !name.empty() && name[0] == '^';
     if (negated) name.erase(0, 1);
-    const bool category = name.size() == 1 || name.size() == 2;
-    absl::StrAppend(&out_, "\\", std::string(1, in_[at_ + 1]), negated ? "{^" : "{",
-                    category ? "" : "sc:", name, "}");
+    const std::string escape(in_.substr(at_, 2));
     at_ = close + 1;
+    if (name.size() == 1 || name.size() == 2) {
+      return Category(name, negated != (escape == "\\P"));
+    }
+    absl::StrAppend(&out_, escape, negated ? "{^" : "{", "sc:", name, "}");
+    return absl::OkStatus();
+  }
+
+  // A general category with the characters that PCRE2's tables lack.
+  absl::Status Category(const std::string& name, bool negated) {
+    const std::string newer = ClassSince14(name);
+    if (in_class_ && negated && !newer.empty()) {
+      return Unsupported("a negated category in a character class", in_);
+    }
+    if (in_class_) {
+      absl::StrAppend(&out_, negated ? "\\p{^" : "\\p{", name, "}", newer);
+    } else {
+      absl::StrAppend(&out_, negated ? "[^\\p{" : "[\\p{", name, "}", newer, "]");
+    }
     return absl::OkStatus();
   }
 
@@ -141,16 +164,23 @@ class Rewriter {
 struct SplitRegex::Impl {
   std::string literal;  // used when there is no code
   pcre2_code* code = nullptr;
-  pcre2_match_data* match = nullptr;
-  pcre2_match_context* context = nullptr;
-  pcre2_jit_stack* stack = nullptr;
+  ~Impl() { pcre2_code_free(code); }
+};
+
+struct RegexScratch::Impl {
+  pcre2_match_data* match = pcre2_match_data_create(1, nullptr);  // groups are not asked for
+  pcre2_match_context* context = pcre2_match_context_create(nullptr);
+  pcre2_jit_stack* stack = pcre2_jit_stack_create(size_t{64} << 10, kJitStackBytes, nullptr);
+  Impl() { pcre2_jit_stack_assign(context, nullptr, stack); }
   ~Impl() {
     pcre2_match_context_free(context);
     pcre2_jit_stack_free(stack);
     pcre2_match_data_free(match);
-    pcre2_code_free(code);
   }
 };
+
+RegexScratch::RegexScratch() = default;
+RegexScratch::~RegexScratch() = default;
 
 SplitRegex::SplitRegex(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 SplitRegex::~SplitRegex() = default;
@@ -166,8 +196,11 @@ absl::StatusOr<std::unique_ptr<SplitRegex>> SplitRegex::Compile(std::string_view
   auto impl = std::make_unique<Impl>();
   int error = 0;
   PCRE2_SIZE where = 0;
+  pcre2_compile_context* context = pcre2_compile_context_create(nullptr);
+  pcre2_set_newline(context, PCRE2_NEWLINE_LF);
   impl->code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
-                             PCRE2_UTF | PCRE2_UCP, &error, &where, nullptr);
+                             PCRE2_UTF | PCRE2_UCP, &error, &where, context);
+  pcre2_compile_context_free(context);
   if (impl->code == nullptr) {
     PCRE2_UCHAR text[256];
     pcre2_get_error_message(error, text, sizeof(text));
@@ -176,14 +209,11 @@ absl::StatusOr<std::unique_ptr<SplitRegex>> SplitRegex::Compile(std::string_view
                                                    " at offset ", where));
   }
   pcre2_jit_compile(impl->code, PCRE2_JIT_COMPLETE);  // without JIT, matching is slower and equal
-  impl->match = pcre2_match_data_create_from_pattern(impl->code, nullptr);
-  impl->context = pcre2_match_context_create(nullptr);
-  impl->stack = pcre2_jit_stack_create(size_t{64} << 10, kJitStackBytes, nullptr);
-  pcre2_jit_stack_assign(impl->context, nullptr, impl->stack);
   return std::unique_ptr<SplitRegex>(new SplitRegex(std::move(impl)));
 }
 
-absl::Status SplitRegex::FindAll(std::string_view text, std::vector<TextRange>* matches) const {
+absl::Status SplitRegex::FindAll(std::string_view text, RegexScratch* scratch,
+                                 std::vector<TextRange>* matches) const {
   matches->clear();
   if (impl_->code == nullptr) {
     if (impl_->literal.empty()) return absl::OkStatus();
@@ -193,12 +223,13 @@ absl::Status SplitRegex::FindAll(std::string_view text, std::vector<TextRange>* 
     }
     return absl::OkStatus();
   }
-  const PCRE2_SIZE* ends = pcre2_get_ovector_pointer(impl_->match);
+  if (scratch->impl_ == nullptr) scratch->impl_ = std::make_unique<RegexScratch::Impl>();
+  RegexScratch::Impl& s = *scratch->impl_;
+  const PCRE2_SIZE* ends = pcre2_get_ovector_pointer(s.match);
   size_t at = 0;
   while (at <= text.size()) {
-    const int found =
-        pcre2_match(impl_->code, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), at,
-                    PCRE2_NO_UTF_CHECK, impl_->match, impl_->context);
+    const int found = pcre2_match(impl_->code, reinterpret_cast<PCRE2_SPTR>(text.data()),
+                                  text.size(), at, PCRE2_NO_UTF_CHECK, s.match, s.context);
     if (found == PCRE2_ERROR_NOMATCH) break;
     if (found < 0) {
       return absl::ResourceExhaustedError(
@@ -214,10 +245,10 @@ absl::Status SplitRegex::FindAll(std::string_view text, std::vector<TextRange>* 
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::string> SplitRegex::ReplaceAll(std::string_view text,
-                                                   std::string_view content) const {
+absl::StatusOr<std::string> SplitRegex::ReplaceAll(std::string_view text, std::string_view content,
+                                                   RegexScratch* scratch) const {
   std::vector<TextRange> matches;
-  FT_RETURN_IF_ERROR(FindAll(text, &matches));
+  FT_RETURN_IF_ERROR(FindAll(text, scratch, &matches));
   std::string out;
   size_t at = 0;
   for (const TextRange& match : matches) {

@@ -1,8 +1,8 @@
-// tokenizer.json, the format of Hugging Face `tokenizers`: text <-> token ids, equal to that
-// library on every valid UTF-8 string. Covers BPE as GPT-2, Llama 3, Qwen, SmolLM, DeepSeek (byte
-// level) and Llama 2, Mistral, Gemma (byte fallback) use it; whatever else a file asks for is
-// refused at load, naming its JSON path and type. `truncation` and `padding` in the file are not
-// applied (as in transformers).
+// Text <-> token ids, as the library that a folder's file belongs to does it on every valid UTF-8
+// string: tokenizer.json as Hugging Face `tokenizers` (BPE, byte level or with byte fallback, and
+// Unigram), tokenizer.model as `sentencepiece` (BPE, Unigram), tekken.json as `mistral-common`.
+// Every key of such a file is honoured or refused at load, by JSON path and type. `truncation` and
+// `padding` in the file are not applied (as in transformers).
 #pragma once
 
 #include <cstdint>
@@ -24,23 +24,34 @@ struct SegmentedIds {
   std::vector<int64_t> ends;
 };
 
-// One thread at a time: a cache of words is inside.
+// Const functions may be called from several threads at once.
 class Tokenizer {
  public:
-  // Reads tokenizer.json and, for the special tokens, tokenizer_config.json and
-  // special_tokens_map.json where present. NotFound without tokenizer.json; InvalidArgument, naming
-  // file and JSON path, for what is malformed or not understood.
+  // Reads tokenizer.json, else tekken.json, else tokenizer.model, and, for the special tokens,
+  // tokenizer_config.json and special_tokens_map.json where present. NotFound without any;
+  // InvalidArgument, naming file and JSON path, for what is malformed or not understood.
   static absl::StatusOr<std::unique_ptr<Tokenizer>> Load(const std::string& folder);
   // The same from texts; `config` may be empty. `name` stands for the file in messages.
   static absl::StatusOr<std::unique_ptr<Tokenizer>> FromJson(std::string_view tokenizer,
                                                              std::string_view config,
                                                              const std::string& name);
+  // These two find the model's control or special tokens in a text, which their libraries do not,
+  // and put BOS in front unless `config` has add_bos_token: false (EOS behind with add_eos_token).
+  // A sentencepiece model's space in front of a text stands at its start alone, or with `legacy`
+  // behind every such token: as transformers 5 has it for Llama.
+  static absl::StatusOr<std::unique_ptr<Tokenizer>> FromSentencePiece(std::string_view model,
+                                                                      std::string_view config,
+                                                                      const std::string& name);
+  static absl::StatusOr<std::unique_ptr<Tokenizer>> FromTekken(std::string_view tekken,
+                                                               std::string_view config,
+                                                               const std::string& name);
   ~Tokenizer();
   Tokenizer(const Tokenizer&) = delete;
   Tokenizer& operator=(const Tokenizer&) = delete;
 
   // Added tokens inside `text` become their ids. `add_special_tokens` runs the post-processor (BOS
-  // and the like). InvalidArgument if `text` is not valid UTF-8.
+  // and the like), but what it would add in front or behind is not added where the text has it
+  // already. InvalidArgument if `text` is not valid UTF-8.
   absl::StatusOr<std::vector<int32_t>> Encode(std::string_view text, bool add_special_tokens) const;
 
   // Encode(all segments joined), and where each segment ends. What the post-processor adds in front
@@ -60,9 +71,12 @@ class Tokenizer {
   std::optional<int32_t> EosId() const;
   std::string BosToken() const;  // empty if there is none
   std::string EosToken() const;
+  // What a user should know of the folder, as where its files contradict each other.
+  const std::vector<std::string>& Notes() const;
+
+  struct Impl;  // tokenizer_impl.h
 
  private:
-  struct Impl;
   explicit Tokenizer(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
 };

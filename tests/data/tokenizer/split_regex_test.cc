@@ -9,8 +9,9 @@ namespace {
 using testing::ElementsAre;
 
 std::vector<std::string> Matches(const SplitRegex& regex, std::string_view text) {
+  RegexScratch scratch;
   std::vector<TextRange> ranges;
-  EXPECT_TRUE(regex.FindAll(text, &ranges).ok());
+  EXPECT_TRUE(regex.FindAll(text, &scratch, &ranges).ok());
   std::vector<std::string> out;
   for (const TextRange& r : ranges) out.emplace_back(text.substr(r.begin, r.end - r.begin));
   return out;
@@ -45,12 +46,32 @@ TEST(SplitRegex, ALongRunDoesNotExhaustTheStack) {
 
 TEST(SplitRegex, SyntaxThatTheEnginesReadDifferentlyIsRefused) {
   for (const char* pattern :
-       {"\\w+",       "\\bx",    "a\\h",      "\\Gx",  "[a&&b]", "[[:alpha:]]",
-        "[]a]",       "a{,3}",   "\\d{1,3}+", "^a",    "a$",     "a(?i)b",
-        "(?<name>x)", "(*UCP)x", "\\1",       "[\\S]", "\\x41",  "\\p{Alphabetic}",
-        "a\\",        "[a",      "(a",        "\\u12"}) {
+       {"\\w+",    "\\bx",  "a\\h",      "\\Gx",     "[a&&b]",          "[[:alpha:]]",
+        "[]a]",    "a{,3}", "\\d{1,3}+", "[\\P{L}]", "a(?i)b",          "(?<name>x)",
+        "(*UCP)x", "\\1",   "[\\S]",     "\\x41",    "\\p{Alphabetic}", "a\\",
+        "[a",      "(a",    "\\u12"}) {
     EXPECT_FALSE(SplitRegex::Compile(pattern).ok()) << pattern;
   }
+}
+
+// As in Ruby: at every line's ends, and behind a newline that ends the text.
+TEST(SplitRegex, AnchorsStandAtLinesEnds) {
+  const std::string text = "a \nb  ";
+  EXPECT_THAT(Matches(**SplitRegex::Compile("\\s+$"), text), ElementsAre(" ", "  "));
+  EXPECT_THAT(Matches(**SplitRegex::Compile("^."), text), ElementsAre("a", "b"));
+  EXPECT_THAT(Matches(**SplitRegex::Compile("\\n$"), "a\n"), ElementsAre("\n"));
+  EXPECT_THAT(Matches(**SplitRegex::Compile("\\A.|.\\z"), "ab\ncd"), ElementsAre("a", "d"));
+}
+
+// PCRE2's own tables end with Unicode 14.
+TEST(SplitRegex, CategoriesAreThoseOfUnicode16) {
+  const std::string letter = "\xF0\x93\x91\xA4", digit = "\xF0\x90\xB5\x80";  // U+13464, U+10D40
+  EXPECT_THAT(Matches(**SplitRegex::Compile("\\p{L}+"), letter + digit), ElementsAre(letter));
+  EXPECT_THAT(Matches(**SplitRegex::Compile("\\p{Lu}+"), letter), ElementsAre());
+  EXPECT_THAT(Matches(**SplitRegex::Compile("\\d+"), letter + digit), ElementsAre(digit));
+  EXPECT_THAT(Matches(**SplitRegex::Compile("[^\\p{L}]+"), letter + digit), ElementsAre(digit));
+  EXPECT_THAT(Matches(**SplitRegex::Compile("\\P{N}+"), letter + digit), ElementsAre(letter));
+  EXPECT_THAT(Matches(**SplitRegex::Compile("\\p{^N}+"), letter + digit), ElementsAre(letter));
 }
 
 TEST(SplitRegex, ScriptsAreTakenWithoutTheirExtensions) {

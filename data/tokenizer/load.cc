@@ -1,0 +1,217 @@
+// A Tokenizer from a folder's files.
+#include "data/text/unicode.h"
+#include "data/tokenizer/bpe.h"
+#include "data/tokenizer/sentencepiece_file.h"
+#include "data/tokenizer/tekken_file.h"
+#include "data/tokenizer/tokenizer.h"
+#include "data/tokenizer/tokenizer_impl.h"
+#include "data/tokenizer/unigram.h"
+#include "runtime/files/json.h"
+#include "runtime/files/whole_file.h"
+
+namespace fttrain {
+namespace {
+
+constexpr int64_t kMaxFileBytes = int64_t{256} << 20;
+
+using Impl = Tokenizer::Impl;
+
+absl::Status ReadSpecialTokens(const JsonNode& config, Impl* impl) {
+  for (const auto& [key, token] :
+       {std::pair{"bos_token", &impl->bos}, std::pair{"eos_token", &impl->eos}}) {
+    const JsonNode node = config[key];
+    if (!node.present()) continue;
+    const JsonNode content = node.value().is_object() ? node["content"] : node;
+    FT_ASSIGN_OR_RETURN(*token, content.String());
+    if (!impl->Id(*token).has_value()) {
+      return node.Error(absl::StrCat("token '", Printable(*token), "' is not in the vocabulary"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<TokenModel>> ReadModel(const JsonNode& model, bool byte_level) {
+  FT_RETURN_IF_ERROR(model.IsObject());
+  FT_ASSIGN_OR_RETURN(const std::string type, model["type"].String("BPE"));
+  if (type == "BPE") return BpeModel::FromJson(model, byte_level);
+  if (type != "Unigram") return model["type"].Unsupported();
+  if (byte_level) return model["type"].Error("Unigram behind ByteLevel is not supported");
+  return UnigramModel::FromJson(model);
+}
+
+// Where tokenizer_config.json says another thing than tokenizer.json, the latter counts, as in
+// transformers since version 5; whoever serves the model with an older one does the other thing.
+absl::Status NoteDisagreement(const JsonNode& config, Impl* impl) {
+  for (const auto& [key, token, ids] :
+       {std::tuple{"add_bos_token", &impl->bos, &impl->post.before},
+        std::tuple{"add_eos_token", &impl->eos, &impl->post.behind}}) {
+    if (!config[key].present()) continue;
+    FT_ASSIGN_OR_RETURN(const bool says, config[key].Bool(false));
+    if (says == !ids->empty()) continue;
+    impl->notes.push_back(absl::StrCat(
+        "tokenizer_config.json has ", key, ": ", says ? "true" : "false", ", but tokenizer.json ",
+        says ? "adds none" : "adds one", ", and that is what is done, as transformers 5 does"));
+  }
+  return absl::OkStatus();
+}
+
+// Where there is no tokenizer.json to say which tokens stand around a text.
+absl::Status ReadAround(const JsonNode& config, Impl* impl) {
+  FT_ASSIGN_OR_RETURN(const bool bos, config["add_bos_token"].Bool(true));
+  FT_ASSIGN_OR_RETURN(const bool eos, config["add_eos_token"].Bool(false));
+  if (bos && !impl->bos.empty()) impl->post.before = {*impl->Id(impl->bos)};
+  if (eos && !impl->eos.empty()) impl->post.behind = {*impl->Id(impl->eos)};
+  return absl::OkStatus();
+}
+
+absl::Status InFile(const std::string& name, const absl::Status& status) {
+  if (status.ok()) return status;
+  return absl::InvalidArgumentError(absl::StrCat(name, ": ", status.message()));
+}
+
+nlohmann::json SpecialToken(const std::string& content, size_t id) {
+  return {{"content", content}, {"id", id}, {"special", true}, {"normalized", false}};
+}
+
+// The text of a file of Meta's, whose lines are base64 and a rank, under sentencepiece's name.
+bool IsTiktoken(std::string_view text) {
+  const std::string_view line = text.substr(0, text.find('\n'));
+  const size_t space = line.find(' ');
+  return space != std::string_view::npos && space > 0 && space + 1 < line.size() &&
+         line.find_first_not_of("0123456789", space + 1) == std::string_view::npos;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::FromJson(std::string_view tokenizer,
+                                                               std::string_view config,
+                                                               const std::string& name) {
+  FT_ASSIGN_OR_RETURN(const nlohmann::json parsed, ParseJson(tokenizer, name));
+  const JsonNode root(&parsed, name);
+  FT_RETURN_IF_ERROR(
+      root.OnlyKeys({"version", "truncation", "padding", "added_tokens", "normalizer",
+                     "pre_tokenizer", "post_processor", "decoder", "model"}));
+  const std::string config_name = name + " (tokenizer_config.json)";
+  FT_ASSIGN_OR_RETURN(const nlohmann::json parsed_config,
+                      ParseJson(config.empty() ? "{}" : config, config_name));
+  const JsonNode config_root(&parsed_config, config_name);
+  auto impl = std::make_unique<Impl>();
+  FT_ASSIGN_OR_RETURN(impl->pre, PreTokenizer::Create(root["pre_tokenizer"]));
+  FT_ASSIGN_OR_RETURN(impl->model, ReadModel(root["model"], impl->pre.byte_level()));
+  FT_ASSIGN_OR_RETURN(impl->normalizer, Normalizer::Create(root["normalizer"]));
+  FT_ASSIGN_OR_RETURN(impl->added,
+                      AddedTokens::Create(root["added_tokens"], config_root["added_tokens_decoder"],
+                                          impl->model->vocabulary(), impl->normalizer));
+  FT_ASSIGN_OR_RETURN(impl->decoder, TokenDecoder::Create(root["decoder"]));
+  FT_ASSIGN_OR_RETURN(impl->post, PostProcessor::Create(root["post_processor"]));
+  FT_RETURN_IF_ERROR(ReadSpecialTokens(config_root, impl.get()));
+  FT_RETURN_IF_ERROR(NoteDisagreement(config_root, impl.get()));
+  return std::unique_ptr<Tokenizer>(new Tokenizer(std::move(impl)));
+}
+
+absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::FromSentencePiece(std::string_view model,
+                                                                        std::string_view config,
+                                                                        const std::string& name) {
+  if (IsTiktoken(model)) {
+    return absl::InvalidArgumentError(
+        name +
+        ": this is a tiktoken file, which does not say how text is cut; save the tokenizer "
+        "with transformers, so that there is a tokenizer.json");
+  }
+  FT_ASSIGN_OR_RETURN(const SentencePieceFile file, SentencePieceFile::Parse(model, name));
+  const std::string config_name = name + " (tokenizer_config.json)";
+  FT_ASSIGN_OR_RETURN(const nlohmann::json parsed_config,
+                      ParseJson(config.empty() ? "{}" : config, config_name));
+  const JsonNode config_root(&parsed_config, config_name);
+  auto impl = std::make_unique<Impl>();
+  if (file.model == SentencePieceFile::kBpe) {
+    FT_ASSIGN_OR_RETURN(impl->model, BpeModel::FromPieces(file));
+  } else {
+    FT_ASSIGN_OR_RETURN(impl->model, UnigramModel::FromPieces(file));
+  }
+  auto spaces = SentencePieceNormalizer::Create(file);
+  FT_RETURN_IF_ERROR(InFile(name, spaces.status()));
+  impl->spaces = *std::move(spaces);
+  FT_ASSIGN_OR_RETURN(impl->prefix_everywhere, config_root["legacy"].Bool(false));
+  nlohmann::json controls = nlohmann::json::array();
+  for (size_t i = 0; i < file.pieces.size(); ++i) {
+    if (file.pieces[i].type != SentencePieceFile::kControl) continue;
+    controls.push_back(SpecialToken(file.pieces[i].text, i));
+  }
+  FT_ASSIGN_OR_RETURN(impl->added,
+                      AddedTokens::Create(JsonNode(&controls, name + ": control pieces"),
+                                          config_root["added_tokens_decoder"],
+                                          impl->model->vocabulary(), impl->normalizer));
+  impl->decoder = TokenDecoder::SentencePiece(file.dummy_prefix);
+  for (const auto& [id, token] :
+       {std::pair{file.bos, &impl->bos}, std::pair{file.eos, &impl->eos}}) {
+    if (id < 0) continue;
+    const SentencePieceFile::Entry& piece = file.pieces[static_cast<size_t>(id)];
+    if (piece.type == SentencePieceFile::kControl) *token = piece.text;
+  }
+  FT_RETURN_IF_ERROR(ReadSpecialTokens(config_root, impl.get()));
+  FT_RETURN_IF_ERROR(ReadAround(config_root, impl.get()));
+  return std::unique_ptr<Tokenizer>(new Tokenizer(std::move(impl)));
+}
+
+absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::FromTekken(std::string_view tekken,
+                                                                 std::string_view config,
+                                                                 const std::string& name) {
+  FT_ASSIGN_OR_RETURN(const nlohmann::json parsed, ParseJson(tekken, name));
+  FT_ASSIGN_OR_RETURN(const TekkenFile file, TekkenFile::Read(JsonNode(&parsed, name)));
+  const std::string config_name = name + " (tokenizer_config.json)";
+  FT_ASSIGN_OR_RETURN(const nlohmann::json parsed_config,
+                      ParseJson(config.empty() ? "{}" : config, config_name));
+  const JsonNode config_root(&parsed_config, config_name);
+  auto impl = std::make_unique<Impl>();
+  auto pre = PreTokenizer::Matches(file.pattern);
+  FT_RETURN_IF_ERROR(InFile(name + ": config.pattern", pre.status()));
+  impl->pre = *std::move(pre);
+  auto model = BpeModel::FromRanks(file.tokens, static_cast<int32_t>(file.specials.size()));
+  FT_RETURN_IF_ERROR(InFile(name + ": vocab", model.status()));
+  impl->model = *std::move(model);
+  nlohmann::json specials = nlohmann::json::array();
+  for (size_t i = 0; i < file.specials.size(); ++i) {
+    specials.push_back(SpecialToken(file.specials[i], i));
+  }
+  FT_ASSIGN_OR_RETURN(impl->added,
+                      AddedTokens::Create(JsonNode(&specials, name + ": special_tokens"),
+                                          config_root["added_tokens_decoder"],
+                                          impl->model->vocabulary(), impl->normalizer));
+  impl->decoder = TokenDecoder::ByteLevel();
+  for (const auto& [text, token] : {std::pair{"<s>", &impl->bos}, std::pair{"</s>", &impl->eos}}) {
+    if (impl->Id(text).has_value()) *token = text;
+  }
+  FT_RETURN_IF_ERROR(ReadSpecialTokens(config_root, impl.get()));
+  FT_RETURN_IF_ERROR(ReadAround(config_root, impl.get()));
+  return std::unique_ptr<Tokenizer>(new Tokenizer(std::move(impl)));
+}
+
+absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::Load(const std::string& folder) {
+  nlohmann::json config = nlohmann::json::object();
+  for (const char* name : {"/special_tokens_map.json", "/tokenizer_config.json"}) {
+    const auto more = ReadFile(folder + name, kMaxFileBytes);
+    if (absl::IsNotFound(more.status())) continue;
+    FT_RETURN_IF_ERROR(more.status());
+    FT_ASSIGN_OR_RETURN(const nlohmann::json parsed, ParseJson(*more, folder + name));
+    FT_RETURN_IF_ERROR(JsonNode(&parsed, folder + name).IsObject());
+    for (const char* key : {"bos_token", "eos_token", "added_tokens_decoder", "add_bos_token",
+                            "add_eos_token", "legacy"}) {
+      if (parsed.contains(key)) config[key] = parsed[key];
+    }
+  }
+  using Read = absl::StatusOr<std::unique_ptr<Tokenizer>> (*)(std::string_view, std::string_view,
+                                                              const std::string&);
+  for (const auto& [file, read] : {std::pair<const char*, Read>{"/tokenizer.json", &FromJson},
+                                   {"/tekken.json", &FromTekken},
+                                   {"/tokenizer.model", &FromSentencePiece}}) {
+    const auto text = ReadFile(folder + file, kMaxFileBytes);
+    if (absl::IsNotFound(text.status())) continue;
+    FT_RETURN_IF_ERROR(text.status());
+    return read(*text, config.dump(), folder + file);
+  }
+  return absl::NotFoundError(absl::StrCat(
+      folder, ": there is none of tokenizer.json, tekken.json, tokenizer.model (sentencepiece)"));
+}
+
+}  // namespace fttrain
