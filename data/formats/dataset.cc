@@ -1,6 +1,9 @@
 #include "data/formats/dataset.h"
 
 #include <algorithm>
+#include <atomic>
+#include <exception>
+#include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "data/formats/row_reader.h"
@@ -8,17 +11,61 @@
 #include "runtime/process/check.h"
 
 namespace fttrain {
+namespace {
+
+constexpr size_t kBatchRows = 1024;  // parsed ahead of the threads, and all that is held of a file
+
+// f(0), ..., f(count - 1), each once, on `threads` threads. Throws what the first of them threw.
+template <typename F>
+void ForEachIndex(size_t count, int threads, const F& f) {
+  std::atomic<size_t> next = 0;
+  std::vector<std::exception_ptr> thrown(static_cast<size_t>(std::max(threads, 1)));
+  const auto work = [&](std::exception_ptr* caught) {
+    try {
+      for (size_t i = next++; i < count; i = next++) f(i);
+    } catch (...) {
+      *caught = std::current_exception();
+    }
+  };
+  std::vector<std::thread> others;
+  for (size_t t = 1; t < std::min(thrown.size(), count); ++t) others.emplace_back(work, &thrown[t]);
+  work(&thrown[0]);
+  for (std::thread& thread : others) thread.join();
+  for (const std::exception_ptr& caught : thrown) {
+    if (caught) std::rethrow_exception(caught);
+  }
+}
+
+// Appends the rows' examples in order; the first bad row is the error.
+absl::Status ReadBatch(const std::vector<SourceRow>& rows, RowFormat format,
+                       const DatasetOptions& options, std::vector<Example>* examples) {
+  std::vector<absl::StatusOr<Example>> read(rows.size());
+  ForEachIndex(rows.size(), options.threads,
+               [&](size_t i) { read[i] = ReadRow(rows[i], format, options); });
+  for (absl::StatusOr<Example>& example : read) {
+    FT_RETURN_IF_ERROR(example.status());
+    examples->push_back(*std::move(example));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
 
 absl::StatusOr<std::vector<Example>> LoadExamples(const DatasetSpec& spec,
                                                   const DatasetOptions& options) {
   FT_ASSIGN_OR_RETURN(const std::unique_ptr<RowSource> rows,
                       OpenRows(spec.path, options.max_row_bytes));
   std::vector<Example> examples;
-  for (;;) {
-    FT_ASSIGN_OR_RETURN(const std::optional<SourceRow> row, rows->Next());
-    if (!row.has_value()) break;
-    FT_ASSIGN_OR_RETURN(Example example, ReadRow(*row, spec.format, options));
-    examples.push_back(std::move(example));
+  std::vector<SourceRow> batch;
+  for (bool more = true; more;) {
+    absl::StatusOr<std::optional<SourceRow>> row = rows->Next();
+    more = row.ok() && row->has_value();
+    if (more) batch.push_back(**std::move(row));
+    if (more && batch.size() < kBatchRows) continue;
+    // Rows before one that cannot be parsed are judged first.
+    FT_RETURN_IF_ERROR(ReadBatch(batch, spec.format, options, &examples));
+    FT_RETURN_IF_ERROR(row.status());
+    batch.clear();
   }
   if (examples.empty())
     return absl::InvalidArgumentError(absl::StrCat(spec.path, ": there are no rows"));

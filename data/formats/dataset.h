@@ -45,6 +45,9 @@ struct DatasetOptions {
   const ChatTemplate* chat = nullptr;        // needed where a row is a conversation
   int64_t vocab_size = 0;                    // rows of the embedding: every id is below
   int64_t max_row_bytes = int64_t{1} << 26;  // of one line; a .json file may hold 64 times as much
+  // Rows are read by so many, with the same result; tokenizer and chat are then used by all of them
+  // at once.
+  int threads = 1;
 };
 
 // Every rank reads the whole file and gets the same result. The first bad row is the error, as

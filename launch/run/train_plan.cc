@@ -1,5 +1,7 @@
 #include "launch/run/train_plan.h"
 
+#include <ATen/Parallel.h>
+
 #include <algorithm>
 #include <filesystem>
 
@@ -11,6 +13,7 @@
 #include "launch/run/output_folder.h"
 #include "model/files/adapter.h"
 #include "runtime/process/check.h"
+#include "runtime/process/log.h"
 
 namespace fttrain {
 
@@ -29,6 +32,7 @@ namespace {
 absl::StatusOr<std::vector<Example>> ReadData(const Task& task) {
   DatasetOptions options;
   options.vocab_size = task.model.vocab_size;
+  options.threads = at::get_num_threads();
   // Rows of ready-made tokens need neither tokenizer nor template, so a folder without them will
   // do.
   bool needs_text = false, needs_chat = false;
@@ -43,6 +47,7 @@ absl::StatusOr<std::vector<Example>> ReadData(const Task& task) {
     FT_ASSIGN_OR_RETURN(tokenizer, FromFile(Tokenizer::Load(task.model_path)));
     FT_RETURN_IF_ERROR(FromFile(CheckTokenizerFits(*tokenizer, task.model.vocab_size)));
     options.tokenizer = tokenizer.get();
+    for (const std::string& note : tokenizer->Notes()) LogInfo("note       " + note);
   }
   if (needs_chat) {
     FT_ASSIGN_OR_RETURN(ChatTemplate made,

@@ -6,6 +6,7 @@
 
 #include <filesystem>
 
+#include "absl/strings/str_cat.h"
 #include "tests/data/golden.h"
 #include "tests/status_text.h"
 #include "tests/temp_folder.h"
@@ -287,6 +288,32 @@ TEST_F(Dataset, EveryBadRowIsOneErrorWithKeyAndReason) {
     EXPECT_EQ(message.rfind((folder_ / "train.jsonl:2: "), 0), 0u) << message;
     EXPECT_THAT(message, HasSubstr(bad.message)) << bad.row.substr(0, 100);
     EXPECT_EQ(message.find('\n'), std::string::npos) << message;
+  }
+}
+
+// Threads change neither the examples' order nor which error is told.
+TEST_F(Dataset, RowsAreReadByThreadsInOrder) {
+  std::string rows;
+  for (int i = 0; i < 3000; ++i) rows += absl::StrCat(R"({"text": "row )", i, "\"}\n");
+  const auto want = Load("rows.jsonl", rows, RowFormat::kText).value();
+  options_.threads = 4;
+  const auto got = Load("rows.jsonl", rows, RowFormat::kText).value();
+  ASSERT_EQ(got.size(), 3000u);
+  for (size_t i = 0; i < got.size(); ++i) {
+    EXPECT_EQ(got[i].input_ids, want[i].input_ids);
+    EXPECT_EQ(got[i].source, want[i].source);
+  }
+}
+
+TEST_F(Dataset, TheFirstBadRowIsTheErrorOnAnyNumberOfThreads) {
+  std::string rows;
+  for (int i = 0; i < 2000; ++i) rows += "{\"text\": \"good\"}\n";
+  const std::string bad = rows + "{\"text\": 1}\n{\"text\": 2}\nnot JSON\n";
+  for (const int threads : {1, 2, 5}) {
+    options_.threads = threads;
+    EXPECT_THAT(ErrorText(Load("bad.jsonl", bad, RowFormat::kText)), HasSubstr("bad.jsonl:2001: "));
+    EXPECT_THAT(ErrorText(Load("worse.jsonl", rows + "{\n" + bad, RowFormat::kText)),
+                HasSubstr("worse.jsonl:2001: "));
   }
 }
 
