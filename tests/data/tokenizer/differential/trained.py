@@ -1,0 +1,95 @@
+"""Small tokenizers, trained here or taken from tests/golden, as folders, each with its oracle."""
+
+import base64
+import json
+import shutil
+from pathlib import Path
+
+from real import TEKKEN, byte_characters
+
+GOLDEN = Path(__file__).parents[3] / "golden/data"
+HUGGING_FACE = ["gpt2", "smollm2", "llama3", "qwen2", "deepseek", "flags", "gemma", "llama2", "metaspace"]
+
+# Options of sentencepiece's trainer that change what encoding does.
+SENTENCEPIECE = {
+    "spm-bpe": {"model_type": "bpe", "byte_fallback": True, "normalization_rule_name": "identity",
+                "remove_extra_whitespaces": False, "user_defined_symbols": ["<tool>", "\n\n", "ing"]},
+    "spm-bpe-unknown": {"model_type": "bpe", "control_symbols": ["[INST]"], "user_defined_symbols": ["th", " a"]},
+    "spm-bpe-bare": {"model_type": "bpe", "byte_fallback": True, "add_dummy_prefix": False,
+                     "allow_whitespace_only_pieces": True, "remove_extra_whitespaces": False},
+    "spm-bpe-across": {"model_type": "bpe", "byte_fallback": True, "split_by_whitespace": False},
+    "spm-unigram": {"model_type": "unigram", "normalization_rule_name": "nmt_nfkc"},
+    "spm-unigram-cf": {"model_type": "unigram", "normalization_rule_name": "nmt_nfkc_cf",
+                       "user_defined_symbols": ["<tool>", "the "]},
+    "spm-unigram-bytes": {"model_type": "unigram", "byte_fallback": True, "normalization_rule_name": "nfkc",
+                          "remove_extra_whitespaces": False, "user_defined_symbols": ["\n"]},
+    "spm-unigram-across": {"model_type": "unigram", "split_by_whitespace": False, "bos_id": -1},
+}
+
+
+def corpus():
+    texts = json.loads((GOLDEN / "texts.json").read_text(encoding="utf-8"))
+    sources = [Path(f).read_text(encoding="utf-8") for f in sorted(Path(__file__).parent.glob("*.py"))]
+    lines = [line for text in texts + sources for line in text.splitlines() if line.strip()]
+    return [line for line in lines if "<" not in line] * 3
+
+
+def sentencepiece_model(target, options):
+    import sentencepiece
+
+    with open(target, "wb") as out:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(corpus()), model_writer=out, vocab_size=900, hard_vocab_limit=False,
+            character_coverage=0.98, minloglevel=2, num_threads=1, **options)
+
+
+def unigram_json(target):
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(" ", "\u2581")])
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    trainer = trainers.UnigramTrainer(vocab_size=600, unk_token="<unk>", special_tokens=["<unk>"],
+                                      show_progress=False)
+    tokenizer.train_from_iterator(corpus(), trainer)
+    spec = json.loads(tokenizer.to_str())
+    target.write_text(json.dumps(spec), encoding="utf-8")
+    # The same with a token for each byte.
+    spec["model"]["byte_fallback"] = True
+    spec["model"]["vocab"] += [[f"<0x{b:02X}>", 0.0] for b in range(256)]
+    return spec
+
+
+def tekken_json(target):
+    spec = json.loads((GOLDEN / "gpt2.tokenizer.json").read_text(encoding="utf-8"))
+    byte_of = {c: b for b, c in byte_characters().items()}
+    words = sorted(spec["model"]["vocab"].items(), key=lambda item: item[1])
+    tokens = [bytes([b]) for b in range(256)]
+    for word, _ in words:
+        token = bytes(byte_of.get(c, 0) for c in word)
+        if all(c in byte_of for c in word) and token not in tokens:
+            tokens.append(token)
+    vocab = [{"rank": i, "token_bytes": base64.b64encode(t).decode(), "token_str": None} for i, t in enumerate(tokens)]
+    config = {"pattern": TEKKEN, "num_vocab_tokens": len(vocab), "default_vocab_size": len(vocab) + 40 - 7,
+              "default_num_special_tokens": 40, "version": "v3"}
+    target.write_text(json.dumps({"config": config, "vocab": vocab}), encoding="utf-8")
+
+
+def make(out):
+    """Writes the folders; name -> (folder, oracle, file)."""
+    cases = {}
+
+    def place(name, file, kind):
+        (out / name).mkdir(parents=True, exist_ok=True)
+        cases[name] = (out / name, kind, out / name / file)
+        return out / name / file
+
+    for name in HUGGING_FACE:
+        shutil.copyfile(GOLDEN / f"{name}.tokenizer.json", place(name, "tokenizer.json", "tokenizers"))
+    for name, options in SENTENCEPIECE.items():
+        sentencepiece_model(place(name, "tokenizer.model", "sentencepiece"), options)
+    with_bytes = unigram_json(place("unigram", "tokenizer.json", "tokenizers"))
+    place("unigram-bytes", "tokenizer.json", "tokenizers").write_text(json.dumps(with_bytes), encoding="utf-8")
+    tekken_json(place("tekken", "tekken.json", "tiktoken"))
+    return cases
