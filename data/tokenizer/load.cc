@@ -64,9 +64,38 @@ absl::Status ReadAround(const JsonNode& config, Impl* impl) {
   return absl::OkStatus();
 }
 
+// The library numbers tokens that the model lacks itself, whatever the file says, and warns.
+absl::Status CheckIdsHaveNoGap(const JsonNode& added, const Impl& impl) {
+  const Vocabulary& vocabulary = impl.model->vocabulary();
+  int64_t next = vocabulary.size();
+  for (size_t i = 0; added.present() && i < added.size(); ++i) {
+    FT_ASSIGN_OR_RETURN(const std::string token, added[i]["content"].String());
+    FT_ASSIGN_OR_RETURN(const int64_t id, added[i]["id"].Int(0, kMaxTokens));
+    if (vocabulary.Find(token) < 0 && id != next) {
+      return added[i].Error(absl::StrCat("token '", Printable(token), "' has the id ", id,
+                                         ", but tokenizers would give it ", next,
+                                         ": ids behind the vocabulary's must have no gap"));
+    }
+    next = std::max(next, id + 1);
+  }
+  return absl::OkStatus();
+}
+
 absl::Status InFile(const std::string& name, const absl::Status& status) {
   if (status.ok()) return status;
   return absl::InvalidArgumentError(absl::StrCat(name, ": ", status.message()));
+}
+
+// Tokens that are found before anything else looks at a text, whatever the file says: behind a
+// space put in front of each of its stretches none would be found where it should be.
+nlohmann::json NotNormalized(const nlohmann::json& config) {
+  nlohmann::json changed = config;
+  const auto tokens = changed.is_object() ? changed.find("added_tokens_decoder") : changed.end();
+  if (tokens == changed.end() || !tokens->is_object()) return changed;
+  for (auto& [id, token] : tokens->items()) {
+    if (token.is_object()) token["normalized"] = false;
+  }
+  return changed;
 }
 
 nlohmann::json SpecialToken(const std::string& content, size_t id) {
@@ -79,6 +108,24 @@ bool IsTiktoken(std::string_view text) {
   const size_t space = line.find(' ');
   return space != std::string_view::npos && space > 0 && space + 1 < line.size() &&
          line.find_first_not_of("0123456789", space + 1) == std::string_view::npos;
+}
+
+// added_tokens.json, {token: id}, is an older form of added_tokens_decoder and counts without it.
+absl::Status AddAddedTokens(const std::string& path, nlohmann::json* config) {
+  const auto text = ReadFile(path, kMaxFileBytes);
+  if (absl::IsNotFound(text.status()) || config->contains("added_tokens_decoder")) {
+    return absl::OkStatus();
+  }
+  FT_RETURN_IF_ERROR(text.status());
+  FT_ASSIGN_OR_RETURN(const nlohmann::json parsed, ParseJson(*text, path));
+  const JsonNode root(&parsed, path);
+  FT_RETURN_IF_ERROR(root.IsObject());
+  for (const auto& [token, id] : parsed.items()) {
+    FT_ASSIGN_OR_RETURN(const int64_t value, root[token.c_str()].Int(0, kMaxTokens - 1));
+    (*config)["added_tokens_decoder"][std::to_string(value)] =
+        SpecialToken(token, static_cast<size_t>(value));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -102,6 +149,7 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::FromJson(std::string_view 
   FT_ASSIGN_OR_RETURN(impl->added,
                       AddedTokens::Create(root["added_tokens"], config_root["added_tokens_decoder"],
                                           impl->model->vocabulary(), impl->normalizer));
+  FT_RETURN_IF_ERROR(CheckIdsHaveNoGap(root["added_tokens"], *impl));
   FT_ASSIGN_OR_RETURN(impl->decoder, TokenDecoder::Create(root["decoder"]));
   FT_ASSIGN_OR_RETURN(impl->post, PostProcessor::Create(root["post_processor"]));
   FT_RETURN_IF_ERROR(ReadSpecialTokens(config_root, impl.get()));
@@ -122,7 +170,8 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::FromSentencePiece(std::str
   const std::string config_name = name + " (tokenizer_config.json)";
   FT_ASSIGN_OR_RETURN(const nlohmann::json parsed_config,
                       ParseJson(config.empty() ? "{}" : config, config_name));
-  const JsonNode config_root(&parsed_config, config_name);
+  const nlohmann::json changed_config = NotNormalized(parsed_config);
+  const JsonNode config_root(&changed_config, config_name);
   auto impl = std::make_unique<Impl>();
   if (file.model == SentencePieceFile::kBpe) {
     FT_ASSIGN_OR_RETURN(impl->model, BpeModel::FromPieces(file));
@@ -200,6 +249,7 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::Load(const std::string& fo
       if (parsed.contains(key)) config[key] = parsed[key];
     }
   }
+  FT_RETURN_IF_ERROR(AddAddedTokens(folder + "/added_tokens.json", &config));
   using Read = absl::StatusOr<std::unique_ptr<Tokenizer>> (*)(std::string_view, std::string_view,
                                                               const std::string&);
   for (const auto& [file, read] : {std::pair<const char*, Read>{"/tokenizer.json", &FromJson},

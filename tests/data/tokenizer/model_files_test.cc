@@ -215,6 +215,19 @@ TEST(TokenizerFolder, TakesTokenizerJsonThenTekkenThenSentencePiece) {
   EXPECT_EQ((*Tokenizer::Load(folder.path()))->MaxId(), GoldenTokenizer("gpt2")->MaxId());
 }
 
+TEST(TokenizerFolder, AddedTokensComeFromTheConfigOrFromTheOlderFile) {
+  const TempFolder folder;
+  folder.Write("tokenizer.model", Small().text());
+  folder.Write("added_tokens.json", R"({"<pad>": 8})");
+  const auto old = Tokenizer::Load(folder.path()).value();
+  EXPECT_THAT(Ids(*old, "<pad>ab"), ElementsAre(8, 6));
+  folder.Write("tokenizer_config.json",
+               R"({"added_tokens_decoder": {"9": {"content": "<tool>", "normalized": true}}})");
+  const auto now = Tokenizer::Load(folder.path()).value();
+  EXPECT_THAT(Ids(*now, "<tool>ab"), ElementsAre(9, 6));
+  EXPECT_EQ(now->TokenToId("<pad>"), std::nullopt);
+}
+
 TEST(TokenizerFolder, ThreadsShareATokenizer) {
   const json texts = GoldenJson("texts.json");
   for (const char* name : {"llama3", "llama2"}) {

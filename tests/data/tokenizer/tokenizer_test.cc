@@ -197,6 +197,8 @@ TEST(Tokenizer, RefusesByNameWhatItDoesNotUnderstand) {
       {"vocab", "/model/vocab", "{}", "t: model.vocab"},
       {"no merges", "/model/merges", "null", "t: model.merges: an array is needed"},
       {"added id", "/added_tokens/0/id", "7", "has the ids 7 and 0"},
+      {"gap in the ids", "/added_tokens/1", R"({"id": 9000, "content": "<x>"})",
+       "t: added_tokens[1]: token '<x>' has the id 9000, but tokenizers would give it "},
       {"unknown key", "/extra", "1", "t: key 'extra' is not known"},
       {"unknown key of the model", "/model/cache", "1", "t: model: key 'cache' is not known"},
       {"unknown key of a step", "/pre_tokenizer/trim", "true",
