@@ -41,6 +41,8 @@ class BpeModel : public TokenModel {
   absl::Status ReadMerges(const JsonNode& merges);
   absl::Status ReadOptions(const JsonNode& model);
   void IndexSymbols();
+  void IndexPieceMerges(const SentencePieceFile& file,
+                        const absl::flat_hash_map<std::string, int32_t>& normal);
   void ForbidCutsInside(std::string_view token);
   size_t NextCut(std::string_view word, size_t at) const;
 

@@ -31,6 +31,10 @@ bool SplitMerge(const nlohmann::json& merge, std::string* left, std::string* rig
 
 absl::string_view View(std::string_view s) { return {s.data(), s.size()}; }
 
+size_t FirstLength(std::string_view text) {
+  return Utf8Length(static_cast<unsigned char>(text[0]));
+}
+
 }  // namespace
 
 // Remembers which characters `token` has before a space mark.
@@ -168,31 +172,36 @@ absl::StatusOr<std::unique_ptr<BpeModel>> BpeModel::FromPieces(const SentencePie
   bpe->byte_fallback_ = bpe->cuts_ = file.byte_fallback;
   bpe->before_space_.insert(kSpaceMark);
   std::vector<std::pair<std::string, int32_t>> whole;
-  std::vector<float> scores;
   absl::flat_hash_map<std::string, int32_t> normal;
   for (size_t i = 0; i < file.pieces.size(); ++i) {
-    const SentencePieceFile::Entry& piece = file.pieces[i];
+    const auto& [text, score, type] = file.pieces[i];
     const int32_t id = static_cast<int32_t>(i);
-    FT_RETURN_IF_ERROR(bpe->vocabulary_.Add(piece.text, id));
-    if (piece.type == SentencePieceFile::kUserDefined) {
-      whole.emplace_back(piece.text, id);
-      bpe->ForbidCutsInside(piece.text);
-    } else if (piece.type == SentencePieceFile::kNormal) {
-      normal.emplace(piece.text, id);
-      scores.push_back(piece.score);
-      bpe->ForbidCutsInside(piece.text);
+    FT_RETURN_IF_ERROR(bpe->vocabulary_.Add(text, id));
+    if (type == SentencePieceFile::kUserDefined) whole.emplace_back(text, id);
+    if (type == SentencePieceFile::kNormal) normal.emplace(text, id);
+    if (type == SentencePieceFile::kUserDefined || type == SentencePieceFile::kNormal) {
+      bpe->ForbidCutsInside(text);
     }
   }
   bpe->whole_ = PieceTrie(std::move(whole));
   bpe->IndexSymbols();
+  bpe->IndexPieceMerges(file, normal);
+  return bpe;
+}
+
+// All pairs of pieces, or of single characters that may be none, that together are a piece.
+void BpeModel::IndexPieceMerges(const SentencePieceFile& file,
+                                const absl::flat_hash_map<std::string, int32_t>& normal) {
+  std::vector<float> scores;
+  for (const auto& [text, id] : normal) {
+    scores.push_back(file.pieces[static_cast<size_t>(id)].score);
+  }
   std::sort(scores.begin(), scores.end(), std::greater<>());
-  int32_t next = bpe->vocabulary_.max_id() + 1;
+  int32_t next = vocabulary_.max_id() + 1;
   const auto symbol = [&](std::string_view text) {  // -1: it can be none
     const auto found = normal.find(View(text));
-    if (Utf8Length(static_cast<unsigned char>(text[0])) < text.size()) {
-      return found == normal.end() ? -1 : found->second;
-    }
-    const auto [entry, is_new] = bpe->symbol_id_.try_emplace(std::string(text), next);
+    if (FirstLength(text) < text.size()) return found == normal.end() ? -1 : found->second;
+    const auto [entry, is_new] = symbol_id_.try_emplace(std::string(text), next);
     if (is_new && found != normal.end()) entry->second = found->second;
     if (is_new && found == normal.end()) ++next;
     return entry->second;
@@ -203,14 +212,12 @@ absl::StatusOr<std::unique_ptr<BpeModel>> BpeModel::FromPieces(const SentencePie
     const auto rank = std::lower_bound(scores.begin(), scores.end(), score, std::greater<>());
     const Merge merge{static_cast<uint32_t>(rank - scores.begin()), id};
     const std::string_view token = text;
-    if (Utf8Length(static_cast<unsigned char>(token[0])) == token.size()) symbol(token);
-    for (size_t at = Utf8Length(static_cast<unsigned char>(token[0])); at < token.size();
-         at += Utf8Length(static_cast<unsigned char>(token[at]))) {
+    if (FirstLength(token) == token.size()) symbol(token);
+    for (size_t at = FirstLength(token); at < token.size(); at += FirstLength(token.substr(at))) {
       const int32_t left = symbol(token.substr(0, at)), right = symbol(token.substr(at));
-      if (left >= 0 && right >= 0) bpe->merges_.emplace(PairKey(left, right), merge);
+      if (left >= 0 && right >= 0) merges_.emplace(PairKey(left, right), merge);
     }
   }
-  return bpe;
 }
 
 }  // namespace fttrain

@@ -37,8 +37,8 @@ class Tokenizer {
                                                              const std::string& name);
   // These two find the model's control or special tokens in a text, which their libraries do not,
   // and put BOS in front unless `config` has add_bos_token: false (EOS behind with add_eos_token).
-  // A sentencepiece model's space in front of a text stands at its start alone, or with `legacy`
-  // behind every such token: as transformers 5 has it for Llama.
+  // A sentencepiece model's space in front of a text stands at its start alone, as in transformers
+  // 5 for Llama, or, with `legacy` in `config`, behind every such token too, as that key means.
   static absl::StatusOr<std::unique_ptr<Tokenizer>> FromSentencePiece(std::string_view model,
                                                                       std::string_view config,
                                                                       const std::string& name);

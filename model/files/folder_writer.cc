@@ -33,6 +33,7 @@ constexpr const char* kCopied[] = {"generation_config.json",
                                    "vocab.json",
                                    "merges.txt",
                                    "tokenizer.model",
+                                   "tekken.json",
                                    "chat_template.jinja",
                                    "chat_template.json"};
 
