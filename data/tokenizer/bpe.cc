@@ -27,6 +27,10 @@ size_t BpeModel::NextCut(std::string_view word, size_t at) const {
 
 void BpeModel::Encode(std::string_view word, ModelScratch* scratch, std::vector<Piece>* out) const {
   if (word.empty()) return;
+  if (ignore_merges_) {
+    const int32_t whole = byte_level_ ? WordId(word) : vocabulary_.Find(word);
+    if (whole >= 0) return out->push_back({whole, static_cast<uint32_t>(word.size())});
+  }
   if (!cuts_) return EncodePart(word, scratch, out);
   for (size_t at = 0; at < word.size();) {
     const size_t end = NextCut(word, at);
@@ -39,19 +43,13 @@ void BpeModel::EncodePart(std::string_view word, ModelScratch* scratch,
                           std::vector<Piece>* out) const {
   if (scratch->cache.Find(word, out)) return;
   const size_t first = out->size();
-  int32_t whole = -1;
-  if (ignore_merges_ && byte_level_) {
-    const auto found = word_id_.find(absl::string_view(word.data(), word.size()));
-    if (found != word_id_.end()) whole = found->second;
-  } else if (ignore_merges_) {
-    whole = vocabulary_.Find(word);
-  }
-  if (whole >= 0) {
-    out->push_back({whole, static_cast<uint32_t>(word.size())});
-  } else {
-    Merged(word, scratch, out);
-  }
+  Merged(word, scratch, out);
   scratch->cache.Insert(word, out->data() + first, out->size() - first);
+}
+
+int32_t BpeModel::WordId(std::string_view word) const {
+  const auto found = word_id_.find(absl::string_view(word.data(), word.size()));
+  return found == word_id_.end() ? -1 : found->second;
 }
 
 namespace {

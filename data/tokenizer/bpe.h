@@ -44,6 +44,7 @@ class BpeModel : public TokenModel {
   void IndexPieceMerges(const SentencePieceFile& file,
                         const absl::flat_hash_map<std::string, int32_t>& normal);
   void ForbidCutsInside(std::string_view token);
+  int32_t WordId(std::string_view word) const;
   size_t NextCut(std::string_view word, size_t at) const;
 
   void EncodePart(std::string_view word, ModelScratch* scratch, std::vector<Piece>* out) const;

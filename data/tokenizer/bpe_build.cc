@@ -57,9 +57,9 @@ absl::StatusOr<std::unique_ptr<BpeModel>> BpeModel::FromJson(const JsonNode& mod
   FT_RETURN_IF_ERROR(bpe->ReadVocabulary(model["vocab"]));
   FT_RETURN_IF_ERROR(bpe->ReadMerges(model["merges"]));
   FT_RETURN_IF_ERROR(bpe->ReadOptions(model));
-  // Where a character may be unknown, or a whole text a token, a text is not the sum of its parts.
+  // Where a character may be unknown, a word is not the sum of its parts.
   bpe->before_space_.insert(kSpaceMark);
-  bpe->cuts_ = !byte_level && !bpe->ignore_merges_ && bpe->byte_fallback_ && bpe->all_bytes_;
+  bpe->cuts_ = !byte_level && bpe->byte_fallback_ && bpe->all_bytes_;
   return bpe;
 }
 

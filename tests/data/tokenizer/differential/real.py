@@ -253,6 +253,12 @@ DEEPSEEK_LLM = [
 ]
 
 
+def deepseek_llm_steps():
+    steps = [{"type": "Split", "pattern": {"Regex": p}, "behavior": "Isolated", "invert": False} for p in DEEPSEEK_LLM]
+    steps += [{"type": "Digits", "individual_digits": True}, {**GPT2_LEVEL, "use_regex": False}]
+    return {"type": "Sequence", "pretokenizers": steps}
+
+
 def make(cache, out):
     """Writes the folders; name -> (folder, oracle, file)."""
     at = fetch(cache)
@@ -307,9 +313,7 @@ def make(cache, out):
 
     # The pre-tokenizers of DeepSeek LLM, Coder and V2 on the vocabulary of V3.
     spec = json.loads((openai / "deepseek_tokenizer.json").read_text(encoding="utf-8"))
-    steps = [{"type": "Split", "pattern": {"Regex": p}, "behavior": "Isolated", "invert": False} for p in DEEPSEEK_LLM]
-    steps += [{"type": "Digits", "individual_digits": True}, {**GPT2_LEVEL, "use_regex": False}]
-    spec["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": steps}
+    spec["pre_tokenizer"] = deepseek_llm_steps()
     hugging_face("deepseek-v2", spec)
 
     # Phi-3: Llama 2's vocabulary with tokens that take the space behind them.

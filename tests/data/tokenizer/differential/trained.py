@@ -5,7 +5,7 @@ import json
 import shutil
 from pathlib import Path
 
-from real import TEKKEN, byte_characters
+from real import TEKKEN, byte_characters, deepseek_llm_steps
 
 GOLDEN = Path(__file__).parents[3] / "golden/data"
 HUGGING_FACE = ["gpt2", "smollm2", "llama3", "qwen2", "deepseek", "flags", "gemma", "llama2", "metaspace"]
@@ -87,6 +87,13 @@ def make(out):
 
     for name in HUGGING_FACE:
         shutil.copyfile(GOLDEN / f"{name}.tokenizer.json", place(name, "tokenizer.json", "tokenizers"))
+    # A text that is a token as a whole is that token; the pre-tokenizers of DeepSeek LLM, Coder and V2.
+    spec = json.loads((GOLDEN / "llama2.tokenizer.json").read_text(encoding="utf-8"))
+    spec["model"]["ignore_merges"] = True
+    place("llama2-whole", "tokenizer.json", "tokenizers").write_text(json.dumps(spec), encoding="utf-8")
+    spec = json.loads((GOLDEN / "deepseek.tokenizer.json").read_text(encoding="utf-8"))
+    spec["pre_tokenizer"] = deepseek_llm_steps()
+    place("deepseek-llm", "tokenizer.json", "tokenizers").write_text(json.dumps(spec), encoding="utf-8")
     for name, options in SENTENCEPIECE.items():
         sentencepiece_model(place(name, "tokenizer.model", "sentencepiece"), options)
     with_bytes = unigram_json(place("unigram", "tokenizer.json", "tokenizers"))
