@@ -1,5 +1,5 @@
-// tokenizer.model and tekken.json: what a file asks for, what is refused. That ids equal the
-// libraries' is shown by differential_test.py.
+// tekken.json, and which file of a folder counts. That ids equal the libraries' is shown by
+// differential_test.py.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -9,10 +9,8 @@
 #include <vector>
 
 #include "absl/strings/escaping.h"
-#include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
-#include "data/tokenizer/tokenizer.h"
 #include "tests/data/golden.h"
+#include "tests/data/tokenizer/spm_file.h"
 #include "tests/status_text.h"
 #include "tests/temp_folder.h"
 
@@ -22,137 +20,6 @@ namespace {
 using nlohmann::json;
 using testing::ElementsAre;
 using testing::HasSubstr;
-
-// A protobuf message, field by field.
-std::string Varint(uint64_t value) {
-  std::string out;
-  for (; value >= 0x80; value >>= 7) out.push_back(static_cast<char>(value | 0x80));
-  out.push_back(static_cast<char>(value));
-  return out;
-}
-std::string Integer(int field, int64_t value) {
-  return Varint(static_cast<uint64_t>(field) << 3) + Varint(static_cast<uint64_t>(value));
-}
-std::string Bytes(int field, const std::string& value) {
-  return Varint(static_cast<uint64_t>(field) << 3 | 2) + Varint(value.size()) + value;
-}
-std::string Float(int field, float value) {
-  return Varint(static_cast<uint64_t>(field) << 3 | 5) +
-         std::string(reinterpret_cast<const char*>(&value), 4);
-}
-
-constexpr int kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6;
-
-struct SpmFile {
-  std::string pieces, trainer = Integer(3, 2), normalizer = Integer(4, 0);
-  SpmFile& Add(const std::string& text, float score, int type = kNormal) {
-    pieces += Bytes(1, Bytes(1, text) + Float(2, score) + Integer(3, type));
-    return *this;
-  }
-  std::string text() const { return pieces + Bytes(2, trainer) + Bytes(3, normalizer); }
-};
-
-const std::string kSpace = "\xE2\x96\x81";
-
-// 0 <unk>, 1 <s>, 2 </s>, 3 space, 4 a, 5 b, 6 ab, 7 space ab
-SpmFile Small() {
-  SpmFile file;
-  file.Add("<unk>", 0, kUnknown).Add("<s>", 0, kControl).Add("</s>", 0, kControl);
-  file.Add(kSpace, -4).Add("a", -5).Add("b", -6).Add("ab", -1).Add(kSpace + "ab", -2);
-  return file;
-}
-
-std::vector<int32_t> Ids(const Tokenizer& tokenizer, const std::string& text,
-                         bool special = false) {
-  return tokenizer.Encode(text, special).value();
-}
-
-TEST(SentencePieceFolder, BestScoreMergesFirstAndUnknownCharactersFuse) {
-  const auto t = Tokenizer::FromSentencePiece(Small().text(), "", "m").value();
-  EXPECT_THAT(Ids(*t, "ab ab"), ElementsAre(7, 7));
-  EXPECT_THAT(Ids(*t, "xyab"), ElementsAre(3, 0, 6));
-  EXPECT_EQ(t->Decode({7, 7, 4}, false), "ab aba");
-}
-
-TEST(SentencePieceFolder, ControlTokensAreFoundAndTheSpaceStandsAtTheStart) {
-  const auto t = Tokenizer::FromSentencePiece(Small().text(), "", "m").value();
-  EXPECT_THAT(Ids(*t, "<s>ab</s>ab"), ElementsAre(1, 6, 2, 6));
-  const auto legacy = Tokenizer::FromSentencePiece(Small().text(), R"({"legacy": true})", "m");
-  EXPECT_THAT(Ids(**legacy, "<s>ab</s>ab"), ElementsAre(1, 7, 2, 7));
-}
-
-TEST(SentencePieceFolder, ABosStandsInFrontOnceUnlessTheConfigSaysOtherwise) {
-  const auto t = Tokenizer::FromSentencePiece(Small().text(), "", "m").value();
-  EXPECT_EQ(t->BosToken(), "<s>");
-  EXPECT_EQ(t->EosToken(), "</s>");
-  EXPECT_THAT(Ids(*t, "ab", true), ElementsAre(1, 7));
-  EXPECT_THAT(Ids(*t, "<s>ab", true), ElementsAre(1, 6));
-  const auto eos = Tokenizer::FromSentencePiece(
-      Small().text(), R"({"add_bos_token": false, "add_eos_token": true})", "m");
-  EXPECT_THAT(Ids(**eos, "ab", true), ElementsAre(7, 2));
-  EXPECT_THAT(Ids(**eos, "ab</s>", true), ElementsAre(7, 2));
-}
-
-TEST(SentencePieceFolder, UserDefinedPiecesAreNeverMerged) {
-  SpmFile file = Small();
-  const auto t = Tokenizer::FromSentencePiece(file.Add("a", -1).text(), "", "m");
-  EXPECT_THAT(ErrorText(t), HasSubstr("m: piece 8: 'a' stands twice"));
-  SpmFile frozen;
-  frozen.Add("<unk>", 0, kUnknown).Add("a", 0, kUserDefined).Add("b", -1).Add("ab", -1);
-  frozen.normalizer += Integer(3, 0);  // no space in front
-  EXPECT_THAT(Ids(**Tokenizer::FromSentencePiece(frozen.text(), "", "m"), "ab"), ElementsAre(1, 2));
-}
-
-TEST(SentencePieceFolder, RefusesByNameWhatItCannotDo) {
-  const auto trained_as = [](int64_t type) {
-    SpmFile file = Small();
-    file.trainer = Integer(3, type);
-    return file.text();
-  };
-  SpmFile bytes = Small(), fallback = Small(), suffix = Small(), map = Small(), type = Small();
-  bytes.Add("<0x00>", 0, kByte);
-  fallback.trainer += Integer(35, 1);
-  suffix.trainer += Integer(24, 1);
-  map.normalizer += Bytes(2, "abc");
-  const std::pair<std::string, std::string> table[] = {
-      {trained_as(3), "m: sentencepiece model type WORD is not supported"},
-      {trained_as(4), "m: sentencepiece model type CHAR is not supported"},
-      {trained_as(9), "m: sentencepiece model type 9 is not supported"},
-      {Small().Add("c", 0, kUnused).text(), "m: piece 8: type UNUSED"},
-      {type.Add("c", 0, 7).text(), "m: piece 8: type 7 is not known"},
-      {Small().Add("c", 0, kUnknown).text(), "m: piece 8: a second unknown piece"},
-      {Small().Add("c", NAN).text(), "m: piece 8: its score is no number"},
-      {Small().Add("\xFF", 0).text(), "m: piece 8: it is not UTF-8"},
-      {bytes.text(), "m: it has byte pieces, but byte_fallback is off"},
-      {fallback.text(), "m: byte piece <0x00> is missing"},
-      {suffix.text(), "m: treat_whitespace_as_suffix is not supported"},
-      {map.text(), "m: precompiled_charsmap is broken"},
-      {Small().text() + Bytes(5, Bytes(2, "x")), "m: a denormalizer is not supported"},
-      {SpmFile().Add("a", 0).text(), "m: it has no unknown piece"},
-      {"", "m: this is no sentencepiece model"},
-      {"IQ== 0\nIg== 1\n", "m: this is a tiktoken file"},
-      {"version https://git-lfs.github.com/spec/v1\n", "m: this is no sentencepiece model"},
-  };
-  for (const auto& [text, message] : table) {
-    EXPECT_THAT(ErrorText(Tokenizer::FromSentencePiece(text, "", "m")), HasSubstr(message));
-  }
-}
-
-// Whatever is cut off or changed: a tokenizer or an error.
-TEST(SentencePieceFolder, BrokenFilesDoNotCrash) {
-  SpmFile file = Small();
-  std::string map = std::string("\0\4\0\0", 4) + std::string(1024, '\1') + std::string("x\0", 2);
-  file.normalizer += Bytes(2, map);
-  const std::string whole = file.text();
-  for (size_t i = 0; i < whole.size(); ++i) {
-    std::string changed = whole;
-    changed[i] = static_cast<char>(changed[i] ^ (1 << (i % 8)));
-    for (const std::string& text : {whole.substr(0, i), changed}) {
-      const auto t = Tokenizer::FromSentencePiece(text, "", "m");
-      if (t.ok()) (void)(*t)->Encode(" ab \xC3\xA9 ba", true);
-    }
-  }
-}
 
 json Tekken() {
   json vocab = json::array();
