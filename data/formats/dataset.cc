@@ -13,7 +13,7 @@
 namespace fttrain {
 namespace {
 
-constexpr size_t kBatchRows = 1024;  // parsed ahead of the threads, and all that is held of a file
+constexpr size_t kBatchRows = 256;  // parsed ahead of the threads, and all that is held of a file
 
 // f(0), ..., f(count - 1), each once, on `threads` threads. Throws what the first of them threw.
 template <typename F>
