@@ -1,162 +1,102 @@
 #include "data/chat/template.h"
 
 #include <algorithm>
-#include <optional>
-#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_replace.h"
+#include "data/chat/jinja/objects.h"
+#include "data/chat/jinja/template.h"
+#include "data/chat/jinja/text.h"
+#include "data/chat/source.h"
 #include "data/text/unicode.h"
-#include "runtime/files/json.h"
-#include "runtime/files/whole_file.h"
+#include "runtime/process/check.h"
 
 namespace fttrain {
 
-struct ChatRules {
-  ChatForm form;
-  const char* name;
-  const char* before_role;  // a token, as end_of_turn and role_end are
-  const char* role_end = "";
-  const char* header_end = "\n";
-  const char* end_of_turn;
-  const char* after_turn = "\n";
-  const char* written;   // what a template of this form writes, unglued
-  const char* bos = "";  // as such a template spells it, if not as bos_token
-  bool adds_bos = true, trims = true;
-  const char* assistant = "assistant";
-  const char* system_preamble = "";   // if any, there is always a system turn, and this opens it
-  bool system_in_first_turn = false;  // and no turn of its own
-  bool alternates = false;            // user, assistant, user, ...
+using jinja::Value;
+
+struct ChatTemplate::Impl {
+  jinja::Template code;
+  std::map<std::string, Value> variables;  // the special tokens
 };
+
+struct ChatTemplate::Whole {
+  std::string text;
+  std::vector<jinja::Rendered::Span> generation;
+};
+
+ChatTemplate::ChatTemplate() = default;
+ChatTemplate::ChatTemplate(ChatTemplate&&) noexcept = default;
+ChatTemplate& ChatTemplate::operator=(ChatTemplate&&) noexcept = default;
+ChatTemplate::~ChatTemplate() = default;
 
 namespace {
 
-constexpr int64_t kMaxFileBytes = int64_t{256} << 20;
-constexpr char kNames[] = "chatml, llama3, llama3.1, gemma";
+// What a message's content becomes to see where it goes: no template writes it by itself.
+constexpr char kMark[] =
+    "\xEF\xB7\x90"
+    "answer"
+    "\xEF\xB7\x91";  // between two noncharacters
 
-constexpr ChatRules kLlama3 = {.form = ChatForm::kLlama3,
-                               .name = "llama3",
-                               .before_role = "<|start_header_id|>",
-                               .role_end = "<|end_header_id|>",
-                               .header_end = "\n\n",
-                               .end_of_turn = "<|eot_id|>",
-                               .after_turn = "",
-                               .written = "<|end_header_id|>\\n\\n",
-                               .bos = "<|begin_of_text|>"};
-
-constexpr ChatRules Llama31() {
-  ChatRules rules = kLlama3;
-  rules.form = ChatForm::kLlama31;
-  rules.name = "llama3.1";
-  // The checkpoint's template falls back to these dates where its renderer gives none.
-  rules.system_preamble = "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n";
-  return rules;
-}
-
-constexpr ChatRules kRules[] = {
-    {.form = ChatForm::kChatml,
-     .name = "chatml",
-     .before_role = "<|im_start|>",
-     .end_of_turn = "<|im_end|>",
-     .written = "<|im_end|>\\n",
-     .adds_bos = false,
-     .trims = false},
-    kLlama3,
-    Llama31(),
-    {.form = ChatForm::kGemma,
-     .name = "gemma",
-     .before_role = "<start_of_turn>",
-     .end_of_turn = "<end_of_turn>",
-     .written = "<end_of_turn>\\n",
-     .bos = "<bos>",
-     .assistant = "model",
-     .system_in_first_turn = true,
-     .alternates = true},
+struct Builtin {
+  ChatForm form;
+  const char* name;
+  std::vector<const char*> tokens;  // that it writes
 };
 
-const ChatRules& RulesOf(ChatForm form) {
-  const ChatRules* found = std::find_if(std::begin(kRules), std::end(kRules),
-                                        [&](const ChatRules& rules) { return rules.form == form; });
-  FT_CHECK(found != std::end(kRules), "chat form ", static_cast<int>(form));
+const Builtin& BuiltinOf(ChatForm form) {
+  static const std::vector<const char*> llama3 = {"<|eot_id|>", "<|start_header_id|>",
+                                                  "<|end_header_id|>"};
+  static const std::vector<Builtin> builtins = {
+      {ChatForm::kChatml, "chatml", {"<|im_end|>", "<|im_start|>"}},
+      {ChatForm::kLlama3, "llama3", llama3},
+      {ChatForm::kLlama31, "llama3.1", llama3},
+      {ChatForm::kGemma, "gemma", {"<end_of_turn>", "<start_of_turn>"}}};
+  const auto found = std::find_if(builtins.begin(), builtins.end(),
+                                  [&](const Builtin& b) { return b.form == form; });
+  FT_CHECK(found != builtins.end(), "chat form ", static_cast<int>(form));
   return *found;
 }
 
-bool Contains(std::string_view text, std::string_view part) {
-  return text.find(part) != std::string_view::npos;
-}
-
-// What Python's str.strip() takes away.
-bool IsPythonSpace(uint32_t c) { return IsUnicodeSpace(c) || (c >= 0x1C && c <= 0x1F); }
-
-std::string Trim(std::string_view text) {
-  size_t begin = 0, end = 0;
-  bool seen = false;
-  for (size_t i = 0; i < text.size();) {
-    const size_t length = Utf8Length(static_cast<unsigned char>(text[i]));
-    if (!IsPythonSpace(Utf8CodePoint(text, i))) {
-      if (!seen) begin = i;
-      seen = true;
-      end = i + length;
-    }
-    i += length;
+std::string Names() {
+  std::string out;
+  for (const auto& [name, text] : BuiltinChatTemplates()) {
+    absl::StrAppend(&out, out.empty() ? "" : ", ", name);
   }
-  return std::string(text.substr(begin, end - begin));
+  return out;
 }
 
-// The literal text of a template without what glues it together, so that '<|im_end|>' + '\n' and
-// "<|im_end|>\n" look alike.
-std::string Unglued(std::string_view jinja) {
-  return absl::StrReplaceAll(std::string(jinja),
-                             {{"\n", "\\n"}, {"'", ""}, {"\"", ""}, {" ", ""}, {"+", ""}});
+// The day that a template is told it is: the same in every run, and the one that Llama 3.1's own
+// falls back to.
+std::tm Today() {
+  std::tm day = {};
+  day.tm_year = 124;
+  day.tm_mon = 6;
+  day.tm_mday = 26;
+  day.tm_wday = 5;
+  day.tm_yday = 207;
+  return day;
 }
 
-// The system message that the template writes by itself: literal text between the header and the
-// end of a system turn.
-absl::StatusOr<std::string> FindDefaultSystem(std::string_view jinja) {
-  std::set<std::string> found;
-  for (const std::string_view header : {"<|im_start|>system\\n", "<|im_start|>system\n"}) {
-    for (size_t at = jinja.find(header); at != std::string_view::npos;
-         at = jinja.find(header, at + 1)) {
-      const size_t begin = at + header.size(), end = jinja.find("<|im_end|>", begin);
-      if (end == std::string_view::npos) continue;
-      const std::string_view text = jinja.substr(begin, end - begin);
-      if (Contains(text, "}}") || Contains(text, "%}") || Contains(text, "' +") ||
-          Contains(text, "'+"))
-        continue;
-      found.insert(
-          absl::StrReplaceAll(std::string(text), {{"\\n", "\n"}, {"\\'", "'"}, {"\\\"", "\""}}));
-    }
-  }
-  if (found.size() > 1) return absl::InvalidArgumentError("it has several default system messages");
-  return found.empty() ? "" : *found.begin();
+Value ValueOf(const Message& message) {
+  auto dict = std::make_shared<jinja::DictObject>();
+  dict->Set(Value::String("role"), Value::String(message.role));
+  dict->Set(Value::String("content"), Value::String(message.content));
+  return jinja::Dict(std::move(dict));
 }
 
-absl::Status NotRecognised(absl::string_view why) {
-  return absl::InvalidArgumentError(
-      absl::StrCat("the checkpoint's chat template is not one that is known here (", why,
-                   "): set data.chat_template to one of ", kNames));
+size_t CommonStart(std::string_view a, std::string_view b) {
+  return static_cast<size_t>(std::mismatch(a.begin(), a.end(), b.begin(), b.end()).first -
+                             a.begin());
 }
 
-absl::StatusOr<std::string> ReadTemplateText(const std::string& folder) {
-  absl::StatusOr<std::string> jinja = ReadFile(folder + "/chat_template.jinja", kMaxFileBytes);
-  if (!absl::IsNotFound(jinja.status())) return jinja;
-  const std::string path = folder + "/tokenizer_config.json";
-  const absl::StatusOr<std::string> config = ReadFile(path, kMaxFileBytes);
-  if (absl::IsNotFound(config.status())) {
-    return NotRecognised(
-        absl::StrCat("there is neither chat_template.jinja nor tokenizer_config.json in ", folder));
-  }
-  FT_RETURN_IF_ERROR(config.status());
-  FT_ASSIGN_OR_RETURN(const nlohmann::json parsed, ParseJson(*config, path));
-  const JsonNode node = JsonNode(&parsed, path)["chat_template"];
-  if (!node.present()) return NotRecognised(path + " has no chat_template");
-  if (!node.value().is_array()) return node.String();
-  for (size_t i = 0; i < node.size(); ++i) {  // named templates: the one called "default"
-    FT_ASSIGN_OR_RETURN(const std::string name, node[i]["name"].String());
-    if (name == "default") return node[i]["template"].String();
-  }
-  return NotRecognised(path + " has no template called default");
+size_t CommonEnd(std::string_view a, std::string_view b) {
+  return static_cast<size_t>(std::mismatch(a.rbegin(), a.rend(), b.rbegin(), b.rend()).first -
+                             a.rbegin());
+}
+
+bool IsWhiteSpace(std::string_view text) {
+  return text.find_first_not_of(" \t\r\n") == std::string_view::npos;
 }
 
 void Append(std::string_view text, bool target, std::vector<ChatSegment>* out) {
@@ -167,124 +107,192 @@ void Append(std::string_view text, bool target, std::vector<ChatSegment>* out) {
 
 }  // namespace
 
-ChatTemplate::ChatTemplate(ChatForm form, const std::string& bos_token)
-    : rules_(&RulesOf(form)), bos_(rules_->adds_bos ? bos_token : ""), trim_(rules_->trims) {}
-
-std::string ChatTemplate::end_of_turn() const { return rules_->end_of_turn; }
-std::string ChatTemplate::name() const { return rules_->name; }
-
-absl::StatusOr<ChatTemplate> ChatTemplate::FromText(std::string_view jinja,
-                                                    const std::string& bos_token) {
-  std::vector<ChatForm> forms;
-  for (const ChatForm form : {ChatForm::kChatml, ChatForm::kLlama3, ChatForm::kGemma}) {
-    if (Contains(jinja, RulesOf(form).before_role)) forms.push_back(form);
+absl::StatusOr<ChatTemplate> ChatTemplate::FromText(std::string_view jinja, const std::string& name,
+                                                    std::map<std::string, std::string> tokens,
+                                                    const Tokenizer& tokenizer) {
+  auto code = jinja::Template::Parse(jinja);
+  if (!code.ok()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("chat template ", name, ": ", code.status().message(),
+                     "; or set data.chat_template to one of ", Names()));
   }
-  if (forms.size() != 1)
-    return NotRecognised(
-        "it writes none or several of <|im_start|>, <|start_header_id|>, <start_of_turn>");
-  if (Contains(jinja, "<think>") || Contains(jinja, "reasoning_content")) {
-    return NotRecognised("it treats reasoning apart from the answer");
+  ChatTemplate out;
+  out.name_ = name;
+  out.impl_ = std::make_unique<Impl>(Impl{*std::move(code), {}});
+  for (const auto& [token, text] : tokens) {
+    if (!text.empty()) out.impl_->variables.emplace(token, Value::String(text));
   }
-  const bool dated = forms[0] == ChatForm::kLlama3 && Contains(jinja, "Cutting Knowledge Date");
-  ChatTemplate t(dated ? ChatForm::kLlama31 : forms[0], bos_token);
-  const std::string unglued = Unglued(jinja);
-  if (!Contains(unglued, t.rules_->written)) {
-    return NotRecognised(absl::StrCat("it does not write ", t.rules_->written));
-  }
-  t.trim_ = Contains(unglued, "|trim");
-  t.bos_ = Contains(jinja, "bos_token")     ? bos_token
-           : Contains(jinja, t.rules_->bos) ? t.rules_->bos
-                                            : "";
-  t.refuses_system_ = Contains(jinja, "System role not supported");
-  auto system = FindDefaultSystem(jinja);
-  if (!system.ok()) return NotRecognised(system.status().message());
-  t.default_system_ = *std::move(system);
-  return t;
+  out.FindEndOfTurn(tokenizer);
+  return out;
 }
 
 absl::StatusOr<ChatTemplate> ChatTemplate::Create(ChatForm form, const std::string& folder,
                                                   const Tokenizer& tokenizer) {
-  std::optional<ChatTemplate> t;
+  FT_ASSIGN_OR_RETURN(auto tokens, SpecialTokens(folder));
+  tokens["bos_token"] = tokenizer.BosToken();
+  tokens["eos_token"] = tokenizer.EosToken();
   if (form == ChatForm::kAuto) {
-    FT_ASSIGN_OR_RETURN(const std::string jinja, ReadTemplateText(folder));
-    FT_ASSIGN_OR_RETURN(t, FromText(jinja, tokenizer.BosToken()));
-  } else {
-    t = ChatTemplate(form, tokenizer.BosToken());
-  }
-  const ChatRules& rules = *t->rules_;
-  for (const std::string token : {rules.end_of_turn, rules.before_role, rules.role_end}) {
-    if (token.empty() || tokenizer.TokenToId(token).has_value()) continue;
-    return absl::InvalidArgumentError(absl::StrCat("chat template ", rules.name, " writes ", token,
-                                                   ", which the tokenizer does not have"));
-  }
-  return *std::move(t);
-}
-
-std::string ChatTemplate::Header(const std::string& role) const {
-  return absl::StrCat(rules_->before_role, role == "assistant" ? rules_->assistant : role,
-                      rules_->role_end, rules_->header_end);
-}
-
-absl::Status ChatTemplate::Check(absl::Span<const Message> messages) const {
-  if (messages.empty()) return absl::InvalidArgumentError("a conversation needs a message");
-  const bool system_first = messages[0].role == "system";
-  if (system_first && refuses_system_) {
-    return absl::InvalidArgumentError("this checkpoint's chat template has no system role");
-  }
-  for (size_t i = 0; i < messages.size(); ++i) {
-    const std::string& role = messages[i].role;
-    if (role != "system" && role != "user" && role != "assistant") {
-      return absl::InvalidArgumentError(absl::StrCat("message ", i, ": role '", Printable(role),
-                                                     "' is none of system, user, assistant"));
-    }
-    if (role == "system" && i > 0) {
+    const absl::StatusOr<std::string> text = FolderChatTemplate(folder);
+    if (absl::IsNotFound(text.status())) {
       return absl::InvalidArgumentError(
-          absl::StrCat("message ", i, ": the system message must come first"));
+          absl::StrCat(text.status().message(), ": set data.chat_template to one of ", Names()));
     }
-    const bool users_turn = (i - (system_first ? 1 : 0)) % 2 == 0;
-    if (rules_->alternates && role != "system" && (role == "user") != users_turn) {
-      return absl::InvalidArgumentError(absl::StrCat("message ", i, ": with template ", name(),
-                                                     ", user and assistant must alternate"));
-    }
+    FT_RETURN_IF_ERROR(text.status());
+    return FromText(*text, absl::StrCat("of ", folder), std::move(tokens), tokenizer);
   }
-  return absl::OkStatus();
+  const Builtin& builtin = BuiltinOf(form);
+  for (const char* token : builtin.tokens) {
+    if (tokenizer.TokenToId(token).has_value()) continue;
+    return absl::InvalidArgumentError(absl::StrCat("chat template ", builtin.name, " writes ",
+                                                   token, ", which the tokenizer does not have"));
+  }
+  return FromText(BuiltinChatTemplates().at(builtin.name), builtin.name, std::move(tokens),
+                  tokenizer);
+}
+
+absl::StatusOr<ChatTemplate::Whole> ChatTemplate::RenderWhole(absl::Span<const Message> messages,
+                                                              bool prompt) const {
+  std::vector<Value> list;
+  for (const Message& message : messages) list.push_back(ValueOf(message));
+  std::map<std::string, Value> variables = impl_->variables;
+  variables["messages"] = Value::List(std::move(list));
+  variables["tools"] = Value::None();
+  variables["documents"] = Value::None();
+  variables["add_generation_prompt"] = Value::Bool(prompt);
+  auto rendered = impl_->code.Render(variables, Today());
+  if (rendered.ok()) return Whole{std::move(rendered->text), std::move(rendered->generation)};
+  if (absl::IsFailedPrecondition(rendered.status())) {  // in the template's own words
+    return absl::InvalidArgumentError(rendered.status().message());
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("chat template ", name_, ": ", rendered.status().message()));
+}
+
+absl::StatusOr<std::string> ChatTemplate::TextOf(absl::Span<const Message> messages,
+                                                 bool prompt) const {
+  FT_ASSIGN_OR_RETURN(Whole whole, RenderWhole(messages, prompt));
+  return std::move(whole.text);
+}
+
+// The first special token behind an answer, if only white space stands between.
+void ChatTemplate::FindEndOfTurn(const Tokenizer& tokenizer) {
+  const Message probe[] = {{"user", "question"}, {"assistant", kMark}};
+  const auto text = TextOf(probe, false);
+  const size_t at = text.ok() ? text->rfind(kMark) : std::string::npos;
+  if (at == std::string::npos) return;
+  tail_ = text->substr(at + sizeof kMark - 1);
+  const auto ids = tokenizer.Encode(tail_, false);
+  if (!ids.ok()) return;
+  for (const int32_t id : *ids) {
+    const std::string token = tokenizer.Decode({&id, 1}, false);
+    if (tokenizer.Decode({&id, 1}, true).empty() && !token.empty()) {
+      end_of_turn_ = token;
+      return;
+    }
+    if (!IsWhiteSpace(token)) return;
+  }
+}
+
+// Where a turn that adds text[begin, end) is over: behind the end-of-turn token, if only white
+// space follows, or what the template writes at the very end of a conversation.
+size_t ChatTemplate::EndOfTurn(const std::string& text, size_t begin, size_t end) const {
+  if (end_of_turn_.empty()) return end;
+  const std::string_view added = std::string_view(text).substr(begin, end - begin);
+  const size_t last = added.ends_with(tail_)
+                          ? added.size() - tail_.size() + tail_.find(end_of_turn_)
+                          : added.rfind(end_of_turn_);
+  if (last == std::string_view::npos) return end;
+  const size_t behind = last + end_of_turn_.size();
+  const bool over = added.ends_with(tail_) || IsWhiteSpace(added.substr(behind));
+  return over ? begin + behind : end;
+}
+
+// What the turn adds to the conversation before it, the header of the answer counted there, if the
+// turns that follow leave it as it is. Otherwise what of the text changes with the turn's content,
+// and the end-of-turn token behind it.
+absl::StatusOr<ChatTemplate::Part> ChatTemplate::Target(absl::Span<const Message> messages,
+                                                        size_t turn,
+                                                        const std::string& text) const {
+  const absl::StatusOr<std::string> before =
+      turn == 0 ? absl::NotFoundError("") : TextOf(messages.subspan(0, turn), true);
+  const absl::StatusOr<std::string> with = TextOf(messages.subspan(0, turn + 1), false);
+  const bool header = before.ok() && text.starts_with(*before);
+  Part part{0, 0};
+  const bool kept = header && with.ok() && with->starts_with(*before) && text.starts_with(*with);
+  if (kept) {
+    part = {before->size(), EndOfTurn(text, before->size(), with->size())};
+    const std::string_view content = jinja::Strip(messages[turn].content, nullptr, true, true);
+    const std::string_view target =
+        std::string_view(text).substr(part.begin, part.end - part.begin);
+    if (target.find(content) != std::string_view::npos) return part;
+  }
+  std::vector<Message> marked(messages.begin(), messages.end());
+  marked[turn].content = kMark;
+  FT_ASSIGN_OR_RETURN(const std::string other, TextOf(marked, false));
+  const size_t at = other.find(kMark);
+  const size_t behind = at == std::string::npos ? 0 : other.size() - at - (sizeof kMark - 1);
+  if (at == std::string::npos || other.find(kMark, at + 1) != std::string::npos ||
+      CommonEnd(text, other) < behind) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "message ", turn, ": its answer is not found in what chat template ", name_, " writes"));
+  }
+  if (kept) return part;
+  const size_t end = text.size() - behind;
+  part.begin = std::min({at, CommonStart(text, other), end});
+  if (header && before->size() <= part.begin) part.begin = before->size();
+  const size_t token = end_of_turn_.empty() ? std::string::npos : text.find(end_of_turn_, end);
+  const bool ends =
+      token != std::string::npos && IsWhiteSpace(std::string_view(text).substr(end, token - end));
+  part.end = ends ? token + end_of_turn_.size() : end;
+  return part;
+}
+
+absl::StatusOr<std::vector<ChatTemplate::Part>> ChatTemplate::Targets(
+    absl::Span<const Message> messages, const Whole& whole) const {
+  std::vector<size_t> answers;
+  for (size_t i = 0; i < messages.size(); ++i) {
+    if (messages[i].role == "assistant") answers.push_back(i);
+  }
+  const bool tagged = whole.generation.size() == answers.size() &&
+                      std::none_of(whole.generation.begin(), whole.generation.end(),
+                                   [](const jinja::Rendered::Span& span) { return span.captured; });
+  std::vector<Part> parts;
+  for (size_t i = 0; i < answers.size(); ++i) {
+    if (!messages[answers[i]].learn) continue;
+    if (tagged) {
+      parts.push_back({whole.generation[i].begin, whole.generation[i].end});
+      continue;
+    }
+    FT_ASSIGN_OR_RETURN(const Part part, Target(messages, answers[i], whole.text));
+    parts.push_back(part);
+  }
+  return parts;
 }
 
 absl::StatusOr<std::vector<ChatSegment>> ChatTemplate::Render(
     absl::Span<const Message> messages) const {
-  FT_RETURN_IF_ERROR(Check(messages));
+  if (messages.empty()) return absl::InvalidArgumentError("a conversation needs a message");
+  FT_ASSIGN_OR_RETURN(const Whole whole, RenderWhole(messages, false));
+  FT_ASSIGN_OR_RETURN(const std::vector<Part> parts, Targets(messages, whole));
+  const std::string_view text = whole.text;
   std::vector<ChatSegment> out;
-  Append(bos_, false, &out);
-  std::string system = default_system_, opening;
-  const bool has_system = messages[0].role == "system";
-  if (has_system) {
-    const std::string& content = messages[0].content;
-    if (rules_->system_in_first_turn) {
-      opening = content + "\n\n";
-    } else {
-      system = trim_ ? Trim(content) : content;
+  size_t done = 0;
+  for (const Part& part : parts) {
+    if (part.begin < done || part.end < part.begin) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("chat template ", name_, " writes the turns in another order"));
     }
-    messages.remove_prefix(1);
+    Append(text.substr(done, part.begin - done), false, &out);
+    Append(text.substr(part.begin, part.end - part.begin), true, &out);
+    done = part.end;
   }
-  system.insert(0, rules_->system_preamble);
-  if (!system.empty() || (has_system && !rules_->system_in_first_turn)) {
-    Append(absl::StrCat(Header("system"), system, rules_->end_of_turn, rules_->after_turn), false,
-           &out);
-  }
-  for (const Message& message : messages) {
-    Append(Header(message.role) + std::exchange(opening, ""), false, &out);
-    Append((trim_ ? Trim(message.content) : message.content) + rules_->end_of_turn, message.learn,
-           &out);
-    Append(rules_->after_turn, false, &out);
-  }
+  Append(text.substr(done), false, &out);
   return out;
 }
 
 absl::StatusOr<std::string> ChatTemplate::RenderPrompt(absl::Span<const Message> messages) const {
-  FT_ASSIGN_OR_RETURN(const std::vector<ChatSegment> segments, Render(messages));
-  std::string out;
-  for (const ChatSegment& segment : segments) out += segment.text;
-  return out + Header("assistant");
+  if (messages.empty()) return absl::InvalidArgumentError("a conversation needs a message");
+  return TextOf(messages, true);
 }
 
 }  // namespace fttrain

@@ -1,8 +1,10 @@
-// Conversations -> text, by forms known by name in place of a template language. Each gives the
-// text that the checkpoint's own Jinja template gives, cut into segments that say what is to be
-// learnt.
+// Conversations -> text, by the checkpoint's own chat template or one of the project's, executed
+// (jinja/template.h). The text is cut into segments that say what is to be learnt; where an answer
+// begins and ends is found by rendering, never by the template's looks.
 #pragma once
 
+#include <map>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -14,7 +16,7 @@
 namespace fttrain {
 
 struct Message {
-  std::string role;  // system | user | assistant
+  std::string role;  // system | user | assistant, or what else the template takes
   std::string content;
   bool learn = false;  // loss on this turn; only ever set for assistant turns
 };
@@ -25,53 +27,62 @@ struct ChatSegment {
 };
 
 enum class ChatForm {
-  kAuto,  // recognised by the text of the checkpoint's template
-  // "<|im_start|>ROLE\nCONTENT<|im_end|>\n"; a checkpoint's template may bring a default system
-  // message.
+  kAuto,  // the checkpoint's own
+  // The project's, in builtin/.
   kChatml,
-  // "<|start_header_id|>ROLE<|end_header_id|>\n\nCONTENT<|eot_id|>" after BOS, content trimmed.
   kLlama3,
-  // The same, with knowledge-date lines before the system message; today: 26 Jul 2024.
   kLlama31,
-  // "<start_of_turn>ROLE\nCONTENT<end_of_turn>\n" after BOS; assistant is "model", the system
-  // message opens the first user turn, roles must alternate.
   kGemma,
 };
 
-struct ChatRules;  // of a form; template.cc
-
 class ChatTemplate {
  public:
-  // kAuto recognises the text of `folder`'s chat_template.jinja, or of chat_template in its
-  // tokenizer_config.json. InvalidArgument, saying what to set, if it is none of the forms (for
-  // example, templates with <think> blocks), or if a token that the form writes is not in the
-  // vocabulary. Neither argument is kept.
+  // kAuto reads the template of `folder` as source.h says, and its special tokens; the others
+  // need of it the special tokens alone. InvalidArgument, saying what to set, if there is no
+  // template or it is none, or if the tokenizer lacks a token that a built-in one writes. Neither
+  // argument is kept.
   static absl::StatusOr<ChatTemplate> Create(ChatForm form, const std::string& folder,
                                              const Tokenizer& tokenizer);
-  // The recognition alone, from the template's text.
-  static absl::StatusOr<ChatTemplate> FromText(std::string_view jinja,
-                                               const std::string& bos_token);
+  // A template's text. `tokens` are the special tokens it may name, such as bos_token.
+  static absl::StatusOr<ChatTemplate> FromText(std::string_view jinja, const std::string& name,
+                                               std::map<std::string, std::string> tokens,
+                                               const Tokenizer& tokenizer);
+  ChatTemplate(ChatTemplate&&) noexcept;
+  ChatTemplate& operator=(ChatTemplate&&) noexcept;
+  ~ChatTemplate();
 
-  // The whole conversation. Targets are, of turns with `learn`, the content and the end-of-turn
-  // token (header and the newline after the turn excluded). InvalidArgument on an unknown role, a
-  // system message that is not first, or roles this template refuses.
+  // The whole conversation, rendered once. Targets are, of turns with `learn`, what the template's
+  // {% generation %} blocks write, one block a turn; without such blocks, what the turn adds behind
+  // the header that asks for it, up to the token that ends the turn. InvalidArgument with what the
+  // template says if it refuses the conversation, and where a turn's answer cannot be found in the
+  // text.
   absl::StatusOr<std::vector<ChatSegment>> Render(absl::Span<const Message> messages) const;
   // The conversation followed by the header of an assistant turn: what `generate` feeds.
   absl::StatusOr<std::string> RenderPrompt(absl::Span<const Message> messages) const;
 
-  // The token text that ends a turn: where `generate` stops.
-  std::string end_of_turn() const;
-  std::string name() const;
+  // The token text that ends a turn: where `generate` stops. Empty if the template writes none.
+  std::string end_of_turn() const { return end_of_turn_; }
+  std::string name() const { return name_; }
 
  private:
-  // As `form`, which is not kAuto, is where no checkpoint's template says more.
-  ChatTemplate(ChatForm form, const std::string& bos_token);
-  absl::Status Check(absl::Span<const Message> messages) const;
-  std::string Header(const std::string& role) const;
+  struct Whole;
+  struct Part {
+    size_t begin, end;
+  };
+  ChatTemplate();
+  absl::StatusOr<std::string> TextOf(absl::Span<const Message> messages, bool prompt) const;
+  absl::StatusOr<Whole> RenderWhole(absl::Span<const Message> messages, bool prompt) const;
+  absl::StatusOr<std::vector<Part>> Targets(absl::Span<const Message> messages,
+                                            const Whole& whole) const;
+  absl::StatusOr<Part> Target(absl::Span<const Message> messages, size_t turn,
+                              const std::string& text) const;
+  size_t EndOfTurn(const std::string& text, size_t begin, size_t end) const;
+  void FindEndOfTurn(const Tokenizer& tokenizer);
 
-  const ChatRules* rules_;
-  std::string bos_, default_system_;
-  bool trim_, refuses_system_ = false;
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+  std::string name_, end_of_turn_;
+  std::string tail_;  // what the template writes behind the last answer
 };
 
 }  // namespace fttrain

@@ -17,7 +17,7 @@ absl::Status StatusOf(const Error& error) {
   const std::string message = where + error.message;
   switch (error.kind) {
     case ErrorKind::kRaised:
-      return absl::FailedPreconditionError(message);
+      return absl::FailedPreconditionError(error.message);
     case ErrorKind::kUnsupported:
       return absl::UnimplementedError(message);
     case ErrorKind::kLimit:

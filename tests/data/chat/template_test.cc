@@ -3,8 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "data/chat/source.h"
 #include "tests/data/golden.h"
 #include "tests/status_text.h"
+#include "tests/temp_folder.h"
 
 namespace fttrain {
 namespace {
@@ -25,16 +27,35 @@ std::string Joined(const std::vector<ChatSegment>& segments, bool targets_only =
   return out;
 }
 
-ChatTemplate Recognised(const std::string& jinja) {
-  auto chat = ChatTemplate::FromText(jinja, "<BOS>");
+// A golden tokenizer that has the template's tokens; Gemma's is given them.
+std::unique_ptr<Tokenizer> TokenizerOf(const std::string& name) {
+  if (name == "llama3") return GoldenTokenizer("llama3", R"({"bos_token": "<|begin_of_text|>"})");
+  if (name != "gemma") return GoldenTokenizer("smollm2");
+  nlohmann::json file = GoldenJson("gemma.tokenizer.json");
+  int id = 100000;
+  for (const char* token : {"<start_of_turn>", "<end_of_turn>"}) {
+    nlohmann::json added = file["added_tokens"][0];
+    added["id"] = id++;
+    added["content"] = token;
+    file["added_tokens"].push_back(added);
+  }
+  return *Tokenizer::FromJson(file.dump(), R"({"bos_token": "<s>"})", name);
+}
+
+ChatTemplate From(const std::string& jinja, const std::string& name = "chatml",
+                  const std::string& bos = "<BOS>") {
+  auto chat = ChatTemplate::FromText(jinja, "test", {{"bos_token", bos}}, *TokenizerOf(name));
   EXPECT_TRUE(chat.ok()) << chat.status();
   return *std::move(chat);
 }
 
+const std::vector<Message> kTwoTurns = {
+    {"user", "Q1"}, {"assistant", "A1", true}, {"user", "Q2"}, {"assistant", "A2", true}};
+
 TEST(ChatTemplate, RendersWhatJinjaRenders) {
   int cases = 0;
   for (const auto& golden : GoldenJson("chats.json")) {
-    const ChatTemplate chat = Recognised(golden["template"]);
+    const ChatTemplate chat = From(golden["template"], golden["name"]);
     for (const auto& one : golden["cases"]) {
       const auto messages = MessagesOf(one["messages"]);
       const auto segments = chat.Render(messages).value();
@@ -47,35 +68,107 @@ TEST(ChatTemplate, RendersWhatJinjaRenders) {
 }
 
 TEST(ChatTemplate, TargetsAreTheAnswersAndTheirEndTokens) {
-  const std::vector<Message> messages = {
-      {"user", "Q1"}, {"assistant", "A1", true}, {"user", "Q2"}, {"assistant", "A2", true}};
   const char* want[][2] = {{"chatml_plain", "A1<|im_end|>A2<|im_end|>"},
                            {"llama3", "A1<|eot_id|>A2<|eot_id|>"},
                            {"gemma", "A1<end_of_turn>A2<end_of_turn>"}};
   for (const auto& golden : GoldenJson("chats.json")) {
     for (const auto& [name, targets] : want) {
       if (golden["name"] != name) continue;
-      EXPECT_EQ(Joined(*Recognised(golden["template"]).Render(messages), true), targets);
+      const ChatTemplate chat = From(golden["template"], name);
+      EXPECT_EQ(Joined(*chat.Render(kTwoTurns), true), targets);
     }
   }
 }
 
 TEST(ChatTemplate, OnlyTurnsMarkedForItAreLearnt) {
-  const ChatTemplate chat = Recognised(GoldenJson("chats.json")[1]["template"]);
+  const ChatTemplate chat = From(GoldenJson("chats.json")[1]["template"]);
   const auto segments = chat.Render(std::vector<Message>{
       {"user", "Q"}, {"assistant", "old", false}, {"user", "Q"}, {"assistant", "new", true}});
   EXPECT_EQ(Joined(*segments, true), "new<|im_end|>");
 }
 
+TEST(ChatTemplate, GenerationBlocksSayWhatIsLearnt) {
+  const ChatTemplate chat = From(
+      "{% for m in messages %}{{ m.role }}: {% if m.role == 'assistant' %}{% generation %}"
+      "{{ m.content }}.{% endgeneration %}{% else %}{{ m.content }}{% endif %};{% endfor %}");
+  EXPECT_EQ(Joined(*chat.Render(kTwoTurns), true), "A1.A2.");
+  EXPECT_EQ(Joined(*chat.Render(kTwoTurns)), "user: Q1;assistant: A1.;user: Q2;assistant: A2.;");
+}
+
+// As reasoning models' templates do: only the last answer keeps what it thought.
+TEST(ChatTemplate, ATurnThatLaterTurnsRewriteIsLearntAsItIsWritten) {
+  const ChatTemplate chat = From(
+      "{% for m in messages %}<|im_start|>{{ m.role }}\n"
+      "{% if m.role == 'assistant' and not loop.last %}{{ m.content.split('</think>')[-1] }}"
+      "{% else %}{{ m.content }}{% endif %}<|im_end|>\n{% endfor %}"
+      "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}");
+  const auto segments =
+      chat.Render(std::vector<Message>{{"user", "Q1"},
+                                       {"assistant", "<think>x</think>A1", true},
+                                       {"user", "Q2"},
+                                       {"assistant", "<think>y</think>A2", true}});
+  ASSERT_TRUE(segments.ok()) << segments.status();
+  EXPECT_EQ(Joined(*segments, true), "A1<|im_end|><think>y</think>A2<|im_end|>");
+}
+
+// What the header of a prompt opens by itself is not the answer's.
+TEST(ChatTemplate, AnAnswerBeginsBehindWhatThePromptWrites) {
+  const ChatTemplate chat = From(
+      "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' "
+      "%}<think>\n\n</think>\n\n"
+      "{% endif %}{{ m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}"
+      "<|im_start|>assistant\n{% endif %}");
+  EXPECT_EQ(
+      Joined(*chat.Render(std::vector<Message>{{"user", "Q"}, {"assistant", "A", true}}), true),
+      "<think>\n\n</think>\n\nA<|im_end|>");
+}
+
+// A template that takes lists of parts writes nothing of a text: the answer would be its end token.
+TEST(ChatTemplate, AnAnswerThatTheTemplateLeavesOutIsAnError) {
+  const ChatTemplate chat = From(
+      "{% for m in messages %}<|im_start|>{{ m.role }}\n{% for part in m.content if part.text %}"
+      "{{ part.text }}{% endfor %}<|im_end|>\n{% endfor %}"
+      "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}");
+  EXPECT_THAT(ErrorText(chat.Render(kTwoTurns)), HasSubstr("message 1: its answer is not found"));
+}
+
+// The end of the conversation is no part of its last turn.
+TEST(ChatTemplate, WhatFollowsTheEndOfTheLastTurnIsNotLearnt) {
+  const ChatTemplate chat = From(
+      "{% for m in messages %}{{ m.role }}:{{ m.content }}<|im_end|>\n{% endfor %}"
+      "{{ 'assistant:' if add_generation_prompt else '<|endoftext|>' }}");
+  EXPECT_EQ(Joined(*chat.Render(kTwoTurns), true), "A1<|im_end|>A2<|im_end|>");
+}
+
+TEST(ChatTemplate, AConversationMayBeginWithTheAssistant) {
+  const ChatTemplate chat = From(GoldenJson("chats.json")[1]["template"]);
+  const auto segments = chat.Render(std::vector<Message>{{"assistant", "Hi", true}, {"user", "Q"}});
+  EXPECT_EQ(Joined(*segments, true), "Hi<|im_end|>");
+}
+
+TEST(ChatTemplate, AnAnswerThatIsNotInTheTextIsAnError) {
+  const ChatTemplate chat = From("{% for m in messages %}{{ m.role }}{% endfor %}");
+  const auto silent = chat.Render(std::vector<Message>{{"assistant", "A", true}});
+  EXPECT_THAT(ErrorText(silent), HasSubstr("message 0: its answer is not found"));
+}
+
+TEST(ChatTemplate, TheEndOfATurnIsTheTokenBehindTheAnswer) {
+  for (const auto& golden : GoldenJson("chats.json")) {
+    const std::string name = golden["name"];
+    const ChatTemplate chat = From(golden["template"], name);
+    EXPECT_EQ(chat.end_of_turn(), name == "llama3"  ? "<|eot_id|>"
+                                  : name == "gemma" ? "<end_of_turn>"
+                                                    : "<|im_end|>");
+  }
+  EXPECT_EQ(From("{% for m in messages %}{{ m.content }}\n{% endfor %}").end_of_turn(), "");
+}
+
 TEST(ChatTemplate, WithKnowledgeDatesWritesThemBeforeTheSystemMessage) {
-  const ChatTemplate chat = Recognised(
-      "{{ bos_token }}{{ '<|start_header_id|>system<|end_header_id|>\\n\\n' }}{{ 'Cutting "
-      "Knowledge Date: December 2023\\n' }}"
-      "{{ message['content'] | trim }}<|eot_id|>");
+  const ChatTemplate chat = *ChatTemplate::Create(ChatForm::kLlama31, "", *TokenizerOf("llama3"));
   EXPECT_EQ(chat.name(), "llama3.1");
   const std::string dates =
-      "<BOS><|start_header_id|>system<|end_header_id|>\n\nCutting Knowledge Date: December "
-      "2023\nToday Date: 26 Jul 2024\n\n";
+      "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nCutting Knowledge Date: "
+      "December 2023\nToday Date: 26 Jul 2024\n\n";
   EXPECT_EQ(*chat.RenderPrompt(std::vector<Message>{{"user", "Q"}}),
             dates +
                 "<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nQ<|eot_id|>"
@@ -84,23 +177,40 @@ TEST(ChatTemplate, WithKnowledgeDatesWritesThemBeforeTheSystemMessage) {
               HasSubstr(dates + "S<|eot_id|>"));
 }
 
-TEST(ChatTemplate, UnknownTemplatesAreRefusedWithWhatToSet) {
-  for (const char* jinja :
-       {"", "[INST] {{ content }} [/INST]", "<|im_start|><|start_header_id|>",
-        "<|im_start|>{{ x }}<|im_end|>", "<|im_start|>assistant\n<think>\n<|im_end|>\n",
-        "<|start_header_id|>{{ x }}<|end_header_id|>\n",
-        "<|im_start|>system\nA<|im_end|>\n<|im_start|>system\nB<|im_end|>\n"}) {
-    const auto chat = ChatTemplate::FromText(jinja, "");
-    EXPECT_THAT(ErrorText(chat), HasSubstr("set data.chat_template to one of chatml"));
+TEST(ChatTemplate, TheProjectsOwnAreThoseThatGoldenCheckpointsHave) {
+  const std::pair<ChatForm, const char*> forms[] = {{ChatForm::kChatml, "chatml_plain"},
+                                                    {ChatForm::kLlama3, "llama3"},
+                                                    {ChatForm::kGemma, "gemma"}};
+  for (const auto& [form, name] : forms) {
+    for (const auto& golden : GoldenJson("chats.json")) {
+      if (golden["name"] != name) continue;
+      const auto tokenizer = TokenizerOf(name);
+      const auto chat = ChatTemplate::Create(form, "", *tokenizer);
+      ASSERT_TRUE(chat.ok()) << chat.status();
+      const auto with_bos = From(golden["template"], name, tokenizer->BosToken());
+      for (const auto& one : golden["cases"]) {
+        const auto messages = MessagesOf(one["messages"]);
+        EXPECT_EQ(Joined(*chat->Render(messages)), Joined(*with_bos.Render(messages))) << name;
+        EXPECT_EQ(Joined(*chat->Render(messages), true), Joined(*with_bos.Render(messages), true));
+      }
+    }
   }
 }
 
-TEST(ChatTemplate, RefusesRolesItCannotPlace) {
-  const auto golden = GoldenJson("chats.json");
-  const ChatTemplate chatml = Recognised(golden[1]["template"]),
-                     gemma = Recognised(golden[3]["template"]);
+TEST(ChatTemplate, ABrokenTemplateIsRefusedWithItsLineAndWhatToSet) {
+  const auto chat = ChatTemplate::FromText("a\n{% for %}", "of x", {}, *GoldenTokenizer("smollm2"));
+  EXPECT_THAT(ErrorText(chat), HasSubstr("chat template of x: line 2: "));
+  EXPECT_THAT(ErrorText(chat), HasSubstr("set data.chat_template to one of chatml, gemma"));
+}
+
+TEST(ChatTemplate, WhatTheTemplateRefusesIsSaidInItsWords) {
+  const ChatTemplate own = From("{{ raise_exception('roles must alternate') }}");
+  EXPECT_EQ(ErrorText(own.Render(kTwoTurns)), "roles must alternate");
+  const auto chatml = *ChatTemplate::Create(ChatForm::kChatml, "", *GoldenTokenizer("smollm2"));
+  const auto gemma = *ChatTemplate::Create(ChatForm::kGemma, "", *TokenizerOf("gemma"));
   EXPECT_FALSE(chatml.Render(std::vector<Message>{}).ok());
-  EXPECT_FALSE(chatml.Render(std::vector<Message>{{"tool", "x"}}).ok());
+  EXPECT_EQ(ErrorText(chatml.Render(std::vector<Message>{{"tool", "x"}})),
+            "message 0: role 'tool' is none of system, user, assistant");
   EXPECT_FALSE(chatml.Render(std::vector<Message>{{"user", "x"}, {"system", "y"}}).ok());
   EXPECT_FALSE(gemma.Render(std::vector<Message>{{"user", "x"}, {"user", "y"}}).ok());
   EXPECT_FALSE(gemma.Render(std::vector<Message>{{"assistant", "x"}}).ok());
@@ -112,6 +222,22 @@ TEST(ChatTemplate, NamedRenderersNeedTheirTokens) {
   const auto missing = ChatTemplate::Create(ChatForm::kChatml, "", *without);
   EXPECT_THAT(ErrorText(missing), HasSubstr("<|im_end|>"));
   EXPECT_FALSE(ChatTemplate::Create(ChatForm::kAuto, "/nonexistent", *with).ok());
+}
+
+TEST(ChatTemplate, TheFoldersOwnIsLookedForAsTransformersDoes) {
+  const auto tokenizer = GoldenTokenizer("smollm2");
+  const TempFolder folder;
+  const auto prompt = [&] {
+    const auto chat = ChatTemplate::Create(ChatForm::kAuto, folder.path(), *tokenizer);
+    return chat.ok() ? *chat->RenderPrompt(std::vector<Message>{{"user", "Q"}}) : ErrorText(chat);
+  };
+  EXPECT_THAT(prompt(), HasSubstr("set data.chat_template to one of"));
+  folder.Write("tokenizer_config.json", R"({"chat_template": [
+      {"name": "tool_use", "template": "tools"}, {"name": "default", "template": "named{{ pad_token }}"}],
+      "pad_token": {"content": "<P>"}})");
+  EXPECT_EQ(prompt(), "named<P>");
+  folder.Write("chat_template.jinja", "file{{ messages[0].content }}{{ tools }}");
+  EXPECT_EQ(prompt(), "fileQNone");
 }
 
 }  // namespace
