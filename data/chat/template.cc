@@ -60,14 +60,12 @@ const Builtin& BuiltinOf(ChatForm form) {
 
 std::string Names() {
   std::string out;
-  for (const auto& [name, text] : BuiltinChatTemplates()) {
-    absl::StrAppend(&out, out.empty() ? "" : ", ", name);
-  }
+  for (const auto& builtin : BuiltinChatTemplates())
+    out += (out.empty() ? "" : ", ") + builtin.first;
   return out;
 }
 
-// The day that a template is told it is: the same in every run, and the one that Llama 3.1's own
-// falls back to.
+// The day that a template is told: the same in every run, Llama 3.1's own where it is told none.
 std::tm Today() {
   std::tm day = {};
   day.tm_year = 124;
@@ -152,10 +150,14 @@ absl::StatusOr<ChatTemplate> ChatTemplate::Create(ChatForm form, const std::stri
 
 absl::StatusOr<ChatTemplate::Whole> ChatTemplate::RenderWhole(absl::Span<const Message> messages,
                                                               bool prompt) const {
-  std::vector<Value> list;
-  for (const Message& message : messages) list.push_back(ValueOf(message));
   std::map<std::string, Value> variables = impl_->variables;
-  variables["messages"] = Value::List(std::move(list));
+  try {
+    std::vector<Value> list;
+    for (const Message& message : messages) list.push_back(ValueOf(message));
+    variables["messages"] = Value::List(std::move(list));
+  } catch (const jinja::Error& error) {  // there are too many
+    return absl::InvalidArgumentError(error.message);
+  }
   variables["tools"] = Value::None();
   variables["documents"] = Value::None();
   variables["add_generation_prompt"] = Value::Bool(prompt);

@@ -127,7 +127,7 @@ std::optional<Value> Named(Run& run, const Value& object, const std::string& nam
 }  // namespace
 
 Value GetItem(Run& run, const Value& object, const Value& item) {
-  run.Step();
+  run.Step(1 + item.weight() / 16);
   std::optional<Value> found = Subscript(run, object, item);
   if (!found.has_value() && item.Is(Kind::kString)) found = Attribute(run, object, item.text());
   return found.has_value() ? *std::move(found) : Missing(run, object, item);

@@ -46,6 +46,7 @@ inline constexpr int64_t kMaxRange = 100000;    // Jinja2's sandbox
 inline constexpr int kMaxNesting = 100;         // brackets and blocks of a template
 inline constexpr int kMaxTreeDepth = 300;       // of an expression's tree
 inline constexpr int kMaxValueDepth = 200;      // lists inside lists
+inline constexpr int64_t kMaxWeight = 1 << 22;  // values in one value, each as often as it is there
 inline constexpr size_t kMaxSource = 1u << 22;  // bytes of a template
 
 }  // namespace fttrain::jinja

@@ -92,6 +92,7 @@ Value Evaluator::EvalDict(const Expr& expr, const FramePtr& frame) {
   run_.Make(static_cast<int64_t>(expr.items.size() * 2 * sizeof(Value)));
   for (size_t i = 0; i + 1 < expr.items.size(); i += 2) {
     const Value key = Eval(*expr.items[i], frame);
+    run_.Step(key.weight() / 16);
     dict->Set(key, Eval(*expr.items[i + 1], frame));
   }
   return Dict(std::move(dict));
@@ -127,10 +128,10 @@ Value Evaluator::EvalCompare(const Expr& expr, const FramePtr& frame) {
     bool holds = false;
     switch (expr.ops[i]) {
       case CompareOp::kEq:
-        holds = Equal(left, right);
+        holds = Equal(run_, left, right);
         break;
       case CompareOp::kNe:
-        holds = !Equal(left, right);
+        holds = !Equal(run_, left, right);
         break;
       case CompareOp::kLt:
         holds = Compare(run_, left, right, "<") < 0;

@@ -157,6 +157,7 @@ Value Unique(Run&, Arguments& args) {
           for (Value item; items->next(r, &item);) {
             Value key = getter(r, item);
             if (!sensitive) key = LowerIfText(key);
+            r.Step(key.weight() / 16);
             if (seen->Find(key) != nullptr) continue;
             r.Make(static_cast<int64_t>(4 * sizeof(Value)));
             seen->Set(key, Value::None());

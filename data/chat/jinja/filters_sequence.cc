@@ -174,7 +174,7 @@ Value GroupBy(Run& run, Arguments& args) {
   for (size_t begin = 0; begin < items.size();) {
     std::vector<Value> group;
     size_t end = begin;
-    while (end < items.size() && Equal(items[begin].key, items[end].key)) {
+    while (end < items.size() && Equal(run, items[begin].key, items[end].key)) {
       group.push_back(items[end++].value);
     }
     // A key that equals not even itself (NaN) is a group of its own.

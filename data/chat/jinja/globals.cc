@@ -20,6 +20,7 @@ std::shared_ptr<DictObject> MakeDict(Run& run, const Arguments& args) {
   if (!args.positional.empty()) {
     const Value& from = args.positional[0];
     if (from.Is(Kind::kDict)) {
+      run.Step(from.weight() / 16);
       for (const auto& [key, value] : from.As<DictObject>().entries) dict->Set(key, value);
     } else {
       for (const Value& pair : ItemsOf(run, from)) {
@@ -29,6 +30,7 @@ std::shared_ptr<DictObject> MakeDict(Run& run, const Arguments& args) {
                       absl::StrCat("dictionary update sequence element has length ", items.size(),
                                    "; 2 is required"));
         }
+        run.Step(items[0].weight() / 16);
         dict->Set(items[0], items[1]);
       }
     }

@@ -52,16 +52,16 @@ int64_t LoopObject::Length(Run& run) {
 
 namespace {
 
-Value Cycle(const Value& loop, Arguments& args) {
+Value Cycle(Run&, const Value& loop, Arguments& args) {
   if (args.positional.empty()) throw Error(ErrorKind::kType, "no items for cycling given");
   const auto at = static_cast<size_t>(loop.As<LoopObject>().index0) % args.positional.size();
   return args.positional[at];
 }
 
-Value Changed(const Value& loop, Arguments& args) {
+Value Changed(Run& run, const Value& loop, Arguments& args) {
   LoopObject& object = loop.As<LoopObject>();
   Value now = Value::Tuple(args.positional);
-  const bool changed = !object.last_changed.has_value() || !Equal(*object.last_changed, now);
+  const bool changed = !object.last_changed.has_value() || !Equal(run, *object.last_changed, now);
   object.last_changed = std::move(now);
   return Value::Bool(changed);
 }
@@ -86,11 +86,11 @@ std::optional<Value> LoopAttribute(Run& run, const Value& loop, const std::strin
     return object.Peek(run) ? *object.after : Undefined("there is no next item");
   }
   const std::weak_ptr<Object> self = loop.object();  // a loop may not hold itself
-  const auto bound = [self](Value (*method)(const Value&, Arguments&)) {
-    return [self, method](Run&, Arguments& args) {
+  const auto bound = [self](Value (*method)(Run&, const Value&, Arguments&)) {
+    return [self, method](Run& r, Arguments& args) {
       const auto held = self.lock();
       if (held == nullptr) throw Error(ErrorKind::kUnsupported, "the loop has ended");
-      return method(Value::Of(Kind::kLoop, held), args);
+      return method(r, Value::Of(Kind::kLoop, held), args);
     };
   };
   if (name == "cycle") return Function(name, bound(Cycle));

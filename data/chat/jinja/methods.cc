@@ -82,6 +82,7 @@ Value View(ViewObject::What what, const Value& dict, const char* name, const Arg
   view->what = what;
   view->dict = std::static_pointer_cast<DictObject>(dict.object());
   view->depth = dict.depth();
+  view->weight = dict.weight();
   return Value::Of(Kind::kView, std::move(view));
 }
 
@@ -102,8 +103,9 @@ std::optional<Value> DictMethod(const Value& dict, const std::string& name) {
     });
   }
   if (name == "get") {
-    return Bound(dict, name, [](Run&, const Value& self, Arguments& args) {
+    return Bound(dict, name, [](Run& run, const Value& self, Arguments& args) {
       const Parameters p("get", args, {"key", "default"}, 1, 2);
+      run.Step(p[0].weight() / 16);
       const Value* found = self.As<DictObject>().Find(p[0]);
       return found != nullptr ? *found : p.Or(1, Value::None());
     });
@@ -114,6 +116,7 @@ std::optional<Value> DictMethod(const Value& dict, const std::string& name) {
       auto copy = std::make_shared<DictObject>();
       for (const auto& [key, value] : self.As<DictObject>().entries) {
         run.Make(static_cast<int64_t>(2 * sizeof(Value)));
+        run.Step(key.weight() / 16);
         copy->Set(key, value);
       }
       return Dict(std::move(copy));
@@ -126,7 +129,7 @@ std::optional<Value> DictMethod(const Value& dict, const std::string& name) {
 Value CountOf(Run& run, const Value& self, Arguments& args) {
   const Parameters p("count", args, {"value"}, 1, 1);
   int64_t count = 0;
-  for (const Value& item : ItemsOf(run, self)) count += Equal(item, p[0]) ? 1 : 0;
+  for (const Value& item : ItemsOf(run, self)) count += Equal(run, item, p[0]) ? 1 : 0;
   return Value::Int(count);
 }
 
@@ -136,7 +139,7 @@ Value IndexOf(Run& run, const Value& self, Arguments& args) {
   const auto size = static_cast<int64_t>(items.size());
   const auto clip = [&](int64_t i) { return std::clamp<int64_t>(i < 0 ? i + size : i, 0, size); };
   for (int64_t i = clip(p.Int(1, 0)), end = clip(p.Int(2, size)); i < end; ++i) {
-    if (Equal(items[static_cast<size_t>(i)], p[0])) return Value::Int(i);
+    if (Equal(run, items[static_cast<size_t>(i)], p[0])) return Value::Int(i);
   }
   throw Error(ErrorKind::kValue, absl::StrCat(Repr(run, p[0]), " is not in ", TypeName(self)));
 }
@@ -205,7 +208,10 @@ std::optional<Value> CyclerMethod(const Value& cycler, const std::string& name) 
 Value FromKeys(Run& run, Arguments& args) {
   const Parameters p("fromkeys", args, {"iterable", "value"}, 1, 2);
   auto dict = std::make_shared<DictObject>();
-  for (const Value& key : ItemsOf(run, p[0])) dict->Set(key, p.Or(1, Value::None()));
+  for (const Value& key : ItemsOf(run, p[0])) {
+    run.Step(key.weight() / 16);
+    dict->Set(key, p.Or(1, Value::None()));
+  }
   return Dict(std::move(dict));
 }
 

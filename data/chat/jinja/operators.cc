@@ -13,7 +13,8 @@ void NeedDefined(const Value& value) {
 }
 
 bool EqualLists(const std::vector<Value>& a, const std::vector<Value>& b) {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(), Equal);
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                    [](const Value& x, const Value& y) { return Equal(x, y); });
 }
 
 bool EqualDicts(const DictObject& a, const DictObject& b) {
@@ -113,6 +114,11 @@ bool Equal(const Value& a, const Value& b) {
   }
 }
 
+bool Equal(Run& run, const Value& a, const Value& b) {
+  run.Step(std::min(a.weight(), b.weight()) / 16);
+  return Equal(a, b);
+}
+
 size_t Hash(const Value& value) {
   switch (value.kind()) {
     case Kind::kUndefined:
@@ -162,7 +168,7 @@ int Compare(Run& run, const Value& a, const Value& b, std::string_view op) {
     const auto &left = a.items(), &right = b.items();
     for (size_t i = 0; i < left.size() && i < right.size(); ++i) {
       run.Step();
-      if (!Equal(left[i], right[i])) return Compare(run, left[i], right[i], op);
+      if (!Equal(run, left[i], right[i])) return Compare(run, left[i], right[i], op);
     }
     return Sign(left.size(), right.size());
   }
@@ -182,8 +188,10 @@ bool Contains(Run& run, const Value& container, const Value& item) {
       run.Step(static_cast<int64_t>(container.text().size() / 64));
       return container.text().find(item.text()) != std::string::npos;
     case Kind::kDict:
+      run.Step(item.weight() / 16);
       return container.As<DictObject>().Find(item) != nullptr;
     case Kind::kView:
+      run.Step(item.weight() / 16);
       if (container.As<ViewObject>().what == ViewObject::kKeys) {
         return container.As<ViewObject>().dict->Find(item) != nullptr;
       }
@@ -195,7 +203,7 @@ bool Contains(Run& run, const Value& container, const Value& item) {
     case Kind::kUndefined: {
       const auto items = Iterate(run, container);
       for (Value other; items->next(run, &other);) {
-        if (Equal(other, item)) return true;
+        if (Equal(run, other, item)) return true;
       }
       return false;
     }

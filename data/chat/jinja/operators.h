@@ -14,8 +14,9 @@
 namespace fttrain::jinja {
 
 bool Truth(const Value& value);
-bool Equal(const Value& a, const Value& b);  // ==, which never fails
-size_t Hash(const Value& value);             // kType: "unhashable type: 'list'"
+bool Equal(const Value& a, const Value& b);            // ==, which never fails
+bool Equal(Run& run, const Value& a, const Value& b);  // with its steps counted
+size_t Hash(const Value& value);                       // kType: "unhashable type: 'list'"
 // Below, at or above 0; kUnordered beside a NaN. `op` is for the message.
 inline constexpr int kUnordered = 2;
 int Compare(Run& run, const Value& a, const Value& b, std::string_view op);

@@ -86,7 +86,7 @@ Part PartOf(const std::string& text, const Parameters& p, size_t first) {
 template <bool kFromEnd, bool kMustBe>
 Value Found(Run& run, const std::string& text, Arguments& args) {
   const Parameters p(kMustBe ? "index" : "find", args, {"sub", "start", "end"}, 1, 3);
-  run.Step(static_cast<int64_t>(text.size() / 16));
+  run.Step(static_cast<int64_t>(text.size() / 128));
   const Part part = PartOf(text, p, 1);
   const std::string& sub = p.String(0);
   const size_t at = part.outside ? std::string::npos
@@ -101,7 +101,7 @@ Value Found(Run& run, const std::string& text, Arguments& args) {
 
 Value Count(Run& run, const std::string& text, Arguments& args) {
   const Parameters p("count", args, {"sub", "start", "end"}, 1, 3);
-  run.Step(static_cast<int64_t>(text.size() / 16));
+  run.Step(static_cast<int64_t>(text.size() / 128));
   const Part part = PartOf(text, p, 1);
   const std::string& sub = p.String(0);
   if (part.outside) return Value::Int(0);

@@ -87,7 +87,7 @@ template <bool kFromEnd>
 Value Split(Run& run, const std::string& text, Arguments& args) {
   const Parameters p(kFromEnd ? "rsplit" : "split", args, {"sep", "maxsplit"}, 0);
   const int64_t most = p.Int(1, -1);
-  run.Step(static_cast<int64_t>(text.size() / 16));
+  run.Step(static_cast<int64_t>(text.size() / 128));
   if (!p.Given(0)) {
     return ListOf(run, kFromEnd ? SplitAtSpaceFromEnd(text, most) : SplitAtSpace(text, most));
   }
@@ -122,7 +122,7 @@ Value Lines(Run& run, const std::string& text, Arguments& args) {
 
 std::string ReplaceText(Run& run, const std::string& text, const std::string& old,
                         const std::string& put, int64_t count) {
-  run.Step(static_cast<int64_t>(text.size() / 16));
+  run.Step(static_cast<int64_t>(text.size() / 128));
   run.Make(static_cast<int64_t>(text.size()));
   std::string out;
   size_t from = 0;

@@ -103,8 +103,8 @@ enum class Order { kEq, kNe, kLt, kLe, kGt, kGe };
 template <Order kOrder>
 Value Compares(Run& run, Arguments& args) {
   const Parameters p("comparison", args, {"a", "b"}, 2, 2);
-  if (kOrder == Order::kEq) return Value::Bool(Equal(p[0], p[1]));
-  if (kOrder == Order::kNe) return Value::Bool(!Equal(p[0], p[1]));
+  if (kOrder == Order::kEq) return Value::Bool(Equal(run, p[0], p[1]));
+  if (kOrder == Order::kNe) return Value::Bool(!Equal(run, p[0], p[1]));
   static constexpr const char* kNames[] = {"==", "!=", "<", "<=", ">", ">="};
   const int order = Compare(run, p[0], p[1], kNames[static_cast<int>(kOrder)]);
   return Value::Bool(order != kUnordered && (kOrder == Order::kLt   ? order < 0

@@ -18,6 +18,13 @@ int DepthOf(const std::vector<Value>& items) {
   return depth;
 }
 
+void SetWeight(int64_t weight, Object* object) {
+  object->weight = weight;
+  if (weight > kMaxWeight) {
+    throw Error(ErrorKind::kLimit, absl::StrCat("a value holds more than ", kMaxWeight, " others"));
+  }
+}
+
 void SetDepth(int inside, Object* object) {
   object->depth = inside + 1;
   if (object->depth > kMaxValueDepth) {
@@ -59,6 +66,9 @@ Value Value::String(std::string text, bool markup) {
 Value Value::List(std::vector<Value> items) {
   auto object = std::make_shared<ListObject>();
   SetDepth(DepthOf(items), object.get());
+  int64_t weight = 1;
+  for (const Value& item : items) weight += item.weight();
+  SetWeight(weight, object.get());
   object->items = std::move(items);
   return Of(Kind::kList, std::move(object));
 }
@@ -115,9 +125,12 @@ void DictObject::Set(const Value& key, Value value) {
   SetDepth(std::max({depth - 1, key.depth(), value.depth()}), this);
   const int64_t found = IndexOf(key, hash);
   if (found >= 0) {
-    entries[static_cast<size_t>(found)].second = std::move(value);
+    Value& slot = entries[static_cast<size_t>(found)].second;
+    SetWeight(weight - slot.weight() + value.weight(), this);
+    slot = std::move(value);
     return;
   }
+  SetWeight(weight + key.weight() + value.weight(), this);
   index_.emplace(hash, entries.size());
   entries.emplace_back(key, std::move(value));
 }

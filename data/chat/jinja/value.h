@@ -39,6 +39,9 @@ enum class Kind : uint8_t {
 struct Object {
   virtual ~Object() = default;
   int depth = 1;  // 1 + that of the deepest value inside; at most kMaxValueDepth
+  // 1 + those of all values inside: what comparing and hashing cost, since a list may hold another
+  // many times. At most kMaxWeight.
+  int64_t weight = 1;
 };
 
 // A copy is cheap: it shares the object. Equality is Python's ==; see operators.h.
@@ -50,7 +53,8 @@ class Value {
   static Value Int(int64_t i);
   static Value Float(double d);
   static Value String(std::string text, bool markup = false);
-  // Errors: kLimit where they are nested deeper than kMaxValueDepth.
+  // Errors: kLimit where they are nested deeper than kMaxValueDepth or weigh more than
+  // kMaxWeight.
   static Value List(std::vector<Value> items);
   static Value Tuple(std::vector<Value> items);
   static Value Group(Value grouper, Value list);  // of the filter groupby: a tuple with names
@@ -73,6 +77,7 @@ class Value {
   }
   const std::shared_ptr<Object>& object() const { return object_; }
   int depth() const { return object_ == nullptr ? 0 : object_->depth; }
+  int64_t weight() const { return object_ == nullptr ? 1 : object_->weight; }
 
  private:
   Kind kind_;

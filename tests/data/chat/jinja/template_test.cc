@@ -157,6 +157,11 @@ TEST(JinjaTemplate, NothingRunsForEver) {
         "%}",
         "{% set ns = namespace(x='a') %}{% for a in range(99) %}{% set ns.x = ns.x.replace('a', "
         "'aaaa') %}{% endfor %}",
+        // Lists that hold another twice, 40 deep: to compare them is to compare 2^40 values.
+        "{% set ns = namespace(x=[], y=[]) %}{% for a in range(40) %}{% set ns.x = [ns.x, ns.x] %}"
+        "{% set ns.y = [ns.y, ns.y] %}{% endfor %}{{ ns.x == ns.y }}",
+        "{% set a = range(99999)|list %}{% set b = range(99999)|list %}{% for i in a %}{{ a == b "
+        "}}{% endfor %}",
         "{{ [1]|batch(999999999, 0)|list }}", "{{ 'a'|indent(9999999999) }}"}) {
     EXPECT_FALSE(Render(source).ok()) << source;
   }
