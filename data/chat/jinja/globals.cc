@@ -19,6 +19,7 @@ std::shared_ptr<DictObject> MakeDict(Run& run, const Arguments& args) {
   }
   if (!args.positional.empty()) {
     const Value& from = args.positional[0];
+    if (from.Is(Kind::kUndefined)) FailUndefined(from);
     if (from.Is(Kind::kDict)) {
       run.Step(from.weight() / 16);
       for (const auto& [key, value] : from.As<DictObject>().entries) dict->Set(key, value);
