@@ -32,7 +32,7 @@ std::unique_ptr<Tokenizer> TokenizerOf(const std::string& name) {
   if (name == "llama3") return GoldenTokenizer("llama3", R"({"bos_token": "<|begin_of_text|>"})");
   if (name != "gemma") return GoldenTokenizer("smollm2");
   nlohmann::json file = GoldenJson("gemma.tokenizer.json");
-  int id = 100000;
+  auto id = static_cast<int>(file["model"]["vocab"].size());
   for (const char* token : {"<start_of_turn>", "<end_of_turn>"}) {
     nlohmann::json added = file["added_tokens"][0];
     added["id"] = id++;
