@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "data/text/unicode.h"
+#include "data/tokenizer/vocabulary.h"
 #include "runtime/process/check.h"
 #include "runtime/process/log.h"
 
@@ -125,11 +126,13 @@ absl::Status CheckPieces(SentencePieceFile* file) {
   const auto error = [](size_t id, absl::string_view what) {
     return absl::InvalidArgumentError(absl::StrCat("piece ", id, ": ", what));
   };
-  absl::flat_hash_set<std::string> seen;
-  size_t bytes = 0;
+  absl::flat_hash_set<std::string> seen, bytes;
   for (size_t i = 0; i < file->pieces.size(); ++i) {
     const SentencePieceFile::Entry& piece = file->pieces[i];
     if (piece.text.empty()) return error(i, "it is empty");
+    if (piece.text.size() > kMaxTokenBytes) {
+      return error(i, absl::StrCat("it is longer than ", kMaxTokenBytes, " bytes"));
+    }
     if (FindInvalidUtf8(piece.text) != std::string_view::npos) return error(i, "it is not UTF-8");
     if (!seen.insert(piece.text).second) {
       return error(i, absl::StrCat("'", Printable(piece.text), "' stands twice"));
@@ -141,7 +144,7 @@ absl::Status CheckPieces(SentencePieceFile* file) {
     if (piece.type == SentencePieceFile::kUnused && file->model == SentencePieceFile::kBpe) {
       return error(i, "type UNUSED is not supported in a BPE model");
     }
-    if (piece.type == SentencePieceFile::kByte) ++bytes;
+    if (piece.type == SentencePieceFile::kByte) bytes.insert(piece.text);
     if (piece.type != SentencePieceFile::kUnknown) continue;
     if (file->unk >= 0) return error(i, "a second unknown piece");
     file->unk = static_cast<int>(i);
@@ -149,10 +152,10 @@ absl::Status CheckPieces(SentencePieceFile* file) {
   if (file->byte_fallback) {
     for (int b = 0; b < 256; ++b) {
       const std::string text = absl::StrFormat("<0x%02X>", b);
-      if (!seen.contains(text))
+      if (!bytes.contains(text))
         return absl::InvalidArgumentError("byte piece " + text + " is missing");
     }
-  } else if (bytes > 0) {
+  } else if (!bytes.empty()) {
     return absl::InvalidArgumentError("it has byte pieces, but byte_fallback is off");
   } else if (file->unk < 0) {
     return absl::InvalidArgumentError("it has no unknown piece");

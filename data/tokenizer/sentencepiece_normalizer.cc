@@ -20,6 +20,20 @@ uint32_t ByteOf(uint32_t unit) { return unit & (1u << 31 | 0xFF); }
 bool HasValue(uint32_t unit) { return (unit >> 8 & 1) != 0; }
 uint32_t OffsetOf(uint32_t unit) { return unit >> 10 << ((unit & 1u << 9) >> 6); }
 uint32_t ValueOf(uint32_t unit) { return unit & ~(1u << 31); }
+bool IsLeaf(uint32_t unit) { return unit >> 31 != 0; }
+
+// Every rule's result begins inside `results` and at a character.
+bool ValuesFit(const std::vector<uint32_t>& rules, std::string_view results) {
+  for (size_t i = 0; i < rules.size(); ++i) {
+    const size_t leaf = i ^ OffsetOf(rules[i]);
+    if (IsLeaf(rules[i]) || !HasValue(rules[i]) || leaf >= rules.size()) continue;
+    const uint32_t value = ValueOf(rules[leaf]);
+    if (value >= results.size() || (static_cast<unsigned char>(results[value]) & 0xC0) == 0x80) {
+      return false;
+    }
+  }
+  return true;
+}
 
 }  // namespace
 
@@ -47,7 +61,8 @@ absl::StatusOr<SentencePieceNormalizer> SentencePieceNormalizer::Create(
   for (size_t i = 0; i < size; i += 4) normalizer.rules_.push_back(ReadWord(map, 4 + i));
   normalizer.results_ = std::string(map.substr(4 + size));
   if (normalizer.results_.back() != '\0' ||
-      FindInvalidUtf8(normalizer.results_) != std::string_view::npos) {
+      FindInvalidUtf8(normalizer.results_) != std::string_view::npos ||
+      !ValuesFit(normalizer.rules_, normalizer.results_)) {
     return absl::InvalidArgumentError("precompiled_charsmap is broken");
   }
   return normalizer;
@@ -72,7 +87,7 @@ std::pair<std::string_view, size_t> SentencePieceNormalizer::First(std::string_v
       value = ValueOf(rules_[node]);
     }
   }
-  if (length > 0 && value < results_.size()) return {results_.data() + value, length};
+  if (length > 0) return {results_.data() + value, length};
   length = Utf8Length(static_cast<unsigned char>(text[0]));
   return {text.substr(0, length), length};
 }

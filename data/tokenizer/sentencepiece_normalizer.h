@@ -17,7 +17,8 @@ namespace fttrain {
 class SentencePieceNormalizer {
  public:
   SentencePieceNormalizer() = default;
-  // InvalidArgument for a table that is cut short, or spaces as suffixes.
+  // InvalidArgument for a table that is cut short or whose values are not where a
+  // character begins, or spaces as suffixes.
   static absl::StatusOr<SentencePieceNormalizer> Create(const SentencePieceFile& file);
 
   // `text` is well-formed UTF-8. `prefix`: with a space in front, if the model has one there.

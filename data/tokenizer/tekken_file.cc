@@ -1,5 +1,7 @@
 #include "data/tokenizer/tekken_file.h"
 
+#include <algorithm>
+
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/escaping.h"
 #include "data/tokenizer/vocabulary.h"
@@ -29,6 +31,7 @@ constexpr const char* kOldSpecials[] = {"<unk>",
                                         "[SYSTEM_PROMPT]",
                                         "[/SYSTEM_PROMPT]",
                                         "[TOOL_CONTENT]"};
+constexpr int64_t kMaxSpecials = 65536;
 constexpr const char* kOldVersions[] = {"v1", "v2", "v3", "v7"};
 
 absl::Status ReadSpecials(const JsonNode& root, size_t count, std::vector<std::string>* out) {
@@ -76,6 +79,9 @@ absl::Status ReadTokens(const JsonNode& list, size_t count, std::vector<std::str
     if (!absl::Base64Unescape(coded, &slot) || slot.empty()) {
       return list[i]["token_bytes"].Error("base64 of at least one byte is needed");
     }
+    if (slot.size() > kMaxTokenBytes) {
+      return list[i]["token_bytes"].Error(absl::StrCat("longer than ", kMaxTokenBytes, " bytes"));
+    }
   }
   for (size_t rank = 0; rank < count; ++rank) {
     if ((*out)[rank].empty()) return list.Error(absl::StrCat("rank ", rank, " is missing"));
@@ -99,8 +105,8 @@ absl::StatusOr<TekkenFile> TekkenFile::Read(const JsonNode& root) {
     return config["pattern"].Error("the anchor $ is not supported");
   }
   FT_ASSIGN_OR_RETURN(const int64_t size, config["default_vocab_size"].Int(1, kMaxTokens));
-  FT_ASSIGN_OR_RETURN(const int64_t specials,
-                      config["default_num_special_tokens"].Int(1, size - 1));
+  FT_ASSIGN_OR_RETURN(const int64_t specials, config["default_num_special_tokens"].Int(
+                                                  1, std::min(size - 1, kMaxSpecials)));
   FT_RETURN_IF_ERROR(ReadSpecials(root, static_cast<size_t>(specials), &file.specials));
   FT_RETURN_IF_ERROR(ReadTokens(root["vocab"], static_cast<size_t>(size - specials), &file.tokens));
   return file;

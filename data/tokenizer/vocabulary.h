@@ -13,6 +13,8 @@
 namespace fttrain {
 
 constexpr int64_t kMaxTokens = int64_t{1} << 24;
+// Of files whose merges are found by cutting each token everywhere, which takes the length squared.
+constexpr size_t kMaxTokenBytes = 1024;
 
 class Vocabulary {
  public:

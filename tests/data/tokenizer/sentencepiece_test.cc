@@ -5,7 +5,9 @@
 
 #include <cmath>
 #include <string>
+#include <vector>
 
+#include "absl/strings/str_format.h"
 #include "tests/data/tokenizer/spm_file.h"
 #include "tests/status_text.h"
 
@@ -81,6 +83,8 @@ TEST(SentencePieceFolder, RefusesByNameWhatItCannotDo) {
   SpmFile bytes = Small(), fallback = Small(), suffix = Small(), map = Small(), type = Small();
   bytes.Add("<0x00>", 0, kByte);
   fallback.trainer += Integer(35, 1);
+  SpmFile normal = fallback;
+  normal.Add("<0x00>", 0);
   suffix.trainer += Integer(24, 1);
   map.normalizer += Bytes(2, "abc");
   const std::pair<std::string, std::string> table[] = {
@@ -94,10 +98,12 @@ TEST(SentencePieceFolder, RefusesByNameWhatItCannotDo) {
       {Small().Add("\xFF", 0).text(), "m: piece 8: it is not UTF-8"},
       {bytes.text(), "m: it has byte pieces, but byte_fallback is off"},
       {fallback.text(), "m: byte piece <0x00> is missing"},
+      {normal.text(), "m: byte piece <0x00> is missing"},
       {suffix.text(), "m: treat_whitespace_as_suffix is not supported"},
       {map.text(), "m: precompiled_charsmap is broken"},
       {Small().text() + Bytes(5, Bytes(2, "x")), "m: a denormalizer is not supported"},
       {SpmFile().Add("a", 0).text(), "m: it has no unknown piece"},
+      {Small().Add(std::string(1025, 'c'), 0).text(), "m: piece 8: it is longer than 1024 bytes"},
       {"", "m: this is no sentencepiece model"},
       {"IQ== 0\nIg== 1\n", "m: this is a tiktoken file"},
       {"version https://git-lfs.github.com/spec/v1\n", "m: this is no sentencepiece model"},
@@ -107,18 +113,51 @@ TEST(SentencePieceFolder, RefusesByNameWhatItCannotDo) {
   }
 }
 
+// Small() with byte pieces, as `model` (1: Unigram, 2: BPE), whose rules turn "a" into what stands
+// at `value` of `results`.
+std::string WithRule(int model, const std::string& results, uint32_t value) {
+  std::vector<uint32_t> units(256);  // a double array: units[0] is the root, its children at 128
+  units[0] = 128 << 10;
+  units[128 ^ 'a'] = 64 << 10 | 1 << 8 | 'a';
+  units[128 ^ 'a' ^ 64] = 1u << 31 | value;
+  std::string map("\0\4\0\0", 4);
+  for (const uint32_t unit : units) {
+    for (const int shift : {0, 8, 16, 24}) map.push_back(static_cast<char>(unit >> shift));
+  }
+  SpmFile file = Small();
+  for (int b = 0; b < 256; ++b) file.Add(absl::StrFormat("<0x%02X>", b), 0, kByte);
+  file.trainer = Integer(3, model) + Integer(35, 1);
+  file.normalizer = Integer(4, 0) + Bytes(2, map + results);
+  return file.text();
+}
+
+TEST(SentencePieceFolder, ARuleMakesWholeCharacters) {
+  const std::string results("b\0\xC3\xA9\0", 5);
+  for (const int model : {1, 2}) {
+    const auto t = Tokenizer::FromSentencePiece(WithRule(model, results, 0), "", "m");
+    ASSERT_TRUE(t.ok()) << t.status();
+    EXPECT_EQ(Ids(**t, "<s>a"), Ids(**t, "<s>b"));
+    for (const uint32_t value : {3, 5}) {
+      EXPECT_THAT(ErrorText(Tokenizer::FromSentencePiece(WithRule(model, results, value), "", "m")),
+                  HasSubstr("m: precompiled_charsmap is broken"));
+    }
+  }
+}
+
 // Whatever is cut off or changed: a tokenizer or an error.
 TEST(SentencePieceFolder, BrokenFilesDoNotCrash) {
   SpmFile file = Small();
   std::string map = std::string("\0\4\0\0", 4) + std::string(1024, '\1') + std::string("x\0", 2);
   file.normalizer += Bytes(2, map);
-  const std::string whole = file.text();
-  for (size_t i = 0; i < whole.size(); ++i) {
-    std::string changed = whole;
-    changed[i] = static_cast<char>(changed[i] ^ (1 << (i % 8)));
-    for (const std::string& text : {whole.substr(0, i), changed}) {
-      const auto t = Tokenizer::FromSentencePiece(text, "", "m");
-      if (t.ok()) (void)(*t)->Encode(" ab \xC3\xA9 ba", true);
+  const std::string results("\xC3\xA9\0\xE2\x96\x81\0", 7);
+  for (const std::string& whole : {file.text(), WithRule(1, results, 0), WithRule(2, results, 3)}) {
+    for (size_t i = 0; i < whole.size(); ++i) {
+      std::string changed = whole;
+      changed[i] = static_cast<char>(changed[i] ^ (1 << (i % 8)));
+      for (const std::string& text : {whole.substr(0, i), changed}) {
+        const auto t = Tokenizer::FromSentencePiece(text, "", "m");
+        if (t.ok()) (void)(*t)->Encode(" ab \xC3\xA9 ba aab", true);
+      }
     }
   }
 }
