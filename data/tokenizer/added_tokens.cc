@@ -141,6 +141,7 @@ void AddedTokens::Split(std::string_view text, bool normalized, std::vector<Sect
     if (token.single_word && (IsWordBefore(text, begin) || IsWordAt(text, end))) continue;
     if (token.lstrip) begin = std::max(SkipSpaceLeft(text, begin, 0), done);
     if (token.rstrip) end = SkipSpaceRight(text, end);
+    if (begin >= end) continue;  // of white space alone, which an rstrip token has taken
     if (done < begin) out->push_back({done, begin, -1});
     out->push_back({begin, end, token.id});
     done = end;

@@ -17,6 +17,20 @@ using nlohmann::json;
 using testing::ElementsAre;
 using testing::HasSubstr;
 
+// As tokenizers does: of a token that another one's rstrip has taken nothing is left.
+TEST(AddedTokens, ASpaceThatWasStrippedIsNoTokenAgain) {
+  const auto token = [](int id, const char* content, bool lstrip) {
+    return json{{"id", id},         {"content", content}, {"special", true},
+                {"lstrip", lstrip}, {"rstrip", true},     {"single_word", true}};
+  };
+  const json spec = {
+      {"model", {{"type", "BPE"}, {"vocab", {{"a", 0}, {"b", 1}}}, {"merges", json::array()}}},
+      {"added_tokens", {token(2, " ", true), token(3, "<x>", false)}}};
+  const auto t = Tokenizer::FromJson(spec.dump(), "", "t").value();
+  EXPECT_THAT(*t->Encode("  ", false), ElementsAre(2));
+  EXPECT_THAT(*t->Encode("a  <x> b", false), ElementsAre(0, 2, 3, 1));
+}
+
 class EqualsHuggingFace : public testing::TestWithParam<const char*> {};
 
 TEST_P(EqualsHuggingFace, OnEveryGoldenText) {
