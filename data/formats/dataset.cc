@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <exception>
+#include <system_error>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
@@ -13,9 +14,13 @@
 namespace fttrain {
 namespace {
 
-constexpr size_t kBatchRows = 256;  // parsed ahead of the threads, and all that is held of a file
+// What is parsed ahead of the threads, and all that is held of a file: so many rows, or those that
+// reach so many bytes.
+constexpr size_t kBatchRows = 1024;
+constexpr size_t kBatchBytes = size_t{1} << 24;
 
-// f(0), ..., f(count - 1), each once, on `threads` threads. Throws what the first of them threw.
+// f(0), ..., f(count - 1), each once, on `threads` threads, or on those that start. Throws what the
+// first of them threw.
 template <typename F>
 void ForEachIndex(size_t count, int threads, const F& f) {
   std::atomic<size_t> next = 0;
@@ -28,7 +33,14 @@ void ForEachIndex(size_t count, int threads, const F& f) {
     }
   };
   std::vector<std::thread> others;
-  for (size_t t = 1; t < std::min(thrown.size(), count); ++t) others.emplace_back(work, &thrown[t]);
+  others.reserve(thrown.size());
+  try {
+    for (size_t t = 1; t < std::min(thrown.size(), count); ++t) {
+      others.emplace_back(work, &thrown[t]);
+    }
+  } catch (const std::system_error&) {
+    // A limit of the machine or the container: those there are do the work.
+  }
   work(&thrown[0]);
   for (std::thread& thread : others) thread.join();
   for (const std::exception_ptr& caught : thrown) {
@@ -57,15 +69,20 @@ absl::StatusOr<std::vector<Example>> LoadExamples(const DatasetSpec& spec,
                       OpenRows(spec.path, options.max_row_bytes));
   std::vector<Example> examples;
   std::vector<SourceRow> batch;
+  size_t bytes = 0;
   for (bool more = true; more;) {
     absl::StatusOr<std::optional<SourceRow>> row = rows->Next();
     more = row.ok() && row->has_value();
-    if (more) batch.push_back(**std::move(row));
-    if (more && batch.size() < kBatchRows) continue;
+    if (more) {
+      bytes += (*row)->bytes;
+      batch.push_back(**std::move(row));
+      if (batch.size() < kBatchRows && bytes < kBatchBytes) continue;
+    }
     // Rows before one that cannot be parsed are judged first.
     FT_RETURN_IF_ERROR(ReadBatch(batch, spec.format, options, &examples));
     FT_RETURN_IF_ERROR(row.status());
     batch.clear();
+    bytes = 0;
   }
   if (examples.empty())
     return absl::InvalidArgumentError(absl::StrCat(spec.path, ": there are no rows"));

@@ -37,7 +37,7 @@ class JsonLines : public RowSource {
       }
       if (!line.empty() && line.back() == '\r') line.remove_suffix(1);
       if (line.find_first_not_of(" \t") == std::string_view::npos) continue;
-      SourceRow row{{}, absl::StrCat(path_, ":", number_)};
+      SourceRow row{{}, absl::StrCat(path_, ":", number_), line.size()};
       FT_ASSIGN_OR_RETURN(row.value, ParseText(line, row.where));
       return row;
     }
@@ -81,7 +81,7 @@ class JsonArray : public RowSource {
 
   absl::StatusOr<std::optional<SourceRow>> Next() override {
     if (next_ == rows_.size()) return std::nullopt;
-    SourceRow row{std::move(rows_[next_]), absl::StrCat(path_, "[", next_, "]")};
+    SourceRow row{std::move(rows_[next_]), absl::StrCat(path_, "[", next_, "]"), 0};
     ++next_;
     return row;
   }

@@ -15,6 +15,7 @@ namespace fttrain {
 struct SourceRow {
   nlohmann::json value;  // an object in a good file; readers of rows say so otherwise
   std::string where;     // "train.jsonl:1841" or "train.json[17]", for messages
+  size_t bytes = 0;      // of its text, where that is read row by row
 };
 
 class RowSource {
