@@ -1,4 +1,4 @@
-// A Tokenizer from a folder's files.
+// A Tokenizer from the texts of its files.
 #include "data/text/unicode.h"
 #include "data/tokenizer/bpe.h"
 #include "data/tokenizer/sentencepiece_file.h"
@@ -7,14 +7,35 @@
 #include "data/tokenizer/tokenizer_impl.h"
 #include "data/tokenizer/unigram.h"
 #include "runtime/files/json.h"
-#include "runtime/files/whole_file.h"
 
 namespace fttrain {
 namespace {
 
-constexpr int64_t kMaxFileBytes = int64_t{256} << 20;
-
 using Impl = Tokenizer::Impl;
+
+// Keys of tokenizer_config.json by which transformers would give a text other ids.
+absl::Status RefuseUnknownBehaviour(const JsonNode& config, Impl* impl) {
+  FT_RETURN_IF_ERROR(config.MustBeOff("split_special_tokens"));
+  const auto note = [&](const char* key, const JsonNode& token) {
+    const JsonNode content = token.value().is_object() ? token["content"] : token;
+    const auto text = content.String();
+    if (!text.ok() || impl->Id(*text).has_value()) return;
+    impl->notes.push_back(absl::StrCat(
+        key, " has '", Printable(*text),
+        "', which is not in the vocabulary; transformers adds it, here it is a text like any"));
+  };
+  for (const char* key : {"unk_token", "pad_token"}) {
+    if (config[key].present()) note(key, config[key]);
+  }
+  for (const char* key : {"additional_special_tokens", "extra_special_tokens"}) {
+    const JsonNode list = config[key];
+    if (!list.present()) continue;
+    for (const auto& [name, token] : list.value().items()) {
+      note(key, JsonNode(&token, absl::StrCat(list.path(), "[", Printable(name), "]")));
+    }
+  }
+  return absl::OkStatus();
+}
 
 absl::Status ReadSpecialTokens(const JsonNode& config, Impl* impl) {
   for (const auto& [key, token] :
@@ -27,7 +48,7 @@ absl::Status ReadSpecialTokens(const JsonNode& config, Impl* impl) {
       return node.Error(absl::StrCat("token '", Printable(*token), "' is not in the vocabulary"));
     }
   }
-  return absl::OkStatus();
+  return RefuseUnknownBehaviour(config, impl);
 }
 
 absl::StatusOr<std::unique_ptr<TokenModel>> ReadModel(const JsonNode& model, bool byte_level) {
@@ -110,24 +131,6 @@ bool IsTiktoken(std::string_view text) {
          line.find_first_not_of("0123456789", space + 1) == std::string_view::npos;
 }
 
-// added_tokens.json, {token: id}, is an older form of added_tokens_decoder and counts without it.
-absl::Status AddAddedTokens(const std::string& path, nlohmann::json* config) {
-  const auto text = ReadFile(path, kMaxFileBytes);
-  if (absl::IsNotFound(text.status()) || config->contains("added_tokens_decoder")) {
-    return absl::OkStatus();
-  }
-  FT_RETURN_IF_ERROR(text.status());
-  FT_ASSIGN_OR_RETURN(const nlohmann::json parsed, ParseJson(*text, path));
-  const JsonNode root(&parsed, path);
-  FT_RETURN_IF_ERROR(root.IsObject());
-  for (const auto& [token, id] : parsed.items()) {
-    FT_ASSIGN_OR_RETURN(const int64_t value, root[token.c_str()].Int(0, kMaxTokens - 1));
-    (*config)["added_tokens_decoder"][std::to_string(value)] =
-        SpecialToken(token, static_cast<size_t>(value));
-  }
-  return absl::OkStatus();
-}
-
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::FromJson(std::string_view tokenizer,
@@ -181,6 +184,11 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::FromSentencePiece(std::str
   auto spaces = SentencePieceNormalizer::Create(file);
   FT_RETURN_IF_ERROR(InFile(name, spaces.status()));
   impl->spaces = *std::move(spaces);
+  FT_ASSIGN_OR_RETURN(const bool prefix, config_root["add_prefix_space"].Bool(file.dummy_prefix));
+  if (prefix != file.dummy_prefix) {
+    return config_root["add_prefix_space"].Error(
+        "another value than the model's add_dummy_prefix is not supported");
+  }
   FT_ASSIGN_OR_RETURN(impl->prefix_everywhere, config_root["legacy"].Bool(false));
   nlohmann::json controls = nlohmann::json::array();
   for (size_t i = 0; i < file.pieces.size(); ++i) {
@@ -234,34 +242,6 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::FromTekken(std::string_vie
   FT_RETURN_IF_ERROR(ReadSpecialTokens(config_root, impl.get()));
   FT_RETURN_IF_ERROR(ReadAround(config_root, impl.get()));
   return std::unique_ptr<Tokenizer>(new Tokenizer(std::move(impl)));
-}
-
-absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::Load(const std::string& folder) {
-  nlohmann::json config = nlohmann::json::object();
-  for (const char* name : {"/special_tokens_map.json", "/tokenizer_config.json"}) {
-    const auto more = ReadFile(folder + name, kMaxFileBytes);
-    if (absl::IsNotFound(more.status())) continue;
-    FT_RETURN_IF_ERROR(more.status());
-    FT_ASSIGN_OR_RETURN(const nlohmann::json parsed, ParseJson(*more, folder + name));
-    FT_RETURN_IF_ERROR(JsonNode(&parsed, folder + name).IsObject());
-    for (const char* key : {"bos_token", "eos_token", "added_tokens_decoder", "add_bos_token",
-                            "add_eos_token", "legacy"}) {
-      if (parsed.contains(key)) config[key] = parsed[key];
-    }
-  }
-  FT_RETURN_IF_ERROR(AddAddedTokens(folder + "/added_tokens.json", &config));
-  using Read = absl::StatusOr<std::unique_ptr<Tokenizer>> (*)(std::string_view, std::string_view,
-                                                              const std::string&);
-  for (const auto& [file, read] : {std::pair<const char*, Read>{"/tokenizer.json", &FromJson},
-                                   {"/tekken.json", &FromTekken},
-                                   {"/tokenizer.model", &FromSentencePiece}}) {
-    const auto text = ReadFile(folder + file, kMaxFileBytes);
-    if (absl::IsNotFound(text.status())) continue;
-    FT_RETURN_IF_ERROR(text.status());
-    return read(*text, config.dump(), folder + file);
-  }
-  return absl::NotFoundError(absl::StrCat(
-      folder, ": there is none of tokenizer.json, tekken.json, tokenizer.model (sentencepiece)"));
 }
 
 }  // namespace fttrain

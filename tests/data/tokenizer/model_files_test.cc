@@ -51,6 +51,7 @@ TEST(TekkenFolder, IdsStandBehindTheSpecialTokens) {
 }
 
 TEST(TekkenFolder, RefusesByNameWhatItDoesNotUnderstand) {
+  const std::string longer = json(absl::Base64Escape(std::string(1025, 'c'))).dump();
   const std::tuple<const char*, const char*, const char*> table[] = {
       {"/extra", "1", "k: key 'extra' is not known"},
       {"/config/lowercase", "true", "k: config: key 'lowercase' is not known"},
@@ -62,6 +63,7 @@ TEST(TekkenFolder, RefusesByNameWhatItDoesNotUnderstand) {
       {"/vocab/3/rank", "2", "k: vocab[3].rank: a rank that stands twice"},
       {"/vocab/3/token_bytes", R"("?")", "k: vocab[3].token_bytes: base64"},
       {"/vocab/3/token_bytes", R"("AA==")", "k: vocab: token"},
+      {"/vocab/3/token_bytes", longer.c_str(), "k: vocab[3].token_bytes: longer than 1024 bytes"},
       {"/vocab/3/rank", "1000", "k: vocab: rank 3 is missing"},
   };
   for (const auto& [pointer, value, message] : table) {
@@ -69,6 +71,14 @@ TEST(TekkenFolder, RefusesByNameWhatItDoesNotUnderstand) {
     spec[json::json_pointer(pointer)] = json::parse(value);
     EXPECT_THAT(ErrorText(Tokenizer::FromTekken(spec.dump(), "", "k")), HasSubstr(message));
   }
+}
+
+TEST(TekkenFolder, SpecialTokensWithoutASpellingAreBounded) {
+  json spec = Tekken();
+  spec["config"]["default_vocab_size"] = 65536 + 300;
+  spec["config"]["default_num_special_tokens"] = 65537;
+  EXPECT_THAT(ErrorText(Tokenizer::FromTekken(spec.dump(), "", "k")),
+              HasSubstr("k: config.default_num_special_tokens: "));
 }
 
 TEST(TokenizerFolder, TakesTokenizerJsonThenTekkenThenSentencePiece) {
@@ -93,6 +103,35 @@ TEST(TokenizerFolder, AddedTokensComeFromTheConfigOrFromTheOlderFile) {
   const auto now = Tokenizer::Load(folder.path()).value();
   EXPECT_THAT(Ids(*now, "<tool>ab"), ElementsAre(9, 6));
   EXPECT_EQ(now->TokenToId("<pad>"), std::nullopt);
+}
+
+TEST(TokenizerFolder, AnOlderFileBesideATokenizerJsonIsNoted) {
+  const TempFolder folder;
+  folder.Write("tokenizer.json", GoldenText("gpt2.tokenizer.json"));
+  folder.Write("added_tokens.json", R"({"<pad>": 16000000, "<|endoftext|>": 1})");
+  const auto t = Tokenizer::Load(folder.path()).value();
+  EXPECT_EQ(t->MaxId(), GoldenTokenizer("gpt2")->MaxId());
+  EXPECT_THAT(t->Notes(), ElementsAre(HasSubstr("added_tokens.json has '<pad>'")));
+}
+
+TEST(TokenizerFolder, ConfigKeysThatWouldChangeIdsAreRefusedOrNoted) {
+  const TempFolder folder;
+  folder.Write("tokenizer.model", Small().text());
+  folder.Write("tokenizer_config.json", R"({"add_prefix_space": false})");
+  EXPECT_THAT(ErrorText(Tokenizer::Load(folder.path())), HasSubstr("add_prefix_space: another"));
+  folder.Write("tokenizer_config.json",
+               R"({"add_prefix_space": true, "split_special_tokens": false, "pad_token": "[PAD]",
+                   "unk_token": {"content": "<unk>"}, "additional_special_tokens": ["<x>", "ab"]})");
+  EXPECT_THAT((*Tokenizer::Load(folder.path()))->Notes(),
+              ElementsAre(HasSubstr("pad_token has '[PAD]'"),
+                          HasSubstr("additional_special_tokens has '<x>'")));
+  folder.Write("tokenizer_config.json", R"({"split_special_tokens": true})");
+  for (const auto& [name, text] : {std::pair<const char*, std::string>{"tokenizer.model", ""},
+                                   {"tekken.json", Tekken().dump()},
+                                   {"tokenizer.json", GoldenText("gpt2.tokenizer.json")}}) {
+    if (!text.empty()) folder.Write(name, text);
+    EXPECT_THAT(ErrorText(Tokenizer::Load(folder.path())), HasSubstr("split_special_tokens"));
+  }
 }
 
 TEST(TokenizerFolder, ThreadsShareATokenizer) {
