@@ -34,6 +34,17 @@ constexpr const char* kOldSpecials[] = {"<unk>",
 constexpr int64_t kMaxSpecials = 65536;
 constexpr const char* kOldVersions[] = {"v1", "v2", "v3", "v7"};
 
+// Rust's $ and ^ are the text's ends, those of the expressions that cut words are a line's.
+bool HasAnchor(std::string_view pattern) {
+  for (size_t i = 0; i < pattern.size(); ++i) {
+    if (pattern[i] == '$') return true;
+    if (pattern[i] == '^' && (i == 0 || (pattern[i - 1] != '[' && pattern[i - 1] != '\\'))) {
+      return true;
+    }
+  }
+  return false;
+}
+
 absl::Status ReadSpecials(const JsonNode& root, size_t count, std::vector<std::string>* out) {
   const JsonNode list = root["special_tokens"];
   if (list.present()) {
@@ -101,8 +112,8 @@ absl::StatusOr<TekkenFile> TekkenFile::Read(const JsonNode& root) {
                                       "default_num_special_tokens", "version"}));
   TekkenFile file;
   FT_ASSIGN_OR_RETURN(file.pattern, config["pattern"].String());
-  if (file.pattern.find_first_of("$") != std::string::npos) {
-    return config["pattern"].Error("the anchor $ is not supported");
+  if (HasAnchor(file.pattern)) {
+    return config["pattern"].Error("the anchors $ and ^ are not supported");
   }
   FT_ASSIGN_OR_RETURN(const int64_t size, config["default_vocab_size"].Int(1, kMaxTokens));
   FT_ASSIGN_OR_RETURN(const int64_t specials, config["default_num_special_tokens"].Int(
