@@ -208,6 +208,12 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::FromSentencePiece(std::str
   }
   FT_RETURN_IF_ERROR(ReadSpecialTokens(config_root, impl.get()));
   FT_RETURN_IF_ERROR(ReadAround(config_root, impl.get()));
+  if (!config_root["add_bos_token"].present() && !impl->bos.empty()) {
+    impl->notes.push_back(absl::StrCat(
+        "no file says whether '", Printable(impl->bos),
+        "' is put in front of each text: it is; transformers 5 would put none there without "
+        "add_bos_token: true in tokenizer_config.json"));
+  }
   return std::unique_ptr<Tokenizer>(new Tokenizer(std::move(impl)));
 }
 

@@ -28,7 +28,8 @@ struct SegmentedIds {
 class Tokenizer {
  public:
   // Reads tokenizer.json, else tekken.json, else tokenizer.model, and, for the special tokens,
-  // tokenizer_config.json and special_tokens_map.json where present. NotFound without any;
+  // tokenizer_config.json and special_tokens_map.json where present, and without tokenizer.json
+  // added_tokens.json. NotFound without any;
   // InvalidArgument, naming file and JSON path, for what is malformed or not understood.
   static absl::StatusOr<std::unique_ptr<Tokenizer>> Load(const std::string& folder);
   // The same from texts; `config` may be empty. `name` stands for the file in messages.
@@ -37,8 +38,11 @@ class Tokenizer {
                                                              const std::string& name);
   // These two find the model's control or special tokens in a text, which their libraries do not,
   // and put BOS in front unless `config` has add_bos_token: false (EOS behind with add_eos_token).
-  // A sentencepiece model's space in front of a text stands at its start alone, as in transformers
-  // 5 for Llama, or, with `legacy` in `config`, behind every such token too, as that key means.
+  // A sentencepiece model's space in front of a text stands at its start alone, or, with `legacy`
+  // in `config`, behind every such token too; between the tokens ids are sentencepiece's.
+  // transformers 5 differs: without add_bos_token it puts no BOS there; its Llama and Gemma classes
+  // put no space in front of a text that begins with one; and for a class it has no code for
+  // (model_type mistral) the space stands behind every token whatever `legacy` says.
   static absl::StatusOr<std::unique_ptr<Tokenizer>> FromSentencePiece(std::string_view model,
                                                                       std::string_view config,
                                                                       const std::string& name);

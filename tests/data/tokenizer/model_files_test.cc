@@ -55,7 +55,8 @@ TEST(TekkenFolder, RefusesByNameWhatItDoesNotUnderstand) {
   const std::tuple<const char*, const char*, const char*> table[] = {
       {"/extra", "1", "k: key 'extra' is not known"},
       {"/config/lowercase", "true", "k: config: key 'lowercase' is not known"},
-      {"/config/pattern", R"("a$")", "k: config.pattern: the anchor $"},
+      {"/config/pattern", R"("a$")", "k: config.pattern: the anchors $"},
+      {"/config/pattern", R"("[^a]|^a")", "k: config.pattern: the anchors $"},
       {"/config/pattern", R"("\\w")", "k: config.pattern: regular expression uses \\w"},
       {"/config/version", R"("v13")", "k: special_tokens: needed in a file of version v13"},
       {"/config/default_vocab_size", "400", "k: vocab: fewer than 370 tokens"},
@@ -119,8 +120,9 @@ TEST(TokenizerFolder, ConfigKeysThatWouldChangeIdsAreRefusedOrNoted) {
   folder.Write("tokenizer.model", Small().text());
   folder.Write("tokenizer_config.json", R"({"add_prefix_space": false})");
   EXPECT_THAT(ErrorText(Tokenizer::Load(folder.path())), HasSubstr("add_prefix_space: another"));
-  folder.Write("tokenizer_config.json",
-               R"({"add_prefix_space": true, "split_special_tokens": false, "pad_token": "[PAD]",
+  folder.Write(
+      "tokenizer_config.json",
+      R"({"add_bos_token": true, "add_prefix_space": true, "split_special_tokens": false, "pad_token": "[PAD]",
                    "unk_token": {"content": "<unk>"}, "additional_special_tokens": ["<x>", "ab"]})");
   EXPECT_THAT((*Tokenizer::Load(folder.path()))->Notes(),
               ElementsAre(HasSubstr("pad_token has '[PAD]'"),
@@ -179,6 +181,12 @@ TEST(TokenizerFolder, SpecialTokensStandAroundATextOnce) {
   EXPECT_EQ(parts.ids, want);
   EXPECT_EQ(parts.ends[1], static_cast<int64_t>(want.size()));
   EXPECT_EQ(parts.ends[0], t->EncodeSegments({"<|begin_of_text|>the", " heron"}, true)->ends[0]);
+}
+
+TEST(TokenizerFolder, SaysThatItPutsABosWhereNoFileAsksForOne) {
+  const auto t = Tokenizer::FromSentencePiece(Small().text(), "", "m").value();
+  EXPECT_THAT(t->Notes(),
+              ElementsAre(HasSubstr("no file says whether '<s>' is put in front of each text")));
 }
 
 TEST(TokenizerFolder, SaysWhereItsFilesDisagree) {
