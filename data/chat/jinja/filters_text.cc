@@ -120,16 +120,17 @@ Value Indent(Run& run, Arguments& args) {
   run.Make(width);
   const std::string indention =
       by_text ? p[1].text() : std::string(static_cast<size_t>(width), ' ');
-  const std::vector<std::string> lines = SplitLines(text + "\n", false);
   std::string out = p.Flag(2, false) ? indention : "";
-  for (size_t i = 0; i < lines.size(); ++i) {
-    run.Make(static_cast<int64_t>(lines[i].size() + indention.size() + 1));
-    if (i > 0) {
+  bool first = true;
+  ForEachLine(text + "\n", false, [&](std::string_view line) {
+    run.Make(static_cast<int64_t>(line.size() + indention.size() + 1));
+    if (!first) {
       out += '\n';
-      if (p.Flag(3, false) || !lines[i].empty()) out += indention;
+      if (p.Flag(3, false) || !line.empty()) out += indention;
     }
-    out += lines[i];
-  }
+    out += line;
+    first = false;
+  });
   return Value::String(std::move(out));
 }
 

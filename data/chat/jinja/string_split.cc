@@ -11,35 +11,57 @@
 namespace fttrain::jinja {
 namespace {
 
-using Pieces = std::vector<std::string>;
+// Pieces of a text, each paid for before it is made.
+class Pieces {
+ public:
+  explicit Pieces(Run& run) : run_(run) {}
+  void Add(std::string_view piece) {
+    run_.Step();
+    const auto bytes = static_cast<int64_t>((pieces_.size() + 1) * 4 * sizeof(Value));
+    if (bytes > run_.max_output()) run_.Make(INT64_MAX);
+    run_.Make(static_cast<int64_t>(4 * sizeof(Value) + piece.size()));
+    pieces_.push_back(Value::String(std::string(piece)));
+  }
+  bool Full(int64_t most) const {
+    return most >= 0 && static_cast<int64_t>(pieces_.size()) >= most;
+  }
+  Value List(bool reversed) {
+    if (reversed) std::reverse(pieces_.begin(), pieces_.end());
+    return Value::List(std::move(pieces_));
+  }
+
+ private:
+  Run& run_;
+  std::vector<Value> pieces_;
+};
 
 size_t SizeAt(std::string_view text, size_t i) {
   return Utf8Length(static_cast<unsigned char>(text[i]));
 }
 
-Pieces SplitAtSpace(std::string_view text, int64_t most) {
-  Pieces out;
+Value SplitAtSpace(Run& run, std::string_view text, int64_t most) {
+  Pieces out(run);
   const auto skip = [&](size_t i, bool spaces) {
     while (i < text.size() && IsSpace(Utf8CodePoint(text, i)) == spaces) i += SizeAt(text, i);
     return i;
   };
   for (size_t i = skip(0, true); i < text.size(); i = skip(i, true)) {
-    if (most >= 0 && static_cast<int64_t>(out.size()) == most) {
-      out.emplace_back(text.substr(i));
+    if (out.Full(most)) {
+      out.Add(text.substr(i));
       break;
     }
     const size_t end = skip(i, false);
-    out.emplace_back(text.substr(i, end - i));
+    out.Add(text.substr(i, end - i));
     i = end;
   }
-  return out;
+  return out.List(false);
 }
 
-Pieces SplitAtSpaceFromEnd(std::string_view text, int64_t most) {
-  Pieces out;
+Value SplitAtSpaceFromEnd(Run& run, std::string_view text, int64_t most) {
+  Pieces out(run);
   for (std::string_view rest = Strip(text, nullptr, false, true); !rest.empty();) {
-    if (most >= 0 && static_cast<int64_t>(out.size()) == most) {
-      out.emplace_back(rest);
+    if (out.Full(most)) {
+      out.Add(rest);
       break;
     }
     size_t begin = rest.size();
@@ -49,36 +71,24 @@ Pieces SplitAtSpaceFromEnd(std::string_view text, int64_t most) {
       if (IsSpace(Utf8CodePoint(rest, last))) break;
       begin = last;
     }
-    out.emplace_back(rest.substr(begin));
+    out.Add(rest.substr(begin));
     rest = Strip(rest.substr(0, begin), nullptr, false, true);
   }
-  std::reverse(out.begin(), out.end());
-  return out;
+  return out.List(true);
 }
 
-Pieces SplitAt(std::string_view text, std::string_view separator, int64_t most, bool from_end) {
-  Pieces out;
-  while (most < 0 || static_cast<int64_t>(out.size()) < most) {
+Value SplitAt(Run& run, std::string_view text, std::string_view separator, int64_t most,
+              bool from_end) {
+  Pieces out(run);
+  while (!out.Full(most)) {
     const size_t at = from_end ? text.rfind(separator) : text.find(separator);
     if (at == std::string_view::npos) break;
     const size_t behind = at + separator.size();
-    out.emplace_back(from_end ? text.substr(behind) : text.substr(0, at));
+    out.Add(from_end ? text.substr(behind) : text.substr(0, at));
     text = from_end ? text.substr(0, at) : text.substr(behind);
   }
-  out.emplace_back(text);
-  if (from_end) std::reverse(out.begin(), out.end());
-  return out;
-}
-
-Value ListOf(Run& run, Pieces pieces) {
-  std::vector<Value> out;
-  run.Step(static_cast<int64_t>(pieces.size()));
-  run.Make(static_cast<int64_t>(pieces.size() * 4 * sizeof(Value)));
-  for (std::string& piece : pieces) {
-    run.Make(static_cast<int64_t>(piece.size()));
-    out.push_back(Value::String(std::move(piece)));
-  }
-  return Value::List(std::move(out));
+  out.Add(text);
+  return out.List(from_end);
 }
 
 }  // namespace
@@ -89,10 +99,10 @@ Value Split(Run& run, const std::string& text, Arguments& args) {
   const int64_t most = p.Int(1, -1);
   run.Step(static_cast<int64_t>(text.size() / 128));
   if (!p.Given(0)) {
-    return ListOf(run, kFromEnd ? SplitAtSpaceFromEnd(text, most) : SplitAtSpace(text, most));
+    return kFromEnd ? SplitAtSpaceFromEnd(run, text, most) : SplitAtSpace(run, text, most);
   }
   if (p.String(0).empty()) throw Error(ErrorKind::kValue, "empty separator");
-  return ListOf(run, SplitAt(text, p.String(0), most, kFromEnd));
+  return SplitAt(run, text, p.String(0), most, kFromEnd);
 }
 template Value Split<false>(Run&, const std::string&, Arguments&);
 template Value Split<true>(Run&, const std::string&, Arguments&);
@@ -117,7 +127,9 @@ template Value Partition<true>(Run&, const std::string&, Arguments&);
 Value Lines(Run& run, const std::string& text, Arguments& args) {
   const Parameters p("splitlines", args, {"keepends"}, 0);
   run.Step(static_cast<int64_t>(text.size() / 16));
-  return ListOf(run, SplitLines(text, p.Flag(0, false)));
+  Pieces out(run);
+  ForEachLine(text, p.Flag(0, false), [&](std::string_view line) { out.Add(line); });
+  return out.List(false);
 }
 
 std::string ReplaceText(Run& run, const std::string& text, const std::string& old,

@@ -196,8 +196,8 @@ std::string_view Strip(std::string_view text, const std::string* chars, bool lef
   return text.substr(begin, end - begin);
 }
 
-std::vector<std::string> SplitLines(std::string_view text, bool keep_ends) {
-  std::vector<std::string> out;
+void ForEachLine(std::string_view text, bool keep_ends,
+                 const std::function<void(std::string_view)>& line) {
   for (size_t begin = 0; begin < text.size();) {
     size_t end = begin;
     while (end < text.size() && !IsLineEnd(Utf8CodePoint(text, end))) {
@@ -208,10 +208,9 @@ std::vector<std::string> SplitLines(std::string_view text, bool keep_ends) {
       const bool pair = text[end] == '\r' && end + 1 < text.size() && text[end + 1] == '\n';
       next = end + (pair ? 2 : Utf8Length(static_cast<unsigned char>(text[end])));
     }
-    out.emplace_back(text.substr(begin, (keep_ends ? next : end) - begin));
+    line(text.substr(begin, (keep_ends ? next : end) - begin));
     begin = next;
   }
-  return out;
 }
 
 std::string Quoted(std::string_view text, bool ascii) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -39,7 +40,8 @@ std::string SwapCase(std::string_view text);
 // `chars` null: white space.
 std::string_view Strip(std::string_view text, const std::string* chars, bool left, bool right);
 // Without what str.splitlines() calls a line's end, or with it.
-std::vector<std::string> SplitLines(std::string_view text, bool keep_ends);
+void ForEachLine(std::string_view text, bool keep_ends,
+                 const std::function<void(std::string_view)>& line);
 
 std::string Quoted(std::string_view text, bool ascii = false);  // repr(), ascii()
 std::string RealText(double value);                             // repr() of a float

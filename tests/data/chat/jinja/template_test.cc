@@ -30,6 +30,18 @@ std::string TextOf(const std::string& source, const Variables& variables = {}) {
   return rendered.ok() ? rendered->text : "refused: " + ErrorText(rendered);
 }
 
+// Bounded before it is made: the pieces alone would be gigabytes.
+TEST(JinjaTemplate, ASplitIsBoundedInItsPieces) {
+  for (const char* split : {"split('a')", "rsplit('a')", "split()", "rsplit()", "splitlines()"}) {
+    const std::string text = std::string(split).ends_with("t()") ? "'a '" : "'a\\n'";
+    const auto rendered = Render("{{ (" + text + " * 100000000)." + split + " | length }}");
+    EXPECT_TRUE(absl::IsResourceExhausted(rendered.status())) << split << rendered.status();
+  }
+  EXPECT_EQ(TextOf("{{ 'a,b,c'.split(',', 1) }}{{ 'a,b,c'.rsplit(',', 1) }}{{ ' a b '.split() }}"
+                   "{{ 'a\\nb'.splitlines(true) }}"),
+            "['a', 'b,c']['a,b', 'c']['a', 'b']['a\\n', 'b']");
+}
+
 TEST(JinjaTemplate, ANewlineBehindABlockAndSpacesBeforeItGo) {
   EXPECT_EQ(TextOf("a\n  {% if true %}\n b\n  {% endif %}\nc\n"), "a\n b\nc");
   EXPECT_EQ(TextOf("a\n  {%+ if true +%}\n b {%- endif %}\nc"), "a\n  \n bc");
