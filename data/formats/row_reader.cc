@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "runtime/process/check.h"
 
 namespace fttrain {
@@ -187,10 +188,20 @@ class RowReader {
       return Error(absl::StrCat("a message is a JSON object, not ", Type(row_)));
     Message message;
     FT_ASSIGN_OR_RETURN(message.role, String(row_, "role"));
-    FT_ASSIGN_OR_RETURN(message.content, String(row_, "content"));
-    if (row_.contains("tool_calls") && !row_["tool_calls"].empty()) {
-      return Error("'tool_calls' is not supported");
+    constexpr const char* kRoles[] = {"system", "developer", "user", "assistant", "tool"};
+    if (std::find(std::begin(kRoles), std::end(kRoles), message.role) == std::end(kRoles)) {
+      return Error(absl::StrCat("role '", message.role, "' is none of ",
+                                absl::StrJoin(kRoles, ", "), ": rename it"));
     }
+    for (const auto& [key, value] : row_.items()) {
+      const bool empty =
+          value.empty() || (value.is_string() && value.get_ref<const std::string&>().empty());
+      if (key == "role" || key == "content" || empty) continue;
+      return Error(absl::StrCat("'", key,
+                                "' is not supported in a message: take it out, or write "
+                                "what of it belongs to the text into 'content'"));
+    }
+    FT_ASSIGN_OR_RETURN(message.content, String(row_, "content"));
     return message;
   }
 
