@@ -86,6 +86,8 @@ int32_t Tokenizer::MaxId() const {
   return max_id;
 }
 
+bool Tokenizer::IsAddedToken(int32_t id) const { return impl_->added.FindId(id) != nullptr; }
+
 std::optional<int32_t> Tokenizer::EosId() const {
   return impl_->eos.empty() ? std::nullopt : impl_->Id(impl_->eos);
 }

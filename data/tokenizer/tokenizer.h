@@ -69,6 +69,7 @@ class Tokenizer {
   std::string Decode(absl::Span<const int32_t> ids, bool skip_special) const;
 
   std::optional<int32_t> TokenToId(std::string_view token) const;
+  bool IsAddedToken(int32_t id) const;      // found in a text before all else; special or not
   std::string IdToToken(int32_t id) const;  // as the file spells it; empty if there is none
   int32_t MaxId() const;
 

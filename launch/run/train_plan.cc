@@ -53,6 +53,7 @@ absl::StatusOr<std::vector<Example>> ReadData(const Task& task) {
     FT_ASSIGN_OR_RETURN(ChatTemplate made,
                         ChatTemplate::Create(task.chat_form, task.model_path, *tokenizer));
     chat = std::make_unique<ChatTemplate>(std::move(made));
+    for (const std::string& note : chat->Notes()) LogInfo("note       " + note);
     options.chat = chat.get();
   }
   std::vector<Example> examples;

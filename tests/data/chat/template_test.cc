@@ -132,6 +132,129 @@ TEST(ChatTemplate, AnAnswerThatTheTemplateLeavesOutIsAnError) {
   EXPECT_THAT(ErrorText(chat.Render(kTwoTurns)), HasSubstr("message 1: its answer is not found"));
 }
 
+TEST(ChatTemplate, AnAnswerThatIsNotInItsGenerationBlockIsAnError) {
+  const std::string parts = "{% for part in m.content if part.text %}{{ part.text }}{% endfor %}";
+  const auto of = [](const std::string& in, const std::string& behind) {
+    return From(
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' %}"
+        "{% generation %}" +
+        in + "<|im_end|>{% endgeneration %}" + behind +
+        "{% else %}{{ m.content }}<|im_end|>{% endif %}\n{% endfor %}");
+  };
+  EXPECT_EQ(Joined(*of("{{ m.content }}", "").Render(kTwoTurns), true), "A1<|im_end|>A2<|im_end|>");
+  for (const char* answer : {"A1", "end", "an answer of more than a few words"}) {
+    const std::vector<Message> chat = {{"user", "Q"}, {"assistant", answer, true}};
+    EXPECT_THAT(ErrorText(of(parts, "").Render(chat)), HasSubstr("message 1: its answer is not"));
+    EXPECT_THAT(ErrorText(of("", "{{ m.content }}").Render(chat)),
+                HasSubstr("message 1: its answer is not found"));
+  }
+}
+
+// Text that the template's own words have by chance is no sign of the answer.
+TEST(ChatTemplate, AShortAnswerIsNotFoundInItsEndToken) {
+  const ChatTemplate chat = From(
+      "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'user' %}{{ m.content }}"
+      "{% endif %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n"
+      "{% endif %}");
+  EXPECT_THAT(
+      ErrorText(chat.Render(std::vector<Message>{{"user", "Q"}, {"assistant", "end", true}})),
+      HasSubstr("message 1: its answer is not found"));
+}
+
+TEST(ChatTemplate, AMessageThatTheTemplateLeavesOutIsAnError) {
+  const ChatTemplate chat = From(
+      "{% for m in messages %}{% if m.role in ['user', 'assistant'] or loop.first and "
+      "m.content != 'drop this system message' %}<|im_start|>{{ m.role }}\n{{ m.content | trim }}"
+      "<|im_end|>\n{% endif %}{% endfor %}"
+      "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}");
+  const auto with = [&](const Message& first, const Message& later) {
+    return chat.Render(std::vector<Message>{
+        first, {"user", "Q"}, later, {"assistant", "an answer of some length", true}});
+  };
+  const Message empty = {"user", " "};
+  EXPECT_TRUE(with({"system", " S\n"}, empty).ok());
+  EXPECT_THAT(ErrorText(with({"system", "S"}, {"system", "Q"})),
+              HasSubstr("message 2 (system): chat template test leaves it out: take it out of the "
+                        "row, or set data.chat_template"));
+  EXPECT_THAT(ErrorText(with({"user", "a"}, {"tool", "what a tool has told the model"})),
+              HasSubstr("message 2 (tool): chat template test leaves it out"));
+}
+
+// The older ChatML, and Llama 2's, whose answers have a space and no header before them.
+TEST(ChatTemplate, WithoutAGenerationPromptTheHeaderIsNotLearnt) {
+  const ChatTemplate chatml = From(
+      "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + "
+      "message['content'] + '<|im_end|>' + '\n'}}{% endfor %}");
+  EXPECT_EQ(Joined(*chatml.Render(kTwoTurns), true), "A1<|im_end|>A2<|im_end|>");
+  const std::vector<Message> longer = {{"user", "Q1"},
+                                       {"assistant", "the assistant's words", true}};
+  EXPECT_EQ(Joined(*chatml.Render(longer), true), "the assistant's words<|im_end|>");
+  const ChatTemplate llama2 = From(
+      "{% for m in messages %}{% if m.role == 'user' %}[INST] {{ m.content }} [/INST]"
+      "{% else %} {{ m.content }}<|im_end|>{% endif %}{% endfor %}");
+  EXPECT_EQ(Joined(*llama2.Render(kTwoTurns), true), " A1<|im_end|> A2<|im_end|>");
+  const ChatTemplate named = From(
+      "{% for m in messages %}{{ '\nAssistant: ' if m.role == 'assistant' else '\nUser: ' }}"
+      "{{ m.content }}<|im_end|>{% endfor %}");
+  EXPECT_EQ(Joined(*named.Render(kTwoTurns), true), "A1<|im_end|>A2<|im_end|>");
+}
+
+TEST(ChatTemplate, ALastTurnThatIsLeftOpenHasNoEnd) {
+  const ChatTemplate chat = From(
+      "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}"
+      "{% if (loop.last and add_generation_prompt) or not loop.last %}<|im_end|>\n{% endif %}"
+      "{% endfor %}{% if add_generation_prompt and messages[-1].role != 'assistant' %}"
+      "<|im_start|>assistant\n{% endif %}");
+  EXPECT_EQ(Joined(*chat.Render(kTwoTurns), true), "A1<|im_end|>A2");
+  EXPECT_EQ(chat.end_of_turn(), "<|im_end|>");
+  ASSERT_EQ(chat.Notes().size(), 1);
+  EXPECT_THAT(chat.Notes()[0], HasSubstr("writes no token behind the last turn"));
+}
+
+// As gpt-oss's: one token ends the conversation, another a turn.
+TEST(ChatTemplate, EachTurnIsLearntWithTheTokenThatEndsIt) {
+  const std::string last = "(loop.last and not add_generation_prompt)";
+  const ChatTemplate chat = From(
+      "{% for m in messages %}<|im_start|>{{ m.role }}{% if m.role == 'assistant' %}"
+      "{{ m.content }}{{ '<|endoftext|>' if " +
+      last +
+      " else '<|im_end|>' }}{% else %}"
+      "{{ m.content }}<|im_end|>{% endif %}{% endfor %}"
+      "{% if add_generation_prompt %}<|im_start|>assistant{% endif %}");
+  EXPECT_EQ(Joined(*chat.Render(kTwoTurns), true), "A1<|im_end|>A2<|endoftext|>");
+  EXPECT_EQ(chat.end_of_turn(), "<|endoftext|>");
+  EXPECT_TRUE(chat.Notes().empty());
+}
+
+// The token behind an answer may be the next turn's.
+TEST(ChatTemplate, TheNextTurnsHeaderIsNoEnd) {
+  const ChatTemplate chat = From(
+      "{% for m in messages %}{{ '<|im_start|>' if m.role == 'user' else '<|endoftext|>' }}\n"
+      "{{ m.content }}{% endfor %}{% if add_generation_prompt %}<|endoftext|>\n{% endif %}");
+  EXPECT_EQ(Joined(*chat.Render(kTwoTurns), true), "A1A2");
+  EXPECT_EQ(chat.end_of_turn(), "");
+  ASSERT_EQ(chat.Notes().size(), 1);
+  EXPECT_THAT(chat.Notes()[0], HasSubstr("ends no turn with a token"));
+}
+
+TEST(ChatTemplate, AnEndThatIsNoTokenOfTheTokenizerIsRefused) {
+  const std::string text = GoldenJson("chats.json")[1]["template"];
+  EXPECT_THAT(ErrorText(ChatTemplate::FromText(text, "test", {}, *GoldenTokenizer("gpt2"))),
+              HasSubstr("ends a turn with <|im_end|>, which the tokenizer does not have"));
+}
+
+TEST(ChatTemplate, AnAddedTokenThatIsNotSpecialEndsATurn) {
+  nlohmann::json file = GoldenJson("smollm2.tokenizer.json");
+  for (nlohmann::json& token : file["added_tokens"]) {
+    if (token["content"] == "<|im_end|>") token["special"] = false;
+  }
+  const auto tokenizer = *Tokenizer::FromJson(file.dump(), "", "plain");
+  const auto chat = *ChatTemplate::FromText(std::string(GoldenJson("chats.json")[1]["template"]),
+                                            "test", {}, *tokenizer);
+  EXPECT_EQ(chat.end_of_turn(), "<|im_end|>");
+  EXPECT_EQ(Joined(*chat.Render(kTwoTurns), true), "A1<|im_end|>A2<|im_end|>");
+}
+
 // The end of the conversation is no part of its last turn.
 TEST(ChatTemplate, WhatFollowsTheEndOfTheLastTurnIsNotLearnt) {
   const ChatTemplate chat = From(
