@@ -88,7 +88,8 @@ void Append(std::string_view text, bool target, std::vector<ChatSegment>* out) {
 }  // namespace
 
 // The first token behind an answer: of the last turn as it is; of an earlier one if it is no part
-// of the next turn, that is if it stands there whatever follows.
+// of the next turn, that is if it stands there whatever follows. A template asks for an answer if
+// its prompt, which may always be written, is no part of a conversation that goes on otherwise.
 absl::Status ChatTemplate::FindEndOfTurn(const Tokenizer& tokenizer) {
   const std::string mark = MarkOf(1);
   const Message user = {"user", "question"}, answer = {"assistant", mark};
@@ -104,7 +105,9 @@ absl::Status ChatTemplate::FindEndOfTurn(const Tokenizer& tokenizer) {
     return text.ok() ? FirstTokenOf(*text, tokenizer) : FirstToken();
   };
   const auto asked = TextOf({&user, 1}, true), unasked = TextOf({&user, 1}, false);
-  asks_ = !asked.ok() || !unasked.ok() || *asked != *unasked;
+  const auto users = TextOf(std::vector<Message>{user, user}, false);
+  asks_ = !asked.ok() || !unasked.ok() || *asked != *unasked ||
+          (users.ok() && !users->starts_with(*asked));
   const absl::StatusOr<std::string> alone = tail({}, false), followed = tail({user}, false);
   tail_ = alone.value_or("");
   const FirstToken last = first(alone), inner = followed.ok() ? first(followed) : last;
@@ -118,6 +121,9 @@ absl::Status ChatTemplate::FindEndOfTurn(const Tokenizer& tokenizer) {
   }
   last_end_ = last.text;
   inner_end_ = own ? inner.text : "";
+  const auto tagged = RenderWhole(std::vector<Message>{user, answer}, false);
+  if (tagged.ok() && !tagged->generation.empty())
+    return absl::OkStatus();  // it says what is learnt
   if (end_of_turn().empty()) {
     notes_.push_back(absl::StrCat("chat template ", name_,
                                   " ends no turn with a token: where to stop is not learnt"));

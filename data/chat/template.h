@@ -96,7 +96,7 @@ class ChatTemplate {
   std::string name_;
   std::string last_end_, inner_end_;  // tokens that end the last turn, and one before others
   std::string tail_;                  // what the template writes behind the last answer
-  bool asks_ = true;                  // add_generation_prompt writes something
+  bool asks_ = true;                  // it writes the header of an answer to come
   std::vector<std::string> notes_;
 };
 

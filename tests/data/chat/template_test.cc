@@ -92,6 +92,7 @@ TEST(ChatTemplate, GenerationBlocksSayWhatIsLearnt) {
       "{% for m in messages %}{{ m.role }}: {% if m.role == 'assistant' %}{% generation %}"
       "{{ m.content }}.{% endgeneration %}{% else %}{{ m.content }}{% endif %};{% endfor %}");
   EXPECT_EQ(Joined(*chat.Render(kTwoTurns), true), "A1.A2.");
+  EXPECT_TRUE(chat.Notes().empty());  // it says what is learnt
   EXPECT_EQ(Joined(*chat.Render(kTwoTurns)), "user: Q1;assistant: A1.;user: Q2;assistant: A2.;");
 }
 
@@ -197,6 +198,15 @@ TEST(ChatTemplate, WithoutAGenerationPromptTheHeaderIsNotLearnt) {
       "{% for m in messages %}{{ '\nAssistant: ' if m.role == 'assistant' else '\nUser: ' }}"
       "{{ m.content }}<|im_end|>{% endfor %}");
   EXPECT_EQ(Joined(*named.Render(kTwoTurns), true), "A1<|im_end|>A2<|im_end|>");
+}
+
+// The header that stands there whether it is asked for or not is what an answer begins behind.
+TEST(ChatTemplate, APromptMayAlwaysBeWritten) {
+  const ChatTemplate chat = From(
+      "{% for m in messages %}{% if m.role == 'assistant' %}<|im_start|>assistant:<answer>"
+      "{{ m.content }}<|im_end|>{% else %}<|im_start|>user:{{ m.content }}<|im_end|>{% endif %}"
+      "{% endfor %}<|im_start|>assistant:");
+  EXPECT_EQ(Joined(*chat.Render(kTwoTurns), true), "<answer>A1<|im_end|><answer>A2<|im_end|>");
 }
 
 TEST(ChatTemplate, ALastTurnThatIsLeftOpenHasNoEnd) {
