@@ -126,6 +126,8 @@ def tokenizer_beyond_embedding(folder, config):
     path = folder / "model" / "tokenizer.json"
     content = json.loads(path.read_text())
     content["added_tokens"][0]["id"] = 700
+    for added in content["added_tokens"]:  # in the vocabulary ids may have gaps
+        content["model"]["vocab"][added["content"]] = added["id"]
     tiny_models.write_json(path, content)
     message = {
         "messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
