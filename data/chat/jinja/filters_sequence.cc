@@ -107,6 +107,13 @@ void SortByKey(Run& run, bool reverse, std::vector<Keyed>* items) {
   });
 }
 
+Value Sorted(Run& run, bool reverse, std::vector<Keyed> items) {
+  SortByKey(run, reverse, &items);
+  std::vector<Value> out;
+  for (Keyed& item : items) out.push_back(std::move(item.value));
+  return Value::List(std::move(out));
+}
+
 Value Sort(Run& run, Arguments& args) {
   const Parameters p("sort", args, {"value", "reverse", "case_sensitive", "attribute"}, 1);
   std::vector<AttributeGetter> getters;
@@ -131,10 +138,7 @@ Value Sort(Run& run, Arguments& args) {
     }
     items.push_back({Value::List(std::move(keys)), std::move(item)});
   }
-  SortByKey(run, p.Flag(1, false), &items);
-  std::vector<Value> out;
-  for (Keyed& item : items) out.push_back(std::move(item.value));
-  return Value::List(std::move(out));
+  return Sorted(run, p.Flag(1, false), std::move(items));
 }
 
 Value DictSort(Run& run, Arguments& args) {
@@ -154,10 +158,7 @@ Value DictSort(Run& run, Arguments& args) {
     const Value& by_what = by == "key" ? key : value;
     items.push_back({sensitive ? by_what : LowerIfText(by_what), Value::Tuple({key, value})});
   }
-  SortByKey(run, p.Flag(3, false), &items);
-  std::vector<Value> out;
-  for (Keyed& item : items) out.push_back(std::move(item.value));
-  return Value::List(std::move(out));
+  return Sorted(run, p.Flag(3, false), std::move(items));
 }
 
 Value GroupBy(Run& run, Arguments& args) {
