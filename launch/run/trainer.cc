@@ -71,7 +71,12 @@ int64_t TimeoutOf(const Job& job) {
 Trainer::Trainer(Job& job)
     : job_(&job),
       watchdog_(*job.network->activity, static_cast<double>(TimeoutOf(job)), kFirstStepSeconds,
-                EndJob) {}
+                EndJob) {
+  const Network& network = *job.network;
+  const StepShape shape = StepShapeOf(network.task, network.layout);
+  schedule_ = MakeAllStages(network.layout.schedule, network.links->num_stages(),
+                            network.transformer->num_chunks(), static_cast<int>(shape.accumulation));
+}
 
 Trainer::Rows Trainer::ReadRows(int64_t step) const {
   const Network& network = *job_->network;
@@ -90,16 +95,10 @@ Trainer::Rows Trainer::ReadRows(int64_t step) const {
   return rows;
 }
 
-PipelineSchedule Trainer::Schedule() const {
-  const Network& network = *job_->network;
-  const StepShape shape = StepShapeOf(network.task, network.layout);
-  return MakeAllStages(network.layout.schedule, network.links->num_stages(),
-                       network.transformer->num_chunks(), static_cast<int>(shape.accumulation));
-}
-
 // What others see may take them hours.
 template <typename See>
 void Trainer::Observe(int64_t step, const See& see) {
+  if (job_->observers.empty()) return;  // the first step keeps its patience
   watchdog_.Rest();
   for (StepObserver* observer : job_->observers) see(*observer);
   watchdog_.BeginStep(step + 1);
@@ -123,7 +122,7 @@ absl::StatusOr<StepMetrics> Trainer::Step(int64_t step) {
   // microbatches and ranks.
   model.BeginStep(std::move(rows.batches), std::make_unique<TokenLoss>(1.0 / counts[1]));
   optimizer.ZeroGradients();
-  RunSchedule(Schedule(), model, *job_->network->links);
+  RunSchedule(schedule_, model, *job_->network->links);
   optimizer.SyncGradients();
   // All of the step so far is issued and nothing of it is waited for: a device computes meanwhile.
   if (step + 1 < task.steps) next_ = ReadRows(step + 1);

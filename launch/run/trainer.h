@@ -21,7 +21,7 @@ class Trainer {
   explicit Trainer(Job& job);  // must outlive the trainer
 
   // What the stages do in a step.
-  PipelineSchedule Schedule() const;
+  const PipelineSchedule& Schedule() const { return schedule_; }
 
   // One optimizer step; `step` counts from 0. Its rows are those of the data's order, whichever
   // step was before. Collective over the mesh: every rank calls with the same step. Errors, on
@@ -41,6 +41,7 @@ class Trainer {
   void Observe(int64_t step, const See& see);
 
   Job* job_;
+  PipelineSchedule schedule_;
   std::optional<Rows> next_;  // read while the device computed the step before
   Watchdog watchdog_;
 };
