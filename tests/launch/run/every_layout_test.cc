@@ -15,10 +15,11 @@ namespace {
 
 // Moments in 8 bits are the one thing that a layout may change: gradients in float32 that differ in
 // their last bits, or a slice that blocks do not divide, give an element another code. Compared are
-// the first step, and the second's loss loosely.
+// the first step, and the second's loss loosely; its gradient norm, of adapters of rank 128 with a
+// large B, as near as float32 is: on one rank it is up to 4e-5 from float64's, where layouts agree.
 Near HowNear(const Task& task) {
   if (task.moments == MomentStorage::kGradientDtype) return {};
-  return {.gradients = 1e-3, .numbers = 1e-5, .steps = 1, .parameters = false};
+  return {.gradients = 1e-3, .numbers = 1e-4, .steps = 1, .parameters = false};
 }
 
 // Steps of one rank, trained once for each task.
