@@ -254,6 +254,10 @@ class RowReader {
     for (const ChatSegment& segment : segments) texts.push_back(segment.text);
     auto encoded = options_.tokenizer->EncodeSegments(texts, add_special_tokens);
     if (!encoded.ok()) return Error(encoded.status().message());
+    if (options_.vocab_size > 0) {
+      const absl::Status fits = CheckIdsFit(*options_.tokenizer, encoded->ids, options_.vocab_size);
+      if (!fits.ok()) return Error(fits.message());
+    }
     example->input_ids = std::move(encoded->ids);
     example->labels.assign(example->input_ids.size(), kNoTarget);
     size_t begin = 0;

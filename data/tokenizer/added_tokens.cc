@@ -1,6 +1,7 @@
 #include "data/tokenizer/added_tokens.h"
 
 #include <algorithm>
+#include <map>
 
 #include "absl/strings/numbers.h"
 #include "data/text/unicode.h"
@@ -59,53 +60,59 @@ size_t SkipSpaceRight(std::string_view text, size_t at) {
 
 }  // namespace
 
-absl::StatusOr<AddedTokens> AddedTokens::Create(const JsonNode& list, const JsonNode& more,
-                                                const Vocabulary& vocabulary,
-                                                const Normalizer& normalizer) {
-  AddedTokens added;
-  if (list.present()) {
-    FT_RETURN_IF_ERROR(list.IsArray());
-    for (size_t i = 0; i < list.size(); ++i) {
-      FT_ASSIGN_OR_RETURN(AddedToken token, ReadFlags(list[i]));
-      FT_ASSIGN_OR_RETURN(const int64_t id, list[i]["id"].Int(0, kMaxId));
-      token.id = static_cast<int32_t>(id);
-      FT_RETURN_IF_ERROR(added.Add(list[i], std::move(token), vocabulary));
-    }
+absl::Status AddedTokens::AddList(const JsonNode& list, int64_t first_free) {
+  if (!list.present()) return absl::OkStatus();
+  FT_RETURN_IF_ERROR(list.IsArray());
+  for (size_t i = 0; i < list.size(); ++i) {
+    FT_ASSIGN_OR_RETURN(AddedToken token, ReadFlags(list[i]));
+    FT_ASSIGN_OR_RETURN(const int64_t id, list[i]["id"].Int(0, UINT32_MAX));
+    FT_RETURN_IF_ERROR(Add(list[i], std::move(token), id, &first_free));
   }
-  if (more.present()) {
-    FT_RETURN_IF_ERROR(more.IsObject());
-    for (const auto& [key, value] : more.value().items()) {
-      const JsonNode node(&value, absl::StrCat(more.path(), "['", Printable(key), "']"));
-      int64_t id = 0;
-      if (!absl::SimpleAtoi(key, &id) || id < 0 || id > kMaxId)
-        return node.Error("the key is no id");
-      FT_ASSIGN_OR_RETURN(AddedToken token, ReadFlags(node));
-      token.id = static_cast<int32_t>(id);
-      const AddedToken* known = added.FindContent(token.content);
-      if (known != nullptr && known->id == token.id) continue;
-      FT_RETURN_IF_ERROR(added.Add(node, std::move(token), vocabulary));
-    }
-  }
-  FT_RETURN_IF_ERROR(added.Index(normalizer));
-  return added;
+  return absl::OkStatus();
 }
 
-absl::Status AddedTokens::Add(const JsonNode& node, AddedToken token,
-                              const Vocabulary& vocabulary) {
+absl::Status AddedTokens::AddDecoder(const JsonNode& decoder, int64_t first_free) {
+  if (!decoder.present()) return absl::OkStatus();
+  FT_RETURN_IF_ERROR(decoder.IsObject());
+  std::map<int64_t, JsonNode> by_id;
+  for (const auto& [key, value] : decoder.value().items()) {
+    const JsonNode node(&value, absl::StrCat(decoder.path(), "['", Printable(key), "']"));
+    int64_t id = 0;
+    if (!absl::SimpleAtoi(key, &id) || id < 0) return node.Error("the key is no id");
+    if (!by_id.emplace(id, node).second) return node.Error("an id that stands twice");
+  }
+  int64_t next = first_free;
+  for (const AddedToken& token : tokens_) next = std::max<int64_t>(next, token.id + 1);
+  for (const auto& [id, node] : by_id) {
+    FT_ASSIGN_OR_RETURN(AddedToken token, ReadFlags(node));
+    FT_RETURN_IF_ERROR(Add(node, std::move(token), id, &next));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status AddedTokens::Add(const JsonNode& node, AddedToken token, int64_t written,
+                              int64_t* next) {
   if (token.content.empty()) return node.Error("an empty token");
-  const int32_t in_model = vocabulary.Find(token.content);
-  const AddedToken* same = FindContent(token.content);
-  if ((in_model >= 0 && in_model != token.id) || same != nullptr) {
-    return node.Error(absl::StrCat("token '", Printable(token.content), "' has the ids ", token.id,
-                                   " and ", same != nullptr ? same->id : in_model));
+  const auto [known, is_new] = by_content_.emplace(token.content, tokens_.size());
+  const size_t at = known->second;
+  if (is_new) {
+    const int32_t in_model = vocabulary_->Find(token.content);
+    const int64_t id = in_model >= 0 ? in_model : (*next)++;
+    if (id > kMaxId) return node.Error(absl::StrCat("its id, ", id, ", is beyond ", kMaxId));
+    token.id = static_cast<int32_t>(id);
+    const std::string* spelling = vocabulary_->Token(token.id);
+    if (const AddedToken* other = FindId(token.id)) spelling = &other->content;
+    if (spelling != nullptr && *spelling != token.content) {
+      return node.Error(absl::StrCat("id ", id, " has two tokens, '", Printable(*spelling),
+                                     "' and '", Printable(token.content), "'"));
+    }
+    by_id_.emplace(token.id, at);
+    tokens_.push_back(std::move(token));
+  } else {
+    token.id = tokens_[at].id;
+    tokens_[at] = std::move(token);
   }
-  const std::string* spelling = vocabulary.Token(token.id);
-  if (by_id_.contains(token.id) || (spelling != nullptr && *spelling != token.content)) {
-    return node.Error(absl::StrCat("id ", token.id, " has two tokens"));
-  }
-  by_id_.emplace(token.id, tokens_.size());
-  by_content_.emplace(token.content, tokens_.size());
-  tokens_.push_back(std::move(token));
+  if (tokens_[at].id != written) renumbered_.push_back({node.path(), at, written});
   return absl::OkStatus();
 }
 

@@ -1,4 +1,6 @@
-// `added_tokens` of tokenizer.json: tokens found in the text before anything else looks at it.
+// Tokens found in the text before anything else looks at it: `added_tokens` of tokenizer.json, and
+// what other files of a folder add. Their ids are those that `tokenizers` gives them: the id that
+// the vocabulary has for the content, else the next one behind, whatever the file says.
 #pragma once
 
 #include <cstdint>
@@ -32,11 +34,28 @@ class AddedTokens {
     int32_t id;
   };
 
-  // `list`: added_tokens of tokenizer.json; `more`: added_tokens_decoder of tokenizer_config.json;
-  // either may be absent. A token with two ids is refused.
-  static absl::StatusOr<AddedTokens> Create(const JsonNode& list, const JsonNode& more,
-                                            const Vocabulary& vocabulary,
-                                            const Normalizer& normalizer);
+  // A token that a file gives another id than it has.
+  struct Renumbered {
+    std::string where;  // file and JSON path
+    size_t token;       // index into tokens()
+    int64_t written;
+  };
+
+  // `vocabulary` must outlive this.
+  AddedTokens() = default;
+  explicit AddedTokens(const Vocabulary* vocabulary) : vocabulary_(vocabulary) {}
+
+  // A list as tokenizer.json's, which may be absent; the first token that the vocabulary lacks has
+  // the id `first_free` (in `tokenizers` the vocabulary's size, which is less than its ids where
+  // these have gaps). Of a token that stands there twice the later flags count. InvalidArgument for
+  // two tokens that get one id.
+  absl::Status AddList(const JsonNode& list, int64_t first_free);
+  // added_tokens_decoder of tokenizer_config.json, which may be absent, as transformers adds it to
+  // the list's: in the order of its ids; flags replace those of a token that is there. New ones
+  // have ids from `first_free` or behind the added tokens so far.
+  absl::Status AddDecoder(const JsonNode& decoder, int64_t first_free);
+  // To be called when all are there, before Split.
+  absl::Status Index(const Normalizer& normalizer);
 
   // Sections of raw text by the tokens that are matched before normalization, or of normalized text
   // by the others. Of several tokens at one place the longest counts.
@@ -45,15 +64,18 @@ class AddedTokens {
   const std::vector<AddedToken>& tokens() const { return tokens_; }
   const AddedToken* FindId(int32_t id) const;
   const AddedToken* FindContent(std::string_view content) const;
+  const std::vector<Renumbered>& renumbered() const { return renumbered_; }
 
  private:
-  absl::Status Add(const JsonNode& node, AddedToken token, const Vocabulary& vocabulary);
-  absl::Status Index(const Normalizer& normalizer);
+  // `next` is the id of a token that neither this nor the vocabulary has.
+  absl::Status Add(const JsonNode& node, AddedToken token, int64_t written, int64_t* next);
 
+  const Vocabulary* vocabulary_ = nullptr;
   std::vector<AddedToken> tokens_;
   absl::flat_hash_map<int32_t, size_t> by_id_;
   absl::flat_hash_map<std::string, size_t> by_content_;
   PieceTrie patterns_[2];  // [normalized] -> indices into tokens_
+  std::vector<Renumbered> renumbered_;
 };
 
 }  // namespace fttrain

@@ -1,4 +1,6 @@
 // A Tokenizer from the texts of its files.
+#include <set>
+
 #include "data/text/unicode.h"
 #include "data/tokenizer/bpe.h"
 #include "data/tokenizer/sentencepiece_file.h"
@@ -85,26 +87,41 @@ absl::Status ReadAround(const JsonNode& config, Impl* impl) {
   return absl::OkStatus();
 }
 
-// The library numbers tokens that the model lacks itself, whatever the file says, and warns.
-absl::Status CheckIdsHaveNoGap(const JsonNode& added, const Impl& impl) {
-  const Vocabulary& vocabulary = impl.model->vocabulary();
-  int64_t next = vocabulary.size();
-  for (size_t i = 0; added.present() && i < added.size(); ++i) {
-    FT_ASSIGN_OR_RETURN(const std::string token, added[i]["content"].String());
-    FT_ASSIGN_OR_RETURN(const int64_t id, added[i]["id"].Int(0, kMaxTokens));
-    if (vocabulary.Find(token) < 0 && id != next) {
-      return added[i].Error(absl::StrCat("token '", Printable(token), "' has the id ", id,
-                                         ", but tokenizers would give it ", next,
-                                         ": ids behind the vocabulary's must have no gap"));
-    }
-    next = std::max(next, id + 1);
-  }
-  return absl::OkStatus();
+// Of a folder's programs some follow the files, others the library: whoever relies on an id should
+// know which one it has here.
+void NoteRenumbered(Impl* impl) {
+  const std::vector<AddedTokens::Renumbered>& all = impl->added.renumbered();
+  if (all.empty()) return;
+  std::set<size_t> tokens;
+  for (const AddedTokens::Renumbered& one : all) tokens.insert(one.token);
+  const AddedToken& first = impl->added.tokens()[all[0].token];
+  impl->notes.push_back(absl::StrCat(
+      all[0].where, ": '", Printable(first.content), "' has the id ", first.id, ", not ",
+      all[0].written, ": tokenizers and transformers 5 give a token the vocabulary's id or the ",
+      "next behind it, whatever the file says", tokens.size() > 1 ? "; so it is with " : "",
+      tokens.size() > 1 ? absl::StrCat(tokens.size(), " tokens") : ""));
+}
+
+// The tokens of a file that has no list of the kind that tokenizer.json has. Their ids are the
+// model's own.
+absl::Status AddOwn(const nlohmann::json& tokens, const std::string& where, AddedTokens* added) {
+  FT_RETURN_IF_ERROR(added->AddList(JsonNode(&tokens, where), 0));
+  if (added->renumbered().empty()) return absl::OkStatus();
+  const AddedTokens::Renumbered& one = added->renumbered()[0];
+  const AddedToken& token = added->tokens()[one.token];
+  return absl::InvalidArgumentError(absl::StrCat(where, ": token '", Printable(token.content),
+                                                 "' has the ids ", one.written, " and ", token.id));
 }
 
 absl::Status InFile(const std::string& name, const absl::Status& status) {
   if (status.ok()) return status;
   return absl::InvalidArgumentError(absl::StrCat(name, ": ", status.message()));
+}
+
+absl::Status AddFromConfig(const JsonNode& config, int64_t first_free, Impl* impl) {
+  FT_RETURN_IF_ERROR(impl->added.AddDecoder(config["added_tokens_decoder"], first_free));
+  NoteRenumbered(impl);
+  return impl->added.Index(impl->normalizer);
 }
 
 // Tokens that are found before anything else looks at a text, whatever the file says: behind a
@@ -149,10 +166,10 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::FromJson(std::string_view 
   FT_ASSIGN_OR_RETURN(impl->pre, PreTokenizer::Create(root["pre_tokenizer"]));
   FT_ASSIGN_OR_RETURN(impl->model, ReadModel(root["model"], impl->pre.byte_level()));
   FT_ASSIGN_OR_RETURN(impl->normalizer, Normalizer::Create(root["normalizer"]));
-  FT_ASSIGN_OR_RETURN(impl->added,
-                      AddedTokens::Create(root["added_tokens"], config_root["added_tokens_decoder"],
-                                          impl->model->vocabulary(), impl->normalizer));
-  FT_RETURN_IF_ERROR(CheckIdsHaveNoGap(root["added_tokens"], *impl));
+  const Vocabulary& vocabulary = impl->model->vocabulary();
+  impl->added = AddedTokens(&vocabulary);
+  FT_RETURN_IF_ERROR(impl->added.AddList(root["added_tokens"], vocabulary.size()));
+  FT_RETURN_IF_ERROR(AddFromConfig(config_root, vocabulary.size(), impl.get()));
   FT_ASSIGN_OR_RETURN(impl->decoder, TokenDecoder::Create(root["decoder"]));
   FT_ASSIGN_OR_RETURN(impl->post, PostProcessor::Create(root["post_processor"]));
   FT_RETURN_IF_ERROR(ReadSpecialTokens(config_root, impl.get()));
@@ -195,10 +212,9 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::FromSentencePiece(std::str
     if (file.pieces[i].type != SentencePieceFile::kControl) continue;
     controls.push_back(SpecialToken(file.pieces[i].text, i));
   }
-  FT_ASSIGN_OR_RETURN(impl->added,
-                      AddedTokens::Create(JsonNode(&controls, name + ": control pieces"),
-                                          config_root["added_tokens_decoder"],
-                                          impl->model->vocabulary(), impl->normalizer));
+  impl->added = AddedTokens(&impl->model->vocabulary());
+  FT_RETURN_IF_ERROR(AddOwn(controls, name + ": control pieces", &impl->added));
+  FT_RETURN_IF_ERROR(AddFromConfig(config_root, impl->model->vocabulary().size(), impl.get()));
   impl->decoder = TokenDecoder::SentencePiece(file.dummy_prefix);
   for (const auto& [id, token] :
        {std::pair{file.bos, &impl->bos}, std::pair{file.eos, &impl->eos}}) {
@@ -237,10 +253,10 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::FromTekken(std::string_vie
   for (size_t i = 0; i < file.specials.size(); ++i) {
     specials.push_back(SpecialToken(file.specials[i], i));
   }
-  FT_ASSIGN_OR_RETURN(impl->added,
-                      AddedTokens::Create(JsonNode(&specials, name + ": special_tokens"),
-                                          config_root["added_tokens_decoder"],
-                                          impl->model->vocabulary(), impl->normalizer));
+  impl->added = AddedTokens(&impl->model->vocabulary());
+  FT_RETURN_IF_ERROR(AddOwn(specials, name + ": special_tokens", &impl->added));
+  FT_RETURN_IF_ERROR(
+      AddFromConfig(config_root, impl->model->vocabulary().max_id() + 1, impl.get()));
   impl->decoder = TokenDecoder::ByteLevel();
   for (const auto& [text, token] : {std::pair{"<s>", &impl->bos}, std::pair{"</s>", &impl->eos}}) {
     if (impl->Id(text).has_value()) *token = text;

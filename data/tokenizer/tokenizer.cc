@@ -95,11 +95,27 @@ std::string Tokenizer::BosToken() const { return impl_->bos; }
 std::string Tokenizer::EosToken() const { return impl_->eos; }
 const std::vector<std::string>& Tokenizer::Notes() const { return impl_->notes; }
 
-absl::Status CheckTokenizerFits(const Tokenizer& tokenizer, int64_t embedding_rows) {
-  if (tokenizer.MaxId() < embedding_rows) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(
-      "the tokenizer's token '", Printable(tokenizer.IdToToken(tokenizer.MaxId())), "' has id ",
-      tokenizer.MaxId(), ", but the model's embedding has ", embedding_rows, " rows"));
+std::string NoteTokensBeyond(const Tokenizer& tokenizer, int64_t embedding_rows) {
+  int64_t beyond = 0;
+  for (int64_t id = embedding_rows; id <= tokenizer.MaxId(); ++id) {
+    beyond += !tokenizer.IdToToken(static_cast<int32_t>(id)).empty();
+  }
+  if (beyond == 0) return "";
+  return absl::StrCat("the tokenizer's token '", Printable(tokenizer.IdToToken(tokenizer.MaxId())),
+                      "' has id ", tokenizer.MaxId(), ", but the model's embedding has ",
+                      embedding_rows, " rows: a text that uses it is refused",
+                      beyond > 1 ? absl::StrCat("; so it is with ", beyond, " tokens") : "");
+}
+
+absl::Status CheckIdsFit(const Tokenizer& tokenizer, absl::Span<const int32_t> ids,
+                         int64_t embedding_rows) {
+  for (const int32_t id : ids) {
+    if (id < embedding_rows) continue;
+    return absl::InvalidArgumentError(absl::StrCat(
+        "token '", Printable(tokenizer.IdToToken(id)), "' has id ", id,
+        ", but the model's embedding has ", embedding_rows, " rows, so no text can use it"));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace fttrain

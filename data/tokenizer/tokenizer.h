@@ -86,7 +86,12 @@ class Tokenizer {
   std::unique_ptr<Impl> impl_;
 };
 
-// InvalidArgument if an id of the tokenizer has no row in an embedding of `embedding_rows` rows.
-absl::Status CheckTokenizerFits(const Tokenizer& tokenizer, int64_t embedding_rows);
+// A note that names the last of the tokens that have no row in an embedding of `embedding_rows`
+// rows and says how many they are; empty if each has one. A text may go without them.
+std::string NoteTokensBeyond(const Tokenizer& tokenizer, int64_t embedding_rows);
+
+// InvalidArgument, with token, id and rows, if one of `ids`, which the tokenizer made, has no row.
+absl::Status CheckIdsFit(const Tokenizer& tokenizer, absl::Span<const int32_t> ids,
+                         int64_t embedding_rows);
 
 }  // namespace fttrain

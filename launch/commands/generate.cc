@@ -54,7 +54,6 @@ absl::StatusOr<Prompt> MakePrompt(const CommandLine& line, const Task& task,
   const ModelSpec& model = task.model;
   Prompt prompt;
   FT_ASSIGN_OR_RETURN(prompt.tokenizer, FromFile(Tokenizer::Load(task.model_path)));
-  FT_RETURN_IF_ERROR(FromFile(CheckTokenizerFits(*prompt.tokenizer, model.vocab_size)));
   FT_ASSIGN_OR_RETURN(const std::vector<int64_t> stop, LoadStopTokenIds(task.model_path, model));
   prompt.stop_ids.assign(stop.begin(), stop.end());
   if (prompt.tokenizer->EosId()) prompt.stop_ids.push_back(*prompt.tokenizer->EosId());
@@ -70,6 +69,7 @@ absl::StatusOr<Prompt> MakePrompt(const CommandLine& line, const Task& task,
       prompt.stop_ids.push_back(*id);
   }
   if (prompt.ids.empty()) return absl::InvalidArgumentError("the prompt has no tokens");
+  FT_RETURN_IF_ERROR(CheckIdsFit(*prompt.tokenizer, prompt.ids, model.vocab_size));
   FT_RETURN_IF_ERROR(CheckPositions(
       model, static_cast<int64_t>(prompt.ids.size()) + max_new_tokens,
       absl::StrCat("the prompt's ", prompt.ids.size(), " tokens and --max_new_tokens make"),

@@ -94,6 +94,13 @@ def make(out):
     spec = json.loads((GOLDEN / "deepseek.tokenizer.json").read_text(encoding="utf-8"))
     spec["pre_tokenizer"] = deepseek_llm_steps()
     place("deepseek-llm", "tokenizer.json", "tokenizers").write_text(json.dumps(spec), encoding="utf-8")
+    # Added tokens whose ids leave gaps, contradict the vocabulary or come out of order.
+    spec = json.loads((GOLDEN / "flags.tokenizer.json").read_text(encoding="utf-8"))
+    for i, token in enumerate(spec["added_tokens"]):
+        token["id"] = 9000 - 7 * i
+    spec["added_tokens"] += [{**spec["added_tokens"][0], "id": 512, "content": c} for c in ("<pad>", "the", "<tool>")]
+    spec["added_tokens"].append({**spec["added_tokens"][1], "id": 3})
+    place("added-gaps", "tokenizer.json", "tokenizers").write_text(json.dumps(spec), encoding="utf-8")
     for name, options in SENTENCEPIECE.items():
         sentencepiece_model(place(name, "tokenizer.model", "sentencepiece"), options)
     with_bytes = unigram_json(place("unigram", "tokenizer.json", "tokenizers"))

@@ -1,0 +1,100 @@
+// Which ids added tokens have, and what becomes of a text that uses one without a row. That the ids
+// are those of `tokenizers` and transformers on many texts is shown by differential_test.py.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "data/tokenizer/tokenizer.h"
+#include "tests/status_text.h"
+
+namespace fttrain {
+namespace {
+
+using nlohmann::json;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+json Token(int64_t id, const std::string& content) {
+  return {{"id", id}, {"content", content}, {"special", true}, {"normalized", false}};
+}
+
+// 0 a, 1 b, 2 ab
+json Spec(const json& added, json vocab = {{"a", 0}, {"b", 1}, {"ab", 2}}) {
+  return {{"model", {{"type", "BPE"}, {"vocab", std::move(vocab)}, {"merges", {"a b"}}}},
+          {"added_tokens", added}};
+}
+
+absl::StatusOr<std::unique_ptr<Tokenizer>> Made(const json& spec, const std::string& config = "") {
+  return Tokenizer::FromJson(spec.dump(), config, "t");
+}
+
+std::vector<int32_t> Ids(const Tokenizer& tokenizer, const std::string& text) {
+  return tokenizer.Encode(text, false).value();
+}
+
+TEST(AddedIds, FollowTheVocabularyInTheOrderOfTheFile) {
+  const auto t = Made(Spec(json::array({Token(512, "<p>"), Token(7, "<q>")}))).value();
+  EXPECT_THAT(Ids(*t, "<q>ab<p>"), ElementsAre(4, 2, 3));
+  EXPECT_THAT(t->Notes(), ElementsAre("t: added_tokens[0]: '<p>' has the id 3, not 512: tokenizers "
+                                      "and transformers 5 give a token the vocabulary's id or the "
+                                      "next behind it, whatever the file says; so it is with 2 "
+                                      "tokens"));
+  EXPECT_THAT((*Made(Spec(json::array({Token(3, "<p>"), Token(4, "<q>")}))))->Notes(), IsEmpty());
+}
+
+TEST(AddedIds, OfATokenOfTheVocabularyIsThatOfTheVocabulary) {
+  const auto t = Made(Spec(json::array({Token(9, "b"), Token(3, "<p>")}))).value();
+  EXPECT_THAT(Ids(*t, "ab<p>"), ElementsAre(0, 1, 3));  // found before any merge
+  EXPECT_THAT(t->Notes(), ElementsAre(HasSubstr("added_tokens[0]: 'b' has the id 1, not 9")));
+}
+
+TEST(AddedIds, CountFromTheNumberOfTokensWhereTheVocabularyHasGaps) {
+  const json gaps = {{"a", 0}, {"b", 1}, {"ab", 7}};
+  const auto t = Made(Spec(json::array({Token(7, "ab"), Token(8, "<p>")}), gaps)).value();
+  EXPECT_THAT(Ids(*t, "ab<p>"), ElementsAre(7, 3));
+  const json full = {{"a", 0}, {"b", 3}, {"ab", 7}};
+  EXPECT_THAT(ErrorText(Made(Spec(json::array({Token(8, "<p>")}), full))),
+              HasSubstr("t: added_tokens[0]: id 3 has two tokens, 'b' and '<p>'"));
+}
+
+TEST(AddedIds, OfATokenThatStandsTwiceTheLaterFlagsCount) {
+  json later = Token(4, "<p>");
+  later["lstrip"] = true;
+  const auto t = Made(Spec(json::array({Token(3, "<p>"), later, Token(5, "<q>")}))).value();
+  EXPECT_THAT(Ids(*t, "a  <p><q>"), ElementsAre(0, 3, 4));
+}
+
+// Of the config's tokens new ones follow in the order of its ids, and flags replace.
+TEST(AddedIds, OfTokenizerConfigComeBehindAndItsFlagsCount) {
+  const json spec = Spec(json::array({Token(3, "<p>")}));
+  const auto t = Made(spec, R"({"added_tokens_decoder": {
+      "100": {"content": "<r>", "special": true}, "20": {"content": "<q>", "special": true},
+      "3": {"content": "<p>", "lstrip": true}}})");
+  ASSERT_TRUE(t.ok()) << t.status();
+  EXPECT_THAT(Ids(**t, "a <p><q><r>"), ElementsAre(0, 3, 4, 5));
+  EXPECT_THAT((*t)->Notes(),
+              ElementsAre(HasSubstr("added_tokens_decoder['20']: '<q>' has the id 4, not 20")));
+}
+
+// 258 tokens and a padding token that has no row, written as 512.
+TEST(TokensBeyondTheEmbedding, StopOnlyATextThatUsesOne) {
+  json vocab = {{"a", 0}, {"b", 1}, {"ab", 2}};
+  for (int i = 3; i < 258; ++i) vocab[absl::StrCat("<filler ", i, ">")] = i;
+  const auto t = Made(Spec(json::array({Token(512, "<pad>")}), vocab)).value();
+  EXPECT_EQ(t->TokenToId("<pad>"), 258);
+  EXPECT_TRUE(CheckIdsFit(*t, Ids(*t, "abab"), 258).ok());
+  EXPECT_THAT(ErrorText(CheckIdsFit(*t, Ids(*t, "ab<pad>"), 258)),
+              HasSubstr("token '<pad>' has id 258, but the model's embedding has 258 rows"));
+  EXPECT_THAT(NoteTokensBeyond(*t, 258), HasSubstr("token '<pad>' has id 258, but"));
+  EXPECT_THAT(NoteTokensBeyond(*t, 257), HasSubstr("so it is with 2 tokens"));
+  EXPECT_EQ(NoteTokensBeyond(*t, 259), "");
+}
+
+}  // namespace
+}  // namespace fttrain
