@@ -268,6 +268,13 @@ class RowReader {
       }
       begin = end;
     }
+    for (const SharedToken& token : encoded->shared) {  // learnt if all that it covers is
+      for (int64_t s = token.first; s <= token.last; ++s) {
+        const ChatSegment& part = segments[static_cast<size_t>(s)];
+        if (!part.target && !part.text.empty())
+          example->labels[static_cast<size_t>(token.index)] = kNoTarget;
+      }
+    }
     return absl::OkStatus();
   }
 

@@ -1,55 +1,106 @@
 #include "data/tokenizer/encoder.h"
 
-#include "absl/strings/str_cat.h"
+#include <algorithm>
+
 #include "runtime/process/check.h"
-#include "runtime/process/log.h"
 
 namespace fttrain {
 namespace {
 
-absl::Status Straddles(std::string_view token, size_t segment) {
-  return absl::InvalidArgumentError(
-      absl::StrCat("token '", Printable(token), "' covers the end of part ", segment + 1,
-                   " and the start of the next, so no mask can lie between them"));
-}
+// Runs along the marks of one text as its tokens come.
+class MarkCursor {
+ public:
+  MarkCursor(const std::vector<Mark>& marks, SegmentedIds* out) : marks_(marks), out_(out) {}
 
-// Marks of [begin, end) relative to it; those at `begin` or before are met by what is encoded so
-// far. `next` runs along.
-std::vector<Mark> TakeMarks(const std::vector<Mark>& marks, size_t begin, size_t end, size_t* next,
-                            SegmentedIds* out) {
-  std::vector<Mark> inside;
-  for (; *next < marks.size() && marks[*next].at < end; ++*next) {
-    if (marks[*next].at <= begin) {
-      out->ends[marks[*next].segment] = static_cast<int64_t>(out->ids.size());
-    } else {
-      inside.push_back({marks[*next].at - begin, marks[*next].segment});
+  // Segments that end at `at` or before have all their tokens.
+  void Meet(size_t at) {
+    for (; next_ < marks_.size() && marks_[next_].high <= at; ++next_) End(next_);
+  }
+  void MeetAll() {
+    for (; next_ < marks_.size(); ++next_) End(next_);
+  }
+  // Appends a token that covers [begin, end).
+  void Push(int32_t id, size_t begin, size_t end) {
+    Meet(begin);
+    size_t behind = next_;  // the first mark behind the token
+    while (behind < marks_.size() && marks_[behind].low < end) ++behind;
+    if (behind > next_) {
+      out_->shared.push_back({static_cast<int64_t>(out_->ids.size()),
+                              static_cast<int64_t>(marks_[next_].segment),
+                              static_cast<int64_t>(marks_[behind - 1].segment) + 1});
     }
+    out_->ids.push_back(id);
   }
-  return inside;
+  // The marks of [begin, end), relative to it, for whoever encodes that. They are passed, but for
+  // those that reach behind it.
+  std::vector<Mark> Inside(size_t begin, size_t end) {
+    Meet(begin);
+    std::vector<Mark> inside;
+    for (size_t i = next_; i < marks_.size() && marks_[i].low < end; ++i) {
+      const Mark& mark = marks_[i];
+      inside.push_back(
+          {std::max(mark.low, begin) - begin, std::min(mark.high, end) - begin, mark.segment});
+      if (mark.high <= end) next_ = i + 1;
+    }
+    return inside;
+  }
+
+ private:
+  void End(size_t mark) {
+    out_->ends[marks_[mark].segment] = static_cast<int64_t>(out_->ids.size());
+  }
+
+  const std::vector<Mark>& marks_;
+  SegmentedIds* out_;
+  size_t next_ = 0;
+};
+
+bool IsInsideCharacter(std::string_view text, size_t at) {
+  return at < text.size() && (static_cast<unsigned char>(text[at]) & 0xC0) == 0x80;
 }
 
-void MeetRest(const std::vector<Mark>& marks, size_t next, SegmentedIds* out) {
-  for (; next < marks.size(); ++next) {
-    out->ends[marks[next].segment] = static_cast<int64_t>(out->ids.size());
-  }
+// How many bytes of `text` stand in front of what `end` does not end with.
+size_t BehindOther(std::string_view text, std::string_view end) {
+  const auto [a, b] = std::mismatch(text.rbegin(), text.rend(), end.rbegin(), end.rend());
+  size_t at = static_cast<size_t>(text.rend() - a);
+  while (IsInsideCharacter(text, at)) ++at;
+  return at;
 }
 
-// Marks after `change`, which must turn each text before a mark into a prefix of what it turns the
-// whole into.
+size_t CommonStart(std::string_view text, std::string_view start) {
+  const auto [a, b] = std::mismatch(text.begin(), text.end(), start.begin(), start.end());
+  size_t at = static_cast<size_t>(a - text.begin());
+  while (IsInsideCharacter(text, at)) --at;
+  return at;
+}
+
+// Marks after `change`. A border is exact if the changed text begins with what `change` makes of
+// the part before it. Otherwise characters were joined over the border: what is neither from the
+// part before nor from that behind, each changed alone, is of both.
 template <typename Change>
 absl::StatusOr<std::vector<Mark>> MoveMarks(std::string_view before, std::string_view after,
                                             const std::vector<Mark>& marks, const Change& change) {
+  const auto move = [&](size_t at) -> absl::StatusOr<std::pair<size_t, size_t>> {
+    if (at == 0) return std::pair<size_t, size_t>(0, 0);
+    if (at == before.size()) return std::pair(after.size(), after.size());
+    FT_ASSIGN_OR_RETURN(const std::string start, change(before.substr(0, at)));
+    if (after.starts_with(start)) return std::pair(start.size(), start.size());
+    FT_ASSIGN_OR_RETURN(const std::string end, change(before.substr(at)));
+    return std::pair<size_t, size_t>(
+        std::minmax({CommonStart(after, start), BehindOther(after, end)}));
+  };
   std::vector<Mark> moved;
   for (const Mark& mark : marks) {
-    if (mark.at == before.size()) {
-      moved.push_back({after.size(), mark.segment});
-      continue;
+    FT_ASSIGN_OR_RETURN(auto low, move(mark.low));
+    auto high = low;
+    if (mark.high != mark.low) {
+      FT_ASSIGN_OR_RETURN(high, move(mark.high));
     }
-    FT_ASSIGN_OR_RETURN(const std::string prefix, change(before.substr(0, mark.at)));
-    if (after.substr(0, prefix.size()) != prefix) {
-      return Straddles(before.substr(mark.at > 8 ? mark.at - 8 : 0, 16), mark.segment);
+    if (!moved.empty()) {
+      low.first = std::max(low.first, moved.back().low);
+      high.second = std::max(high.second, moved.back().high);
     }
-    moved.push_back({prefix.size(), mark.segment});
+    moved.push_back({low.first, high.second, mark.segment});
   }
   return moved;
 }
@@ -61,18 +112,16 @@ absl::Status Encoder::Sections(std::string_view text, bool normalized,
                                const std::vector<Mark>& marks, const Between& between) {
   std::vector<AddedTokens::Section> sections;
   t_.added.Split(text, normalized, &sections);
-  size_t next = 0;
+  MarkCursor cursor(marks, out_);
   for (const AddedTokens::Section& s : sections) {
-    const std::vector<Mark> inside = TakeMarks(marks, s.begin, s.end, &next, out_);
-    const std::string_view part = text.substr(s.begin, s.end - s.begin);
-    if (s.id < 0) {
-      FT_RETURN_IF_ERROR(between(part, s.begin == 0, inside));
-    } else {
-      if (!inside.empty()) return Straddles(part, inside[0].segment);
-      out_->ids.push_back(s.id);
+    if (s.id >= 0) {
+      cursor.Push(s.id, s.begin, s.end);
+      continue;
     }
+    const std::vector<Mark> inside = cursor.Inside(s.begin, s.end);
+    FT_RETURN_IF_ERROR(between(text.substr(s.begin, s.end - s.begin), s.begin == 0, inside));
   }
-  MeetRest(marks, next, out_);
+  cursor.MeetAll();
   return absl::OkStatus();
 }
 
@@ -120,7 +169,7 @@ absl::Status Encoder::Mapped(std::string_view text, bool at_start,
 absl::Status Encoder::Words(std::string_view mapped, const std::vector<Mark>& marks) {
   FT_RETURN_IF_ERROR(t_.pre.Cut(mapped, &scratch_->words));
   std::vector<Piece>& pieces = scratch_->pieces;
-  size_t next = 0;
+  MarkCursor cursor(marks, out_);
   for (const PreTokenizer::Word& word : scratch_->words.words) {
     pieces.clear();
     t_.model->Encode(word.text, &scratch_->model, &pieces);
@@ -129,14 +178,10 @@ absl::Status Encoder::Words(std::string_view mapped, const std::vector<Mark>& ma
       const size_t begin = word.begin + (done > word.inserted ? done - word.inserted : 0);
       done += piece.bytes;
       const size_t end = word.begin + (done > word.inserted ? done - word.inserted : 0);
-      for (; next < marks.size() && marks[next].at < end; ++next) {
-        if (marks[next].at > begin) return Straddles(t_.Spelling(piece.id), marks[next].segment);
-        out_->ends[marks[next].segment] = static_cast<int64_t>(out_->ids.size());
-      }
-      out_->ids.push_back(piece.id);
+      cursor.Push(piece.id, begin, end);
     }
   }
-  MeetRest(marks, next, out_);
+  cursor.MeetAll();
   return absl::OkStatus();
 }
 

@@ -9,10 +9,10 @@
 
 namespace fttrain {
 
-// Where segments end inside a text that changes as it is normalized: byte offsets, rising, and the
-// segment's number.
+// Where a segment ends inside a text that changes as it is normalized, in bytes. What lies from
+// `low` to `high`, if anything, was made of characters of both sides. Both rise from mark to mark.
 struct Mark {
-  size_t at;
+  size_t low, high;
   size_t segment;
 };
 
@@ -21,12 +21,12 @@ class Encoder {
   Encoder(const Tokenizer::Impl& tokenizer, EncodeScratch* scratch, SegmentedIds* out)
       : t_(tokenizer), scratch_(scratch), out_(out) {}
 
-  // Appends the ids of `text`, which is UTF-8, without the post-processor's, and sets out.ends of
-  // the marks. InvalidArgument if a token covers characters of two segments.
+  // Appends the ids of `text`, which is UTF-8, without the post-processor's, sets out.ends of the
+  // marks, which lie between characters, and appends to out.shared.
   absl::Status Text(std::string_view text, const std::vector<Mark>& marks);
 
  private:
-  // Each appends ids, and sets ends[] of the marks inside. The first: added tokens as they are,
+  // Each appends ids, and does so with ends and shared. The first: added tokens as they are,
   // what is between by `between`(part, whether it begins the text, marks inside).
   template <typename Between>
   absl::Status Sections(std::string_view text, bool normalized, const std::vector<Mark>& marks,

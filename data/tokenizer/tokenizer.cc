@@ -19,6 +19,7 @@ void AddAround(const PostProcessor& post, SegmentedIds* out) {
   if (ids.size() < before.size() || !std::equal(before.begin(), before.end(), ids.begin())) {
     ids.insert(ids.begin(), before.begin(), before.end());
     for (int64_t& end : out->ends) end += static_cast<int64_t>(before.size());
+    for (SharedToken& token : out->shared) token.index += static_cast<int64_t>(before.size());
   }
   if (ids.size() < before.size() + behind.size() ||
       !std::equal(behind.rbegin(), behind.rend(), ids.rbegin())) {
@@ -45,7 +46,7 @@ absl::StatusOr<SegmentedIds> Tokenizer::EncodeSegments(absl::Span<const std::str
   size_t size = 0;
   for (size_t i = 0; i < segments.size(); ++i) {
     size += segments[i].size();
-    marks.push_back({size, i});
+    marks.push_back({size, size, i});
   }
   if (segments.size() != 1) {
     for (const std::string& segment : segments) joined += segment;
@@ -54,6 +55,14 @@ absl::StatusOr<SegmentedIds> Tokenizer::EncodeSegments(absl::Span<const std::str
   const size_t bad = FindInvalidUtf8(text);
   if (bad != std::string_view::npos) {
     return absl::InvalidArgumentError(absl::StrCat("text is not UTF-8 at byte ", bad));
+  }
+  for (const Mark& mark : marks) {
+    const bool inside =
+        mark.high < text.size() && (static_cast<unsigned char>(text[mark.high]) & 0xC0) == 0x80;
+    if (inside) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("part ", mark.segment + 1, " of the text ends inside a character"));
+    }
   }
   SegmentedIds out;
   out.ends.assign(segments.size(), 0);

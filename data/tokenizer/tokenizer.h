@@ -18,10 +18,20 @@
 
 namespace fttrain {
 
-// Ids of a text given in parts. Part i ends after token ends[i] - 1.
+// A token that covers characters of several parts of a text: of `first`, in which it begins, to
+// `last`; empty parts may be between.
+struct SharedToken {
+  int64_t index;  // into ids
+  int64_t first, last;
+};
+
+// Ids of a text given in parts. Part i ends after token ends[i] - 1, so that a token counts to the
+// part in which it begins. Who wants to learn some parts alone must also look into `shared`: the
+// end of one to be learnt may be a token that covers what follows it.
 struct SegmentedIds {
   std::vector<int32_t> ids;
   std::vector<int64_t> ends;
+  std::vector<SharedToken> shared;  // their index rises
 };
 
 // Const functions may be called from several threads at once.
@@ -59,8 +69,9 @@ class Tokenizer {
   absl::StatusOr<std::vector<int32_t>> Encode(std::string_view text, bool add_special_tokens) const;
 
   // Encode(all segments joined), and where each segment ends. What the post-processor adds in front
-  // belongs to the first segment, behind to the last. InvalidArgument if one token covers
-  // characters of two segments.
+  // belongs to the first segment, behind to the last. A character that normalization makes of
+  // several (e and an accent) begins where the first of them stands. Ids that spell one character
+  // together count to one segment. InvalidArgument if a segment ends inside a character.
   absl::StatusOr<SegmentedIds> EncodeSegments(absl::Span<const std::string> segments,
                                               bool add_special_tokens) const;
 

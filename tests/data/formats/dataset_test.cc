@@ -79,6 +79,21 @@ TEST_F(Dataset, PromptCompletionLearnsTheCompletionAndItsEnd) {
   EXPECT_EQ(Part(e, false), "1 + 1 =");
 }
 
+// "heron" is one token: it begins in the prompt, and what it covers of the completion is not
+// learnt.
+TEST_F(Dataset, ATokenOverTheEndOfThePromptIsNotLearnt) {
+  const Example e = MustParse(R"({"prompt": "the her", "completion": "on carried"})",
+                              RowFormat::kPromptCompletion);
+  EXPECT_EQ(Part(e, true), " carried<|endoftext|>");
+  EXPECT_EQ(Part(e, false), "the heron");
+}
+
+TEST_F(Dataset, ATokenWithoutARowInTheEmbeddingIsNamed) {
+  options_.vocab_size = *tokenizer_->TokenToId("<|im_end|>");
+  const auto e = Parse(R"({"text": "the<|im_end|>"})", RowFormat::kText);
+  EXPECT_THAT(ErrorText(e), HasSubstr("token '<|im_end|>' has id "));
+}
+
 TEST_F(Dataset, PromptCompletionTakesMessages) {
   const Example e = MustParse(
       R"({"prompt": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"}],
@@ -223,7 +238,6 @@ TEST_F(Dataset, EveryBadRowIsOneErrorWithKeyAndReason) {
       {kPromptCompletion, R"({"prompt": "a", "completion": []})",
        "must both be strings or both be lists"},
       {kPromptCompletion, R"({"prompt": [], "completion": []})", "'prompt' is empty"},
-      {kPromptCompletion, R"({"prompt": "her", "completion": "on"})", "covers the end of part 1"},
       {kPromptCompletion,
        R"({"prompt": [{"role": "user", "content": "a"}], "completion": [{"role": "user", "content": "b"}]})",
        "no assistant turn"},

@@ -56,58 +56,10 @@ TEST_P(EqualsHuggingFace, OnEveryGoldenText) {
   }
 }
 
-// Whatever the cut, the ids are those of the whole, and parts end where the decoded text says.
-TEST_P(EqualsHuggingFace, AlsoWhenTheTextComesInSegments) {
-  const auto tokenizer = GoldenTokenizer(GetParam());
-  int64_t cuts = 0;
-  for (const auto& text : GoldenJson("texts.json")) {
-    const std::string whole = text;
-    const auto want = *tokenizer->Encode(whole, false);
-    for (size_t cut = 0; cut <= whole.size(); cut += 3) {
-      const auto got = tokenizer->EncodeSegments({whole.substr(0, cut), whole.substr(cut)}, false);
-      if (!got.ok()) continue;  // a token lies across the cut
-      EXPECT_EQ(got->ids, want);
-      EXPECT_EQ(got->ends[1], static_cast<int64_t>(want.size()));
-      EXPECT_LE(got->ends[0], got->ends[1]);
-      ++cuts;
-    }
-  }
-  EXPECT_GT(cuts, 500);
-}
-
 INSTANTIATE_TEST_SUITE_P(Kinds, EqualsHuggingFace,
                          testing::Values("gpt2", "smollm2", "llama3", "qwen2", "deepseek", "flags",
                                          "gemma", "llama2", "metaspace"),
                          [](const auto& kind) { return std::string(kind.param); });
-
-TEST(Tokenizer, SegmentsEndWhereTheirTextEnds) {
-  const auto tokenizer = GoldenTokenizer("llama3");
-  const auto got =
-      tokenizer->EncodeSegments({"", "the heron", " carried", "<|eot_id|>", ""}, true).value();
-  std::vector<std::string> parts;
-  int64_t begin = 0;
-  for (const int64_t end : got.ends) {
-    parts.push_back(
-        tokenizer->Decode({got.ids.data() + begin, static_cast<size_t>(end - begin)}, false));
-    begin = end;
-  }
-  EXPECT_THAT(parts, ElementsAre("<|begin_of_text|>", "the heron", " carried", "<|eot_id|>", ""));
-}
-
-TEST(Tokenizer, ATokenAcrossTwoSegmentsIsAnError) {
-  const auto tokenizer = GoldenTokenizer("llama3");
-  for (const auto& [left, right] : std::vector<std::pair<std::string, std::string>>{
-           {" bro", "ther"}, {"<|eot", "_id|>"}, {" her", "on"}, {" ", "lamps"}}) {
-    const auto got = tokenizer->EncodeSegments({left, right}, false);
-    EXPECT_THAT(ErrorText(got), HasSubstr("covers the end of part 1"));
-  }
-}
-
-TEST(Tokenizer, ComposedCharactersCannotBeCut) {
-  const auto tokenizer = GoldenTokenizer("qwen2");  // NFC
-  EXPECT_FALSE(tokenizer->EncodeSegments({"cafe", "\xCC\x81"}, false).ok());
-  EXPECT_TRUE(tokenizer->EncodeSegments({"9", "e\xCC\x81"}, false).ok());
-}
 
 TEST(Tokenizer, InvalidUtf8IsAnErrorThatNamesTheByte) {
   const auto tokenizer = GoldenTokenizer("gpt2");
