@@ -13,12 +13,13 @@ namespace {
 
 constexpr int64_t kMaxId = (int64_t{1} << 24) - 1;
 
-absl::StatusOr<AddedToken> ReadFlags(const JsonNode& node) {
+absl::StatusOr<AddedToken> ReadFlags(const JsonNode& node, bool special = false) {
   AddedToken token;
   FT_RETURN_IF_ERROR(node.OnlyKeys(
       {"id", "content", "special", "normalized", "lstrip", "rstrip", "single_word", "__type"}));
   FT_ASSIGN_OR_RETURN(token.content, node["content"].String());
   FT_ASSIGN_OR_RETURN(token.special, node["special"].Bool(false));
+  token.special = token.special || special;
   FT_ASSIGN_OR_RETURN(token.normalized, node["normalized"].Bool(!token.special));
   FT_ASSIGN_OR_RETURN(token.lstrip, node["lstrip"].Bool(false));
   FT_ASSIGN_OR_RETURN(token.rstrip, node["rstrip"].Bool(false));
@@ -67,6 +68,7 @@ absl::Status AddedTokens::AddList(const JsonNode& list, int64_t first_free) {
     FT_ASSIGN_OR_RETURN(AddedToken token, ReadFlags(list[i]));
     FT_ASSIGN_OR_RETURN(const int64_t id, list[i]["id"].Int(0, UINT32_MAX));
     FT_RETURN_IF_ERROR(Add(list[i], std::move(token), id, &first_free));
+    listed_.insert(id);
   }
   return absl::OkStatus();
 }
@@ -81,8 +83,7 @@ absl::Status AddedTokens::AddDecoder(const JsonNode& decoder, int64_t first_free
     if (!absl::SimpleAtoi(key, &id) || id < 0) return node.Error("the key is no id");
     if (!by_id.emplace(id, node).second) return node.Error("an id that stands twice");
   }
-  int64_t next = first_free;
-  for (const AddedToken& token : tokens_) next = std::max<int64_t>(next, token.id + 1);
+  int64_t next = NextFree(first_free);
   for (const auto& [id, node] : by_id) {
     FT_ASSIGN_OR_RETURN(AddedToken token, ReadFlags(node));
     FT_RETURN_IF_ERROR(Add(node, std::move(token), id, &next));
@@ -90,8 +91,56 @@ absl::Status AddedTokens::AddDecoder(const JsonNode& decoder, int64_t first_free
   return absl::OkStatus();
 }
 
-absl::Status AddedTokens::Add(const JsonNode& node, AddedToken token, int64_t written,
-                              int64_t* next) {
+int64_t AddedTokens::NextFree(int64_t first_free) const {
+  int64_t next = first_free;
+  for (const AddedToken& token : tokens_) next = std::max<int64_t>(next, token.id + 1);
+  return next;
+}
+
+absl::Status AddedTokens::AddFile(const JsonNode& file, const std::set<std::string>& special,
+                                  int64_t first_free) {
+  if (!file.present()) return absl::OkStatus();
+  FT_RETURN_IF_ERROR(file.IsObject());
+  std::map<int64_t, std::pair<std::string, JsonNode>> by_id;
+  for (const auto& [content, value] : file.value().items()) {
+    const JsonNode node(&value, absl::StrCat(file.path(), "['", Printable(content), "']"));
+    FT_ASSIGN_OR_RETURN(const int64_t id, node.Int(0, UINT32_MAX));
+    if (!by_id.emplace(id, std::pair(content, node)).second) {
+      return node.Error("an id that stands twice");
+    }
+  }
+  int64_t next = NextFree(first_free);
+  for (const auto& [id, entry] : by_id) {
+    if (listed_.contains(id)) continue;
+    AddedToken token;
+    token.content = entry.first;
+    token.special = special.contains(token.content);
+    token.normalized = !token.special;
+    FT_RETURN_IF_ERROR(Add(entry.second, std::move(token), id, &next));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status AddedTokens::AddSpecial(const JsonNode& node, bool named, int64_t first_free) {
+  AddedToken token;
+  if (node.value().is_object()) {
+    FT_ASSIGN_OR_RETURN(token, ReadFlags(node, named));
+  } else {
+    FT_ASSIGN_OR_RETURN(token.content, node.String());
+    token.special = true;
+  }
+  if (token.content.empty()) return absl::OkStatus();  // none is meant
+  const auto known = by_content_.find(token.content);
+  if (known != by_content_.end()) {
+    tokens_[known->second].special |= named;
+    return absl::OkStatus();
+  }
+  int64_t next = NextFree(first_free);
+  return Add(node, std::move(token), std::nullopt, &next);
+}
+
+absl::Status AddedTokens::Add(const JsonNode& node, AddedToken token,
+                              std::optional<int64_t> written, int64_t* next) {
   if (token.content.empty()) return node.Error("an empty token");
   const auto [known, is_new] = by_content_.emplace(token.content, tokens_.size());
   const size_t at = known->second;
@@ -110,17 +159,19 @@ absl::Status AddedTokens::Add(const JsonNode& node, AddedToken token, int64_t wr
     tokens_.push_back(std::move(token));
   } else {
     token.id = tokens_[at].id;
+    if (!(token == tokens_[at])) reflagged_.push_back({node.path(), at, written.value_or(-1)});
     tokens_[at] = std::move(token);
   }
-  if (tokens_[at].id != written) renumbered_.push_back({node.path(), at, written});
+  if (written && tokens_[at].id != *written) renumbered_.push_back({node.path(), at, *written});
   return absl::OkStatus();
 }
 
-absl::Status AddedTokens::Index(const Normalizer& normalizer) {
+absl::Status AddedTokens::Index(const Normalizer& normalizer, bool raw) {
   std::vector<std::pair<std::string, int32_t>> patterns[2];
   RegexScratch scratch;
   for (size_t i = 0; i < tokens_.size(); ++i) {
     std::string text = tokens_[i].content;
+    if (raw) tokens_[i].normalized = false;
     if (tokens_[i].normalized) {
       FT_ASSIGN_OR_RETURN(text, normalizer.Apply(text, &scratch));
     }

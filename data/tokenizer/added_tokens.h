@@ -4,6 +4,8 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -24,6 +26,7 @@ struct AddedToken {
   std::string content;
   std::string spelling;  // what it decodes to: the content, normalized if the token is
   bool special = false, normalized = false, lstrip = false, rstrip = false, single_word = false;
+  bool operator==(const AddedToken&) const = default;
 };
 
 class AddedTokens {
@@ -34,11 +37,11 @@ class AddedTokens {
     int32_t id;
   };
 
-  // A token that a file gives another id than it has.
-  struct Renumbered {
+  // Where a file says another thing of a token than is done.
+  struct Mention {
     std::string where;  // file and JSON path
     size_t token;       // index into tokens()
-    int64_t written;
+    int64_t written;    // the id there
   };
 
   // `vocabulary` must outlive this.
@@ -54,8 +57,15 @@ class AddedTokens {
   // the list's: in the order of its ids; flags replace those of a token that is there. New ones
   // have ids from `first_free` or behind the added tokens so far.
   absl::Status AddDecoder(const JsonNode& decoder, int64_t first_free);
-  // To be called when all are there, before Split.
-  absl::Status Index(const Normalizer& normalizer);
+  // added_tokens.json, {token: id}, in which transformers passes over an id that the list has.
+  // Tokens in `special` are special and matched before normalization, others neither.
+  absl::Status AddFile(const JsonNode& file, const std::set<std::string>& special,
+                       int64_t first_free);
+  // One that a key names (such as eos_token), or that a list of special tokens has: a string or an
+  // object. What is there keeps its flags, but that a named one becomes special.
+  absl::Status AddSpecial(const JsonNode& token, bool named, int64_t first_free);
+  // To be called when all are there, before Split. With `raw` all are matched before normalization.
+  absl::Status Index(const Normalizer& normalizer, bool raw = false);
 
   // Sections of raw text by the tokens that are matched before normalization, or of normalized text
   // by the others. Of several tokens at one place the longest counts.
@@ -64,18 +74,23 @@ class AddedTokens {
   const std::vector<AddedToken>& tokens() const { return tokens_; }
   const AddedToken* FindId(int32_t id) const;
   const AddedToken* FindContent(std::string_view content) const;
-  const std::vector<Renumbered>& renumbered() const { return renumbered_; }
+  // Tokens to which a file gives another id than they have, or other flags than one before.
+  const std::vector<Mention>& renumbered() const { return renumbered_; }
+  const std::vector<Mention>& reflagged() const { return reflagged_; }
 
  private:
-  // `next` is the id of a token that neither this nor the vocabulary has.
-  absl::Status Add(const JsonNode& node, AddedToken token, int64_t written, int64_t* next);
+  // `next` is the id of a token that neither this nor the vocabulary has; `written` may be none.
+  absl::Status Add(const JsonNode& node, AddedToken token, std::optional<int64_t> written,
+                   int64_t* next);
+  int64_t NextFree(int64_t first_free) const;
 
   const Vocabulary* vocabulary_ = nullptr;
   std::vector<AddedToken> tokens_;
   absl::flat_hash_map<int32_t, size_t> by_id_;
   absl::flat_hash_map<std::string, size_t> by_content_;
   PieceTrie patterns_[2];  // [normalized] -> indices into tokens_
-  std::vector<Renumbered> renumbered_;
+  std::vector<Mention> renumbered_, reflagged_;
+  std::set<int64_t> listed_;  // ids that the list writes
 };
 
 }  // namespace fttrain

@@ -1,8 +1,8 @@
 // A Tokenizer from the texts of its files.
-#include <set>
-
+#include "absl/algorithm/container.h"
 #include "data/text/unicode.h"
 #include "data/tokenizer/bpe.h"
+#include "data/tokenizer/config_tokens.h"
 #include "data/tokenizer/sentencepiece_file.h"
 #include "data/tokenizer/tekken_file.h"
 #include "data/tokenizer/tokenizer.h"
@@ -15,44 +15,6 @@ namespace {
 
 using Impl = Tokenizer::Impl;
 
-// Keys of tokenizer_config.json by which transformers would give a text other ids.
-absl::Status RefuseUnknownBehaviour(const JsonNode& config, Impl* impl) {
-  FT_RETURN_IF_ERROR(config.MustBeOff("split_special_tokens"));
-  const auto note = [&](const char* key, const JsonNode& token) {
-    const JsonNode content = token.value().is_object() ? token["content"] : token;
-    const auto text = content.String();
-    if (!text.ok() || impl->Id(*text).has_value()) return;
-    impl->notes.push_back(absl::StrCat(
-        key, " has '", Printable(*text),
-        "', which is not in the vocabulary; transformers adds it, here it is a text like any"));
-  };
-  for (const char* key : {"unk_token", "pad_token"}) {
-    if (config[key].present()) note(key, config[key]);
-  }
-  for (const char* key : {"additional_special_tokens", "extra_special_tokens"}) {
-    const JsonNode list = config[key];
-    if (!list.present()) continue;
-    for (const auto& [name, token] : list.value().items()) {
-      note(key, JsonNode(&token, absl::StrCat(list.path(), "[", Printable(name), "]")));
-    }
-  }
-  return absl::OkStatus();
-}
-
-absl::Status ReadSpecialTokens(const JsonNode& config, Impl* impl) {
-  for (const auto& [key, token] :
-       {std::pair{"bos_token", &impl->bos}, std::pair{"eos_token", &impl->eos}}) {
-    const JsonNode node = config[key];
-    if (!node.present()) continue;
-    const JsonNode content = node.value().is_object() ? node["content"] : node;
-    FT_ASSIGN_OR_RETURN(*token, content.String());
-    if (!impl->Id(*token).has_value()) {
-      return node.Error(absl::StrCat("token '", Printable(*token), "' is not in the vocabulary"));
-    }
-  }
-  return RefuseUnknownBehaviour(config, impl);
-}
-
 absl::StatusOr<std::unique_ptr<TokenModel>> ReadModel(const JsonNode& model, bool byte_level) {
   FT_RETURN_IF_ERROR(model.IsObject());
   FT_ASSIGN_OR_RETURN(const std::string type, model["type"].String("BPE"));
@@ -60,22 +22,6 @@ absl::StatusOr<std::unique_ptr<TokenModel>> ReadModel(const JsonNode& model, boo
   if (type != "Unigram") return model["type"].Unsupported();
   if (byte_level) return model["type"].Error("Unigram behind ByteLevel is not supported");
   return UnigramModel::FromJson(model);
-}
-
-// Where tokenizer_config.json says another thing than tokenizer.json, the latter counts, as in
-// transformers since version 5; whoever serves the model with an older one does the other thing.
-absl::Status NoteDisagreement(const JsonNode& config, Impl* impl) {
-  for (const auto& [key, token, ids] :
-       {std::tuple{"add_bos_token", &impl->bos, &impl->post.before},
-        std::tuple{"add_eos_token", &impl->eos, &impl->post.behind}}) {
-    if (!config[key].present()) continue;
-    FT_ASSIGN_OR_RETURN(const bool says, config[key].Bool(false));
-    if (says == !ids->empty()) continue;
-    impl->notes.push_back(absl::StrCat(
-        "tokenizer_config.json has ", key, ": ", says ? "true" : "false", ", but tokenizer.json ",
-        says ? "adds none" : "adds one", ", and that is what is done, as transformers 5 does"));
-  }
-  return absl::OkStatus();
 }
 
 // Where there is no tokenizer.json to say which tokens stand around a text.
@@ -87,19 +33,14 @@ absl::Status ReadAround(const JsonNode& config, Impl* impl) {
   return absl::OkStatus();
 }
 
-// Of a folder's programs some follow the files, others the library: whoever relies on an id should
-// know which one it has here.
-void NoteRenumbered(Impl* impl) {
-  const std::vector<AddedTokens::Renumbered>& all = impl->added.renumbered();
-  if (all.empty()) return;
-  std::set<size_t> tokens;
-  for (const AddedTokens::Renumbered& one : all) tokens.insert(one.token);
-  const AddedToken& first = impl->added.tokens()[all[0].token];
-  impl->notes.push_back(absl::StrCat(
-      all[0].where, ": '", Printable(first.content), "' has the id ", first.id, ", not ",
-      all[0].written, ": tokenizers and transformers 5 give a token the vocabulary's id or the ",
-      "next behind it, whatever the file says", tokens.size() > 1 ? "; so it is with " : "",
-      tokens.size() > 1 ? absl::StrCat(tokens.size(), " tokens") : ""));
+void NoteAround(const JsonNode& node, Impl* impl) {
+  for (const auto& [token, id] : impl->post.named) {
+    const auto has = impl->Id(token);
+    if (has == id) continue;
+    impl->notes.push_back(absl::StrCat(
+        node.path(), " puts the id ", id, " around a text for '", Printable(token), "', whose id ",
+        "is ", has ? absl::StrCat(*has) : "none", "; tokenizers and transformers 5 do so too"));
+  }
 }
 
 // The tokens of a file that has no list of the kind that tokenizer.json has. Their ids are the
@@ -107,7 +48,7 @@ void NoteRenumbered(Impl* impl) {
 absl::Status AddOwn(const nlohmann::json& tokens, const std::string& where, AddedTokens* added) {
   FT_RETURN_IF_ERROR(added->AddList(JsonNode(&tokens, where), 0));
   if (added->renumbered().empty()) return absl::OkStatus();
-  const AddedTokens::Renumbered& one = added->renumbered()[0];
+  const AddedTokens::Mention& one = added->renumbered()[0];
   const AddedToken& token = added->tokens()[one.token];
   return absl::InvalidArgumentError(absl::StrCat(where, ": token '", Printable(token.content),
                                                  "' has the ids ", one.written, " and ", token.id));
@@ -118,26 +59,55 @@ absl::Status InFile(const std::string& name, const absl::Status& status) {
   return absl::InvalidArgumentError(absl::StrCat(name, ": ", status.message()));
 }
 
-absl::Status AddFromConfig(const JsonNode& config, int64_t first_free, Impl* impl) {
-  FT_RETURN_IF_ERROR(impl->added.AddDecoder(config["added_tokens_decoder"], first_free));
-  NoteRenumbered(impl);
-  return impl->added.Index(impl->normalizer);
+// sentencepiece itself finds the pieces that its user defined, as transformers does.
+nlohmann::json WithoutUserDefined(nlohmann::json config, const SentencePieceFile& file) {
+  const auto list = config.find("additional_special_tokens");
+  if (list == config.end() || !list->is_array()) return config;
+  nlohmann::json kept = nlohmann::json::array();
+  for (const nlohmann::json& token : *list) {
+    const bool own = absl::c_any_of(file.pieces, [&](const SentencePieceFile::Entry& piece) {
+      return piece.type == SentencePieceFile::kUserDefined && token == piece.text;
+    });
+    if (!own) kept.push_back(token);
+  }
+  *list = std::move(kept);
+  return config;
 }
 
-// Tokens that are found before anything else looks at a text, whatever the file says: behind a
-// space put in front of each of its stretches none would be found where it should be.
-nlohmann::json NotNormalized(const nlohmann::json& config) {
-  nlohmann::json changed = config;
-  const auto tokens = changed.is_object() ? changed.find("added_tokens_decoder") : changed.end();
-  if (tokens == changed.end() || !tokens->is_object()) return changed;
-  for (auto& [id, token] : tokens->items()) {
-    if (token.is_object()) token["normalized"] = false;
+// transformers takes added_tokens_decoder for a piece's new name where the model has no such piece.
+absl::Status RefuseRenamed(const JsonNode& decoder, const SentencePieceFile& file,
+                           const Vocabulary& vocabulary) {
+  for (size_t i = 0; decoder.present() && i < file.pieces.size(); ++i) {
+    const JsonNode token = decoder[absl::StrCat(i).c_str()]["content"];
+    if (!token.present()) continue;
+    FT_ASSIGN_OR_RETURN(const std::string content, token.String());
+    if (vocabulary.Find(content) >= 0) continue;
+    return token.Error(absl::StrCat("'", Printable(content), "' has the id of the model's piece '",
+                                    Printable(file.pieces[i].text),
+                                    "': renaming a piece is not supported"));
   }
-  return changed;
+  return absl::OkStatus();
 }
 
 nlohmann::json SpecialToken(const std::string& content, size_t id) {
   return {{"content", content}, {"id", id}, {"special", true}, {"normalized", false}};
+}
+
+void NoteBos(const JsonNode& config, Impl* impl) {
+  if (config["add_bos_token"].present() || impl->bos.empty()) return;
+  impl->notes.push_back(absl::StrCat(
+      "no file says whether '", Printable(impl->bos),
+      "' is put in front of each text: it is; transformers 5 would put none there without "
+      "add_bos_token: true in tokenizer_config.json"));
+}
+
+nlohmann::json ControlPieces(const SentencePieceFile& file) {
+  nlohmann::json controls = nlohmann::json::array();
+  for (size_t i = 0; i < file.pieces.size(); ++i) {
+    if (file.pieces[i].type != SentencePieceFile::kControl) continue;
+    controls.push_back(SpecialToken(file.pieces[i].text, i));
+  }
+  return controls;
 }
 
 // The text of a file of Meta's, whose lines are base64 and a rank, under sentencepiece's name.
@@ -169,10 +139,12 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::FromJson(std::string_view 
   const Vocabulary& vocabulary = impl->model->vocabulary();
   impl->added = AddedTokens(&vocabulary);
   FT_RETURN_IF_ERROR(impl->added.AddList(root["added_tokens"], vocabulary.size()));
-  FT_RETURN_IF_ERROR(AddFromConfig(config_root, vocabulary.size(), impl.get()));
+  FT_RETURN_IF_ERROR(AddConfigTokens(config_root, vocabulary.size(), impl.get()));
+  FT_RETURN_IF_ERROR(impl->added.Index(impl->normalizer));
   FT_ASSIGN_OR_RETURN(impl->decoder, TokenDecoder::Create(root["decoder"]));
   FT_ASSIGN_OR_RETURN(impl->post, PostProcessor::Create(root["post_processor"]));
-  FT_RETURN_IF_ERROR(ReadSpecialTokens(config_root, impl.get()));
+  NoteAround(root["post_processor"], impl.get());
+  FT_RETURN_IF_ERROR(CheckConfigKeys(config_root, impl.get()));
   FT_RETURN_IF_ERROR(NoteDisagreement(config_root, impl.get()));
   return std::unique_ptr<Tokenizer>(new Tokenizer(std::move(impl)));
 }
@@ -190,7 +162,7 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::FromSentencePiece(std::str
   const std::string config_name = name + " (tokenizer_config.json)";
   FT_ASSIGN_OR_RETURN(const nlohmann::json parsed_config,
                       ParseJson(config.empty() ? "{}" : config, config_name));
-  const nlohmann::json changed_config = NotNormalized(parsed_config);
+  const nlohmann::json changed_config = WithoutUserDefined(parsed_config, file);
   const JsonNode config_root(&changed_config, config_name);
   auto impl = std::make_unique<Impl>();
   if (file.model == SentencePieceFile::kBpe) {
@@ -207,14 +179,10 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::FromSentencePiece(std::str
         "another value than the model's add_dummy_prefix is not supported");
   }
   FT_ASSIGN_OR_RETURN(impl->prefix_everywhere, config_root["legacy"].Bool(false));
-  nlohmann::json controls = nlohmann::json::array();
-  for (size_t i = 0; i < file.pieces.size(); ++i) {
-    if (file.pieces[i].type != SentencePieceFile::kControl) continue;
-    controls.push_back(SpecialToken(file.pieces[i].text, i));
-  }
   impl->added = AddedTokens(&impl->model->vocabulary());
-  FT_RETURN_IF_ERROR(AddOwn(controls, name + ": control pieces", &impl->added));
-  FT_RETURN_IF_ERROR(AddFromConfig(config_root, impl->model->vocabulary().size(), impl.get()));
+  FT_RETURN_IF_ERROR(AddOwn(ControlPieces(file), name + ": control pieces", &impl->added));
+  FT_RETURN_IF_ERROR(
+      RefuseRenamed(config_root["added_tokens_decoder"], file, impl->model->vocabulary()));
   impl->decoder = TokenDecoder::SentencePiece(file.dummy_prefix);
   for (const auto& [id, token] :
        {std::pair{file.bos, &impl->bos}, std::pair{file.eos, &impl->eos}}) {
@@ -222,14 +190,13 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::FromSentencePiece(std::str
     const SentencePieceFile::Entry& piece = file.pieces[static_cast<size_t>(id)];
     if (piece.type == SentencePieceFile::kControl) *token = piece.text;
   }
-  FT_RETURN_IF_ERROR(ReadSpecialTokens(config_root, impl.get()));
+  // Tokens are found before anything else looks at a text, whatever the file says: behind a space
+  // put in front of each of its stretches none would be found where it should be.
+  FT_RETURN_IF_ERROR(AddConfigTokens(config_root, impl->model->vocabulary().size(), impl.get()));
+  FT_RETURN_IF_ERROR(impl->added.Index(impl->normalizer, /*raw=*/true));
+  FT_RETURN_IF_ERROR(CheckConfigKeys(config_root, impl.get()));
   FT_RETURN_IF_ERROR(ReadAround(config_root, impl.get()));
-  if (!config_root["add_bos_token"].present() && !impl->bos.empty()) {
-    impl->notes.push_back(absl::StrCat(
-        "no file says whether '", Printable(impl->bos),
-        "' is put in front of each text: it is; transformers 5 would put none there without "
-        "add_bos_token: true in tokenizer_config.json"));
-  }
+  NoteBos(config_root, impl.get());
   return std::unique_ptr<Tokenizer>(new Tokenizer(std::move(impl)));
 }
 
@@ -255,13 +222,14 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::FromTekken(std::string_vie
   }
   impl->added = AddedTokens(&impl->model->vocabulary());
   FT_RETURN_IF_ERROR(AddOwn(specials, name + ": special_tokens", &impl->added));
-  FT_RETURN_IF_ERROR(
-      AddFromConfig(config_root, impl->model->vocabulary().max_id() + 1, impl.get()));
   impl->decoder = TokenDecoder::ByteLevel();
   for (const auto& [text, token] : {std::pair{"<s>", &impl->bos}, std::pair{"</s>", &impl->eos}}) {
     if (impl->Id(text).has_value()) *token = text;
   }
-  FT_RETURN_IF_ERROR(ReadSpecialTokens(config_root, impl.get()));
+  FT_RETURN_IF_ERROR(
+      AddConfigTokens(config_root, impl->model->vocabulary().max_id() + 1, impl.get()));
+  FT_RETURN_IF_ERROR(impl->added.Index(impl->normalizer));
+  FT_RETURN_IF_ERROR(CheckConfigKeys(config_root, impl.get()));
   FT_RETURN_IF_ERROR(ReadAround(config_root, impl.get()));
   return std::unique_ptr<Tokenizer>(new Tokenizer(std::move(impl)));
 }

@@ -1,5 +1,6 @@
 #include "data/tokenizer/normalizer.h"
 
+#include "absl/algorithm/container.h"
 #include "runtime/files/json.h"
 
 namespace fttrain {
@@ -29,6 +30,10 @@ absl::StatusOr<Normalizer> Normalizer::Create(const JsonNode& node) {
   Normalizer normalizer;
   if (node.present()) FT_RETURN_IF_ERROR(normalizer.Add(node));
   return normalizer;
+}
+
+bool Normalizer::prepends() const {
+  return absl::c_any_of(steps_, [](const Step& step) { return step.kind == Step::kPrepend; });
 }
 
 absl::Status Normalizer::Add(const JsonNode& node) {

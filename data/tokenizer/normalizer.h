@@ -19,6 +19,7 @@ class Normalizer {
   // An absent node is the identity. Other types are refused by name.
   static absl::StatusOr<Normalizer> Create(const JsonNode& node);
   bool identity() const { return steps_.empty(); }
+  bool prepends() const;  // puts something in front of a text
   absl::StatusOr<std::string> Apply(std::string_view text, RegexScratch* scratch) const;
 
  private:

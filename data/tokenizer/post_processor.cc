@@ -18,11 +18,16 @@ absl::Status AddTemplate(const JsonNode& node, PostProcessor* post) {
       continue;
     }
     FT_ASSIGN_OR_RETURN(const std::string name, single[i]["SpecialToken"]["id"].String());
-    const JsonNode ids = node["special_tokens"][name.c_str()]["ids"];
+    const JsonNode special = node["special_tokens"][name.c_str()];
+    const JsonNode ids = special["ids"], tokens = special["tokens"];
     FT_RETURN_IF_ERROR(ids.IsArray());
     for (size_t k = 0; k < ids.size(); ++k) {
       FT_ASSIGN_OR_RETURN(const int64_t id, ids[k].Int(0, INT32_MAX));
       (seen ? mine.behind : mine.before).push_back(static_cast<int32_t>(id));
+      const bool has_name = tokens.present() && tokens.value().is_array() && k < tokens.size();
+      if (!has_name) continue;
+      FT_ASSIGN_OR_RETURN(std::string token, tokens[k].String());
+      post->named.emplace_back(std::move(token), static_cast<int32_t>(id));
     }
   }
   if (!seen) return single.Error("the text does not occur");

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -13,6 +15,7 @@ class JsonNode;
 
 struct PostProcessor {
   std::vector<int32_t> before, behind;
+  std::vector<std::pair<std::string, int32_t>> named;  // the tokens that the file takes them for
 
   // An absent node adds nothing. Other types are refused by name.
   static absl::StatusOr<PostProcessor> Create(const JsonNode& node);

@@ -90,6 +90,12 @@ absl::StatusOr<PreTokenizer> PreTokenizer::Matches(std::string_view pattern) {
   return pre;
 }
 
+bool PreTokenizer::puts_space() const {
+  const bool space = std::any_of(steps_.begin(), steps_.end(),
+                                 [](const Step& s) { return s.kind == Kind::kPrefixSpace; });
+  return space || prepend_ != kNever;
+}
+
 absl::Status PreTokenizer::Add(const JsonNode& node) {
   // Not moved out of its StatusOr: g++ 12 then warns of a string that may be uninitialized.
   const absl::StatusOr<std::string> type = node["type"].String();

@@ -38,6 +38,7 @@ class PreTokenizer {
   // The matches of a pattern, as bytes; what lies between them is dropped (tiktoken's way).
   static absl::StatusOr<PreTokenizer> Matches(std::string_view pattern);
   bool byte_level() const { return byte_level_; }
+  bool puts_space() const;  // in front of a text that has none there
 
   // What Metaspace makes of a text before it is cut; the identity without it. `at_start`: the text
   // begins the input.

@@ -79,7 +79,74 @@ TEST(AddedIds, OfTokenizerConfigComeBehindAndItsFlagsCount) {
   ASSERT_TRUE(t.ok()) << t.status();
   EXPECT_THAT(Ids(**t, "a <p><q><r>"), ElementsAre(0, 3, 4, 5));
   EXPECT_THAT((*t)->Notes(),
-              ElementsAre(HasSubstr("added_tokens_decoder['20']: '<q>' has the id 4, not 20")));
+              ElementsAre(HasSubstr("added_tokens_decoder['20']: '<q>' has the id 4, not 20"),
+                          HasSubstr("added_tokens_decoder['3']: '<p>' has other flags")));
+}
+
+// In transformers' order, behind what tokenizer.json has; one that the vocabulary has is found
+// first.
+TEST(ConfigTokens, NamedAndListedOnesAreAdded) {
+  const auto t = Made(Spec(json::array({Token(3, "<p>")})), R"({
+      "pad_token": "<pad>", "eos_token": "b", "bos_token": null, "image_token": "<image>",
+      "extra_special_tokens": ["<x>", {"content": "<y>", "lstrip": true}],
+      "additional_special_tokens": ["<not read>"]})");
+  ASSERT_TRUE(t.ok()) << t.status();
+  EXPECT_THAT(Ids(**t, "ab<p><pad><image><x> <y>"), ElementsAre(0, 1, 3, 4, 5, 6, 7));
+  EXPECT_EQ((*t)->TokenToId("<not read>"), std::nullopt);
+  EXPECT_EQ((*t)->EosId(), 1);
+  EXPECT_EQ((*t)->Decode({0, 1}, true), "a");
+  EXPECT_THAT((*t)->Notes(), ElementsAre(HasSubstr(
+                                 "pad_token: the tokenizer has no token '<pad>'; it is added, as "
+                                 "in transformers 5, with the id 4; so it is with 4 tokens")));
+}
+
+TEST(ConfigTokens, OtherFlagsAreNotedAndCount) {
+  const auto t = Made(Spec(json::array({Token(3, "<p>")})),
+                      R"({"added_tokens_decoder": {"3": {"content": "<p>", "rstrip": true}}})");
+  EXPECT_THAT(Ids(**t, "<p>  a"), ElementsAre(3, 0));
+  EXPECT_THAT((*t)->Notes(), ElementsAre(HasSubstr("['3']: '<p>' has other flags")));
+}
+
+TEST(ConfigTokens, WhatIsNoTokenIsRefused) {
+  const std::pair<const char*, const char*> table[] = {
+      {R"({"eos_token": 5})", "eos_token: a string is needed"},
+      {R"({"extra_special_tokens": "<x>"})", "extra_special_tokens: a list of tokens is needed"},
+      {R"({"extra_special_tokens": [7]})", "extra_special_tokens[0]: a string is needed"},
+      {R"({"added_tokens_decoder": {"x": {"content": "<x>"}}})", "['x']: the key is no id"},
+      {R"({"added_tokens_decoder": {"9": {"content": "<x>", "color": 1}}})",
+       "'color' is not known"},
+      {R"({"split_special_tokens": true})", "split_special_tokens"},
+  };
+  for (const auto& [config, message] : table) {
+    EXPECT_THAT(ErrorText(Made(Spec(json::array()), config)), HasSubstr(message));
+  }
+}
+
+TEST(ConfigKeys, ThatAreNotFollowedAreNoted) {
+  const auto notes = [](const char* config) {
+    return (*Made(Spec(json::array()), config))->Notes();
+  };
+  EXPECT_THAT(notes(R"({"add_prefix_space": true})"),
+              ElementsAre(HasSubstr("but tokenizer.json puts no space in front of a text")));
+  EXPECT_THAT(notes(R"({"add_prefix_space": false, "fix_mistral_regex": false})"), IsEmpty());
+  EXPECT_THAT(notes(R"({"fix_mistral_regex": true})"), ElementsAre(HasSubstr("is not applied")));
+  EXPECT_THAT(notes(R"({"auto_map": {"AutoTokenizer": ["tokenization_own.OwnTokenizer", null]}})"),
+              ElementsAre(HasSubstr("auto_map")));
+}
+
+TEST(PostProcessor, AnIdThatIsNotItsTokensIsNoted) {
+  json spec = Spec(json::array({Token(9, "<p>")}));
+  spec["post_processor"] = {
+      {"type", "TemplateProcessing"},
+      {"single",
+       {{{"SpecialToken", {{"id", "<p>"}, {"type_id", 0}}}},
+        {{"Sequence", {{"id", "A"}, {"type_id", 0}}}}}},
+      {"pair", json::array()},
+      {"special_tokens", {{"<p>", {{"id", "<p>"}, {"ids", {9}}, {"tokens", {"<p>"}}}}}}};
+  const auto t = Made(spec).value();
+  EXPECT_THAT(*t->Encode("a", true), ElementsAre(9, 0));
+  EXPECT_THAT(t->Notes(), testing::Contains(HasSubstr("post_processor puts the id 9 around a text "
+                                                      "for '<p>', whose id is 3")));
 }
 
 // 258 tokens and a padding token that has no row, written as 512.

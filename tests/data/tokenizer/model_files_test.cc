@@ -104,15 +104,37 @@ TEST(TokenizerFolder, AddedTokensComeFromTheConfigOrFromTheOlderFile) {
   const auto now = Tokenizer::Load(folder.path()).value();
   EXPECT_THAT(Ids(*now, "<tool>ab"), ElementsAre(8, 6));
   EXPECT_EQ(now->TokenToId("<pad>"), std::nullopt);
+  EXPECT_THAT(now->Notes(), testing::Contains(HasSubstr("'<tool>' has the id 8, not 9")));
+  EXPECT_THAT(now->Notes(), testing::Contains(HasSubstr("added_tokens.json has '<pad>'")));
+  folder.Write("tokenizer_config.json",
+               R"({"added_tokens_decoder": {"5": {"content": "<tool>"}, "4": {"content": "b"}}})");
+  EXPECT_THAT(ErrorText(Tokenizer::Load(folder.path())),
+              HasSubstr("'<tool>' has the id of the model's piece 'b': renaming"));
 }
 
-TEST(TokenizerFolder, AnOlderFileBesideATokenizerJsonIsNoted) {
+TEST(TokenizerFolder, AnOlderFileBesideATokenizerJsonAddsWhatItLacks) {
   const TempFolder folder;
   folder.Write("tokenizer.json", GoldenText("gpt2.tokenizer.json"));
-  folder.Write("added_tokens.json", R"({"<pad>": 16000000, "<|endoftext|>": 1})");
+  folder.Write("added_tokens.json", R"({"<pad>": 16000000, "<unread>": 0})");
   const auto t = Tokenizer::Load(folder.path()).value();
-  EXPECT_EQ(t->MaxId(), GoldenTokenizer("gpt2")->MaxId());
-  EXPECT_THAT(t->Notes(), ElementsAre(HasSubstr("added_tokens.json has '<pad>'")));
+  EXPECT_EQ(t->TokenToId("<pad>"), GoldenTokenizer("gpt2")->MaxId() + 1);
+  EXPECT_EQ(t->TokenToId("<unread>"), std::nullopt);  // its id is one of tokenizer.json's
+  EXPECT_THAT(t->Notes(), ElementsAre(HasSubstr("added_tokens.json['<pad>']: '<pad>' has the id")));
+}
+
+TEST(TokenizerFolder, OfTheFilesThatNameTokensOneCounts) {
+  const TempFolder folder;
+  folder.Write("tokenizer.json", GoldenText("smollm2.tokenizer.json"));
+  folder.Write("tokenizer_config.json", R"({"eos_token": "<|endoftext|>"})");
+  folder.Write("special_tokens_map.json", R"({"eos_token": {"content": "<|im_end|>"}})");
+  const auto older = Tokenizer::Load(folder.path()).value();
+  EXPECT_EQ(older->EosToken(), "<|im_end|>");
+  EXPECT_THAT(older->Notes(), ElementsAre(HasSubstr("special_tokens_map.json: the latter counts")));
+  folder.Write("tokenizer_config.json",
+               R"({"eos_token": "<|endoftext|>", "added_tokens_decoder": {}})");
+  const auto now = Tokenizer::Load(folder.path()).value();
+  EXPECT_EQ(now->EosToken(), "<|endoftext|>");
+  EXPECT_THAT(now->Notes(), ElementsAre(HasSubstr("special_tokens_map.json: the former counts")));
 }
 
 TEST(TokenizerFolder, ConfigKeysThatWouldChangeIdsAreRefusedOrNoted) {
@@ -124,9 +146,11 @@ TEST(TokenizerFolder, ConfigKeysThatWouldChangeIdsAreRefusedOrNoted) {
       "tokenizer_config.json",
       R"({"add_bos_token": true, "add_prefix_space": true, "split_special_tokens": false, "pad_token": "[PAD]",
                    "unk_token": {"content": "<unk>"}, "additional_special_tokens": ["<x>", "ab"]})");
-  EXPECT_THAT((*Tokenizer::Load(folder.path()))->Notes(),
-              ElementsAre(HasSubstr("pad_token has '[PAD]'"),
-                          HasSubstr("additional_special_tokens has '<x>'")));
+  const auto t = Tokenizer::Load(folder.path()).value();
+  EXPECT_THAT(Ids(*t, "ab[PAD]<x>"), ElementsAre(6, 8, 9));  // "ab" before a space is put there
+  EXPECT_THAT(t->Notes(), ElementsAre(HasSubstr("pad_token: the tokenizer has no token '[PAD]'; it "
+                                                "is added, as in transformers 5, with the id 8; "
+                                                "so it is with 2 tokens")));
   folder.Write("tokenizer_config.json", R"({"split_special_tokens": true})");
   for (const auto& [name, text] : {std::pair<const char*, std::string>{"tokenizer.model", ""},
                                    {"tekken.json", Tekken().dump()},

@@ -16,6 +16,9 @@ def oracle(kind, path):
         tokenizer.no_truncation()
         tokenizer.no_padding()
         return lambda strings: [e.ids for e in tokenizer.encode_batch(strings, add_special_tokens=False)]
+    if kind == "transformers":
+        tokenizer = folder_tokenizer(path)._tokenizer
+        return lambda strings: [e.ids for e in tokenizer.encode_batch(strings, add_special_tokens=False)]
     if kind == "sentencepiece":
         import sentencepiece
 
@@ -36,8 +39,17 @@ def oracle(kind, path):
     return lambda strings: [tekken.encode(s, bos=False, eos=False) for s in strings]
 
 
+def folder_tokenizer(path):
+    """The folder of a tokenizer.json with all its files, by transformers' class for any of them."""
+    import transformers
+
+    return transformers.PreTrainedTokenizerFast.from_pretrained(Path(path).parent)
+
+
 def added_tokens(kind, path):
     """What to throw into the strings; only `tokenizers` finds tokens in a text."""
+    if kind == "transformers":
+        return list(folder_tokenizer(path).added_tokens_encoder)
     if kind != "tokenizers":
         return []
     tokens = [t["content"] for t in json.loads(Path(path).read_text(encoding="utf-8"))["added_tokens"]]

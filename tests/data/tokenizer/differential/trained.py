@@ -76,6 +76,36 @@ def tekken_json(target):
     target.write_text(json.dumps({"config": config, "vocab": vocab}), encoding="utf-8")
 
 
+def token(content, **flags):
+    return {"content": content, "special": True, "normalized": False, "lstrip": False, "rstrip": False,
+            "single_word": False} | flags
+
+
+# Files beside a tokenizer.json that add to its tokens, contradict it and one another.
+CONFIGS = {
+    "config-decoder": ("flags", {
+        "tokenizer_config.json": {
+            "added_tokens_decoder": {
+                "900": token("<late>"), "430": token("<tool>", normalized=True, special=False), "0": token("<|pad|>"),
+                "420": token("[left]", rstrip=True), "17": token("er", special=False)},
+            "eos_token": "</s>", "pad_token": "<|pad|>", "bos_token": None, "unk_token": "the",
+            "mask_token": {"__type": "AddedToken", **token("<mask>", lstrip=True)},
+            "image_token": "<image>", "audio_token": {"__type": "AddedToken", **token("<audio>")},
+            "extra_special_tokens": ["<tool>", "<extra>", " \u00e9", "in"], "additional_special_tokens": ["<unread>"]},
+        "special_tokens_map.json": {"eos_token": "<other>", "sep_token": "<sep>"},
+        "added_tokens.json": {"<left over>": 5}}),
+    "config-map": ("smollm2", {
+        "tokenizer_config.json": {
+            "eos_token": "<e>", "pad_token": "<p>", "additional_special_tokens": ["<x>", "<|im_end|>"]},
+        "special_tokens_map.json": {
+            "eos_token": "</s>", "cls_token": token("<cls>", rstrip=True), "additional_special_tokens": ["<unread>"]},
+        "added_tokens.json": {"<q>": 777, "<|im_start|>": 600, "</s>": 500, "<unread too>": 2, "the": 90}}),
+    "config-extra": ("llama2", {
+        "tokenizer_config.json": {"extra_special_tokens": {"b_token": "<b>", "c_token": "heron"}, "unk_token": "<unk>"},
+        "special_tokens_map.json": {"additional_special_tokens": ["<y>", "</s>"], "bos_token": "<bos>"}}),
+}
+
+
 def make(out):
     """Writes the folders; name -> (folder, oracle, file)."""
     cases = {}
@@ -101,6 +131,10 @@ def make(out):
     spec["added_tokens"] += [{**spec["added_tokens"][0], "id": 512, "content": c} for c in ("<pad>", "the", "<tool>")]
     spec["added_tokens"].append({**spec["added_tokens"][1], "id": 3})
     place("added-gaps", "tokenizer.json", "tokenizers").write_text(json.dumps(spec), encoding="utf-8")
+    for name, (golden, files) in CONFIGS.items():
+        shutil.copyfile(GOLDEN / f"{golden}.tokenizer.json", place(name, "tokenizer.json", "transformers"))
+        for file, content in files.items():
+            (out / name / file).write_text(json.dumps(content), encoding="utf-8")
     for name, options in SENTENCEPIECE.items():
         sentencepiece_model(place(name, "tokenizer.model", "sentencepiece"), options)
     with_bytes = unigram_json(place("unigram", "tokenizer.json", "tokenizers"))
