@@ -255,25 +255,25 @@ absl::Status ChatTemplate::CheckNothingIsLeftOut(absl::Span<const Message> messa
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::vector<ChatSegment>> ChatTemplate::Render(
-    absl::Span<const Message> messages) const {
+absl::StatusOr<RenderedChat> ChatTemplate::Render(const Conversation& conversation) const {
+  const std::vector<Message>& messages = conversation.messages;
   if (messages.empty()) return absl::InvalidArgumentError("a conversation needs a message");
   FT_ASSIGN_OR_RETURN(const Whole whole, RenderWhole(messages, false));
   FT_ASSIGN_OR_RETURN(const std::vector<Part> parts, Targets(messages, whole));
   FT_RETURN_IF_ERROR(CheckNothingIsLeftOut(messages, whole.text));
   const std::string_view text = whole.text;
-  std::vector<ChatSegment> out;
+  RenderedChat out;
   size_t done = 0;
   for (const Part& part : parts) {
     if (part.begin < done || part.end < part.begin) {
       return absl::InvalidArgumentError(
           absl::StrCat("chat template ", name_, " writes the turns in another order"));
     }
-    Append(text.substr(done, part.begin - done), false, &out);
-    Append(text.substr(part.begin, part.end - part.begin), true, &out);
+    Append(text.substr(done, part.begin - done), false, &out.segments);
+    Append(text.substr(part.begin, part.end - part.begin), true, &out.segments);
     done = part.end;
   }
-  Append(text.substr(done), false, &out);
+  Append(text.substr(done), false, &out.segments);
   return out;
 }
 

@@ -8,6 +8,7 @@
 #include "data/chat/jinja/template.h"
 #include "data/chat/source.h"
 #include "runtime/process/check.h"
+#include "runtime/process/log.h"
 
 namespace fttrain {
 
@@ -26,23 +27,20 @@ ChatTemplate::~ChatTemplate() = default;
 namespace {
 
 struct Builtin {
-  ChatForm form;
   const char* name;
   std::vector<const char*> tokens;  // that it writes
 };
 
-const Builtin& BuiltinOf(ChatForm form) {
+const Builtin* FindBuiltin(std::string_view name) {
   static const std::vector<const char*> llama3 = {"<|eot_id|>", "<|start_header_id|>",
                                                   "<|end_header_id|>"};
-  static const std::vector<Builtin> builtins = {
-      {ChatForm::kChatml, "chatml", {"<|im_end|>", "<|im_start|>"}},
-      {ChatForm::kLlama3, "llama3", llama3},
-      {ChatForm::kLlama31, "llama3.1", llama3},
-      {ChatForm::kGemma, "gemma", {"<end_of_turn>", "<start_of_turn>"}}};
+  static const std::vector<Builtin> builtins = {{"chatml", {"<|im_end|>", "<|im_start|>"}},
+                                                {"llama3", llama3},
+                                                {"llama3.1", llama3},
+                                                {"gemma", {"<end_of_turn>", "<start_of_turn>"}}};
   const auto found = std::find_if(builtins.begin(), builtins.end(),
-                                  [&](const Builtin& b) { return b.form == form; });
-  FT_CHECK(found != builtins.end(), "chat form ", static_cast<int>(form));
-  return *found;
+                                  [&](const Builtin& b) { return b.name == name; });
+  return found == builtins.end() ? nullptr : &*found;
 }
 
 std::string Names() {
@@ -91,12 +89,13 @@ absl::StatusOr<ChatTemplate> ChatTemplate::FromText(std::string_view jinja, cons
   return out;
 }
 
-absl::StatusOr<ChatTemplate> ChatTemplate::Create(ChatForm form, const std::string& folder,
+absl::StatusOr<ChatTemplate> ChatTemplate::Create(const ChatOptions& options,
+                                                  const std::string& folder,
                                                   const Tokenizer& tokenizer) {
   FT_ASSIGN_OR_RETURN(auto tokens, SpecialTokens(folder));
   tokens["bos_token"] = tokenizer.BosToken();
   tokens["eos_token"] = tokenizer.EosToken();
-  if (form == ChatForm::kAuto) {
+  if (options.name == "auto") {
     const absl::StatusOr<std::string> text = FolderChatTemplate(folder);
     if (absl::IsNotFound(text.status())) {
       return absl::InvalidArgumentError(
@@ -105,13 +104,17 @@ absl::StatusOr<ChatTemplate> ChatTemplate::Create(ChatForm form, const std::stri
     FT_RETURN_IF_ERROR(text.status());
     return FromText(*text, absl::StrCat("of ", folder), std::move(tokens), tokenizer);
   }
-  const Builtin& builtin = BuiltinOf(form);
-  for (const char* token : builtin.tokens) {
+  const Builtin* const builtin = FindBuiltin(options.name);
+  if (builtin == nullptr) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "there is no chat template ", Printable(options.name), ": auto and ", Names(), " are"));
+  }
+  for (const char* token : builtin->tokens) {
     if (tokenizer.TokenToId(token).has_value()) continue;
-    return absl::InvalidArgumentError(absl::StrCat("chat template ", builtin.name, " writes ",
+    return absl::InvalidArgumentError(absl::StrCat("chat template ", builtin->name, " writes ",
                                                    token, ", which the tokenizer does not have"));
   }
-  return FromText(BuiltinChatTemplates().at(builtin.name), builtin.name, std::move(tokens),
+  return FromText(BuiltinChatTemplates().at(builtin->name), builtin->name, std::move(tokens),
                   tokenizer);
 }
 
@@ -150,9 +153,11 @@ absl::StatusOr<std::string> ChatTemplate::TextOf(absl::Span<const Message> messa
   return std::move(whole.text);
 }
 
-absl::StatusOr<std::string> ChatTemplate::RenderPrompt(absl::Span<const Message> messages) const {
-  if (messages.empty()) return absl::InvalidArgumentError("a conversation needs a message");
-  return TextOf(messages, true);
+absl::StatusOr<std::string> ChatTemplate::RenderPrompt(const Conversation& conversation) const {
+  if (conversation.messages.empty()) {
+    return absl::InvalidArgumentError("a conversation needs a message");
+  }
+  return TextOf(conversation.messages, true);
 }
 
 }  // namespace fttrain

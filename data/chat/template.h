@@ -11,37 +11,38 @@
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "data/chat/conversation.h"
 #include "data/tokenizer/tokenizer.h"
 
 namespace fttrain {
-
-struct Message {
-  std::string role;  // system | user | assistant, or what else the template takes
-  std::string content;
-  bool learn = false;  // loss on this turn; only ever set for assistant turns
-};
 
 struct ChatSegment {
   std::string text;
   bool target = false;
 };
 
-enum class ChatForm {
-  kAuto,  // the checkpoint's own
-  // The project's, in builtin/.
-  kChatml,
-  kLlama3,
-  kLlama31,
-  kGemma,
+// A conversation's text, cut at the borders of what is to be learnt.
+struct RenderedChat {
+  std::vector<ChatSegment> segments;
+  // Earlier turns whose reasoning the template leaves out, as those of thinking models do.
+  int dropped_reasoning = 0;
+};
+
+// How conversations become text.
+struct ChatOptions {
+  // auto: the checkpoint's own; else the name of one of the project's (source.h) or of one in the
+  // checkpoint's folder, or a path that ends in .jinja.
+  std::string name = "auto";
+  // YYYY-MM-DD: what a template that asks for today's date (strftime_now) is told, in every run.
+  std::string date = "2024-07-26";
 };
 
 class ChatTemplate {
  public:
-  // kAuto reads the template of `folder` as source.h says, and its special tokens; the others
-  // need of it the special tokens alone. InvalidArgument, saying what to set, if there is no
-  // template or it is none, or if the tokenizer lacks a token that a built-in one writes or that
-  // ends a turn. Neither argument is kept.
-  static absl::StatusOr<ChatTemplate> Create(ChatForm form, const std::string& folder,
+  // InvalidArgument, saying what to set, if there is no such template or it is none, or if the
+  // tokenizer lacks a token that a built-in one writes or that ends a turn. Of `folder` the special
+  // tokens are read, too (source.h). No argument is kept.
+  static absl::StatusOr<ChatTemplate> Create(const ChatOptions& options, const std::string& folder,
                                              const Tokenizer& tokenizer);
   // A template's text. `tokens` are the special tokens it may name, such as bos_token.
   static absl::StatusOr<ChatTemplate> FromText(std::string_view jinja, const std::string& name,
@@ -56,9 +57,9 @@ class ChatTemplate {
   // the header that asks for it, up to the token that ends the turn. InvalidArgument with what the
   // template says if it refuses the conversation, where a turn's answer cannot be found in the text
   // or in its {% generation %} block, and where the template leaves a message out.
-  absl::StatusOr<std::vector<ChatSegment>> Render(absl::Span<const Message> messages) const;
+  absl::StatusOr<RenderedChat> Render(const Conversation& conversation) const;
   // The conversation followed by the header of an assistant turn: what `generate` feeds.
-  absl::StatusOr<std::string> RenderPrompt(absl::Span<const Message> messages) const;
+  absl::StatusOr<std::string> RenderPrompt(const Conversation& conversation) const;
 
   // The token text that ends a turn: where `generate` stops. Empty if the template writes none.
   std::string end_of_turn() const { return last_end_.empty() ? inner_end_ : last_end_; }
