@@ -19,14 +19,28 @@ bool HasMeaning(const FieldDescriptor& field, AdapterMethod method) {
   return method != ADAPTER_METHOD_NONE;
 }
 
-// A default is read as if a file had it.
+bool HasDefaults(const google::protobuf::Descriptor& section) {
+  for (int i = 0; i < section.field_count(); ++i) {
+    const FieldDescriptor& field = *section.field(i);
+    if (field.options().HasExtension(by_default)) return true;
+    if (field.message_type() != nullptr && HasDefaults(*field.message_type())) return true;
+  }
+  return false;
+}
+
+// A default is read as if a file had it. Of a list's elements those there are have theirs.
 void FillSection(Message& section, AdapterMethod method) {
   const Reflection& reflection = *section.GetReflection();
   for (int i = 0; i < section.GetDescriptor()->field_count(); ++i) {
     const FieldDescriptor& field = *section.GetDescriptor()->field(i);
     if (!HasMeaning(field, method)) continue;
-    if (field.message_type() != nullptr && !field.is_repeated()) {
-      FillSection(*reflection.MutableMessage(&section, &field), method);
+    if (field.message_type() != nullptr) {
+      if (!HasDefaults(*field.message_type())) continue;
+      const int size = field.is_repeated() ? reflection.FieldSize(section, &field) : 0;
+      for (int element = 0; element < size; ++element) {
+        FillSection(*reflection.MutableRepeatedMessage(&section, &field, element), method);
+      }
+      if (!field.is_repeated()) FillSection(*reflection.MutableMessage(&section, &field), method);
       continue;
     }
     const bool is_there = field.is_repeated() ? reflection.FieldSize(section, &field) > 0

@@ -116,6 +116,9 @@ std::string SetText(const YAML::Node& value, const std::string& key, const Field
       return absl::StrCat("'", key, "' contains a control character: ", Shown(value));
     }
   }
+  if (const std::string ours = WordKnownElsewhere(key, text); !ours.empty()) {
+    return absl::StrCat("'", key, "' cannot be ", Shown(value), "; did you mean '", ours, "'?");
+  }
   if (field.is_repeated()) {
     message.GetReflection()->AddString(&message, &field, text);
   } else {

@@ -38,7 +38,6 @@ std::string ExampleValue(const FieldDescriptor& field) {
 }  // namespace
 
 std::string EnumWord(const EnumValueDescriptor& value) {
-  if (value.options().HasExtension(yaml_word)) return value.options().GetExtension(yaml_word);
   return absl::AsciiStrToLower(value.name().substr(EnumPrefix(value.type()->name()).size()));
 }
 
@@ -80,12 +79,8 @@ std::string Example(const FieldDescriptor& field) {
     if (first.is_repeated()) return absl::StrCat(field.name(), ": {", Example(first), "}");
     return absl::StrCat(field.name(), ": {", first.name(), ": ", ExampleValue(first), "}");
   }
-  std::vector<std::string> values;
-  for (int i = 0; i < field.message_type()->field_count(); ++i) {
-    const FieldDescriptor& inner = *field.message_type()->field(i);
-    values.push_back(absl::StrCat(inner.name(), ": ", ExampleValue(inner)));
-  }
-  return absl::StrCat(field.name(), ": [{", absl::StrJoin(values, ", "), "}]");
+  // The first key of an element is the one it must have.
+  return absl::StrCat(field.name(), ": [{", first.name(), ": ", ExampleValue(first), "}]");
 }
 
 std::string RangeText(const FieldDescriptor& field) {

@@ -94,6 +94,7 @@ class Writer {
             "\n");
       } else if (field->is_repeated()) {
         absl::StrAppend(&text_, head, "\n");
+        WriteElementComments(*field->message_type(), indent + 2);
         WriteSectionList(section, *field, indent);
       } else {
         const Message& inner = section.GetReflection()->GetMessage(section, field);
@@ -107,14 +108,32 @@ class Writer {
   void WriteSectionList(const Message& section, const FieldDescriptor& field, int indent) {
     for (int i = 0; i < section.GetReflection()->FieldSize(section, &field); ++i) {
       const Message& element = section.GetReflection()->GetRepeatedMessage(section, &field, i);
-      std::vector<const FieldDescriptor*> fields;
-      element.GetReflection()->ListFields(element, &fields);
-      std::vector<std::string> pairs;
-      for (const FieldDescriptor* inner : fields) {
-        pairs.push_back(absl::StrCat(inner->name(), ": ", ScalarAsYaml(element, *inner)));
+      absl::StrAppend(&text_, std::string(indent + 2, ' '), "- ", FlowMap(element), "\n");
+    }
+  }
+
+  static std::string FlowMap(const Message& section) {
+    std::vector<const FieldDescriptor*> fields;
+    section.GetReflection()->ListFields(section, &fields);
+    std::vector<std::string> pairs;
+    for (const FieldDescriptor* field : fields) {
+      const std::string value = field->message_type() != nullptr
+                                    ? FlowMap(section.GetReflection()->GetMessage(section, field))
+                                    : ScalarAsYaml(section, *field);
+      pairs.push_back(absl::StrCat(field->name(), ": ", value));
+    }
+    return absl::StrCat("{", absl::StrJoin(pairs, ", "), "}");
+  }
+
+  // What the keys of a list's elements mean, once above them.
+  void WriteElementComments(const google::protobuf::Descriptor& element, int indent) {
+    if (comments_ == Comments::kNone) return;
+    for (int i = 0; i < element.field_count(); ++i) {
+      std::string head = absl::StrCat(element.field(i)->name(), ": ");
+      for (const std::string& line : CommentOf(*element.field(i))) {
+        absl::StrAppend(&text_, std::string(indent, ' '), "# ", head, line, "\n");
+        head.assign(head.size(), ' ');
       }
-      absl::StrAppend(&text_, std::string(indent + 2, ' '), "- {", absl::StrJoin(pairs, ", "),
-                      "}\n");
     }
   }
 

@@ -13,17 +13,9 @@ struct Row {
   const char* what;
 };
 
-bool UsesShareGpt(const RunConfig& config) {
-  for (const DataSource& source : config.data().train()) {
-    if (source.format() == DATA_FORMAT_SHAREGPT) return true;
-  }
-  return false;
-}
-
 // One row per missing ability: what implements it deletes its row.
 // clang-format off
 constexpr Row kMissing[] = {
-    {"data.train", UsesShareGpt, "format sharegpt is not implemented; use messages"},
     {"data.eval", [](const RunConfig& c) { return c.data().eval_size() > 0; }, "evaluation is not implemented; remove it"},
     {"train.eval_steps", [](const RunConfig& c) { return c.train().eval_steps() > 0; }, "evaluation is not implemented; remove it"},
     {"train.save_steps", [](const RunConfig& c) { return c.train().save_steps() > 0; }, "saving during a run is not implemented; use 0 (the result is saved at the end)"},

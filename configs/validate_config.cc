@@ -5,6 +5,7 @@
 #include <set>
 #include <vector>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -100,22 +101,38 @@ void CheckSources(const google::protobuf::RepeatedPtrField<DataSource>& sources,
   for (int i = 0; i < sources.size(); ++i) {
     const std::string key = absl::StrCat(list, "[", i, "]");
     if (!sources[i].has_path()) faults.Add(key, absl::StrCat("'", key, "' has no path"));
-    if (!sources[i].has_format()) {
-      const std::vector<std::string> words = EnumWords(*DataFormat_descriptor());
-      faults.Add(key,
-                 absl::StrCat("'", key, "' has no format, one of ", absl::StrJoin(words, ", ")));
-    }
   }
+}
+
+// YYYY-MM-DD of a day that there was or will be.
+bool IsDay(const std::string& text) {
+  static constexpr int kDays[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+  if (text.size() != 10 || text[4] != '-' || text[7] != '-') return false;
+  for (const size_t i : {0, 1, 2, 3, 5, 6, 8, 9}) {
+    if (!absl::ascii_isdigit(text[i])) return false;
+  }
+  const auto number = [&](size_t begin, size_t size) {
+    int value = 0;
+    for (size_t i = begin; i < begin + size; ++i) value = 10 * value + (text[i] - '0');
+    return value;
+  };
+  const int year = number(0, 4), month = number(5, 2), day = number(8, 2);
+  const bool leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+  return year >= 1 && month >= 1 && month <= 12 && day >= 1 &&
+         day <= kDays[month - 1] + (leap && month == 2 ? 1 : 0);
 }
 
 void CheckData(const RunConfig& config, KeyFaults& faults) {
   const DataConfig& data = config.data();
   if (data.train().empty()) {
-    faults.Add("data.train",
-               "'data.train' is missing or empty: write train: [{path: FILE, format: messages}]");
+    faults.Add("data.train", "'data.train' is missing or empty: write train: [{path: FILE}]");
   }
   CheckSources(data.train(), "data.train", faults);
   CheckSources(data.eval(), "data.eval", faults);
+  if (!IsDay(data.date())) {
+    faults.Add("data.date", absl::StrCat("'data.date' must be a day written YYYY-MM-DD, not '",
+                                         data.date(), "'"));
+  }
   const int64_t tokens = int64_t{config.train().micro_batch_size()} * data.sequence_len();
   if (tokens > std::numeric_limits<int32_t>::max()) {
     faults.Add("train.micro_batch_size",

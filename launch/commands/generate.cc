@@ -61,9 +61,10 @@ absl::StatusOr<Prompt> MakePrompt(const CommandLine& line, const Task& task,
     FT_ASSIGN_OR_RETURN(prompt.ids, prompt.tokenizer->Encode(line.Get("prompt"), true));
   } else {
     FT_ASSIGN_OR_RETURN(ChatTemplate chat,
-                        ChatTemplate::Create(task.chat_form, task.model_path, *prompt.tokenizer));
-    const Message user{"user", line.Get("prompt"), false};
-    FT_ASSIGN_OR_RETURN(const std::string text, chat.RenderPrompt({user}));
+                        ChatTemplate::Create(task.data.chat, task.model_path, *prompt.tokenizer));
+    Conversation asked;
+    asked.messages.push_back({"user", line.Get("prompt")});
+    FT_ASSIGN_OR_RETURN(const std::string text, chat.RenderPrompt(asked));
     FT_ASSIGN_OR_RETURN(prompt.ids, prompt.tokenizer->Encode(text, false));
     if (const auto id = prompt.tokenizer->TokenToId(chat.end_of_turn()))
       prompt.stop_ids.push_back(*id);

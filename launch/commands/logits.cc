@@ -17,7 +17,8 @@ namespace {
 absl::StatusOr<std::vector<Example>> ReadRows(const CommandLine& line, int64_t vocab_size) {
   DatasetOptions options;
   options.vocab_size = vocab_size;
-  return LoadExamples({line.Get("input"), RowFormat::kTokens}, options);
+  FT_ASSIGN_OR_RETURN(Dataset rows, LoadDataset({line.Get("input"), RowFormat::kTokens}, options));
+  return std::move(rows.examples);
 }
 
 int64_t Longest(const std::vector<Example>& rows) {

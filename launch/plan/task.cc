@@ -1,5 +1,9 @@
 #include "launch/plan/task.h"
 
+#include <cstdlib>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "launch/plan/base_form.h"
 #include "launch/plan/words.h"
 #include "model/config/checks.h"
@@ -15,20 +19,31 @@ at::ScalarType ComputeOf(const config::RunConfig& run) {
 
 RowFormat RowFormatOf(config::DataFormat format) {
   return ValueOf<config::DataFormat, RowFormat>(
-      format, {{config::DATA_FORMAT_MESSAGES, RowFormat::kMessages},
+      format, {{config::DATA_FORMAT_AUTO, RowFormat::kAuto},
+               {config::DATA_FORMAT_MESSAGES, RowFormat::kMessages},
+               {config::DATA_FORMAT_SHAREGPT, RowFormat::kShareGpt},
                {config::DATA_FORMAT_PROMPT_COMPLETION, RowFormat::kPromptCompletion},
                {config::DATA_FORMAT_ALPACA, RowFormat::kAlpaca},
                {config::DATA_FORMAT_TEXT, RowFormat::kText},
-               {config::DATA_FORMAT_TOKENS, RowFormat::kTokens}});
+               {config::DATA_FORMAT_TOKENS, RowFormat::kTokens},
+               {config::DATA_FORMAT_PREFERENCE, RowFormat::kPreference}});
 }
 
-ChatForm ChatFormOf(const config::RunConfig& run) {
-  return ValueOf<config::ChatTemplate, ChatForm>(
-      run.data().chat_template(), {{config::CHAT_TEMPLATE_AUTO, ChatForm::kAuto},
-                                   {config::CHAT_TEMPLATE_CHATML, ChatForm::kChatml},
-                                   {config::CHAT_TEMPLATE_LLAMA3, ChatForm::kLlama3},
-                                   {config::CHAT_TEMPLATE_LLAMA3_1, ChatForm::kLlama31},
-                                   {config::CHAT_TEMPLATE_GEMMA, ChatForm::kGemma}});
+// What was written of them, by the schema's names.
+std::map<std::string, std::string> FieldsOf(const config::DataFields& fields) {
+  std::map<std::string, std::string> out;
+  const google::protobuf::Reflection& reflection = *fields.GetReflection();
+  std::vector<const google::protobuf::FieldDescriptor*> written;
+  reflection.ListFields(fields, &written);
+  for (const auto* field : written) out[field->name()] = reflection.GetString(fields, field);
+  return out;
+}
+
+// "~/a" in the user's home, as a shell has it; a config's words pass no shell.
+std::string InHome(const std::string& path) {
+  const char* const home = std::getenv("HOME");
+  return absl::StartsWith(path, "~/") && home != nullptr ? absl::StrCat(home, path.substr(1))
+                                                         : path;
 }
 
 absl::StatusOr<AdapterForm> AdapterOf(const config::RunConfig& run, const ModelSpec& model) {
@@ -64,6 +79,31 @@ LrSchedule LearningRateOf(const config::RunConfig& run) {
 
 }  // namespace
 
+DataTask DataTaskOf(const config::LoadedConfig& loaded) {
+  const config::DataConfig& data = loaded.config.data();
+  DataTask task;
+  for (const config::DataSource& source : data.train()) {
+    task.files.push_back({source.path(), RowFormatOf(source.format()), FieldsOf(source.fields())});
+  }
+  task.chat = {InHome(data.chat_template()), data.date()};
+  task.train_on = ValueOf<config::TrainOn, TrainOn>(data.train_on(),
+                                                    {{config::TRAIN_ON_ALL, TrainOn::kAll},
+                                                     {config::TRAIN_ON_LAST, TrainOn::kLast},
+                                                     {config::TRAIN_ON_PROMPT, TrainOn::kPrompt}});
+  task.turns = ValueOf<config::Turns, Turns>(
+      data.turns(), {{config::TURNS_WHOLE, Turns::kWhole}, {config::TURNS_EACH, Turns::kEach}});
+  task.on_bad_row = ValueOf<config::OnBadRow, OnBadRow>(
+      data.on_bad_row(),
+      {{config::ON_BAD_ROW_STOP, OnBadRow::kStop}, {config::ON_BAD_ROW_SKIP, OnBadRow::kSkip}});
+  return task;
+}
+
+RowOptions RowOptionsOf(const config::LoadedConfig& loaded) {
+  const config::DataConfig& data = loaded.config.data();
+  return {data.sequence_len(), data.packing(), data.shuffle(),
+          static_cast<uint64_t>(loaded.config.train().seed())};
+}
+
 absl::StatusOr<Task> TaskOf(const config::LoadedConfig& loaded, const ModelSpec& model,
                             int64_t microbatch_rows) {
   const config::RunConfig& run = loaded.config;
@@ -83,13 +123,10 @@ absl::StatusOr<Task> TaskOf(const config::LoadedConfig& loaded, const ModelSpec&
                                 {config::OPTIMIZER_STATE_INT8, MomentStorage::kInt8}});
   task.learning_rate = LearningRateOf(run);
   task.max_grad_norm = run.optimizer().max_grad_norm();
-  for (const config::DataSource& source : run.data().train()) {
-    task.data.push_back({source.path(), RowFormatOf(source.format())});
-  }
-  task.chat_form = ChatFormOf(run);
+  task.data = DataTaskOf(loaded);
   task.seed = static_cast<uint64_t>(run.train().seed());
   task.deterministic = run.train().deterministic();
-  task.rows = {run.data().sequence_len(), run.data().packing(), run.data().shuffle(), task.seed};
+  task.rows = RowOptionsOf(loaded);
   task.rows_per_step = microbatch_rows * run.train().gradient_accumulation_steps();
   task.steps = run.train().max_steps();
   task.epochs = run.train().num_epochs();
@@ -101,7 +138,7 @@ absl::StatusOr<Task> EvaluationTaskOf(const config::LoadedConfig& loaded, const 
   task.model_path = loaded.config.model().path();
   task.model = model;
   task.form.compute = ComputeOf(loaded.config);
-  task.chat_form = ChatFormOf(loaded.config);
+  task.data = DataTaskOf(loaded);
   FT_RETURN_IF_ERROR(SetBaseForm(loaded, model, /*training=*/false, task.form));
   return task;
 }

@@ -17,6 +17,15 @@
 
 namespace fttrain {
 
+// Which rows a run learns from, and what of them.
+struct DataTask {
+  std::vector<DatasetSpec> files;
+  ChatOptions chat;
+  TrainOn train_on = TrainOn::kAll;
+  Turns turns = Turns::kWhole;
+  OnBadRow on_bad_row = OnBadRow::kStop;
+};
+
 struct Task {
   std::string model_path;
   ModelSpec model;
@@ -32,8 +41,7 @@ struct Task {
   LrSchedule learning_rate;
   double max_grad_norm = 1.0;
 
-  std::vector<DatasetSpec> data;
-  ChatForm chat_form = ChatForm::kAuto;
+  DataTask data;
   RowOptions rows;
   int64_t rows_per_step = 1;
   uint64_t seed = 0;  // of fresh adapters and dropout
@@ -49,6 +57,11 @@ struct Task {
 // ResolveTargetModules and SetBaseForm.
 absl::StatusOr<Task> TaskOf(const config::LoadedConfig& loaded, const ModelSpec& model,
                             int64_t microbatch_rows);
+// What of a task the rows alone decide on: for commands that look at data without a model. `loaded`
+// has no more than defaults filled.
+DataTask DataTaskOf(const config::LoadedConfig& loaded);
+RowOptions RowOptionsOf(const config::LoadedConfig& loaded);
+
 // The model alone, for commands that evaluate; `loaded` has no more than defaults filled.
 absl::StatusOr<Task> EvaluationTaskOf(const config::LoadedConfig& loaded, const ModelSpec& model);
 

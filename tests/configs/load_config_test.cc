@@ -46,12 +46,27 @@ adapter:
   init_from: null-adapter
   quantization: {type: nf4, double_quant: false, block_size: 128, lm_head: true}
 data:
-  train: [{path: a.jsonl, format: tokens}, {path: "b\\\"é.json", format: prompt_completion}]
-  eval: [{path: "null", format: text}]
+  train:
+    - {path: a.jsonl, format: tokens,
+       fields: {messages: t0, role: t1, content: t2, system: t3, tools: t4, documents: t5,
+                prompt: t6, completion: t7, instruction: t8, input: t9, output: t10,
+                history: t11, text: t12, input_ids: t13, labels: t14, attention_mask: t15,
+                chosen: t16, rejected: t17, weight: t18, reasoning_content: t19}}
+    - {path: "b\\\"é.json", format: prompt_completion}
+  eval:
+    - {path: "null", format: text,
+       fields: {messages: e0, role: e1, content: e2, system: e3, tools: e4, documents: e5,
+                prompt: e6, completion: e7, instruction: e8, input: e9, output: e10,
+                history: e11, text: e12, input_ids: e13, labels: e14, attention_mask: e15,
+                chosen: e16, rejected: e17, weight: e18, reasoning_content: e19}}
   sequence_len: 100
   packing: false
   shuffle: no
-  chat_template: llama3.1
+  chat_template: ~/templates/mine.jinja
+  date: 2025-02-28
+  train_on: last
+  turns: each
+  on_bad_row: skip
 train: {max_steps: 9000000000, num_epochs: 1.5, micro_batch_size: 3, gradient_accumulation_steps: 5,
         seed: 9223372036854775807, eval_steps: 6, save_steps: 7, save_total_limit: 2,
         deterministic: True, log_steps: 10}
@@ -79,7 +94,11 @@ TEST(LoadConfig, ReadsEverySpellingOfAValue) {
   EXPECT_EQ(config.data().train(1).format(), DATA_FORMAT_PROMPT_COMPLETION);
   EXPECT_EQ(config.data().eval(0).path(), "null");
   EXPECT_FALSE(config.data().shuffle());
-  EXPECT_EQ(config.data().chat_template(), CHAT_TEMPLATE_LLAMA3_1);
+  EXPECT_EQ(config.data().train(0).fields().messages(), "t0");
+  EXPECT_EQ(config.data().eval(0).fields().reasoning_content(), "e19");
+  EXPECT_FALSE(config.data().train(1).has_fields());
+  EXPECT_EQ(config.data().chat_template(), "~/templates/mine.jinja");
+  EXPECT_EQ(config.data().date(), "2025-02-28");
   EXPECT_EQ(config.train().max_steps(), 9000000000);
   EXPECT_EQ(config.train().seed(), 9223372036854775807);
   EXPECT_TRUE(config.train().deterministic());
@@ -98,10 +117,10 @@ TEST(LoadConfig, TheTextAboveHasEveryKeyOfTheSchema) {
 }
 
 constexpr char kDefaults[] = R"(
-model: {}
 adapter: {method: qlora, r: 16, alpha: 32, dropout: 0, target_modules: all-linear, use_rslora: false,
           quantization: {type: nf4, double_quant: true, block_size: 64, lm_head: false}}
-data: {sequence_len: 2048, packing: true, shuffle: true, chat_template: auto}
+data: {sequence_len: 2048, packing: true, shuffle: true, chat_template: auto, date: 2024-07-26,
+       train_on: all, turns: whole, on_bad_row: stop}
 train: {micro_batch_size: 1, gradient_accumulation_steps: 1, seed: 42, eval_steps: 0, save_steps: 0,
         save_total_limit: 0, deterministic: false, log_steps: 1}
 optimizer: {name: adamw, learning_rate: 2e-4, weight_decay: 0, beta1: 0.9, beta2: 0.999, eps: 1e-8,
@@ -120,6 +139,13 @@ TEST(LoadConfig, EveryDefaultIsWrittenDown) {
   const RunConfig empty = Load("model: {path: m}\n");
   EXPECT_EQ(empty.adapter().method(), ADAPTER_METHOD_LORA);
   EXPECT_FALSE(empty.adapter().has_quantization());
+}
+
+TEST(LoadConfig, AFileOfAListHasTheDefaultsToo) {
+  const RunConfig config = Load("data: {train: [{path: a}, {path: b, format: text}]}\n");
+  EXPECT_EQ(config.data().train(0).format(), DATA_FORMAT_AUTO);
+  EXPECT_FALSE(config.data().train(0).has_fields());
+  EXPECT_EQ(config.data().train(1).format(), DATA_FORMAT_TEXT);
 }
 
 void ExpectDefaults(const google::protobuf::Message& section) {
@@ -193,15 +219,17 @@ TEST(Overrides, ReplaceAddAndRemove) {
       "train: {seed: 1, max_steps: 5}\n"
       "data: {train: [{path: a, format: text}]}\n"
       "adapter: {target_modules: [q_proj]}\n";
-  const RunConfig config = Load(
-      text, {"train.seed=7", "train.max_steps=", "train.num_epochs=2", "data.train.0.path=b: #",
-             "data.eval=[{path: e, format: text}]", "adapter.target_modules=[k_proj, v_proj]",
-             "output_dir=\"quoted\"", "parallel={tensor: 2}", "train.seed=8"});
+  const RunConfig config =
+      Load(text, {"train.seed=7", "train.max_steps=", "train.num_epochs=2",
+                  "data.train.0.path=b: #", "data.eval=[{path: e, format: text}]",
+                  "data.train.0.fields.text=body", "adapter.target_modules=[k_proj, v_proj]",
+                  "output_dir=\"quoted\"", "parallel={tensor: 2}", "train.seed=8"});
   EXPECT_EQ(config.train().seed(), 8);
   EXPECT_FALSE(config.train().has_max_steps());
   EXPECT_EQ(config.train().num_epochs(), 2);
   EXPECT_EQ(config.data().train(0).path(), "b: #");
   EXPECT_EQ(config.data().train(0).format(), DATA_FORMAT_TEXT);
+  EXPECT_EQ(config.data().train(0).fields().text(), "body");
   EXPECT_EQ(config.data().eval(0).path(), "e");
   EXPECT_THAT(config.adapter().target_modules(), ElementsAre("k_proj", "v_proj"));
   EXPECT_EQ(config.output_dir(), "quoted");
@@ -255,6 +283,16 @@ TEST(ToYaml, LoadsBackToAnEqualMessage) {
       EXPECT_TRUE(MessageDifferencer::Equals(Load(yaml), config)) << yaml;
     }
   }
+}
+
+TEST(ToYaml, SaysOnceWhatTheKeysOfAFileMean) {
+  const std::string yaml =
+      ToYaml(Load("data: {train: [{path: a, fields: {role: \"who is\"}}, {path: b}]}\n"),
+             Comments::kSchema);
+  EXPECT_THAT(yaml, ::testing::HasSubstr("    # path: A .jsonl or .json file, "));
+  EXPECT_THAT(yaml,
+              ::testing::HasSubstr("\n    - {path: a, format: auto, fields: {role: \"who is\"}}\n"
+                                   "    - {path: b, format: auto}\n"));
 }
 
 TEST(ToYaml, ShowsTheSchemasComments) {

@@ -54,16 +54,17 @@ const Contradiction kContradictions[] = {
     {"NoOutput", {"output_dir="}, "'output_dir' is missing: the folder to write results to"},
     {"NoData",
      {"data.train="},
-     "run.yaml:2: 'data.train' is missing or empty: write train: [{path: FILE, format: messages}]"},
+     "run.yaml:2: 'data.train' is missing or empty: write train: [{path: FILE}]"},
     {"EmptyData",
      {"data.train=[]"},
-     "--set data.train=[]: 'data.train' is missing or empty: write train: [{path: FILE, format: "
-     "messages}]"},
+     "--set data.train=[]: 'data.train' is missing or empty: write train: [{path: FILE}]"},
     {"NoPath", {"data.train.0.path="}, "run.yaml:2: 'data.train[0]' has no path"},
-    {"NoFormat",
-     {"data.train.0.format="},
-     "run.yaml:2: 'data.train[0]' has no format, one of messages, prompt_completion, alpaca, "
-     "sharegpt, text, tokens"},
+    {"NoDay",
+     {"data.date=26.07.2024"},
+     "--set data.date=26.07.2024: 'data.date' must be a day written YYYY-MM-DD, not '26.07.2024'"},
+    {"NoSuchDay",
+     {"data.date=2023-02-29"},
+     "--set data.date=2023-02-29: 'data.date' must be a day written YYYY-MM-DD, not '2023-02-29'"},
     {"NoLength",
      {"train.max_steps="},
      "run.yaml:3: 'train.max_steps' or 'train.num_epochs' is missing: how long to train"},
@@ -120,6 +121,7 @@ TEST(Validate, AcceptsACompleteRunOnAnyNumberOfDataParallelRanks) {
   EXPECT_EQ(FaultOf({"train.max_steps=", "train.num_epochs=0.5"}), "");
   EXPECT_EQ(FaultOf({"parallel.tensor=4", "parallel.zero_stage=0"}, 8), "");
   EXPECT_EQ(FaultOf({"schedule.warmup_steps=10"}), "");
+  EXPECT_EQ(FaultOf({"data.train.0.format=", "data.date=2024-02-29"}), "");
 }
 
 TEST(Validate, ReportsEveryFaultSortedByLine) {
@@ -132,7 +134,7 @@ TEST(Validate, ReportsEveryFaultSortedByLine) {
             "weights: remove it, or use method lora\n"
             "'model.path' is missing: the folder of a Hugging Face model\n"
             "'output_dir' is missing: the folder to write results to\n"
-            "'data.train' is missing or empty: write train: [{path: FILE, format: messages}]");
+            "'data.train' is missing or empty: write train: [{path: FILE}]");
 }
 
 // The line that would work is the one that was given, with another number of ranks.

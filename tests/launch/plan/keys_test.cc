@@ -58,11 +58,17 @@ void AddTask(const Task& task, Fields& fields) {
   fields["task.lr.warmup"] = Text(task.learning_rate.warmup_steps);
   fields["task.lr.min_ratio"] = Text(task.learning_rate.min_ratio);
   fields["task.max_grad_norm"] = Text(task.max_grad_norm);
-  for (const DatasetSpec& source : task.data) {
+  for (const DatasetSpec& source : task.data.files) {
     absl::StrAppend(&fields["task.data.path"], source.path);
     absl::StrAppend(&fields["task.data.format"], Text(source.format));
+    absl::StrAppend(&fields["task.data.fields"],
+                    absl::StrJoin(source.fields, ",", absl::PairFormatter(":")));
   }
-  fields["task.chat_form"] = Text(task.chat_form);
+  fields["task.data.chat.name"] = task.data.chat.name;
+  fields["task.data.chat.date"] = task.data.chat.date;
+  fields["task.data.train_on"] = Text(task.data.train_on);
+  fields["task.data.turns"] = Text(task.data.turns);
+  fields["task.data.on_bad_row"] = Text(task.data.on_bad_row);
   fields["task.sequence_len"] = Text(task.rows.sequence_len);
   fields["task.packing"] = Text(task.rows.packing);
   fields["task.shuffle"] = Text(task.rows.shuffle);
@@ -158,11 +164,15 @@ const Key kKeys[] = {
     {"adapter.quantization.block_size=128", "task.block_size=128"},
     {"adapter.quantization.lm_head=true", "task.dense="},
     {"data.train.0.path=b", "task.data.path=b"},
-    {"data.train.0.format=text", "task.data.format=3"},
+    {"data.train.0.format=text", "task.data.format=5"},
     {"data.sequence_len=77", "task.sequence_len=77"},
     {"data.packing=false", "task.packing=false"},
     {"data.shuffle=false", "task.shuffle=false"},
-    {"data.chat_template=gemma", "task.chat_form=4"},
+    {"data.chat_template=gemma", "task.data.chat.name=gemma"},
+    {"data.date=2025-01-02", "task.data.chat.date=2025-01-02"},
+    {"data.train_on=prompt", "task.data.train_on=2"},
+    {"data.turns=each", "task.data.turns=1"},
+    {"data.on_bad_row=skip", "task.data.on_bad_row=1"},
     {"train.max_steps=7", "task.steps=7"},
     {"train.num_epochs=1.5", "task.epochs=1.5"},
     {"train.micro_batch_size=3", "layout.micro_batch_rows=3"},
@@ -202,6 +212,16 @@ const Key kKeys[] = {
 
 TEST(Keys, EachReachesItsFieldAsItWasWrittenAndNoOther) {
   for (const Key& key : kKeys) EXPECT_EQ(ChangeOf({key.override_}), key.change) << key.override_;
+  for (const std::string& name : config::KeysOf(*config::DataFields::descriptor())) {
+    EXPECT_EQ(ChangeOf({absl::StrCat("data.train.0.fields.", name, "=their_key")}),
+              absl::StrCat("task.data.fields=", name, ":their_key"));
+  }
+}
+
+TEST(Keys, AChatTemplateMayBeInTheHomeFolder) {
+  setenv("HOME", "/home/me", 1);
+  EXPECT_EQ(ChangeOf({"data.chat_template=~/mine.jinja"}),
+            "task.data.chat.name=/home/me/mine.jinja");
 }
 
 constexpr const char* kRefused[] = {
@@ -248,6 +268,7 @@ TEST(Keys, AreAllHereOrRefusedOrHaveOneValue) {
   for (const std::string& key : config::AllKeys(*config::RunConfig::descriptor())) {
     if (FieldOf(key).message_type() != nullptr && key != "data.eval") continue;  // its keys follow
     if (absl::StartsWith(key, "data.eval[]")) continue;
+    if (absl::StartsWith(key, "data.train[].fields.")) continue;  // above, all of them
     EXPECT_TRUE(known.count(key) == 1 || WordsOf(key).size() == 1) << key;
   }
 }
