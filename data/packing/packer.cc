@@ -103,12 +103,14 @@ absl::StatusOr<RowStream> RowStream::Create(std::vector<Example> examples, RowOp
     sum.longest = std::max(sum.longest, full);
     if (targets == 0 && !rows_as_given) {
       ++sum.dropped;
+      sum.dropped_tokens += full;
       continue;
     }
     ++sum.examples;
     sum.tokens += length;
     sum.targets += targets;
     sum.truncated += full > length;
+    sum.cut_tokens += full - length;
     stream.kept_.push_back(static_cast<int64_t>(i));
     stream.lengths_.push_back(length);
   }

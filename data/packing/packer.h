@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "data/text/example.h"
 
 namespace fttrain {
@@ -50,11 +51,13 @@ struct StepShape {
 struct DatasetSummary {
   int64_t examples = 0;  // kept
   int64_t tokens = 0;
-  int64_t targets = 0;    // after the shift
-  int64_t truncated = 0;  // kept, but cut to sequence_len
-  int64_t dropped = 0;    // without a target once cut
-  int64_t longest = 0;    // tokens of the longest example before cutting
-  int64_t rows = 0;       // of epoch 0; packed epochs may differ by a few
+  int64_t targets = 0;         // after the shift
+  int64_t truncated = 0;       // kept, but cut to sequence_len
+  int64_t dropped = 0;         // without a target once cut
+  int64_t cut_tokens = 0;      // of the truncated ones, those behind sequence_len
+  int64_t dropped_tokens = 0;  // of the dropped ones, before cutting
+  int64_t longest = 0;         // tokens of the longest example before cutting
+  int64_t rows = 0;            // of epoch 0; packed epochs may differ by a few
   // Of a row of any epoch, at most: of the shortest that fit into one.
   int64_t most_documents = 1;
 };
@@ -80,6 +83,9 @@ class RowStream {
   static absl::StatusOr<RowStream> Create(std::vector<Example> examples, RowOptions options);
 
   const DatasetSummary& summary() const { return summary_; }
+  const RowOptions& options() const { return options_; }
+  // What it was made of, uncut, with those that were dropped.
+  absl::Span<const Example> examples() const { return examples_; }
 
   int64_t RowsInEpoch(int64_t epoch);
   // ceil(rows of num_epochs epochs / rows_per_step); num_epochs > 0 may have a fraction.

@@ -1,0 +1,91 @@
+#include "data/packing/statistics.h"
+
+#include <algorithm>
+#include <string_view>
+
+#include "absl/container/flat_hash_set.h"
+#include "absl/hash/hash.h"
+
+namespace fttrain {
+namespace {
+
+void Count(bool found, size_t example, Finding* finding) {
+  if (!found) return;
+  if (finding->examples++ == 0) finding->first = static_cast<int64_t>(example);
+}
+
+// Examples by what is learnt from them, for a set.
+struct SameExample {
+  using Ids = const Example*;
+  size_t operator()(Ids e) const { return absl::HashOf(e->input_ids, e->labels); }
+  bool operator()(Ids a, Ids b) const {
+    return a->input_ids == b->input_ids && a->labels == b->labels;
+  }
+};
+
+bool IsTarget(const Example& example, int64_t i) {
+  return example.labels[static_cast<size_t>(i)] != kNoTarget;
+}
+
+// A stretch of targets ends at `length` - 1 only where the example does: else it is cut, and
+// counted as that.
+bool HasOpenEnd(const Example& example, int64_t length, const EndTokens& tokens) {
+  const int64_t full = static_cast<int64_t>(example.input_ids.size());
+  if (tokens.ends.empty() || CountTargets(example, full) == full - 1) return false;
+  for (int64_t i = 1; i < length; ++i) {
+    const bool ends = i + 1 < full ? !IsTarget(example, i + 1) : true;
+    if (!IsTarget(example, i) || !ends) continue;
+    const int32_t id = example.input_ids[static_cast<size_t>(i)];
+    if (std::find(tokens.ends.begin(), tokens.ends.end(), id) == tokens.ends.end()) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+std::vector<LengthBin> LengthBins(const std::vector<int64_t>& lengths) {
+  std::vector<LengthBin> bins;
+  if (lengths.empty()) return bins;
+  const auto [shortest, longest] = std::minmax_element(lengths.begin(), lengths.end());
+  for (int64_t from = 1, to = 16; from <= *longest; from = to + 1, to *= 2) {
+    if (to >= *shortest) bins.push_back({from, to});
+  }
+  for (const int64_t length : lengths) {
+    const auto bin =
+        std::find_if(bins.begin(), bins.end(), [&](const LengthBin& b) { return length <= b.to; });
+    ++bin->examples;
+  }
+  return bins;
+}
+
+DatasetStatistics StatisticsOf(RowStream& rows, int64_t rows_per_step, const EndTokens& tokens) {
+  DatasetStatistics out;
+  out.summary = rows.summary();
+  const absl::Span<const Example> examples = rows.examples();
+  const int64_t sequence_len = rows.options().sequence_len;
+  std::vector<int64_t> lengths;
+  absl::flat_hash_set<const Example*, SameExample, SameExample> seen;
+  for (size_t i = 0; i < examples.size(); ++i) {
+    const Example& example = examples[i];
+    const int64_t full = static_cast<int64_t>(example.input_ids.size());
+    const int64_t length = std::min(full, sequence_len), all = CountTargets(example, full);
+    lengths.push_back(full);
+    Count(all == 0, i, &out.without_target);
+    Count(!seen.insert(&example).second, i, &out.duplicates);
+    Count(all > CountTargets(example, length), i, &out.cut_targets);
+    Count(tokens.bos && full >= 2 && example.input_ids[0] == *tokens.bos &&
+              example.input_ids[1] == *tokens.bos,
+          i, &out.double_bos);
+    Count(HasOpenEnd(example, length, tokens), i, &out.open_ends);
+  }
+  out.lengths = LengthBins(lengths);
+  std::sort(lengths.begin(), lengths.end());
+  out.shortest = lengths.front();
+  out.median = lengths[(lengths.size() - 1) / 2];
+  out.rows_per_step = rows_per_step;
+  out.steps_per_epoch = rows.StepsForEpochs(1, rows_per_step);
+  out.next_epoch_rows = out.steps_per_epoch * rows_per_step - rows.RowsInEpoch(0);
+  return out;
+}
+
+}  // namespace fttrain
