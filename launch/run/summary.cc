@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "launch/run/numbers.h"
 #include "model/matmul/matmul.h"
 #include "runtime/memory/ledger.h"
 #include "runtime/process/check.h"
@@ -14,22 +15,33 @@
 namespace fttrain {
 namespace {
 
-// 1234567 -> "1,234,567"
-std::string WithCommas(int64_t n) {
-  if (n < 1000) return absl::StrCat(n);
-  return absl::StrFormat("%s,%03d", WithCommas(n / 1000), n % 1000);
-}
-
+// Shares are of the tokens that were read.
 std::string Cut(const DatasetSummary& data, int64_t sequence_len) {
+  const int64_t all = data.tokens + data.cut_tokens + data.dropped_tokens;
+  const auto tokens = [&](int64_t n) {
+    return absl::StrCat(Counted(n, "token"), ", ", Share(n, all));
+  };
   std::string text;
   if (data.truncated > 0) {
     absl::StrAppend(&text, "; ", data.truncated, " of ", data.examples, " examples cut to ",
-                    sequence_len, " tokens (the longest has ", data.longest, ")");
+                    sequence_len, " tokens (the longest has ", data.longest,
+                    "): ", tokens(data.cut_tokens), " left out");
   }
   if (data.dropped > 0) {
-    absl::StrAppend(&text, "; ", data.dropped, " dropped: no target left once cut");
+    absl::StrAppend(&text, "; ", data.dropped, " dropped (", tokens(data.dropped_tokens),
+                    "): no target left once cut");
   }
   return text;
+}
+
+// "columns not used: id (1,200 rows), source (1,200)"
+std::string Unused(const std::map<std::string, int64_t>& unused) {
+  std::vector<std::string> columns;
+  for (const auto& [key, rows] : unused) {
+    columns.push_back(columns.empty() ? absl::StrCat(key, " (", Counted(rows, "row"), ")")
+                                      : absl::StrCat(key, " (", WithCommas(rows), ")"));
+  }
+  return absl::StrCat("columns not used: ", absl::StrJoin(columns, ", "));
 }
 
 // "fp32", "bf16"; on the CPU also what multiplies bfloat16 here.
@@ -129,10 +141,10 @@ std::string StartSummary(const Task& task, const Layout& layout, const Machine& 
                                     absl::StrJoin(lora.target_modules, ", ")));
   }
   lines.push_back(Kept(task, layout));
-  lines.push_back(
-      absl::StrFormat("data       %d examples, %s tokens, %s with a target, %d rows an epoch%s",
-                      data.examples, WithCommas(data.tokens), WithCommas(data.targets), data.rows,
-                      Cut(data, task.rows.sequence_len)));
+  lines.push_back(absl::StrFormat(
+      "data       %d examples, %s tokens, %s with a target (%s), %d rows an epoch%s", data.examples,
+      WithCommas(data.tokens), WithCommas(data.targets), Share(data.targets, data.tokens),
+      data.rows, Cut(data, task.rows.sequence_len)));
   const StepShape shape = StepShapeOf(task, layout);
   lines.push_back(absl::StrFormat(
       "batch      %d rows a step = micro batch %d x accumulation %d x dp %d; %d steps",
@@ -147,6 +159,52 @@ std::string StartSummary(const Job& job) {
   const std::string gpu = device.is_cuda() ? Gpus().Describe(device.index()).name : "";
   return StartSummary(job.task(), job.layout(), {device, gpu, network.transport},
                       CountParameters(job.network->declared), job.rows->summary());
+}
+
+std::vector<std::string> FileLines(const DatasetReport& report) {
+  std::vector<std::string> lines;
+  lines.push_back(absl::StrCat(
+      report.path, ": ", FormatName(report.format),
+      report.why.empty() ? "" : absl::StrCat(" (", report.why, ")"), ", ",
+      Counted(report.rows, "row"),
+      report.skipped > 0 ? absl::StrCat(", ", WithCommas(report.skipped), " skipped") : ""));
+  if (!report.unused.empty()) lines.push_back(Unused(report.unused));
+  if (report.straddling > 0) {
+    lines.push_back(absl::StrCat(
+        Counted(report.straddling, "token that begins", "tokens that begin"),
+        " before an answer and ", report.straddling == 1 ? "ends" : "end", " in it: not learnt"));
+  }
+  if (report.dropped_reasoning > 0) {
+    lines.push_back(absl::StrCat(Counted(report.dropped_reasoning, "answer"),
+                                 " without their reasoning, which the template leaves out of "
+                                 "earlier turns (data.turns each keeps it)"));
+  }
+  if (report.cut_texts > 0) {
+    lines.push_back(absl::StrCat(Counted(report.cut_texts, "text"),
+                                 " longer than data.sequence_len, in ",
+                                 Counted(report.pieces, "piece")));
+  }
+  constexpr size_t kMostFaults = 3;
+  for (size_t i = 0; i < std::min(report.faults.size(), kMostFaults); ++i) {
+    lines.push_back(absl::StrCat("skipped ", report.faults[i]));
+  }
+  if (report.skipped > static_cast<int64_t>(kMostFaults)) {
+    lines.push_back(absl::StrCat("... and ", WithCommas(report.skipped - kMostFaults),
+                                 " more; data.on_bad_row stop tells them"));
+  }
+  return lines;
+}
+
+std::string FilesSummary(absl::Span<const DatasetReport> reports) {
+  std::vector<std::string> lines;
+  for (const DatasetReport& report : reports) {
+    const char* head = "rows       ";
+    for (const std::string& line : FileLines(report)) {
+      lines.push_back(absl::StrCat(head, line));
+      head = "             ";
+    }
+  }
+  return absl::StrJoin(lines, "\n");
 }
 
 std::string HeldSummary() {

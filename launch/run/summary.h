@@ -2,7 +2,10 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
+#include "absl/types/span.h"
+#include "data/formats/dataset.h"
 #include "data/packing/packer.h"
 #include "launch/run/build.h"
 #include "launch/run/weights.h"
@@ -21,6 +24,11 @@ struct Machine {
 std::string StartSummary(const Task& task, const Layout& layout, const Machine& machine,
                          const ParameterCounts& parameters, const DatasetSummary& data);
 std::string StartSummary(const Job& job);
+
+// What was made of a file's rows: a line, and one for each thing that there is to say.
+std::vector<std::string> FileLines(const DatasetReport& report);
+// Of all files, as rank 0 says it once they are read.
+std::string FilesSummary(absl::Span<const DatasetReport> reports);
 
 // One line: the bytes of each category that the process holds now, by the ledger.
 std::string HeldSummary();

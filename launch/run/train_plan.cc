@@ -1,16 +1,15 @@
 #include "launch/run/train_plan.h"
 
-#include <ATen/Parallel.h>
-
 #include <algorithm>
 #include <filesystem>
 
 #include "absl/strings/str_cat.h"
 #include "configs/validate_config.h"
-#include "data/chat/template.h"
 #include "launch/exit_code.h"
 #include "launch/plan/base_form.h"
 #include "launch/run/output_folder.h"
+#include "launch/run/summary.h"
+#include "launch/run/training_data.h"
 #include "model/files/adapter.h"
 #include "runtime/process/check.h"
 #include "runtime/process/log.h"
@@ -28,42 +27,6 @@ absl::StatusOr<config::LoadedConfig> ReadRunConfig(const CommandLine& line) {
 }
 
 namespace {
-
-absl::StatusOr<std::vector<Example>> ReadData(const Task& task) {
-  DatasetOptions options;
-  options.vocab_size = task.model.vocab_size;
-  options.threads = at::get_num_threads();
-  // Rows of ready-made tokens need neither tokenizer nor template, so a folder without them will
-  // do.
-  bool needs_text = false, needs_chat = false;
-  for (const DatasetSpec& source : task.data) {
-    const FormatNeeds needs = NeedsOf(source.format);
-    needs_text |= needs.tokenizer;
-    needs_chat |= needs.chat;
-  }
-  std::unique_ptr<Tokenizer> tokenizer;
-  std::unique_ptr<ChatTemplate> chat;
-  if (needs_text) {
-    FT_ASSIGN_OR_RETURN(tokenizer, FromFile(Tokenizer::Load(task.model_path)));
-    options.tokenizer = tokenizer.get();
-    for (const std::string& note : tokenizer->Notes()) LogInfo("note       " + note);
-    const std::string beyond = NoteTokensBeyond(*tokenizer, task.model.vocab_size);
-    if (!beyond.empty()) LogInfo("note       " + beyond);
-  }
-  if (needs_chat) {
-    FT_ASSIGN_OR_RETURN(ChatTemplate made,
-                        ChatTemplate::Create(task.chat_form, task.model_path, *tokenizer));
-    chat = std::make_unique<ChatTemplate>(std::move(made));
-    for (const std::string& note : chat->Notes()) LogInfo("note       " + note);
-    options.chat = chat.get();
-  }
-  std::vector<Example> examples;
-  for (const DatasetSpec& source : task.data) {
-    FT_ASSIGN_OR_RETURN(std::vector<Example> more, FromFile(LoadExamples(source, options)));
-    std::move(more.begin(), more.end(), std::back_inserter(examples));
-  }
-  return examples;
-}
 
 // What can be refused about adapter.init_from without its tensors, and inputs that the run would
 // move away.
@@ -102,9 +65,13 @@ absl::StatusOr<TrainPlan> MakeTrainPlan(const config::LoadedConfig& loaded,
   RecordBaseForm(plan.task.form, plan.run);
   FT_ASSIGN_OR_RETURN(plan.inputs.device, SelectDevice(plan.layout.device, process));
   FT_RETURN_IF_ERROR(CheckInputFolders(plan.task, plan.output));
-  FT_ASSIGN_OR_RETURN(std::vector<Example> examples, ReadData(plan.task));
+  FT_ASSIGN_OR_RETURN(TrainingData data,
+                      ReadTrainingData(plan.task.data, plan.task.model_path, model.vocab_size,
+                                       plan.task.rows.sequence_len));
+  for (const std::string& note : data.notes) LogInfo("note       " + note);
+  LogInfo(FilesSummary(data.reports));
   FT_ASSIGN_OR_RETURN(RowStream rows,
-                      FromFile(RowStream::Create(std::move(examples), plan.task.rows)));
+                      FromFile(RowStream::Create(std::move(data.examples), plan.task.rows)));
   plan.inputs.rows = std::make_shared<RowStream>(std::move(rows));
   plan.inputs.scratch_folder = plan.output.scratch_folder;
   plan.inputs.timeout_seconds = plan.output.timeout_seconds;

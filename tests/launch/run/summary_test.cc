@@ -50,6 +50,9 @@ TEST(StartSummary, SaysWhereEverythingIsInPeftsWords) {
   data.rows = 60;
   data.truncated = 3;
   data.longest = 400;
+  data.cut_tokens = 144;
+  data.dropped = 2;
+  data.dropped_tokens = 11;
   const std::string text = StartSummary(task, layout, {at::kCPU}, {460800, 134975808}, data);
   EXPECT_THAT(
       text,
@@ -60,18 +63,51 @@ TEST(StartSummary, SaysWhereEverythingIsInPeftsWords) {
   EXPECT_THAT(text, HasSubstr("  stage 0 on ranks 0-3: embedding, layers 0-3, head (1/2 of each "
                               "matrix)\n"));
   EXPECT_THAT(text, HasSubstr("12 rows a step = micro batch 2 x accumulation 3 x dp 2; 30 steps"));
-  EXPECT_THAT(text, HasSubstr("3 of 60 examples cut to 256 tokens (the longest has 400)"));
+  EXPECT_THAT(text, HasSubstr("60 examples, 12,345 tokens, 5,000 with a target (40.5%), 60 rows an "
+                              "epoch; 3 of 60 examples cut to 256 tokens (the longest has 400): 144 "
+                              "tokens, 1.2% left out; 2 dropped (11 tokens, under 0.1%): no target "
+                              "left once cut\n"));
   EXPECT_THAT(text, HasSubstr("lora r 16, alpha 32, dropout 0 on q_proj, v_proj"));
   // Layer input and residual: 64 float32 each, split over two ranks.
   EXPECT_THAT(text,
               HasSubstr("recompute smart: a layer keeps 256 bytes of each token, in host memory"));
-  EXPECT_THAT(text, Not(HasSubstr("dropped")));
   EXPECT_THAT(text, Not(HasSubstr("nf4")));
   layout.recompute = Recompute::kNone;
   layout.activations = Place::kDevice;
   // q 2 heads, k and v 1, attention's output 2, of 16; gate and up 64 each; lse 2; input, residual.
   EXPECT_THAT(StartSummary(task, layout, {at::kCPU}, {460800, 134975808}, data),
               HasSubstr("recompute none: a layer keeps 1,160 bytes of each token, on the device"));
+}
+
+TEST(FilesSummary, HasALineAFileAndOneForWhatThereIsToSay) {
+  DatasetReport plain;
+  plain.path = "a.jsonl";
+  plain.format = RowFormat::kMessages;
+  plain.rows = 1;
+  DatasetReport rich = plain;
+  rich.path = "b.jsonl";
+  rich.format = RowFormat::kText;
+  rich.why = "rows have 'text'";
+  rich.rows = 1200;
+  rich.skipped = 5;
+  rich.faults = {"b.jsonl:1: x", "b.jsonl:2: x", "b.jsonl:3: x", "b.jsonl:4: x", "b.jsonl:5: x"};
+  rich.unused = {{"id", 1195}, {"source", 7}};
+  rich.straddling = 1;
+  rich.dropped_reasoning = 2;
+  rich.cut_texts = 3;
+  rich.pieces = 8;
+  EXPECT_EQ(FilesSummary({plain, rich}),
+            "rows       a.jsonl: messages, 1 row\n"
+            "rows       b.jsonl: text (rows have 'text'), 1,200 rows, 5 skipped\n"
+            "             columns not used: id (1,195 rows), source (7)\n"
+            "             1 token that begins before an answer and ends in it: not learnt\n"
+            "             2 answers without their reasoning, which the template leaves out of "
+            "earlier turns (data.turns each keeps it)\n"
+            "             3 texts longer than data.sequence_len, in 8 pieces\n"
+            "             skipped b.jsonl:1: x\n"
+            "             skipped b.jsonl:2: x\n"
+            "             skipped b.jsonl:3: x\n"
+            "             ... and 2 more; data.on_bad_row stop tells them");
 }
 
 TEST(StartSummary, NamesTheDeviceAndHowRanksCommunicate) {

@@ -1,0 +1,23 @@
+#include "launch/run/numbers.h"
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+
+namespace fttrain {
+
+std::string WithCommas(int64_t n) {
+  if (n < 1000) return absl::StrCat(n);
+  return absl::StrFormat("%s,%03d", WithCommas(n / 1000), n % 1000);
+}
+
+std::string Share(int64_t part, int64_t whole) {
+  if (part == 0 || whole == 0) return "0%";
+  const double share = 100.0 * static_cast<double>(part) / static_cast<double>(whole);
+  return share < 0.1 ? "under 0.1%" : absl::StrFormat("%.1f%%", share);
+}
+
+std::string Counted(int64_t n, const std::string& one, const std::string& several) {
+  return absl::StrCat(WithCommas(n), " ", n == 1 ? one : several);
+}
+
+}  // namespace fttrain

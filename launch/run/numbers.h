@@ -1,0 +1,19 @@
+// Numbers as people read them.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace fttrain {
+
+// 1234567 -> "1,234,567"; at least 0.
+std::string WithCommas(int64_t n);
+
+// Of a whole: "12.3%", "0%" of nothing, and "under 0.1%" of what is not nothing.
+std::string Share(int64_t part, int64_t whole);
+
+// "1 row", "1,200 rows".
+std::string Counted(int64_t n, const std::string& one, const std::string& several);
+inline std::string Counted(int64_t n, const std::string& one) { return Counted(n, one, one + "s"); }
+
+}  // namespace fttrain

@@ -1,0 +1,102 @@
+#include "launch/run/training_data.h"
+
+#include <ATen/Parallel.h>
+
+#include <iterator>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "launch/exit_code.h"
+#include "runtime/process/check.h"
+
+namespace fttrain {
+namespace {
+
+// Formats that the rows themselves tell. Ready-made tokens need neither tokenizer nor template, so
+// that a folder without them will do.
+absl::StatusOr<std::vector<FoundFormat>> FormatsOf(const DataTask& task,
+                                                   const DatasetOptions& options) {
+  std::vector<FoundFormat> formats;
+  for (const DatasetSpec& file : task.files) {
+    FT_ASSIGN_OR_RETURN(FoundFormat found, FromFile(FindFormat(file, options)));
+    formats.push_back(std::move(found));
+  }
+  return formats;
+}
+
+// Rows of a prompt may be strings or conversations: only the latter need the folder's template,
+// which base models lack.
+bool MayDoWithoutTemplate(RowFormat format) {
+  return format == RowFormat::kPromptCompletion || format == RowFormat::kPreference;
+}
+
+// `no_template` is why there is none, where that is not an error yet.
+absl::Status ReadTexts(const DataTask& task, const std::string& folder, int64_t vocab_size,
+                       const std::vector<FoundFormat>& formats, TrainingData& data,
+                       absl::Status& no_template) {
+  FormatNeeds needs = {false, false};
+  bool must_chat = false;
+  for (const FoundFormat& found : formats) {
+    needs.tokenizer |= NeedsOf(found.format).tokenizer;
+    needs.chat |= NeedsOf(found.format).chat;
+    must_chat |= NeedsOf(found.format).chat && !MayDoWithoutTemplate(found.format);
+  }
+  if (needs.tokenizer) {
+    FT_ASSIGN_OR_RETURN(data.tokenizer, FromFile(Tokenizer::Load(folder)));
+    data.notes = data.tokenizer->Notes();
+    const std::string beyond =
+        vocab_size > 0 ? NoteTokensBeyond(*data.tokenizer, vocab_size) : std::string();
+    if (!beyond.empty()) data.notes.push_back(beyond);
+  }
+  if (needs.chat) {
+    absl::StatusOr<ChatTemplate> chat = ChatTemplate::Create(task.chat, folder, *data.tokenizer);
+    if (!chat.ok()) {
+      no_template = chat.status();
+      return must_chat ? no_template : absl::OkStatus();
+    }
+    data.chat = std::make_unique<ChatTemplate>(*std::move(chat));
+    data.notes.insert(data.notes.end(), data.chat->Notes().begin(), data.chat->Notes().end());
+  }
+  return absl::OkStatus();
+}
+
+// A row that is a conversation after all is told with why there is no template.
+absl::Status WithReason(const absl::Status& status, const absl::Status& no_template) {
+  if (no_template.ok() || !absl::StrContains(status.message(), "chat template")) return status;
+  return absl::Status(status.code(), absl::StrCat(status.message(), "\n", no_template.message()));
+}
+
+}  // namespace
+
+absl::StatusOr<TrainingData> ReadTrainingData(const DataTask& task, const std::string& folder,
+                                              int64_t vocab_size, int64_t sequence_len) {
+  TrainingData data;
+  DatasetOptions options;
+  options.threads = at::get_num_threads();
+  options.sequence_len = sequence_len;
+  options.train_on = task.train_on;
+  options.turns = task.turns;
+  options.on_bad_row = task.on_bad_row;
+  FT_ASSIGN_OR_RETURN(const std::vector<FoundFormat> formats, FormatsOf(task, options));
+  absl::Status no_template;
+  FT_RETURN_IF_ERROR(ReadTexts(task, folder, vocab_size, formats, data, no_template));
+  options.tokenizer = data.tokenizer.get();
+  options.chat = data.chat.get();
+  options.vocab_size = vocab_size;
+  if (vocab_size == 0 && data.tokenizer != nullptr)
+    options.vocab_size = data.tokenizer->MaxId() + 1;
+  for (size_t i = 0; i < task.files.size(); ++i) {
+    DatasetSpec file = task.files[i];
+    file.format = formats[i].format;
+    absl::StatusOr<Dataset> read = FromFile(LoadDataset(file, options));
+    FT_RETURN_IF_ERROR(WithReason(read.status(), no_template));
+    read->report.why = formats[i].why;
+    std::move(read->examples.begin(), read->examples.end(), std::back_inserter(data.examples));
+    data.reports.push_back(std::move(read->report));
+    data.ends.push_back(static_cast<int64_t>(data.examples.size()));
+  }
+  return data;
+}
+
+}  // namespace fttrain

@@ -1,0 +1,29 @@
+// The rows of a run's files, read: for training, and for `fttrain data`, which shows them.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "launch/plan/task.h"
+
+namespace fttrain {
+
+struct TrainingData {
+  std::unique_ptr<Tokenizer> tokenizer;  // null where all rows are ready-made tokens
+  std::unique_ptr<ChatTemplate> chat;    // null where no format of theirs needs one
+  std::vector<Example> examples;         // file by file
+  std::vector<DatasetReport> reports;    // of each file
+  std::vector<int64_t> ends;             // examples of the files up to this one
+  std::vector<std::string> notes;        // of tokenizer and template
+};
+
+// The tokenizer and the template are those of `folder`. `vocab_size` are the embedding's rows,
+// which every id must be below; 0 where no model is known: then those of the tokenizer. DataLoss
+// and NotFound as the readers'.
+absl::StatusOr<TrainingData> ReadTrainingData(const DataTask& task, const std::string& folder,
+                                              int64_t vocab_size, int64_t sequence_len);
+
+}  // namespace fttrain
