@@ -78,6 +78,13 @@ absl::Status ParseKey(const Command& command, const std::string& written, const 
       absl::StrCat("unknown flag '--", Printable(written), "' of '", command.name, "'", hint));
 }
 
+// "-n3", "-n=3" or "-n" of a command with a flag of one letter, as "--n=3" or "--n"; else the word.
+std::string WithTwoDashes(const Command& command, const std::string& word) {
+  if (word.size() < 2 || word[0] != '-' || command.Find(word.substr(1, 1)) == nullptr) return word;
+  const std::string value = word.substr(word.size() > 2 && word[2] == '=' ? 3 : 2);
+  return absl::StrCat("--", word.substr(1, 1), value.empty() ? "" : "=", value);
+}
+
 // The flag at words[next], which then stands at its last word.
 absl::Status ParseFlag(const Command& command, const std::vector<std::string>& words, size_t& next,
                        CommandLine& line) {
@@ -146,7 +153,7 @@ template absl::StatusOr<int64_t> CommandLine::Number(const std::string&,
                                                      const char*) const;
 
 absl::StatusOr<CommandLine> ParseCommandLine(int argc, const char* const* argv) {
-  const std::vector<std::string> words(argv + std::min(argc, 1), argv + argc);
+  std::vector<std::string> words(argv + std::min(argc, 1), argv + argc);
   CommandLine line;
   line.command = "train";
   size_t next = 0;
@@ -159,7 +166,7 @@ absl::StatusOr<CommandLine> ParseCommandLine(int argc, const char* const* argv) 
     FT_RETURN_IF_ERROR(CommandOf(line.topic).status());
   }
   for (; next < words.size(); ++next) {
-    const std::string& word = words[next];
+    const std::string& word = words[next] = WithTwoDashes(*command, words[next]);
     if (word == "--help" || word == "-h") {
       if (named && line.topic.empty()) line.topic = line.command;
       line.command = "help";

@@ -25,6 +25,7 @@ constexpr Flag kLmHead = {"lm_head", "", "", "the head in NF4 as well"};
 // One flag a line, their meanings in one column.
 std::string FlagLines(const Command& command) {
   const auto written = [](const Flag& flag) {
+    if (flag.name[1] == '\0') return absl::StrCat("  -", flag.name, " ", flag.value);
     return absl::StrCat("  --", flag.name, *flag.value ? "=" : "", flag.value);
   };
   size_t width = 0;
@@ -43,8 +44,9 @@ std::string FlagLines(const Command& command) {
 
 std::string UsageOf(const Command& command) {
   const bool config = command.TakesConfig();
+  const bool parallel = config && command.Find("ranks") == nullptr;  // else it counts for them
   return absl::StrCat("fttrain ", command.name, ": ", command.purpose,
-                      "\n\nusage: ", config ? "[mpirun -np N] " : "", "fttrain ", command.name,
+                      "\n\nusage: ", parallel ? "[mpirun -np N] " : "", "fttrain ", command.name,
                       config ? " [FILE.yaml] [section.key=value ...]" : "", " [--flag=value ...]\n",
                       FlagLines(command), "\nexample: ", command.example);
 }
@@ -73,6 +75,24 @@ const std::vector<Command>& Commands() {
         {"steps", "N", "3", "how many; fewer where the run has fewer"},
         {"tolerance", "ERROR", "", "the largest relative error; without it, by precision.compute"},
         {"reference", "tp=T,pp=P", "", "the layout to compare with; without it, the smallest"}}},
+      {"data",
+       "show what a run would learn: examples, statistics and what is strange about them",
+       "fttrain data run.yaml -n 3 --html=data.html",
+       {kRun,
+        {"model", "FOLDER", "",
+         "in place of the config's model.path. With --input no config is needed;\n"
+         "of the folder the tokenizer and its template are read, and config.json if there"},
+        {"input", "FILE", "", "in place of the config's data.train"},
+        {"n", "N", "3", "examples to show, of each file the first ones"},
+        {"example", "N", "", "the one with this number instead, from 1"},
+        {"find", "TEXT", "", "those whose text has TEXT instead, at most -n"},
+        {"ids", "", "", "a token a line, with its id"},
+        {"color", "auto|always|never", "auto",
+         "what is learnt in green; without colours it stands in [[ ]]"},
+        {"html", "FILE", "", "writes all this as a page"},
+        {"json", "", "", "prints the statistics as JSON, and no examples"},
+        {"ranks", "N", "", "counts a step's rows for so many ranks; without it, for one replica"},
+        kSet}},
       {"generate",
        "answer a prompt",
        "fttrain generate --model=models/m --adapter=runs/a/adapter --prompt=Hello",

@@ -11,6 +11,8 @@ absl::Status TrainCommand(const CommandLine& line, const Process& process);
 // Trains a few steps in the config's layout and in the smallest that fits, and compares them whole.
 // Writes nothing. Aborted, with what differs and on which ranks, if it is more than rounding.
 absl::Status VerifyCommand(const CommandLine& line, const Process& process);
+// Shows what a run would learn. In one process, without weights.
+absl::Status DataCommand(const CommandLine& line, const Process& process);
 absl::Status GenerateCommand(const CommandLine& line, const Process& process);
 absl::Status LogitsCommand(const CommandLine& line, const Process& process);
 absl::Status QuantizeCommand(const CommandLine& line, const Process& process);

@@ -72,6 +72,15 @@ TEST(CommandLine, DashesAreUnderscoresInNames) {
   EXPECT_TRUE(Parse({"train", "--print-config"})->Has("print_config"));
 }
 
+TEST(CommandLine, AFlagOfOneLetterMayHaveOneDash) {
+  for (const std::vector<const char*>& words : std::vector<std::vector<const char*>>{
+           {"data", "run.yaml", "-n", "5"}, {"data", "-n5"}, {"data", "-n=5"}, {"data", "--n=5"}}) {
+    EXPECT_EQ(Parse(words)->Get("n"), "5");
+  }
+  EXPECT_FALSE(Parse({"data", "-n"}).ok());
+  EXPECT_FALSE(Parse({"train", "-n", "5"}).ok());
+}
+
 TEST(CommandLine, ASwitchTakesNoWord) {
   const auto line = Parse({"train", "--print_config", "--config=a.yaml"}).value();
   EXPECT_TRUE(line.Has("print_config"));
@@ -127,7 +136,9 @@ TEST(CommandLine, HelpListsEveryCommandAndACommandsHelpEveryFlag) {
   for (const Command& command : Commands()) {
     EXPECT_THAT(Usage(""), HasSubstr(absl::StrCat("\n  ", command.name, " ")));
     for (const Flag& flag : command.flags) {
-      const std::string line = absl::StrCat("\n  --", flag.name, *flag.value ? "=" : " ");
+      const bool letter = flag.name[1] == '\0';
+      const std::string line =
+          absl::StrCat("\n  ", letter ? "-" : "--", flag.name, *flag.value && !letter ? "=" : " ");
       EXPECT_THAT(Usage(command.name), HasSubstr(line));
     }
   }
