@@ -3,6 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "model/config/families/families.h"
+#include "model/config/generation_config.h"
 #include "model/config/quantization_config.h"
 #include "runtime/files/json.h"
 #include "runtime/files/safetensors.h"
@@ -72,15 +73,8 @@ absl::StatusOr<ModelSpec> LoadModelConfig(const std::string& folder) {
 
 absl::StatusOr<std::vector<int64_t>> LoadStopTokenIds(const std::string& folder,
                                                       const ModelSpec& model) {
-  const std::string path = absl::StrCat(folder, "/generation_config.json");
-  const absl::StatusOr<std::string> text = ReadFile(path, kMaxConfigBytes);
-  if (absl::IsNotFound(text.status())) return model.eos_token_ids;
-  if (!text.ok()) return text.status();
-  FT_ASSIGN_OR_RETURN(const Json json, ParseJsonObject(*text, path));
-  JsonKeys keys(json, path);
-  std::vector<int64_t> ids = keys.Ids("eos_token_id");
-  if (!keys.status().ok()) return keys.status();
-  return ids.empty() ? model.eos_token_ids : ids;
+  FT_ASSIGN_OR_RETURN(std::vector<int64_t> ids, GenerationEndIds(folder));
+  return ids.empty() ? model.eos_token_ids : std::move(ids);
 }
 
 }  // namespace fttrain
