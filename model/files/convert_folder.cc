@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "model/config/generation_config.h"
 #include "model/config/model_config.h"
 #include "model/config/quantization_config.h"
 #include "model/files/nf4_folder.h"
@@ -29,6 +30,7 @@ struct Adapter {
   AdapterForm form;
   std::unique_ptr<SafetensorsFolder> files;
   std::set<std::string> modules;
+  std::vector<int64_t> end_ids;  // where its training taught answers to end
 };
 
 absl::StatusOr<Adapter> ReadAdapter(const std::string& folder, const ModelSpec& model) {
@@ -37,6 +39,7 @@ absl::StatusOr<Adapter> ReadAdapter(const std::string& folder, const ModelSpec& 
   FT_ASSIGN_OR_RETURN(adapter.files, OpenAdapter(folder, adapter.form, model));
   FT_ASSIGN_OR_RETURN(const std::vector<TensorSpec> factors, AdapterTensors(model, adapter.form));
   for (const TensorSpec& factor : factors) adapter.modules.insert(factor.module);
+  FT_ASSIGN_OR_RETURN(adapter.end_ids, GenerationEndIds(folder));
   return adapter;
 }
 
@@ -85,6 +88,11 @@ class Converter {
     FT_ASSIGN_OR_RETURN(const std::string config, Config());
     FT_ASSIGN_OR_RETURN(writer_, FolderWriter::Create(source_.path, output, std::move(declared),
                                                       config, conversion_.max_shard_bytes));
+    if (!adapter_.end_ids.empty()) {
+      FT_ASSIGN_OR_RETURN(const std::string generation,
+                          GenerationConfigWith(source_.path, adapter_.end_ids));
+      FT_RETURN_IF_ERROR(writer_->PutFile(kGenerationConfigFile, generation));
+    }
     for (const Passage& passage : passages) {
       FT_RETURN_IF_ERROR(Write(passage));
       conversion_.progress(*writer_);

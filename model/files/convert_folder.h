@@ -56,8 +56,10 @@ struct Converted {
 
 // Writes `output`: nothing of it is there unless all went well. Merged: W + scale B A formed in
 // float32 (float64 for F64), rounded to the source's dtype. A matrix without an adapter is copied,
-// or quantised from its own values. Errors name file and tensor: InvalidArgument where adapter and
-// model do not fit, DataLoss for values that are not finite, ResourceExhausted for a full disk.
+// or quantised from its own values. generation_config.json is the base's with the ids at which the
+// adapter's folder says that answers end (GenerationConfigWith). Errors name file and tensor:
+// InvalidArgument where adapter and model do not fit, DataLoss for values that are not finite,
+// ResourceExhausted for a full disk.
 absl::StatusOr<Converted> ConvertFolder(const SourceFolder& source, const Conversion& conversion,
                                         const std::string& output);
 

@@ -167,9 +167,13 @@ absl::Status FolderWriter::CopyBaseFiles(const std::string& base_folder) {
     const absl::StatusOr<std::string> contents = ReadFile(absl::StrCat(base_folder, "/", name));
     if (absl::IsNotFound(contents.status())) continue;
     if (!contents.ok()) return contents.status();
-    FT_RETURN_IF_ERROR(WriteFileAtomically(absl::StrCat(temporary_folder_, "/", name), *contents));
+    FT_RETURN_IF_ERROR(PutFile(name, *contents));
   }
   return absl::OkStatus();
+}
+
+absl::Status FolderWriter::PutFile(const std::string& name, const std::string& contents) {
+  return WriteFileAtomically(absl::StrCat(temporary_folder_, "/", name), contents);
 }
 
 absl::Status FolderWriter::OpenShard() {

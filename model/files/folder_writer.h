@@ -38,6 +38,8 @@ class FolderWriter {
   absl::Status Append(const void* data, int64_t size_bytes);
   // AppendTensor (tensor_io.h) of all of `value`.
   absl::Status Append(const at::Tensor& value, at::ScalarType to);
+  // A text file of the folder, in place of the base's of that name. Before Finish().
+  absl::Status PutFile(const std::string& name, const std::string& contents);
   absl::Status Finish();  // FailedPrecondition unless exactly all declared bytes were appended
 
   // Index of the tensor whose bytes come next; the number of tensors when all were given.

@@ -200,6 +200,29 @@ TEST_F(ConvertFolderTest, MergesIntoWhatNf4MakesOfTheBase) {
   EXPECT_FALSE(LoadModelConfig(out_ / "m")->quantized);
 }
 
+TEST_F(ConvertFolderTest, EndsAnswersWhereTheAdapterWasTaughtTo) {
+  const std::string text = "{\"eos_token_id\":7 , \"top_k\": 20}";
+  base_.Write("generation_config.json", text);
+  const auto generation = [&](const char* output) {
+    EXPECT_TRUE(Convert(base_.path(), out_ / output).ok());
+    return *ReadFile(out_ / output + "/generation_config.json");
+  };
+  EXPECT_EQ(generation("quantized"), text);
+  conversion_.adapter = adapter_.path();
+  EXPECT_EQ(generation("unknown"), text) << "an adapter that says nothing";
+  adapter_.Write("generation_config.json", R"({"eos_token_id": 7, "top_k": 50})");
+  EXPECT_EQ(generation("equal"), text);
+  adapter_.Write("generation_config.json", R"({"eos_token_id": [3, 7], "top_k": 50})");
+  EXPECT_EQ(Json::parse(generation("merged")),
+            Json::parse(R"({"eos_token_id": [7, 3], "top_k": 20})"));
+  conversion_.write_nf4 = true;
+  EXPECT_EQ(generation("requantized"), generation("merged"));
+  adapter_.Write("generation_config.json", R"({"eos_token_id": "x"})");
+  EXPECT_THAT(Convert(base_.path(), out_ / "bad"),
+              IsError(absl::StatusCode::kInvalidArgument, "generation_config.json"));
+  EXPECT_FALSE(std::filesystem::exists(out_ / "bad"));
+}
+
 TEST_F(ConvertFolderTest, MergingIntoAQuantisedFolderEqualsMergingIntoItsDequantisedBase) {
   conversion_.write_nf4 = true;
   ASSERT_TRUE(Convert(base_.path(), out_ / "nf4").ok());

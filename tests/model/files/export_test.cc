@@ -113,6 +113,17 @@ TEST_F(Export, CopiesConfigWithTheNewDtypeAndTokenizerButNothingElse) {
   EXPECT_EQ(out_.FileCount(), 1) << "no temporary folder";
 }
 
+TEST_F(Export, HasAFileThatIsPutInPlaceOfTheBases) {
+  base_.Write("generation_config.json", "{}");
+  const auto writer =
+      CreateModelFolder(base_.path(), out_ / "m", ModelTensors(config_), at::kFloat).value();
+  EXPECT_TRUE(writer->PutFile("generation_config.json", "{\"eos_token_id\": 5}").ok());
+  for (const at::Tensor& value : values_) EXPECT_TRUE(writer->Append(value, at::kFloat).ok());
+  EXPECT_TRUE(writer->Finish().ok());
+  EXPECT_EQ(*ReadFile(out_ / "m/generation_config.json"), "{\"eos_token_id\": 5}");
+  EXPECT_EQ(*ReadFile(out_ / "m/tokenizer.json"), "{\"model\": {}}");
+}
+
 TEST_F(Export, ReplacesAnOlderExportOfOtherShards) {
   ASSERT_TRUE(Run(out_ / "m", at::kFloat, 1 << 20).ok());
   std::filesystem::copy_file(out_ / "m/tokenizer.json", out_ / "m/mine.txt");
