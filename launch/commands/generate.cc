@@ -10,6 +10,7 @@
 #include "launch/commands/commands.h"
 #include "launch/exit_code.h"
 #include "launch/run/evaluation.h"
+#include "model/config/generation_config.h"
 #include "model/config/model_config.h"
 #include "runtime/math/philox.h"
 #include "runtime/process/check.h"
@@ -56,6 +57,11 @@ absl::StatusOr<Prompt> MakePrompt(const CommandLine& line, const Task& task,
   FT_ASSIGN_OR_RETURN(prompt.tokenizer, FromFile(Tokenizer::Load(task.model_path)));
   FT_ASSIGN_OR_RETURN(const std::vector<int64_t> stop, LoadStopTokenIds(task.model_path, model));
   prompt.stop_ids.assign(stop.begin(), stop.end());
+  if (!task.init_from.empty()) {  // where the adapter was taught to end
+    FT_ASSIGN_OR_RETURN(const std::vector<int64_t> taught,
+                        FromFile(GenerationEndIds(task.init_from)));
+    prompt.stop_ids.insert(prompt.stop_ids.end(), taught.begin(), taught.end());
+  }
   if (prompt.tokenizer->EosId()) prompt.stop_ids.push_back(*prompt.tokenizer->EosId());
   if (line.Has("raw")) {
     FT_ASSIGN_OR_RETURN(prompt.ids, prompt.tokenizer->Encode(line.Get("prompt"), true));

@@ -1,6 +1,7 @@
 #include "absl/strings/str_cat.h"
 #include "configs/to_yaml.h"
 #include "launch/commands/commands.h"
+#include "launch/exit_code.h"
 #include "launch/run/metrics.h"
 #include "launch/run/output_folder.h"
 #include "launch/run/summary.h"
@@ -21,6 +22,15 @@ absl::Status PrepareOutput(const TrainPlan& plan, const Process& process) {
   FT_ASSIGN_OR_RETURN(const std::string previous, PrepareOutputFolder(folder));
   if (!previous.empty()) LogInfo(absl::StrCat("output     an earlier run was moved to ", previous));
   return WriteFileAtomically(absl::StrCat(folder, "/config.yaml"), config::ToYaml(plan.run));
+}
+
+// What of the data no adapter can learn.
+absl::Status Warn(const TrainPlan& plan, const Process& process) {
+  if (process.rank() != 0) return absl::OkStatus();
+  FT_ASSIGN_OR_RETURN(const std::vector<std::string> warnings,
+                      FromFile(UntrainedRowWarnings(plan.task, plan.taught)));
+  for (const std::string& warning : warnings) LogInfo("warning    " + warning);
+  return absl::OkStatus();
 }
 
 // The loop. Agrees on what only rank 0 can fail at (the metrics file).
@@ -55,9 +65,9 @@ absl::Status SaveResult(const TrainPlan& plan, const Job& job, const Process& pr
   const std::string folder = absl::StrCat(plan.output.folder, lora ? "/adapter" : "/model");
   const absl::Status saved =
       lora ? SaveAdapter(network.parameters, *network.store, network.declared, folder,
-                         *task.form.adapter)
+                         *task.form.adapter, plan.taught.generation_config)
            : SaveModel(network.parameters, *network.store, network.declared, task.model_path,
-                       folder, task.model, task.form.compute);
+                       folder, task.model, task.form.compute, plan.taught.generation_config);
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(saved));
   LogInfo(absl::StrCat("saved      ", folder));
   return absl::OkStatus();
@@ -75,6 +85,7 @@ absl::Status TrainCommand(const CommandLine& line, const Process& process) {
   const absl::StatusOr<TrainPlan> plan = MakeTrainPlan(*loaded, process);
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(plan.status()));
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(PrepareOutput(*plan, process)));
+  FT_RETURN_IF_ERROR(process.AgreeOnStatus(Warn(*plan, process)));
 
   FT_ASSIGN_OR_RETURN(const std::unique_ptr<Job> job,
                       Build(plan->task, plan->layout, plan->inputs, process));

@@ -70,6 +70,8 @@ absl::StatusOr<TrainPlan> MakeTrainPlan(const config::LoadedConfig& loaded,
                                        plan.task.rows.sequence_len));
   for (const std::string& note : data.notes) LogInfo("note       " + note);
   LogInfo(FilesSummary(data.reports));
+  FT_ASSIGN_OR_RETURN(plan.taught, FromFile(TaughtBy(data.examples, data.tokenizer.get(),
+                                                     data.chat.get(), plan.task)));
   FT_ASSIGN_OR_RETURN(RowStream rows,
                       FromFile(RowStream::Create(std::move(data.examples), plan.task.rows)));
   plan.inputs.rows = std::make_shared<RowStream>(std::move(rows));

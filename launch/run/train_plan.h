@@ -6,6 +6,7 @@
 #include "launch/command_line.h"
 #include "launch/plan/output.h"
 #include "launch/run/build.h"
+#include "launch/run/taught.h"
 
 namespace fttrain {
 
@@ -15,6 +16,7 @@ struct TrainPlan {
   Layout layout;
   Output output;
   JobInputs inputs;
+  Taught taught;
 };
 
 // The file of --config, or fttrain.yaml of the current folder, with --set applied.

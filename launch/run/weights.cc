@@ -7,11 +7,13 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "model/config/generation_config.h"
 #include "model/files/folder_writer.h"
 #include "model/files/nf4_loader.h"
 #include "model/files/weight_loader.h"
 #include "model/linears/peft_names.h"
 #include "parallel/storage/param_gather.h"
+#include "runtime/files/whole_file.h"
 #include "runtime/process/check.h"
 
 namespace fttrain {
@@ -86,7 +88,7 @@ absl::Status LoadAdapter(ParameterStore& store, const ModelSpec& model, const st
 
 absl::Status SaveAdapter(const ParameterSet& set, ParameterStore& store,
                          const ParameterSet& declared, const std::string& folder,
-                         const AdapterForm& form) {
+                         const AdapterForm& form, const std::string& generation_config) {
   const Mesh& mesh = store.mesh();
   const std::vector<Parameter*> adapters = AdapterParameters(declared);
   std::vector<std::string> names;
@@ -96,12 +98,16 @@ absl::Status SaveAdapter(const ParameterSet& set, ParameterStore& store,
   for (size_t i = 0; i < adapters.size(); ++i) {
     tensors.push_back({names[i], GatherOnFirstStage(*adapters[i], stages[i], set, store)});
   }
-  return IsFirst(mesh) ? WriteAdapter(folder, form, tensors) : absl::OkStatus();
+  if (!IsFirst(mesh)) return absl::OkStatus();
+  FT_RETURN_IF_ERROR(WriteAdapter(folder, form, tensors));
+  if (generation_config.empty()) return absl::OkStatus();
+  return WriteFileAtomically(absl::StrCat(folder, "/", kGenerationConfigFile), generation_config);
 }
 
 absl::Status SaveModel(const ParameterSet& set, ParameterStore& store, const ParameterSet& declared,
                        const std::string& base_folder, const std::string& folder,
-                       const ModelSpec& config, at::ScalarType save_dtype) {
+                       const ModelSpec& config, at::ScalarType save_dtype,
+                       const std::string& generation_config) {
   const Mesh& mesh = store.mesh();
   const std::vector<TensorSpec> specs = ModelTensors(config);
   std::unique_ptr<FolderWriter> writer;
@@ -110,6 +116,9 @@ absl::Status SaveModel(const ParameterSet& set, ParameterStore& store, const Par
     auto created = CreateModelFolder(base_folder, folder, specs, save_dtype);
     status = created.status();
     if (created.ok()) writer = std::move(*created);
+    if (status.ok() && !generation_config.empty()) {
+      status = writer->PutFile(kGenerationConfigFile, generation_config);
+    }
   }
   std::vector<std::string> names;
   for (const TensorSpec& spec : specs) names.push_back(spec.name);

@@ -31,13 +31,16 @@ absl::Status LoadAdapter(ParameterStore& store, const ModelSpec& model, const st
 
 // Writes the trained parameters, whole, from the first rank: adapter/ in PEFT form, or model/ as a
 // Hugging Face folder in `save_dtype`, one tensor at a time. Collective over the mesh; only rank 0
-// of the world touches files. The status is this rank's: agree on it.
+// of the world touches files. `generation_config`: the text of the file of that name beside the
+// tensors; empty: none beside an adapter, the base's beside a model. The status is this rank's:
+// agree on it.
 absl::Status SaveAdapter(const ParameterSet& set, ParameterStore& store,
                          const ParameterSet& declared, const std::string& folder,
-                         const AdapterForm& form);
+                         const AdapterForm& form, const std::string& generation_config = "");
 absl::Status SaveModel(const ParameterSet& set, ParameterStore& store, const ParameterSet& declared,
                        const std::string& base_folder, const std::string& folder,
-                       const ModelSpec& config, at::ScalarType save_dtype);
+                       const ModelSpec& config, at::ScalarType save_dtype,
+                       const std::string& generation_config = "");
 
 // Numbers of parameters over the whole model, as PEFT counts them.
 struct ParameterCounts {
