@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "absl/algorithm/container.h"
 #include "configs/scalar.h"
 
 namespace fttrain::config {
@@ -13,10 +14,14 @@ using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 using google::protobuf::Reflection;
 
-bool HasMeaning(const FieldDescriptor& field, AdapterMethod method) {
+// Of the adapter that init_from names, unless they are written.
+constexpr const char* kOfTheAdapter[] = {"r", "alpha", "target_modules", "use_rslora"};
+
+bool HasDefault(const FieldDescriptor& field, const AdapterConfig& adapter) {
   if (field.containing_type() != AdapterConfig::descriptor()) return true;
-  if (field.name() == "quantization") return method == ADAPTER_METHOD_QLORA;
-  return method != ADAPTER_METHOD_NONE;
+  if (field.name() == "quantization") return adapter.method() == ADAPTER_METHOD_QLORA;
+  if (adapter.has_init_from() && absl::c_linear_search(kOfTheAdapter, field.name())) return false;
+  return adapter.method() != ADAPTER_METHOD_NONE;
 }
 
 bool HasDefaults(const google::protobuf::Descriptor& section) {
@@ -29,18 +34,18 @@ bool HasDefaults(const google::protobuf::Descriptor& section) {
 }
 
 // A default is read as if a file had it. Of a list's elements those there are have theirs.
-void FillSection(Message& section, AdapterMethod method) {
+void FillSection(Message& section, const AdapterConfig& adapter) {
   const Reflection& reflection = *section.GetReflection();
   for (int i = 0; i < section.GetDescriptor()->field_count(); ++i) {
     const FieldDescriptor& field = *section.GetDescriptor()->field(i);
-    if (!HasMeaning(field, method)) continue;
+    if (!HasDefault(field, adapter)) continue;
     if (field.message_type() != nullptr) {
       if (!HasDefaults(*field.message_type())) continue;
       const int size = field.is_repeated() ? reflection.FieldSize(section, &field) : 0;
       for (int element = 0; element < size; ++element) {
-        FillSection(*reflection.MutableRepeatedMessage(&section, &field, element), method);
+        FillSection(*reflection.MutableRepeatedMessage(&section, &field, element), adapter);
       }
-      if (!field.is_repeated()) FillSection(*reflection.MutableMessage(&section, &field), method);
+      if (!field.is_repeated()) FillSection(*reflection.MutableMessage(&section, &field), adapter);
       continue;
     }
     const bool is_there = field.is_repeated() ? reflection.FieldSize(section, &field) > 0
@@ -60,7 +65,7 @@ void FillDefaults(RunConfig& config) {
     const bool adapts = adapter.method() != ADAPTER_METHOD_NONE;
     config.mutable_optimizer()->set_learning_rate(adapts ? 2e-4 : 2e-5);
   }
-  FillSection(config, adapter.method());
+  FillSection(config, AdapterConfig(adapter));
 }
 
 }  // namespace fttrain::config

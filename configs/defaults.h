@@ -8,7 +8,8 @@ namespace fttrain::config {
 
 // Sets every absent field that has a default. Fields without one (paths, train.max_steps and
 // num_epochs, adapter.init_from) stay absent, and so do keys that mean nothing for the chosen
-// adapter.method: all of adapter.* with none, adapter.quantization without qlora.
+// adapter.method: all of adapter.* with none, adapter.quantization without qlora; r, alpha,
+// target_modules and use_rslora with init_from, whose they are.
 // Idempotent: FillDefaults(FillDefaults(c)) == FillDefaults(c).
 void FillDefaults(RunConfig& config);
 

@@ -16,6 +16,8 @@ constexpr Names kNamesElsewhere[] = {
     {"adapter.target_modules", "lora_target_modules lora_target lora_modules", ""},
     {"adapter.target_modules", "lora_target_linear", "all-linear"},
     {"adapter.use_rslora", "peft_use_rslora rslora", ""},
+    {"adapter.layers_to_transform", "peft_layers_to_transform", ""},
+    {"adapter.layers_pattern", "peft_layers_pattern", ""},
     {"adapter.init_from", "lora_model_dir adapter_name_or_path adapter_path peft_model_path", ""},
     {"adapter.quantization.type", "bnb_4bit_quant_type quant_type quantization_type", ""},
     {"adapter.quantization.double_quant", "bnb_4bit_use_double_quant double_quantization", ""},

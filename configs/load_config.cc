@@ -106,15 +106,17 @@ class Reader {
   void ReadList(const YAML::Node& value, int line, const std::string& path,
                 const FieldDescriptor& field, Message& section) {
     const bool of_sections = field.message_type() != nullptr;
-    // The one word that stands for a list.
-    const bool of_words = field.cpp_type() == FieldDescriptor::CPPTYPE_STRING;
-    if (of_words && value.IsScalar() && value.Scalar() == "all-linear") {
-      SetScalar(value, path, field, section);
+    if (value.IsMap() && field.options().GetExtension(as_map)) {
+      ReadMap(value, line, path, field, section);
       return;
     }
-    if (!value.IsSequence()) {
-      const std::string word = of_words ? "the word all-linear or " : "";
-      Report(line, absl::StrCat("'", path, "' is ", word, "a list: write ", Example(field)));
+    if (value.IsScalar() && StandsForAList(value.Scalar(), field)) {
+      const std::string fault = SetScalar(value, path, field, section);
+      if (!fault.empty()) Report(std::max(line, LineOf(value)), fault);
+      return;
+    }
+    if (!value.IsSequence() || field.options().GetExtension(as_map)) {
+      Report(line, absl::StrCat("'", path, "' is ", FormsOf(field), ": write ", Example(field)));
       return;
     }
     if (!of_sections && value.size() == 0) {
@@ -123,6 +125,23 @@ class Reader {
     int index = 0;
     for (const YAML::Node& element : value) {
       ReadElement(element, line, absl::StrCat(path, "[", index++, "]"), field, section);
+    }
+  }
+
+  // A map in place of a list of two-field sections.
+  void ReadMap(const YAML::Node& map, int line, const std::string& path,
+               const FieldDescriptor& field, Message& section) {
+    const auto report = [&](int at, const std::string& message) { Report(at, message); };
+    for (const YamlEntry& entry : EntriesOf(map, report)) {
+      const int at = std::max(line, entry.line);
+      const std::string name = Joined(path, entry.key);
+      Message& element = *section.GetReflection()->AddMessage(&section, &field);
+      const FieldDescriptor& value = *field.message_type()->field(1);
+      const std::string fault =
+          SetScalar(YAML::Node(entry.key), name, *field.message_type()->field(0), element);
+      if (!fault.empty()) Report(at, fault);
+      ReadField(entry.value, at, name, value, element);
+      if (entry.value.IsNull()) Report(at, absl::StrCat("'", name, "' has no value"));
     }
   }
 
@@ -138,9 +157,13 @@ class Reader {
         Report(line, absl::StrCat("'", path, "' must be a map: write ", Example(field)));
       }
     } else if (!element.IsScalar()) {
-      Report(line, absl::StrCat("'", path, "' must be a ",
-                                field.cpp_type() == FieldDescriptor::CPPTYPE_STRING ? "word"
-                                                                                    : "number"));
+      Report(line,
+             absl::StrCat("'", path, "' must be a ",
+                          field.cpp_type() == FieldDescriptor::CPPTYPE_STRING ? "word" : "number"));
+    } else if (field.options().GetExtension(one_value) == "regex" && IsRegex(element.Scalar())) {
+      Report(line,
+             absl::StrCat("'", path, "' is no name; a regular expression stands alone: write ",
+                          field.name(), ": '", element.Scalar(), "'"));
     } else if (const std::string fault = SetScalar(element, path, field, section); !fault.empty()) {
       Report(line, fault);
     }

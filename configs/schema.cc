@@ -1,5 +1,6 @@
 #include "configs/schema.h"
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -49,6 +50,12 @@ std::vector<std::string> EnumWords(const EnumDescriptor& type) {
   return words;
 }
 
+bool IsRegex(const std::string& text) {
+  return !absl::c_all_of(text, [](unsigned char c) {
+    return absl::ascii_isalnum(c) || c == '_' || c == '.' || c == '-';
+  });
+}
+
 std::vector<std::string> KeysOf(const Descriptor& section) {
   std::vector<std::string> keys;
   for (int i = 0; i < section.field_count(); ++i) keys.push_back(section.field(i)->name());
@@ -61,7 +68,7 @@ std::vector<std::string> AllKeys(const Descriptor& section) {
     const FieldDescriptor& field = *section.field(i);
     const bool is_section = field.message_type() != nullptr;
     if (!is_section || field.is_repeated()) keys.push_back(field.name());
-    if (!is_section) continue;
+    if (!is_section || field.options().GetExtension(as_map)) continue;
     for (const std::string& key : AllKeys(*field.message_type())) {
       keys.push_back(absl::StrCat(field.name(), field.is_repeated() ? "[]." : ".", key));
     }
@@ -69,11 +76,28 @@ std::vector<std::string> AllKeys(const Descriptor& section) {
   return keys;
 }
 
+bool StandsForAList(const std::string& text, const FieldDescriptor& field) {
+  const google::protobuf::FieldOptions& options = field.options();
+  const std::string& one = options.GetExtension(one_value);
+  return one == "element" ||
+         (one == "regex" && (text == options.GetExtension(by_default) || IsRegex(text)));
+}
+
+std::string FormsOf(const FieldDescriptor& field) {
+  const google::protobuf::FieldOptions& options = field.options();
+  if (options.GetExtension(as_map)) return "a map";
+  if (options.GetExtension(one_value) != "regex") return "a list";
+  const std::string& word = options.GetExtension(by_default);
+  return absl::StrCat(word.empty() ? "" : absl::StrCat("the word ", word, ", "),
+                      "a regular expression or a list");
+}
+
 std::string Example(const FieldDescriptor& field) {
   if (field.message_type() == nullptr) {
     const bool of_words = field.cpp_type() == FieldDescriptor::CPPTYPE_STRING;
     return absl::StrCat(field.name(), of_words ? ": [q_proj, v_proj]" : ": [18, 14]");
   }
+  if (field.options().GetExtension(as_map)) return absl::StrCat(field.name(), ": {q_proj: 8}");
   const FieldDescriptor& first = *field.message_type()->field(0);
   if (!field.is_repeated()) {
     if (first.is_repeated()) return absl::StrCat(field.name(), ": {", Example(first), "}");

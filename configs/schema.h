@@ -21,12 +21,19 @@ std::string Word(Enum value) {
 // All words of an enum, without the unspecified one, in the schema's order.
 std::vector<std::string> EnumWords(const google::protobuf::EnumDescriptor& type);
 
+// Whether a text in a list of names is none but a regular expression.
+bool IsRegex(const std::string& text);
+
 // The names of a section's keys, in the schema's order.
 std::vector<std::string> KeysOf(const google::protobuf::Descriptor& section);
 
 // Every key below `section` that holds a value or a list, dotted ("adapter.quantization.type",
 // "data.train[].path").
 std::vector<std::string> AllKeys(const google::protobuf::Descriptor& section);
+
+// Whether `text` may be there in place of the list `field`; and what may be, in words.
+bool StandsForAList(const std::string& text, const google::protobuf::FieldDescriptor& field);
+std::string FormsOf(const google::protobuf::FieldDescriptor& field);
 
 // A line of YAML that shows how `field`, a section or a list, is written:
 // "adapter: {method: lora}", "train: [{path: ..., format: messages}]".

@@ -62,13 +62,30 @@ std::string ScalarAsYaml(const Message& section, const FieldDescriptor& field) {
 std::string ListAsYaml(const Message& section, const FieldDescriptor& field) {
   const Reflection& reflection = *section.GetReflection();
   const bool of_words = field.cpp_type() == FieldDescriptor::CPPTYPE_STRING;
+  const bool or_regex = field.options().GetExtension(one_value) == "regex";
   std::vector<std::string> words;
   for (int i = 0; i < reflection.FieldSize(section, &field); ++i) {
     words.push_back(of_words ? TextAsYaml(reflection.GetRepeatedString(section, &field, i))
                              : absl::StrCat(reflection.GetRepeatedInt32(section, &field, i)));
   }
-  if (words.size() == 1 && words[0] == "all-linear") return words[0];
+  const bool alone = words.size() == 1 && or_regex;
+  if (alone &&
+      (words[0] == "all-linear" || IsRegex(reflection.GetRepeatedString(section, &field, 0)))) {
+    return words[0];
+  }
   return absl::StrCat("[", absl::StrJoin(words, ", "), "]");
+}
+
+// Of two-field sections: the first fields' values to the second's.
+std::string MapAsYaml(const Message& section, const FieldDescriptor& field) {
+  std::vector<std::string> pairs;
+  for (int i = 0; i < section.GetReflection()->FieldSize(section, &field); ++i) {
+    const Message& element = section.GetReflection()->GetRepeatedMessage(section, &field, i);
+    const google::protobuf::Descriptor& type = *field.message_type();
+    pairs.push_back(absl::StrCat(ScalarAsYaml(element, *type.field(0)), ": ",
+                                 ScalarAsYaml(element, *type.field(1))));
+  }
+  return absl::StrCat("{", absl::StrJoin(pairs, ", "), "}");
 }
 
 class Writer {
@@ -92,6 +109,8 @@ class Writer {
             &text_, head, " ",
             field->is_repeated() ? ListAsYaml(section, *field) : ScalarAsYaml(section, *field),
             "\n");
+      } else if (field->options().GetExtension(as_map)) {
+        absl::StrAppend(&text_, head, " ", MapAsYaml(section, *field), "\n");
       } else if (field->is_repeated()) {
         absl::StrAppend(&text_, head, "\n");
         WriteElementComments(*field->message_type(), indent + 2);

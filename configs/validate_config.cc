@@ -62,6 +62,22 @@ void CheckTargets(const AdapterConfig& adapter, KeyFaults& faults) {
   }
 }
 
+void CheckLayers(const AdapterConfig& adapter, KeyFaults& faults) {
+  if (adapter.layers_to_transform().empty() && !adapter.has_init_from() &&
+      !adapter.layers_pattern().empty()) {
+    faults.Add(
+        "adapter.layers_pattern",
+        "'adapter.layers_pattern' has no meaning without adapter.layers_to_transform: remove "
+        "it");
+  }
+  const auto& targets = adapter.target_modules();
+  if (!adapter.layers_to_transform().empty() && targets.size() == 1 && IsRegex(targets[0])) {
+    faults.Add("adapter.layers_to_transform",
+               "'adapter.layers_to_transform' has no meaning with adapter.target_modules as a "
+               "regular expression: write the layers into that");
+  }
+}
+
 void CheckAdapter(const AdapterConfig& adapter, KeyFaults& faults) {
   if (adapter.method() == ADAPTER_METHOD_NONE) {
     std::vector<const google::protobuf::FieldDescriptor*> written;
@@ -75,6 +91,7 @@ void CheckAdapter(const AdapterConfig& adapter, KeyFaults& faults) {
     return;
   }
   CheckTargets(adapter, faults);
+  CheckLayers(adapter, faults);
   if (!adapter.has_quantization()) return;
   if (adapter.method() != ADAPTER_METHOD_QLORA) {
     faults.Add("adapter.quantization", "'adapter.quantization' needs adapter.method qlora");

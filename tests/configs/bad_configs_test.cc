@@ -105,8 +105,21 @@ constexpr BadConfig kShapes[] = {
     {"ListForAValue", "model:\n  path:\n    - m\n",
      "run.yaml:2: 'model.path' must be a single value, not a list"},
     {"OneNameForTargets", "adapter: {target_modules: q_proj}\n",
-     "run.yaml:1: 'adapter.target_modules' is the word all-linear or a list: write target_modules: "
-     "[q_proj, v_proj]"},
+     "run.yaml:1: 'adapter.target_modules' is the word all-linear, a regular expression or a list: "
+     "write target_modules: [q_proj, v_proj]"},
+    {"PatternInTargets", "adapter: {target_modules: [q_proj, '.*_proj']}\n",
+     "run.yaml:1: 'adapter.target_modules[1]' is no name; a regular expression stands alone: write "
+     "target_modules: '.*_proj'"},
+    {"OneNameToExclude", "adapter: {exclude_modules: all-linear}\n",
+     "run.yaml:1: 'adapter.exclude_modules' is a regular expression or a list: write "
+     "exclude_modules: [q_proj, v_proj]"},
+    {"NegativeLayer", "adapter: {layers_to_transform: -1}\n",
+     "run.yaml:1: 'adapter.layers_to_transform' must be at least 0, not '-1'"},
+    {"ListOfRanks", "adapter: {rank_pattern: [q_proj]}\n",
+     "run.yaml:1: 'adapter.rank_pattern' is a map: write rank_pattern: {q_proj: 8}"},
+    {"NoRank", "adapter:\n  rank_pattern:\n    q_proj: 0\n    v_proj:\n",
+     "run.yaml:3: 'adapter.rank_pattern.q_proj' must be at least 1 and at most 8192, not '0'\n"
+     "run.yaml:4: 'adapter.rank_pattern.v_proj' has no value"},
     {"NoTargets", "adapter: {target_modules: []}\n",
      "run.yaml:1: 'adapter.target_modules' is an empty list"},
     {"ListInTargets", "adapter: {target_modules: [[q_proj]]}\n",

@@ -44,6 +44,11 @@ adapter:
   target_modules: [q_proj, "model.layers.0.mlp.up_proj"]
   use_rslora: yes
   init_from: null-adapter
+  exclude_modules: '.*\.0\.mlp\..*'
+  layers_to_transform: [2, 0]
+  layers_pattern: layers
+  rank_pattern: {v_proj: 3, '(k|o)_proj': 8, a.v_proj: 1}
+  alpha_pattern: {'layers\.1\..*': 0.5}
   quantization: {type: nf4, double_quant: false, block_size: 128, lm_head: true}
 data:
   train:
@@ -90,6 +95,13 @@ TEST(LoadConfig, ReadsEverySpellingOfAValue) {
   EXPECT_THAT(config.adapter().target_modules(),
               ElementsAre("q_proj", "model.layers.0.mlp.up_proj"));
   EXPECT_TRUE(config.adapter().use_rslora());
+  EXPECT_THAT(config.adapter().exclude_modules(), ElementsAre(R"(.*\.0\.mlp\..*)"));
+  EXPECT_THAT(config.adapter().layers_to_transform(), ElementsAre(2, 0));
+  EXPECT_THAT(config.adapter().layers_pattern(), ElementsAre("layers"));
+  ASSERT_EQ(config.adapter().rank_pattern_size(), 3) << "in their order: the first match counts";
+  EXPECT_EQ(config.adapter().rank_pattern(1).modules(), "(k|o)_proj");
+  EXPECT_EQ(config.adapter().rank_pattern(1).r(), 8);
+  EXPECT_EQ(config.adapter().alpha_pattern(0).alpha(), 0.5);
   EXPECT_EQ(config.data().train(1).path(), "b\\\"\u00e9.json");
   EXPECT_EQ(config.data().train(1).format(), DATA_FORMAT_PROMPT_COMPLETION);
   EXPECT_EQ(config.data().eval(0).path(), "null");
@@ -171,6 +183,31 @@ TEST(LoadConfig, TrainingAllWeightsHasNoAdapterDefaults) {
   EXPECT_FALSE(config.adapter().has_r());
   EXPECT_EQ(config.adapter().target_modules_size(), 0);
   EXPECT_EQ(config.optimizer().learning_rate(), 2e-5);
+}
+
+TEST(LoadConfig, ListsOfModulesMayBeARegularExpression) {
+  for (const char* text : {R"(.*\.(up|down)_proj)", R"(a\.[^"]*"b)"}) {
+    const RunConfig config =
+        Load("adapter: {target_modules: '" + std::string(text) + "', layers_to_transform: 3}\n");
+    EXPECT_THAT(config.adapter().target_modules(), ElementsAre(text));
+    EXPECT_THAT(config.adapter().layers_to_transform(), ElementsAre(3));
+    EXPECT_TRUE(MessageDifferencer::Equals(config, Load(ToYaml(config)))) << ToYaml(config);
+  }
+  const RunConfig named = Load("adapter: {target_modules: [q_proj], rank_pattern: {a: 1}}\n");
+  EXPECT_TRUE(MessageDifferencer::Equals(named, Load(ToYaml(named)))) << ToYaml(named);
+  EXPECT_THAT(Load("adapter: {r: 8}\n", {R"(adapter.target_modules=.*[qv]_proj)"})
+                  .adapter()
+                  .target_modules(),
+              ElementsAre(".*[qv]_proj"));
+}
+
+TEST(LoadConfig, AnAdapterToStartFromLeavesItsOwnSettingsOpen) {
+  const RunConfig config = Load("adapter: {init_from: a, alpha: 8}\n");
+  EXPECT_FALSE(config.adapter().has_r());
+  EXPECT_FALSE(config.adapter().has_use_rslora());
+  EXPECT_TRUE(config.adapter().target_modules().empty());
+  EXPECT_EQ(config.adapter().alpha(), 8);
+  EXPECT_TRUE(config.adapter().has_dropout()) << "of training";
 }
 
 TEST(LoadConfig, FillingDefaultsTwiceChangesNothing) {
@@ -296,8 +333,9 @@ TEST(ToYaml, SaysOnceWhatTheKeysOfAFileMean) {
 }
 
 TEST(ToYaml, ShowsTheSchemasComments) {
-  EXPECT_THAT(ToYaml(Load("adapter: {r: 8}\n"), Comments::kSchema),
-              ::testing::HasSubstr("  # Rank of the update B A. Default: 16.\n  r: 8\n"));
+  EXPECT_THAT(
+      ToYaml(Load("adapter: {r: 8}\n"), Comments::kSchema),
+      ::testing::HasSubstr("  # Rank of the update B A. Default: 16, or init_from's.\n  r: 8\n"));
 }
 
 TEST(Recipes, LoadAndValidate) {

@@ -98,6 +98,14 @@ const Contradiction kContradictions[] = {
      {"adapter.target_modules=[q_proj, v_proj, q_proj]"},
      "--set adapter.target_modules=[q_proj, v_proj, q_proj]: 'adapter.target_modules' has 'q_proj' "
      "twice"},
+    {"LayersPatternAlone",
+     {"adapter.layers_pattern=layers"},
+     "--set adapter.layers_pattern=layers: 'adapter.layers_pattern' has no meaning without "
+     "adapter.layers_to_transform: remove it"},
+    {"LayersOfARegularExpression",
+     {"adapter.target_modules=.*q_proj", "adapter.layers_to_transform=0"},
+     "--set adapter.layers_to_transform=0: 'adapter.layers_to_transform' has no meaning with "
+     "adapter.target_modules as a regular expression: write the layers into that"},
     {"AllLinearAmongOthers",
      {"adapter.target_modules=[all-linear, lm_head]"},
      "--set adapter.target_modules=[all-linear, lm_head]: 'adapter.target_modules': all-linear "
