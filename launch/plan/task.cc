@@ -4,9 +4,9 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "launch/plan/adapter_form.h"
 #include "launch/plan/base_form.h"
 #include "launch/plan/words.h"
-#include "model/config/checks.h"
 
 namespace fttrain {
 namespace {
@@ -44,15 +44,6 @@ std::string InHome(const std::string& path) {
   const char* const home = std::getenv("HOME");
   return absl::StartsWith(path, "~/") && home != nullptr ? absl::StrCat(home, path.substr(1))
                                                          : path;
-}
-
-absl::StatusOr<AdapterForm> AdapterOf(const config::RunConfig& run, const ModelSpec& model) {
-  const config::AdapterConfig& adapter = run.adapter();
-  FT_ASSIGN_OR_RETURN(std::vector<std::string> targets,
-                      ResolveTargetModules(model, {adapter.target_modules().begin(),
-                                                   adapter.target_modules().end()}));
-  return AdapterForm{adapter.r(),          adapter.alpha(),    adapter.dropout(),
-                     adapter.use_rslora(), std::move(targets), run.model().path()};
 }
 
 AdamWOptions AdamWOf(const config::OptimizerConfig& optimizer) {
@@ -113,7 +104,7 @@ absl::StatusOr<Task> TaskOf(const config::LoadedConfig& loaded, const ModelSpec&
   task.form.compute = ComputeOf(run);
   task.form.train_base = run.adapter().method() == config::ADAPTER_METHOD_NONE;
   if (!task.form.train_base) {
-    FT_ASSIGN_OR_RETURN(task.form.adapter, AdapterOf(run, model));
+    FT_ASSIGN_OR_RETURN(task.form.adapter, AdapterFormOf(run, model));
   }
   task.init_from = run.adapter().init_from();
   FT_RETURN_IF_ERROR(SetBaseForm(loaded, model, /*training=*/true, task.form));

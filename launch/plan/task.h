@@ -53,8 +53,8 @@ struct Task {
 };
 
 // The task of a config with defaults filled and validated. The config counts a step's rows in
-// microbatches: `microbatch_rows` are those of one, of all replicas together. InvalidArgument as
-// ResolveTargetModules and SetBaseForm.
+// microbatches: `microbatch_rows` are those of one, of all replicas together. Errors as
+// AdapterFormOf and SetBaseForm.
 absl::StatusOr<Task> TaskOf(const config::LoadedConfig& loaded, const ModelSpec& model,
                             int64_t microbatch_rows);
 // What of a task the rows alone decide on: for commands that look at data without a model. `loaded`

@@ -4,8 +4,8 @@
 #include "data/text/example.h"
 #include "launch/exit_code.h"
 #include "launch/run/build.h"
-#include "model/config/checks.h"
-#include "model/files/adapter.h"
+#include "model/files/adapter_config.h"
+#include "model/linears/adapter_modules.h"
 #include "nlohmann/json.hpp"
 #include "runtime/process/check.h"
 
@@ -50,7 +50,8 @@ absl::StatusOr<EvaluationSetup> ReadEvaluation(const CommandLine& line, const Pr
   if (setup.task.init_from.empty()) return setup;
   FT_ASSIGN_OR_RETURN(AdapterForm adapter, FromFile(ReadAdapterConfig(setup.task.init_from)));
   adapter.dropout = 0.0;
-  FT_ASSIGN_OR_RETURN(adapter.target_modules, ResolveTargetModules(model, adapter.target_modules));
+  const std::string config = AdapterConfigPath(setup.task.init_from);
+  FT_RETURN_IF_ERROR(FromFile(CheckAdapter(model, adapter, config)));
   setup.task.form.adapter = std::move(adapter);
   return setup;
 }

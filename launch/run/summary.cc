@@ -3,11 +3,13 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <set>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "launch/run/numbers.h"
+#include "model/linears/adapter_modules.h"
 #include "model/matmul/matmul.h"
 #include "runtime/memory/ledger.h"
 #include "runtime/process/check.h"
@@ -73,6 +75,26 @@ std::string FormOfBase(const Task& task, const Layout& layout, const ParameterCo
   return text;
 }
 
+// Which modules of which layers have which adapter, and whose settings these are.
+std::string FormOfAdapter(const Task& task) {
+  const AdapterForm& lora = *task.form.adapter;
+  std::set<int64_t> ranks;
+  std::vector<std::string> modules;
+  for (const TensorSpec& factor : AdapterTensors(task.model, lora)) {
+    if (!modules.empty() && modules.back() == factor.module) continue;
+    modules.push_back(factor.module);
+    ranks.insert(lora.On(factor.module)->r);
+  }
+  return absl::StrFormat(
+      "adapter    lora r %s, alpha %g%s%s, dropout %g on %s%s", absl::StrJoin(ranks, ", "),
+      lora.alpha, lora.alpha_pattern.empty() ? "" : " (or alpha_pattern's)",
+      lora.use_rslora ? " (rslora)" : "", lora.dropout,
+      DescribeModules(modules, task.model.num_layers()),
+      task.init_from.empty()
+          ? ""
+          : absl::StrCat("; from ", task.init_from, ", whose r, alpha and modules these are"));
+}
+
 // One run a stage even where the layers of a stage are acquired one by one.
 std::vector<int> RunsOf(const Task& task, const Layout& layout) {
   if (layout.mesh.pp == 1) return {static_cast<int>(task.model.num_layers())};
@@ -134,11 +156,8 @@ std::string StartSummary(const Task& task, const Layout& layout, const Machine& 
       WithCommas(parameters.trainable), WithCommas(parameters.all),
       100.0 * static_cast<double>(parameters.trainable) / static_cast<double>(parameters.all)));
   if (task.form.adapter) {
-    const AdapterForm& lora = *task.form.adapter;
     if (task.form.nf4) lines.push_back(FormOfBase(task, layout, parameters));
-    lines.push_back(absl::StrFormat("adapter    lora r %d, alpha %g%s, dropout %g on %s", lora.r,
-                                    lora.alpha, lora.use_rslora ? " (rslora)" : "", lora.dropout,
-                                    absl::StrJoin(lora.target_modules, ", ")));
+    lines.push_back(FormOfAdapter(task));
   }
   lines.push_back(Kept(task, layout));
   lines.push_back(absl::StrFormat(

@@ -20,7 +20,8 @@ struct Machine {
 };
 
 // Several lines: model, mesh and which layers and ranks a stage has, trainable parameters in PEFT's
-// words, the form of a quantised base and what of it is not quantised, data, global batch.
+// words, the adapter and what it is on, the form of a quantised base and what of it is not
+// quantised, data, global batch.
 std::string StartSummary(const Task& task, const Layout& layout, const Machine& machine,
                          const ParameterCounts& parameters, const DatasetSummary& data);
 std::string StartSummary(const Job& job);

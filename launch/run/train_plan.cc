@@ -6,11 +6,11 @@
 #include "absl/strings/str_cat.h"
 #include "configs/validate_config.h"
 #include "launch/exit_code.h"
+#include "launch/plan/adapter_form.h"
 #include "launch/plan/base_form.h"
 #include "launch/run/output_folder.h"
 #include "launch/run/summary.h"
 #include "launch/run/training_data.h"
-#include "model/files/adapter.h"
 #include "runtime/process/check.h"
 #include "runtime/process/log.h"
 
@@ -28,15 +28,11 @@ absl::StatusOr<config::LoadedConfig> ReadRunConfig(const CommandLine& line) {
 
 namespace {
 
-// What can be refused about adapter.init_from without its tensors, and inputs that the run would
-// move away.
+// Inputs that the run would move away.
 absl::Status CheckInputFolders(const Task& task, const Output& output) {
   FT_RETURN_IF_ERROR(CheckIsNotMoved("model.path", task.model_path, output.folder));
   if (!task.form.adapter || task.init_from.empty()) return absl::OkStatus();
-  const std::string& folder = task.init_from;
-  FT_RETURN_IF_ERROR(CheckIsNotMoved("adapter.init_from", folder, output.folder));
-  FT_ASSIGN_OR_RETURN(const AdapterForm saved, FromFile(ReadAdapterConfig(folder)));
-  return FromFile(CompareAdapterConfigs(folder, saved, *task.form.adapter));
+  return CheckIsNotMoved("adapter.init_from", task.init_from, output.folder);
 }
 
 }  // namespace
@@ -63,6 +59,7 @@ absl::StatusOr<TrainPlan> MakeTrainPlan(const config::LoadedConfig& loaded,
   plan.output = OutputOf(loaded.config);
   plan.run = loaded.config;
   RecordBaseForm(plan.task.form, plan.run);
+  if (plan.task.form.adapter) RecordAdapterForm(*plan.task.form.adapter, plan.run);
   FT_ASSIGN_OR_RETURN(plan.inputs.device, SelectDevice(plan.layout.device, process));
   FT_RETURN_IF_ERROR(CheckInputFolders(plan.task, plan.output));
   FT_ASSIGN_OR_RETURN(TrainingData data,

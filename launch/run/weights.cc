@@ -8,9 +8,11 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "model/config/generation_config.h"
+#include "model/files/adapter_config.h"
 #include "model/files/folder_writer.h"
 #include "model/files/nf4_loader.h"
 #include "model/files/weight_loader.h"
+#include "model/linears/adapter_modules.h"
 #include "model/linears/peft_names.h"
 #include "parallel/storage/param_gather.h"
 #include "runtime/files/whole_file.h"
@@ -64,7 +66,8 @@ absl::StatusOr<std::unique_ptr<SafetensorsFolder>> OpenEqualAdapter(const std::s
                                                                     const AdapterForm& expected,
                                                                     const ModelSpec& model) {
   FT_ASSIGN_OR_RETURN(const AdapterForm saved, ReadAdapterConfig(folder));
-  FT_RETURN_IF_ERROR(CompareAdapterConfigs(folder, saved, expected));
+  FT_RETURN_IF_ERROR(CheckAdapter(model, saved, AdapterConfigPath(folder)));
+  FT_RETURN_IF_ERROR(CompareAdapters(folder, saved, expected, model));
   return OpenAdapter(folder, expected, model);
 }
 

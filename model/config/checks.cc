@@ -63,32 +63,4 @@ absl::Status CheckTensorParallel(const ModelSpec& model, int tp) {
       ". Sizes that fit: ", absl::StrJoin(sizes, ", ")));
 }
 
-absl::StatusOr<std::vector<std::string>> ResolveTargetModules(
-    const ModelSpec& model, const std::vector<std::string>& targets) {
-  std::vector<std::string> all;
-  for (const LayerSpec& layer : model.layers) {
-    for (const LinearSpec& linear : LinearsOf(layer)) {
-      const std::string leaf = LeafName(linear.name);
-      if (!absl::c_linear_search(all, leaf)) all.push_back(leaf);
-    }
-  }
-  for (const std::string& target : targets) {
-    if (target == "all-linear" || absl::c_linear_search(all, target)) continue;
-    const bool known = target == LeafName(model.embedding) || target == "lm_head";
-    return absl::InvalidArgumentError(
-        absl::StrCat("adapter.target_modules: ", target,
-                     known ? " cannot be adapted here" : " is no linear module of this model",
-                     "; choose from ", absl::StrJoin(all, ", "), ", or all-linear"));
-  }
-  if (targets.empty()) {
-    return absl::InvalidArgumentError(
-        "adapter.target_modules is empty: name modules, or all-linear");
-  }
-  if (!absl::c_linear_search(targets, "all-linear")) {
-    std::erase_if(all,
-                  [&](const std::string& leaf) { return !absl::c_linear_search(targets, leaf); });
-  }
-  return all;
-}
-
 }  // namespace fttrain

@@ -1,10 +1,10 @@
-// LoRA adapters in PEFT's form: a folder of adapter_config.json and adapter_model.safetensors. What
-// PEFT can say and we cannot do is refused by file and key.
+// LoRA adapters in PEFT's form: a folder of adapter_config.json (adapter_config.h) and
+// adapter_model.safetensors.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
-#include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -23,25 +23,30 @@ struct AdapterTensor {
 
 // Creates FOLDER if needed and writes both files. They are complete on disk before either is put in
 // place; an error (disk full, ...) leaves what was there. One process calls it.
-absl::Status WriteAdapter(const std::string& folder, const AdapterForm& config,
+absl::Status WriteAdapter(const std::string& folder, const AdapterForm& form,
                           const std::vector<AdapterTensor>& tensors);
 
-// Reads adapter_config.json. InvalidArgument naming file and key for other methods than plain LoRA:
-// DoRA, rank_pattern, alpha_pattern, bias, modules_to_save, initialisations that change the base,
-// ... A regular expression as target_modules is replaced by the last name parts of the modules in
-// the tensor file.
-absl::StatusOr<AdapterForm> ReadAdapterConfig(const std::string& folder);
-
 absl::StatusOr<std::unique_ptr<SafetensorsFolder>> OpenAdapterTensors(const std::string& folder);
-// The same, checked to be those that the form gives the model's linears (AdapterTensors).
+// The same, checked to be those that the form, which passes CheckAdapter, gives the model's
+// linears (AdapterTensors). InvalidArgument says which modules the files are on and which the form
+// means.
 absl::StatusOr<std::unique_ptr<SafetensorsFolder>> OpenAdapter(const std::string& folder,
                                                                const AdapterForm& form,
                                                                const ModelSpec& model);
 
-// InvalidArgument naming both values where a saved adapter is not the one the run asks for: r,
-// alpha, use_rslora, and target_modules as sets (unless either is "all-linear": the tensors then
-// tell). Dropout and base path may differ.
-absl::Status CompareAdapterConfigs(const std::string& folder, const AdapterForm& saved,
-                                   const AdapterForm& run);
+// A whole adapter for a model, checked against it.
+struct AdapterFolder {
+  AdapterForm form;
+  std::map<std::string, LowRank> modules;  // what each adapted linear has
+  std::unique_ptr<SafetensorsFolder> tensors;
+  std::vector<int64_t> end_ids;  // where its training taught answers to end
+};
+absl::StatusOr<AdapterFolder> OpenAdapterFolder(const std::string& folder, const ModelSpec& model);
+
+// InvalidArgument naming both values where a saved adapter is not the one that the run asks for:
+// where r or scale of some linear of the model differ. Dropout and base path may differ, and so may
+// the words for the same. Both forms pass CheckAdapter.
+absl::Status CompareAdapters(const std::string& folder, const AdapterForm& saved,
+                             const AdapterForm& run, const ModelSpec& model);
 
 }  // namespace fttrain

@@ -6,7 +6,6 @@
 #include <iterator>
 #include <nlohmann/json.hpp>
 #include <numeric>
-#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -25,24 +24,6 @@
 namespace fttrain {
 namespace {
 
-// The adapter of a folder, checked against the model.
-struct Adapter {
-  AdapterForm form;
-  std::unique_ptr<SafetensorsFolder> files;
-  std::set<std::string> modules;
-  std::vector<int64_t> end_ids;  // where its training taught answers to end
-};
-
-absl::StatusOr<Adapter> ReadAdapter(const std::string& folder, const ModelSpec& model) {
-  Adapter adapter;
-  FT_ASSIGN_OR_RETURN(adapter.form, ReadAdapterConfig(folder));
-  FT_ASSIGN_OR_RETURN(adapter.files, OpenAdapter(folder, adapter.form, model));
-  FT_ASSIGN_OR_RETURN(const std::vector<TensorSpec> factors, AdapterTensors(model, adapter.form));
-  for (const TensorSpec& factor : factors) adapter.modules.insert(factor.module);
-  FT_ASSIGN_OR_RETURN(adapter.end_ids, GenerationEndIds(folder));
-  return adapter;
-}
-
 // How a tensor of the source goes into the output.
 struct Passage {
   TensorSpec tensor;
@@ -53,10 +34,10 @@ struct Passage {
 };
 
 Passage PassageOf(const TensorSpec& tensor, const SourceFolder& source,
-                  const Conversion& conversion, const std::set<std::string>& adapted) {
+                  const Conversion& conversion, const AdapterFolder& adapter) {
   Passage passage{.tensor = tensor};
   const bool linear = !tensor.module.empty();
-  passage.adapted = linear && adapted.contains(tensor.module);
+  passage.adapted = linear && adapter.modules.contains(tensor.module);
   passage.from_nf4 = linear && source.nf4 && IsNf4Tensor(*source.files, tensor.name);
   passage.dtype = passage.from_nf4 ? source.nf4->rounding
                                    : *FloatTypeOf(source.files->Find(tensor.name)->dtype);
@@ -73,7 +54,7 @@ Passage PassageOf(const TensorSpec& tensor, const SourceFolder& source,
 // One run over a model's tensors, in order.
 class Converter {
  public:
-  Converter(const SourceFolder& source, const Conversion& conversion, Adapter adapter)
+  Converter(const SourceFolder& source, const Conversion& conversion, AdapterFolder adapter)
       : source_(source), conversion_(conversion), adapter_(std::move(adapter)) {
     if (source.nf4) conversion_.nf4 = *source.nf4;
   }
@@ -82,7 +63,7 @@ class Converter {
     std::vector<Passage> passages;
     std::vector<SafetensorsWriter::Tensor> declared;
     for (const TensorSpec& tensor : ModelTensors(source_.model)) {
-      passages.push_back(PassageOf(tensor, source_, conversion_, adapter_.modules));
+      passages.push_back(PassageOf(tensor, source_, conversion_, adapter_));
       Declare(passages.back(), declared);
     }
     FT_ASSIGN_OR_RETURN(const std::string config, Config());
@@ -235,14 +216,16 @@ class Converter {
     const std::string& module = passage.tensor.module;
     const at::ScalarType precision = StatisticsType(passage.dtype);
     const auto load = [&](const std::string& name, const std::vector<int64_t>& shape) {
-      return LoadSlice(*adapter_.files, name, shape, -1, 0, 0, precision, at::kCPU);
+      return LoadSlice(*adapter_.tensors, name, shape, -1, 0, 0, precision, at::kCPU);
     };
     const std::string a = PeftName(module, Factor::kA), b = PeftName(module, Factor::kB);
-    FT_ASSIGN_OR_RETURN(a_, load(a, {adapter_.form.r, passage.tensor.shape[1]}));
-    FT_ASSIGN_OR_RETURN(b_, load(b, {passage.tensor.shape[0], adapter_.form.r}));
+    const auto [r, scale] = adapter_.modules.at(module);
+    scale_ = scale;
+    FT_ASSIGN_OR_RETURN(a_, load(a, {r, passage.tensor.shape[1]}));
+    FT_ASSIGN_OR_RETURN(b_, load(b, {passage.tensor.shape[0], r}));
     for (const auto& [factor, name] : {std::pair(a_, a), {b_, b}}) {
       if (factor.isfinite().all().item<bool>()) continue;
-      return absl::DataLossError(absl::StrCat(adapter_.files->PathOf(name), ": tensor '", name,
+      return absl::DataLossError(absl::StrCat(adapter_.tensors->PathOf(name), ": tensor '", name,
                                               "' holds a value that is not finite"));
     }
     return absl::OkStatus();
@@ -250,14 +233,15 @@ class Converter {
 
   at::Tensor Merged(const at::Tensor& values, const Range& rows) const {
     at::Tensor sum = values.to(a_.scalar_type());
-    sum.addmm_(b_.narrow(0, rows.offset, rows.extent), a_, 1, adapter_.form.Scale());
+    sum.addmm_(b_.narrow(0, rows.offset, rows.extent), a_, 1, scale_);
     return sum.to(values.scalar_type());
   }
 
   const SourceFolder& source_;
   Conversion conversion_;
-  Adapter adapter_;
-  at::Tensor a_, b_;  // of the matrix at hand
+  AdapterFolder adapter_;
+  at::Tensor a_, b_;    // of the matrix at hand
+  double scale_ = 0.0;  // of its adapter
   std::unique_ptr<FolderWriter> writer_;
   Converted done_;
 };
@@ -298,9 +282,9 @@ absl::StatusOr<at::ScalarType> MatrixDtype(const SourceFolder& source, bool quan
 absl::StatusOr<Converted> ConvertFolder(const SourceFolder& source, const Conversion& conversion,
                                         const std::string& output) {
   const MemoryScope scope(MemoryCategory::kWorkspace);
-  Adapter adapter;
+  AdapterFolder adapter;
   if (!conversion.adapter.empty()) {
-    FT_ASSIGN_OR_RETURN(adapter, ReadAdapter(conversion.adapter, source.model));
+    FT_ASSIGN_OR_RETURN(adapter, OpenAdapterFolder(conversion.adapter, source.model));
   }
   return Converter(source, conversion, std::move(adapter)).Run(output);
 }

@@ -2,14 +2,11 @@
 
 #include <ATen/ATen.h>
 
-#include <algorithm>
 #include <cmath>
 
-#include "absl/algorithm/container.h"
-#include "model/config/checks.h"
+#include "model/linears/adapter_modules.h"
 #include "model/linears/peft_names.h"
 #include "runtime/math/philox.h"
-#include "runtime/process/check.h"
 
 namespace fttrain {
 namespace {
@@ -38,22 +35,20 @@ void FillKaimingUniform(Parameter& parameter, uint64_t seed) {
 
 }  // namespace
 
-double AdapterForm::Scale() const {
-  return use_rslora ? alpha / std::sqrt(static_cast<double>(r)) : alpha / static_cast<double>(r);
+std::optional<LowRank> AdapterForm::On(const std::string& module) const {
+  const absl::StatusOr<std::optional<LowRank>> low_rank = LowRankOn(*this, module);
+  TORCH_CHECK(low_rank.ok(), low_rank.status().ToString());
+  return *low_rank;
 }
 
-bool AdapterForm::Adapts(const std::string& module) const {
-  return absl::c_linear_search(target_modules, LeafName(module));
-}
-
-absl::StatusOr<std::vector<TensorSpec>> AdapterTensors(const ModelSpec& model, AdapterForm form) {
-  FT_ASSIGN_OR_RETURN(form.target_modules, ResolveTargetModules(model, form.target_modules));
+std::vector<TensorSpec> AdapterTensors(const ModelSpec& model, const AdapterForm& form) {
   std::vector<TensorSpec> tensors;
   for (const LayerSpec& layer : model.layers) {
     for (const LinearSpec& linear : LinearsOf(layer)) {
-      if (!form.Adapts(linear.name)) continue;
-      tensors.push_back({PeftName(linear.name, Factor::kA), {form.r, linear.in}, linear.name});
-      tensors.push_back({PeftName(linear.name, Factor::kB), {linear.out, form.r}, linear.name});
+      const std::optional<LowRank> adapter = form.On(linear.name);
+      if (!adapter) continue;
+      tensors.push_back({PeftName(linear.name, Factor::kA), {adapter->r, linear.in}, linear.name});
+      tensors.push_back({PeftName(linear.name, Factor::kB), {linear.out, adapter->r}, linear.name});
     }
   }
   return tensors;

@@ -28,11 +28,7 @@ CopiedFactors CopiesOf(size_t adapters, at::ScalarType compute, double dropout,
 
 Linears::Linears(const std::vector<LinearSpec>& specs, const ParameterForm& form, TensorRank tp,
                  const ParameterSet& set, Nf4Ahead* ahead)
-    : compute_(form.compute) {
-  if (form.adapter) {
-    scale_ = form.adapter->Scale();
-    dropout_ = form.adapter->dropout;
-  }
+    : compute_(form.compute), dropout_(form.adapter ? form.adapter->dropout : 0.0) {
   for (const LinearSpec& spec : specs) {
     const bool row = spec.split == LinearSplit::kRow;
     Member member{.spec = spec,
@@ -43,7 +39,10 @@ Linears::Linears(const std::vector<LinearSpec>& specs, const ParameterForm& form
                   .a = set.Find(PeftName(spec.name, Factor::kA)),
                   .b = set.Find(PeftName(spec.name, Factor::kB)),
                   .input_offset = row ? SliceOf(spec, tp).range.offset : 0};
-    if (member.a != nullptr) {
+    if (const std::optional<LowRank> adapter = form.AdapterOf(spec.name)) {
+      TORCH_CHECK(member.a != nullptr && member.b != nullptr, spec.name,
+                  " has no adapter in the set");
+      member.scale = adapter->scale;
       member.columns = {rank_, member.a->slice.global_shape[0]};
       rank_ += member.columns.extent;
       adapted_.push_back(members_.size());
@@ -125,7 +124,7 @@ std::vector<at::Tensor> Linears::Forward(const at::Tensor& x, const DropoutConte
       if (Drops(dropout)) {
         AddProducts(part, {{Dropped(member, x, dropout), FactorA(member).t()}}, false);
       }
-      sums[i].products.push_back({part, member.B().t(), scale_});
+      sums[i].products.push_back({part, member.B().t(), member.scale});
     }
   }
   first.insert(first.end(), sums.begin(), sums.end());
@@ -138,7 +137,7 @@ std::vector<ProductSum> Linears::LowGradients(const std::vector<at::Tensor>& dy,
   std::vector<ProductSum> sums;
   for (const size_t i : adapted_) {
     const Member& member = members_[i];
-    sums.push_back({member.Part(dlow), {{dy[i], member.B(), scale_}}});
+    sums.push_back({member.Part(dlow), {{dy[i], member.B(), member.scale}}});
   }
   return sums;
 }
@@ -214,7 +213,7 @@ void Linears::AdapterGradients(const std::vector<at::Tensor>& dy, const at::Tens
   for (const size_t i : adapted_) {
     const Member& member = members_[i];
     member.a->grad.add_(da.narrow(0, member.columns.offset, member.columns.extent));
-    AddProducts(member.b->grad, {{dy[i].t(), member.Part(low), scale_}}, /*accumulate=*/true);
+    AddProducts(member.b->grad, {{dy[i].t(), member.Part(low), member.scale}}, /*accumulate=*/true);
   }
 }
 
@@ -226,23 +225,24 @@ void Linears::DroppedAdapterGradients(const std::vector<at::Tensor>& dy, const a
     const at::Tensor low = EmptyLowRank(dropped, member.columns.extent);
     AddProducts(low, {{dropped, FactorA(member).t()}}, /*accumulate=*/false);
     AddProducts(member.a->grad, {{member.Part(dlow).t(), dropped}}, /*accumulate=*/true);
-    AddProducts(member.b->grad, {{dy[i].t(), low, scale_}}, /*accumulate=*/true);
+    AddProducts(member.b->grad, {{dy[i].t(), low, member.scale}}, /*accumulate=*/true);
   }
 }
 
 int64_t FactorCopyBytes(const std::vector<LinearSpec>& specs, const ParameterForm& form,
                         TensorRank tp, c10::Device device) {
-  if (!form.adapter) return 0;
   size_t adapters = 0;
   int64_t a = 0, b = 0;  // elements
   for (const LinearSpec& spec : specs) {
-    if (!form.adapter->Adapts(spec.name)) continue;
+    const std::optional<LowRank> adapter = form.AdapterOf(spec.name);
+    if (!adapter) continue;
     ++adapters;
     const int64_t mine = SliceOf(spec, tp).range.extent;
     const bool column = spec.split == LinearSplit::kColumn;
-    a += form.adapter->r * (column ? spec.in : mine);
-    b += form.adapter->r * (column ? mine : spec.out);
+    a += adapter->r * (column ? spec.in : mine);
+    b += adapter->r * (column ? mine : spec.out);
   }
+  if (adapters == 0) return 0;
   const CopiedFactors copies = CopiesOf(adapters, form.compute, form.adapter->dropout, device);
   return ((copies.a ? a : 0) + (copies.b ? b : 0)) *
          static_cast<int64_t>(c10::elementSize(copies.dtype));

@@ -27,9 +27,10 @@ class Linears {
   Linears(const std::vector<LinearSpec>& specs, const ParameterForm& form, TensorRank tp,
           const ParameterSet& set, Nf4Ahead* ahead = nullptr);
 
-  // x [T, in_local] -> each linear's x W^T + b + s dropout(x) A^T B^T, [T, out_local]. Only the
-  // results are booked under the caller's category. With a row split tp rank 0 alone adds b to its
-  // partial sum. adapters false: without the third term, whatever adapters there are.
+  // x [T, in_local] -> each linear's x W^T + b + s dropout(x) A^T B^T (each has its own s), [T,
+  // out_local]. Only the results are booked under the caller's category. With a row split tp rank 0
+  // alone adds b to its partial sum. adapters false: without the third term, whatever adapters
+  // there are.
   std::vector<at::Tensor> Forward(const at::Tensor& x, const DropoutContext& dropout,
                                   bool adapters = true) const;
   // dy: of each linear, [T, out_local]. The linears' dx summed and added to `dx` if it is defined,
@@ -62,6 +63,7 @@ class Linears {
     at::Tensor b_copy = {};    // while factors are held, if they are converted
     int64_t input_offset = 0;  // of x's features in the whole input
     Range columns = {};        // the adapter's, of [T, R]
+    double scale = 0.0;        // of its product
     at::Tensor Part(const at::Tensor& low) const {
       return low.narrow(1, columns.offset, columns.extent);
     }
@@ -84,7 +86,7 @@ class Linears {
   std::vector<Member> members_;
   std::vector<size_t> adapted_;  // members with an adapter
   at::ScalarType compute_;
-  double scale_ = 0.0, dropout_ = 0.0;
+  double dropout_ = 0.0;
   int64_t rank_ = 0;   // R
   at::Tensor a_copy_;  // [R, in] while factors are held, if they are stacked or converted
 };

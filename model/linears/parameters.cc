@@ -25,6 +25,10 @@ std::optional<Nf4Options> ParameterForm::Nf4Of(const std::string& module) const 
   return absl::c_linear_search(nf4_dense, module) ? std::nullopt : nf4;
 }
 
+std::optional<LowRank> ParameterForm::AdapterOf(const std::string& module) const {
+  return adapter ? adapter->On(module) : std::nullopt;
+}
+
 LinearSlice SliceOf(const LinearSpec& spec, TensorRank tp) {
   const int64_t units = spec.units();
   if (units % tp.size == 0) {
@@ -57,7 +61,8 @@ void DeclareLinear(const LinearSpec& spec, const ParameterForm& form, TensorRank
     bias.weight_decay = false;
     set.Declare(std::move(bias));
   }
-  if (!form.adapter || !form.adapter->Adapts(spec.name)) return;
+  const std::optional<LowRank> adapter = form.AdapterOf(spec.name);
+  if (!adapter) return;
   const auto declare = [&](Factor factor, std::vector<int64_t> shape, int dim, bool split) {
     Parameter parameter;
     const std::string name = PeftName(spec.name, factor);
@@ -69,8 +74,8 @@ void DeclareLinear(const LinearSpec& spec, const ParameterForm& form, TensorRank
     parameter.dtype = FactorDtype(form.compute);
     set.Declare(std::move(parameter));
   };
-  declare(Factor::kA, {form.adapter->r, spec.in}, 1, !column);
-  declare(Factor::kB, {spec.out, form.adapter->r}, 0, column);
+  declare(Factor::kA, {adapter->r, spec.in}, 1, !column);
+  declare(Factor::kB, {spec.out, adapter->r}, 0, column);
 }
 
 void DeclareNorm(const NormSpec& spec, AxisGradient gradient, const ParameterForm& form,

@@ -16,7 +16,7 @@ namespace fttrain {
 struct ParameterForm {
   at::ScalarType compute = at::kFloat;      // kFloat, kBFloat16, kDouble
   bool train_base = false;                  // full fine-tuning
-  std::optional<AdapterForm> adapter = {};  // target_modules as leaf names of the model
+  std::optional<AdapterForm> adapter = {};  // passes CheckAdapter
   // QLoRA: the layers' matrices are stored as NF4, but for the modules (full names:
   // model.layers.0.mlp.gate_proj, lm_head) of nf4_dense, which stay in compute dtype.
   std::optional<Nf4Options> nf4 = {};
@@ -24,6 +24,8 @@ struct ParameterForm {
 
   // How the matrix of a module is stored: absent in compute dtype.
   std::optional<Nf4Options> Nf4Of(const std::string& module) const;
+  // Of a linear, nothing without one.
+  std::optional<LowRank> AdapterOf(const std::string& module) const;
 };
 
 // Of adapters' factors: float32, or float64 in float64 compute.

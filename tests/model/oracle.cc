@@ -95,6 +95,14 @@ NamedTensors SeededTensors(const ParameterSet& set) {
   return tensors;
 }
 
+// Of keys that are ends of names.
+double OracleAlpha(const AdapterForm& lora, const std::string& module) {
+  for (const auto& [end, alpha] : lora.alpha_pattern) {
+    if (module.ends_with(end)) return alpha;
+  }
+  return lora.alpha;
+}
+
 at::Tensor OracleLinear(const OracleModel& model, const std::string& name, const at::Tensor& x,
                         const DropoutContext& dropout) {
   at::Tensor y = x.matmul(Param(model, name + ".weight").t());
@@ -109,8 +117,8 @@ at::Tensor OracleLinear(const OracleModel& model, const std::string& name, const
                 {dropout.step_key, StreamOfName(name)}, /*feature_offset=*/0, x.size(1));
     dropped = x * mask;
   }
-  const double scale =
-      lora.use_rslora ? lora.alpha / std::sqrt(double(lora.r)) : lora.alpha / double(lora.r);
+  const double r = static_cast<double>(Param(model, adapter + ".lora_B.weight").size(1));
+  const double scale = OracleAlpha(lora, name) / (lora.use_rslora ? std::sqrt(r) : r);
   return y + scale * dropped.matmul(Param(model, adapter + ".lora_A.weight").t())
                          .matmul(Param(model, adapter + ".lora_B.weight").t());
 }

@@ -63,7 +63,7 @@ inline std::ostream& operator<<(std::ostream& out, const ModelVariant& variant) 
 }
 
 inline void UseLora(ModelOptions& options, std::vector<std::string> targets) {
-  options.adapter = {.r = 4, .alpha = 6.0, .target_modules = std::move(targets)};
+  options.adapter = {.r = 4, .alpha = 6.0, .target_modules = {std::move(targets)}};
 }
 inline void UseNf4(ModelOptions& options, Nf4Options nf4 = {},
                    std::vector<std::string> dense = {"lm_head"}) {

@@ -18,6 +18,7 @@
 #include "launch/plan/layout.h"
 #include "launch/plan/output.h"
 #include "tests/model/tiny_llama.h"
+#include "tests/temp_folder.h"
 
 namespace fttrain {
 namespace {
@@ -41,8 +42,16 @@ void AddTask(const Task& task, Fields& fields) {
   fields["task.alpha"] = Text(adapter.alpha);
   fields["task.dropout"] = Text(adapter.dropout);
   fields["task.use_rslora"] = Text(adapter.use_rslora);
-  fields["task.target_modules"] = absl::StrJoin(adapter.target_modules, ",");
-  fields["task.init_from"] = task.init_from;
+  fields["task.target_modules"] =
+      absl::StrCat(absl::StrJoin(adapter.target_modules.names, ","), adapter.target_modules.regex);
+  fields["task.exclude_modules"] = absl::StrCat(absl::StrJoin(adapter.exclude_modules.names, ","),
+                                                adapter.exclude_modules.regex);
+  fields["task.layers_to_transform"] = absl::StrJoin(adapter.layers_to_transform, ",");
+  fields["task.layers_pattern"] = absl::StrJoin(adapter.layers_pattern, ",");
+  fields["task.rank_pattern"] = absl::StrJoin(adapter.rank_pattern, ",", absl::PairFormatter(":"));
+  fields["task.alpha_pattern"] =
+      absl::StrJoin(adapter.alpha_pattern, ",", absl::PairFormatter(":"));
+  fields["task.init_from"] = task.init_from.empty() ? "" : "ADAPTER";
   const Nf4Options nf4 = task.form.nf4.value_or(Nf4Options{0});
   fields["task.block_size"] = Text(nf4.block_size);
   fields["task.double_quant"] = Text(nf4.double_quant);
@@ -112,7 +121,14 @@ ModelSpec Layers(int count) {
   return LlamaLike(shape);
 }
 
-config::LoadedConfig Load(const std::vector<std::string>& overrides) {
+// ADAPTER is the folder of one with the defaults' settings.
+config::LoadedConfig Load(std::vector<std::string> overrides) {
+  static const TempFolder folder;
+  folder.Write(
+      "adapter_config.json",
+      R"({"peft_type": "LORA", "r": 16, "lora_alpha": 32, "target_modules": "all-linear"})");
+  for (std::string& each : overrides)
+    each = absl::StrReplaceAll(each, {{"ADAPTER", folder.path()}});
   auto loaded = config::ParseRunConfig(kRun, "run.yaml", overrides);
   EXPECT_TRUE(loaded.ok()) << loaded.status();
   return *std::move(loaded);
@@ -158,8 +174,16 @@ const Key kKeys[] = {
     {"adapter.alpha=7", "task.alpha=7"},
     {"adapter.dropout=0.5", "task.dropout=0.5"},
     {"adapter.target_modules=[v_proj]", "task.target_modules=v_proj"},
+    {"adapter.target_modules=.*[qv]_proj", "task.target_modules=.*[qv]_proj"},
+    {"adapter.exclude_modules=[v_proj]", "task.exclude_modules=v_proj"},
+    {"adapter.exclude_modules=.*v_proj", "task.exclude_modules=.*v_proj"},
+    {"adapter.layers_to_transform=[0, 2]", "task.layers_to_transform=0,2"},
+    {"adapter.layers_pattern=layers", "task.layers_pattern=layers"},
+    {"adapter.rank_pattern={v_proj: 3, 'layers.0.*': 4}",
+     "task.rank_pattern=v_proj:3,layers.0.*:4"},
+    {"adapter.alpha_pattern={v_proj: 3}", "task.alpha_pattern=v_proj:3"},
     {"adapter.use_rslora=true", "task.use_rslora=true"},
-    {"adapter.init_from=a", "task.init_from=a"},
+    {"adapter.init_from=ADAPTER", "task.init_from=ADAPTER"},
     {"adapter.quantization.double_quant=false", "task.double_quant=false"},
     {"adapter.quantization.block_size=128", "task.block_size=128"},
     {"adapter.quantization.lm_head=true", "task.dense="},

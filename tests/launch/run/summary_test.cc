@@ -24,7 +24,7 @@ ModelSpec Model(int64_t layers) {
 
 Task AdapterTask() {
   Task task;
-  task.form.adapter = {.target_modules = {"q_proj", "v_proj"}};
+  task.form.adapter = {.target_modules = {{"q_proj", "v_proj"}}};
   task.model = Model(4);
   task.rows.sequence_len = 256;
   return task;

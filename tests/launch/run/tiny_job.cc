@@ -32,11 +32,8 @@ Task TinyTask(const TinyOptions& options) {
   task.form.compute = at::kDouble;
   task.form.train_base = options.full;
   if (!options.full) {
-    task.form.adapter = {.r = 3,
-                         .alpha = 6,
-                         .dropout = 0.2,
-                         .target_modules = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj",
-                                            "up_proj", "down_proj"}};
+    task.form.adapter = {
+        .r = 3, .alpha = 6, .dropout = 0.2, .target_modules = {{ModuleNames::kAllLinear}}};
   }
   if (options.nf4) task.form.nf4 = Nf4Options{};
   task.form.nf4_dense = {"lm_head"};

@@ -30,30 +30,5 @@ TEST(CheckTensorParallel, AllowsKvHeadsToBeShared) {
               ::testing::HasSubstr("neither 3 key-value heads / 4 nor 4 / 3 is whole"));
 }
 
-TEST(ResolveTargetModules, ListsModulesInTheOrderOfTheLayer) {
-  EXPECT_THAT(*ResolveTargetModules(LlamaLike(TinyLlama()), {"all-linear"}),
-              ::testing::ElementsAre("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj",
-                                     "down_proj"));
-  EXPECT_THAT(*ResolveTargetModules(LlamaLike(TinyLlama()), {"v_proj", "q_proj", "v_proj"}),
-              ::testing::ElementsAre("q_proj", "v_proj"));
-}
-
-TEST(ResolveTargetModules, RefusesWhatItCannotAdaptByName) {
-  for (const char* name : {"lm_head", "embed_tokens", "c_attn"}) {
-    const auto resolved = ResolveTargetModules(LlamaLike(TinyLlama()), {"q_proj", name});
-    EXPECT_THAT(ErrorText(resolved), ::testing::HasSubstr(name));
-  }
-  EXPECT_FALSE(ResolveTargetModules(LlamaLike(TinyLlama()), {}).ok());
-}
-
-TEST(ResolveTargetModules, KnowsTheModulesOfThisModelAlone) {
-  ModelSpec model = LlamaLike(TinyLlama());
-  for (LayerSpec& layer : model.layers) layer.pop_back();  // no MLP
-  EXPECT_THAT(*ResolveTargetModules(model, {"all-linear"}),
-              ::testing::ElementsAre("q_proj", "k_proj", "v_proj", "o_proj"));
-  EXPECT_THAT(ErrorText(ResolveTargetModules(model, {"up_proj"})),
-              ::testing::HasSubstr("up_proj is no linear module of this model"));
-}
-
 }  // namespace
 }  // namespace fttrain

@@ -8,8 +8,10 @@
 #include <csignal>
 #include <nlohmann/json.hpp>
 
+#include "model/files/adapter_config.h"
 #include "model/files/weight_loader.h"
 #include "model/linears/peft_names.h"
+#include "tests/model/tiny_llama.h"
 #include "tests/status_text.h"
 #include "tests/temp_folder.h"
 
@@ -35,6 +37,11 @@ Json PeftConfig() {
     "use_dora": false, "use_qalora": false, "use_rslora": true})");
 }
 
+const ModelSpec& Model() {
+  static const ModelSpec model = LlamaLike(TinyLlama(/*layers=*/4));
+  return model;
+}
+
 const char kQ[] = "model.layers.0.self_attn.q_proj";
 
 std::vector<AdapterTensor> Tensors() {
@@ -47,7 +54,7 @@ AdapterForm Config() {
   config.r = 2;
   config.alpha = 16.0;
   config.dropout = 0.05;
-  config.target_modules = {"q_proj"};
+  config.target_modules = {{"q_proj"}};
   config.base_model_name_or_path = "models/tiny";
   return config;
 }
@@ -60,7 +67,7 @@ TEST(AdapterFiles, ReadWhatPeftWrites) {
   EXPECT_EQ(config.alpha, 16.0);
   EXPECT_EQ(config.dropout, 0.1);
   EXPECT_TRUE(config.use_rslora);
-  EXPECT_THAT(config.target_modules, ElementsAre("q_proj", "v_proj"));
+  EXPECT_THAT(config.target_modules.names, ElementsAre("q_proj", "v_proj"));
   EXPECT_EQ(config.base_model_name_or_path, "models/tiny");
 }
 
@@ -69,7 +76,7 @@ TEST(AdapterFiles, ReadBackWhatTheyWrite) {
   const std::string folder = parent / "runs/adapter";  // created
   ASSERT_TRUE(WriteAdapter(folder, Config(), Tensors()).ok());
   const auto config = ReadAdapterConfig(folder).value();
-  EXPECT_TRUE(CompareAdapterConfigs(folder, config, Config()).ok());
+  EXPECT_TRUE(CompareAdapters(folder, config, Config(), Model()).ok());
   EXPECT_EQ(config.dropout, 0.05);
   EXPECT_EQ(config.base_model_name_or_path, "models/tiny");
   const auto tensors = OpenAdapterTensors(folder).value();
@@ -99,20 +106,42 @@ TEST(AdapterFiles, CarryPeftsKeysAndFormat) {
 TEST(AdapterFiles, SpellAllLinearAsPeftDoes) {
   const TempFolder folder;
   AdapterForm config = Config();
-  config.target_modules = {"all-linear"};
+  config.target_modules = {{"all-linear"}};
   ASSERT_TRUE(WriteAdapter(folder.path(), config, Tensors()).ok());
   EXPECT_EQ(Json::parse(*ReadFile(folder / "adapter_config.json"))["target_modules"], "all-linear");
-  EXPECT_THAT(ReadAdapterConfig(folder.path())->target_modules, ElementsAre("all-linear"));
+  EXPECT_TRUE(ReadAdapterConfig(folder.path())->target_modules.AllLinear());
 }
 
-TEST(AdapterFiles, TakeTheModulesOfARegularExpressionFromTheTensors) {
+TEST(AdapterFiles, KeepWhatChoosesModulesRanksAndScales) {
+  const std::pair<const char*, const char*> cases[] = {
+      {"a name's end, of some layers",
+       R"({"target_modules": ["q_proj", "mlp.up_proj"], "layers_to_transform": [0, 2],
+           "layers_pattern": ["layers"], "exclude_modules": ["layers.0.mlp.up_proj"],
+           "rank_pattern": {"z": 8, "a": 2}, "alpha_pattern": {"^model.*up_proj": 2.5}})"},
+      {"a regular expression", R"({"target_modules": ".*\\.(q|z)_proj",
+                                   "exclude_modules": ".*\\.3\\..*"})"},
+  };
+  for (const auto& [what, text] : cases) {
+    const TempFolder folder, second;
+    nlohmann::ordered_json json = nlohmann::ordered_json::parse(PeftConfig().dump());
+    const auto keys = nlohmann::ordered_json::parse(text);
+    for (const auto& [key, value] : keys.items()) json[key] = value;
+    folder.Write("adapter_config.json", json.dump());
+    const AdapterForm form = ReadAdapterConfig(folder.path()).value();
+    const auto again = nlohmann::ordered_json::parse(AdapterConfigJson(form));
+    for (const auto& [key, value] : keys.items()) EXPECT_EQ(again[key], value) << what;
+  }
+}
+
+TEST(AdapterFiles, TakeOneLayerOrListOfLayersAsOne) {
   const TempFolder folder;
-  ASSERT_TRUE(WriteAdapter(folder.path(), Config(), Tensors()).ok());
   Json json = PeftConfig();
-  json["target_modules"] = R"(.*\.(q|z)_proj)";
+  json["layers_to_transform"] = 3;
+  json["layers_pattern"] = "layers";
   folder.Write("adapter_config.json", json.dump());
-  const auto config = ReadAdapterConfig(folder.path()).value();
-  EXPECT_THAT(config.target_modules, ElementsAre("q_proj"));
+  const auto form = ReadAdapterConfig(folder.path()).value();
+  EXPECT_THAT(form.layers_to_transform, ElementsAre(3));
+  EXPECT_THAT(form.layers_pattern, ElementsAre("layers"));
 }
 
 TEST(AdapterFiles, OfOtherKindsAreRefusedByKey) {
@@ -121,13 +150,16 @@ TEST(AdapterFiles, OfOtherKindsAreRefusedByKey) {
       {"peft_type", nullptr},
       {"use_dora", true},
       {"use_qalora", true},
-      {"rank_pattern", {{"q_proj", 8}}},
-      {"alpha_pattern", {{"q_proj", 8}}},
+      {"rank_pattern", {"q_proj", 8}},
+      {"alpha_pattern", 8},
       {"bias", "all"},
       {"lora_bias", true},
       {"modules_to_save", {"lm_head"}},
-      {"layers_to_transform", {0}},
-      {"exclude_modules", {"lm_head"}},
+      {"layers_to_transform", {-1}},
+      {"layers_to_transform", "all"},
+      {"layers_pattern", {1}},
+      {"exclude_modules", 1},
+      {"megatron_config", {{"a", 1}}},
       {"target_parameters", {"experts"}},
       {"trainable_token_indices", {1}},
       {"layer_replication", {{0, 1}}},
@@ -136,6 +168,8 @@ TEST(AdapterFiles, OfOtherKindsAreRefusedByKey) {
       {"init_lora_weights", "pissa"},
       {"init_lora_weights", "olora"},
       {"a_feature_of_the_future", "on"},
+      {"a_feature_of_the_future", nullptr},
+      {"target_modules", {"q_proj", "all-linear"}},
       {"r", 0},
       {"r", "8"},
       {"lora_alpha", -1},
@@ -167,29 +201,90 @@ TEST(AdapterFiles, ThatAreMissingAreNamed) {
               HasSubstr("adapter_model.bin is not supported"));
 }
 
-TEST(CompareAdapterConfigs, ReportsEveryDifferenceWithBothValues) {
+TEST(AdapterFiles, NameThePatternThatIsNoRank) {
+  const TempFolder folder;
+  Json json = PeftConfig();
+  json["rank_pattern"] = {{"q_proj", 0}};
+  folder.Write("adapter_config.json", json.dump());
+  EXPECT_THAT(ErrorText(ReadAdapterConfig(folder.path())),
+              HasSubstr("adapter_config.json: rank_pattern: 'q_proj' "));
+  json["rank_pattern"] = Json::object();
+  json["target_modules"] = ".*q_proj";
+  json["layers_to_transform"] = {0};
+  folder.Write("adapter_config.json", json.dump());
+  EXPECT_THAT(
+      ErrorText(ReadAdapterConfig(folder.path())),
+      HasSubstr("'layers_to_transform' has no meaning beside target_modules as one string"));
+}
+
+// Of the model's q and v, in two layers of four.
+std::vector<AdapterTensor> TensorsOf(const AdapterForm& form) {
+  std::vector<AdapterTensor> tensors;
+  for (const TensorSpec& tensor : AdapterTensors(Model(), form)) {
+    tensors.push_back({tensor.name, at::zeros(tensor.shape)});
+  }
+  return tensors;
+}
+
+TEST(OpenAdapterFolder, KnowsWhatEachLinearHas) {
+  const TempFolder folder;
+  AdapterForm form = Config();
+  form.target_modules = {{}, R"(.*layers\.[02]\.self_attn\.[qv]_proj)"};
+  form.rank_pattern = {{"v_proj", 3}};
+  ASSERT_TRUE(WriteAdapter(folder.path(), form, TensorsOf(form)).ok());
+  const auto adapter = OpenAdapterFolder(folder.path(), Model());
+  ASSERT_TRUE(adapter.ok()) << adapter.status();
+  EXPECT_EQ(adapter->modules.size(), 4);
+  EXPECT_EQ(adapter->modules.at("model.layers.2.self_attn.v_proj").r, 3);
+  EXPECT_EQ(adapter->modules.at("model.layers.0.self_attn.q_proj").scale, 8.0);
+}
+
+TEST(OpenAdapterFolder, SaysWhichLayersTheTensorsAreOnWhereTheConfigMeansOthers) {
+  const TempFolder folder;
+  AdapterForm form = Config();
+  form.layers_to_transform = {0, 2};
+  const std::vector<AdapterTensor> tensors = TensorsOf(form);
+  form.layers_to_transform = {};
+  ASSERT_TRUE(WriteAdapter(folder.path(), form, tensors).ok());
+  EXPECT_THAT(
+      ErrorText(OpenAdapterFolder(folder.path(), Model())),
+      HasSubstr("adapter_model.safetensors: adapts q_proj of layers 0, 2, but target_modules "
+                "[q_proj] and what goes with it in the adapter's config means q_proj of this "
+                "model's 4 layers"));
+  form.rank_pattern = {{"q_proj", 5}};
+  ASSERT_TRUE(WriteAdapter(folder.path(), form, TensorsOf(Config())).ok());
+  EXPECT_THAT(ErrorText(OpenAdapterFolder(folder.path(), Model())),
+              HasSubstr("[2, 32] for [5, 32]"));
+}
+
+TEST(CompareAdapters, ReportsEveryDifferenceWithBothValues) {
   AdapterForm run = Config();
   run.r = 8;
   run.alpha = 32.5;
   run.use_rslora = true;
-  run.target_modules = {"v_proj", "q_proj"};
-  const absl::Status status = CompareAdapterConfigs("a", Config(), run);
+  run.target_modules = {{"v_proj", "q_proj"}};
+  const absl::Status status = CompareAdapters("a", Config(), run, Model());
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(
       ErrorText(status),
       "a/adapter_config.json: r 2 there, 8 in this run; lora_alpha 16 there, 32.5 in this run; "
-      "use_rslora false there, true in this run; "
-      "target_modules [q_proj] there, [q_proj, v_proj] in this run");
+      "use_rslora false there, true in this run; target_modules [q_proj] there, [v_proj, q_proj] "
+      "in this run (it is on q_proj; this run asks for q_proj, v_proj)");
 }
 
-TEST(CompareAdapterConfigs, IgnoresOrderDropoutAndAllLinear) {
+TEST(CompareAdapters, IgnoresDropoutAndOtherWordsForTheSame) {
   AdapterForm saved = Config(), run = Config();
-  saved.target_modules = {"q_proj", "v_proj"};
-  run.target_modules = {"v_proj", "q_proj"};
+  saved.target_modules = {{"q_proj", "v_proj"}};
+  run.target_modules = {{"v_proj", "self_attn.q_proj"}};
   run.dropout = 0.5;
-  EXPECT_TRUE(CompareAdapterConfigs("a", saved, run).ok());
-  saved.target_modules = {"all-linear"};
-  EXPECT_TRUE(CompareAdapterConfigs("a", saved, run).ok());
+  EXPECT_TRUE(CompareAdapters("a", saved, run, Model()).ok());
+  saved.target_modules = {{"all-linear"}};
+  EXPECT_FALSE(CompareAdapters("a", saved, run, Model()).ok());
+  run.target_modules = {{}, R"(.*_proj)"};
+  EXPECT_TRUE(CompareAdapters("a", saved, run, Model()).ok());
+  run.r = 99;
+  run.rank_pattern = {{"..*", 2}};
+  EXPECT_TRUE(CompareAdapters("a", saved, run, Model()).ok());
 }
 
 TEST(WriteAdapter, LeavesTheOldAdapterWhenTheDiskIsFull) {

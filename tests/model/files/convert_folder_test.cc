@@ -49,7 +49,7 @@ class ConvertFolderTest : public testing::Test {
       b_ = factors.back().value;
       a_ = factors[factors.size() - 2].value;
     }
-    const AdapterForm config{4, 6.0, 0.0, true, {"up_proj", "q_proj"}, ""};
+    const AdapterForm config{4, 6.0, 0.0, true, {{"up_proj", "q_proj"}}, ""};
     EXPECT_TRUE(WriteAdapter(adapter_.path(), config, factors).ok());
     conversion_.nf4 = {64, true, dtype};
   }

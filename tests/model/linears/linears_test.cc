@@ -35,7 +35,7 @@ Shard MakeShard(const Case& c, LinearSplit split, int shards, int rank,
   const LinearSpec spec = {.name = kName, .in = kIn, .out = kOut, .split = split, .bias = c.bias};
   ParameterForm form = {.compute = compute, .train_base = c.train_base};
   form.nf4 = c.nf4;
-  if (c.use_lora) form.adapter = {.r = 4, .alpha = 6.0, .target_modules = {"up_proj"}};
+  if (c.use_lora) form.adapter = {.r = 4, .alpha = 6.0, .target_modules = {{"up_proj"}}};
   const TensorRank tp = {rank, shards};
   DeclareLinear(spec, form, tp, shard.set);
   shard.linear = std::make_unique<Linears>(std::vector{spec}, form, tp, shard.set);
@@ -117,7 +117,9 @@ class HeldFactors : public ::testing::TestWithParam<std::tuple<at::ScalarType, d
   HeldFactors() : count_(std::get<2>(GetParam())) {
     const auto& [compute, dropout, count] = GetParam();
     form_ = {.compute = compute};
-    form_.adapter = {.r = 4, .alpha = 6.0, .dropout = dropout, .target_modules = {"up_proj"}};
+    form_.adapter = {.r = 4, .alpha = 6.0, .dropout = dropout, .target_modules = {{"up_proj"}}};
+    form_.adapter->rank_pattern = {{"layers.1.up_proj", 3}};
+    form_.adapter->alpha_pattern = {{"layers.1.up_proj", 2.0}};
     for (int i = 0; i < count; ++i) {
       specs_.push_back(
           {.name = "layers." + std::to_string(i) + ".up_proj", .in = kIn, .out = kOut});
@@ -187,20 +189,23 @@ TEST(FactorCopies, AreOfAStackInTheFactorsDtypeOrOfAllThatProductsConvert) {
   const LinearSpec o = {.name = "o_proj", .in = 32, .out = 64, .split = LinearSplit::kRow};
   ParameterForm form = {.compute = at::kFloat};
   EXPECT_EQ(FactorCopyBytes({q, k}, form, {}, at::kCUDA), 0) << "no adapters";
-  form.adapter = {.r = 4, .target_modules = {"q_proj", "k_proj", "o_proj"}};
+  form.adapter = {.r = 4, .target_modules = {{"q_proj", "k_proj", "o_proj"}}};
   EXPECT_EQ(FactorCopyBytes({q, k}, form, {}, at::kCUDA), 4 * 4 * (64 + 64));
   EXPECT_EQ(FactorCopyBytes({o}, form, {}, at::kCUDA), 0) << "one is no stack";
   form.compute = at::kBFloat16;
   EXPECT_EQ(FactorCopyBytes({q, k}, form, {}, at::kCUDA), 2 * 4 * (64 + 64 + 32 + 8));
   EXPECT_EQ(FactorCopyBytes({q, k}, form, {0, 2}, at::kCUDA), 2 * 4 * (64 + 64 + 16 + 8));
   EXPECT_EQ(FactorCopyBytes({o}, form, {0, 2}, at::kCUDA), 2 * 4 * (16 + 64));
-  form.adapter->target_modules = {"k_proj"};
+  form.adapter->target_modules = {{"k_proj"}};
   EXPECT_EQ(FactorCopyBytes({q, k}, form, {}, at::kCUDA), 2 * 4 * (64 + 8));
   form.adapter->dropout = 0.1;
   EXPECT_EQ(FactorCopyBytes({q, k}, form, {}, at::kCUDA), 2 * 4 * (64 + 8));
-  form.adapter->target_modules = {"q_proj", "k_proj"};
+  form.adapter->target_modules = {{"q_proj", "k_proj"}};
   form.compute = at::kFloat;
   EXPECT_EQ(FactorCopyBytes({q, k}, form, {}, at::kCUDA), 0) << "dropout reads no stack";
+  form.adapter->dropout = 0;
+  form.adapter->rank_pattern = {{"k_proj", 7}};
+  EXPECT_EQ(FactorCopyBytes({q, k}, form, {}, at::kCUDA), 4 * (4 * 64 + 7 * 64));
 }
 
 TEST(Linears, RefusesToTrainAnNf4Weight) {

@@ -119,6 +119,15 @@ const ModelVariant kVariants[] = {
        UseLora(o, AllLinear());
        o.adapter->dropout = 0.2;
      }},
+    {"LoraOfSomeLinearsOfSomeLayersEachWithItsOwnRankAndScale",
+     [](LlamaShape& c, ModelOptions& o) {
+       c.num_layers = 4;
+       UseLora(o, AllLinear());
+       o.adapter->exclude_modules = {{}, R"(.*\.(1\.self_attn|0\.mlp)\..*)"};
+       o.adapter->layers_to_transform = {0, 1, 3};
+       o.adapter->rank_pattern = {{"k_proj", 3}, {"1.mlp.gate_proj", 1}};
+       o.adapter->alpha_pattern = {{"k_proj", 2.0}, {"3.mlp.up_proj", 11.0}};
+     }},
     {"QloraOfTheHeadTooEmbeddingOnHost",
      [](LlamaShape&, ModelOptions& o) {
        UseNf4(o, {.block_size = 32, .double_quant = false}, {"model.layers.0.mlp.up_proj"});

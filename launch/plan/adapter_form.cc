@@ -1,0 +1,137 @@
+#include "launch/plan/adapter_form.h"
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/algorithm/container.h"
+#include "configs/schema.h"
+#include "launch/exit_code.h"
+#include "model/files/adapter.h"
+#include "model/files/adapter_config.h"
+#include "model/linears/adapter_modules.h"
+#include "runtime/process/check.h"
+
+namespace fttrain {
+namespace {
+
+using Texts = google::protobuf::RepeatedPtrField<std::string>;
+
+// As YAML has them: one element that is no name is a regular expression.
+ModuleNames ModulesOf(const Texts& texts) {
+  if (texts.size() == 1 && config::IsRegex(texts[0])) return {{}, texts[0]};
+  return {{texts.begin(), texts.end()}};
+}
+
+void AddModules(const ModuleNames& modules, Texts& texts) {
+  if (!modules.regex.empty()) {
+    // In brackets also what could be a name is none.
+    const bool plain = config::IsRegex(modules.regex);
+    *texts.Add() = plain ? modules.regex : "(?:" + modules.regex + ")";
+  }
+  for (const std::string& name : modules.names) *texts.Add() = name;
+}
+
+// What is written in place of what `form` has.
+void Apply(const config::AdapterConfig& written, AdapterForm& form) {
+  if (written.has_r()) form.r = written.r();
+  if (written.has_alpha()) form.alpha = written.alpha();
+  if (written.has_use_rslora()) form.use_rslora = written.use_rslora();
+  form.dropout = written.dropout();
+  if (!written.target_modules().empty()) form.target_modules = ModulesOf(written.target_modules());
+  if (!written.exclude_modules().empty()) {
+    form.exclude_modules = ModulesOf(written.exclude_modules());
+  }
+  const auto& layers = written.layers_to_transform();
+  if (!layers.empty()) form.layers_to_transform.assign(layers.begin(), layers.end());
+  const auto& lists = written.layers_pattern();
+  if (!lists.empty()) form.layers_pattern.assign(lists.begin(), lists.end());
+  if (!written.rank_pattern().empty()) form.rank_pattern.clear();
+  for (const auto& each : written.rank_pattern()) {
+    form.rank_pattern.emplace_back(each.modules(), each.r());
+  }
+  if (!written.alpha_pattern().empty()) form.alpha_pattern.clear();
+  for (const auto& each : written.alpha_pattern()) {
+    form.alpha_pattern.emplace_back(each.modules(), each.alpha());
+  }
+}
+
+// The words that go into the adapter's file: PEFT takes layers_to_transform beside a list alone,
+// and there all-linear would be whole names, which it does not hold for.
+void Spell(const ModelSpec& model, AdapterForm& form) {
+  std::vector<std::string> leaves = LinearLeaves(model);
+  std::vector<std::string>& names = form.target_modules.names;
+  const bool all = form.target_modules.AllLinear();
+  if (!form.target_modules.regex.empty()) {
+    form.layers_to_transform.clear();
+    form.layers_pattern.clear();
+  } else if (all || absl::c_all_of(names, [&](const std::string& name) {
+               return absl::c_linear_search(leaves, name);
+             })) {
+    std::erase_if(leaves, [&](const std::string& leaf) {
+      return !all && !absl::c_linear_search(names, leaf);
+    });
+    names = std::move(leaves);
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<AdapterForm> AdapterFormOf(const config::RunConfig& run, const ModelSpec& model) {
+  const config::AdapterConfig& written = run.adapter();
+  const std::string& folder = written.init_from();
+  AdapterForm saved;
+  if (written.has_init_from()) {
+    FT_ASSIGN_OR_RETURN(saved, FromFile(ReadAdapterConfig(folder)));
+    FT_RETURN_IF_ERROR(FromFile(CheckAdapter(model, saved, AdapterConfigPath(folder))));
+  }
+  AdapterForm form = saved;
+  Apply(written, form);
+  form.base_model_name_or_path = run.model().path();
+  FT_RETURN_IF_ERROR(CheckAdapter(model, form, "adapter"));
+  if (written.has_init_from()) {
+    FT_RETURN_IF_ERROR(FromFile(CompareAdapters(folder, saved, form, model)));
+  } else {
+    FT_RETURN_IF_ERROR(CheckAdapterEntries(model, form, "adapter"));
+  }
+  Spell(model, form);
+  return form;
+}
+
+void RecordAdapterForm(const AdapterForm& form, config::RunConfig& run) {
+  config::AdapterConfig& adapter = *run.mutable_adapter();
+  if (!adapter.has_init_from()) return;
+  adapter.set_r(static_cast<int32_t>(form.r));
+  adapter.set_alpha(form.alpha);
+  adapter.set_use_rslora(form.use_rslora);
+  if (adapter.target_modules().empty()) {
+    AddModules(form.target_modules, *adapter.mutable_target_modules());
+  }
+  if (adapter.exclude_modules().empty()) {
+    AddModules(form.exclude_modules, *adapter.mutable_exclude_modules());
+  }
+  if (adapter.layers_to_transform().empty()) {
+    adapter.mutable_layers_to_transform()->Assign(form.layers_to_transform.begin(),
+                                                  form.layers_to_transform.end());
+  }
+  if (adapter.layers_pattern().empty()) {
+    adapter.mutable_layers_pattern()->Assign(form.layers_pattern.begin(),
+                                             form.layers_pattern.end());
+  }
+  if (adapter.rank_pattern().empty()) {
+    for (const auto& [modules, r] : form.rank_pattern) {
+      config::ModuleRank& rank = *adapter.add_rank_pattern();
+      rank.set_modules(modules);
+      rank.set_r(static_cast<int32_t>(r));
+    }
+  }
+  if (adapter.alpha_pattern().empty()) {
+    for (const auto& [modules, alpha] : form.alpha_pattern) {
+      config::ModuleAlpha& each = *adapter.add_alpha_pattern();
+      each.set_modules(modules);
+      each.set_alpha(alpha);
+    }
+  }
+}
+
+}  // namespace fttrain

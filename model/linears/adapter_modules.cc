@@ -1,0 +1,298 @@
+#include "model/linears/adapter_modules.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <set>
+#include <utility>
+
+#include "absl/algorithm/container.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "model/linears/python_regex.h"
+#include "runtime/process/check.h"
+#include "runtime/process/log.h"
+
+namespace fttrain {
+namespace {
+
+bool EndsWithPart(const std::string& module, const std::string& part) {
+  return module.size() > part.size() && module.ends_with(part) &&
+         module[module.size() - part.size() - 1] == '.';
+}
+
+bool IsNamed(const std::vector<std::string>& names, const std::string& module) {
+  return absl::c_any_of(
+      names, [&](const std::string& name) { return module == name || EndsWithPart(module, name); });
+}
+
+absl::StatusOr<bool> Matches(const std::string& regex, const std::string& module) {
+  FT_ASSIGN_OR_RETURN(const PythonRegex compiled, PythonRegex::Compile(regex));
+  return compiled.FullMatch(module);
+}
+
+absl::StatusOr<bool> Means(const ModuleNames& modules, const std::string& module) {
+  if (!modules.regex.empty()) return Matches(modules.regex, module);
+  return IsNamed(modules.names, module);
+}
+
+// The number of the module's layer.
+absl::StatusOr<std::optional<int64_t>> LayerOf(const AdapterForm& form, const std::string& module) {
+  std::vector<std::string> regexes;
+  for (const std::string& pattern : form.layers_pattern) {
+    regexes.push_back(absl::StrCat("(?:^|.*?\\.)", pattern, "\\.(?P<idx>\\d+)\\."));
+  }
+  if (regexes.empty()) regexes.push_back(".*?\\.[^.]*\\.(?P<idx>\\d+)\\.");
+  for (const std::string& regex : regexes) {
+    FT_ASSIGN_OR_RETURN(const PythonRegex compiled, PythonRegex::Compile(regex));
+    FT_ASSIGN_OR_RETURN(const auto digits, compiled.GroupOfMatch(module, "idx"));
+    int64_t layer = 0;
+    if (digits && absl::SimpleAtoi(*digits, &layer)) return layer;
+  }
+  return std::nullopt;
+}
+
+absl::StatusOr<bool> Selects(const AdapterForm& form, const std::string& module) {
+  FT_ASSIGN_OR_RETURN(const bool excluded, Means(form.exclude_modules, module));
+  if (excluded) return false;
+  const ModuleNames& targets = form.target_modules;
+  if (!targets.regex.empty()) return Matches(targets.regex, module);
+  if (absl::c_linear_search(targets.names, module)) return true;
+  if (!targets.AllLinear() && !IsNamed(targets.names, module)) return false;
+  if (form.layers_to_transform.empty()) return true;
+  FT_ASSIGN_OR_RETURN(const auto layer, LayerOf(form, module));
+  return layer && absl::c_linear_search(form.layers_to_transform, *layer);
+}
+
+// Whether a key of rank_pattern or alpha_pattern is for the module.
+absl::StatusOr<bool> KeyMatches(const std::string& key, const std::string& module) {
+  const bool plain = absl::c_all_of(
+      key, [](unsigned char c) { return absl::ascii_isalnum(c) || c == '_' || c == '.'; });
+  if (!plain) return Matches(absl::StrCat("(.*\\.)?(", key, ")$"), module);
+  // The same without a compilation: some adapters have a key for each of hundreds of modules.
+  if (key.size() > module.size()) return false;
+  const size_t begin = module.size() - key.size();
+  if (begin > 0 && module[begin - 1] != '.') return false;
+  return std::equal(key.begin(), key.end(), module.begin() + static_cast<std::ptrdiff_t>(begin),
+                    [](char pattern, char c) { return pattern == '.' || pattern == c; });
+}
+
+template <typename T>
+absl::StatusOr<T> ValueOn(const std::vector<std::pair<std::string, T>>& patterns,
+                          const std::string& module, T otherwise) {
+  for (const auto& [key, value] : patterns) {
+    FT_ASSIGN_OR_RETURN(const bool matches, KeyMatches(key, module));
+    if (matches) return value;
+  }
+  return otherwise;
+}
+
+std::vector<std::string> Linears(const ModelSpec& model) {
+  std::vector<std::string> names;
+  for (const LayerSpec& layer : model.layers) {
+    for (const LinearSpec& linear : LinearsOf(layer)) names.push_back(linear.name);
+  }
+  return names;
+}
+
+// Names of the modules that are no linears of layers: what holds those, norms, both ends.
+std::set<std::string> OtherModules(const ModelSpec& model) {
+  std::set<std::string> others = {"lm_head", model.embedding, model.head.norm.name};
+  for (const LayerSpec& layer : model.layers) {
+    for (const BlockSpec& block : layer) {
+      ForEachPart(
+          block, [&](const NormSpec& norm) { others.insert(norm.name); }, [](const LinearSpec&) {});
+    }
+  }
+  for (const std::string& linear : Linears(model)) {
+    for (size_t dot = linear.find('.'); dot != std::string::npos; dot = linear.find('.', dot + 1)) {
+      others.insert(linear.substr(0, dot));
+    }
+  }
+  return others;
+}
+
+// The remedy that ends a refusal of target_modules.
+std::string Choices(const ModelSpec& model) {
+  return absl::StrCat("; choose from ", absl::StrJoin(LinearLeaves(model), ", "),
+                      ", or all-linear");
+}
+
+// "0, 2-5".
+std::string Ranges(const std::vector<int64_t>& numbers) {
+  std::string text;
+  for (size_t i = 0; i < numbers.size(); ++i) {
+    size_t last = i;
+    while (last + 1 < numbers.size() && numbers[last + 1] == numbers[last] + 1) ++last;
+    absl::StrAppend(&text, text.empty() ? "" : ", ", numbers[i]);
+    if (last > i) absl::StrAppend(&text, last == i + 1 ? ", " : "-", numbers[last]);
+    i = last;
+  }
+  return text;
+}
+
+// What a selection has beside target_modules.
+std::string Restrictions(const AdapterForm& form) {
+  std::string text;
+  if (!form.exclude_modules.empty()) {
+    absl::StrAppend(&text, " without exclude_modules ", ToString(form.exclude_modules));
+  }
+  if (!form.layers_to_transform.empty()) {
+    absl::StrAppend(&text, " in layers_to_transform [",
+                    absl::StrJoin(form.layers_to_transform, ", "), "]");
+  }
+  return text;
+}
+
+absl::Status At(const std::string& where, const char* key, const std::string& message) {
+  return absl::InvalidArgumentError(absl::StrCat(where, ": ", key, " ", message));
+}
+
+absl::StatusOr<bool> IsOnSome(const ModuleNames& modules, const std::vector<std::string>& all) {
+  for (const std::string& module : all) {
+    FT_ASSIGN_OR_RETURN(const bool means, Means(modules, module));
+    if (means) return true;
+  }
+  return false;
+}
+
+template <typename T>
+absl::Status CheckKeys(const std::vector<std::pair<std::string, T>>& patterns,
+                       const std::vector<std::string>& adapted, const std::string& where,
+                       const char* name) {
+  for (const auto& [key, value] : patterns) {
+    bool used = false;
+    for (const std::string& module : adapted) {
+      FT_ASSIGN_OR_RETURN(const bool matches, KeyMatches(key, module));
+      used |= matches;
+    }
+    if (!used) return At(where, name, absl::StrCat(Printable(key), " matches no adapted module"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::optional<LowRank>> LowRankOn(const AdapterForm& form,
+                                                 const std::string& module) {
+  FT_ASSIGN_OR_RETURN(const bool selected, Selects(form, module));
+  if (!selected) return std::nullopt;
+  FT_ASSIGN_OR_RETURN(const int64_t r, ValueOn(form.rank_pattern, module, form.r));
+  FT_ASSIGN_OR_RETURN(const double alpha, ValueOn(form.alpha_pattern, module, form.alpha));
+  const auto rank = static_cast<double>(r);
+  return LowRank{r, alpha / (form.use_rslora ? std::sqrt(rank) : rank)};
+}
+
+absl::StatusOr<std::vector<std::string>> AdaptedModules(const ModelSpec& model,
+                                                        const AdapterForm& form) {
+  std::vector<std::string> adapted;
+  for (std::string& module : Linears(model)) {
+    FT_ASSIGN_OR_RETURN(const auto low_rank, LowRankOn(form, module));
+    if (low_rank) adapted.push_back(std::move(module));
+  }
+  return adapted;
+}
+
+absl::Status CheckAdapter(const ModelSpec& model, const AdapterForm& form,
+                          const std::string& where) {
+  const ModuleNames& targets = form.target_modules;
+  if (targets.empty()) return At(where, "target_modules", "is empty: name modules, or all-linear");
+  const auto adapted = AdaptedModules(model, form);
+  if (!adapted.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat(where, ": ", adapted.status().message()));
+  }
+  for (const std::string& module : OtherModules(model)) {
+    FT_ASSIGN_OR_RETURN(const bool selected, Selects(form, module));
+    if (!selected || targets.AllLinear()) continue;
+    return At(
+        where, "target_modules",
+        absl::StrCat(ToString(targets), ": ", module, " cannot be adapted here", Choices(model)));
+  }
+  if (!adapted->empty()) return absl::OkStatus();
+  return At(where, "target_modules",
+            absl::StrCat(ToString(targets), Restrictions(form), " means no linear module of this ",
+                         "model's ", model.num_layers(), " layers", Choices(model)));
+}
+
+absl::Status CheckAdapterEntries(const ModelSpec& model, const AdapterForm& form,
+                                 const std::string& where) {
+  std::vector<std::string> all = Linears(model);
+  for (const std::string& name : form.target_modules.names) {
+    if (form.target_modules.AllLinear()) break;
+    FT_ASSIGN_OR_RETURN(const bool used, IsOnSome({{name}}, all));
+    if (used) continue;
+    return At(where, "target_modules",
+              absl::StrCat(Printable(name), " is no linear module of this model", Choices(model)));
+  }
+  for (const int64_t layer : form.layers_to_transform) {
+    if (layer < model.num_layers()) continue;
+    return At(
+        where, "layers_to_transform",
+        absl::StrCat(layer, ": the model has ", model.num_layers(), " layers, the first is 0"));
+  }
+  FT_ASSIGN_OR_RETURN(const std::vector<std::string> adapted, AdaptedModules(model, form));
+  FT_RETURN_IF_ERROR(CheckKeys(form.rank_pattern, adapted, where, "rank_pattern"));
+  FT_RETURN_IF_ERROR(CheckKeys(form.alpha_pattern, adapted, where, "alpha_pattern"));
+  absl::c_copy(OtherModules(model), std::back_inserter(all));
+  std::vector<ModuleNames> excluded;
+  for (const std::string& name : form.exclude_modules.names) excluded.push_back({{name}});
+  if (!form.exclude_modules.regex.empty()) excluded.push_back(form.exclude_modules);
+  for (const ModuleNames& each : excluded) {
+    FT_ASSIGN_OR_RETURN(const bool used, IsOnSome(each, all));
+    if (used) continue;
+    return At(where, "exclude_modules", ToString(each) + " means no module of this model");
+  }
+  return absl::OkStatus();
+}
+
+std::vector<std::string> LinearLeaves(const ModelSpec& model) {
+  std::vector<std::string> leaves;
+  for (const std::string& module : Linears(model)) {
+    std::string leaf = LeafName(module);
+    if (!absl::c_linear_search(leaves, leaf)) leaves.push_back(std::move(leaf));
+  }
+  return leaves;
+}
+
+std::string DescribeModules(const std::vector<std::string>& modules, int64_t num_layers) {
+  std::vector<std::string> leaves;  // in their order
+  std::map<std::string, std::vector<int64_t>> layers_of;
+  for (const std::string& module : modules) {
+    const std::string leaf = LeafName(module);
+    if (!absl::c_linear_search(leaves, leaf)) leaves.push_back(leaf);
+    int64_t layer = 0;
+    for (const absl::string_view part : absl::StrSplit(module, '.')) {
+      if (!absl::SimpleAtoi(part, &layer)) continue;
+      layers_of[leaf].push_back(layer);
+      break;
+    }
+  }
+  std::vector<std::string> groups;
+  std::set<std::string> done;
+  for (const std::string& leaf : leaves) {
+    std::vector<std::string> same;
+    for (const std::string& other : leaves) {
+      const bool equal = layers_of[other] == layers_of[leaf];
+      if (equal && done.insert(other).second) same.push_back(other);
+    }
+    if (same.empty()) continue;
+    std::vector<int64_t>& layers = layers_of[leaf];
+    std::sort(layers.begin(), layers.end());
+    const bool all = static_cast<int64_t>(layers.size()) == num_layers;
+    const char* word = layers.size() == 1 ? " of layer " : " of layers ";
+    groups.push_back(
+        absl::StrCat(absl::StrJoin(same, ", "), all ? "" : absl::StrCat(word, Ranges(layers))));
+  }
+  return absl::StrJoin(groups, "; ");
+}
+
+std::string ToString(const ModuleNames& modules) {
+  if (!modules.regex.empty()) return absl::StrCat("'", Printable(modules.regex), "'");
+  if (modules.AllLinear()) return ModuleNames::kAllLinear;
+  return absl::StrCat("[", Printable(absl::StrJoin(modules.names, ", ")), "]");
+}
+
+}  // namespace fttrain
