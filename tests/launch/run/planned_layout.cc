@@ -37,6 +37,13 @@ std::vector<std::string> OverridesOf(const Combination& combination) {
                       std::to_string(kRowsPerStep / (combination.Number(kData) * rows)));
   if (combination.tied_and_padded) overrides.push_back("data.packing=false");
   if (combination.Is(kMethod, "none")) return overrides;
+  if (combination.tied_and_padded) {
+    // Not every linear, layer or stage has an adapter, and not all have the same.
+    overrides.push_back("adapter.layers_to_transform=[0, 1, 3]");
+    overrides.push_back("adapter.exclude_modules=[layers.0.mlp.down_proj, o_proj]");
+    overrides.push_back("adapter.rank_pattern={k_proj: 2, 'layers\\.1\\.mlp.*': 5}");
+    overrides.push_back("adapter.alpha_pattern={k_proj: 3}");
+  }
   const int64_t r = combination.Is(kMoments, "int8") ? kSmallestIn8Bits / 32 : 3;
   overrides.push_back("adapter.r=" + std::to_string(r));
   overrides.push_back("adapter.alpha=" + std::to_string(2 * r));

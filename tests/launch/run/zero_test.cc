@@ -158,6 +158,28 @@ TEST(AdapterCopies, TakeInAStepWhatThePlanSaysAndNothingAfterIt) {
   }
 }
 
+TEST(AdapterCopies, OfSomeLayersTakeInAStepWhatThePlanSays) {
+  Task task = TinyTask({.layers = kLayers});
+  AdapterForm& adapter = *task.form.adapter;
+  adapter.dropout = 0;
+  adapter.target_modules = {{}, R"(.*\.[023]\.(self_attn\.[qkv]|mlp\.(up|gate))_proj)"};
+  adapter.rank_pattern = {{"k_proj", 5}, {R"(3\..*)", 2}};
+  const int world = TestProcess().world_size();
+  for (const Layout& layout : {Layout{.mesh = {2, 1, world / 2}, .zero_stage = 2},
+                               Layout{.mesh = {1, 1, world}, .zero_stage = 1}}) {
+    const auto job = BuildTiny(task, layout);
+    const int64_t before = MemoryOf(MemoryCategory::kAdapters).current_bytes;
+    ResetMemoryPeaks();
+    SeeGradients(*job, [] {});
+    const DeviceBytes planned =
+        ::fttrain::BytesOf(task, layout, job->network->declared, /*host_is_apart=*/false);
+    // q, k and v of three layers; gate and up. In float64, stacks alone.
+    EXPECT_EQ(planned.copies, 8 * 32 * (2 * (3 + 5 + 3) + (2 + 5 + 2) + 2 * (3 + 3) + (2 + 2)));
+    EXPECT_EQ(MemoryOf(MemoryCategory::kAdapters).peak_bytes - before, planned.copies)
+        << ToString(layout);
+  }
+}
+
 // Bytes that one rank sends over dp in a step up to final gradients, but for the trainer's own
 // sums: two counts, one loss.
 int64_t SentInAStep(Job& job) {
