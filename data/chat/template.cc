@@ -1,22 +1,21 @@
 #include "data/chat/template.h"
 
-#include <algorithm>
+#include <ctime>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "data/chat/jinja/objects.h"
-#include "data/chat/jinja/template.h"
+#include "data/chat/borders.h"
+#include "data/chat/renderer.h"
 #include "data/chat/source.h"
+#include "data/chat/targets.h"
 #include "runtime/process/check.h"
 #include "runtime/process/log.h"
 
 namespace fttrain {
 
-using jinja::Value;
-
-struct ChatTemplate::Impl {
-  jinja::Template code;
-  std::map<std::string, Value> variables;  // the special tokens
+struct ChatTemplate::Form {
+  Renderer renderer;
+  TurnEnds ends;
 };
 
 ChatTemplate::ChatTemplate() = default;
@@ -26,138 +25,171 @@ ChatTemplate::~ChatTemplate() = default;
 
 namespace {
 
-struct Builtin {
-  const char* name;
-  std::vector<const char*> tokens;  // that it writes
-};
+using Tokens = std::map<std::string, std::string>;
 
-const Builtin* FindBuiltin(std::string_view name) {
-  static const std::vector<const char*> llama3 = {"<|eot_id|>", "<|start_header_id|>",
-                                                  "<|end_header_id|>"};
-  static const std::vector<Builtin> builtins = {{"chatml", {"<|im_end|>", "<|im_start|>"}},
-                                                {"llama3", llama3},
-                                                {"llama3.1", llama3},
-                                                {"gemma", {"<end_of_turn>", "<start_of_turn>"}}};
-  const auto found = std::find_if(builtins.begin(), builtins.end(),
-                                  [&](const Builtin& b) { return b.name == name; });
-  return found == builtins.end() ? nullptr : &*found;
-}
-
-std::string Names() {
-  std::string out;
-  for (const auto& builtin : BuiltinChatTemplates())
-    out += (out.empty() ? "" : ", ") + builtin.first;
-  return out;
-}
-
-// The day that a template is told: the same in every run, Llama 3.1's own where it is told none.
-std::tm Today() {
+absl::StatusOr<std::tm> DayOf(const std::string& date) {
   std::tm day = {};
-  day.tm_year = 124;
-  day.tm_mon = 6;
-  day.tm_mday = 26;
-  day.tm_wday = 5;
-  day.tm_yday = 207;
-  return day;
+  char same[32] = "";
+  if (strptime(date.c_str(), "%Y-%m-%d", &day) != nullptr) {
+    const std::time_t seconds = timegm(&day);  // puts the 31st of June on the 1st of July
+    if (gmtime_r(&seconds, &day) != nullptr) std::strftime(same, sizeof(same), "%Y-%m-%d", &day);
+  }
+  if (!date.empty() && date == same) return day;
+  return absl::InvalidArgumentError(absl::StrCat(
+      "data.date ", Printable(date), " is no day: write it as YYYY-MM-DD, such as 2024-07-26"));
 }
 
-Value ValueOf(const Message& message) {
-  auto dict = std::make_shared<jinja::DictObject>();
-  dict->Set(Value::String("role"), Value::String(message.role));
-  dict->Set(Value::String("content"), Value::String(message.content));
-  return jinja::Dict(std::move(dict));
+std::string InWords(const std::tm& day) {
+  char out[64];
+  return std::string(out, std::strftime(out, sizeof(out), "%d %b %Y", &day));
+}
+
+// What a template writes of one short exchange, on a line.
+std::string Example(const Renderer& renderer, bool system) {
+  Conversation sample;
+  if (system) sample.messages.push_back({"system", "Be brief."});
+  sample.messages.push_back({"user", "Hello"});
+  sample.messages.push_back({"assistant", "Hi!"});
+  const auto dialog = MakeDialog(sample, nullptr);
+  const auto text =
+      dialog.ok() ? renderer.Render(*dialog, false) : absl::StatusOr<Rendering>(dialog.status());
+  constexpr size_t kLongest = 400;
+  if (!text.ok()) return absl::StrCat("(refused: ", text.status().message(), ")");
+  const std::string line = Printable(text->text);
+  return line.size() <= kLongest ? line : line.substr(0, kLongest) + " ...";
 }
 
 }  // namespace
 
 absl::StatusOr<ChatTemplate> ChatTemplate::FromText(std::string_view jinja, const std::string& name,
-                                                    std::map<std::string, std::string> tokens,
-                                                    const Tokenizer& tokenizer) {
-  auto code = jinja::Template::Parse(jinja);
-  if (!code.ok()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("chat template ", name, ": ", code.status().message(),
-                     "; or set data.chat_template to one of ", Names()));
+                                                    Tokens tokens, const Tokenizer& tokenizer,
+                                                    const std::string& date) {
+  FT_ASSIGN_OR_RETURN(const std::tm today, DayOf(date));
+  auto renderer = Renderer::Parse(jinja, name, tokens, today);
+  if (!renderer.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        renderer.status().message(), "; or set data.chat_template to one of ", BuiltinChatNames()));
   }
+  FT_ASSIGN_OR_RETURN(TurnEnds ends, FindTurnEnds(*renderer, tokenizer));
   ChatTemplate out;
-  out.name_ = name;
-  out.impl_ = std::make_unique<Impl>(Impl{*std::move(code), {}});
-  for (const auto& [token, text] : tokens) {
-    if (!text.empty()) out.impl_->variables.emplace(token, Value::String(text));
+  out.form_ = std::make_unique<Form>(Form{*std::move(renderer), std::move(ends)});
+  const TurnEnds& found = out.form_->ends;
+  const std::string chat = absl::StrCat("chat template ", name);
+  if (found.asked_date || jinja.find("strftime_now") != std::string_view::npos) {
+    out.notes_.push_back(absl::StrCat(chat, found.asked_date ? " asks" : " may ask",
+                                      " for today's date: ", InWords(today),
+                                      " in every row (data.date)"));
   }
-  FT_RETURN_IF_ERROR(out.FindEndOfTurn(tokenizer));
+  if (found.tagged) return out;  // it says what is learnt
+  if (out.end_of_turn().empty()) {
+    out.notes_.push_back(
+        absl::StrCat(chat, " ends no turn with a token: where to stop is not learnt"));
+  } else if (found.last.empty() || found.inner.empty()) {
+    out.notes_.push_back(
+        absl::StrCat(chat, " writes no token behind ",
+                     found.last.empty() ? "the last turn" : "turns before the last",
+                     ": where to stop is not learnt there"));
+  }
   return out;
 }
+
+namespace {
+
+absl::Status CheckTokens(const ChatSource& source, const Tokenizer& tokenizer) {
+  if (!source.builtin) return absl::OkStatus();
+  for (const std::string_view token : BuiltinChatTokens(source.name)) {
+    if (tokenizer.TokenToId(token).has_value()) continue;
+    return absl::InvalidArgumentError(absl::StrCat("chat template ", source.name, " writes ",
+                                                   std::string(token),
+                                                   ", which the tokenizer does not have"));
+  }
+  return absl::OkStatus();
+}
+
+// How a built-in one differs from the folder's own; empty if it does not.
+std::string Difference(const ChatSource& source, const Tokens& tokens, const Renderer& ours) {
+  if (source.own.empty()) return "";
+  const auto own = Renderer::Parse(source.own, "auto", tokens, ours.today());
+  if (!own.ok()) return "";
+  for (const bool system : {false, true}) {
+    const std::string a = Example(ours, system), b = Example(*own, system);
+    if (a == b) continue;
+    return absl::StrCat("chat template ", source.name, " writes\n  ", a,
+                        "\nwhere the checkpoint's own (auto) writes\n  ", b);
+  }
+  return "";
+}
+
+}  // namespace
 
 absl::StatusOr<ChatTemplate> ChatTemplate::Create(const ChatOptions& options,
                                                   const std::string& folder,
                                                   const Tokenizer& tokenizer) {
-  FT_ASSIGN_OR_RETURN(auto tokens, SpecialTokens(folder));
+  FT_ASSIGN_OR_RETURN(Tokens tokens, SpecialTokens(folder));
   tokens["bos_token"] = tokenizer.BosToken();
   tokens["eos_token"] = tokenizer.EosToken();
-  if (options.name == "auto") {
-    const absl::StatusOr<std::string> text = FolderChatTemplate(folder);
-    if (absl::IsNotFound(text.status())) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(text.status().message(), ": set data.chat_template to one of ", Names()));
-    }
-    FT_RETURN_IF_ERROR(text.status());
-    return FromText(*text, absl::StrCat("of ", folder), std::move(tokens), tokenizer);
+  FT_ASSIGN_OR_RETURN(const ChatSource source, FindChatTemplate(options.name, folder));
+  FT_RETURN_IF_ERROR(CheckTokens(source, tokenizer));
+  FT_ASSIGN_OR_RETURN(ChatTemplate out,
+                      FromText(source.text, source.name, tokens, tokenizer, options.date));
+  if (!source.tools_text.empty()) {
+    FT_ASSIGN_OR_RETURN(ChatTemplate tools, FromText(source.tools_text, source.tools_name, tokens,
+                                                     tokenizer, options.date));
+    out.tools_form_ = std::move(tools.form_);
+    out.notes_.insert(out.notes_.end(), tools.notes_.begin(), tools.notes_.end());
   }
-  const Builtin* const builtin = FindBuiltin(options.name);
-  if (builtin == nullptr) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "there is no chat template ", Printable(options.name), ": auto and ", Names(), " are"));
+  for (const std::string& note : {source.note, Difference(source, tokens, out.form_->renderer)}) {
+    if (!note.empty()) out.notes_.push_back(note);
   }
-  for (const char* token : builtin->tokens) {
-    if (tokenizer.TokenToId(token).has_value()) continue;
-    return absl::InvalidArgumentError(absl::StrCat("chat template ", builtin->name, " writes ",
-                                                   token, ", which the tokenizer does not have"));
-  }
-  return FromText(BuiltinChatTemplates().at(builtin->name), builtin->name, std::move(tokens),
-                  tokenizer);
+  return out;
 }
 
-absl::StatusOr<ChatTemplate::Whole> ChatTemplate::RenderWhole(absl::Span<const Message> messages,
-                                                              bool prompt) const {
-  std::map<std::string, Value> variables = impl_->variables;
-  try {
-    std::vector<Value> list;
-    for (const Message& message : messages) list.push_back(ValueOf(message));
-    variables["messages"] = Value::List(std::move(list));
-  } catch (const jinja::Error& error) {  // there are too many
-    return absl::InvalidArgumentError(error.message);
-  }
-  variables["tools"] = Value::None();
-  variables["documents"] = Value::None();
-  variables["add_generation_prompt"] = Value::Bool(prompt);
-  auto rendered = impl_->code.Render(variables, Today());
-  if (rendered.ok()) {
-    Whole whole{std::move(rendered->text), {}, false};
-    for (const auto& span : rendered->generation) {
-      whole.generation.push_back({span.begin, span.end});
-      whole.captured |= span.captured;
-    }
-    return whole;
-  }
-  if (absl::IsFailedPrecondition(rendered.status())) {  // in the template's own words
-    return absl::InvalidArgumentError(rendered.status().message());
-  }
-  return absl::InvalidArgumentError(
-      absl::StrCat("chat template ", name_, ": ", rendered.status().message()));
+const ChatTemplate::Form& ChatTemplate::FormFor(const Conversation& conversation) const {
+  return tools_form_ != nullptr && !conversation.tools.empty() ? *tools_form_ : *form_;
 }
 
-absl::StatusOr<std::string> ChatTemplate::TextOf(absl::Span<const Message> messages,
-                                                 bool prompt) const {
-  FT_ASSIGN_OR_RETURN(Whole whole, RenderWhole(messages, prompt));
-  return std::move(whole.text);
+std::string ChatTemplate::end_of_turn() const {
+  const TurnEnds& ends = form_->ends;
+  return ends.last.empty() ? ends.inner : ends.last;
 }
+
+std::string ChatTemplate::name() const { return form_->renderer.name(); }
 
 absl::StatusOr<std::string> ChatTemplate::RenderPrompt(const Conversation& conversation) const {
   if (conversation.messages.empty()) {
     return absl::InvalidArgumentError("a conversation needs a message");
   }
-  return TextOf(conversation.messages, true);
+  FT_ASSIGN_OR_RETURN(const Dialog dialog, MakeDialog(conversation, nullptr));
+  FT_ASSIGN_OR_RETURN(Rendering rendered, FormFor(conversation).renderer.Render(dialog, true));
+  return std::move(rendered.text);
+}
+
+absl::StatusOr<RenderedChat> ChatTemplate::Render(const Conversation& conversation) const {
+  if (conversation.messages.empty()) {
+    return absl::InvalidArgumentError("a conversation needs a message");
+  }
+  const Form& form = FormFor(conversation);
+  FT_ASSIGN_OR_RETURN(const Dialog dialog, MakeDialog(conversation, nullptr));
+  FT_ASSIGN_OR_RETURN(const Rendering whole, form.renderer.Render(dialog, false));
+  FT_ASSIGN_OR_RETURN(const Targets targets,
+                      FindTargets(form.renderer, form.ends, conversation, whole));
+  RenderedChat out;
+  out.dropped_reasoning = targets.dropped_reasoning;
+  const auto append = [&](size_t begin, size_t end, bool target) {
+    if (begin == end) return;
+    if (out.segments.empty() || out.segments.back().target != target) {
+      out.segments.push_back({"", target});
+    }
+    out.segments.back().text.append(whole.text, begin, end - begin);
+  };
+  size_t done = 0;
+  for (const TextPart& part : targets.parts) {
+    append(done, part.begin, false);
+    append(part.begin, part.end, true);
+    done = part.end;
+  }
+  append(done, whole.text.size(), false);
+  return out;
 }
 
 }  // namespace fttrain
