@@ -3,10 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "data/chat/source.h"
-#include "tests/data/golden.h"
+#include "tests/data/chat/chat_test.h"
 #include "tests/status_text.h"
-#include "tests/temp_folder.h"
 
 namespace fttrain {
 namespace {
@@ -19,27 +17,11 @@ std::vector<Message> MessagesOf(const nlohmann::json& list) {
   return out;
 }
 
-std::string Joined(const std::vector<ChatSegment>& segments, bool targets_only = false) {
-  std::string out;
-  for (const ChatSegment& s : segments) {
-    if (s.target || !targets_only) out += s.text;
-  }
-  return out;
-}
-
 // A golden tokenizer that has the template's tokens; Gemma's is given them.
 std::unique_ptr<Tokenizer> TokenizerOf(const std::string& name) {
   if (name == "llama3") return GoldenTokenizer("llama3", R"({"bos_token": "<|begin_of_text|>"})");
   if (name != "gemma") return GoldenTokenizer("smollm2");
-  nlohmann::json file = GoldenJson("gemma.tokenizer.json");
-  auto id = static_cast<int>(file["model"]["vocab"].size());
-  for (const char* token : {"<start_of_turn>", "<end_of_turn>"}) {
-    nlohmann::json added = file["added_tokens"][0];
-    added["id"] = id++;
-    added["content"] = token;
-    file["added_tokens"].push_back(added);
-  }
-  return *Tokenizer::FromJson(file.dump(), R"({"bos_token": "<s>"})", name);
+  return TokenizerWith("gemma", {"<start_of_turn>", "<end_of_turn>"}, R"({"bos_token": "<s>"})");
 }
 
 ChatTemplate From(const std::string& jinja, const std::string& name = "chatml",
@@ -58,9 +40,9 @@ TEST(ChatTemplate, RendersWhatJinjaRenders) {
     const ChatTemplate chat = From(golden["template"], golden["name"]);
     for (const auto& one : golden["cases"]) {
       const auto messages = MessagesOf(one["messages"]);
-      const auto segments = chat.Render(messages).value();
+      const auto segments = Render(chat, messages).value();
       EXPECT_EQ(Joined(segments), one["rendered"]) << golden["name"];
-      EXPECT_EQ(*chat.RenderPrompt(messages), one["prompt"]) << golden["name"];
+      EXPECT_EQ(*Prompt(chat, messages), one["prompt"]) << golden["name"];
       ++cases;
     }
   }
@@ -75,15 +57,16 @@ TEST(ChatTemplate, TargetsAreTheAnswersAndTheirEndTokens) {
     for (const auto& [name, targets] : want) {
       if (golden["name"] != name) continue;
       const ChatTemplate chat = From(golden["template"], name);
-      EXPECT_EQ(Joined(*chat.Render(kTwoTurns), true), targets);
+      EXPECT_EQ(Joined(*Render(chat, kTwoTurns), true), targets);
     }
   }
 }
 
 TEST(ChatTemplate, OnlyTurnsMarkedForItAreLearnt) {
   const ChatTemplate chat = From(GoldenJson("chats.json")[1]["template"]);
-  const auto segments = chat.Render(std::vector<Message>{
-      {"user", "Q"}, {"assistant", "old", false}, {"user", "Q"}, {"assistant", "new", true}});
+  const auto segments = Render(
+      chat,
+      {{"user", "Q"}, {"assistant", "old", false}, {"user", "Q"}, {"assistant", "new", true}});
   EXPECT_EQ(Joined(*segments, true), "new<|im_end|>");
 }
 
@@ -91,9 +74,9 @@ TEST(ChatTemplate, GenerationBlocksSayWhatIsLearnt) {
   const ChatTemplate chat = From(
       "{% for m in messages %}{{ m.role }}: {% if m.role == 'assistant' %}{% generation %}"
       "{{ m.content }}.{% endgeneration %}{% else %}{{ m.content }}{% endif %};{% endfor %}");
-  EXPECT_EQ(Joined(*chat.Render(kTwoTurns), true), "A1.A2.");
+  EXPECT_EQ(Joined(*Render(chat, kTwoTurns), true), "A1.A2.");
   EXPECT_TRUE(chat.Notes().empty());  // it says what is learnt
-  EXPECT_EQ(Joined(*chat.Render(kTwoTurns)), "user: Q1;assistant: A1.;user: Q2;assistant: A2.;");
+  EXPECT_EQ(Joined(*Render(chat, kTwoTurns)), "user: Q1;assistant: A1.;user: Q2;assistant: A2.;");
 }
 
 // As reasoning models' templates do: only the last answer keeps what it thought.
@@ -103,11 +86,10 @@ TEST(ChatTemplate, ATurnThatLaterTurnsRewriteIsLearntAsItIsWritten) {
       "{% if m.role == 'assistant' and not loop.last %}{{ m.content.split('</think>')[-1] }}"
       "{% else %}{{ m.content }}{% endif %}<|im_end|>\n{% endfor %}"
       "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}");
-  const auto segments =
-      chat.Render(std::vector<Message>{{"user", "Q1"},
-                                       {"assistant", "<think>x</think>A1", true},
-                                       {"user", "Q2"},
-                                       {"assistant", "<think>y</think>A2", true}});
+  const auto segments = Render(chat, {{"user", "Q1"},
+                                      {"assistant", "<think>x</think>A1", true},
+                                      {"user", "Q2"},
+                                      {"assistant", "<think>y</think>A2", true}});
   ASSERT_TRUE(segments.ok()) << segments.status();
   EXPECT_EQ(Joined(*segments, true), "A1<|im_end|><think>y</think>A2<|im_end|>");
 }
@@ -119,9 +101,8 @@ TEST(ChatTemplate, AnAnswerBeginsBehindWhatThePromptWrites) {
       "%}<think>\n\n</think>\n\n"
       "{% endif %}{{ m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}"
       "<|im_start|>assistant\n{% endif %}");
-  EXPECT_EQ(
-      Joined(*chat.Render(std::vector<Message>{{"user", "Q"}, {"assistant", "A", true}}), true),
-      "<think>\n\n</think>\n\nA<|im_end|>");
+  EXPECT_EQ(Joined(*Render(chat, {{"user", "Q"}, {"assistant", "A", true}}), true),
+            "<think>\n\n</think>\n\nA<|im_end|>");
 }
 
 // A template that takes lists of parts writes nothing of a text: the answer would be its end token.
@@ -130,7 +111,7 @@ TEST(ChatTemplate, AnAnswerThatTheTemplateLeavesOutIsAnError) {
       "{% for m in messages %}<|im_start|>{{ m.role }}\n{% for part in m.content if part.text %}"
       "{{ part.text }}{% endfor %}<|im_end|>\n{% endfor %}"
       "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}");
-  EXPECT_THAT(ErrorText(chat.Render(kTwoTurns)), HasSubstr("message 1: its answer is not found"));
+  EXPECT_THAT(ErrorText(Render(chat, kTwoTurns)), HasSubstr("message 1: its answer is not found"));
 }
 
 TEST(ChatTemplate, AnAnswerThatIsNotInItsGenerationBlockIsAnError) {
@@ -142,11 +123,12 @@ TEST(ChatTemplate, AnAnswerThatIsNotInItsGenerationBlockIsAnError) {
         in + "<|im_end|>{% endgeneration %}" + behind +
         "{% else %}{{ m.content }}<|im_end|>{% endif %}\n{% endfor %}");
   };
-  EXPECT_EQ(Joined(*of("{{ m.content }}", "").Render(kTwoTurns), true), "A1<|im_end|>A2<|im_end|>");
+  EXPECT_EQ(Joined(*Render(of("{{ m.content }}", ""), kTwoTurns), true),
+            "A1<|im_end|>A2<|im_end|>");
   for (const char* answer : {"A1", "end", "an answer of more than a few words"}) {
     const std::vector<Message> chat = {{"user", "Q"}, {"assistant", answer, true}};
-    EXPECT_THAT(ErrorText(of(parts, "").Render(chat)), HasSubstr("message 1: its answer is not"));
-    EXPECT_THAT(ErrorText(of("", "{{ m.content }}").Render(chat)),
+    EXPECT_THAT(ErrorText(Render(of(parts, ""), chat)), HasSubstr("message 1: its answer is not"));
+    EXPECT_THAT(ErrorText(Render(of("", "{{ m.content }}"), chat)),
                 HasSubstr("message 1: its answer is not found"));
   }
 }
@@ -157,9 +139,8 @@ TEST(ChatTemplate, AShortAnswerIsNotFoundInItsEndToken) {
       "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'user' %}{{ m.content }}"
       "{% endif %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n"
       "{% endif %}");
-  EXPECT_THAT(
-      ErrorText(chat.Render(std::vector<Message>{{"user", "Q"}, {"assistant", "end", true}})),
-      HasSubstr("message 1: its answer is not found"));
+  EXPECT_THAT(ErrorText(Render(chat, {{"user", "Q"}, {"assistant", "end", true}})),
+              HasSubstr("message 1: its answer is not found"));
 }
 
 TEST(ChatTemplate, AMessageThatTheTemplateLeavesOutIsAnError) {
@@ -169,8 +150,8 @@ TEST(ChatTemplate, AMessageThatTheTemplateLeavesOutIsAnError) {
       "<|im_end|>\n{% endif %}{% endfor %}"
       "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}");
   const auto with = [&](const Message& first, const Message& later) {
-    return chat.Render(std::vector<Message>{
-        first, {"user", "Q"}, later, {"assistant", "an answer of some length", true}});
+    return Render(chat,
+                  {first, {"user", "Q"}, later, {"assistant", "an answer of some length", true}});
   };
   const Message empty = {"user", " "};
   EXPECT_TRUE(with({"system", " S\n"}, empty).ok());
@@ -186,18 +167,18 @@ TEST(ChatTemplate, WithoutAGenerationPromptTheHeaderIsNotLearnt) {
   const ChatTemplate chatml = From(
       "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + "
       "message['content'] + '<|im_end|>' + '\n'}}{% endfor %}");
-  EXPECT_EQ(Joined(*chatml.Render(kTwoTurns), true), "A1<|im_end|>A2<|im_end|>");
+  EXPECT_EQ(Joined(*Render(chatml, kTwoTurns), true), "A1<|im_end|>A2<|im_end|>");
   const std::vector<Message> longer = {{"user", "Q1"},
                                        {"assistant", "the assistant's words", true}};
-  EXPECT_EQ(Joined(*chatml.Render(longer), true), "the assistant's words<|im_end|>");
+  EXPECT_EQ(Joined(*Render(chatml, longer), true), "the assistant's words<|im_end|>");
   const ChatTemplate llama2 = From(
       "{% for m in messages %}{% if m.role == 'user' %}[INST] {{ m.content }} [/INST]"
       "{% else %} {{ m.content }}<|im_end|>{% endif %}{% endfor %}");
-  EXPECT_EQ(Joined(*llama2.Render(kTwoTurns), true), " A1<|im_end|> A2<|im_end|>");
+  EXPECT_EQ(Joined(*Render(llama2, kTwoTurns), true), " A1<|im_end|> A2<|im_end|>");
   const ChatTemplate named = From(
       "{% for m in messages %}{{ '\nAssistant: ' if m.role == 'assistant' else '\nUser: ' }}"
       "{{ m.content }}<|im_end|>{% endfor %}");
-  EXPECT_EQ(Joined(*named.Render(kTwoTurns), true), "A1<|im_end|>A2<|im_end|>");
+  EXPECT_EQ(Joined(*Render(named, kTwoTurns), true), "A1<|im_end|>A2<|im_end|>");
 }
 
 // The header that stands there whether it is asked for or not is what an answer begins behind.
@@ -206,7 +187,7 @@ TEST(ChatTemplate, APromptMayAlwaysBeWritten) {
       "{% for m in messages %}{% if m.role == 'assistant' %}<|im_start|>assistant:<answer>"
       "{{ m.content }}<|im_end|>{% else %}<|im_start|>user:{{ m.content }}<|im_end|>{% endif %}"
       "{% endfor %}<|im_start|>assistant:");
-  EXPECT_EQ(Joined(*chat.Render(kTwoTurns), true), "<answer>A1<|im_end|><answer>A2<|im_end|>");
+  EXPECT_EQ(Joined(*Render(chat, kTwoTurns), true), "<answer>A1<|im_end|><answer>A2<|im_end|>");
 }
 
 TEST(ChatTemplate, ALastTurnThatIsLeftOpenHasNoEnd) {
@@ -215,7 +196,7 @@ TEST(ChatTemplate, ALastTurnThatIsLeftOpenHasNoEnd) {
       "{% if (loop.last and add_generation_prompt) or not loop.last %}<|im_end|>\n{% endif %}"
       "{% endfor %}{% if add_generation_prompt and messages[-1].role != 'assistant' %}"
       "<|im_start|>assistant\n{% endif %}");
-  EXPECT_EQ(Joined(*chat.Render(kTwoTurns), true), "A1<|im_end|>A2");
+  EXPECT_EQ(Joined(*Render(chat, kTwoTurns), true), "A1<|im_end|>A2");
   EXPECT_EQ(chat.end_of_turn(), "<|im_end|>");
   ASSERT_EQ(chat.Notes().size(), 1);
   EXPECT_THAT(chat.Notes()[0], HasSubstr("writes no token behind the last turn"));
@@ -231,7 +212,7 @@ TEST(ChatTemplate, EachTurnIsLearntWithTheTokenThatEndsIt) {
       " else '<|im_end|>' }}{% else %}"
       "{{ m.content }}<|im_end|>{% endif %}{% endfor %}"
       "{% if add_generation_prompt %}<|im_start|>assistant{% endif %}");
-  EXPECT_EQ(Joined(*chat.Render(kTwoTurns), true), "A1<|im_end|>A2<|endoftext|>");
+  EXPECT_EQ(Joined(*Render(chat, kTwoTurns), true), "A1<|im_end|>A2<|endoftext|>");
   EXPECT_EQ(chat.end_of_turn(), "<|endoftext|>");
   EXPECT_TRUE(chat.Notes().empty());
 }
@@ -241,7 +222,7 @@ TEST(ChatTemplate, TheNextTurnsHeaderIsNoEnd) {
   const ChatTemplate chat = From(
       "{% for m in messages %}{{ '<|im_start|>' if m.role == 'user' else '<|endoftext|>' }}\n"
       "{{ m.content }}{% endfor %}{% if add_generation_prompt %}<|endoftext|>\n{% endif %}");
-  EXPECT_EQ(Joined(*chat.Render(kTwoTurns), true), "A1A2");
+  EXPECT_EQ(Joined(*Render(chat, kTwoTurns), true), "A1A2");
   EXPECT_EQ(chat.end_of_turn(), "");
   ASSERT_EQ(chat.Notes().size(), 1);
   EXPECT_THAT(chat.Notes()[0], HasSubstr("ends no turn with a token"));
@@ -262,7 +243,7 @@ TEST(ChatTemplate, AnAddedTokenThatIsNotSpecialEndsATurn) {
   const auto chat = *ChatTemplate::FromText(std::string(GoldenJson("chats.json")[1]["template"]),
                                             "test", {}, *tokenizer);
   EXPECT_EQ(chat.end_of_turn(), "<|im_end|>");
-  EXPECT_EQ(Joined(*chat.Render(kTwoTurns), true), "A1<|im_end|>A2<|im_end|>");
+  EXPECT_EQ(Joined(*Render(chat, kTwoTurns), true), "A1<|im_end|>A2<|im_end|>");
 }
 
 // The end of the conversation is no part of its last turn.
@@ -270,18 +251,18 @@ TEST(ChatTemplate, WhatFollowsTheEndOfTheLastTurnIsNotLearnt) {
   const ChatTemplate chat = From(
       "{% for m in messages %}{{ m.role }}:{{ m.content }}<|im_end|>\n{% endfor %}"
       "{{ 'assistant:' if add_generation_prompt else '<|endoftext|>' }}");
-  EXPECT_EQ(Joined(*chat.Render(kTwoTurns), true), "A1<|im_end|>A2<|im_end|>");
+  EXPECT_EQ(Joined(*Render(chat, kTwoTurns), true), "A1<|im_end|>A2<|im_end|>");
 }
 
 TEST(ChatTemplate, AConversationMayBeginWithTheAssistant) {
   const ChatTemplate chat = From(GoldenJson("chats.json")[1]["template"]);
-  const auto segments = chat.Render(std::vector<Message>{{"assistant", "Hi", true}, {"user", "Q"}});
+  const auto segments = Render(chat, {{"assistant", "Hi", true}, {"user", "Q"}});
   EXPECT_EQ(Joined(*segments, true), "Hi<|im_end|>");
 }
 
 TEST(ChatTemplate, AnAnswerThatIsNotInTheTextIsAnError) {
   const ChatTemplate chat = From("{% for m in messages %}{{ m.role }}{% endfor %}");
-  const auto silent = chat.Render(std::vector<Message>{{"assistant", "A", true}});
+  const auto silent = Render(chat, {{"assistant", "A", true}});
   EXPECT_THAT(ErrorText(silent), HasSubstr("message 0: its answer is not found"));
 }
 
@@ -297,34 +278,34 @@ TEST(ChatTemplate, TheEndOfATurnIsTheTokenBehindTheAnswer) {
 }
 
 TEST(ChatTemplate, WithKnowledgeDatesWritesThemBeforeTheSystemMessage) {
-  const ChatTemplate chat = *ChatTemplate::Create(ChatForm::kLlama31, "", *TokenizerOf("llama3"));
+  const ChatTemplate chat = *ChatTemplate::Create({"llama3.1"}, "", *TokenizerOf("llama3"));
   EXPECT_EQ(chat.name(), "llama3.1");
   const std::string dates =
       "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nCutting Knowledge Date: "
       "December 2023\nToday Date: 26 Jul 2024\n\n";
-  EXPECT_EQ(*chat.RenderPrompt(std::vector<Message>{{"user", "Q"}}),
+  EXPECT_EQ(*Prompt(chat, {{"user", "Q"}}),
             dates +
                 "<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nQ<|eot_id|>"
                 "<|start_header_id|>assistant<|end_header_id|>\n\n");
-  EXPECT_THAT(Joined(*chat.Render(std::vector<Message>{{"system", " S "}, {"user", "Q"}})),
+  EXPECT_THAT(Joined(*Render(chat, {{"system", " S "}, {"user", "Q"}})),
               HasSubstr(dates + "S<|eot_id|>"));
 }
 
 TEST(ChatTemplate, TheProjectsOwnAreThoseThatGoldenCheckpointsHave) {
-  const std::pair<ChatForm, const char*> forms[] = {{ChatForm::kChatml, "chatml_plain"},
-                                                    {ChatForm::kLlama3, "llama3"},
-                                                    {ChatForm::kGemma, "gemma"}};
+  const std::pair<const char*, const char*> forms[] = {
+      {"chatml", "chatml_plain"}, {"llama3", "llama3"}, {"gemma", "gemma"}};
   for (const auto& [form, name] : forms) {
     for (const auto& golden : GoldenJson("chats.json")) {
       if (golden["name"] != name) continue;
       const auto tokenizer = TokenizerOf(name);
-      const auto chat = ChatTemplate::Create(form, "", *tokenizer);
+      const auto chat = ChatTemplate::Create({form}, "", *tokenizer);
       ASSERT_TRUE(chat.ok()) << chat.status();
       const auto with_bos = From(golden["template"], name, tokenizer->BosToken());
       for (const auto& one : golden["cases"]) {
         const auto messages = MessagesOf(one["messages"]);
-        EXPECT_EQ(Joined(*chat->Render(messages)), Joined(*with_bos.Render(messages))) << name;
-        EXPECT_EQ(Joined(*chat->Render(messages), true), Joined(*with_bos.Render(messages), true));
+        EXPECT_EQ(Joined(*Render(*chat, messages)), Joined(*Render(with_bos, messages))) << name;
+        EXPECT_EQ(Joined(*Render(*chat, messages), true),
+                  Joined(*Render(with_bos, messages), true));
       }
     }
   }
@@ -333,44 +314,29 @@ TEST(ChatTemplate, TheProjectsOwnAreThoseThatGoldenCheckpointsHave) {
 TEST(ChatTemplate, ABrokenTemplateIsRefusedWithItsLineAndWhatToSet) {
   const auto chat = ChatTemplate::FromText("a\n{% for %}", "of x", {}, *GoldenTokenizer("smollm2"));
   EXPECT_THAT(ErrorText(chat), HasSubstr("chat template of x: line 2: "));
-  EXPECT_THAT(ErrorText(chat), HasSubstr("set data.chat_template to one of chatml, gemma"));
+  EXPECT_THAT(ErrorText(chat),
+              HasSubstr("set data.chat_template to one of alpaca, chatml, deepseek, gemma"));
 }
 
 TEST(ChatTemplate, WhatTheTemplateRefusesIsSaidInItsWords) {
   const ChatTemplate own = From("{{ raise_exception('roles must alternate') }}");
-  EXPECT_EQ(ErrorText(own.Render(kTwoTurns)), "roles must alternate");
-  const auto chatml = *ChatTemplate::Create(ChatForm::kChatml, "", *GoldenTokenizer("smollm2"));
-  const auto gemma = *ChatTemplate::Create(ChatForm::kGemma, "", *TokenizerOf("gemma"));
-  EXPECT_FALSE(chatml.Render(std::vector<Message>{}).ok());
-  EXPECT_EQ(ErrorText(chatml.Render(std::vector<Message>{{"tool", "x"}})),
+  EXPECT_EQ(ErrorText(Render(own, kTwoTurns)), "roles must alternate");
+  const auto chatml = *ChatTemplate::Create({"chatml"}, "", *GoldenTokenizer("smollm2"));
+  const auto gemma = *ChatTemplate::Create({"gemma"}, "", *TokenizerOf("gemma"));
+  EXPECT_FALSE(Render(chatml, {}).ok());
+  EXPECT_EQ(ErrorText(Render(chatml, {{"tool", "x"}})),
             "message 0: role 'tool' is none of system, user, assistant");
-  EXPECT_FALSE(chatml.Render(std::vector<Message>{{"user", "x"}, {"system", "y"}}).ok());
-  EXPECT_FALSE(gemma.Render(std::vector<Message>{{"user", "x"}, {"user", "y"}}).ok());
-  EXPECT_FALSE(gemma.Render(std::vector<Message>{{"assistant", "x"}}).ok());
+  EXPECT_FALSE(Render(gemma, {{"user", "x"}, {"system", "y"}}).ok());
+  EXPECT_FALSE(Render(gemma, {{"user", "x"}, {"user", "y"}}).ok());
+  EXPECT_FALSE(Render(gemma, {{"assistant", "x"}}).ok());
 }
 
 TEST(ChatTemplate, NamedRenderersNeedTheirTokens) {
   const auto with = GoldenTokenizer("llama3"), without = GoldenTokenizer("gpt2");
-  EXPECT_TRUE(ChatTemplate::Create(ChatForm::kLlama3, "", *with).ok());
-  const auto missing = ChatTemplate::Create(ChatForm::kChatml, "", *without);
+  EXPECT_TRUE(ChatTemplate::Create({"llama3"}, "", *with).ok());
+  const auto missing = ChatTemplate::Create({"chatml"}, "", *without);
   EXPECT_THAT(ErrorText(missing), HasSubstr("<|im_end|>"));
-  EXPECT_FALSE(ChatTemplate::Create(ChatForm::kAuto, "/nonexistent", *with).ok());
-}
-
-TEST(ChatTemplate, TheFoldersOwnIsLookedForAsTransformersDoes) {
-  const auto tokenizer = GoldenTokenizer("smollm2");
-  const TempFolder folder;
-  const auto prompt = [&] {
-    const auto chat = ChatTemplate::Create(ChatForm::kAuto, folder.path(), *tokenizer);
-    return chat.ok() ? *chat->RenderPrompt(std::vector<Message>{{"user", "Q"}}) : ErrorText(chat);
-  };
-  EXPECT_THAT(prompt(), HasSubstr("set data.chat_template to one of"));
-  folder.Write("tokenizer_config.json", R"({"chat_template": [
-      {"name": "tool_use", "template": "tools"}, {"name": "default", "template": "named{{ pad_token }}"}],
-      "pad_token": {"content": "<P>"}})");
-  EXPECT_EQ(prompt(), "named<P>");
-  folder.Write("chat_template.jinja", "file{{ messages[0].content }}{{ tools }}");
-  EXPECT_EQ(prompt(), "fileQNone");
+  EXPECT_FALSE(ChatTemplate::Create({}, "/nonexistent", *with).ok());
 }
 
 }  // namespace
