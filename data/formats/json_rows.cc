@@ -1,128 +1,175 @@
 #include "data/formats/json_rows.h"
 
-#include <fstream>
+#include <algorithm>
 #include <string_view>
 
-#include "data/formats/row_source.h"
-#include "data/text/unicode.h"
-#include "runtime/files/json.h"
+#include "absl/strings/str_cat.h"
+#include "data/formats/json_scan.h"
+#include "data/formats/row_json.h"
+#include "runtime/process/check.h"
+#include "runtime/process/log.h"
 
 namespace fttrain {
 namespace {
 
-constexpr int64_t kJsonFileFactor = 64;
-constexpr size_t kReadBytes = size_t{1} << 20;
 constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
+constexpr size_t kMaxKeyBytes = 1000;
 
-absl::StatusOr<nlohmann::json> ParseText(std::string_view text, const std::string& where) {
-  const size_t bad = FindInvalidUtf8(text);
-  if (bad != std::string_view::npos) {
-    return absl::InvalidArgumentError(absl::StrCat(where, ": not UTF-8 at byte ", bad));
-  }
-  return ParseJson(text, where);
+absl::Status TooLong(const std::string& where, const char* what, size_t most) {
+  return absl::InvalidArgumentError(
+      absl::StrCat(where, ": ", what, " is longer than ", most, " bytes: split it"));
 }
 
 class JsonLines : public RowSource {
  public:
-  JsonLines(std::ifstream in, const std::string& path, int64_t max_row_bytes)
-      : in_(std::move(in)), path_(path), max_row_bytes_(max_row_bytes), block_(kReadBytes, '\0') {}
+  JsonLines(ByteReader in, const std::string& path, int64_t max_row_bytes)
+      : in_(std::move(in)), path_(PathInWords(path)), most_(static_cast<size_t>(max_row_bytes)) {}
 
   absl::StatusOr<std::optional<SourceRow>> Next() override {
     for (;;) {
-      FT_ASSIGN_OR_RETURN(const bool found, ReadLine());
+      SourceRow row;
+      bool cut = false;
+      FT_ASSIGN_OR_RETURN(const bool found, ReadLine(&row.text, &cut));
       if (!found) return std::nullopt;
-      std::string_view line = line_;
-      if (number_ == 1 && line.starts_with(kByteOrderMark)) {
-        line.remove_prefix(kByteOrderMark.size());
+      row.where = absl::StrCat(path_, ":", number_);
+      if (cut) row.fault = TooLong(row.where, "the line", most_);
+      if (number_ == 1 && row.text.starts_with(kByteOrderMark)) {
+        row.text.erase(0, kByteOrderMark.size());
       }
-      if (!line.empty() && line.back() == '\r') line.remove_suffix(1);
-      if (line.find_first_not_of(" \t") == std::string_view::npos) continue;
-      SourceRow row{{}, absl::StrCat(path_, ":", number_), line.size()};
-      FT_ASSIGN_OR_RETURN(row.value, ParseText(line, row.where));
-      return row;
+      if (!row.text.empty() && row.text.back() == '\r') row.text.pop_back();
+      if (cut || row.text.find_first_not_of(" \t") != std::string::npos) return row;
     }
   }
 
  private:
-  // The next line without its LF, into line_; false at the file's end.
-  absl::StatusOr<bool> ReadLine() {
-    line_.clear();
+  // The next line without its LF; false at the file's end. What is too much of it is passed over.
+  absl::StatusOr<bool> ReadLine(std::string* line, bool* cut) {
     ++number_;
-    for (;;) {
-      if (rest_.empty()) {
-        in_.read(block_.data(), static_cast<std::streamsize>(block_.size()));
-        rest_ = std::string_view(block_.data(), static_cast<size_t>(in_.gcount()));
-      }
-      if (rest_.empty()) break;
-      const size_t end = rest_.find('\n');
-      line_.append(rest_.substr(0, end));
-      if (static_cast<int64_t>(line_.size()) > max_row_bytes_) {
-        return absl::InvalidArgumentError(absl::StrCat(
-            path_, ":", number_, ": the line is longer than ", max_row_bytes_, " bytes"));
-      }
-      rest_.remove_prefix(end == std::string_view::npos ? rest_.size() : end + 1);
-      if (end != std::string_view::npos) return true;
+    bool any = false, ended = false;
+    while (!ended) {
+      const std::string_view ahead = in_.Ahead();
+      if (ahead.empty()) break;
+      any = true;
+      const size_t end = ahead.find('\n');
+      ended = end != std::string_view::npos;
+      const std::string_view part = ahead.substr(0, end);
+      *cut |= line->size() + part.size() > most_;
+      line->append(part.substr(0, most_ - line->size()));
+      in_.Take(part.size() + (ended ? 1 : 0));
     }
-    if (in_.bad()) return absl::DataLossError(absl::StrCat(path_, ": cannot be read"));
-    return !line_.empty();
+    FT_RETURN_IF_ERROR(in_.status());
+    return any;
   }
 
-  std::ifstream in_;
+  ByteReader in_;
   std::string path_;
-  int64_t max_row_bytes_;
-  std::string block_, line_;
-  std::string_view rest_;  // of block_: what is read and not yet taken
-  int64_t number_ = 0;     // of line_, from 1
+  size_t most_;
+  int64_t number_ = 0;  // of the line, from 1
 };
 
 class JsonArray : public RowSource {
  public:
-  JsonArray(nlohmann::json rows, const std::string& path) : rows_(std::move(rows)), path_(path) {}
+  // `in` stands at the array's "[". `wrapped`: in an object, which ends or goes on behind it.
+  JsonArray(ByteReader in, const std::string& path, int64_t max_row_bytes,
+            std::vector<std::string> beside, bool wrapped)
+      : in_(std::move(in)),
+        path_(PathInWords(path)),
+        most_(static_cast<size_t>(max_row_bytes)),
+        beside_(std::move(beside)),
+        wrapped_(wrapped) {}
 
   absl::StatusOr<std::optional<SourceRow>> Next() override {
-    if (next_ == rows_.size()) return std::nullopt;
-    SourceRow row{std::move(rows_[next_]), absl::StrCat(path_, "[", next_, "]"), 0};
+    if (ended_) return std::nullopt;
+    const bool first = next_ == 0;
+    if (first) in_.Take(1);
+    SkipSpace(&in_);
+    if (in_.Peek() == ']') return End();
+    if (!first) {
+      if (in_.Peek() != ',') return Broken("',' or ']' is missing behind the row before");
+      in_.Take(1);
+      SkipSpace(&in_);
+    }
+    SourceRow row;
+    row.where = absl::StrCat(path_, "[", next_, "]");
+    switch (ScanValue(&in_, most_, &row.text)) {
+      case Scanned::kValue:
+        break;
+      case Scanned::kTooLong:
+        row.fault = TooLong(row.where, "the row", most_);
+        break;
+      case Scanned::kCut:
+        return Broken("the file ends here, before the array's ']'");
+      case Scanned::kBroken:
+        return Broken("no row, or a line ends inside a string of it");
+    }
     ++next_;
     return row;
   }
+  std::vector<std::string> Beside() const override { return beside_; }
 
  private:
-  nlohmann::json rows_;
+  absl::Status Broken(const char* what) const {
+    FT_RETURN_IF_ERROR(in_.status());
+    return absl::InvalidArgumentError(
+        absl::StrCat(path_, "[", next_, "]: not valid JSON, line ", in_.lines() + 1, ": ", what));
+  }
+  absl::StatusOr<std::optional<SourceRow>> End() {
+    ended_ = true;
+    in_.Take(1);
+    SkipSpace(&in_);
+    if (!wrapped_ && in_.Peek() >= 0) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          path_, ": not valid JSON, line ", in_.lines() + 1, ": the array's ']' is not the end"));
+    }
+    FT_RETURN_IF_ERROR(in_.status());
+    return std::nullopt;
+  }
+
+  ByteReader in_;
   std::string path_;
-  size_t next_ = 0;
+  size_t most_, next_ = 0;
+  std::vector<std::string> beside_;
+  bool wrapped_, ended_ = false;
 };
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<RowSource>> OpenJsonLines(const std::string& path,
-                                                         int64_t max_row_bytes) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in) return absl::NotFoundError(absl::StrCat(path, ": cannot be opened"));
+std::unique_ptr<RowSource> OpenJsonLines(ByteReader in, const std::string& path,
+                                         int64_t max_row_bytes) {
   return std::make_unique<JsonLines>(std::move(in), path, max_row_bytes);
 }
 
-absl::StatusOr<std::unique_ptr<RowSource>> OpenJsonArray(const std::string& path,
-                                                         int64_t max_row_bytes) {
-  std::ifstream in(path, std::ios::binary | std::ios::ate);
-  if (!in) return absl::NotFoundError(absl::StrCat(path, ": cannot be opened"));
-  const int64_t size = in.tellg(), limit = max_row_bytes * kJsonFileFactor;
-  if (size < 0 || size > limit) {
-    return absl::InvalidArgumentError(absl::StrCat(path, ": a .json file of at most ", limit,
-                                                   " bytes is needed; .jsonl has no limit"));
+std::unique_ptr<RowSource> OpenJsonArray(ByteReader in, const std::string& path,
+                                         int64_t max_row_bytes) {
+  SkipSpace(&in);
+  return std::make_unique<JsonArray>(std::move(in), path, max_row_bytes, std::vector<std::string>(),
+                                     false);
+}
+
+absl::StatusOr<std::unique_ptr<RowSource>> OpenWrappedArray(ByteReader in, const std::string& path,
+                                                            int64_t max_row_bytes,
+                                                            const std::string& list,
+                                                            std::vector<std::string> beside) {
+  SkipSpace(&in);
+  while (in.Peek() >= 0) {  // "{" or ","
+    in.Take(1);
+    SkipSpace(&in);
+    std::string text;
+    ScanValue(&in, kMaxKeyBytes, &text);
+    SkipSpace(&in);
+    in.Take(in.Peek() == ':' ? 1 : 0);
+    SkipSpace(&in);
+    const absl::StatusOr<RowJson> key = ParseRowJson(text, "");
+    if (key.ok() && *key == list) {
+      return std::make_unique<JsonArray>(std::move(in), path, max_row_bytes, std::move(beside),
+                                         true);
+    }
+    ScanValue(&in, 0, nullptr);
+    SkipSpace(&in);
   }
-  std::string text(static_cast<size_t>(size), '\0');
-  in.seekg(0);
-  if (!in.read(text.data(), size)) {
-    return absl::DataLossError(absl::StrCat(path, ": cannot be read"));
-  }
-  if (text.starts_with(kByteOrderMark)) text.erase(0, kByteOrderMark.size());
-  FT_ASSIGN_OR_RETURN(nlohmann::json rows, ParseText(text, path));
-  if (!rows.is_array()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(path, ": a .json dataset is an array of rows, not ", rows.type_name(),
-                     "; one object a line is .jsonl"));
-  }
-  return std::make_unique<JsonArray>(std::move(rows), path);
+  FT_RETURN_IF_ERROR(in.status());
+  return absl::InvalidArgumentError(
+      absl::StrCat(PathInWords(path), ": the file changed while it was read"));
 }
 
 }  // namespace fttrain

@@ -1,32 +1,38 @@
-// Dataset files -> rows: one class for each kind of file, chosen by the file's name. Include in .cc
-// files only (JSON is slow to compile).
+// Dataset files -> rows, not yet parsed. What a file is, is read off its first bytes, whatever its
+// name: a JSON array; an object that wraps one; else JSON Lines. Each may be gzip.
 #pragma once
 
 #include <cstdint>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 
 namespace fttrain {
 
 struct SourceRow {
-  nlohmann::json value;  // an object in a good file; readers of rows say so otherwise
-  std::string where;     // "train.jsonl:1841" or "train.json[17]", for messages
-  size_t bytes = 0;      // of its text, where that is read row by row
+  std::string text;    // a JSON value in a good file; readers of rows say so otherwise
+  std::string where;   // "train.jsonl:1841" or "train.json[17]", for messages
+  absl::Status fault;  // of a row that is longer than allowed; `text` is cut off then
 };
 
 class RowSource {
  public:
   virtual ~RowSource() = default;
-  // The next row; nullopt behind the last. An error names the row's place, and ends the source.
+  // The next row; nullopt behind the last. An error says what ends the source before its time.
   virtual absl::StatusOr<std::optional<SourceRow>> Next() = 0;
+  // Keys of an object beside the list of rows that it wraps.
+  virtual std::vector<std::string> Beside() const { return {}; }
 };
 
-// The source for `path` by the ending of its name. `max_row_bytes` is DatasetOptions'.
-// InvalidArgument for another ending or what is no regular file, NotFound if there is none.
-absl::StatusOr<std::unique_ptr<RowSource>> OpenRows(const std::string& path, int64_t max_row_bytes);
+// `row_keys`: keys by which a row is known. A file that is one object has its rows in the one list
+// of objects in it, unless it has one of these keys: then it is a row itself. InvalidArgument, with
+// what to do, for a file of another kind (first_bytes.h), one with several such lists, one whose
+// objects go over several lines; NotFound if there is none. Memory: a block and a row, which has at
+// most `max_row_bytes`.
+absl::StatusOr<std::unique_ptr<RowSource>> OpenRows(const std::string& path, int64_t max_row_bytes,
+                                                    const std::vector<std::string>& row_keys);
 
 }  // namespace fttrain
