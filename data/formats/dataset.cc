@@ -7,14 +7,18 @@
 #include <thread>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "data/formats/bytes.h"
+#include "data/formats/formats.h"
 #include "data/formats/row_reader.h"
 #include "data/formats/row_source.h"
 #include "runtime/process/check.h"
+#include "runtime/process/log.h"
 
 namespace fttrain {
 namespace {
 
-// What is parsed ahead of the threads, and all that is held of a file: so many rows, or those that
+// What is read ahead of the threads, and all that is held of a file: so many rows, or those that
 // reach so many bytes.
 constexpr size_t kBatchRows = 1024;
 constexpr size_t kBatchBytes = size_t{1} << 24;
@@ -48,53 +52,188 @@ void ForEachIndex(size_t count, int threads, const F& f) {
   }
 }
 
-// Appends the rows' examples in order; the first bad row is the error.
-absl::Status ReadBatch(const std::vector<SourceRow>& rows, RowFormat format,
-                       const DatasetOptions& options, std::vector<Example>* examples) {
-  std::vector<absl::StatusOr<Example>> read(rows.size());
-  ForEachIndex(rows.size(), options.threads,
-               [&](size_t i) { read[i] = ReadRow(rows[i], format, options); });
-  for (absl::StatusOr<Example>& example : read) {
-    FT_RETURN_IF_ERROR(example.status());
-    examples->push_back(*std::move(example));
+// One file while it is read.
+class Loader {
+ public:
+  Loader(const DatasetSpec& spec, const DatasetOptions& options, KeyNames names)
+      : path_(PathInWords(spec.path)), options_(options), names_(std::move(names)) {
+    out_.report.path = spec.path;
+  }
+
+  absl::StatusOr<Dataset> Load(RowSource* rows, FoundFormat format) {
+    out_.report.format = format.format;
+    out_.report.why = std::move(format.why);
+    for (const std::string& key : rows->Beside()) out_.report.unused[Printable(key)] = 1;
+    FT_RETURN_IF_ERROR(ReadAll(rows));
+    if (out_.report.rows == 0) {
+      return absl::InvalidArgumentError(absl::StrCat(path_, ": there are no rows"));
+    }
+    const bool any =
+        std::any_of(out_.examples.begin(), out_.examples.end(), [](const Example& example) {
+          return CountTargets(example, static_cast<int64_t>(example.input_ids.size())) > 0;
+        });
+    if (!any) {
+      return absl::InvalidArgumentError(absl::StrCat(path_, ": none of its ", out_.report.rows,
+                                                     " rows has a token to learn: every label is "
+                                                     "masked"));
+    }
+    return std::move(out_);
+  }
+
+ private:
+  struct Read {
+    absl::StatusOr<std::vector<Example>> examples;
+    RowNotes notes;
+  };
+
+  absl::Status ReadAll(RowSource* rows) {
+    std::vector<SourceRow> batch;
+    size_t bytes = 0;
+    absl::Status ended;
+    for (bool more = true; more;) {
+      absl::StatusOr<std::optional<SourceRow>> row = rows->Next();
+      more = row.ok() && row->has_value();
+      if (more) {
+        bytes += (*row)->text.size();
+        batch.push_back(**std::move(row));
+        if (batch.size() < kBatchRows && bytes < kBatchBytes) continue;
+      }
+      ReadBatch(batch);
+      ended = row.status();
+      batch.clear();
+      bytes = 0;
+    }
+    return Verdict(ended);
+  }
+
+  void ReadBatch(const std::vector<SourceRow>& rows) {
+    std::vector<Read> read(rows.size());
+    ForEachIndex(rows.size(), options_.threads, [&](size_t i) {
+      const RowContext context{options_, names_, &read[i].notes};
+      read[i].examples = ReadRow(rows[i], out_.report.format, context);
+    });
+    for (Read& row : read) Add(&row);
+  }
+
+  void Add(Read* row) {
+    DatasetReport& report = out_.report;
+    ++report.rows;
+    if (!row->examples.ok()) {
+      ++report.skipped;
+      if (report.faults.size() < kMaxFaults) {
+        report.faults.emplace_back(row->examples.status().message());
+      }
+      return;
+    }
+    for (const std::string& key : row->notes.unused) ++report.unused[key];
+    report.straddling += row->notes.straddling;
+    report.dropped_reasoning += row->notes.dropped_reasoning;
+    report.cut_texts += row->notes.cut_texts;
+    report.pieces += row->notes.pieces;
+    std::move(row->examples->begin(), row->examples->end(), std::back_inserter(out_.examples));
+  }
+
+  // The bad rows, if they end the reading, and what ended the file before its time.
+  absl::Status Verdict(const absl::Status& ended) const {
+    const DatasetReport& report = out_.report;
+    const bool all = report.skipped > 0 && report.skipped == report.rows;
+    std::vector<std::string> lines;
+    if (options_.on_bad_row == OnBadRow::kStop || all) lines = report.faults;
+    if (!lines.empty() && report.skipped > kMaxFaults) {
+      lines.push_back(absl::StrCat(path_, ": ... and ", report.skipped - kMaxFaults,
+                                   " more bad rows (", report.skipped, " of ", report.rows,
+                                   " rows are bad)"));
+    }
+    if (lines.empty()) return ended;
+    if (!ended.ok()) lines.emplace_back(ended.message());
+    return absl::InvalidArgumentError(absl::StrJoin(lines, "\n"));
+  }
+
+  std::string path_;
+  const DatasetOptions& options_;
+  KeyNames names_;
+  Dataset out_;
+};
+
+absl::Status InFile(const DatasetSpec& spec, const absl::Status& status) {
+  return absl::InvalidArgumentError(absl::StrCat(PathInWords(spec.path), ": ", status.message()));
+}
+
+absl::Status CheckOptions(const DatasetSpec& spec, RowFormat format,
+                          const DatasetOptions& options) {
+  const FormatNeeds needs = NeedsOf(format);
+  const auto error = [&](absl::string_view what) {
+    return InFile(spec, absl::InvalidArgumentError(what));
+  };
+  if (needs.tokenizer && options.tokenizer == nullptr) {
+    return error(absl::StrCat("data format '", FormatName(format), "' needs a tokenizer"));
+  }
+  if (format == RowFormat::kText && options.tokenizer->EosToken().empty()) {
+    return error("the tokenizer names no eos_token to end a text with");
+  }
+  if (options.turns == Turns::kEach && options.train_on == TrainOn::kPrompt) {
+    return error(
+        "an example for each turn, with its prompt learnt, learns the turns before again "
+        "and again: choose one of the two");
   }
   return absl::OkStatus();
 }
 
+absl::StatusOr<std::unique_ptr<RowSource>> OpenFile(const DatasetSpec& spec,
+                                                    const DatasetOptions& options) {
+  return OpenRows(spec.path, options.max_row_bytes, TellingKeys(spec));
+}
+
+absl::Status NoFormat(const RowObject& row, const std::vector<FoundFormat>& guesses) {
+  std::vector<std::string> words;
+  if (guesses.empty()) {
+    for (const auto& [key, value] : row.json().items()) {
+      if (words.size() < 10) words.push_back(Quoted(key));
+    }
+    return row.Error(absl::StrCat("no format is known by the keys of this row, ",
+                                  absl::StrJoin(words, ", "),
+                                  ": set format, and fields for keys of other names"));
+  }
+  for (const FoundFormat& guess : guesses) {
+    words.push_back(absl::StrCat(FormatName(guess.format), " (", guess.why, ")"));
+  }
+  return row.Error(absl::StrCat("the row may be ", absl::StrJoin(words, " or "), ": set format"));
+}
+
 }  // namespace
 
-absl::StatusOr<std::vector<Example>> LoadExamples(const DatasetSpec& spec,
-                                                  const DatasetOptions& options) {
-  FT_ASSIGN_OR_RETURN(const std::unique_ptr<RowSource> rows,
-                      OpenRows(spec.path, options.max_row_bytes));
-  std::vector<Example> examples;
-  std::vector<SourceRow> batch;
-  size_t bytes = 0;
-  for (bool more = true; more;) {
-    absl::StatusOr<std::optional<SourceRow>> row = rows->Next();
-    more = row.ok() && row->has_value();
-    if (more) {
-      bytes += (*row)->bytes;
-      batch.push_back(**std::move(row));
-      if (batch.size() < kBatchRows && bytes < kBatchBytes) continue;
-    }
-    // Rows before one that cannot be parsed are judged first.
-    FT_RETURN_IF_ERROR(ReadBatch(batch, spec.format, options, &examples));
-    FT_RETURN_IF_ERROR(row.status());
-    batch.clear();
-    bytes = 0;
+absl::StatusOr<FoundFormat> FindFormat(const DatasetSpec& spec, const DatasetOptions& options) {
+  if (spec.format != RowFormat::kAuto) return FoundFormat{spec.format, ""};
+  const absl::StatusOr<KeyNames> names = KeyNames::Create(spec.fields, RowFormat::kAuto);
+  if (!names.ok()) return InFile(spec, names.status());
+  FT_ASSIGN_OR_RETURN(const std::unique_ptr<RowSource> rows, OpenFile(spec, options));
+  RowNotes notes;
+  const RowContext context{options, *names, &notes};
+  std::string first_fault;
+  for (;;) {
+    FT_ASSIGN_OR_RETURN(const std::optional<SourceRow> row, rows->Next());
+    if (!row.has_value()) break;
+    const absl::StatusOr<RowJson> json =
+        row->fault.ok() ? ParseRowJson(row->text, row->where) : row->fault;
+    if (!json.ok() && first_fault.empty()) first_fault = std::string(json.status().message());
+    if (!json.ok() || !json->is_object() || IsNothing(*json)) continue;
+    const RowObject object(*json, row->where, KeyLevel::kRow, context);
+    const std::vector<FoundFormat> guesses = GuessFormats(object);
+    if (guesses.size() == 1) return guesses[0];
+    if (guesses.empty() && HasTellingKey(object)) continue;  // a row like others, but empty
+    return NoFormat(object, guesses);
   }
-  if (examples.empty())
-    return absl::InvalidArgumentError(absl::StrCat(spec.path, ": there are no rows"));
-  const bool any = std::any_of(examples.begin(), examples.end(), [](const Example& e) {
-    return CountTargets(e, static_cast<int64_t>(e.input_ids.size())) > 0;
-  });
-  if (!any) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(spec.path, ": none of its ", examples.size(),
-                     " rows has a token to learn: every label is masked"));
-  }
-  return examples;
+  if (!first_fault.empty()) return absl::InvalidArgumentError(first_fault);
+  return InFile(spec, absl::InvalidArgumentError("there are no rows"));
+}
+
+absl::StatusOr<Dataset> LoadDataset(const DatasetSpec& spec, const DatasetOptions& options) {
+  FT_ASSIGN_OR_RETURN(FoundFormat found, FindFormat(spec, options));
+  absl::StatusOr<KeyNames> names = KeyNames::Create(spec.fields, found.format);
+  if (!names.ok()) return InFile(spec, names.status());
+  FT_RETURN_IF_ERROR(CheckOptions(spec, found.format, options));
+  FT_ASSIGN_OR_RETURN(const std::unique_ptr<RowSource> rows, OpenFile(spec, options));
+  return Loader(spec, options, *std::move(names)).Load(rows.get(), std::move(found));
 }
 
 }  // namespace fttrain

@@ -1,14 +1,18 @@
-// One row of a dataset file, whatever its format, to an example. For dataset.cc.
+// One row of a dataset file, whatever its format, to examples. For dataset.cc.
 #pragma once
+
+#include <string_view>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "data/formats/dataset.h"
+#include "data/formats/row.h"
 #include "data/formats/row_source.h"
 
 namespace fttrain {
 
-// InvalidArgument "ROW.WHERE: key and reason".
-absl::StatusOr<Example> ReadRow(const SourceRow& row, RowFormat format,
-                                const DatasetOptions& options);
+// InvalidArgument "ROW.WHERE: key and reason". `format` is not kAuto.
+absl::StatusOr<std::vector<Example>> ReadRow(const SourceRow& row, RowFormat format,
+                                             const RowContext& context);
 
 }  // namespace fttrain

@@ -1,345 +1,323 @@
+// Datasets from files to examples, with ChatML and a small tokenizer.
 #include "data/formats/dataset.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/stat.h>
-
-#include <filesystem>
 
 #include "absl/strings/str_cat.h"
-#include "tests/data/golden.h"
+#include "absl/strings/str_split.h"
+#include "tests/data/formats/rows.h"
 #include "tests/status_text.h"
-#include "tests/temp_folder.h"
 
 namespace fttrain {
 namespace {
 
 using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::Pair;
+using enum RowFormat;
 
-class Dataset : public testing::Test {
- protected:
-  Dataset()
-      : tokenizer_(GoldenTokenizer("smollm2", R"({"eos_token": "<|endoftext|>"})")),
-        chat_(*ChatTemplate::Create(ChatForm::kChatml, "", *tokenizer_)) {
-    options_ = {
-        .tokenizer = tokenizer_.get(), .chat = &chat_, .vocab_size = tokenizer_->MaxId() + 1};
-  }
+using Datasets = RowsTest;
 
-  absl::StatusOr<std::vector<Example>> Load(const std::string& name, const std::string& text,
-                                            RowFormat format) const {
-    return LoadExamples({folder_.Write(name, text), format}, options_);
-  }
-  Example MustParse(const std::string& row, RowFormat format) const {
-    auto examples = Load("row.json", "[" + row + "]", format);
-    EXPECT_TRUE(examples.ok()) << examples.status();
-    return examples->at(0);
-  }
-  // The text of the tokens that have (have no) label.
-  std::string Part(const Example& example, bool target) const {
-    std::vector<int32_t> ids;
-    for (size_t i = 0; i < example.labels.size(); ++i) {
-      if ((example.labels[i] != kNoTarget) == target) ids.push_back(example.input_ids[i]);
-      if (example.labels[i] != kNoTarget) {
-        EXPECT_EQ(example.labels[i], example.input_ids[i]);
-      }
-    }
-    return tokenizer_->Decode(ids, false);
-  }
+const char* const kTalk =
+    R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"},
+        {"role": "user", "content": "c"}, {"role": "assistant", "content": "d"}], "id": 1})";
 
-  std::unique_ptr<Tokenizer> tokenizer_;
-  ChatTemplate chat_;
-  DatasetOptions options_;
-  const TempFolder folder_;
-};
+std::string OneLine(std::string row) {
+  std::replace(row.begin(), row.end(), '\n', ' ');
+  return row;
+}
 
-TEST_F(Dataset, MessagesLearnTheAssistantTurns) {
-  const Example e = MustParse(
+TEST_F(Datasets, MessagesLearnTheAssistantTurns) {
+  const Example e = One(
       R"({"id": 7, "messages": [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Nadia."}]})",
-      RowFormat::kMessages);
+      kMessages);
   EXPECT_EQ(Part(e, true), "Nadia.<|im_end|>");
   EXPECT_EQ(Part(e, false), "<|im_start|>user\nWho?<|im_end|>\n<|im_start|>assistant\n\n");
 }
 
-TEST_F(Dataset, AlpacaBecomesAConversation) {
-  const Example e = MustParse(
+TEST_F(Datasets, AlpacaBecomesAConversation) {
+  const Example e = One(
       R"({"instruction": "Add.", "input": "1 2", "output": "3", "system": "S", "history": [["a", "b"]]})",
-      RowFormat::kAlpaca);
-  EXPECT_EQ(tokenizer_->Decode(e.input_ids, false),
+      kAlpaca);
+  EXPECT_EQ(Text(e),
             "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\na<|im_end|>\n<|im_start|>"
             "assistant\nb<|im_end|>\n"
             "<|im_start|>user\nAdd.\n1 2<|im_end|>\n<|im_start|>assistant\n3<|im_end|>\n");
   EXPECT_EQ(Part(e, true), "b<|im_end|>3<|im_end|>");
 }
 
-TEST_F(Dataset, PromptCompletionLearnsTheCompletionAndItsEnd) {
-  const Example e =
-      MustParse(R"({"prompt": "1 + 1 =", "completion": " 2"})", RowFormat::kPromptCompletion);
-  EXPECT_EQ(Part(e, true), " 2<|endoftext|>");
-  EXPECT_EQ(Part(e, false), "1 + 1 =");
+TEST_F(Datasets, LossIsOnAllAnswersOrTheLastOrEverything) {
+  const std::string row = OneLine(kTalk);
+  EXPECT_EQ(Part(One(row, kMessages), true), "b<|im_end|>d<|im_end|>");
+  options_.train_on = TrainOn::kLast;
+  EXPECT_EQ(Part(One(row, kMessages), true), "d<|im_end|>");
+  options_.train_on = TrainOn::kPrompt;
+  EXPECT_EQ(One(row, kMessages).labels, One(row, kMessages).input_ids);
 }
 
-// "heron" is one token: it begins in the prompt, and what it covers of the completion is not
-// learnt.
-TEST_F(Dataset, ATokenOverTheEndOfThePromptIsNotLearnt) {
-  const Example e = MustParse(R"({"prompt": "the her", "completion": "on carried"})",
-                              RowFormat::kPromptCompletion);
-  EXPECT_EQ(Part(e, true), " carried<|endoftext|>");
-  EXPECT_EQ(Part(e, false), "the heron");
+TEST_F(Datasets, LossOnEverythingLeavesOutWhatTheRowExcludes) {
+  options_.train_on = TrainOn::kPrompt;
+  const Example e = One(
+      R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "weight": 0}, {"role": "assistant", "content": "c"}]})",
+      kMessages);
+  EXPECT_EQ(Part(e, false), "b<|im_end|>");
 }
 
-TEST_F(Dataset, ATokenWithoutARowInTheEmbeddingIsNamed) {
-  options_.vocab_size = *tokenizer_->TokenToId("<|im_end|>");
-  const auto e = Parse(R"({"text": "the<|im_end|>"})", RowFormat::kText);
-  EXPECT_THAT(ErrorText(e), HasSubstr("token '<|im_end|>' has id "));
+TEST_F(Datasets, EachTurnThatLearnsMayBeAnExampleOfItsOwn) {
+  options_.turns = Turns::kEach;
+  const std::vector<Example> each = Read(OneLine(kTalk), kMessages);
+  ASSERT_EQ(each.size(), 2u);
+  EXPECT_EQ(Text(each[0]), "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\nb<|im_end|>\n");
+  EXPECT_EQ(Part(each[0], true), "b<|im_end|>");
+  EXPECT_EQ(Part(each[1], true), "d<|im_end|>");
+  EXPECT_EQ(each[1].source, folder_ / "row.jsonl:1");
+  options_.train_on = TrainOn::kLast;
+  EXPECT_EQ(Read(OneLine(kTalk), kMessages).size(), 1u);
+  options_.train_on = TrainOn::kPrompt;
+  EXPECT_THAT(ErrorText(Load("a.jsonl", OneLine(kTalk), kMessages)),
+              HasSubstr("a.jsonl: an example for each turn, with its prompt learnt"));
 }
 
-TEST_F(Dataset, PromptCompletionTakesMessages) {
-  const Example e = MustParse(
-      R"({"prompt": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"}],
-          "completion": [{"role": "assistant", "content": "d"}]})",
-      RowFormat::kPromptCompletion);
+TEST_F(Datasets, PromptCompletionLearnsTheCompletionAndItsEnd) {
+  const std::string row = R"({"prompt": "1 + 1 =", "completion": " 2"})";
+  EXPECT_EQ(Part(One(row, kPromptCompletion), true), " 2<|endoftext|>");
+  EXPECT_EQ(Part(One(row, kPromptCompletion), false), "1 + 1 =");
+  EXPECT_EQ(
+      Part(One(R"({"prompt": "1 + 1 =", "chosen": " 2", "rejected": " 3"})", kPreference), true),
+      " 2<|endoftext|>");
+  options_.train_on = TrainOn::kPrompt;
+  EXPECT_EQ(Part(One(row, kPromptCompletion), true), "1 + 1 = 2<|endoftext|>");
+}
+
+TEST_F(Datasets, PromptCompletionTakesMessages) {
+  const Example e = One(
+      R"({"prompt": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"}], "completion": [{"role": "assistant", "content": "d"}]})",
+      kPromptCompletion);
   EXPECT_EQ(Part(e, true), "d<|im_end|>");
 }
 
-TEST_F(Dataset, TextEndsInOneEndOfText) {
-  const Example plain = MustParse(R"({"text": "the heron"})", RowFormat::kText);
-  EXPECT_EQ(tokenizer_->Decode(plain.input_ids, false), "the heron<|endoftext|>");
+TEST_F(Datasets, TextEndsInOneEndOfText) {
+  const Example plain = One(R"({"text": "the heron"})", kText);
+  EXPECT_EQ(Text(plain), "the heron<|endoftext|>");
   EXPECT_EQ(plain.labels, plain.input_ids);
-  EXPECT_EQ(MustParse(R"({"text": "the heron<|endoftext|>"})", RowFormat::kText).input_ids,
-            plain.input_ids);
+  EXPECT_EQ(One(R"({"text": "the heron<|endoftext|>"})", kText).input_ids, plain.input_ids);
 }
 
-TEST_F(Dataset, ThePostProcessorsTokensAreNoPartOfTheCompletion) {
+TEST_F(Datasets, ALongTextIsReadInPiecesAndEveryTokenPredictedOnce) {
   const auto llama = GoldenTokenizer("llama3", R"({"eos_token": "<|eot_id|>"})");
   options_.tokenizer = llama.get();
-  const Example e =
-      MustParse(R"({"prompt": "a", "completion": " b"})", RowFormat::kPromptCompletion);
+  options_.vocab_size = 0;
+  std::string text;
+  for (int i = 0; i < 30; ++i) text += absl::StrCat(i, " ");
+  const std::string row = "{\"text\": \"" + text + "\"}";
+  const std::vector<int32_t> whole = One(row, kText).input_ids;
+  for (const size_t most : {2u, 7u, 10u}) {
+    options_.sequence_len = static_cast<int64_t>(most);
+    const auto read = Load("long.jsonl", row, kText);
+    ASSERT_TRUE(read.ok()) << read.status();
+    std::vector<int32_t> joined = {whole[0]};
+    for (const Example& piece : read->examples) {
+      EXPECT_LE(piece.input_ids.size(), most);
+      EXPECT_EQ(piece.labels, piece.input_ids);
+      EXPECT_EQ(piece.input_ids[0], joined.back());
+      joined.insert(joined.end(), piece.input_ids.begin() + 1, piece.input_ids.end());
+    }
+    EXPECT_EQ(joined, whole);
+    EXPECT_EQ(whole[0], llama->TokenToId("<|begin_of_text|>"));
+    EXPECT_EQ(whole.back(), llama->TokenToId("<|eot_id|>"));
+    EXPECT_EQ(read->report.cut_texts, 1);
+    EXPECT_EQ(read->report.pieces, static_cast<int64_t>(read->examples.size()));
+    EXPECT_EQ(read->examples.size(), (whole.size() - 1 + most - 2) / (most - 1));
+  }
+  options_.sequence_len = static_cast<int64_t>(whole.size());
+  EXPECT_EQ(One(row, kText).input_ids, whole);
+}
+
+TEST_F(Datasets, ThePostProcessorsTokensAreNoPartOfTheCompletionAndThereOnce) {
+  const auto llama = GoldenTokenizer("llama3", R"({"eos_token": "<|eot_id|>"})");
+  options_.tokenizer = llama.get();
+  options_.vocab_size = 0;
+  const Example e = One(R"({"prompt": "a", "completion": " b"})", kPromptCompletion);
   EXPECT_EQ(e.input_ids[0], llama->TokenToId("<|begin_of_text|>"));
   EXPECT_EQ(e.labels[0], kNoTarget);
+  EXPECT_EQ(
+      One(R"({"prompt": "<|begin_of_text|>a", "completion": " b<|eot_id|>"})", kPromptCompletion)
+          .input_ids,
+      e.input_ids);
 }
 
-TEST_F(Dataset, TokensAreUsedAsGiven) {
-  const Example e =
-      MustParse(R"({"input_ids": [1, 2, 3], "labels": [-100, 2, 5]})", RowFormat::kTokens);
+TEST_F(Datasets, TokensAreUsedAsGiven) {
+  const Example e = One(R"({"input_ids": [1, 2, 3], "labels": [-100, 2, 5]})", kTokens);
   EXPECT_THAT(e.input_ids, ElementsAre(1, 2, 3));
   EXPECT_THAT(e.labels, ElementsAre(-100, 2, 5));
-  EXPECT_THAT(MustParse(R"({"input_ids": [4, 5]})", RowFormat::kTokens).labels, ElementsAre(4, 5));
+  EXPECT_THAT(One(R"({"input_ids": [4, 5]})", kTokens).labels, ElementsAre(4, 5));
 }
 
-TEST_F(Dataset, ReadsLinesWithBomCrlfBlankLinesAndNoFinalNewline) {
-  const std::string path =
-      folder_.Write("a.jsonl", "\xEF\xBB\xBF{\"text\": \"one\"}\r\n\r\n  \n{\"text\": \"two\"}");
-  const auto examples = LoadExamples({path, RowFormat::kText}, options_).value();
-  ASSERT_EQ(examples.size(), 2u);
-  EXPECT_EQ(examples[0].source, path + ":1");
-  EXPECT_EQ(examples[1].source, path + ":4");
+TEST_F(Datasets, PaddingIsTakenOffBothEnds) {
+  const Example right = One(
+      R"({"input_ids": [5, 6, 7, 9999, 9999], "labels": [-100, 6, 7, 9999, -100], "attention_mask": [1, 1, 1, 0, 0], "length": 3})",
+      kTokens);
+  EXPECT_THAT(right.input_ids, ElementsAre(5, 6, 7));
+  EXPECT_THAT(right.labels, ElementsAre(-100, 6, 7));
+  const Example left = One(
+      R"({"input_ids": [0, 0, 5, 6], "attention_mask": [false, false, true, true], "position_ids": [1, 1, 0, 1], "length": [4], "token_type_ids": [0, 0, 0, 0]})",
+      kTokens);
+  EXPECT_THAT(left.input_ids, ElementsAre(5, 6));
+  EXPECT_THAT(left.labels, ElementsAre(5, 6));
+  EXPECT_EQ(
+      One(R"({"input_ids": [0, 5, 6], "attention_mask": [0, 1, 1], "position_ids": [0, 1, 2]})",
+          kTokens)
+          .input_ids.size(),
+      2u);
 }
 
-TEST_F(Dataset, ReadsAnArray) {
-  const std::string path =
-      folder_.Write("a.json", "[{\"text\": \"one\"},\n {\"text\": \"two\"}]\n");
-  const auto examples = LoadExamples({path, RowFormat::kText}, options_).value();
-  EXPECT_EQ(examples[1].source, path + "[1]");
+TEST_F(Datasets, ATokenBeyondTheEmbeddingIsRefusedByTokenAndId) {
+  options_.vocab_size = 5;
+  EXPECT_THAT(ErrorText(Load("a.jsonl", OneLine(kTalk), kMessages)),
+              HasSubstr(", but the model's embedding has 5 rows: take the token out"));
 }
 
-TEST_F(Dataset, ABadRowIsNamedByItsLine) {
-  const std::string path =
-      folder_.Write("train.jsonl", "{\"text\": \"one\"}\n{\"text\": \"two\"}\n{\"txt\": 1}\n");
-  const auto examples = LoadExamples({path, RowFormat::kText}, options_);
-  EXPECT_EQ(examples.status().message(), path + ":3: key 'text' is missing");
-}
-
-TEST_F(Dataset, OnlyARegularFileIsRead) {
-  const std::string pipe = folder_.Write("pipe.jsonl", "");
-  std::filesystem::remove(pipe);
-  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
-  const auto examples =
-      LoadExamples({pipe, RowFormat::kText}, options_);  // reading it would never return
-  EXPECT_EQ(examples.status().message(), pipe + ": not a regular file");
-  EXPECT_EQ(LoadExamples({pipe + "-missing.jsonl", RowFormat::kText}, options_).status().code(),
-            absl::StatusCode::kNotFound);
-}
-
-TEST_F(Dataset, LinesBeyondTheLimitAreRefusedByNumber) {
-  options_.max_row_bytes = 64;
-  const std::string path = folder_.Write(
-      "a.jsonl", "{\"text\": \"one\"}\n{\"text\": \"" + std::string(5000000, 'a') + "\"}\n");
-  const auto examples = LoadExamples({path, RowFormat::kText}, options_);
-  EXPECT_THAT(ErrorText(examples), HasSubstr("a.jsonl:2: the line is longer than 64 bytes"));
-}
-
-TEST_F(Dataset, FilesWithNothingToLearnAreRefused) {
-  for (const auto& [name, text, format, message] :
-       std::vector<std::tuple<std::string, std::string, RowFormat, std::string>>{
-           {"empty.jsonl", "", RowFormat::kText, "there are no rows"},
-           {"blank.jsonl", "\n\n", RowFormat::kText, "there are no rows"},
-           {"empty.json", "", RowFormat::kText, "not valid JSON"},
-           {"none.json", "[]", RowFormat::kText, "there are no rows"},
-           {"object.json", "{}", RowFormat::kText, "one object a line is .jsonl"},
-           {"lines.json", "{\"text\": \"a\"}\n{\"text\": \"b\"}\n", RowFormat::kText,
-            "not valid JSON at byte"},
-           {"row.json", "[{\"text\": \"a\"}, 3]", RowFormat::kText,
-            "row.json[1]: a row is a JSON object, not number"},
-           {"masked.jsonl", "{\"input_ids\": [1, 2], \"labels\": [1, -100]}\n", RowFormat::kTokens,
-            "every label is masked"},
-           {"utf16.jsonl", std::string("\xFF\xFE{\0}\0", 6), RowFormat::kText,
-            "utf16.jsonl:1: not UTF-8 at byte 0"},
-           {"rows.csv", "a,b\n", RowFormat::kText, "must end in .jsonl or .json"}}) {
-    const auto examples = LoadExamples({folder_.Write(name, text), format}, options_);
-    EXPECT_THAT(ErrorText(examples), HasSubstr(message)) << name;
-  }
-  EXPECT_TRUE(absl::IsNotFound(
-      LoadExamples({folder_ / "absent.jsonl", RowFormat::kText}, options_).status()));
-  std::filesystem::create_directory(folder_ / "folder.jsonl");
-  EXPECT_FALSE(LoadExamples({folder_ / "folder.jsonl", RowFormat::kText}, options_).ok());
-}
-
-struct BadRow {
-  RowFormat format;
-  std::string row;
-  const char* message;
-};
-
-TEST_F(Dataset, EveryBadRowIsOneErrorWithKeyAndReason) {
-  const std::string deep = R"({"text": )" + std::string(5000, '[') + std::string(5000, ']') + "}";
-  using enum RowFormat;
-  const BadRow table[] = {
-      // Not a row at all.
-      {kText, "{", "not valid JSON at byte"},
-      {kText, "nonsense", "not valid JSON at byte"},
-      {kText, R"({"text": "a"}{"text": "b"})", "not valid JSON at byte 14"},
-      {kText, R"({"text": "a",})", "not valid JSON at byte"},
-      {kText, "{'text': 'a'}", "not valid JSON at byte"},
-      {kText, R"({"text": "a)", "not valid JSON at byte"},
-      {kText, "{\"text\": \"\xC3\x28\"}", "not UTF-8 at byte 10"},
-      {kText, "{\"text\": \"\xED\xA0\x80\"}", "not UTF-8 at byte 10"},
-      {kText, "{\"text\": \"\\ud800\"}", "not valid JSON at byte"},
-      {kText, "{\"text\": \"\\ud800\\u0041\"}", "not valid JSON at byte"},
-      {kText, std::string("{\"text\": \"a\0b\"}", 15), "not valid JSON at byte"},
-      {kText, R"({"text": NaN})", "not valid JSON at byte"},
-      {kText, R"({"text": 1e999})", "not valid JSON"},
-      {kText, "{\"text\": \"\t\"}", "not valid JSON at byte"},
-      {kText, deep, "nested deeper than 64"},
-      {kText, "[]", "a row is a JSON object, not array"},
-      {kText, "null", "a row is a JSON object, not null"},
-      {kText, "3.5", "a row is a JSON object, not a number with a fraction"},
-      // text
-      {kText, "{}", "key 'text' is missing"},
-      {kText, R"({"text": null})", "'text' must be a string, not null"},
-      {kText, R"({"text": 5})", "'text' must be a string, not number"},
-      {kText, R"({"text": ["a"]})", "'text' must be a string, not array"},
-      {kText, R"({"text": ""})", "'text' is empty"},
-      // prompt_completion
-      {kPromptCompletion, R"({"completion": "b"})", "key 'prompt' is missing"},
-      {kPromptCompletion, R"({"prompt": "a"})", "key 'completion' is missing"},
-      {kPromptCompletion, R"({"prompt": "a", "completion": ""})", "'completion' is empty"},
-      {kPromptCompletion, R"({"prompt": 1, "completion": "b"})", "'prompt' must be a string"},
-      {kPromptCompletion, R"({"prompt": "a", "completion": []})",
-       "must both be strings or both be lists"},
-      {kPromptCompletion, R"({"prompt": [], "completion": []})", "'prompt' is empty"},
-      {kPromptCompletion,
-       R"({"prompt": [{"role": "user", "content": "a"}], "completion": [{"role": "user", "content": "b"}]})",
-       "no assistant turn"},
-      // messages
-      {kMessages, "{}", "key 'messages' is missing"},
-      {kMessages, R"({"messages": "hi"})", "'messages' must be a list of messages, not string"},
-      {kMessages, R"({"messages": []})", "'messages' is empty"},
-      {kMessages, R"({"messages": ["hi"]})",
-       "'messages'[0]: a message is a JSON object, not string"},
-      {kMessages, R"({"messages": [{"content": "a"}]})", "'messages'[0]: key 'role' is missing"},
-      {kMessages, R"({"messages": [{"role": "user"}]})", "'messages'[0]: key 'content' is missing"},
-      {kMessages, R"({"messages": [{"role": 1, "content": "a"}]})", "'role' must be a string"},
-      {kMessages, R"({"messages": [{"role": "user", "content": null}]})",
-       "'content' must be a string, not null"},
-      {kMessages, R"({"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}]}]})",
-       "not array"},
-      {kMessages,
-       R"({"messages": [{"role": "human", "content": "a"}, {"role": "assistant", "content": "b"}]})",
-       "'messages'[0]: role 'human' is none of system, developer, user, assistant, tool"},
-      {kMessages, R"({"messages": [{"role": "user", "content": "a"}]})",
-       "no assistant turn to learn from"},
-      {kMessages,
-       R"({"messages": [{"role": "assistant", "content": "a"}, {"role": "system", "content": "b"}]})",
-       "message 1: the system message must come first"},
-      {kMessages, R"({"messages": [{"role": "assistant", "content": "a", "tool_calls": [{}]}]})",
-       "'tool_calls' is not supported"},
-      {kMessages,
-       R"({"messages": [{"role": "assistant", "content": "a", "reasoning_content": "b"}]})",
-       "'messages'[0]: 'reasoning_content' is not supported in a message: take it out, or write"},
-      {kMessages, R"({"messages": [{"role": "assistant", "content": "a", "thinking": "b"}]})",
-       "'thinking' is not supported"},
-      {kMessages, R"({"messages": [{"role": "assistant", "content": "a", "weight": 0}]})",
-       "'weight' is not supported"},
-      {kMessages, R"({"messages": [{"role": "Assistant", "content": "a"}]})",
-       "role 'Assistant' is none of system"},
-      {kPromptCompletion,
-       R"({"prompt": [{"role": "user", "content": "a", "name": "x"}], "completion": [{"role": "assistant", "content": "b"}]})",
-       "'prompt'[0]: 'name' is not supported"},
-      {kMessages, R"({"messages": [{"role": "assistant", "content": "a"}], "tools": [{}]})",
-       "'tools' is not supported"},
-      // alpaca
-      {kAlpaca, R"({"output": "a"})", "key 'instruction' is missing"},
-      {kAlpaca, R"({"instruction": "a"})", "key 'output' is missing"},
-      {kAlpaca, R"({"instruction": "", "input": "", "output": "b"})",
-       "'instruction' and 'input' are empty"},
-      {kAlpaca, R"({"instruction": "a", "output": ""})", "'output' is empty"},
-      {kAlpaca, R"({"instruction": "a", "input": 5, "output": "b"})", "'input' must be a string"},
-      {kAlpaca, R"({"instruction": "a", "output": "b", "history": "x"})",
-       "'history' must be a list"},
-      {kAlpaca, R"({"instruction": "a", "output": "b", "history": [["x"]]})",
-       "'history'[0] must be [question, answer]"},
-      // tokens
-      {kTokens, "{}", "key 'input_ids' is missing"},
-      {kTokens, R"({"input_ids": []})", "the row has no tokens"},
-      {kTokens, R"({"input_ids": 5})", "'input_ids' must be a list, not number"},
-      {kTokens, R"({"input_ids": [1.0]})",
-       "'input_ids'[0] must be an integer, not a number with a fraction"},
-      {kTokens, R"({"input_ids": ["1"]})", "'input_ids'[0] must be an integer, not string"},
-      {kTokens, R"({"input_ids": [1, -1]})", "'input_ids'[1] is -1, not in [0, 420)"},
-      {kTokens, R"({"input_ids": [420]})", "'input_ids'[0] is 420, not in [0, 420)"},
-      {kTokens, R"({"input_ids": [18446744073709551615]})", "beyond 32 bits"},
-      {kTokens, R"({"input_ids": [1, 2], "labels": [1]})",
-       "'labels' has 1 entries and 'input_ids' 2"},
-      {kTokens, R"({"input_ids": [1, 2], "labels": [1, -1]})",
-       "'labels'[1] is -1, neither -100 nor in [0, 420)"},
-      {kTokens, R"({"input_ids": [1, 2], "labels": [1, 420]})", "'labels'[1] is 420"},
-      {kTokens, R"({"input_ids": [1, 2], "labels": null})", "'labels' must be a list, not null"},
+TEST_F(Datasets, TheFormatIsFoundByTheFirstRowThatHasSomething) {
+  const std::string pc = R"({"prompt": "a", "completion": " b"})";
+  const std::tuple<std::string, RowFormat, std::string> table[] = {
+      {OneLine(kTalk), kMessages, "rows have 'messages'"},
+      {R"({"conversations": [{"role": "user", "content": "a"}]})", kMessages,
+       "rows have 'conversations'"},
+      {R"({"conversations": [{"from": "human", "value": "a"}], "messages": null})", kShareGpt,
+       "rows have 'conversations' of from and value"},
+      {pc, kPromptCompletion, "rows have 'prompt' and 'completion'"},
+      {R"({"prompt": "a", "chosen": "b", "rejected": "c"})", kPreference,
+       "rows have 'chosen' and 'rejected'"},
+      {R"({"instruction": "a", "output": "b", "input": ""})", kAlpaca,
+       "rows have 'instruction' and 'output'"},
+      {R"({"text": "a", "label": 3})", kText, "rows have 'text'"},
+      {R"({"input_ids": [1]})", kTokens, "rows have 'input_ids'"},
+      {"{}\nno JSON\n{\"text\": \"\", \"id\": 3}\n" + pc, kPromptCompletion,
+       "rows have 'prompt' and 'completion'"},
   };
-  static_assert(std::size(table) >= 60);
-  for (const BadRow& bad : table) {
-    const auto examples = Load("train.jsonl", "\n" + bad.row, bad.format);
-    ASSERT_FALSE(examples.ok()) << bad.row.substr(0, 100);
-    const std::string message(examples.status().message());
-    EXPECT_EQ(message.rfind((folder_ / "train.jsonl:2: "), 0), 0u) << message;
-    EXPECT_THAT(message, HasSubstr(bad.message)) << bad.row.substr(0, 100);
-    EXPECT_EQ(message.find('\n'), std::string::npos) << message;
+  for (const auto& [text, format, why] : table) {
+    const auto found = FindFormat({folder_.Write("a.jsonl", text)}, {});
+    ASSERT_TRUE(found.ok()) << found.status();
+    EXPECT_EQ(found->format, format) << text;
+    EXPECT_EQ(found->why, why);
+  }
+  const auto read = Load("a.jsonl", pc, kAuto);
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_EQ(read->report.format, kPromptCompletion);
+  EXPECT_EQ(read->report.why, "rows have 'prompt' and 'completion'");
+  EXPECT_TRUE(Load("a.jsonl", pc, kPromptCompletion)->report.why.empty());
+}
+
+TEST_F(Datasets, AFormatThatCannotBeToldIsRefused) {
+  EXPECT_EQ(ErrorText(Load("a.jsonl", R"({"text": "a", "input_ids": [1]})", kAuto)),
+            folder_ /
+                "a.jsonl:1: the row may be text (rows have 'text') or tokens (rows have "
+                "'input_ids'): set format");
+  EXPECT_EQ(ErrorText(Load("a.jsonl", R"({"id": 1, "body": "a"})", kAuto)),
+            folder_ /
+                "a.jsonl:1: no format is known by the keys of this row, 'id', 'body': set "
+                "format, and fields for keys of other names");
+  EXPECT_EQ(ErrorText(Load("a.jsonl", "nonsense\n{}", kAuto)).substr(0, folder_.path().size() + 29),
+            folder_ / "a.jsonl:1: not valid JSON at");
+  EXPECT_THAT(ErrorText(Load("a.jsonl", "", kAuto)), HasSubstr("a.jsonl: there are no rows"));
+  EXPECT_EQ(ErrorText(Load("a.jsonl", "{\"text\": \"a\"}\n{\"body\": \"b\"}", kAuto)),
+            folder_ /
+                "a.jsonl:2: key 'text' is missing; there is 'body': fields says what is "
+                "called otherwise");
+}
+
+TEST_F(Datasets, FieldsNameKeysThatTheFormatHas) {
+  const auto read = Load("a.jsonl", R"({"question": "a", "answer": " b"})", kAuto,
+                         {{"prompt", "question"}, {"completion", "answer"}});
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_EQ(read->report.why, "rows have 'question' and 'answer'");
+  EXPECT_EQ(ErrorText(Load("a.jsonl", "{}", kText, {{"body", "x"}})),
+            folder_ / "a.jsonl: fields: 'body' is no key of format text: its are text");
+  EXPECT_EQ(ErrorText(Load("a.jsonl", "{}", kAlpaca, {{"input", "x"}, {"output", "x"}})),
+            folder_ / "a.jsonl: fields: 'input' and 'output' are both 'x'");
+  EXPECT_THAT(ErrorText(Load("a.jsonl", "{}", kMessages, {{"from", "x"}})),
+              HasSubstr("'from' is no key of format messages: its are messages, conversations, "
+                        "system, tools, documents; of messages role, content, tool_calls"));
+}
+
+TEST_F(Datasets, TheReportCountsRowsAndUnusedKeys) {
+  const auto read = Load("a.jsonl",
+                         R"({"text": "a", "id": 1, "tags": []})"
+                         "\n"
+                         R"({"text": "b", "id": 2, "tags": ["x"], "label": 0})",
+                         kText);
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_EQ(read->report.path, folder_ / "a.jsonl");
+  EXPECT_EQ(read->report.rows, 2);
+  EXPECT_EQ(read->report.skipped, 0);
+  EXPECT_THAT(read->report.unused, ElementsAre(Pair("id", 2), Pair("label", 1), Pair("tags", 1)));
+}
+
+// Good rows with bad ones between, one of them no JSON.
+std::string WithBadRows(int good, int bad) {
+  std::string rows;
+  for (int i = 0; i < std::max(good, bad); ++i) {
+    if (i < good) absl::StrAppend(&rows, R"({"text": "row )", i, "\"}\n");
+    if (i < bad) rows += i == 1 ? "{\n" : "{\"txt\": 1}\n";
+  }
+  return rows;
+}
+
+TEST_F(Datasets, BadRowsAreToldTogether) {
+  for (const int threads : {1, 2, 5}) {
+    options_.threads = threads;
+    const std::string few = ErrorText(Load("few.jsonl", WithBadRows(2000, 3), kText));
+    const std::vector<std::string> lines = absl::StrSplit(few, '\n');
+    ASSERT_EQ(lines.size(), 3u) << few;
+    EXPECT_THAT(lines[0], HasSubstr("few.jsonl:2: key 'text' is missing"));
+    EXPECT_THAT(lines[1], HasSubstr("few.jsonl:4: not valid JSON"));
+    EXPECT_THAT(lines[2], HasSubstr("few.jsonl:6: key 'text' is missing"));
+    const std::string many = ErrorText(Load("many.jsonl", WithBadRows(2000, 1500), kText));
+    const std::vector<std::string> more = absl::StrSplit(many, '\n');
+    ASSERT_EQ(more.size(), static_cast<size_t>(kMaxFaults) + 1) << many;
+    EXPECT_EQ(more.back(), folder_ /
+                               "many.jsonl: ... and 1480 more bad rows (1500 of 3500 rows "
+                               "are bad)");
   }
 }
 
-// Threads change neither the examples' order nor which error is told.
-TEST_F(Dataset, RowsAreReadByThreadsInOrder) {
-  std::string rows;
-  for (int i = 0; i < 3000; ++i) rows += absl::StrCat(R"({"text": "row )", i, "\"}\n");
-  const auto want = Load("rows.jsonl", rows, RowFormat::kText).value();
+TEST_F(Datasets, BadRowsMayBeSkippedAndAreCounted) {
+  options_.on_bad_row = OnBadRow::kSkip;
+  const auto read = Load("a.jsonl", WithBadRows(50, 30), kText);
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_EQ(read->examples.size(), 50u);
+  EXPECT_EQ(read->examples[1].source, folder_ / "a.jsonl:3");
+  EXPECT_EQ(read->report.rows, 80);
+  EXPECT_EQ(read->report.skipped, 30);
+  ASSERT_EQ(read->report.faults.size(), static_cast<size_t>(kMaxFaults));
+  EXPECT_THAT(read->report.faults[1], HasSubstr("a.jsonl:4: not valid JSON"));
+  EXPECT_THAT(ErrorText(Load("b.jsonl", WithBadRows(0, 2), kText)),
+              HasSubstr("b.jsonl:1: key 'text' is missing"));
+  // What ends the file before its time is no row.
+  EXPECT_THAT(ErrorText(Load("c.json", "[{\"text\": \"a\"}, {\"text\"", kText)),
+              HasSubstr("c.json[1]: not valid JSON, line 1: the file ends here"));
+  EXPECT_THAT(ErrorText(Load("d.gz", Gzip(WithBadRows(50, 0)).substr(0, 90), kText)),
+              HasSubstr("d.gz: the gzip data is cut off"));
+}
+
+TEST_F(Datasets, WhatEndsTheReadingIsToldLast) {
+  EXPECT_EQ(ErrorText(Load("a.json", "[{\"text\": \"a\"}, {}, {\"text\"", kText)),
+            folder_ / "a.json[1]: key 'text' is missing\n" +
+                (folder_ / "a.json[2]: not valid JSON, line 1: the file ends here, before the "
+                           "array's ']'"));
+}
+
+// Threads change neither the examples' order nor what is told.
+TEST_F(Datasets, RowsAreReadByThreadsInOrder) {
+  const std::string rows = WithBadRows(3000, 0);
+  const auto want = Load("rows.jsonl", rows, kText)->examples;
   options_.threads = 4;
-  const auto got = Load("rows.jsonl", rows, RowFormat::kText).value();
+  const auto got = Load("rows.jsonl", rows, kText)->examples;
   ASSERT_EQ(got.size(), 3000u);
   for (size_t i = 0; i < got.size(); ++i) {
     EXPECT_EQ(got[i].input_ids, want[i].input_ids);
     EXPECT_EQ(got[i].source, want[i].source);
-  }
-}
-
-TEST_F(Dataset, TheFirstBadRowIsTheErrorOnAnyNumberOfThreads) {
-  std::string rows;
-  for (int i = 0; i < 2000; ++i) rows += "{\"text\": \"good\"}\n";
-  const std::string bad = rows + "{\"text\": 1}\n{\"text\": 2}\nnot JSON\n";
-  for (const int threads : {1, 2, 5}) {
-    options_.threads = threads;
-    EXPECT_THAT(ErrorText(Load("bad.jsonl", bad, RowFormat::kText)), HasSubstr("bad.jsonl:2001: "));
-    EXPECT_THAT(ErrorText(Load("worse.jsonl", rows + "{\n" + bad, RowFormat::kText)),
-                HasSubstr("worse.jsonl:2001: "));
   }
 }
 
