@@ -5,22 +5,25 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "runtime/process/check.h"
-#include "runtime/process/log.h"
 
 namespace fttrain {
 namespace {
 
-// Every id has a row in the embedding.
-absl::Status CheckIds(const RowObject& row, const std::vector<int32_t>& ids) {
-  const DatasetOptions& options = row.context().options;
-  const auto high = std::find_if(ids.begin(), ids.end(), [&](int32_t id) {
-    return options.vocab_size > 0 && id >= options.vocab_size;
-  });
-  if (high == ids.end()) return absl::OkStatus();
-  return row.Error(absl::StrCat(
-      "token '", Printable(options.tokenizer->IdToToken(*high)), "' has id ", *high,
-      ", but the model's embedding has ", options.vocab_size,
-      " rows: take the token out of the text, or use the tokenizer that belongs to the model"));
+// Of tokens over the border of a target none is learnt unless all that it covers is. How many are
+// not.
+int64_t Unlearn(const std::vector<SharedToken>& shared, const std::vector<ChatSegment>& segments,
+                Example* example) {
+  int64_t count = 0;
+  for (const SharedToken& token : shared) {
+    const auto first = segments.begin() + token.first, behind = segments.begin() + token.last + 1;
+    const auto is = [](bool target) {
+      return [target](const ChatSegment& s) { return s.target == target && !s.text.empty(); };
+    };
+    if (std::none_of(first, behind, is(false)) || std::none_of(first, behind, is(true))) continue;
+    example->labels[static_cast<size_t>(token.index)] = kNoTarget;
+    ++count;
+  }
+  return count;
 }
 
 // Ids of the segments joined; those of targets have labels.
@@ -42,7 +45,13 @@ absl::StatusOr<Example> Encode(const RowObject& row, const std::vector<ChatSegme
     }
     begin = end;
   }
-  FT_RETURN_IF_ERROR(CheckIds(row, example.input_ids));
+  row.context().notes->straddling += Unlearn(encoded->shared, segments, &example);
+  const DatasetOptions& options = row.context().options;
+  if (options.vocab_size > 0) {
+    const absl::Status fit =
+        CheckIdsFit(*options.tokenizer, example.input_ids, options.vocab_size);
+    if (!fit.ok()) return row.Error(fit.message());
+  }
   if (example.input_ids.empty()) return row.Error("the row has no tokens");
   return example;
 }

@@ -90,6 +90,18 @@ TEST_F(Datasets, PromptCompletionLearnsTheCompletionAndItsEnd) {
   EXPECT_EQ(Part(One(row, kPromptCompletion), true), "1 + 1 = 2<|endoftext|>");
 }
 
+// "heron" is one token: it begins in the prompt, and what it covers of the completion is not
+// learnt.
+TEST_F(Datasets, ATokenOverTheEndOfThePromptIsNotLearntAndCounted) {
+  const std::string row = R"({"prompt": "the her", "completion": "on carried"})";
+  const Example e = One(row, kPromptCompletion);
+  EXPECT_EQ(Part(e, true), " carried<|endoftext|>");
+  EXPECT_EQ(Part(e, false), "the heron");
+  EXPECT_EQ(Load("two.jsonl", row + "\n" + row, kPromptCompletion)->report.straddling, 2);
+  options_.train_on = TrainOn::kPrompt;
+  EXPECT_EQ(Part(One(row, kPromptCompletion), true), "the heron carried<|endoftext|>");
+}
+
 TEST_F(Datasets, PromptCompletionTakesMessages) {
   const Example e = One(
       R"({"prompt": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"}], "completion": [{"role": "assistant", "content": "d"}]})",
