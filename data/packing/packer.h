@@ -17,6 +17,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "data/packing/first_fit.h"
 #include "data/text/example.h"
 
 namespace fttrain {
@@ -61,18 +62,6 @@ struct DatasetSummary {
   // Of a row of any epoch, at most: of the shortest that fit into one.
   int64_t most_documents = 1;
 };
-
-// The rows of one epoch: row r holds examples[begin[r] .. begin[r + 1]), indices into the dataset.
-struct EpochRows {
-  std::vector<int64_t> examples;
-  std::vector<int64_t> begin = {0};
-  int64_t size() const { return static_cast<int64_t>(begin.size()) - 1; }
-};
-
-// First fit of `lengths[order[i]]`, i = 0, 1, ..., into rows of `capacity`, which no length
-// exceeds. O(n log n).
-EpochRows PackFirstFit(const std::vector<int64_t>& lengths, const std::vector<int64_t>& order,
-                       int64_t capacity);
 
 // The endless sequence of rows. Keeps the rows of the two latest epochs; one thread at a time.
 class RowStream {
