@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "data/packing/order.h"
+#include "runtime/math/ceil_divide.h"
 #include "runtime/process/check.h"
 
 namespace fttrain {
@@ -30,6 +31,11 @@ int64_t CountTargets(const Example& example, int64_t length) {
   for (int64_t i = 1; i < length; ++i)
     targets += example.labels[static_cast<size_t>(i)] != kNoTarget;
   return targets;
+}
+
+int64_t RowsOfStep(const DatasetSummary& data, int64_t step, int64_t rows_per_step) {
+  if (data.stream_rows == 0) return rows_per_step;
+  return std::clamp<int64_t>(data.stream_rows - step * rows_per_step, 0, rows_per_step);
 }
 
 absl::StatusOr<RowStream> RowStream::Create(std::vector<Example> examples, RowOptions options) {
@@ -122,17 +128,44 @@ RowStream::Place RowStream::PlaceOf(int64_t stream_row) {
   return {epoch, stream_row - epoch_begin_[static_cast<size_t>(epoch)]};
 }
 
-int64_t RowStream::StepsForEpochs(double num_epochs, int64_t rows_per_step) {
+int64_t RowStream::EndAfterEpochs(double num_epochs, int64_t rows_per_step) {
   FT_CHECK(num_epochs > 0 && num_epochs < 1e6 && rows_per_step > 0, num_epochs, " epochs, ",
            rows_per_step, " rows per step");
+  // A tenth of ten rows is one row, although 1.1 - 1 is a little more than 0.1.
+  constexpr double kRounding = 1e-6;
   const int64_t whole = static_cast<int64_t>(std::floor(num_epochs));
   const double fraction = num_epochs - static_cast<double>(whole);
   int64_t rows = 0;
   for (int64_t e = 0; e < whole; ++e) rows += RowsInEpoch(e);
   if (fraction > 0) {
-    rows += static_cast<int64_t>(std::ceil(fraction * static_cast<double>(RowsInEpoch(whole))));
+    const double part = fraction * static_cast<double>(RowsInEpoch(whole));
+    rows += static_cast<int64_t>(std::ceil(std::max(0.0, part - kRounding)));
   }
-  return (rows + rows_per_step - 1) / rows_per_step;
+  summary_.stream_rows = std::max<int64_t>(1, rows);
+  return CeilDivide(summary_.stream_rows, rows_per_step);
+}
+
+std::optional<int64_t> RowStream::FirstStepWithoutTarget(int64_t steps,
+                                                         int64_t rows_per_step) const {
+  if (options_.packing || options_.shuffle) return std::nullopt;
+  const int64_t n = static_cast<int64_t>(kept_.size());
+  std::vector<int64_t> targets_before = {0};  // of the first rows of an epoch
+  for (int64_t i = 0; i < n; ++i) {
+    const Example& example = examples_[static_cast<size_t>(kept_[static_cast<size_t>(i)])];
+    targets_before.push_back(targets_before.back() +
+                             CountTargets(example, lengths_[static_cast<size_t>(i)]));
+  }
+  const auto targets_of_first = [&](int64_t rows) {
+    return rows / n * targets_before.back() + targets_before[static_cast<size_t>(rows % n)];
+  };
+  // Steps n apart hold the same rows, but for the last, which may have fewer.
+  for (int64_t step = 0; step < steps; ++step) {
+    if (step >= n) step = steps - 1;
+    const int64_t first = step * rows_per_step;
+    const int64_t rows = RowsOfStep(summary_, step, rows_per_step);
+    if (targets_of_first(first + rows) == targets_of_first(first)) return step;
+  }
+  return std::nullopt;
 }
 
 void RowStream::AppendRow(const EpochRows& rows, int64_t row, int64_t row_in_step,
@@ -162,7 +195,8 @@ Microbatch RowStream::TrainMicrobatch(int64_t step, const StepShape& shape,
   Microbatch out;
   out.cu_seqlens.push_back(0);
   const int64_t first = (accumulation_index * shape.dp_size + dp_rank) * shape.micro_batch_size;
-  for (int64_t r = first; r < first + shape.micro_batch_size; ++r) {
+  const int64_t rows = RowsOfStep(summary_, step, shape.rows_per_step());
+  for (int64_t r = first; r < std::min(rows, first + shape.micro_batch_size); ++r) {
     const Place place = PlaceOf(step * shape.rows_per_step() + r);
     AppendRow(RowsOf(place.epoch), place.row, r, &out);
   }

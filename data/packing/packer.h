@@ -6,13 +6,15 @@
 //     into the first row with room for it (first fit), rows hold at most sequence_len tokens;
 //     without packing a row is one example. Longer examples keep their first sequence_len tokens.
 //   stream: rows of epoch 0, 1, 2, ...; step s takes rows [s * R, (s + 1) * R), R = rows_per_step.
-//     A step that an epoch's end cuts is filled from the next epoch's start.
+//     A step that an epoch's end cuts is filled from the next epoch's start, but for one in which
+//     the stream ends (EndAfterEpochs): that one has the rows that are left.
 //   rank: microbatch a of dp rank d is the micro_batch_size rows from (a * dp + d) *
-//     micro_batch_size of the step on.
+//     micro_batch_size of the step on; where the stream has ended, fewer of them or none.
 #pragma once
 
 #include <cstdint>
 #include <deque>
+#include <optional>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -59,11 +61,16 @@ struct DatasetSummary {
   int64_t dropped_tokens = 0;  // of the dropped ones, before cutting
   int64_t longest = 0;         // tokens of the longest example before cutting
   int64_t rows = 0;            // of epoch 0; packed epochs may differ by a few
+  int64_t stream_rows = 0;     // after which the stream ends; 0: it does not
   // Of a row of any epoch, at most: of the shortest that fit into one.
   int64_t most_documents = 1;
 };
 
-// The endless sequence of rows. Keeps the rows of the two latest epochs; one thread at a time.
+// Rows that step `step` takes of the stream: rows_per_step, but for the step in which it ends.
+int64_t RowsOfStep(const DatasetSummary& data, int64_t step, int64_t rows_per_step);
+
+// The sequence of rows, endless unless EndAfterEpochs is called. Keeps the rows of the two latest
+// epochs; one thread at a time.
 class RowStream {
  public:
   // Examples without a target after truncation are dropped, except with packing and shuffle both
@@ -77,8 +84,14 @@ class RowStream {
   absl::Span<const Example> examples() const { return examples_; }
 
   int64_t RowsInEpoch(int64_t epoch);
-  // ceil(rows of num_epochs epochs / rows_per_step); num_epochs > 0 may have a fraction.
-  int64_t StepsForEpochs(double num_epochs, int64_t rows_per_step);
+  // Ends the stream after num_epochs > 0 epochs, of a fraction after as many rows, rounded up, so
+  // that no example is learnt more often than that. Returns the steps that take all its rows:
+  // ceil(rows / rows_per_step).
+  int64_t EndAfterEpochs(double num_epochs, int64_t rows_per_step);
+
+  // The first of the run's `steps` steps of which no row has a target, if there is one. Where rows
+  // are the file's rows exactly such a step may be; elsewhere examples without targets are dropped.
+  std::optional<int64_t> FirstStepWithoutTarget(int64_t steps, int64_t rows_per_step) const;
 
   // Microbatch `accumulation_index` of `dp_rank` in optimizer step `step`.
   Microbatch TrainMicrobatch(int64_t step, const StepShape& shape, int64_t accumulation_index,

@@ -134,10 +134,20 @@ absl::StatusOr<Task> EvaluationTaskOf(const config::LoadedConfig& loaded, const 
   return task;
 }
 
-void SetSteps(Task& task, RowStream& rows) {
-  if (task.epochs > 0) task.steps = rows.StepsForEpochs(task.epochs, task.rows_per_step);
+absl::Status SetSteps(Task& task, RowStream& rows) {
+  if (task.epochs > 0) task.steps = rows.EndAfterEpochs(task.epochs, task.rows_per_step);
   task.learning_rate.total_steps = task.steps;
   task.row_documents = rows.summary().most_documents;
+  const std::optional<int64_t> empty = rows.FirstStepWithoutTarget(task.steps, task.rows_per_step);
+  if (!empty) return absl::OkStatus();
+  return NothingToLearn(*empty, RowsOfStep(rows.summary(), *empty, task.rows_per_step));
+}
+
+absl::Status NothingToLearn(int64_t step, int64_t rows) {
+  return absl::DataLossError(absl::StrCat(
+      "step ", step + 1, ": none of its ", rows,
+      " rows has a token to learn; remove the rows whose labels are all masked, or set "
+      "data.shuffle or data.packing, which drop them"));
 }
 
 }  // namespace fttrain

@@ -65,8 +65,11 @@ RowOptions RowOptionsOf(const config::LoadedConfig& loaded);
 // The model alone, for commands that evaluate; `loaded` has no more than defaults filled.
 absl::StatusOr<Task> EvaluationTaskOf(const config::LoadedConfig& loaded, const ModelSpec& model);
 
-// What the rows decide: the steps of `epochs`, with them the learning rate's end, and how many
-// documents a row may have.
-void SetSteps(Task& task, RowStream& rows);
+// What the rows decide: the steps of `epochs`, after which the rows end, with them the learning
+// rate's end, and how many documents a row may have. DataLoss where a step would have no target.
+absl::Status SetSteps(Task& task, RowStream& rows);
+
+// The error of such a step, which counts from 0.
+absl::Status NothingToLearn(int64_t step, int64_t rows);
 
 }  // namespace fttrain

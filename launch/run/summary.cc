@@ -46,6 +46,14 @@ std::string Unused(const std::map<std::string, int64_t>& unused) {
   return absl::StrCat("columns not used: ", absl::StrJoin(columns, ", "));
 }
 
+// "; the last has the 1 row left of the run's 9", where the epochs end within a step.
+std::string ShortStep(const Task& task, const DatasetSummary& data) {
+  const int64_t rows = RowsOfStep(data, task.steps - 1, task.rows_per_step);
+  if (rows == task.rows_per_step) return "";
+  return absl::StrCat("; the last has the ", rows, rows == 1 ? " row" : " rows",
+                      " left of the run's ", data.stream_rows);
+}
+
 // "fp32", "bf16"; on the CPU also what multiplies bfloat16 here.
 std::string Precision(const Task& task, c10::Device device) {
   if (task.form.compute == at::kFloat) return "fp32";
@@ -166,9 +174,9 @@ std::string StartSummary(const Task& task, const Layout& layout, const Machine& 
       data.rows, Cut(data, task.rows.sequence_len)));
   const StepShape shape = StepShapeOf(task, layout);
   lines.push_back(absl::StrFormat(
-      "batch      %d rows a step = micro batch %d x accumulation %d x dp %d; %d steps",
-      shape.rows_per_step(), shape.micro_batch_size, shape.accumulation, shape.dp_size,
-      task.steps));
+      "batch      %d rows a step = micro batch %d x accumulation %d x dp %d; %d %s%s",
+      shape.rows_per_step(), shape.micro_batch_size, shape.accumulation, shape.dp_size, task.steps,
+      task.steps == 1 ? "step" : "steps", ShortStep(task, data)));
   return absl::StrJoin(lines, "\n");
 }
 

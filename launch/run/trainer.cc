@@ -37,13 +37,6 @@ std::vector<int64_t> LargestOverMesh(const std::vector<int64_t>& values, const M
   return {t.data_ptr<int64_t>(), t.data_ptr<int64_t>() + t.numel()};
 }
 
-absl::Status NothingToLearn(int64_t step, int64_t rows) {
-  return absl::DataLossError(absl::StrCat(
-      "step ", step + 1, ": none of its ", rows,
-      " rows has a token to learn; remove the rows whose labels are all masked, or set "
-      "data.shuffle or data.packing, which drop them"));
-}
-
 absl::Status NotFinite(const StepMetrics& metrics) {
   return absl::AbortedError(absl::StrCat(
       "step ", metrics.step, ": loss ", metrics.loss, ", gradient norm ", metrics.grad_norm,
@@ -116,7 +109,9 @@ absl::StatusOr<StepMetrics> Trainer::Step(int64_t step) {
   next_.reset();
   // Every stage has all tokens of its replica.
   const std::vector<double> counts = SumOverData({rows.tokens, rows.targets}, mesh, device);
-  if (counts[1] == 0) return NothingToLearn(step, task.rows_per_step);
+  if (counts[1] == 0) {
+    return NothingToLearn(step, RowsOfStep(job_->rows->summary(), step, task.rows_per_step));
+  }
 
   // The loss is the sum of token losses over the targets of the whole step: one scale for all
   // microbatches and ranks.

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <set>
 #include <utility>
 
@@ -237,14 +238,78 @@ TEST(RowStream, AStepCutByTheEndOfAnEpochIsFilledFromTheNext) {
               ElementsAre(2000, 2001, 0, 1));
 }
 
-TEST(RowStream, StepsForEpochsRoundUp) {
+TEST(RowStream, EpochsEndInAStepThatHasTheRowsThatAreLeft) {
+  struct Case {
+    double epochs;
+    int64_t rows_per_step, steps, rows_of_last;
+  };
   const std::vector<Example> docs = Docs(10);
-  RowStream stream = MustCreate(docs, {.sequence_len = 64, .packing = false});
-  EXPECT_EQ(stream.StepsForEpochs(1, 4), 3);
-  EXPECT_EQ(stream.StepsForEpochs(2, 4), 5);
-  EXPECT_EQ(stream.StepsForEpochs(0.5, 4), 2);
-  EXPECT_EQ(stream.StepsForEpochs(1.5, 5), 3);
-  EXPECT_EQ(stream.StepsForEpochs(1, 64), 1);
+  for (const Case& c : {Case{1, 4, 3, 2}, Case{2, 4, 5, 4}, Case{0.5, 4, 2, 1}, Case{1.5, 5, 3, 5},
+                        Case{1, 64, 1, 10}, Case{1.1, 4, 3, 3}, Case{1e-9, 4, 1, 1}}) {
+    RowStream stream = MustCreate(docs, {.sequence_len = 64, .packing = false});
+    EXPECT_EQ(RowsOfStep(stream.summary(), 1000, c.rows_per_step), c.rows_per_step);
+    EXPECT_EQ(stream.EndAfterEpochs(c.epochs, c.rows_per_step), c.steps) << c.epochs;
+    EXPECT_EQ(RowsOfStep(stream.summary(), c.steps - 1, c.rows_per_step), c.rows_of_last);
+    EXPECT_EQ(RowsOfStep(stream.summary(), c.steps, c.rows_per_step), 0);
+  }
+}
+
+// How often each example was in a run's steps, by its first id.
+std::map<int32_t, int> TimesLearnt(RowStream& stream, int64_t steps, const StepShape& shape) {
+  std::map<int32_t, int> times;
+  for (int64_t step = 0; step < steps; ++step) {
+    for (int64_t d = 0; d < shape.dp_size; ++d) {
+      for (const Microbatch& m : stream.TrainMicrobatches(step, shape, d)) {
+        for (size_t j = 0; j + 1 < m.cu_seqlens.size(); ++j) {
+          ++times[m.input_ids[static_cast<size_t>(m.cu_seqlens[j])]];
+        }
+      }
+    }
+  }
+  return times;
+}
+
+TEST(RowStream, AnExampleIsLearntAsOftenAsThereAreEpochsWhateverRowsAStepHas) {
+  for (const bool packing : {false, true}) {
+    for (const StepShape& shape : {StepShape{2, 2, 2}, StepShape{3, 1, 1}, StepShape{1, 1, 50}}) {
+      RowStream stream = MustCreate(Docs(41), {.sequence_len = 30, .packing = packing, .seed = 9});
+      const int64_t steps = stream.EndAfterEpochs(3, shape.rows_per_step());
+      const auto times = TimesLearnt(stream, steps, shape);
+      EXPECT_EQ(times.size(), 41u);
+      for (const auto& [id, count] : times) EXPECT_EQ(count, 3) << "example of " << id;
+    }
+  }
+}
+
+TEST(RowStream, AfterItsEndMicrobatchesHaveFewerRowsOrNone) {
+  const std::vector<Example> docs = {Doc(0, 2), Doc(1, 2), Doc(2, 2)};
+  RowStream stream = MustCreate(docs, {.sequence_len = 2, .packing = false, .shuffle = false});
+  const StepShape shape{.micro_batch_size = 2, .accumulation = 1, .dp_size = 2};
+  EXPECT_EQ(stream.EndAfterEpochs(1, shape.rows_per_step()), 1);
+  EXPECT_THAT(stream.TrainMicrobatch(0, shape, 0, 1).input_ids, ElementsAre(2000, 2001));
+  stream.EndAfterEpochs(0.5, shape.rows_per_step());
+  const Microbatch none = stream.TrainMicrobatch(0, shape, 0, 1);
+  EXPECT_TRUE(none.input_ids.empty());
+  EXPECT_THAT(none.cu_seqlens, ElementsAre(0));
+  EXPECT_EQ(none.num_targets, 0);
+}
+
+TEST(RowStream, AStepWithoutATargetIsFoundBeforeItIsReached) {
+  // Rows 2 and 3 of five are masked.
+  const std::vector<Example> docs = {Doc(0, 2), Doc(1, 2), Doc(2, 2, 2), Doc(3, 2, 2), Doc(4, 2)};
+  const auto found = [&](const RowOptions& options, double epochs, int64_t steps, int64_t rows) {
+    RowStream stream = MustCreate(docs, options);
+    if (epochs > 0) steps = stream.EndAfterEpochs(epochs, rows);
+    return stream.FirstStepWithoutTarget(steps, rows);
+  };
+  const RowOptions as_given{.sequence_len = 2, .packing = false, .shuffle = false};
+  EXPECT_EQ(found(as_given, 0, 2, 1), std::nullopt);
+  EXPECT_EQ(found(as_given, 0, 3, 1), 2);
+  EXPECT_EQ(found(as_given, 0, 1000000, 3), std::nullopt);
+  EXPECT_EQ(found(as_given, 0, 1000000, 2), 1);
+  EXPECT_EQ(found(as_given, 1, 0, 3), std::nullopt);
+  EXPECT_EQ(found(as_given, 1.6, 0, 7), 1) << "the step that the epochs' end cuts has row 2 only";
+  EXPECT_EQ(found({.sequence_len = 2, .packing = false}, 0, 1000, 1), std::nullopt);
 }
 
 TEST(RowStream, TargetsOfTheSummaryAreTheTargetsOfTheEpoch) {

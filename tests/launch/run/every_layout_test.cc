@@ -1,6 +1,6 @@
-// Two optimizer steps in every layout on this many ranks: gradients, loss and updated parameters
-// equal one rank's to 1e-10, in float64. Of the layout matrix the subset that has every three
-// values together; all of it with FTTRAIN_WHOLE_MATRIX set.
+// Two optimizer steps in every layout on this many ranks, the second one short of rows: gradients,
+// loss and updated parameters equal one rank's to 1e-10, in float64. Of the layout matrix the
+// subset that has every three values together; all of it with FTTRAIN_WHOLE_MATRIX set.
 #include <gmock/gmock.h>
 
 #include <chrono>

@@ -8,6 +8,9 @@ namespace fttrain {
 namespace {
 
 constexpr int kRowsPerStep = 8;
+// Of Documents(), so that two steps are needed and the second has three rows: some of its
+// microbatches and replicas have none.
+constexpr double kEpochsOfPackedRows = 0.55, kEpochsOfSingleRows = 0.275;
 
 // An eps so large that a gradient of nearly zero moves a parameter no more than its size says.
 constexpr char kRun[] =
@@ -59,6 +62,7 @@ absl::StatusOr<CheckedRun> Plan(const Combination& combination) {
   FT_RETURN_IF_ERROR(config::Validate(loaded, combination.Ranks()));
   FT_ASSIGN_OR_RETURN(CheckedRun run, CheckRun(loaded, ModelOf(combination), combination.Ranks()));
   if (run.task.moments == MomentStorage::kGradientDtype) run.task.form.compute = at::kDouble;
+  run.task.epochs = run.task.rows.packing ? kEpochsOfPackedRows : kEpochsOfSingleRows;
   run.layout.loss_chunk_rows = 5;
   return run;
 }

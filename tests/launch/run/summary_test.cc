@@ -9,6 +9,7 @@
 namespace fttrain {
 namespace {
 
+using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
@@ -108,6 +109,22 @@ TEST(FilesSummary, HasALineAFileAndOneForWhatThereIsToSay) {
             "             skipped b.jsonl:2: x\n"
             "             skipped b.jsonl:3: x\n"
             "             ... and 2 more; data.on_bad_row stop tells them");
+}
+
+TEST(StartSummary, SaysHowManyRowsTheLastStepHasWhereTheEpochsEndInIt) {
+  Task task = AdapterTask();
+  task.steps = 3;
+  task.rows_per_step = 8;
+  DatasetSummary data;
+  data.rows = 9;
+  const auto text = [&](int64_t stream_rows) {
+    data.stream_rows = stream_rows;
+    return StartSummary(task, {.micro_batch_rows = 2}, {at::kCPU}, {1, 2}, data);
+  };
+  EXPECT_THAT(text(17), EndsWith("; 3 steps; the last has the 1 row left of the run's 17"));
+  EXPECT_THAT(text(18), EndsWith("; 3 steps; the last has the 2 rows left of the run's 18"));
+  EXPECT_THAT(text(24), EndsWith("; 3 steps"));
+  EXPECT_THAT(text(0), EndsWith("; 3 steps")) << "train.max_steps";
 }
 
 TEST(StartSummary, NamesTheDeviceAndHowRanksCommunicate) {

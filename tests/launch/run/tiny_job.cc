@@ -93,6 +93,10 @@ WeightSource ValuesByName() {
 JobInputs TinyInputs(const Task& task) {
   auto rows = RowStream::Create(Documents(), task.rows);
   FT_CHECK(rows.ok(), rows.status().ToString());
+  if (task.epochs > 0) {
+    const int64_t steps = rows->EndAfterEpochs(task.epochs, task.rows_per_step);
+    FT_CHECK(steps == task.steps, task.epochs, " epochs are ", steps, " steps");
+  }
   const DeviceKind kind = TestDevice().is_cuda() ? DeviceKind::kCuda : DeviceKind::kCpu;
   const auto device = SelectDevice(kind, TestProcess());
   FT_CHECK(device.ok(), device.status().ToString());

@@ -136,6 +136,32 @@ TEST(TrainerOverDp, AStepWithoutATargetIsRefusedInItsTurnAlthoughItIsReadInTheOn
   EXPECT_THAT(trainer.Step(1), IsError(absl::StatusCode::kDataLoss, "step 2: none of its"));
 }
 
+TEST(TrainerOverDp, TheLastStepOfTheEpochsIsThatOfARunOfTheRowsThatAreLeft) {
+  const int world = TestProcess().world_size();
+  Task task = TinyTask({.packing = false});
+  task.form.adapter->dropout = 0;  // its draws follow a row's place
+  task.rows.shuffle = false;
+  std::vector<Example> examples = Documents();
+  examples.resize(2 * static_cast<size_t>(world) + 1);
+  const auto step_of = [&](std::vector<Example> rows, const MeshShape& mesh, int64_t step) {
+    JobInputs inputs = TinyInputs(task);
+    inputs.rows =
+        std::make_shared<RowStream>(RowStream::Create(std::move(rows), task.rows).value());
+    task.steps = inputs.rows->EndAfterEpochs(1, task.rows_per_step);
+    EXPECT_EQ(task.steps, step + 1);
+    return Trainer(*BuildTiny(task, {.mesh = mesh, .zero_stage = 1}, inputs)).Step(step).value();
+  };
+  task.rows_per_step = 1;
+  const StepMetrics want = step_of({examples.back()}, {}, 0);
+  EXPECT_EQ(want.tokens, static_cast<int64_t>(examples.back().input_ids.size()));
+  task.rows_per_step = 2 * world;
+  const StepMetrics got = step_of(examples, {1, 1, world}, 1);
+  EXPECT_EQ(got.tokens, want.tokens);
+  EXPECT_EQ(got.target_tokens, want.target_tokens);
+  EXPECT_NEAR(got.loss, want.loss, 1e-10);
+  EXPECT_NEAR(got.grad_norm, want.grad_norm, 1e-10 * want.grad_norm);
+}
+
 TEST(TrainerOverDp, ReadsAStepsRowsInTheStepBeforeAndNoneAfterTheLast) {
   const RowOptions options{kSequence, true, true, 3};
   const auto want = BuildOverDp(options, Documents()), job = BuildOverDp(options, Documents());
