@@ -143,11 +143,27 @@ absl::Status SetSteps(Task& task, RowStream& rows) {
   return NothingToLearn(*empty, RowsOfStep(rows.summary(), *empty, task.rows_per_step));
 }
 
+absl::Status CheckWarmup(const Task& task, const DatasetSummary& data,
+                         const config::KeyLocations& where) {
+  const int64_t warmup = task.learning_rate.warmup_steps;
+  if (warmup <= task.steps) return absl::OkStatus();
+  const auto found = where.find("schedule.warmup_steps");
+  return absl::InvalidArgumentError(absl::StrCat(
+      found == where.end() ? "" : absl::StrCat(found->second, ": "), "'schedule.warmup_steps' ",
+      warmup, " is more than the run's ", task.steps, task.steps == 1 ? " step" : " steps",
+      task.epochs > 0 ? absl::StrCat(" (train.num_epochs ", task.epochs, " = ", data.stream_rows,
+                                     " rows, ", task.rows_per_step, " rows a step)")
+                      : "",
+      "; lower it, or train longer"));
+}
+
 absl::Status NothingToLearn(int64_t step, int64_t rows) {
   return absl::DataLossError(absl::StrCat(
-      "step ", step + 1, ": none of its ", rows,
-      " rows has a token to learn; remove the rows whose labels are all masked, or set "
-      "data.shuffle or data.packing, which drop them"));
+      "step ", step + 1, ": ",
+      rows == 1 ? "its one row has no token to learn"
+                : absl::StrCat("none of its ", rows, " rows has a token to learn"),
+      "; remove the rows whose labels are all masked, or set data.shuffle or data.packing, which "
+      "drop them"));
 }
 
 }  // namespace fttrain

@@ -69,7 +69,12 @@ absl::StatusOr<Task> EvaluationTaskOf(const config::LoadedConfig& loaded, const 
 // rate's end, and how many documents a row may have. DataLoss where a step would have no target.
 absl::Status SetSteps(Task& task, RowStream& rows);
 
-// The error of such a step, which counts from 0.
+// InvalidArgument, with the key's place, if warm-up is longer than the run, whose steps and rows
+// are known once SetSteps has been called.
+absl::Status CheckWarmup(const Task& task, const DatasetSummary& data,
+                         const config::KeyLocations& where);
+
+// The error of a step without a target, which counts from 0.
 absl::Status NothingToLearn(int64_t step, int64_t rows);
 
 }  // namespace fttrain

@@ -75,6 +75,7 @@ absl::StatusOr<TrainPlan> MakeTrainPlan(const config::LoadedConfig& loaded,
   plan.inputs.scratch_folder = plan.output.scratch_folder;
   plan.inputs.timeout_seconds = plan.output.timeout_seconds;
   FT_RETURN_IF_ERROR(SetSteps(plan.task, *plan.inputs.rows));
+  FT_RETURN_IF_ERROR(CheckWarmup(plan.task, plan.inputs.rows->summary(), loaded.where));
   FT_RETURN_IF_ERROR(CheckPositions(
       model, PositionsOf(plan.task, *plan.inputs.rows), "the longest example of data.train has",
       "set data.sequence_len to at most that, so that examples are cut"));

@@ -154,6 +154,12 @@ def too_many_epochs(folder, config):
     config["train"]["num_epochs"] = 1e7
 
 
+def warmup_beyond_the_epochs(folder, config):
+    del config["train"]["max_steps"]
+    config["train"]["num_epochs"] = 2
+    config["schedule"]["warmup_steps"] = 100
+
+
 def longer_than_the_model(folder, config):
     edit_json(folder / "model" / "config.json", max_position_embeddings=8)
 
@@ -288,6 +294,13 @@ CASES = [
     ),
     ("the data file is a pipe", BAD_FILE, pipe_for_data, 2, r"rows\.jsonl.*not a regular file"),
     ("too many epochs", USAGE, too_many_epochs, 2, r"run\.yaml:\d+.*num_epochs.*below 1e\+06"),
+    (
+        "the warm-up is longer than the epochs",
+        USAGE,
+        warmup_beyond_the_epochs,
+        2,
+        r"run\.yaml:\d+: .*warmup_steps' 100 is more than .* \d+ steps \(train\.num_epochs 2 = ",
+    ),
     (
         "an example is longer than the model's positions",
         USAGE,
