@@ -13,6 +13,8 @@
 #include "launch/commands/commands.h"
 #include "launch/exit_code.h"
 #include "runtime/memory/ledger.h"
+#include "runtime/process/check.h"
+#include "runtime/process/launcher.h"
 #include "runtime/process/log.h"
 #include "runtime/process/process.h"
 
@@ -40,6 +42,9 @@ absl::Status Run(int argc, char** argv, const Process& process) {
     LogInfo("fttrain " FTTRAIN_VERSION " (torch " TORCH_VERSION ", " FTTRAIN_CUDA_TEXT ")");
     return absl::OkStatus();
   }
+  // Before anything is read or written.
+  FT_RETURN_IF_ERROR(process.AgreeOnStatus(
+      CheckLauncher([](const char* name) { return std::getenv(name); }, process.world_size())));
   if (line->command == "verify") return VerifyCommand(*line, process);
   if (line->command == "data") return process.AgreeOnStatus(DataCommand(*line, process));
   if (line->command == "generate") return GenerateCommand(*line, process);
