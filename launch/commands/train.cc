@@ -16,12 +16,21 @@
 namespace fttrain {
 namespace {
 
-absl::Status PrepareOutput(const TrainPlan& plan, const Process& process) {
+// Before weights are read: the folder is this run's alone. Rank 0's only.
+absl::Status OpenOutput(const TrainPlan& plan, const Process& process,
+                        std::unique_ptr<OutputFolder>& output) {
   if (process.rank() != 0) return absl::OkStatus();
-  const std::string folder = plan.output.folder;
-  FT_ASSIGN_OR_RETURN(const std::string previous, PrepareOutputFolder(folder));
+  FT_ASSIGN_OR_RETURN(output, OutputFolder::Open(plan.output.folder));
+  return absl::OkStatus();
+}
+
+// When all is ready to train.
+absl::Status BeginOutput(const TrainPlan& plan, OutputFolder* output) {
+  if (output == nullptr) return absl::OkStatus();
+  FT_ASSIGN_OR_RETURN(const std::string previous, output->KeepEarlierResults());
   if (!previous.empty()) LogInfo(absl::StrCat("output     an earlier run was moved to ", previous));
-  return WriteFileAtomically(absl::StrCat(folder, "/config.yaml"), config::ToYaml(plan.run));
+  return WriteFileAtomically(absl::StrCat(plan.output.folder, "/config.yaml"),
+                             config::ToYaml(plan.run));
 }
 
 // What of the data no adapter can learn.
@@ -84,7 +93,8 @@ absl::Status TrainCommand(const CommandLine& line, const Process& process) {
   }
   const absl::StatusOr<TrainPlan> plan = MakeTrainPlan(*loaded, process);
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(plan.status()));
-  FT_RETURN_IF_ERROR(process.AgreeOnStatus(PrepareOutput(*plan, process)));
+  std::unique_ptr<OutputFolder> output;  // until the result is saved
+  FT_RETURN_IF_ERROR(process.AgreeOnStatus(OpenOutput(*plan, process, output)));
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(Warn(*plan, process)));
 
   FT_ASSIGN_OR_RETURN(const std::unique_ptr<Job> job,
@@ -94,6 +104,7 @@ absl::Status TrainCommand(const CommandLine& line, const Process& process) {
   ReleaseFreedMemory();
   ResetMemoryPeaks();
   LogInfo(HeldSummary());
+  FT_RETURN_IF_ERROR(process.AgreeOnStatus(BeginOutput(*plan, output.get())));
   const absl::Status trained = RunSteps(*plan, *job, process);
   if (!trained.ok()) process.Barrier();  // between hosts, what a rank has sent ends with its job
   FT_RETURN_IF_ERROR(trained);

@@ -1,7 +1,13 @@
 #include "launch/run/output_folder.h"
 
-#include <filesystem>
+#include <fcntl.h>
+#include <unistd.h>
 
+#include <cerrno>
+#include <utility>
+#include <vector>
+
+#include "absl/memory/memory.h"
 #include "absl/strings/str_cat.h"
 #include "runtime/files/whole_file.h"
 #include "runtime/process/check.h"
@@ -20,6 +26,15 @@ absl::Status Fail(const std::string& path, const std::error_code& error) {
   return forbidden ? absl::PermissionDeniedError(message) : absl::UnavailableError(message);
 }
 
+// What was copied is on disk before its original is removed.
+std::error_code SyncFileSystemOf(const fs::path& folder) {
+  const int descriptor = open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  const bool synced = descriptor >= 0 && syncfs(descriptor) == 0;
+  const std::error_code error(synced ? 0 : errno, std::generic_category());
+  if (descriptor >= 0) close(descriptor);
+  return error;
+}
+
 }  // namespace
 
 absl::Status CheckIsNotMoved(const std::string& key, const std::string& path,
@@ -35,29 +50,69 @@ absl::Status CheckIsNotMoved(const std::string& key, const std::string& path,
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::string> PrepareOutputFolder(const std::string& folder) {
+FileSystem SystemsOwn() {
+  FileSystem system;
+  system.rename = [](const fs::path& from, const fs::path& to) {
+    std::error_code error;
+    fs::rename(from, to, error);
+    return error;
+  };
+  return system;
+}
+
+absl::StatusOr<std::unique_ptr<OutputFolder>> OutputFolder::Open(const std::string& folder,
+                                                                 FileSystem system) {
   std::error_code error;
   fs::create_directories(folder, error);
   if (error) return Fail(folder, error);
+  FT_ASSIGN_OR_RETURN(std::unique_ptr<FolderLock> lock, FolderLock::Take(folder));
   const fs::path probe = fs::path(folder) / ".writable";
   FT_RETURN_IF_ERROR(WriteFileAtomically(probe.string(), "fttrain\n"));
   fs::remove(probe, error);
+  return absl::WrapUnique(new OutputFolder(folder, std::move(system), std::move(lock)));
+}
 
-  std::string previous;
-  for (const char* name : kResults) {
-    const fs::path old = fs::path(folder) / name;
-    if (!fs::exists(fs::symlink_status(old, error))) continue;
-    if (previous.empty()) {
-      int k = 1;
-      while (fs::exists(fs::path(folder) / absl::StrCat("previous-", k))) ++k;
-      previous = (fs::path(folder) / absl::StrCat("previous-", k)).string();
-      fs::create_directory(previous, error);
-      if (error) return Fail(previous, error);
-    }
-    fs::rename(old, fs::path(previous) / name, error);
-    if (error) return Fail(previous, error);
+// A folder that lies in a lower layer of an overlay, or is mounted, cannot be renamed.
+std::error_code OutputFolder::Move(const fs::path& from, const fs::path& to) const {
+  std::error_code error = system_.rename(from, to);
+  if (error != std::errc::cross_device_link) return error;
+  error.clear();
+  std::error_code ignored;
+  const fs::path part = to.string() + ".part";
+  fs::copy(from, part, fs::copy_options::recursive | fs::copy_options::copy_symlinks, error);
+  if (!error) error = SyncFileSystemOf(to.parent_path());
+  if (!error) error = SystemsOwn().rename(part, to);
+  if (error) {
+    fs::remove_all(part, ignored);
+    return error;
   }
-  return previous;
+  fs::remove_all(from, error);
+  return error;
+}
+
+absl::StatusOr<std::string> OutputFolder::KeepEarlierResults() {
+  std::error_code error;
+  std::vector<fs::path> results;
+  for (const char* name : kResults) {
+    if (fs::exists(fs::symlink_status(fs::path(folder_) / name, error))) results.push_back(name);
+  }
+  if (results.empty()) return std::string();
+  int k = 1;
+  while (fs::exists(fs::symlink_status(fs::path(folder_) / absl::StrCat("previous-", k), error))) {
+    ++k;
+  }
+  const fs::path previous = fs::path(folder_) / absl::StrCat("previous-", k);
+  fs::create_directory(previous, error);
+  if (error) return Fail(previous.string(), error);
+  for (size_t i = 0; i < results.size(); ++i) {
+    error = Move(fs::path(folder_) / results[i], previous / results[i]);
+    if (!error) continue;
+    while (i-- > 0) Move(previous / results[i], fs::path(folder_) / results[i]);
+    std::error_code ignored;
+    fs::remove(previous, ignored);
+    return Fail(previous.string(), error);
+  }
+  return previous.string();
 }
 
 absl::Status MakeScratchFolder(const std::string& folder) {

@@ -1,20 +1,51 @@
-// The folder a run writes to.
+// The folder a run writes to. Rank 0 alone has one.
 #pragma once
 
+#include <filesystem>
+#include <functional>
+#include <memory>
 #include <string>
+#include <system_error>
 
 #include "absl/status/statusor.h"
+#include "launch/run/folder_lock.h"
 
 namespace fttrain {
 
-// Creates the folder (and its parents) and proves that it can be written to, before any weight is
-// read. What an earlier run left there (metrics.jsonl, config.yaml, adapter/, model/) is moved to
-// previous-K/, the first free K, so that nothing is lost; returns that folder's path, empty if
-// there was nothing. Rank 0 only.
-absl::StatusOr<std::string> PrepareOutputFolder(const std::string& folder);
+// What a test may have otherwise.
+struct FileSystem {
+  std::function<std::error_code(const std::filesystem::path& from, const std::filesystem::path& to)>
+      rename;
+};
+FileSystem SystemsOwn();
+
+// Until it is gone no other run writes there (FolderLock).
+class OutputFolder {
+ public:
+  // Creates the folder and its parents, locks it, and proves that it can be written to. What is in
+  // it stays as it is.
+  static absl::StatusOr<std::unique_ptr<OutputFolder>> Open(const std::string& folder,
+                                                            FileSystem system = SystemsOwn());
+
+  // Moves what an earlier run left there (metrics.jsonl, config.yaml, adapter/, model/) to
+  // previous-K/, the first free K, so that nothing is lost; returns that folder's path, empty if
+  // there was nothing. To be called when training begins: a run that fails before leaves the
+  // earlier one's result where it is. What cannot be renamed is copied. On an error nothing
+  // is lost: what was moved is back in its place, or whole in previous-K/.
+  absl::StatusOr<std::string> KeepEarlierResults();
+
+ private:
+  OutputFolder(std::string folder, FileSystem system, std::unique_ptr<FolderLock> lock)
+      : folder_(std::move(folder)), system_(std::move(system)), lock_(std::move(lock)) {}
+  std::error_code Move(const std::filesystem::path& from, const std::filesystem::path& to) const;
+
+  std::string folder_;
+  FileSystem system_;
+  std::unique_ptr<FolderLock> lock_;
+};
 
 // InvalidArgument if `path`, which the run reads under the key `key`, is among what
-// PrepareOutputFolder would move away.
+// KeepEarlierResults would move away.
 absl::Status CheckIsNotMoved(const std::string& key, const std::string& path,
                              const std::string& folder);
 

@@ -1,6 +1,9 @@
 #include "launch/run/output_folder.h"
 
 #include <gmock/gmock.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <filesystem>
 
@@ -12,28 +15,45 @@ namespace fttrain {
 namespace {
 
 namespace fs = std::filesystem;
+using ::testing::HasSubstr;
 
-TEST(OutputFolder, IsCreatedWithItsParents) {
+std::unique_ptr<OutputFolder> MustOpen(const std::string& folder,
+                                       const FileSystem& system = SystemsOwn()) {
+  auto opened = OutputFolder::Open(folder, system);
+  EXPECT_TRUE(opened.ok()) << opened.status();
+  return *std::move(opened);
+}
+
+// What a run leaves, with `text` in the adapter's file.
+void LeaveResult(const std::string& folder, const std::string& text) {
+  fs::create_directory(folder + "/adapter");
+  ASSERT_TRUE(WriteFileAtomically(folder + "/adapter/x", text).ok());
+  ASSERT_TRUE(WriteFileAtomically(folder + "/metrics.jsonl", text).ok());
+}
+
+TEST(OutputFolder, IsCreatedWithItsParentsAndEmptyAfterwards) {
   const TempFolder parent;
   const std::string folder = parent / "a/b";
-  const auto previous = PrepareOutputFolder(folder).value();
-  EXPECT_EQ(previous, "");
+  EXPECT_EQ(MustOpen(folder)->KeepEarlierResults().value(), "");
   EXPECT_TRUE(fs::is_directory(folder));
   EXPECT_TRUE(fs::is_empty(folder));
 }
 
-TEST(OutputFolder, AnEarlierRunIsKept) {
+TEST(OutputFolder, AnEarlierRunIsKeptFromWhenTrainingBegins) {
   const TempFolder parent;
   const std::string folder = parent / "out";
   for (int run = 1; run <= 2; ++run) {
-    const auto previous = PrepareOutputFolder(folder).value();
-    EXPECT_EQ(previous, run == 1 ? "" : folder + "/previous-1");
-    fs::create_directory(folder + "/adapter");
-    ASSERT_TRUE(WriteFileAtomically(folder + "/adapter/x", std::to_string(run)).ok());
+    const auto output = MustOpen(folder);
+    EXPECT_EQ(output->KeepEarlierResults().value(), run == 1 ? "" : folder + "/previous-1");
+    LeaveResult(folder, std::to_string(run));
   }
-  ASSERT_TRUE(PrepareOutputFolder(folder).ok());
+  { const auto fails_before_its_first_step = MustOpen(folder); }
+  EXPECT_EQ(*ReadFile(folder + "/adapter/x"), "2");
+  EXPECT_FALSE(fs::exists(folder + "/previous-2"));
+  ASSERT_TRUE(MustOpen(folder)->KeepEarlierResults().ok());
   EXPECT_EQ(*ReadFile(folder + "/previous-1/adapter/x"), "1");
   EXPECT_EQ(*ReadFile(folder + "/previous-2/adapter/x"), "2");
+  EXPECT_EQ(*ReadFile(folder + "/previous-2/metrics.jsonl"), "2");
   EXPECT_FALSE(fs::exists(folder + "/adapter"));
 }
 
@@ -41,8 +61,79 @@ TEST(OutputFolder, AFileInItsPlaceIsAnErrorThatNamesIt) {
   const TempFolder parent;
   const std::string folder = parent / "out";
   ASSERT_TRUE(WriteFileAtomically(folder, "x").ok());
-  const auto previous = PrepareOutputFolder(folder);
-  EXPECT_THAT(ErrorText(previous), ::testing::HasSubstr(folder));
+  EXPECT_THAT(ErrorText(OutputFolder::Open(folder)), HasSubstr(folder));
+}
+
+TEST(OutputFolder, IsOneRunsAtATime) {
+  const TempFolder parent;
+  const std::string folder = parent / "out";
+  auto first = MustOpen(folder);
+  const auto second = OutputFolder::Open(folder);
+  EXPECT_THAT(second, IsError(absl::StatusCode::kUnavailable,
+                              "output_dir " + folder + ": another run writes there (process " +
+                                  std::to_string(getpid()) + " on host "));
+  EXPECT_TRUE(OutputFolder::Open(parent / "other").ok());
+  first.reset();
+  EXPECT_TRUE(OutputFolder::Open(folder).ok());
+}
+
+TEST(OutputFolder, ALockWhoseProcessIsGoneHoldsNobodyUp) {
+  const TempFolder parent;
+  const std::string folder = parent / "out";
+  const pid_t child = fork();
+  if (child == 0) {
+    const auto taken = OutputFolder::Open(folder);
+    kill(getpid(), SIGKILL);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFSIGNALED(status));
+  EXPECT_TRUE(fs::exists(folder + "/.lock"));
+  EXPECT_TRUE(OutputFolder::Open(folder).ok());
+}
+
+// What an overlay says of a folder of a lower layer.
+FileSystem WhereFoldersCannotBeRenamed() {
+  FileSystem system = SystemsOwn();
+  system.rename = [](const fs::path& from, const fs::path& to) {
+    if (fs::is_directory(from)) return std::make_error_code(std::errc::cross_device_link);
+    return SystemsOwn().rename(from, to);
+  };
+  return system;
+}
+
+TEST(OutputFolder, AResultThatCannotBeRenamedIsCopied) {
+  const TempFolder parent;
+  const std::string folder = parent / "out";
+  const auto output = MustOpen(folder, WhereFoldersCannotBeRenamed());
+  LeaveResult(folder, "good");
+  fs::create_directory(folder + "/adapter/below");
+  fs::create_symlink("x", folder + "/adapter/link");
+  EXPECT_EQ(output->KeepEarlierResults().value(), folder + "/previous-1");
+  EXPECT_EQ(*ReadFile(folder + "/previous-1/adapter/x"), "good");
+  EXPECT_EQ(*ReadFile(folder + "/previous-1/metrics.jsonl"), "good");
+  EXPECT_TRUE(fs::is_directory(folder + "/previous-1/adapter/below"));
+  EXPECT_EQ(fs::read_symlink(folder + "/previous-1/adapter/link"), "x");
+  EXPECT_FALSE(fs::exists(folder + "/previous-1/adapter.part"));
+  EXPECT_FALSE(fs::exists(folder + "/adapter"));
+}
+
+TEST(OutputFolder, AResultThatCannotBeMovedLeavesAllInPlace) {
+  const TempFolder parent;
+  const std::string folder = parent / "out";
+  FileSystem system = SystemsOwn();
+  system.rename = [](const fs::path& from, const fs::path& to) {
+    if (from.filename() == "adapter")
+      return std::make_error_code(std::errc::device_or_resource_busy);
+    return SystemsOwn().rename(from, to);
+  };
+  const auto output = MustOpen(folder, system);
+  LeaveResult(folder, "good");
+  EXPECT_THAT(output->KeepEarlierResults(),
+              IsError(absl::StatusCode::kUnavailable, folder + "/previous-1: cannot write there"));
+  EXPECT_EQ(*ReadFile(folder + "/adapter/x"), "good");
+  EXPECT_EQ(*ReadFile(folder + "/metrics.jsonl"), "good");
+  EXPECT_FALSE(fs::exists(folder + "/previous-1"));
 }
 
 TEST(OutputFolder, WhatTheRunReadsIsNotMovedAway) {
