@@ -2,6 +2,7 @@
 #include "configs/to_yaml.h"
 #include "launch/commands/commands.h"
 #include "launch/exit_code.h"
+#include "launch/plan/bytes.h"
 #include "launch/run/metrics.h"
 #include "launch/run/output_folder.h"
 #include "launch/run/summary.h"
@@ -16,17 +17,18 @@
 namespace fttrain {
 namespace {
 
-// Before weights are read: the folder is this run's alone. Rank 0's only.
+// Before weights are read: the folder is this run's alone, and the result will fit. Rank 0's only.
 absl::Status OpenOutput(const TrainPlan& plan, const Process& process,
                         std::unique_ptr<OutputFolder>& output) {
   if (process.rank() != 0) return absl::OkStatus();
   FT_ASSIGN_OR_RETURN(output, OutputFolder::Open(plan.output.folder));
-  return absl::OkStatus();
+  return output->CheckRoom(ResultBytes(plan.task));
 }
 
-// When all is ready to train.
+// When all is ready to train. What is in scratch files now may have taken the result's room.
 absl::Status BeginOutput(const TrainPlan& plan, OutputFolder* output) {
   if (output == nullptr) return absl::OkStatus();
+  FT_RETURN_IF_ERROR(output->CheckRoom(ResultBytes(plan.task)));
   FT_ASSIGN_OR_RETURN(const std::string previous, output->KeepEarlierResults());
   if (!previous.empty()) LogInfo(absl::StrCat("output     an earlier run was moved to ", previous));
   return WriteFileAtomically(absl::StrCat(plan.output.folder, "/config.yaml"),

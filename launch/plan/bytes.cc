@@ -5,9 +5,11 @@
 #include <vector>
 
 #include "model/blocks/decoder_layer.h"
+#include "model/linears/adapter.h"
 #include "parallel/optimizer/int8_moments.h"
 #include "parallel/storage/disk_source.h"
 #include "runtime/math/ceil_divide.h"
+#include "runtime/process/check.h"
 
 namespace fttrain {
 namespace {
@@ -176,6 +178,29 @@ DeviceBytes BytesOf(const Task& task, const Layout& layout, const ParameterSet& 
   }
   if (host_is_apart) most.attention = AttentionBytesOf(task, layout);
   return most;
+}
+
+int64_t ResultBytes(const Task& task) {
+  constexpr int64_t kHeaderBytesOfATensor = 160;  // beside its name
+  constexpr int64_t kBytesOfAStep = 300;          // in metrics.jsonl
+  constexpr int64_t kBytesOfConfigs = 16 << 10;
+  int64_t bytes = kBytesOfConfigs + task.steps * kBytesOfAStep;
+  const auto add = [&](const std::vector<TensorSpec>& tensors, int64_t element_bytes) {
+    for (const TensorSpec& tensor : tensors) {
+      int64_t tensor_bytes = element_bytes;
+      for (const int64_t dim : tensor.shape) tensor_bytes *= dim;
+      bytes += tensor_bytes + static_cast<int64_t>(tensor.name.size()) + kHeaderBytesOfATensor;
+    }
+  };
+  if (!task.form.adapter) {
+    add(ModelTensors(task.model), static_cast<int64_t>(c10::elementSize(task.form.compute)));
+    return bytes;
+  }
+  const absl::StatusOr<std::vector<TensorSpec>> tensors =
+      AdapterTensors(task.model, *task.form.adapter);
+  FT_CHECK(tensors.ok(), tensors.status().ToString());  // TaskOf has resolved the targets
+  add(*tensors, sizeof(float));
+  return bytes;
 }
 
 }  // namespace fttrain

@@ -1,4 +1,5 @@
-// What a layout of a task holds, before anything is allocated. Pure.
+// What a layout of a task holds, and what the task leaves behind, before anything is allocated.
+// Pure.
 #pragma once
 
 #include <cstdint>
@@ -21,5 +22,9 @@ struct DeviceBytes {
 // `declared`: of Declare(task). `host_is_apart`: the host's memory is not the device's (a GPU's).
 DeviceBytes BytesOf(const Task& task, const Layout& layout, const ParameterSet& declared,
                     bool host_is_apart);
+
+// Bytes that the run leaves in its output folder, about: weights exactly, headers, metrics and
+// config at most, without the tokenizer's files that go with all weights.
+int64_t ResultBytes(const Task& task);
 
 }  // namespace fttrain

@@ -1,6 +1,7 @@
 #include "launch/run/output_folder.h"
 
 #include <fcntl.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -57,6 +58,12 @@ FileSystem SystemsOwn() {
     fs::rename(from, to, error);
     return error;
   };
+  system.free_bytes = [](const std::string& folder) -> std::optional<int64_t> {
+    struct statvfs space;
+    // One that has no blocks, as some network file systems, has not counted them.
+    if (statvfs(folder.c_str(), &space) != 0 || space.f_blocks == 0) return std::nullopt;
+    return static_cast<int64_t>(space.f_bavail) * static_cast<int64_t>(space.f_frsize);
+  };
   return system;
 }
 
@@ -70,6 +77,14 @@ absl::StatusOr<std::unique_ptr<OutputFolder>> OutputFolder::Open(const std::stri
   FT_RETURN_IF_ERROR(WriteFileAtomically(probe.string(), "fttrain\n"));
   fs::remove(probe, error);
   return absl::WrapUnique(new OutputFolder(folder, std::move(system), std::move(lock)));
+}
+
+absl::Status OutputFolder::CheckRoom(int64_t bytes) const {
+  const std::optional<int64_t> free = system_.free_bytes(folder_);
+  if (!free || *free >= bytes) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrCat(
+      "output_dir ", folder_, ": the run's result takes about ", bytes, " bytes, and ", *free,
+      " are free there; free ", bytes - *free, " more, or choose a folder on another file system"));
 }
 
 // A folder that lies in a lower layer of an overlay, or is mounted, cannot be renamed.

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <system_error>
 
@@ -16,6 +17,8 @@ namespace fttrain {
 struct FileSystem {
   std::function<std::error_code(const std::filesystem::path& from, const std::filesystem::path& to)>
       rename;
+  // That this user may still write in `folder`; nothing where the file system does not say.
+  std::function<std::optional<int64_t>(const std::string& folder)> free_bytes;
 };
 FileSystem SystemsOwn();
 
@@ -26,6 +29,9 @@ class OutputFolder {
   // it stays as it is.
   static absl::StatusOr<std::unique_ptr<OutputFolder>> Open(const std::string& folder,
                                                             FileSystem system = SystemsOwn());
+
+  // ResourceExhausted, with both numbers, if the result's `bytes` do not fit into what is free.
+  absl::Status CheckRoom(int64_t bytes) const;
 
   // Moves what an earlier run left there (metrics.jsonl, config.yaml, adapter/, model/) to
   // previous-K/, the first free K, so that nothing is lost; returns that folder's path, empty if

@@ -92,6 +92,26 @@ TEST(OutputFolder, ALockWhoseProcessIsGoneHoldsNobodyUp) {
   EXPECT_TRUE(OutputFolder::Open(folder).ok());
 }
 
+TEST(OutputFolder, WithoutRoomForTheResultIsRefusedWithBothNumbers) {
+  const TempFolder parent;
+  const std::string folder = parent / "out";
+  std::optional<int64_t> free = 1000;
+  FileSystem system = SystemsOwn();
+  system.free_bytes = [&](const std::string& asked) {
+    EXPECT_EQ(asked, folder);
+    return free;
+  };
+  const auto output = MustOpen(folder, system);
+  EXPECT_TRUE(output->CheckRoom(1000).ok());
+  EXPECT_THAT(output->CheckRoom(1024), IsError(absl::StatusCode::kResourceExhausted,
+                                               "output_dir " + folder +
+                                                   ": the run's result takes about 1024 bytes, and "
+                                                   "1000 are free there; free 24 more"));
+  free.reset();
+  EXPECT_TRUE(output->CheckRoom(int64_t{1} << 60).ok()) << "the file system does not say";
+  EXPECT_GT(SystemsOwn().free_bytes(folder), 0);
+}
+
 // What an overlay says of a folder of a lower layer.
 FileSystem WhereFoldersCannotBeRenamed() {
   FileSystem system = SystemsOwn();
