@@ -1,0 +1,161 @@
+#!/usr/bin/env python3
+"""output_test.py BINARY: a run's two ends: what it finds in its output folder and who started it,
+and the last step of its epochs.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import harness
+import tiny_models
+
+LIMIT_SECONDS = 30
+USAGE, MISSING, CANNOT_WRITE = 64, 66, 74
+CASE = "llama_grouped"
+
+
+def prepare(scratch, steps=2):
+    folder = Path(scratch) / "case"
+    shutil.rmtree(folder, ignore_errors=True)
+    tiny_models.write_case(CASE, folder)
+    return folder, harness.run_config(folder, harness.load_golden(), "lora", steps)
+
+
+def arguments(folder, config):
+    return ["train", f"--config={harness.write_config(folder, config)}"]
+
+
+def contents(folder):
+    """Every file below, with its bytes."""
+    return {str(f.relative_to(folder)): f.read_bytes() for f in folder.rglob("*") if f.is_file()}
+
+
+def refused(done, code, *words):
+    if done.returncode != code:
+        raise harness.Failure(f"exit {done.returncode}, {code} expected: {done.stderr[:500]}")
+    for word in words:
+        if word not in done.stderr:
+            raise harness.Failure(f"'{done.stderr[:500]}' does not say '{word}'")
+    return next(line for line in done.stderr.splitlines() if words[0] in line)
+
+
+def earlier_result_stays(binary, scratch):
+    """A run that fails while it reads weights leaves the folder as it was; the next one keeps it."""
+    folder, config = prepare(scratch)
+    output = Path(config["output_dir"])
+    harness.train(binary, folder, 2, config)
+    good = contents(output)
+    shard = folder / "model" / "model-00002-of-00003.safetensors"
+    shard.rename(folder / "elsewhere")
+    failed = harness.mpirun(binary, 2, arguments(folder, config), LIMIT_SECONDS)
+    said = refused(failed, MISSING, shard.name)
+    if contents(output) != good:
+        raise harness.Failure(f"{sorted(contents(output))} there, {sorted(good)} expected")
+    (folder / "elsewhere").rename(shard)
+    harness.train(binary, folder, 2, config)
+    if contents(output / "previous-1") != good:
+        raise harness.Failure("the earlier result is not in previous-1")
+    return said
+
+
+def one_run_at_a_time(binary, scratch):
+    folder, config = prepare(scratch, steps=1000000)
+    output = Path(config["output_dir"])
+    environment = {**os.environ, **harness.MPI_ENVIRONMENT}
+    first = subprocess.Popen(
+        ["mpirun", "-np", "1", str(binary), *arguments(folder, config)],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        end = time.monotonic() + LIMIT_SECONDS
+        while not (output / "metrics.jsonl").exists():
+            if first.poll() is not None or time.monotonic() > end:
+                raise harness.Failure("the first run does not train")
+            time.sleep(0.05)
+        second = harness.mpirun(binary, 1, arguments(folder, config), LIMIT_SECONDS)
+        said = refused(second, CANNOT_WRITE, "another run writes there", str(output))
+        if first.poll() is not None or (output / "previous-1").exists():
+            raise harness.Failure("the second run disturbed the first")
+    finally:
+        first.terminate()
+        first.wait()
+    config["train"]["max_steps"] = 2
+    harness.train(binary, folder, 1, config)
+    return said
+
+
+def foreign_launcher(binary, scratch):
+    """As torchrun starts it: two processes that MPI knows nothing of."""
+    folder, config = prepare(scratch)
+    processes = [
+        subprocess.Popen(
+            [str(binary), *arguments(folder, config)],
+            env={**os.environ, **harness.MPI_ENVIRONMENT, "WORLD_SIZE": "2", "RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    for process in processes:
+        _, process.stderr = process.communicate(timeout=LIMIT_SECONDS)
+        said = refused(process, USAGE, "WORLD_SIZE is 2", "'mpirun -np 2 fttrain")
+    if Path(config["output_dir"]).exists():
+        raise harness.Failure("the output folder was made")
+    return said
+
+
+def last_step(binary, scratch, ranks, rows, epochs, **parallel):
+    """Epochs that end in a step: it has the rows that are left, and its loss is theirs."""
+    folder, config = prepare(scratch)
+    made = tiny_models.token_rows(CASE)[:rows]
+    tiny_models.write_rows(folder / "rows.jsonl", made)
+    del config["train"]["max_steps"]
+    config["train"]["num_epochs"] = epochs
+    config["parallel"] = parallel
+    per_step = 4 * ranks // (parallel.get("tensor", 1) * parallel.get("pipeline", 1))
+    left = rows * epochs % per_step
+    done = harness.run_or_fail(binary, ranks, arguments(folder, config))
+    told = f"the last has the {left} row"
+    if told not in done.stdout:
+        raise harness.Failure(f"'{told}' is not in the summary")
+    lines = (Path(config["output_dir"]) / "metrics.jsonl").read_text().splitlines()
+    metrics = [json.loads(line) for line in lines]
+    want = made[rows - left :]
+    tokens = sum(len(row["input_ids"]) for row in want)
+    targets = sum(label >= 0 for row in want for label in row["labels"][1:])
+    got = (len(metrics), metrics[-1]["tokens"], metrics[-1]["target_tokens"])
+    expected = (-(-rows * epochs // per_step), tokens, targets)
+    if got != expected:
+        raise harness.Failure(f"(steps, tokens, targets) {got}, {expected} expected")
+    if sum(m["tokens"] for m in metrics) != epochs * sum(len(row["input_ids"]) for row in made):
+        raise harness.Failure("the run has not learnt each row once an epoch")
+    return f"{got[0]} steps, {left} of {per_step} rows in the last, loss {metrics[-1]['loss']:.9f}"
+
+
+def main():
+    binary = Path(sys.argv[1])
+    with harness.scratch_folder() as scratch:
+        run = lambda check, *a, **k: lambda: check(binary, scratch, *a, **k)
+        harness.run_checks(
+            [
+                ("a run that fails early leaves the earlier result", run(earlier_result_stays)),
+                ("a folder in which a run trains", run(one_run_at_a_time)),
+                ("two processes of another launcher", run(foreign_launcher)),
+                ("epochs that end in a step, one rank", run(last_step, 1, 9, 1)),
+                ("epochs that end in a step, two replicas", run(last_step, 2, 9, 1, zero_stage=2)),
+                ("epochs that end in a step, a pipeline", run(last_step, 2, 9, 2, pipeline=2)),
+                ("epochs that end in a step, tensor parallel", run(last_step, 2, 9, 1, tensor=2)),
+            ]
+        )
+
+
+if __name__ == "__main__":
+    main()
