@@ -15,7 +15,8 @@ struct MicrobatchContext {
   bool adapters = true;
 };
 
-// cos and sin [max_positions, D/2] of the model's rope, float32 (float64 in float64 compute).
+// cos and sin [max_positions, D/2] of the model's rope, times its attention factor, float32
+// (float64 in float64 compute).
 struct RopeTables {
   at::Tensor cos, sin;
 };

@@ -32,7 +32,8 @@ RopeTables MakeRopeTables(const RopeSpec& rope, int64_t max_positions, at::Scala
   const std::vector<double> frequencies = RopeInverseFrequencies(rope);
   const at::Tensor inverse = at::tensor(frequencies, at::kDouble).to(dtype);
   const at::Tensor angles = at::outer(at::arange(max_positions, at::TensorOptions(dtype)), inverse);
-  return {angles.cos().to(device), angles.sin().to(device)};
+  return {angles.cos().mul_(rope.attention_factor).to(device),
+          angles.sin().mul_(rope.attention_factor).to(device)};
 }
 
 std::vector<KeptTensor> DecoderLayerSaved::Kept() {

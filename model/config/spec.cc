@@ -1,7 +1,6 @@
 #include "model/config/spec.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "absl/strings/str_cat.h"
 
@@ -62,24 +61,6 @@ std::vector<TensorSpec> LinearMatrices(const ModelSpec& model) {
   std::vector<TensorSpec> tensors = ModelTensors(model);
   std::erase_if(tensors, [](const TensorSpec& tensor) { return tensor.module.empty(); });
   return tensors;
-}
-
-std::vector<double> RopeInverseFrequencies(const RopeSpec& rope) {
-  constexpr double kPi = 3.14159265358979323846;
-  std::vector<double> frequencies(rope.dim / 2);
-  for (size_t i = 0; i < frequencies.size(); ++i) {
-    const double plain = std::pow(rope.theta, -2.0 * i / rope.dim);
-    frequencies[i] = plain;
-    if (rope.type == RopeType::kLinear) frequencies[i] = plain / rope.factor;
-    if (rope.type != RopeType::kLlama3) continue;
-    // Full turns within the original context: few are slowed by `factor`, many kept, between
-    // interpolated.
-    const double turns = rope.original_max_position_embeddings * plain / (2 * kPi);
-    const double keep = std::clamp(
-        (turns - rope.low_freq_factor) / (rope.high_freq_factor - rope.low_freq_factor), 0.0, 1.0);
-    frequencies[i] = (1 - keep) * plain / rope.factor + keep * plain;
-  }
-  return frequencies;
 }
 
 std::string ToString(const ModelSpec& model) {

@@ -10,6 +10,8 @@
 #include <variant>
 #include <vector>
 
+#include "model/config/rope.h"
+
 namespace fttrain {
 
 // RMSNorm with a weight `name`.weight [size].
@@ -34,19 +36,6 @@ struct LinearSpec {
   bool may_share = false;
 
   int64_t units() const { return (split == LinearSplit::kColumn ? out : in) / unit; }
-};
-
-enum class RopeType { kDefault, kLinear, kLlama3 };
-
-// Rotary position embedding of heads of `dim`.
-struct RopeSpec {
-  int64_t dim = 0;  // even
-  double theta = 10000.0;
-  RopeType type = RopeType::kDefault;
-  double factor = 1.0;                           // linear, llama3
-  double low_freq_factor = 1.0;                  // llama3
-  double high_freq_factor = 4.0;                 // llama3
-  int64_t original_max_position_embeddings = 0;  // llama3
 };
 
 // Causal attention with grouped queries. Norms of q and k are over each head, before rotary.
@@ -88,6 +77,7 @@ struct ModelSpec {
   HeadSpec head;
   bool quantized = false;  // quantization_config: matrices are stored as NF4 (nf4_folder.h)
   std::vector<int64_t> eos_token_ids;  // may be empty
+  std::vector<std::string> notes;      // what users should know of the config, a line each
   int64_t num_layers() const { return static_cast<int64_t>(layers.size()); }
 };
 
@@ -110,9 +100,6 @@ struct TensorSpec {
 std::vector<TensorSpec> ModelTensors(const ModelSpec& model);
 // The matrices of linears among them.
 std::vector<TensorSpec> LinearMatrices(const ModelSpec& model);
-
-// Rotary inverse frequencies [dim / 2], scaled by the type (transformers' modeling_rope_utils).
-std::vector<double> RopeInverseFrequencies(const RopeSpec& rope);
 
 // "llama, 32 layers, hidden 4096, heads 32/8, vocabulary 128256".
 std::string ToString(const ModelSpec& model);

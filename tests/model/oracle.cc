@@ -37,8 +37,9 @@ at::Tensor Rope(const at::Tensor& x, const at::Tensor& positions, const LlamaSha
   const double log_theta = std::log(config.rope.theta) / static_cast<double>(x.size(2));
   const at::Tensor inverse = at::arange(0, x.size(2), 2, at::kDouble).mul(-log_theta).exp();
   const at::Tensor angles = at::outer(positions.to(at::kDouble), inverse).unsqueeze(1);
-  const at::Tensor cos = at::cat({angles, angles}, -1).cos().to(x.scalar_type());
-  const at::Tensor sin = at::cat({angles, angles}, -1).sin().to(x.scalar_type());
+  const at::Tensor both = at::cat({angles, angles}, -1);
+  const at::Tensor cos = both.cos().mul(config.rope.attention_factor).to(x.scalar_type());
+  const at::Tensor sin = both.sin().mul(config.rope.attention_factor).to(x.scalar_type());
   const int64_t half = x.size(2) / 2;
   const at::Tensor rotated = at::cat({-x.narrow(2, half, half), x.narrow(2, 0, half)}, -1);
   return x * cos + rotated * sin;

@@ -21,12 +21,6 @@ void RefuseUnsupported(JsonKeys& keys) {
   }
 }
 
-void RefusePartialRotary(JsonKeys& keys) {
-  if (keys.Find("partial_rotary_factor") && keys.Positive("partial_rotary_factor") != 1.0) {
-    keys.Fail("partial_rotary_factor", "other than 1 is not supported");
-  }
-}
-
 void ReadHeads(JsonKeys& keys, const LlamaDefaults& defaults, LlamaShape& shape) {
   // An explicit null means "as many as heads" in every family.
   const bool is_null = keys.Contains("num_key_value_heads") || defaults.kv_heads == 0;
@@ -49,45 +43,6 @@ void ReadHeads(JsonKeys& keys, const LlamaDefaults& defaults, LlamaShape& shape)
   if (shape.head_dim % 2 != 0) {
     keys.Fail("head_dim", absl::StrCat("is ", shape.head_dim, ", must be even (rotary pairs)"));
   }
-}
-
-// The keys of one rope_parameters or rope_scaling.
-void ReadRopeKeys(JsonKeys& keys, int64_t max_positions, RopeSpec& rope) {
-  rope.theta = keys.Positive("rope_theta", rope.theta);
-  const std::string type = keys.Text("rope_type", keys.Text("type", "default"));
-  if (type == "linear") {
-    rope.type = RopeType::kLinear;
-    rope.factor = keys.Positive("factor");
-  } else if (type == "llama3") {
-    rope.type = RopeType::kLlama3;
-    rope.factor = keys.Positive("factor");
-    rope.low_freq_factor = keys.Positive("low_freq_factor");
-    rope.high_freq_factor = keys.Positive("high_freq_factor");
-    rope.original_max_position_embeddings =
-        keys.Int("original_max_position_embeddings", 1, max_positions);
-    if (rope.high_freq_factor <= rope.low_freq_factor) {
-      keys.Fail("high_freq_factor", "must exceed 'low_freq_factor'");
-    }
-  } else if (type != "default") {
-    keys.Fail("rope_type", absl::StrCat("'", Printable(type),
-                                        "' is not supported (default, linear, llama3 are)"));
-  }
-  RefusePartialRotary(keys);
-}
-
-// Version 5 has all in rope_parameters; version 4 theta beside, and the rest in rope_scaling.
-void ReadRope(JsonKeys& keys, LlamaShape& shape) {
-  const Json* rope = keys.Find("rope_parameters");
-  const char* where = rope != nullptr ? "rope_parameters" : "rope_scaling";
-  if (rope == nullptr) rope = keys.Find("rope_scaling");
-  const Json* old = keys.Find("rope_scaling");
-  if (old != nullptr && *old != *rope) keys.Fail("rope_parameters", "contradicts 'rope_scaling'");
-  shape.rope.theta = keys.Positive("rope_theta", 10000.0);
-  if (rope == nullptr) return;
-  if (!rope->is_object()) return keys.Fail(where, "must be an object");
-  JsonKeys inner(*rope, absl::StrCat(keys.where(), ": ", where));
-  ReadRopeKeys(inner, shape.max_position_embeddings, shape.rope);
-  keys.Adopt(inner.status());
 }
 
 // layer_types as a list of "has a window"; empty if the key is absent.
@@ -115,7 +70,6 @@ std::vector<bool> ReadLayerTypes(JsonKeys& keys, int64_t num_layers) {
 
 LlamaShape ReadShape(JsonKeys& keys, const LlamaDefaults& defaults) {
   RefuseUnsupported(keys);
-  RefusePartialRotary(keys);
   LlamaShape shape;
   shape.hidden_size = keys.Int("hidden_size", 1);
   shape.intermediate_size = keys.Int("intermediate_size", 1);
@@ -130,7 +84,6 @@ LlamaShape ReadShape(JsonKeys& keys, const LlamaDefaults& defaults) {
     shape.num_layers = 1;  // nothing of that size is built
   }
   ReadHeads(keys, defaults, shape);
-  ReadRope(keys, shape);
   return shape;
 }
 

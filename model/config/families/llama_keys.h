@@ -14,8 +14,8 @@ struct LlamaDefaults {
   int64_t kv_heads = 0;  // 0: the number of heads
   int64_t head_dim = 0;  // 0: hidden_size / heads
 };
-// Sizes, norms, tying and rotary embedding. Refuses dropout, activations other than silu and
-// partial rotary embeddings.
+// Sizes, norms and tying. Refuses dropout and activations other than silu. ReadRope (rope_keys.h)
+// does the rotary embedding, once the layers' windows are known.
 LlamaShape ReadShape(JsonKeys& keys, const LlamaDefaults& defaults);
 
 // Refuses `key` being true: the family does not have it.

@@ -68,6 +68,7 @@ ModelSpec LlamaLike(const LlamaShape& shape) {
   model.max_position_embeddings = shape.max_position_embeddings;
   model.rope = shape.rope;
   model.rope.dim = shape.head_dim;
+  model.notes = shape.notes;
   model.embedding = "model.embed_tokens";
   for (int64_t i = 0; i < shape.num_layers; ++i) {
     const LayerNames names{shape, absl::StrCat("model.layers.", i, ".")};

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "model/config/spec.h"
@@ -26,7 +27,8 @@ struct LlamaShape {
   bool qk_norm = false;  // RMSNorm over head_dim of q and k, before rotary
   // [num_layers] as AttentionSpec::window; missing ones are 0.
   std::vector<int64_t> layer_windows = {};
-  RopeSpec rope = {};  // its dim is head_dim
+  RopeSpec rope = {};                   // its dim is head_dim
+  std::vector<std::string> notes = {};  // as ModelSpec's
 };
 
 ModelSpec LlamaLike(const LlamaShape& shape);

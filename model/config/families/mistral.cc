@@ -3,6 +3,7 @@
 
 #include "model/config/families/families.h"
 #include "model/config/families/llama_keys.h"
+#include "model/config/families/rope_keys.h"
 
 namespace fttrain {
 
@@ -17,6 +18,7 @@ ModelSpec ReadMistral(JsonKeys& keys) {
   if (std::count(windows.begin(), windows.end(), window) != shape.num_layers) {
     keys.Fail("layer_types", "contradicts 'sliding_window'");
   }
+  ReadRope(keys, shape);
   ModelSpec model = LlamaLike(shape);
   model.eos_token_ids = EosTokenIds(keys, {2});
   return model;

@@ -1,6 +1,7 @@
 // Qwen 2, 2.5: Llama with biases of q, k and v, and a window in the upper layers if asked.
 #include "model/config/families/families.h"
 #include "model/config/families/llama_keys.h"
+#include "model/config/families/rope_keys.h"
 
 namespace fttrain {
 
@@ -10,6 +11,7 @@ ModelSpec ReadQwen2(JsonKeys& keys) {
   RefuseBias(keys, "mlp_bias", "qwen2");
   shape.qkv_bias = true;
   ReadQwenWindows(keys, shape);
+  ReadRope(keys, shape);
   ModelSpec model = LlamaLike(shape);
   model.eos_token_ids = EosTokenIds(keys, {});
   return model;

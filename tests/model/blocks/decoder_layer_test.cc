@@ -61,10 +61,11 @@ TEST_P(DecoderLayerOnTp, ValuesAndGradientsEqualAutogradInFloat64) {
   EXPECT_EQ(rig.set.Trainable().empty(), !rig.options.adapter && !rig.options.train_base);
 }
 
-// Biases, norms of queries and keys, a window, rsLoRA and dropout.
+// Biases, norms of queries and keys, a window, scaled rotations, rsLoRA and dropout.
 constexpr auto kAllOptions = [](LlamaShape& c, ModelOptions& o) {
   c.qkv_bias = c.o_bias = c.mlp_bias = c.qk_norm = true;
   c.layer_windows = {0, 3};
+  c.rope.attention_factor = 1.25;
   o.train_base = true;
   UseLora(o, AllLinear());
   o.adapter->dropout = 0.25;
@@ -79,6 +80,7 @@ const ModelVariant kVariants[] = {
     {"TrainBaseOneKvHeadEveryBias",
      [](LlamaShape& c, ModelOptions& o) {
        c.num_kv_heads = 1, c.qkv_bias = c.o_bias = c.mlp_bias = o.train_base = true;
+       c.rope.attention_factor = 0.8;
      }},
     {"LoraAllLinear", [](LlamaShape&, ModelOptions& o) { UseLora(o, AllLinear()); }},
     {"LoraQueryValueOnly",

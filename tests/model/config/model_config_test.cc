@@ -172,7 +172,7 @@ TEST(ModelConfig, QwenWindowsUpperLayersOnlyIfAsked) {
 
 TEST(ModelConfig, RefusesWhatItCannotComputeByFileAndKey) {
   const Json llama = Common("llama"), qwen2 = Common("qwen2");
-  const Json yarn = With(kLlama3, "rope_type", "yarn");
+  const Json longrope = With(kLlama3, "rope_type", "longrope");
   const Json sliding =
       Json::array({"sliding_attention", "full_attention", "full_attention", "full_attention"});
   const std::pair<Json, const char*> cases[] = {
@@ -198,8 +198,9 @@ TEST(ModelConfig, RefusesWhatItCannotComputeByFileAndKey) {
       {With(llama, "partial_rotary_factor", 0.5), "'partial_rotary_factor'"},
       {With(qwen2, "attention_bias", true), "'attention_bias' is not a key of qwen2"},
       {With(qwen2, "mlp_bias", true), "'mlp_bias'"},
-      {With(llama, "rope_scaling", yarn), "rope_scaling: 'rope_type' 'yarn' is not supported"},
-      {With(llama, "rope_parameters", yarn), "rope_parameters: 'rope_type' 'yarn'"},
+      {With(llama, "rope_scaling", longrope),
+       "rope_scaling: 'rope_type' 'longrope' is not supported"},
+      {With(llama, "rope_parameters", longrope), "rope_parameters: 'rope_type' 'longrope'"},
       {With(llama, "rope_scaling", {{"rope_type", "linear"}}), "'factor' is missing"},
       {With(llama, "rope_scaling", With(kLlama3, "factor", 0)), "'factor' is 0"},
       {With(llama, "rope_scaling", With(kLlama3, "high_freq_factor", 1.0)),
