@@ -35,6 +35,45 @@ const Family* FindFamily(JsonKeys& keys) {
   return nullptr;
 }
 
+// Keys of config.json that transformers reads for every family and that make of it another model.
+void RefuseOtherModels(JsonKeys& keys) {
+  if (!keys.Bool("is_causal", true)) {
+    keys.Fail("is_causal", "is false: only causal attention is supported");
+  }
+  if (const Json* layers = keys.Find("per_layer_config"); layers != nullptr && !layers->empty()) {
+    keys.Fail("per_layer_config", "is not supported: layers that differ in their settings");
+  }
+  if (keys.Find("compression_config")) {
+    keys.Fail("compression_config", "is not supported, use the unquantized model");
+  }
+}
+
+// Keys that change other families' computation and, here as in transformers, not this one's: who
+// set them may have expected otherwise.
+constexpr const char* kOfOtherFamilies[] = {"attention_multiplier",
+                                            "embedding_multiplier",
+                                            "residual_multiplier",
+                                            "logits_scaling",
+                                            "logit_scale",
+                                            "final_logit_softcapping",
+                                            "attn_logit_softcapping",
+                                            "query_pre_attn_scalar",
+                                            "attention_chunk_size",
+                                            "no_rope_layers",
+                                            "use_qk_norm",
+                                            "num_local_experts",
+                                            "num_experts",
+                                            "auto_map"};
+
+void NoteOtherFamilies(JsonKeys& keys, ModelSpec& model) {
+  for (const char* key : kOfOtherFamilies) {
+    const Json* value = keys.Find(key);
+    if (value == nullptr || *value == false) continue;
+    model.notes.push_back(absl::StrCat(keys.where(), ": '", key, "' is not read for ", model.family,
+                                       ", nor by transformers' own code"));
+  }
+}
+
 absl::Status ReadQuantization(JsonKeys& keys, ModelSpec& model) {
   const Json* quantization = keys.Find("quantization_config");
   if (quantization == nullptr) return keys.status();
@@ -54,6 +93,8 @@ absl::StatusOr<ModelSpec> ParseModelConfig(std::string_view config_json, const s
   FT_RETURN_IF_ERROR(keys.status());
   ModelSpec model = family->read(keys);
   model.family = family->model_type;
+  RefuseOtherModels(keys);
+  NoteOtherFamilies(keys, model);
   FT_RETURN_IF_ERROR(keys.status());
   FT_RETURN_IF_ERROR(ReadQuantization(keys, model));
   for (const int64_t id : model.eos_token_ids) {

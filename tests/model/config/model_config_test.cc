@@ -193,6 +193,9 @@ TEST(ModelConfig, RefusesWhatItCannotComputeByFileAndKey) {
        "'bnb_4bit_quant_type' 'fp4' is not supported"},
       {With(llama, "quantization_config", With(kNf4, "bnb_4bit_hadamard", true)),
        "'bnb_4bit_hadamard' is true: it is not a key that is known here"},
+      {With(llama, "compression_config", {{"format", "pack-quantized"}}), "'compression_config'"},
+      {With(llama, "is_causal", false), "'is_causal' is false"},
+      {With(llama, "per_layer_config", {{"2", {{"intermediate_size", 32}}}}), "'per_layer_config'"},
       {With(llama, "hidden_act", "gelu"), "'hidden_act' 'gelu'"},
       {With(llama, "attention_dropout", 0.1), "'attention_dropout' is 0.1"},
       {With(llama, "partial_rotary_factor", 0.5), "'partial_rotary_factor'"},
@@ -220,6 +223,16 @@ TEST(ModelConfig, RefusesWhatItCannotComputeByFileAndKey) {
     EXPECT_THAT(message, HasSubstr("m/config.json")) << json;
     EXPECT_THAT(message, HasSubstr(complaint)) << json;
   }
+}
+
+TEST(ModelConfig, NotesWhatOtherFamiliesWouldRead) {
+  const Json llama = Common("llama");
+  EXPECT_TRUE(Parsed(With(With(llama, "is_causal", true), "use_qk_norm", false)).notes.empty());
+  EXPECT_THAT(Parsed(With(llama, "logits_scaling", 8.0)).notes,
+              ElementsAre("config.json: 'logits_scaling' is not read for llama, nor by "
+                          "transformers' own code"));
+  EXPECT_THAT(Parsed(With(llama, "auto_map", {{"AutoModelForCausalLM", "a.B"}})).notes,
+              ElementsAre(HasSubstr("'auto_map' is not read")));
 }
 
 TEST(ModelConfig, ChecksRanges) {
