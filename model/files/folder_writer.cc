@@ -164,7 +164,8 @@ std::string FolderWriter::ShardName(size_t shard) const {
 
 absl::Status FolderWriter::CopyBaseFiles(const std::string& base_folder) {
   for (const char* name : kCopied) {
-    const absl::StatusOr<std::string> contents = ReadFile(absl::StrCat(base_folder, "/", name));
+    const absl::StatusOr<std::string> contents =
+        ReadFileAsItIs(absl::StrCat(base_folder, "/", name));
     if (absl::IsNotFound(contents.status())) continue;
     if (!contents.ok()) return contents.status();
     FT_RETURN_IF_ERROR(PutFile(name, *contents));

@@ -1,5 +1,6 @@
 #include <dirent.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -23,6 +24,23 @@ constexpr size_t kMaxListed = 20;
 bool Exists(const std::string& path) {
   struct stat info;
   return stat(path.c_str(), &info) == 0;
+}
+
+// Also of a link to nothing, which opening it then names.
+bool HasEntry(const std::string& path) {
+  struct stat info;
+  return lstat(path.c_str(), &info) == 0;
+}
+
+// Why the first of `names` that cannot be opened cannot: a Git LFS pointer, a link to nothing.
+std::string Unreadable(const std::string& folder, const std::vector<std::string>& names) {
+  for (const std::string& name : names) {
+    int64_t bytes = 0;
+    const absl::StatusOr<int> fd = OpenRegularFile(absl::StrCat(folder, "/", name), &bytes);
+    if (!fd.ok()) return absl::StrCat("; ", std::string(fd.status().message()));
+    close(*fd);
+  }
+  return "";
 }
 
 // "a, b, c and 4 more".
@@ -52,7 +70,8 @@ absl::Status NoWeights(const std::string& folder) {
       absl::StrCat(folder, ": neither model.safetensors nor model.safetensors.index.json is here");
   if (!unsupported.empty()) {
     absl::StrAppend(&message, "; ", Listed(unsupported),
-                    " not supported, convert to safetensors (transformers: save_pretrained)");
+                    " not supported, convert to safetensors (transformers: save_pretrained)",
+                    Unreadable(folder, unsupported));
   }
   return absl::NotFoundError(message);
 }
@@ -89,10 +108,10 @@ absl::StatusOr<std::unique_ptr<SafetensorsFolder>> SafetensorsFolder::Open(
   result->path_ = folder;
   const std::string single = absl::StrCat(folder, "/model.safetensors");
   const std::string index = absl::StrCat(folder, "/model.safetensors.index.json");
-  if (Exists(single)) {
+  if (HasEntry(single)) {
     FT_ASSIGN_OR_RETURN(auto file, SafetensorsFile::Open(single));
     FT_RETURN_IF_ERROR(result->Add(std::move(file)));
-  } else if (Exists(index)) {
+  } else if (HasEntry(index)) {
     FT_RETURN_IF_ERROR(result->AddShards(index));
   } else {
     return NoWeights(folder);
@@ -132,7 +151,8 @@ absl::Status SafetensorsFolder::AddShards(const std::string& index_path) {
   }
   if (!missing.empty()) {
     return absl::NotFoundError(absl::StrCat(path_, ": ", missing.size(), " of ", shards.size(),
-                                            " shards missing: ", Listed(missing)));
+                                            " shards missing: ", Listed(missing),
+                                            " (an incomplete download?)"));
   }
   for (const std::string& shard : shards) {
     FT_ASSIGN_OR_RETURN(auto file, SafetensorsFile::Open(absl::StrCat(path_, "/", shard)));

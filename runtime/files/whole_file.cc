@@ -22,12 +22,26 @@ std::string FolderOf(const std::string& path) {
   return slash == 0 ? "/" : path.substr(0, slash);
 }
 
-}  // namespace
+// What stands in place of a large file in a clone that Git LFS has not filled. The pointer is below
+// 1024 bytes by its specification.
+constexpr std::string_view kLfsMark = "version https://git-lfs";
+constexpr int64_t kMaxLfsBytes = 1024;
 
-absl::StatusOr<int> OpenRegularFile(const std::string& path, int64_t* size_bytes) {
+// Says so where what is missing is what a symbolic link names.
+absl::Status CannotOpen(int error, const std::string& path) {
+  char target[1024];
+  const ssize_t length = error == ENOENT ? readlink(path.c_str(), target, sizeof(target)) : -1;
+  if (length < 0) return absl::ErrnoToStatus(error, absl::StrCat("cannot open ", path));
+  return absl::NotFoundError(absl::StrCat("cannot open ", path, ": it is a link to ",
+                                          std::string(target, static_cast<size_t>(length)),
+                                          ", which is not there (an incomplete download?)"));
+}
+
+// A descriptor of an existing regular file.
+absl::StatusOr<int> OpenAny(const std::string& path, int64_t* size_bytes) {
   // O_NONBLOCK: opening a pipe must not wait for its writer. It means nothing for regular files.
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (fd < 0) return absl::ErrnoToStatus(errno, absl::StrCat("cannot open ", path));
+  if (fd < 0) return CannotOpen(errno, path);
   struct stat info;
   if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
     close(fd);
@@ -37,9 +51,15 @@ absl::StatusOr<int> OpenRegularFile(const std::string& path, int64_t* size_bytes
   return fd;
 }
 
-absl::StatusOr<std::string> ReadFile(const std::string& path, int64_t max_bytes) {
-  int64_t size_bytes = 0;
-  FT_ASSIGN_OR_RETURN(const int fd, OpenRegularFile(path, &size_bytes));
+bool IsLfsPointer(int fd, int64_t size_bytes) {
+  char begin[kLfsMark.size()];
+  return size_bytes < kMaxLfsBytes && ReadExactly(fd, begin, sizeof(begin), 0) &&
+         std::string_view(begin, sizeof(begin)) == kLfsMark;
+}
+
+// All of an open file, which it closes.
+absl::StatusOr<std::string> ReadAndClose(int fd, int64_t size_bytes, const std::string& path,
+                                         int64_t max_bytes) {
   if (size_bytes > max_bytes) {
     close(fd);
     return absl::InvalidArgumentError(
@@ -52,6 +72,28 @@ absl::StatusOr<std::string> ReadFile(const std::string& path, int64_t max_bytes)
   if (complete) return contents;
   if (error != 0) return absl::ErrnoToStatus(error, absl::StrCat("cannot read ", path));
   return absl::DataLossError(absl::StrCat(path, ": shrank while read"));
+}
+
+}  // namespace
+
+absl::StatusOr<int> OpenRegularFile(const std::string& path, int64_t* size_bytes) {
+  FT_ASSIGN_OR_RETURN(const int fd, OpenAny(path, size_bytes));
+  if (!IsLfsPointer(fd, *size_bytes)) return fd;
+  close(fd);
+  return absl::InvalidArgumentError(absl::StrCat(
+      path, " is a Git LFS pointer, not the file itself: run `git lfs pull` in ", FolderOf(path)));
+}
+
+absl::StatusOr<std::string> ReadFile(const std::string& path, int64_t max_bytes) {
+  int64_t size_bytes = 0;
+  FT_ASSIGN_OR_RETURN(const int fd, OpenRegularFile(path, &size_bytes));
+  return ReadAndClose(fd, size_bytes, path, max_bytes);
+}
+
+absl::StatusOr<std::string> ReadFileAsItIs(const std::string& path, int64_t max_bytes) {
+  int64_t size_bytes = 0;
+  FT_ASSIGN_OR_RETURN(const int fd, OpenAny(path, &size_bytes));
+  return ReadAndClose(fd, size_bytes, path, max_bytes);
 }
 
 bool ReadExactly(int fd, void* destination, int64_t size_bytes, int64_t offset) {

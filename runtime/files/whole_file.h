@@ -11,16 +11,20 @@
 
 namespace fttrain {
 
-// Contents of a regular file (symbolic links are followed). NotFound, InvalidArgument if it is a
-// folder, a pipe or a device, or larger than max_bytes.
+// Contents of a regular file (symbolic links are followed). NotFound, InvalidArgument if it is
+// larger than max_bytes or refused by OpenRegularFile.
 absl::StatusOr<std::string> ReadFile(const std::string& path, int64_t max_bytes = int64_t{1} << 30);
+// The same of a file that is copied, not understood: a Git LFS pointer is as good as another.
+absl::StatusOr<std::string> ReadFileAsItIs(const std::string& path,
+                                           int64_t max_bytes = int64_t{1} << 30);
 
 // Writes PATH.tmp-<pid>, fsyncs, renames: PATH is the old or the new file, never a part. The folder
 // must exist. On an error the temporary file is gone.
 absl::Status WriteFileAtomically(const std::string& path, std::string_view contents);
 
 // Opens an existing regular file for reading and returns its descriptor, which the caller closes;
-// the size goes to *size_bytes. Never blocks on a pipe.
+// the size goes to *size_bytes. Never blocks on a pipe. InvalidArgument for what is no regular
+// file, and for a Git LFS pointer in the place of one, with the command that gets it.
 absl::StatusOr<int> OpenRegularFile(const std::string& path, int64_t* size_bytes);
 
 // Reads exactly size_bytes at `offset`; false and errno (0: the file ended) otherwise.

@@ -1,0 +1,84 @@
+// Files and paths as people have them: clones without their large files, links of unfinished
+// downloads, ~.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+
+#include "runtime/files/safetensors.h"
+#include "runtime/files/user_path.h"
+#include "runtime/files/whole_file.h"
+#include "tests/status_text.h"
+#include "tests/temp_folder.h"
+
+namespace fttrain {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+// What `git clone` leaves of a large file without Git LFS.
+const char kPointer[] =
+    "version https://git-lfs.github.com/spec/v1\n"
+    "oid sha256:00000000000000000000000000000000000000000000000000000000000000aa\nsize 99\n";
+
+TEST(LfsPointer, IsNamedWhateverTheFileIs) {
+  const TempFolder folder;
+  for (const char* name : {"model.safetensors", "tokenizer.model", "config.json", "rows.jsonl"}) {
+    const std::string path = folder.Write(name, kPointer);
+    const std::string says =
+        path + " is a Git LFS pointer, not the file itself: run `git lfs pull` in " + folder.path();
+    EXPECT_THAT(ReadFile(path), IsError(absl::StatusCode::kInvalidArgument, says));
+    int64_t bytes = 0;
+    EXPECT_THAT(OpenRegularFile(path, &bytes), IsError(absl::StatusCode::kInvalidArgument, says));
+    EXPECT_EQ(ReadFileAsItIs(path).value_or(""), kPointer);
+  }
+  EXPECT_THAT(
+      SafetensorsFolder::Open(folder.path()),
+      IsError(absl::StatusCode::kInvalidArgument, "model.safetensors is a Git LFS pointer"));
+}
+
+TEST(LfsPointer, IsNamedAmongFilesOfAnotherFormat) {
+  const TempFolder folder;
+  folder.Write("pytorch_model.bin", kPointer);
+  EXPECT_THAT(ErrorText(SafetensorsFolder::Open(folder.path())),
+              AllOf(HasSubstr("convert to safetensors"),
+                    HasSubstr("pytorch_model.bin is a Git LFS pointer")));
+}
+
+TEST(LfsPointer, IsSmallAndBeginsSo) {
+  const TempFolder folder;
+  const std::string large = kPointer + std::string(1024, 'x');
+  EXPECT_EQ(ReadFile(folder.Write("large", large)).value_or(""), large);
+  EXPECT_EQ(ReadFile(folder.Write("later", std::string(" ") + kPointer)).value_or("").size(),
+            sizeof(kPointer));
+  EXPECT_EQ(ReadFile(folder.Write("short", "version")).value_or(""), "version");
+  EXPECT_EQ(ReadFile(folder.Write("empty", "")).value_or("x"), "");
+}
+
+TEST(DanglingLink, IsNamedWithWhatItNames) {
+  const TempFolder folder;
+  std::filesystem::create_symlink("../blobs/abc", folder / "model.safetensors");
+  const std::string says = folder / "model.safetensors" +
+                           ": it is a link to ../blobs/abc, which is not there (an incomplete";
+  EXPECT_THAT(ReadFile(folder / "model.safetensors"), IsError(absl::StatusCode::kNotFound, says));
+  EXPECT_THAT(SafetensorsFolder::Open(folder.path()), IsError(absl::StatusCode::kNotFound, says));
+}
+
+TEST(ExpandHome, ReplacesATildeAloneAndBeforeASlash) {
+  const char* before = std::getenv("HOME");
+  const std::string kept = before == nullptr ? "" : before;
+  setenv("HOME", "/home/someone", 1);
+  EXPECT_EQ(ExpandHome("~"), "/home/someone");
+  EXPECT_EQ(ExpandHome("~/models/m"), "/home/someone/models/m");
+  for (const char* path : {"", "m", "/m", "~other/m", "./~/m", "m/~"}) {
+    EXPECT_EQ(ExpandHome(path), path);
+  }
+  unsetenv("HOME");
+  EXPECT_EQ(ExpandHome("~/m"), "~/m");
+  if (before != nullptr) setenv("HOME", kept.c_str(), 1);
+}
+
+}  // namespace
+}  // namespace fttrain
