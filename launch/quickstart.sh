@@ -36,6 +36,10 @@ say "Asking the model as it is: $QUESTION"
 before=$(ask)
 echo "$before"
 
+step="looking at the data"
+say "fttrain data $CONFIG -n 1: what will be learnt, in [[ ]]"
+build/release/fttrain data $CONFIG -n 1
+
 step="training"
 say "mpirun -np $RANKS build/release/fttrain --config=$CONFIG"
 started=$SECONDS

@@ -62,8 +62,7 @@ struct DatasetSummary {
   int64_t longest = 0;         // tokens of the longest example before cutting
   int64_t rows = 0;            // of epoch 0; packed epochs may differ by a few
   int64_t stream_rows = 0;     // after which the stream ends; 0: it does not
-  // Of a row of any epoch, at most: of the shortest that fit into one.
-  int64_t most_documents = 1;
+  int64_t most_documents = 1;  // of a row of any epoch, at most: of the shortest that fit
 };
 
 // Rows that step `step` takes of the stream: rows_per_step, but for the step in which it ends.
@@ -80,8 +79,7 @@ class RowStream {
 
   const DatasetSummary& summary() const { return summary_; }
   const RowOptions& options() const { return options_; }
-  // What it was made of, uncut, with those that were dropped.
-  absl::Span<const Example> examples() const { return examples_; }
+  absl::Span<const Example> examples() const { return examples_; }  // as given, with dropped ones
 
   int64_t RowsInEpoch(int64_t epoch);
   // Ends the stream after num_epochs > 0 epochs, of a fraction after as many rows, rounded up, so
