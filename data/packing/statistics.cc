@@ -5,6 +5,7 @@
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/hash/hash.h"
+#include "runtime/math/ceil_divide.h"
 
 namespace fttrain {
 namespace {
@@ -83,7 +84,7 @@ DatasetStatistics StatisticsOf(RowStream& rows, int64_t rows_per_step, const End
   out.shortest = lengths.front();
   out.median = lengths[(lengths.size() - 1) / 2];
   out.rows_per_step = rows_per_step;
-  out.steps_per_epoch = rows.StepsForEpochs(1, rows_per_step);
+  out.steps_per_epoch = CeilDivide(rows.RowsInEpoch(0), rows_per_step);
   out.next_epoch_rows = out.steps_per_epoch * rows_per_step - rows.RowsInEpoch(0);
   return out;
 }

@@ -182,10 +182,15 @@ absl::StatusOr<std::vector<int64_t>> Choose(const Shown& shown, absl::Span<const
 
 void CountSteps(const config::TrainConfig& train, RowStream& rows, DataReport& report) {
   const int64_t a_step = report.step.rows_per_step();
-  report.steps =
-      train.has_max_steps() ? train.max_steps() : rows.StepsForEpochs(train.num_epochs(), a_step);
-  report.epochs = static_cast<double>(report.steps) * static_cast<double>(a_step) /
-                  static_cast<double>(rows.RowsInEpoch(0));
+  if (train.has_max_steps()) {
+    report.steps = train.max_steps();
+    report.epochs = static_cast<double>(report.steps) * static_cast<double>(a_step) /
+                    static_cast<double>(rows.RowsInEpoch(0));
+  } else {
+    report.steps = rows.EndAfterEpochs(train.num_epochs(), a_step);
+    report.epochs = train.num_epochs();
+  }
+  report.last_step_rows = RowsOfStep(rows.summary(), report.steps - 1, a_step);
 }
 
 absl::StatusOr<DataReport> MakeReport(const Asked& asked, const Shown& shown) {

@@ -69,11 +69,17 @@ DataFact EpochFact(const DataReport& report) {
       Counted(s.summary.rows, "row"), report.rows.packing ? " (packed)" : " (an example each)",
       " = ", Counted(s.steps_per_epoch, "step"), " of ", Counted(s.rows_per_step, "row"));
   if (s.next_epoch_rows > 0) {
-    absl::StrAppend(&text, "; the last step takes ",
+    absl::StrAppend(&text, "; the last takes ",
                     WithCommas(s.rows_per_step - s.next_epoch_rows), " and ",
                     WithCommas(s.next_epoch_rows), " of the next epoch");
   }
   return {"an epoch", text};
+}
+
+// "; the last has the 8 rows left", where the run's epochs end within a step.
+std::string LastStep(const DataReport& report) {
+  if (report.last_step_rows == report.statistics.rows_per_step) return "";
+  return absl::StrCat("; the last has the ", Counted(report.last_step_rows, "row"), " left");
 }
 
 }  // namespace
@@ -154,9 +160,9 @@ std::vector<DataFact> FactsOf(const DataReport& report) {
                                  Counted(s.rows_per_step, "row"), report.step.micro_batch_size,
                                  report.step.accumulation, report.step.dp_size)});
   facts.push_back(EpochFact(report));
-  facts.push_back({"the run", absl::StrFormat("%s = %.4g %s", Counted(report.steps, "step"),
-                                              report.epochs,
-                                              report.epochs == 1 ? "epoch" : "epochs")});
+  facts.push_back({"the run", absl::StrFormat("%s = %.4g %s%s", Counted(report.steps, "step"),
+                                              report.epochs, report.epochs == 1 ? "epoch" : "epochs",
+                                              LastStep(report))});
   facts.push_back(
       {"lengths", absl::StrCat(WithCommas(s.shortest), " to ", Counted(data.longest, "token"),
                                ", half of the ", "examples at most ", WithCommas(s.median))});
@@ -194,6 +200,7 @@ std::string DataJson(const DataReport& report) {
                      {"rows_of_next_epoch_in_last_step", s.next_epoch_rows},
                      {"steps", report.steps},
                      {"epochs", report.epochs},
+                     {"rows_of_last_step", report.last_step_rows},
                      {"warnings", std::move(warnings)}};
   return json.dump(2, ' ', false, Json::error_handler_t::replace);
 }

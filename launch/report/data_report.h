@@ -25,6 +25,7 @@ struct DataReport {
   DatasetStatistics statistics;
   int64_t steps = 0;    // of the run
   double epochs = 0.0;  // that these are
+  int64_t last_step_rows = 0;  // of the run's last step
   std::vector<DataWarning> warnings;
   std::vector<ShownExample> examples;
 };

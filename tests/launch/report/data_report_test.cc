@@ -50,6 +50,7 @@ DataReport Report() {
   s.rows_per_step = 16;
   s.steps_per_epoch = 3;
   s.next_epoch_rows = 8;
+  report.last_step_rows = 16;
   ShownExample example;
   example.number = 1;
   example.source = "train.jsonl:1";
@@ -97,7 +98,7 @@ TEST(DataText, SaysWhatARunNeedsToKnow) {
         "cut        4 examples to data.sequence_len 256: 990 tokens left out (1.9%)\n",
         "dropped    2 examples (600 tokens): nothing to learn in them once cut\n",
         "a step     16 rows = micro batch 2 x accumulation 4 x dp 2\n",
-        "an epoch   40 rows (packed) = 3 steps of 16 rows; the last step takes 8 and 8 of the next "
+        "an epoch   40 rows (packed) = 3 steps of 16 rows; the last takes 8 and 8 of the next "
         "epoch\n",
         "the run    30 steps = 10 epochs\n",
         "lengths    12 to 900 tokens, half of the examples at most 41\n",
@@ -105,6 +106,13 @@ TEST(DataText, SaysWhatARunNeedsToKnow) {
         "         33-64         1,192 ########################################"}) {
     EXPECT_THAT(text, HasSubstr(line));
   }
+}
+
+TEST(DataText, SaysWhatTheEpochsLeaveForTheLastStep) {
+  DataReport report = Report();
+  report.last_step_rows = 8;
+  EXPECT_THAT(DataText(report, {}),
+              HasSubstr("the run    30 steps = 10 epochs; the last has the 8 rows left\n"));
 }
 
 TEST(Warnings, NameTheFirstOfTheirExamples) {
