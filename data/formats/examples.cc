@@ -9,21 +9,19 @@
 namespace fttrain {
 namespace {
 
-// Of tokens over the border of a target none is learnt unless all that it covers is. How many are
-// not.
-int64_t Unlearn(const std::vector<SharedToken>& shared, const std::vector<ChatSegment>& segments,
-                Example* example) {
-  int64_t count = 0;
+// A token over the border of a target is learnt if all that it covers is.
+void UnlearnShared(const std::vector<SharedToken>& shared, const std::vector<ChatSegment>& segments,
+                   Example* example, RowNotes* notes) {
   for (const SharedToken& token : shared) {
-    const auto first = segments.begin() + token.first, behind = segments.begin() + token.last + 1;
-    const auto is = [](bool target) {
-      return [target](const ChatSegment& s) { return s.target == target && !s.text.empty(); };
-    };
-    if (std::none_of(first, behind, is(false)) || std::none_of(first, behind, is(true))) continue;
+    bool learnt = false, not_learnt = false;
+    for (int64_t s = token.first; s <= token.last; ++s) {
+      const ChatSegment& part = segments[static_cast<size_t>(s)];
+      if (!part.text.empty()) (part.target ? learnt : not_learnt) = true;
+    }
+    if (!not_learnt) continue;
     example->labels[static_cast<size_t>(token.index)] = kNoTarget;
-    ++count;
+    notes->straddling += learnt;
   }
-  return count;
 }
 
 // Ids of the segments joined; those of targets have labels.
@@ -31,7 +29,9 @@ absl::StatusOr<Example> Encode(const RowObject& row, const std::vector<ChatSegme
                                bool add_special_tokens) {
   std::vector<std::string> texts;
   for (const ChatSegment& segment : segments) texts.push_back(segment.text);
-  auto encoded = row.context().options.tokenizer->EncodeSegments(texts, add_special_tokens);
+  const RowContext& context = row.context();
+  const Tokenizer& tokenizer = *context.options.tokenizer;
+  auto encoded = tokenizer.EncodeSegments(texts, add_special_tokens);
   if (!encoded.ok()) return row.Error(encoded.status().message());
   Example example;
   example.source = row.where();
@@ -45,12 +45,10 @@ absl::StatusOr<Example> Encode(const RowObject& row, const std::vector<ChatSegme
     }
     begin = end;
   }
-  row.context().notes->straddling += Unlearn(encoded->shared, segments, &example);
-  const DatasetOptions& options = row.context().options;
-  if (options.vocab_size > 0) {
-    const absl::Status fit =
-        CheckIdsFit(*options.tokenizer, example.input_ids, options.vocab_size);
-    if (!fit.ok()) return row.Error(fit.message());
+  UnlearnShared(encoded->shared, segments, &example, context.notes);
+  if (context.options.vocab_size > 0) {
+    const absl::Status fits = CheckIdsFit(tokenizer, example.input_ids, context.options.vocab_size);
+    if (!fits.ok()) return row.Error(fits.message());
   }
   if (example.input_ids.empty()) return row.Error("the row has no tokens");
   return example;

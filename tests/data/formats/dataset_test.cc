@@ -97,9 +97,10 @@ TEST_F(Datasets, ATokenOverTheEndOfThePromptIsNotLearntAndCounted) {
   const Example e = One(row, kPromptCompletion);
   EXPECT_EQ(Part(e, true), " carried<|endoftext|>");
   EXPECT_EQ(Part(e, false), "the heron");
-  EXPECT_EQ(Load("two.jsonl", row + "\n" + row, kPromptCompletion)->report.straddling, 2);
+  EXPECT_EQ(Load("a.jsonl", row + "\n" + row, kPromptCompletion)->report.straddling, 2);
   options_.train_on = TrainOn::kPrompt;
   EXPECT_EQ(Part(One(row, kPromptCompletion), true), "the heron carried<|endoftext|>");
+  EXPECT_EQ(Load("a.jsonl", row, kPromptCompletion)->report.straddling, 0);
 }
 
 TEST_F(Datasets, PromptCompletionTakesMessages) {
@@ -185,9 +186,9 @@ TEST_F(Datasets, PaddingIsTakenOffBothEnds) {
 }
 
 TEST_F(Datasets, ATokenBeyondTheEmbeddingIsRefusedByTokenAndId) {
-  options_.vocab_size = 5;
-  EXPECT_THAT(ErrorText(Load("a.jsonl", OneLine(kTalk), kMessages)),
-              HasSubstr(", but the model's embedding has 5 rows: take the token out"));
+  options_.vocab_size = *tokenizer_->TokenToId("the");
+  EXPECT_THAT(ErrorText(Load("row.jsonl", R"({"text": "<|im_end|>the"})", kText)),
+              HasSubstr("row.jsonl:1: token 'the' has id "));
 }
 
 TEST_F(Datasets, TheFormatIsFoundByTheFirstRowThatHasSomething) {
