@@ -120,6 +120,20 @@ std::string Difference(const ChatSource& source, const Tokens& tokens, const Ren
   return "";
 }
 
+// A template that has no form for calls says of a turn that only calls that it has no content.
+absl::Status WithoutContent(const absl::Status& status, const Conversation& conversation) {
+  for (size_t i = 0; i < conversation.messages.size(); ++i) {
+    const Message& message = conversation.messages[i];
+    if (!message.null_content) continue;
+    return absl::Status(
+        status.code(),
+        absl::StrCat(status.message(), "; message ", i, " (", message.role,
+                     ") has tool_calls and no content: if the template has no form for that, take "
+                     "the row out, or set data.chat_template to one that has"));
+  }
+  return status;
+}
+
 }  // namespace
 
 absl::StatusOr<ChatTemplate> ChatTemplate::Create(const ChatOptions& options,
@@ -170,7 +184,9 @@ absl::StatusOr<RenderedChat> ChatTemplate::Render(const Conversation& conversati
   }
   const Form& form = FormFor(conversation);
   FT_ASSIGN_OR_RETURN(const Dialog dialog, MakeDialog(conversation, nullptr));
-  FT_ASSIGN_OR_RETURN(const Rendering whole, form.renderer.Render(dialog, false));
+  const absl::StatusOr<Rendering> rendered = form.renderer.Render(dialog, false);
+  if (!rendered.ok()) return WithoutContent(rendered.status(), conversation);
+  const Rendering& whole = *rendered;
   FT_ASSIGN_OR_RETURN(const Targets targets,
                       FindTargets(form.renderer, form.ends, conversation, whole));
   RenderedChat out;

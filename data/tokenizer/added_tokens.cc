@@ -152,17 +152,20 @@ absl::Status AddedTokens::Add(const JsonNode& node, AddedToken token,
     const std::string* spelling = vocabulary_->Token(token.id);
     if (const AddedToken* other = FindId(token.id)) spelling = &other->content;
     if (spelling != nullptr && *spelling != token.content) {
-      return node.Error(absl::StrCat("id ", id, " has two tokens, '", Printable(*spelling),
-                                     "' and '", Printable(token.content), "'"));
+      shared_.push_back({node.path(), *spelling, token.content, token.id});
     }
-    by_id_.emplace(token.id, at);
+    by_id_[token.id] = at;
     tokens_.push_back(std::move(token));
   } else {
     token.id = tokens_[at].id;
     if (!(token == tokens_[at])) reflagged_.push_back({node.path(), at, written.value_or(-1)});
     tokens_[at] = std::move(token);
   }
-  if (written && tokens_[at].id != *written) renumbered_.push_back({node.path(), at, *written});
+  if (written && tokens_[at].id != *written) {
+    renumbered_.push_back({node.path(), at, *written});
+    int64_t& greatest = written_[tokens_[at].id];
+    greatest = std::max(greatest, *written);
+  }
   return absl::OkStatus();
 }
 

@@ -44,14 +44,19 @@ class AddedTokens {
     int64_t written;    // the id there
   };
 
+  // Two tokens that have one id, as `tokenizers` gives it where the vocabulary's ids have gaps.
+  struct SharedId {
+    std::string where, first, second;
+    int32_t id;
+  };
+
   // `vocabulary` must outlive this.
   AddedTokens() = default;
   explicit AddedTokens(const Vocabulary* vocabulary) : vocabulary_(vocabulary) {}
 
   // A list as tokenizer.json's, which may be absent; the first token that the vocabulary lacks has
   // the id `first_free` (in `tokenizers` the vocabulary's size, which is less than its ids where
-  // these have gaps). Of a token that stands there twice the later flags count. InvalidArgument for
-  // two tokens that get one id.
+  // these have gaps). Of a token that stands there twice the later flags count.
   absl::Status AddList(const JsonNode& list, int64_t first_free);
   // added_tokens_decoder of tokenizer_config.json, which may be absent, as transformers adds it to
   // the list's: in the order of its ids; flags replace those of a token that is there. New ones
@@ -77,6 +82,12 @@ class AddedTokens {
   // Tokens to which a file gives another id than they have, or other flags than one before.
   const std::vector<Mention>& renumbered() const { return renumbered_; }
   const std::vector<Mention>& reflagged() const { return reflagged_; }
+  const std::vector<SharedId>& shared() const { return shared_; }
+  // The greatest id that a file gives the added token `id` instead; -1 if none does.
+  int64_t WrittenId(int32_t id) const {
+    const auto found = written_.find(id);
+    return found == written_.end() ? -1 : found->second;
+  }
 
  private:
   // `next` is the id of a token that neither this nor the vocabulary has; `written` may be none.
@@ -90,6 +101,8 @@ class AddedTokens {
   absl::flat_hash_map<std::string, size_t> by_content_;
   PieceTrie patterns_[2];  // [normalized] -> indices into tokens_
   std::vector<Mention> renumbered_, reflagged_;
+  std::vector<SharedId> shared_;
+  absl::flat_hash_map<int32_t, int64_t> written_;  // by id, where a file has another
   std::set<int64_t> listed_;  // ids that the list writes
 };
 

@@ -76,6 +76,15 @@ void NoteRenumbered(Impl* impl) {
       tokens.size() > 1 ? absl::StrCat(tokens.size(), " tokens") : ""));
 }
 
+void NoteShared(Impl* impl) {
+  const std::vector<AddedTokens::SharedId>& all = impl->added.shared();
+  if (all.empty()) return;
+  impl->notes.push_back(absl::StrCat(
+      all[0].where, ": '", Printable(all[0].first), "' and '", Printable(all[0].second),
+      "' have one id, ", all[0].id, ", as tokenizers gives it: a model cannot tell them apart",
+      all.size() > 1 ? absl::StrCat("; so it is with ", all.size(), " tokens") : ""));
+}
+
 void NoteReflagged(Impl* impl) {
   const std::vector<AddedTokens::Mention>& all = impl->added.reflagged();
   if (all.empty()) return;
@@ -119,6 +128,7 @@ absl::Status AddConfigTokens(const JsonNode& config, int64_t first_free, Impl* i
   FT_RETURN_IF_ERROR(added.AddDecoder(config["added_tokens_decoder"], first_free));
   FT_RETURN_IF_ERROR(added.AddFile(config[kAddedTokensFile], contents, first_free));
   NoteRenumbered(impl);
+  NoteShared(impl);
   NoteReflagged(impl);
   const size_t before = added.tokens().size();
   for (const ConfigToken& token : tokens) {

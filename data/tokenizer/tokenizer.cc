@@ -95,6 +95,8 @@ int32_t Tokenizer::MaxId() const {
   return max_id;
 }
 
+int64_t Tokenizer::WrittenId(int32_t id) const { return impl_->added.WrittenId(id); }
+
 bool Tokenizer::IsAddedToken(int32_t id) const { return impl_->added.FindId(id) != nullptr; }
 
 std::optional<int32_t> Tokenizer::EosId() const {
@@ -119,9 +121,13 @@ std::string NoteTokensBeyond(const Tokenizer& tokenizer, int64_t embedding_rows)
 absl::Status CheckIdsFit(const Tokenizer& tokenizer, absl::Span<const int32_t> ids,
                          int64_t embedding_rows) {
   for (const int32_t id : ids) {
-    if (id < embedding_rows) continue;
+    const int64_t written = tokenizer.WrittenId(id);
+    if (id < embedding_rows && written < embedding_rows) continue;
+    const std::string by_file = absl::StrCat(" has id ", written, " in a file of its folder (and ",
+                                             id, " by tokenizers)");
     return absl::InvalidArgumentError(absl::StrCat(
-        "token '", Printable(tokenizer.IdToToken(id)), "' has id ", id,
+        "token '", Printable(tokenizer.IdToToken(id)), "'",
+        id < embedding_rows ? by_file : absl::StrCat(" has id ", id),
         ", but the model's embedding has ", embedding_rows, " rows, so no text can use it"));
   }
   return absl::OkStatus();

@@ -82,6 +82,8 @@ class Tokenizer {
   std::optional<int32_t> TokenToId(std::string_view token) const;
   bool IsAddedToken(int32_t id) const;      // found in a text before all else; special or not
   std::string IdToToken(int32_t id) const;  // as the file spells it; empty if there is none
+  // The greatest other id that a file of the folder gives the added token `id`; -1 if none does.
+  int64_t WrittenId(int32_t id) const;
   int32_t MaxId() const;
 
   std::optional<int32_t> EosId() const;
@@ -101,7 +103,8 @@ class Tokenizer {
 // rows and says how many they are; empty if each has one. A text may go without them.
 std::string NoteTokensBeyond(const Tokenizer& tokenizer, int64_t embedding_rows);
 
-// InvalidArgument, with token, id and rows, if one of `ids`, which the tokenizer made, has no row.
+// InvalidArgument, with token, id and rows, if one of `ids`, which the tokenizer made, has no row,
+// or would have none by a file of the folder: which row is that token's is not certain then.
 absl::Status CheckIdsFit(const Tokenizer& tokenizer, absl::Span<const int32_t> ids,
                          int64_t embedding_rows);
 

@@ -95,6 +95,14 @@ TEST(ChatTargets, CallsThatTheTemplateHasNoFormForAreRefusedByName) {
   EXPECT_THAT(ErrorText(names), HasSubstr("leaves out a part of its tool_calls"));
 }
 
+TEST(ChatTargets, ATemplateThatWantsContentSaysWhoHasNone) {
+  const ChatTemplate chat =
+      From("{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + "
+           "'<|im_end|>\n' }}{% endfor %}");
+  const auto bad = Render(chat, {{"user", "What time is it?"}, Calling(kClock)});
+  EXPECT_THAT(ErrorText(bad), HasSubstr("message 1 (assistant) has tool_calls and no content"));
+}
+
 TEST(ChatTargets, ToolsThatTheTemplateLeavesOutAreRefused) {
   const std::vector<Message> messages = {{"user", "Q"}, {"assistant", "A", true}};
   const std::vector<jinja::Value> tools = {

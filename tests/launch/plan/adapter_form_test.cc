@@ -86,8 +86,8 @@ TEST_F(FromAnAdapter, OfAnotherModelIsRefusedInItsOwnWords) {
   EXPECT_THAT(ErrorText(Form("")), AllOf(HasSubstr("adapter_config.json: target_modules [c_attn] "
                                                    "means no linear module of this model's"),
                                          HasSubstr("choose from q_proj, ")));
-  Save(R"("target_modules": ".*(q_proj|lm_head)") ");
-      EXPECT_THAT(ErrorText(Form("")), HasSubstr("lm_head cannot be adapted here"));
+  Save(R"x("target_modules": ".*(q_proj|lm_head)")x");
+  EXPECT_THAT(ErrorText(Form("")), HasSubstr("lm_head cannot be adapted here"));
 }
 
 TEST_F(FromAnAdapter, TheResolvedConfigHasItsSettings) {

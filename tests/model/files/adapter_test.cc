@@ -115,7 +115,7 @@ TEST(AdapterFiles, SpellAllLinearAsPeftDoes) {
 TEST(AdapterFiles, KeepWhatChoosesModulesRanksAndScales) {
   const std::pair<const char*, const char*> cases[] = {
       {"a name's end, of some layers",
-       R"({"target_modules": ["q_proj", "mlp.up_proj"], "layers_to_transform": [0, 2],
+       R"({"target_modules": ["mlp.up_proj", "q_proj"], "layers_to_transform": [0, 2],
            "layers_pattern": ["layers"], "exclude_modules": ["layers.0.mlp.up_proj"],
            "rank_pattern": {"z": 8, "a": 2}, "alpha_pattern": {"^model.*up_proj": 2.5}})"},
       {"a regular expression", R"({"target_modules": ".*\\.(q|z)_proj",
