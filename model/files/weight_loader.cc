@@ -33,6 +33,33 @@ void AppendList(std::string& message, const std::vector<std::string>& items, con
   if (shown < items.size()) absl::StrAppend(&message, ", ...");
 }
 
+// The embedding is a tied model's head: a head of its own in the files must hold the same values,
+// or it would be dropped without a word.
+absl::Status CheckTiedHead(const SafetensorsFolder& folder, const ModelSpec& model) {
+  const std::string head = "lm_head.weight", table = model.embedding + ".weight";
+  if (!folder.Contains(head)) return absl::OkStatus();
+  const std::vector<int64_t> shape = {model.vocab_size, model.hidden_size};
+  const int64_t rows = shape[0], step = std::max<int64_t>(1, kStagingElements / shape[1]);
+  const auto is_wide = [&](const std::string& name) {
+    const SafetensorsEntry* entry = folder.Find(name);
+    return entry != nullptr && entry->dtype == SafetensorsDtype::kF64;
+  };
+  const at::ScalarType dtype = is_wide(head) || is_wide(table) ? at::kDouble : at::kFloat;
+  for (int64_t row = 0; row < rows; row += step) {
+    const auto load = [&](const std::string& name) {
+      return LoadSlice(folder, name, shape, 0, row, std::min(step, rows - row), dtype, at::kCPU);
+    };
+    FT_ASSIGN_OR_RETURN(const at::Tensor of_head, load(head));
+    FT_ASSIGN_OR_RETURN(const at::Tensor of_table, load(table));
+    if (at::equal(of_head, of_table)) continue;
+    return absl::InvalidArgumentError(absl::StrCat(
+        folder.PathOf(head), ": tensor '", head, "' differs from '", table,
+        "' although tie_word_embeddings is true: set it to false in ", folder.path(),
+        "/config.json to use the file's head, or take the tensor out to use the embedding"));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status CheckFloatTensor(const SafetensorsFolder& folder, std::string_view name,
@@ -134,7 +161,8 @@ absl::Status CheckModelTensors(const SafetensorsFolder& folder, const ModelSpec&
     std::erase_if(expected, [&](const TensorSpec& t) { return names.contains(t.name); });
     ignored.insert(ignored.end(), quantized.begin(), quantized.end());
   }
-  return CheckTensors(folder, expected, ignored);
+  FT_RETURN_IF_ERROR(CheckTensors(folder, expected, ignored));
+  return model.head.tied ? CheckTiedHead(folder, model) : absl::OkStatus();
 }
 
 }  // namespace fttrain

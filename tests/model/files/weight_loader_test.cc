@@ -136,6 +136,32 @@ TEST(CheckModelTensors, AllowsATiedHeadAndCachedRotaryFrequencies) {
   EXPECT_TRUE(CheckModelTensors(WrittenModel(tensors).folder(), tied).ok());
 }
 
+TEST(CheckModelTensors, RefusesATiedHeadThatIsNotTheEmbedding) {
+  ModelSpec tied = TinyConfig();
+  tied.head.tied = true;
+  auto tensors = TensorsOf(TinyConfig());
+  ASSERT_EQ(tensors.front().first, "model.embed_tokens.weight");
+  ASSERT_EQ(tensors.back().first, "lm_head.weight");
+  const at::Tensor table = Values({11, 8}).to(at::kFloat);
+  tensors.front().second = table;
+  tensors.back().second = table.clone();
+  EXPECT_TRUE(CheckModelTensors(WrittenModel(tensors).folder(), tied).ok());
+  tensors.back().second = table.to(at::kDouble).clone();
+  EXPECT_TRUE(CheckModelTensors(WrittenModel(tensors).folder(), tied).ok()) << "equal values";
+  tensors.back().second[10][7] += 1e-10;  // less than float32 tells apart
+  const WrittenModel model(tensors);
+  const absl::Status status = CheckModelTensors(model.folder(), tied);
+  EXPECT_THAT(status, IsError(absl::StatusCode::kInvalidArgument,
+                              model.file() + ": tensor 'lm_head.weight' differs from "
+                                             "'model.embed_tokens.weight' although "
+                                             "tie_word_embeddings is true: set it to false"));
+  EXPECT_TRUE(CheckModelTensors(model.folder(), TinyConfig()).ok()) << "a head of its own";
+  tensors.back().second = at::zeros({12, 8});
+  EXPECT_THAT(CheckModelTensors(WrittenModel(tensors).folder(), tied),
+              IsError(absl::StatusCode::kInvalidArgument,
+                      "tensor 'lm_head.weight' has shape [12, 8], expected [11, 8]"));
+}
+
 TEST(CheckModelTensors, ListsEverythingThatDoesNotFitAtOnce) {
   auto tensors = TensorsOf(TinyConfig());
   tensors[0].second = at::zeros({12, 8});
