@@ -11,6 +11,7 @@
 #include "configs/nearest_word.h"
 #include "configs/run_config.pb.h"
 #include "launch/command_table.h"
+#include "runtime/files/user_path.h"
 #include "runtime/process/check.h"
 #include "runtime/process/log.h"
 
@@ -44,7 +45,7 @@ absl::Status ParseWord(const Command& command, const std::string& word, CommandL
   if (config && !absl::StartsWith(word, "-")) {
     const bool is_override = absl::StrContains(word, '=');
     if (is_override || NamesConfig(word)) {
-      line.flags[is_override ? "set" : "config"].push_back(word);
+      line.flags[is_override ? "set" : "config"].push_back(is_override ? word : ExpandHome(word));
       return absl::OkStatus();
     }
   }
@@ -111,7 +112,7 @@ absl::Status ParseFlag(const Command& command, const std::vector<std::string>& w
   if (missing || (value.empty() && name != "prompt")) {
     return absl::InvalidArgumentError(absl::StrCat("flag '--", written, "' needs a value"));
   }
-  line.flags[name].push_back(value);
+  line.flags[name].push_back(flag->IsPath() ? ExpandHome(value) : value);
   return absl::OkStatus();
 }
 

@@ -1,7 +1,8 @@
 // The words after `fttrain`: a command, its config, overrides of the config's keys and flags. Pure.
 // A config is --config=FILE or a word that ends in .yaml, .yml or .json. An override is
 // --set KEY=VALUE, KEY=VALUE or --KEY=VALUE. Flags are --name=value or --name value, in which
-// dashes and underscores are one; those of one letter may have one dash: -n 3, -n3.
+// dashes and underscores are one; those of one letter may have one dash: -n 3, -n3. A ~ at the
+// beginning of a flag's path is the home folder.
 #pragma once
 
 #include <map>

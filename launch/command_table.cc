@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 
@@ -15,7 +16,8 @@ constexpr Flag kModelOfRun = {"config", "FILE", "",
 constexpr Flag kSet = {"set", "KEY=VALUE", "",
                        "changes a key of the config, as adapter.r=8 and --adapter.r=8 do.\n"
                        "The last one of a key counts"};
-constexpr Flag kModel = {"model", "FOLDER", "", "a Hugging Face model"};
+constexpr Flag kModel = {"model", "FOLDER", "",
+                         "a Hugging Face model: a folder, or ORG/NAME that is in its cache"};
 constexpr Flag kAdapter = {"adapter", "FOLDER", "", "a PEFT adapter"};
 constexpr Flag kNewFolder = {"output", "FOLDER", "", "where to write it: a new folder"};
 constexpr Flag kBlockSize = {"block_size", "N", "64", "elements that share a scale in NF4"};
@@ -52,6 +54,10 @@ std::string UsageOf(const Command& command) {
 }
 
 }  // namespace
+
+bool Flag::IsPath() const {
+  return absl::StartsWith(value, "FILE") || absl::StartsWith(value, "FOLDER");
+}
 
 const Flag* Command::Find(const std::string& flag) const {
   const auto it = std::find_if(flags.begin(), flags.end(),

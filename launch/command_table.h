@@ -12,6 +12,9 @@ struct Flag {
   const char* value;     // how help calls it: "FOLDER"; "" of a switch
   const char* fallback;  // what counts where the flag is not given; "": nothing
   const char* meaning;   // may have several lines
+
+  // Whether its value is called FILE..., or FOLDER.
+  bool IsPath() const;
 };
 
 struct Command {

@@ -7,6 +7,7 @@
 #include "absl/strings/str_join.h"
 #include "launch/commands/commands.h"
 #include "launch/exit_code.h"
+#include "launch/plan/paths.h"
 #include "model/files/convert_folder.h"
 #include "model/files/nf4_folder.h"
 #include "runtime/process/check.h"
@@ -58,8 +59,10 @@ absl::Status CheckNewFolder(const std::string& output, const std::string& model)
 // --model, once all folders are as they must be.
 absl::StatusOr<SourceFolder> OpenModel(const CommandLine& line, const Process& process) {
   FT_RETURN_IF_ERROR(CheckConversion(line, process));
-  FT_RETURN_IF_ERROR(CheckNewFolder(line.Get("output"), line.Get("model")));
-  return FromFile(OpenSource(line.Get("model")));
+  FT_ASSIGN_OR_RETURN(const std::string model,
+                      FindModelFolder(line.Get("model"), "--model", HubCacheRoots()));
+  FT_RETURN_IF_ERROR(CheckNewFolder(line.Get("output"), model));
+  return FromFile(OpenSource(model));
 }
 
 bool HasFormFlags(const CommandLine& line) {

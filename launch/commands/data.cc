@@ -10,6 +10,7 @@
 #include "data/chat/source.h"
 #include "launch/commands/commands.h"
 #include "launch/exit_code.h"
+#include "launch/plan/paths.h"
 #include "launch/report/data_report.h"
 #include "launch/run/train_plan.h"
 #include "launch/run/training_data.h"
@@ -83,8 +84,11 @@ absl::StatusOr<config::LoadedConfig> ConfigOf(const CommandLine& line) {
     set.push_back(absl::StrCat("data.train=[{path: ", Quoted(line.Get("input")), "}]"));
   }
   if (line.Has("config") || !line.Has("model") || !line.Has("input")) return ReadRunConfig(with);
-  return config::ParseRunConfig("{train: {num_epochs: 1}, output_dir: runs/data}", "command line",
-                                set);
+  FT_ASSIGN_OR_RETURN(config::LoadedConfig loaded,
+                      config::ParseRunConfig("{train: {num_epochs: 1}, output_dir: runs/data}",
+                                             "command line", set));
+  ExpandPaths(loaded.config);
+  return loaded;
 }
 
 struct Asked {
@@ -104,6 +108,7 @@ absl::StatusOr<Asked> ReadAsked(const CommandLine& line) {
                                    "a number of ranks, at least 1"));
   }
   FT_RETURN_IF_ERROR(config::Validate(asked.loaded, static_cast<int>(ranks)));
+  FT_RETURN_IF_ERROR(ResolveModelPath(asked.loaded.config));
   asked.step = {run.train().micro_batch_size(), run.train().gradient_accumulation_steps(),
                 ranks / group};
   return asked;

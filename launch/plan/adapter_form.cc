@@ -7,6 +7,7 @@
 #include "absl/algorithm/container.h"
 #include "configs/schema.h"
 #include "launch/exit_code.h"
+#include "launch/plan/paths.h"
 #include "model/files/adapter.h"
 #include "model/files/adapter_config.h"
 #include "model/linears/adapter_modules.h"
@@ -87,7 +88,7 @@ absl::StatusOr<AdapterForm> AdapterFormOf(const config::RunConfig& run, const Mo
   }
   AdapterForm form = saved;
   Apply(written, form);
-  form.base_model_name_or_path = run.model().path();
+  form.base_model_name_or_path = HubNameOf(run.model().path());
   FT_RETURN_IF_ERROR(CheckAdapter(model, form, "adapter"));
   if (written.has_init_from()) {
     FT_RETURN_IF_ERROR(FromFile(CompareAdapters(folder, saved, form, model)));

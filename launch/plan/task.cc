@@ -1,12 +1,10 @@
 #include "launch/plan/task.h"
 
-#include <cstdlib>
-
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "launch/plan/adapter_form.h"
 #include "launch/plan/base_form.h"
 #include "launch/plan/words.h"
+#include "runtime/files/user_path.h"
 
 namespace fttrain {
 namespace {
@@ -39,13 +37,6 @@ std::map<std::string, std::string> FieldsOf(const config::DataFields& fields) {
   return out;
 }
 
-// "~/a" in the user's home, as a shell has it; a config's words pass no shell.
-std::string InHome(const std::string& path) {
-  const char* const home = std::getenv("HOME");
-  return absl::StartsWith(path, "~/") && home != nullptr ? absl::StrCat(home, path.substr(1))
-                                                         : path;
-}
-
 AdamWOptions AdamWOf(const config::OptimizerConfig& optimizer) {
   AdamWOptions adamw;
   adamw.beta1 = optimizer.beta1();
@@ -76,7 +67,7 @@ DataTask DataTaskOf(const config::LoadedConfig& loaded) {
   for (const config::DataSource& source : data.train()) {
     task.files.push_back({source.path(), RowFormatOf(source.format()), FieldsOf(source.fields())});
   }
-  task.chat = {InHome(data.chat_template()), data.date()};
+  task.chat = {ExpandHome(data.chat_template()), data.date()};
   task.train_on = ValueOf<config::TrainOn, TrainOn>(data.train_on(),
                                                     {{config::TRAIN_ON_ALL, TrainOn::kAll},
                                                      {config::TRAIN_ON_LAST, TrainOn::kLast},

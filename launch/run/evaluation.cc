@@ -3,6 +3,7 @@
 #include "absl/strings/str_cat.h"
 #include "data/text/example.h"
 #include "launch/exit_code.h"
+#include "launch/plan/paths.h"
 #include "launch/run/build.h"
 #include "model/files/adapter_config.h"
 #include "model/linears/adapter_modules.h"
@@ -30,7 +31,9 @@ absl::StatusOr<config::LoadedConfig> EvaluationConfig(const CommandLine& line) {
 // No data parallelism, no dropout, and the adapter's own settings in place of the config's.
 absl::StatusOr<EvaluationSetup> ReadEvaluation(const CommandLine& line, const Process& process) {
   EvaluationSetup setup;
-  FT_ASSIGN_OR_RETURN(const config::LoadedConfig loaded, EvaluationConfig(line));
+  FT_ASSIGN_OR_RETURN(config::LoadedConfig loaded, EvaluationConfig(line));
+  ExpandPaths(loaded.config);
+  FT_RETURN_IF_ERROR(ResolveModelPath(loaded.config));
   config::RunConfig run = loaded.config;
   config::ParallelConfig& parallel = *run.mutable_parallel();
   parallel.set_tensor(process.world_size());

@@ -1,7 +1,5 @@
 #include "launch/run/network.h"
 
-#include <filesystem>
-
 #include "absl/strings/str_cat.h"
 #include "data/text/example.h"
 #include "launch/exit_code.h"
@@ -14,12 +12,6 @@
 namespace fttrain {
 
 absl::StatusOr<ModelSpec> ReadModel(const std::string& folder) {
-  std::error_code ignored;
-  if (!std::filesystem::is_directory(folder, ignored)) {
-    return absl::NotFoundError(absl::StrCat(
-        "model.path ", Printable(folder),
-        ": no such folder; models are not downloaded, give the folder of one that is"));
-  }
   return FromFile(LoadModelConfig(folder));
 }
 
@@ -32,6 +24,18 @@ absl::Status CheckPositions(const ModelSpec& model, int64_t tokens, const std::s
 }
 
 namespace {
+
+// A hub's name or a ~ may lead to other files on another host.
+absl::Status AgreeOnModel(const std::string& path, const Process& process) {
+  const std::vector<std::string> all = process.GatherStrings(path);
+  for (size_t rank = 1; rank < all.size(); ++rank) {
+    if (all[rank] == all[0]) continue;
+    return absl::FailedPreconditionError(
+        absl::StrCat("model.path leads rank 0 to ", Printable(all[0]), " and rank ", rank, " to ",
+                     Printable(all[rank]), ": give a folder that is the same on every host"));
+  }
+  return absl::OkStatus();
+}
 
 // The hosts of a job may differ in what they have: one backend must do for all ranks.
 absl::StatusOr<CommBackend> AgreeOnBackend(c10::Device device, const Process& process) {
@@ -94,6 +98,7 @@ absl::StatusOr<std::unique_ptr<Network>> BuildNetwork(const Task& task, const La
   auto network = std::make_unique<Network>();
   network->task = task;
   network->layout = layout;
+  FT_RETURN_IF_ERROR(AgreeOnModel(task.model_path, process));
   UseDeterministicAlgorithms(task.deterministic);
   network->device = device;
   network->activity = &process.activity();

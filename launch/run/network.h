@@ -42,8 +42,9 @@ std::string TransportName(CommBackend backend, c10::Device device);
 
 // The network with its storage, zeros. `positions`: of the longest document. A layout of one rank
 // may be built by every rank of a larger world, each for itself. Agrees on errors: Unavailable
-// where a file cannot be made. `device`: that of SelectDevice, whatever the layout asks for.
-// `backend` null: NCCL where each rank has a GPU of its own, else MPI. Collective over the world.
+// where a file cannot be made, FailedPrecondition where ranks were led to different models.
+// `device`: that of SelectDevice, whatever the layout asks for. `backend` null: NCCL where each
+// rank has a GPU of its own, else MPI. Collective over the world.
 absl::StatusOr<std::unique_ptr<Network>> BuildNetwork(const Task& task, const Layout& layout,
                                                       const StorageOptions& storage,
                                                       int64_t positions, const Process& process,

@@ -9,6 +9,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "launch/run/numbers.h"
+#include "launch/plan/paths.h"
 #include "model/linears/adapter_modules.h"
 #include "model/matmul/matmul.h"
 #include "runtime/memory/ledger.h"
@@ -125,6 +126,12 @@ std::string RanksOfStage(const MeshShape& mesh, int stage) {
   return text;
 }
 
+// The folder; of one in Hugging Face's cache its name there, too.
+std::string ModelName(const std::string& folder) {
+  const std::string name = HubNameOf(folder);
+  return name == folder ? folder : absl::StrCat(name, " (", folder, ")");
+}
+
 constexpr const char* kRecomputeNames[] = {"none", "smart", "full"};  // by Recompute
 
 // What layers keep for backward; a whole token's share where rows are split over tp ranks.
@@ -143,7 +150,7 @@ std::string StartSummary(const Task& task, const Layout& layout, const Machine& 
                          const ParameterCounts& parameters, const DatasetSummary& data) {
   const MeshShape& mesh = layout.mesh;
   std::vector<std::string> lines;
-  lines.push_back(absl::StrFormat("model      %s: %s; %s on %s%s", task.model_path,
+  lines.push_back(absl::StrFormat("model      %s: %s; %s on %s%s", ModelName(task.model_path),
                                   ToString(task.model), Precision(task, machine.device),
                                   machine.device.str(),
                                   machine.gpu.empty() ? "" : absl::StrCat(" (", machine.gpu, ")")));

@@ -8,6 +8,7 @@
 #include "launch/exit_code.h"
 #include "launch/plan/adapter_form.h"
 #include "launch/plan/base_form.h"
+#include "launch/plan/paths.h"
 #include "launch/run/output_folder.h"
 #include "launch/run/summary.h"
 #include "launch/run/training_data.h"
@@ -23,7 +24,9 @@ absl::StatusOr<config::LoadedConfig> ReadRunConfig(const CommandLine& line) {
         "no config was given and there is no fttrain.yaml in this folder; try 'fttrain train "
         "configs/quickstart.yaml', or 'fttrain help'");
   }
-  return config::LoadRunConfig(path, line.All("set"));
+  FT_ASSIGN_OR_RETURN(config::LoadedConfig loaded, config::LoadRunConfig(path, line.All("set")));
+  ExpandPaths(loaded.config);
+  return loaded;
 }
 
 namespace {
@@ -48,11 +51,12 @@ absl::StatusOr<CheckedRun> CheckRun(const config::LoadedConfig& loaded, const Mo
   return checked;
 }
 
-absl::StatusOr<TrainPlan> MakeTrainPlan(const config::LoadedConfig& loaded,
-                                        const Process& process) {
+absl::StatusOr<TrainPlan> MakeTrainPlan(config::LoadedConfig loaded, const Process& process) {
   FT_RETURN_IF_ERROR(config::Validate(loaded, process.world_size()));
   TrainPlan plan;
+  FT_RETURN_IF_ERROR(ResolveModelPath(loaded.config));
   FT_ASSIGN_OR_RETURN(const ModelSpec model, ReadModel(loaded.config.model().path()));
+  for (const std::string& note : model.notes) LogInfo("note       " + note);
   FT_ASSIGN_OR_RETURN(CheckedRun checked, CheckRun(loaded, model, process.world_size()));
   plan.task = std::move(checked.task);
   plan.layout = std::move(checked.layout);

@@ -19,7 +19,7 @@ struct TrainPlan {
   Taught taught;
 };
 
-// The file of --config, or fttrain.yaml of the current folder, with --set applied.
+// The file of --config, or fttrain.yaml of the current folder, with --set applied and ~ expanded.
 absl::StatusOr<config::LoadedConfig> ReadRunConfig(const CommandLine& line);
 
 // Task and layout of a config through all checks that need no weights and no rows.
@@ -30,7 +30,8 @@ struct CheckedRun {
 absl::StatusOr<CheckedRun> CheckRun(const config::LoadedConfig& loaded, const ModelSpec& model,
                                     int world_size);
 
-// Refuses whatever can be refused without weights. Not collective: agree on the status.
-absl::StatusOr<TrainPlan> MakeTrainPlan(const config::LoadedConfig& loaded, const Process& process);
+// Refuses whatever can be refused without weights. `run` and `task` have the folder that model.path
+// leads to. Not collective: agree on the status.
+absl::StatusOr<TrainPlan> MakeTrainPlan(config::LoadedConfig loaded, const Process& process);
 
 }  // namespace fttrain

@@ -198,6 +198,23 @@ TEST(CommandLine, ErrorsNameTheWordAndWhatToWrite) {
   }
 }
 
+TEST(CommandLine, ATildeAtTheBeginningOfAPathIsHome) {
+  const char* home = std::getenv("HOME");
+  ASSERT_NE(home, nullptr);
+  const std::string at_home = std::string(home) + "/x";
+  const auto train = Parse({"train", "~/x/run.yaml"});
+  EXPECT_EQ(train->Get("config"), at_home + "/run.yaml");
+  const auto generate =
+      Parse({"generate", "--model=~/x", "--adapter", "~/x", "--prompt=~/x", "model.path=~/x"});
+  EXPECT_EQ(generate->Get("model"), at_home);
+  EXPECT_EQ(generate->Get("adapter"), at_home);
+  EXPECT_EQ(generate->Get("prompt"), "~/x") << "not a path";
+  EXPECT_EQ(generate->Get("set"), "model.path=~/x") << "the config's keys are expanded later";
+  const auto logits = Parse({"logits", "--input=~/x", "--output=~/x"});
+  EXPECT_EQ(logits->Get("input"), at_home);
+  EXPECT_EQ(logits->Get("output"), at_home);
+}
+
 TEST(ExitCode, OfWhatAReaderRefusesIsThatOfABadFile) {
   for (const absl::Status& refused : {absl::InvalidArgumentError("m/config.json: x"),
                                       absl::UnimplementedError("m/config.json: x"),

@@ -31,6 +31,13 @@ Task AdapterTask() {
   return task;
 }
 
+TEST(StartSummary, SaysWhichModelOfTheHubAFolderIs) {
+  Task task = AdapterTask();
+  task.model_path = "/cache/models--org--tiny/snapshots/a1";
+  EXPECT_THAT(StartSummary(task, Layout{}, {at::kCPU}, {1, 2}, DatasetSummary{}),
+              HasSubstr("model      org/tiny (/cache/models--org--tiny/snapshots/a1): "));
+}
+
 TEST(StartSummary, SaysWhereEverythingIsInPeftsWords) {
   Task task = AdapterTask();
   task.model_path = "models/tiny";
