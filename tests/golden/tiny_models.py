@@ -112,6 +112,26 @@ CASES = {
         ALL_LINEAR,
         False,
     ),
+    # Frequencies stretched within reach of the rows, cosines and sines scaled.
+    "qwen2_yarn": (
+        {
+            **COMMON,
+            "architectures": ["Qwen2ForCausalLM"],
+            "model_type": "qwen2",
+            "rope_theta": 20000.0,
+            "rope_scaling": {
+                "type": "yarn",
+                "factor": 4.0,
+                "original_max_position_embeddings": 64,
+                "beta_fast": 8,
+            },
+            "pad_token_id": None,
+        },
+        1,
+        "F32",
+        ALL_LINEAR,
+        False,
+    ),
     # Norms on each query and key head; the other spelling of the rotary base; rank-stabilised LoRA.
     "qwen3": (
         {

@@ -80,6 +80,22 @@ def unknown_architecture(folder, config):
     )
 
 
+def lfs_pointer(name):
+    def spoil(folder, config):
+        text = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 9\n"
+        (folder / "model" / name).write_text(text)
+
+    return spoil
+
+
+def hub_name_that_is_nowhere(folder, config):
+    config["model"]["path"] = "no-such-org/tiny-model"
+
+
+def tied_beside_a_head(folder, config):
+    edit_json(folder / "model" / "config.json", tie_word_embeddings=True)
+
+
 def nothing(folder, config):
     pass
 
@@ -230,6 +246,34 @@ CASES = [
         shard_outside_the_folder,
         2,
         r"\.\./stolen\.safetensors",
+    ),
+    (
+        "a shard is a Git LFS pointer",
+        BAD_FILE,
+        lfs_pointer("model-00002-of-00003.safetensors"),
+        2,
+        r"model-00002-of-00003\.safetensors is a Git LFS pointer.*git lfs pull",
+    ),
+    (
+        "the config is a Git LFS pointer",
+        BAD_FILE,
+        lfs_pointer("config.json"),
+        2,
+        r"config\.json is a Git LFS pointer",
+    ),
+    (
+        "a model of the hub is in no cache",
+        MISSING,
+        hub_name_that_is_nowhere,
+        2,
+        r"no-such-org/tiny-model.*looked in.*hf download no-such-org/tiny-model --local-dir",
+    ),
+    (
+        "a tied model's file has another head",
+        BAD_FILE,
+        tied_beside_a_head,
+        2,
+        r"lm_head\.weight.*differs from.*tie_word_embeddings.*false",
     ),
     ("the model folder is missing", MISSING, missing_model, 2, r"model"),
     ("the architecture is unknown", BAD_FILE, unknown_architecture, 2, r"mamba|MambaForCausalLM"),
