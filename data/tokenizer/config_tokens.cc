@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/match.h"
+#include "data/tokenizer/unigram.h"
 #include "runtime/files/json.h"
 
 namespace fttrain {
@@ -150,6 +151,12 @@ absl::Status CheckConfigKeys(const JsonNode& config, Impl* impl) {
     impl->notes.push_back(
         "fix_mistral_regex: true is not applied: text is cut as the tokenizer's file says; "
         "transformers 5 cuts it otherwise in a Mistral folder written by an older version");
+  }
+  FT_ASSIGN_OR_RETURN(const bool cleans, config["clean_up_tokenization_spaces"].Bool(false));
+  if (cleans && dynamic_cast<const UnigramModel*>(impl->model.get()) != nullptr) {
+    impl->notes.push_back(
+        "clean_up_tokenization_spaces: true is not applied to text made of ids; transformers 5 "
+        "does so with Unigram models");
   }
   if (config["auto_map"]["AutoTokenizer"].present() ||
       (config["auto_map"].present() && config["auto_map"].value().is_array())) {

@@ -37,9 +37,9 @@ struct SegmentedIds {
 // Const functions may be called from several threads at once.
 class Tokenizer {
  public:
-  // Reads tokenizer.json, else tekken.json, else tokenizer.model, and, for the special tokens,
-  // tokenizer_config.json and special_tokens_map.json where present, and without tokenizer.json
-  // added_tokens.json. NotFound without any;
+  // Reads tokenizer.json, else tekken.json, else tokenizer.model, and what tokenizer_config.json
+  // and, where that has no added_tokens_decoder, special_tokens_map.json and added_tokens.json add
+  // to its tokens, as transformers 5 does. NotFound without any;
   // InvalidArgument, naming file and JSON path, for what is malformed or not understood.
   static absl::StatusOr<std::unique_ptr<Tokenizer>> Load(const std::string& folder);
   // The same from texts; `config` may be empty. `name` stands for the file in messages.

@@ -130,9 +130,18 @@ TEST(ConfigKeys, ThatAreNotFollowedAreNoted) {
   EXPECT_THAT(notes(R"({"add_prefix_space": true})"),
               ElementsAre(HasSubstr("but tokenizer.json puts no space in front of a text")));
   EXPECT_THAT(notes(R"({"add_prefix_space": false, "fix_mistral_regex": false})"), IsEmpty());
+  EXPECT_THAT(notes(R"({"clean_up_tokenization_spaces": true})"), IsEmpty());  // BPE
   EXPECT_THAT(notes(R"({"fix_mistral_regex": true})"), ElementsAre(HasSubstr("is not applied")));
   EXPECT_THAT(notes(R"({"auto_map": {"AutoTokenizer": ["tokenization_own.OwnTokenizer", null]}})"),
               ElementsAre(HasSubstr("auto_map")));
+}
+
+TEST(ConfigKeys, CleaningUpIsNotedWhereTransformersDoesIt) {
+  const json spec = json::parse(
+      R"({"model": {"type": "Unigram", "unk_id": 0, "vocab": [["<unk>", 0.0], ["a", -1.0]]}})");
+  const auto t = Made(spec, R"({"clean_up_tokenization_spaces": true})");
+  ASSERT_TRUE(t.ok()) << t.status();
+  EXPECT_THAT((*t)->Notes(), ElementsAre(HasSubstr("clean_up_tokenization_spaces")));
 }
 
 TEST(PostProcessor, AnIdThatIsNotItsTokensIsNoted) {
