@@ -58,7 +58,7 @@ def prepare(scratch, name, rows, **data):
     tiny_models.write_case("llama_grouped", folder)
     tiny_models.write_rows(folder / "rows.jsonl", rows)
     config = harness.run_config(folder, harness.load_golden(), "lora", 1)
-    config["data"] = {"train": [{"path": str(folder / "rows.jsonl")}], "sequence_len": 96, **data}
+    config["data"] = {"train": [{"path": str(folder / "rows.jsonl")}], "sequence_len": 160, **data}
     del config["train"]["max_steps"]
     config["train"]["num_epochs"] = 1
     return folder, harness.write_config(folder, config)
