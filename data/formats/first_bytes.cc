@@ -47,8 +47,6 @@ constexpr Kind kKinds[] = {
     {"\x80\x02", ".pkl", "a Python pickle", "", "write its rows as JSON Lines"},
     {"\x80\x04", ".pt", "a Python pickle", "", "write its rows as JSON Lines"},
     {"\x80\x05", ".pickle", "a Python pickle", "", "write its rows as JSON Lines"},
-    {"version https://git-lfs.github.com/spec/", "", "a pointer of Git LFS, not the data", "",
-     "fetch the file itself (git lfs pull)"},
     {"<!DOCTYPE", "", "a web page", "", "download the file itself"},
     {"<!doctype", "", "a web page", "", "download the file itself"},
     {"<html", "", "a web page", "", "download the file itself"},

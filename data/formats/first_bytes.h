@@ -12,8 +12,7 @@ namespace fttrain {
 inline constexpr size_t kFirstBytes = 512;
 
 // InvalidArgument "PATH: what it is and what to do" for what is known to be something else: tables
-// (Parquet, Arrow, CSV), other compressions, UTF-16, pages, pointers of Git LFS. `head`: the first
-// bytes, unpacked.
+// (Parquet, Arrow, CSV), other compressions, UTF-16, pages. `head`: the first bytes, unpacked.
 absl::Status CheckFirstBytes(const std::string& path, std::string_view head);
 
 }  // namespace fttrain

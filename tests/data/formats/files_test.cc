@@ -165,7 +165,7 @@ TEST_F(Files, OfOtherKindsAreRefusedByName) {
       {"rows.jsonl.bz2", "BZh91AY", ": compressed with bzip2"},
       {"rows.zip", "PK\x03\x04", ": a zip archive: unpack it"},
       {"lfs.jsonl", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n",
-       ": a pointer of Git LFS, not the data: fetch the file itself (git lfs pull)"},
+       " is a Git LFS pointer, not the file itself: run `git lfs pull` in "},
       {"page.json", "<!DOCTYPE html>", ": a web page: download the file itself"},
       {"cut.gz", packed.substr(0, packed.size() / 2), ": the gzip data is cut off: copy or"},
       {"cut2.gz", packed.substr(0, packed.size() - 3), ": the gzip data is cut off"},

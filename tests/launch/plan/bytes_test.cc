@@ -28,9 +28,9 @@ int64_t BytesIn(const std::string& folder) {
 TEST(ResultBytes, AreAtLeastThoseOfTheAdapterAndHardlyMore) {
   Task task;
   task.model = LlamaLike(TinyLlama(3));
-  task.form.adapter = {.r = 32, .target_modules = {"q_proj", "down_proj"}};
+  task.form.adapter = AdapterForm{.r = 32, .target_modules = {{"q_proj", "down_proj"}}};
   std::vector<AdapterTensor> tensors;
-  const std::vector<TensorSpec> specs = AdapterTensors(task.model, *task.form.adapter).value();
+  const std::vector<TensorSpec> specs = AdapterTensors(task.model, *task.form.adapter);
   for (const TensorSpec& spec : specs) {
     tensors.push_back({spec.name, at::zeros(spec.shape)});
   }
