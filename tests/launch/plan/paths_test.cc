@@ -168,7 +168,7 @@ TEST(ExpandPaths, ReachesEveryPathKeyAndNothingElse) {
   Environment environment;
   environment.Set("HOME", "/h");
   auto loaded = config::ParseRunConfig(
-      "model: {path: ~/m}\nadapter: {init_from: ~/a, target_modules: ['~/x']}\n"
+      "model: {path: ~/m}\nadapter: {init_from: ~/a, target_modules: '~/x'}\n"
       "data: {train: [{path: ~/t.jsonl, format: text}, {path: t.jsonl, format: text}],\n"
       "       eval: [{path: ~/e.jsonl, format: text}]}\n"
       "memory: {scratch_folder: ~/s}\noutput_dir: '~'\n",
