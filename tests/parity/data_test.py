@@ -84,11 +84,16 @@ def numbers_of_the_run(binary, scratch):
             done.stdout,
             re.MULTILINE,
         )
-        steps = re.search(r"^batch +(\d+) rows a step = .*; (\d+) steps$", done.stdout, re.MULTILINE)
-        trained = [number(n) for n in (*line.groups()[:4], *steps.groups())]
+        steps = re.search(
+            r"^batch +(\d+) rows a step = .*; (\d+) steps?(?:; the last has the (\d+) rows? .*)?$",
+            done.stdout,
+            re.MULTILINE,
+        )
+        trained = [number(n) for n in (*line.groups()[:4], *steps.groups()[:2], steps[3] or steps[1])]
         shown = [
             told[key]
-            for key in ("examples", "tokens", "learnt_tokens", "rows_per_epoch", "rows_per_step", "steps")
+            for key in ("examples", "tokens", "learnt_tokens", "rows_per_epoch", "rows_per_step", "steps",
+                        "rows_of_last_step")
         ]
         if trained != shown:
             raise harness.Failure(f"{name}: trained on {trained}, shown {shown}")
