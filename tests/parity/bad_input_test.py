@@ -148,7 +148,7 @@ def tokenizer_beyond_embedding(folder, config):
     message = {
         "messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
     }
-    tiny_models.write_rows(folder / "rows.jsonl", [message] * 4)
+    tiny_models.write_rows(folder / "rows.jsonl", [message])
     config["data"]["train"][0]["format"] = "messages"
 
 
