@@ -9,14 +9,6 @@
 namespace fttrain {
 namespace {
 
-Message Turn(const char* role, std::string content, bool learn = false) {
-  Message turn;
-  turn.role = role;
-  turn.content = std::move(content);
-  turn.learn = learn;
-  return turn;
-}
-
 class ConversationReader {
  public:
   ConversationReader(const RowObject& row, RowForm form) : row_(row), form_(form) {}
@@ -106,7 +98,7 @@ class ConversationReader {
   // `whole`: the chosen conversation must have the prompt in it. Else the prompt comes before it.
   absl::Status AddPrompt(const RowJson& prompt, bool whole, const Turns& chosen) {
     if (prompt.is_string() && !whole) {
-      out_.conversation.messages = {Turn("user", prompt.get<std::string>())};
+      out_.conversation.messages = {{"user", prompt.get<std::string>()}};
       return absl::OkStatus();
     }
     bool found;
@@ -145,8 +137,8 @@ class ConversationReader {
     FT_RETURN_IF_ERROR(History());
     const bool both = !instruction.empty() && !input.empty();
     Turns& turns = out_.conversation.messages;
-    turns.push_back(Turn("user", absl::StrCat(instruction, both ? "\n" : "", input)));
-    turns.push_back(Turn("assistant", output, true));
+    turns.push_back({"user", absl::StrCat(instruction, both ? "\n" : "", input)});
+    turns.push_back({"assistant", output, true});
     return absl::OkStatus();
   }
   absl::Status History() {
@@ -159,8 +151,8 @@ class ConversationReader {
         return row_.Error(
             absl::StrCat(row_.Key("history"), "[", i, "] must be [question, answer], two strings"));
       }
-      out_.conversation.messages.push_back(Turn("user", pair[0].get<std::string>()));
-      out_.conversation.messages.push_back(Turn("assistant", pair[1].get<std::string>(), true));
+      out_.conversation.messages.push_back({"user", pair[0].get<std::string>()});
+      out_.conversation.messages.push_back({"assistant", pair[1].get<std::string>(), true});
     }
     return absl::OkStatus();
   }
@@ -176,7 +168,7 @@ class ConversationReader {
       return row_.Error(absl::StrCat(row_.Key("system"), " and the ", turns[0].role,
                                      " turn contradict each other: keep one"));
     }
-    turns.insert(turns.begin(), Turn("system", system));
+    turns.insert(turns.begin(), {"system", system});
     return absl::OkStatus();
   }
 

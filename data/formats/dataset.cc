@@ -155,26 +155,23 @@ class Loader {
   Dataset out_;
 };
 
-absl::Status InFile(const DatasetSpec& spec, const absl::Status& status) {
-  return absl::InvalidArgumentError(absl::StrCat(PathInWords(spec.path), ": ", status.message()));
+absl::Status InFile(const DatasetSpec& spec, absl::string_view what) {
+  return absl::InvalidArgumentError(absl::StrCat(PathInWords(spec.path), ": ", what));
 }
 
 absl::Status CheckOptions(const DatasetSpec& spec, RowFormat format,
                           const DatasetOptions& options) {
   const FormatNeeds needs = NeedsOf(format);
-  const auto error = [&](absl::string_view what) {
-    return InFile(spec, absl::InvalidArgumentError(what));
-  };
   if (needs.tokenizer && options.tokenizer == nullptr) {
-    return error(absl::StrCat("data format '", FormatName(format), "' needs a tokenizer"));
+    return InFile(spec, absl::StrCat("data format '", FormatName(format), "' needs a tokenizer"));
   }
   if (format == RowFormat::kText && options.tokenizer->EosToken().empty()) {
-    return error("the tokenizer names no eos_token to end a text with");
+    return InFile(spec, "the tokenizer names no eos_token to end a text with");
   }
   if (options.turns == Turns::kEach && options.train_on == TrainOn::kPrompt) {
-    return error(
-        "an example for each turn, with its prompt learnt, learns the turns before again "
-        "and again: choose one of the two");
+    return InFile(spec,
+                  "an example for each turn, with its prompt learnt, learns the turns before again "
+                  "and again: choose one of the two");
   }
   return absl::OkStatus();
 }
@@ -205,7 +202,7 @@ absl::Status NoFormat(const RowObject& row, const std::vector<FoundFormat>& gues
 absl::StatusOr<FoundFormat> FindFormat(const DatasetSpec& spec, const DatasetOptions& options) {
   if (spec.format != RowFormat::kAuto) return FoundFormat{spec.format, ""};
   const absl::StatusOr<KeyNames> names = KeyNames::Create(spec.fields, RowFormat::kAuto);
-  if (!names.ok()) return InFile(spec, names.status());
+  if (!names.ok()) return InFile(spec, names.status().message());
   FT_ASSIGN_OR_RETURN(const std::unique_ptr<RowSource> rows, OpenFile(spec, options));
   RowNotes notes;
   const RowContext context{options, *names, &notes};
@@ -224,13 +221,13 @@ absl::StatusOr<FoundFormat> FindFormat(const DatasetSpec& spec, const DatasetOpt
     return NoFormat(object, guesses);
   }
   if (!first_fault.empty()) return absl::InvalidArgumentError(first_fault);
-  return InFile(spec, absl::InvalidArgumentError("there are no rows"));
+  return InFile(spec, "there are no rows");
 }
 
 absl::StatusOr<Dataset> LoadDataset(const DatasetSpec& spec, const DatasetOptions& options) {
   FT_ASSIGN_OR_RETURN(FoundFormat found, FindFormat(spec, options));
   absl::StatusOr<KeyNames> names = KeyNames::Create(spec.fields, found.format);
-  if (!names.ok()) return InFile(spec, names.status());
+  if (!names.ok()) return InFile(spec, names.status().message());
   FT_RETURN_IF_ERROR(CheckOptions(spec, found.format, options));
   FT_ASSIGN_OR_RETURN(const std::unique_ptr<RowSource> rows, OpenFile(spec, options));
   return Loader(spec, options, *std::move(names)).Load(rows.get(), std::move(found));

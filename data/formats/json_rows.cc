@@ -5,15 +5,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "data/formats/json_scan.h"
-#include "data/formats/row_json.h"
 #include "runtime/process/check.h"
 #include "runtime/process/log.h"
 
 namespace fttrain {
 namespace {
-
-constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
-constexpr size_t kMaxKeyBytes = 1000;
 
 absl::Status TooLong(const std::string& where, const char* what, size_t most) {
   return absl::InvalidArgumentError(
@@ -154,13 +150,10 @@ absl::StatusOr<std::unique_ptr<RowSource>> OpenWrappedArray(ByteReader in, const
   while (in.Peek() >= 0) {  // "{" or ","
     in.Take(1);
     SkipSpace(&in);
-    std::string text;
-    ScanValue(&in, kMaxKeyBytes, &text);
+    const std::optional<std::string> key = ScanKey(&in);
+    if (!key.has_value()) break;
     SkipSpace(&in);
-    in.Take(in.Peek() == ':' ? 1 : 0);
-    SkipSpace(&in);
-    const absl::StatusOr<RowJson> key = ParseRowJson(text, "");
-    if (key.ok() && *key == list) {
+    if (*key == list) {
       return std::make_unique<JsonArray>(std::move(in), path, max_row_bytes, std::move(beside),
                                          true);
     }

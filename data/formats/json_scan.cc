@@ -7,7 +7,6 @@
 namespace fttrain {
 namespace {
 
-constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 constexpr std::string_view kSpace = " \t\r\n";
 constexpr size_t kMaxKeyBytes = 1000, kMaxMembers = 1000, kHeadBytes = 1000;
 
@@ -67,13 +66,8 @@ class Scanner {
 // One member of the object whose "{" or "," is done with; false where there is none.
 bool ScanMember(ByteReader* in, std::vector<Member>* members) {
   SkipSpace(in);
-  std::string text;
-  if (in->Peek() != '"' || ScanValue(in, kMaxKeyBytes, &text) != Scanned::kValue) return false;
-  const absl::StatusOr<RowJson> key = ParseRowJson(text, "");
-  if (!key.ok() || !key->is_string()) return false;
-  SkipSpace(in);
-  if (in->Peek() != ':') return false;
-  in->Take(1);
+  std::optional<std::string> key = ScanKey(in);
+  if (!key.has_value()) return false;
   SkipSpace(in);
   const bool list = in->Peek() == '[';
   std::string head;  // as far as a list's first item
@@ -81,7 +75,7 @@ bool ScanMember(ByteReader* in, std::vector<Member>* members) {
   if (value == Scanned::kCut || value == Scanned::kBroken) return false;
   const size_t item = head.find_first_not_of(kSpace, 1);
   const bool rows = list && item != std::string::npos && (head[item] == '{' || head[item] == '[');
-  members->push_back({key->get<std::string>(), rows});
+  members->push_back({*std::move(key), rows});
   return members->size() <= kMaxMembers;
 }
 
@@ -115,6 +109,19 @@ Scanned ScanValue(ByteReader* in, size_t most, std::string* out) {
   if (scanner.broken()) return Scanned::kBroken;
   if (!scanner.done() && !scanner.scalar()) return Scanned::kCut;
   return out != nullptr && size > most ? Scanned::kTooLong : Scanned::kValue;
+}
+
+std::optional<std::string> ScanKey(ByteReader* in) {
+  std::string text;
+  if (in->Peek() != '"' || ScanValue(in, kMaxKeyBytes, &text) != Scanned::kValue) {
+    return std::nullopt;
+  }
+  const absl::StatusOr<RowJson> key = ParseRowJson(text, "");
+  if (!key.ok() || !key->is_string()) return std::nullopt;
+  SkipSpace(in);
+  if (in->Peek() != ':') return std::nullopt;
+  in->Take(1);
+  return key->get<std::string>();
 }
 
 std::optional<FirstObject> ScanFirstObject(ByteReader* in) {

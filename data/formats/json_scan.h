@@ -3,11 +3,14 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "data/formats/bytes.h"
 
 namespace fttrain {
+
+inline constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 
 // JSON's white space (and a byte order mark, which stands at most at a file's start) is done with.
 void SkipSpace(ByteReader* in);
@@ -21,6 +24,9 @@ enum class Scanned {
 
 // The value that begins at the next byte. At most `most` bytes go to *out, which may be null.
 Scanned ScanValue(ByteReader* in, size_t most, std::string* out);
+
+// The key that begins at the next byte, and the ":" behind it; nullopt where none stands there.
+std::optional<std::string> ScanKey(ByteReader* in);
 
 // A key of an object, and whether its value is a list that begins with an object or a list.
 struct Member {

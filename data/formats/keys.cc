@@ -1,8 +1,7 @@
 #include "data/formats/keys.h"
 
-#include <algorithm>
-
 #include "absl/container/flat_hash_map.h"
+#include "absl/types/span.h"
 #include "runtime/process/check.h"
 
 namespace fttrain {
@@ -204,19 +203,21 @@ constexpr Key kTurnKeys[] = {
     {"prefill", 0, kTurns, kSayContent, "false"},
 };
 
+absl::Span<const Key> TableOf(KeyLevel level) {
+  return level == KeyLevel::kRow ? absl::MakeConstSpan(kRowKeys) : absl::MakeConstSpan(kTurnKeys);
+}
+
 using Index = absl::flat_hash_map<absl::string_view, const Key*>;
 
+Index IndexOf(KeyLevel level) {
+  Index index;
+  for (const Key& k : TableOf(level)) FT_CHECK(index.emplace(k.key, &k).second, k.key);
+  return index;
+}
+
 const Key* Find(KeyLevel level, absl::string_view key) {
-  static const Index* const rows = [] {
-    auto* index = new Index;
-    for (const Key& k : kRowKeys) FT_CHECK(index->emplace(k.key, &k).second, k.key);
-    return index;
-  }();
-  static const Index* const turns = [] {
-    auto* index = new Index;
-    for (const Key& k : kTurnKeys) FT_CHECK(index->emplace(k.key, &k).second, k.key);
-    return index;
-  }();
+  static const auto* const rows = new Index(IndexOf(KeyLevel::kRow));
+  static const auto* const turns = new Index(IndexOf(KeyLevel::kTurn));
   const Index& index = level == KeyLevel::kRow ? *rows : *turns;
   const auto found = index.find(key);
   return found == index.end() ? nullptr : found->second;
@@ -256,13 +257,8 @@ KeyFate FateOf(KeyLevel level, absl::string_view key, unsigned forms) {
 
 std::vector<std::string> KeysRead(KeyLevel level, unsigned forms) {
   std::vector<std::string> out;
-  const auto add = [&](const Key& key) {
+  for (const Key& key : TableOf(level)) {
     if ((key.read & forms) != 0) out.emplace_back(key.key);
-  };
-  if (level == KeyLevel::kRow) {
-    std::for_each(std::begin(kRowKeys), std::end(kRowKeys), add);
-  } else {
-    std::for_each(std::begin(kTurnKeys), std::end(kTurnKeys), add);
   }
   return out;
 }

@@ -12,10 +12,6 @@ namespace {
 
 constexpr size_t kShownKeys = 8;
 
-bool Has(const std::vector<std::string>& names, absl::string_view name) {
-  return std::find(names.begin(), names.end(), name) != names.end();
-}
-
 bool IsHarmless(const RowJson& value, const char* harmless) {
   if (*harmless == 0) return false;
   return value == RowJson::parse(harmless);
@@ -25,12 +21,16 @@ bool IsHarmless(const RowJson& value, const char* harmless) {
 
 absl::StatusOr<KeyNames> KeyNames::Create(const std::map<std::string, std::string>& fields,
                                           RowFormat format) {
-  const std::vector<std::string> of_rows = KeysRead(KeyLevel::kRow, FormsOf(format));
-  const std::vector<std::string> of_turns = KeysRead(KeyLevel::kTurn, FormsOf(format));
+  const unsigned forms = FormsOf(format);
+  const auto is_read = [&](KeyLevel level, absl::string_view name) {
+    return FateOf(level, name, forms).what == KeyFate::kRead;
+  };
   KeyNames out;
   for (const auto& [name, key] : fields) {
-    const bool row = Has(of_rows, name);
-    if (!row && !Has(of_turns, name)) {
+    const bool row = is_read(KeyLevel::kRow, name);
+    if (!row && !is_read(KeyLevel::kTurn, name)) {
+      const std::vector<std::string> of_rows = KeysRead(KeyLevel::kRow, forms);
+      const std::vector<std::string> of_turns = KeysRead(KeyLevel::kTurn, forms);
       return absl::InvalidArgumentError(
           absl::StrCat("fields: ", Quoted(name), " is no key of format ", FormatName(format),
                        ": its are ", absl::StrJoin(of_rows, ", "),

@@ -2,6 +2,7 @@
 
 #include <optional>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "data/formats/roles.h"
 #include "data/formats/tool_calls.h"
@@ -15,13 +16,6 @@ constexpr absl::string_view kLossFlags[] = {"weight", "train", "loss", "mask"};
 // What turns call their reasoning; templates know the first.
 constexpr absl::string_view kReasoning[] = {"reasoning_content", "reasoning", "thinking",
                                             "thought"};
-
-bool IsReasoning(absl::string_view name) {
-  for (const absl::string_view word : kReasoning) {
-    if (name == word) return true;
-  }
-  return false;
-}
 
 // One message while it is taken apart.
 class TurnReader {
@@ -122,7 +116,7 @@ class TurnReader {
       } else if (name == "tool_call_id" || name == "name" || name == "tool_name") {
         FT_ASSIGN_OR_RETURN(std::string text, turn_.String(name));
         FT_RETURN_IF_ERROR(Add(name, std::move(text)));
-      } else if (IsReasoning(name)) {
+      } else if (absl::c_linear_search(kReasoning, name)) {
         FT_RETURN_IF_ERROR(Reasoning(name));
       }
     }
@@ -213,36 +207,39 @@ class TurnReader {
     }
     std::string text;
     for (size_t i = 0; i < value.size(); ++i) {
-      const auto error = [&](absl::string_view what) {
-        return turn_.Error(absl::StrCat(turn_.Key(name), "[", i, "]: ", what));
-      };
-      const RowJson& part = value[i];
-      if (!part.is_object()) {
-        return error(
-            absl::StrCat("a part of a text is an object, {\"type\": \"text\", "
-                         "\"text\": ...}, not ",
-                         TypeOf(part)));
-      }
-      const RowJson type = part.value("type", RowJson());
-      if (type != "text") {
-        return error(absl::StrCat("a part of type ", Printable(type.dump()),
-                                  ": only parts of type \"text\" are trained: take it out"));
-      }
-      const RowJson words = part.value("text", RowJson());
-      if (!words.is_string()) {
-        return error(absl::StrCat("'text' must be a string, not ", TypeOf(words)));
-      }
-      for (const auto& [key, extra] : part.items()) {
-        if (key == "type" || key == "text" || IsNothing(extra)) continue;
-        const KeyFate fate = FateOf(KeyLevel::kTurn, key, how_.forms);
-        if (fate.what == KeyFate::kRefused) {
-          return error(absl::StrCat(Quoted(key), " is not supported: ", fate.remedy));
-        }
-        turn_.context().notes->unused.insert(absl::StrCat("messages[].content[].", Printable(key)));
-      }
-      text += words.get_ref<const std::string&>();
+      FT_ASSIGN_OR_RETURN(const std::string words,
+                          TextOfPart(absl::StrCat(turn_.Key(name), "[", i, "]: "), value[i]));
+      text += words;
     }
     return text;
+  }
+  absl::StatusOr<std::string> TextOfPart(const std::string& place, const RowJson& part) const {
+    const auto error = [&](absl::string_view what) {
+      return turn_.Error(absl::StrCat(place, what));
+    };
+    if (!part.is_object()) {
+      return error(
+          absl::StrCat("a part of a text is an object, {\"type\": \"text\", \"text\": ...}, not ",
+                       TypeOf(part)));
+    }
+    const RowJson type = part.value("type", RowJson());
+    if (type != "text") {
+      return error(absl::StrCat("a part of type ", Printable(type.dump()),
+                                ": only parts of type \"text\" are trained: take it out"));
+    }
+    const RowJson words = part.value("text", RowJson());
+    if (!words.is_string()) {
+      return error(absl::StrCat("'text' must be a string, not ", TypeOf(words)));
+    }
+    for (const auto& [key, extra] : part.items()) {
+      if (key == "type" || key == "text" || IsNothing(extra)) continue;
+      const KeyFate fate = FateOf(KeyLevel::kTurn, key, how_.forms);
+      if (fate.what == KeyFate::kRefused) {
+        return error(absl::StrCat(Quoted(key), " is not supported: ", fate.remedy));
+      }
+      turn_.context().notes->unused.insert(absl::StrCat("messages[].content[].", Printable(key)));
+    }
+    return words.get<std::string>();
   }
 
   const RowObject& turn_;
