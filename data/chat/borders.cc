@@ -8,11 +8,11 @@
 #include "runtime/process/check.h"
 
 namespace fttrain {
-namespace {
-
 bool IsWhiteSpace(std::string_view text) {
   return text.find_first_not_of(" \t\r\n") == std::string_view::npos;
 }
+
+namespace {
 
 // Behind `token`, if at `at` it stands in `text` with nothing but white space before it; else `at`.
 size_t Behind(std::string_view text, size_t at, std::string_view token) {
@@ -138,8 +138,8 @@ absl::StatusOr<std::string> BehindMark(const Marker::Scanned& text, const Marker
 }  // namespace
 
 absl::StatusOr<std::string> Borders::Header(size_t turn, const Gap& gap, bool prompt) const {
-  FT_ASSIGN_OR_RETURN(const Dialog dialog, sightings_.DialogFor(turn));
-  FT_ASSIGN_OR_RETURN(const Rendering before, renderer_.Render(dialog, turn, prompt));
+  FT_ASSIGN_OR_RETURN(const Rendering before,
+                      renderer_.Render(sightings_.DialogFor(turn), turn, prompt));
   return BehindMark(sightings_.marker().Scan(before.text), gap.before);
 }
 
@@ -160,8 +160,8 @@ absl::StatusOr<std::string> Borders::PlainHeader(size_t turn, const Gap& gap) co
 }
 
 absl::StatusOr<std::string> Borders::Tail(size_t turn) const {
-  FT_ASSIGN_OR_RETURN(const Dialog dialog, sightings_.DialogFor(turn));
-  FT_ASSIGN_OR_RETURN(const Rendering with, renderer_.Render(dialog, turn + 1, false));
+  FT_ASSIGN_OR_RETURN(const Rendering with,
+                      renderer_.Render(sightings_.DialogFor(turn), turn + 1, false));
   return BehindMark(sightings_.marker().Scan(with.text), &sightings_.found()[marks_[turn].back()]);
 }
 
@@ -245,9 +245,8 @@ void Borders::KeepOwnMarks(size_t turn) {
   std::map<Mark, int> often;
   bool again = false;
   for (size_t i = 0; i < own.size(); ++i) again |= ++often[mark(i)] > 1;
-  const auto dialog = again ? sightings_.DialogFor(turn) : absl::NotFoundError("");
-  const auto with = dialog.ok() ? renderer_.Render(*dialog, turn + 1, false)
-                                : absl::StatusOr<Rendering>(dialog.status());
+  if (!again) return;
+  const auto with = renderer_.Render(sightings_.DialogFor(turn), turn + 1, false);
   if (!with.ok()) return;
   std::map<Mark, int> alone;
   for (const Marker::Found& found : sightings_.marker().Scan(with->text).found) {

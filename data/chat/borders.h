@@ -15,6 +15,9 @@
 
 namespace fttrain {
 
+// Nothing but spaces, tabs and line ends.
+bool IsWhiteSpace(std::string_view text);
+
 // How a template ends turns, found on small conversations.
 struct TurnEnds {
   std::string last, inner;  // the tokens that end the last turn, and one before others

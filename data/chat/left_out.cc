@@ -82,8 +82,7 @@ class LeftOut {
     const auto dialog = sightings_.marker().Marked([&](size_t probe) {
       return std::find(probes.begin(), probes.end(), probe) != probes.end();
     });
-    const auto last = dialog.ok() ? renderer_.Render(*dialog, turn + 1, false)
-                                  : absl::StatusOr<Rendering>(dialog.status());
+    const auto last = renderer_.Render(dialog, turn + 1, false);
     const bool written = last.ok() && !sightings_.marker().Scan(last->text).found.empty();
     return written_[shape] = written;
   }

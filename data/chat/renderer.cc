@@ -43,6 +43,16 @@ absl::StatusOr<Renderer> Renderer::Parse(std::string_view text, std::string name
   return out;
 }
 
+absl::StatusOr<Rendering> Renderer::Render(const absl::StatusOr<Dialog>& dialog, size_t messages,
+                                           bool prompt) const {
+  return dialog.ok() ? Render(*dialog, messages, prompt) : dialog.status();
+}
+
+absl::StatusOr<Rendering> Renderer::Render(const absl::StatusOr<Dialog>& dialog,
+                                           bool prompt) const {
+  return dialog.ok() ? Render(*dialog, prompt) : dialog.status();
+}
+
 absl::StatusOr<Rendering> Renderer::Render(const Dialog& dialog, size_t messages,
                                            bool prompt) const {
   const auto asked = std::make_shared<bool>(false);

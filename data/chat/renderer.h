@@ -37,6 +37,10 @@ class Renderer {
   absl::StatusOr<Rendering> Render(const Dialog& dialog, bool prompt) const {
     return Render(dialog, dialog.messages.size(), prompt);
   }
+  // The same of what may have failed to be made: then with its status.
+  absl::StatusOr<Rendering> Render(const absl::StatusOr<Dialog>& dialog, size_t messages,
+                                   bool prompt) const;
+  absl::StatusOr<Rendering> Render(const absl::StatusOr<Dialog>& dialog, bool prompt) const;
 
   const std::string& name() const { return name_; }
   const std::tm& today() const { return today_; }

@@ -21,8 +21,7 @@ bool Sightings::Try(const std::vector<size_t>& probes) {
   std::vector<char> wanted(states_.size(), 0);
   for (const size_t probe : probes) wanted[probe] = 1;
   auto dialog = marker_.Marked([&](size_t probe) { return wanted[probe] != 0; });
-  if (!dialog.ok()) return false;
-  const auto rendered = renderer_->Render(*dialog, false);
+  const auto rendered = renderer_->Render(dialog, false);
   if (!rendered.ok()) return false;
   Marker::Scanned scanned = marker_.Scan(rendered->text);
   if (scanned.text != whole_->text) return false;
@@ -37,9 +36,8 @@ bool Sightings::Try(const std::vector<size_t>& probes) {
 void Sightings::TryOne(size_t probe) {
   if (Try({probe})) return;
   const Probe& lonely = marker_.probes()[probe];
-  const auto dialog = marker_.Marked([&](size_t one) { return one == probe; });
   const auto rendered =
-      dialog.ok() ? renderer_->Render(*dialog, false) : absl::StatusOr<Rendering>(dialog.status());
+      renderer_->Render(marker_.Marked([&](size_t one) { return one == probe; }), false);
   constexpr size_t kTelling = 16;  // shorter text may stand in a template's own words by chance
   const size_t at = lonely.text.empty() ? std::string::npos : whole_->text.find(lonely.text);
   if (at == std::string::npos) return;

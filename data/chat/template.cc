@@ -50,9 +50,7 @@ std::string Example(const Renderer& renderer, bool system) {
   if (system) sample.messages.push_back({"system", "Be brief."});
   sample.messages.push_back({"user", "Hello"});
   sample.messages.push_back({"assistant", "Hi!"});
-  const auto dialog = MakeDialog(sample, nullptr);
-  const auto text =
-      dialog.ok() ? renderer.Render(*dialog, false) : absl::StatusOr<Rendering>(dialog.status());
+  const auto text = renderer.Render(MakeDialog(sample, nullptr), false);
   constexpr size_t kLongest = 400;
   if (!text.ok()) return absl::StrCat("(refused: ", text.status().message(), ")");
   const std::string line = Printable(text->text);
@@ -173,8 +171,9 @@ absl::StatusOr<std::string> ChatTemplate::RenderPrompt(const Conversation& conve
   if (conversation.messages.empty()) {
     return absl::InvalidArgumentError("a conversation needs a message");
   }
-  FT_ASSIGN_OR_RETURN(const Dialog dialog, MakeDialog(conversation, nullptr));
-  FT_ASSIGN_OR_RETURN(Rendering rendered, FormFor(conversation).renderer.Render(dialog, true));
+  FT_ASSIGN_OR_RETURN(
+      Rendering rendered,
+      FormFor(conversation).renderer.Render(MakeDialog(conversation, nullptr), true));
   return std::move(rendered.text);
 }
 

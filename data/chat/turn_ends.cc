@@ -19,10 +19,6 @@ struct FirstToken {
   bool known = false;
 };
 
-bool IsWhiteSpace(std::string_view text) {
-  return text.find_first_not_of(" \t\r\n") == std::string_view::npos;
-}
-
 FirstToken FirstTokenOf(std::string_view text, const Tokenizer& tokenizer) {
   text = jinja::Strip(text, nullptr, true, false);
   const auto ids = tokenizer.Encode(text, false);
@@ -61,9 +57,7 @@ class Samples {
     for (const std::string& role : roles) {
       sample.messages.push_back({role, role == "assistant" ? kAnswer : "question"});
     }
-    const auto dialog = MakeDialog(sample, nullptr);
-    if (!dialog.ok()) return dialog.status();
-    auto rendered = renderer_.Render(*dialog, prompt);
+    auto rendered = renderer_.Render(MakeDialog(sample, nullptr), prompt);
     if (!rendered.ok()) return rendered.status();
     ends_->asked_date |= rendered->asked_date;
     ends_->tagged |= !rendered->generation.empty();
