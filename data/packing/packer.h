@@ -1,7 +1,5 @@
-// Examples -> rows -> microbatches. Everything here is a pure function of (examples, options, step,
-// rank), so every layout trains on the same rows in the same order, and a run's position is its
-// step number.
-//
+// Examples -> rows -> microbatches, a pure function of (examples, options, step, rank): every
+// layout trains on the same rows in the same order, and a run's position is its step number.
 //   epoch e: the examples in the order EpochOrder(n, seed, e) gives. With packing each goes whole
 //     into the first row with room for it (first fit), rows hold at most sequence_len tokens;
 //     without packing a row is one example. Longer examples keep their first sequence_len tokens.
@@ -83,8 +81,7 @@ class RowStream {
 
   int64_t RowsInEpoch(int64_t epoch);
   // Ends the stream after num_epochs > 0 epochs, of a fraction after as many rows, rounded up, so
-  // that no example is learnt more often than that. Returns the steps that take all its rows:
-  // ceil(rows / rows_per_step).
+  // that no example is learnt more often. Returns the steps it takes: ceil(rows / rows_per_step).
   int64_t EndAfterEpochs(double num_epochs, int64_t rows_per_step);
 
   // The first of the run's `steps` steps of which no row has a target, if there is one. Where rows

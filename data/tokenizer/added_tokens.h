@@ -103,7 +103,7 @@ class AddedTokens {
   std::vector<Mention> renumbered_, reflagged_;
   std::vector<SharedId> shared_;
   absl::flat_hash_map<int32_t, int64_t> written_;  // by id, where a file has another
-  std::set<int64_t> listed_;  // ids that the list writes
+  std::set<int64_t> listed_;                       // ids that the list writes
 };
 
 }  // namespace fttrain

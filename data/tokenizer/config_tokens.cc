@@ -73,17 +73,16 @@ void NoteRenumbered(Impl* impl) {
   impl->notes.push_back(absl::StrCat(
       all[0].where, ": '", Printable(first.content), "' has the id ", first.id, ", not ",
       all[0].written, ": tokenizers and transformers 5 give a token the vocabulary's id or the ",
-      "next behind it, whatever the file says", tokens.size() > 1 ? "; so it is with " : "",
-      tokens.size() > 1 ? absl::StrCat(tokens.size(), " tokens") : ""));
+      "next behind it, whatever the file says", SoItIsWith(static_cast<int64_t>(tokens.size()))));
 }
 
 void NoteShared(Impl* impl) {
   const std::vector<AddedTokens::SharedId>& all = impl->added.shared();
   if (all.empty()) return;
-  impl->notes.push_back(absl::StrCat(
-      all[0].where, ": '", Printable(all[0].first), "' and '", Printable(all[0].second),
-      "' have one id, ", all[0].id, ", as tokenizers gives it: a model cannot tell them apart",
-      all.size() > 1 ? absl::StrCat("; so it is with ", all.size(), " tokens") : ""));
+  impl->notes.push_back(absl::StrCat(all[0].where, ": '", Printable(all[0].first), "' and '",
+                                     Printable(all[0].second), "' have one id, ", all[0].id,
+                                     ", as tokenizers gives it: a model cannot tell them apart",
+                                     SoItIsWith(static_cast<int64_t>(all.size()))));
 }
 
 void NoteReflagged(Impl* impl) {
@@ -93,11 +92,11 @@ void NoteReflagged(Impl* impl) {
       all[0].where, ": '", Printable(impl->added.tokens()[all[0].token].content),
       "' has other flags (special, normalized, lstrip, rstrip, single_word) than before; the later "
       "count, as in transformers 5",
-      all.size() > 1 ? absl::StrCat("; so it is with ", all.size(), " tokens") : ""));
+      SoItIsWith(static_cast<int64_t>(all.size()))));
 }
 
 void NoteNew(const std::vector<ConfigToken>& tokens, size_t added_before, Impl* impl) {
-  size_t count = 0;
+  int64_t count = 0;
   const AddedToken* first = nullptr;
   for (size_t i = added_before; i < impl->added.tokens().size(); ++i) {
     const AddedToken& token = impl->added.tokens()[i];
@@ -110,10 +109,9 @@ void NoteNew(const std::vector<ConfigToken>& tokens, size_t added_before, Impl* 
     const auto content = Content(token.node);
     if (content.ok() && *content == first->content && where.empty()) where = token.node.path();
   }
-  impl->notes.push_back(
-      absl::StrCat(where, ": the tokenizer has no token '", Printable(first->content),
-                   "'; it is added, as in transformers 5, with the id ", first->id,
-                   count > 1 ? absl::StrCat("; so it is with ", count, " tokens") : ""));
+  impl->notes.push_back(absl::StrCat(
+      where, ": the tokenizer has no token '", Printable(first->content),
+      "'; it is added, as in transformers 5, with the id ", first->id, SoItIsWith(count)));
 }
 
 }  // namespace

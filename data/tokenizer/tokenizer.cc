@@ -114,8 +114,7 @@ std::string NoteTokensBeyond(const Tokenizer& tokenizer, int64_t embedding_rows)
   if (beyond == 0) return "";
   return absl::StrCat("the tokenizer's token '", Printable(tokenizer.IdToToken(tokenizer.MaxId())),
                       "' has id ", tokenizer.MaxId(), ", but the model's embedding has ",
-                      embedding_rows, " rows: a text that uses it is refused",
-                      beyond > 1 ? absl::StrCat("; so it is with ", beyond, " tokens") : "");
+                      embedding_rows, " rows: a text that uses it is refused", SoItIsWith(beyond));
 }
 
 absl::Status CheckIdsFit(const Tokenizer& tokenizer, absl::Span<const int32_t> ids,
@@ -123,8 +122,8 @@ absl::Status CheckIdsFit(const Tokenizer& tokenizer, absl::Span<const int32_t> i
   for (const int32_t id : ids) {
     const int64_t written = tokenizer.WrittenId(id);
     if (id < embedding_rows && written < embedding_rows) continue;
-    const std::string by_file = absl::StrCat(" has id ", written, " in a file of its folder (and ",
-                                             id, " by tokenizers)");
+    const std::string by_file =
+        absl::StrCat(" has id ", written, " in a file of its folder (and ", id, " by tokenizers)");
     return absl::InvalidArgumentError(absl::StrCat(
         "token '", Printable(tokenizer.IdToToken(id)), "'",
         id < embedding_rows ? by_file : absl::StrCat(" has id ", id),

@@ -60,6 +60,11 @@ class ScratchPool {
   std::vector<std::unique_ptr<EncodeScratch>> free_;
 };
 
+// The end of a note that names the first of `tokens`.
+inline std::string SoItIsWith(int64_t tokens) {
+  return tokens > 1 ? absl::StrCat("; so it is with ", tokens, " tokens") : "";
+}
+
 struct Tokenizer::Impl {
   std::unique_ptr<TokenModel> model;
   Normalizer normalizer;
