@@ -43,16 +43,13 @@ absl::Status CheckModules(const SafetensorsFolder& files, const AdapterForm& for
   if (there.empty() || there == std::set<std::string>(meant.begin(), meant.end())) {
     return absl::OkStatus();
   }
-  std::vector<std::string> linears;
-  for (const LayerSpec& layer : model.layers) {
-    for (const LinearSpec& linear : LinearsOf(layer)) linears.push_back(linear.name);
-  }
   const int64_t layers = model.num_layers();
-  return absl::InvalidArgumentError(absl::StrCat(
-      files.path(), ": adapts ", Printable(DescribeModules(InOrder(linears, there), layers)),
-      ", but target_modules ", ToString(form.target_modules),
-      " and what goes with it in the adapter's config means ", DescribeModules(meant, layers),
-      " of this model's ", layers, " layers"));
+  return absl::InvalidArgumentError(
+      absl::StrCat(files.path(), ": adapts ",
+                   Printable(DescribeModules(InOrder(LinearModules(model), there), layers)),
+                   ", but target_modules ", ToString(form.target_modules),
+                   " and what goes with it in the adapter's config means ",
+                   DescribeModules(meant, layers), " of this model's ", layers, " layers"));
 }
 
 std::string Listed(const std::vector<int64_t>& numbers) {
@@ -93,14 +90,11 @@ absl::Status CompareModules(const AdapterForm& saved, const AdapterForm& run,
 
 // Whether the forms give every linear the same.
 bool Equal(const AdapterForm& a, const AdapterForm& b, const ModelSpec& model) {
-  for (const LayerSpec& layer : model.layers) {
-    for (const LinearSpec& linear : LinearsOf(layer)) {
-      const std::optional<LowRank> one = a.On(linear.name), other = b.On(linear.name);
-      if (one.has_value() != other.has_value()) return false;
-      if (one && (one->r != other->r || one->scale != other->scale)) return false;
-    }
-  }
-  return true;
+  return absl::c_all_of(LinearModules(model), [&](const std::string& module) {
+    const std::optional<LowRank> one = a.On(module), other = b.On(module);
+    if (!one || !other) return !one && !other;
+    return one->r == other->r && one->scale == other->scale;
+  });
 }
 
 }  // namespace

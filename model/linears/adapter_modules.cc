@@ -17,6 +17,15 @@
 #include "runtime/process/log.h"
 
 namespace fttrain {
+
+std::vector<std::string> LinearModules(const ModelSpec& model) {
+  std::vector<std::string> names;
+  for (const LayerSpec& layer : model.layers) {
+    for (const LinearSpec& linear : LinearsOf(layer)) names.push_back(linear.name);
+  }
+  return names;
+}
+
 namespace {
 
 bool EndsWithPart(const std::string& module, const std::string& part) {
@@ -90,14 +99,6 @@ absl::StatusOr<T> ValueOn(const std::vector<std::pair<std::string, T>>& patterns
   return otherwise;
 }
 
-std::vector<std::string> Linears(const ModelSpec& model) {
-  std::vector<std::string> names;
-  for (const LayerSpec& layer : model.layers) {
-    for (const LinearSpec& linear : LinearsOf(layer)) names.push_back(linear.name);
-  }
-  return names;
-}
-
 // Names of the modules that are no linears of layers: what holds those, norms, both ends.
 std::set<std::string> OtherModules(const ModelSpec& model) {
   std::set<std::string> others = {"lm_head", model.embedding, model.head.norm.name};
@@ -107,7 +108,7 @@ std::set<std::string> OtherModules(const ModelSpec& model) {
           block, [&](const NormSpec& norm) { others.insert(norm.name); }, [](const LinearSpec&) {});
     }
   }
-  for (const std::string& linear : Linears(model)) {
+  for (const std::string& linear : LinearModules(model)) {
     for (size_t dot = linear.find('.'); dot != std::string::npos; dot = linear.find('.', dot + 1)) {
       others.insert(linear.substr(0, dot));
     }
@@ -189,7 +190,7 @@ absl::StatusOr<std::optional<LowRank>> LowRankOn(const AdapterForm& form,
 absl::StatusOr<std::vector<std::string>> AdaptedModules(const ModelSpec& model,
                                                         const AdapterForm& form) {
   std::vector<std::string> adapted;
-  for (std::string& module : Linears(model)) {
+  for (std::string& module : LinearModules(model)) {
     FT_ASSIGN_OR_RETURN(const auto low_rank, LowRankOn(form, module));
     if (low_rank) adapted.push_back(std::move(module));
   }
@@ -219,7 +220,7 @@ absl::Status CheckAdapter(const ModelSpec& model, const AdapterForm& form,
 
 absl::Status CheckAdapterEntries(const ModelSpec& model, const AdapterForm& form,
                                  const std::string& where) {
-  std::vector<std::string> all = Linears(model);
+  std::vector<std::string> all = LinearModules(model);
   for (const std::string& name : form.target_modules.names) {
     if (form.target_modules.AllLinear()) break;
     FT_ASSIGN_OR_RETURN(const bool used, IsOnSome({{name}}, all));
@@ -250,7 +251,7 @@ absl::Status CheckAdapterEntries(const ModelSpec& model, const AdapterForm& form
 
 std::vector<std::string> LinearLeaves(const ModelSpec& model) {
   std::vector<std::string> leaves;
-  for (const std::string& module : Linears(model)) {
+  for (const std::string& module : LinearModules(model)) {
     std::string leaf = LeafName(module);
     if (!absl::c_linear_search(leaves, leaf)) leaves.push_back(std::move(leaf));
   }

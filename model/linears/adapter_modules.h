@@ -13,6 +13,9 @@
 
 namespace fttrain {
 
+// Full names of the linears of the model's layers, in their order.
+std::vector<std::string> LinearModules(const ModelSpec& model);
+
 // AdapterForm::On with errors as PythonRegex has them.
 absl::StatusOr<std::optional<LowRank>> LowRankOn(const AdapterForm& form,
                                                  const std::string& module);
