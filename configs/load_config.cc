@@ -1,12 +1,7 @@
 #include "configs/load_config.h"
 
-#include <sys/stat.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <cstddef>
-#include <cstring>
-#include <fstream>
 #include <limits>
 #include <memory>
 #include <string>
@@ -258,32 +253,6 @@ void ApplyOverride(const std::string& override_text, RunConfig& config, Faults& 
   }
 }
 
-absl::StatusOr<std::string> ReadText(const std::string& path) {
-  constexpr size_t kLargestBytes = 256 * 1024;
-  struct stat info;
-  if (stat(path.c_str(), &info) != 0) {
-    const std::string message = absl::StrCat(path, ": ", std::strerror(errno));
-    return errno == ENOENT ? absl::NotFoundError(message) : absl::InvalidArgumentError(message);
-  }
-  if (S_ISDIR(info.st_mode)) {
-    return absl::InvalidArgumentError(absl::StrCat(path, ": is a folder, not a YAML file"));
-  }
-  std::ifstream file(path, std::ios::binary);
-  if (!file.is_open()) {
-    return absl::InvalidArgumentError(absl::StrCat(path, ": ", std::strerror(errno)));
-  }
-  // Bounded, since a pipe or a device has no size.
-  std::string text(kLargestBytes + 1, '\0');
-  file.read(text.data(), static_cast<std::streamsize>(text.size()));
-  if (file.bad()) return absl::InvalidArgumentError(absl::StrCat(path, ": cannot be read"));
-  text.resize(static_cast<size_t>(file.gcount()));
-  if (text.size() > kLargestBytes) {
-    return absl::InvalidArgumentError(absl::StrCat(path, ": is longer than ", kLargestBytes,
-                                                   " bytes: this is no run configuration"));
-  }
-  return text;
-}
-
 }  // namespace
 
 absl::StatusOr<LoadedConfig> ParseRunConfig(const std::string& text, const std::string& filename,
@@ -314,7 +283,7 @@ absl::StatusOr<LoadedConfig> ParseRunConfig(const std::string& text, const std::
 
 absl::StatusOr<LoadedConfig> LoadRunConfig(const std::string& path,
                                            const std::vector<std::string>& overrides) {
-  absl::StatusOr<std::string> text = ReadText(path);
+  absl::StatusOr<std::string> text = ReadYamlFile(path);
   if (!text.ok()) return text.status();
   return ParseRunConfig(*text, path, overrides);
 }

@@ -5,11 +5,11 @@
 #include <set>
 #include <vector>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
+#include "absl/time/civil_time.h"
 #include "configs/faults.h"
 #include "configs/schema.h"
 #include "configs/unsupported.h"
@@ -123,20 +123,9 @@ void CheckSources(const google::protobuf::RepeatedPtrField<DataSource>& sources,
 
 // YYYY-MM-DD of a day that there was or will be.
 bool IsDay(const std::string& text) {
-  static constexpr int kDays[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
-  if (text.size() != 10 || text[4] != '-' || text[7] != '-') return false;
-  for (const size_t i : {0, 1, 2, 3, 5, 6, 8, 9}) {
-    if (!absl::ascii_isdigit(text[i])) return false;
-  }
-  const auto number = [&](size_t begin, size_t size) {
-    int value = 0;
-    for (size_t i = begin; i < begin + size; ++i) value = 10 * value + (text[i] - '0');
-    return value;
-  };
-  const int year = number(0, 4), month = number(5, 2), day = number(8, 2);
-  const bool leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-  return year >= 1 && month >= 1 && month <= 12 && day >= 1 &&
-         day <= kDays[month - 1] + (leap && month == 2 ? 1 : 0);
+  absl::CivilDay day;
+  return text.size() == 10 && absl::ParseCivilTime(text, &day) && day.year() >= 1 &&
+         absl::FormatCivilTime(day) == text;
 }
 
 void CheckData(const RunConfig& config, KeyFaults& faults) {

@@ -1,9 +1,13 @@
 #include "configs/yaml_map.h"
 
+#include <sys/stat.h>
 #include <yaml-cpp/depthguard.h>
 #include <yaml-cpp/eventhandler.h>
 
+#include <cerrno>
 #include <cstddef>
+#include <cstring>
+#include <fstream>
 #include <map>
 #include <set>
 #include <sstream>
@@ -213,6 +217,32 @@ absl::StatusOr<YAML::Node> ParseYamlMap(const std::string& text) {
         line, absl::StrCat("YAML syntax: ", error.msg,
                            IsTabIndented(text, line) ? " (indented with a tab: use spaces)" : ""));
   }
+}
+
+absl::StatusOr<std::string> ReadYamlFile(const std::string& path) {
+  constexpr size_t kLargestBytes = 256 * 1024;
+  struct stat info;
+  if (stat(path.c_str(), &info) != 0) {
+    const std::string message = absl::StrCat(path, ": ", std::strerror(errno));
+    return errno == ENOENT ? absl::NotFoundError(message) : absl::InvalidArgumentError(message);
+  }
+  if (S_ISDIR(info.st_mode)) {
+    return absl::InvalidArgumentError(absl::StrCat(path, ": is a folder, not a YAML file"));
+  }
+  std::ifstream file(path, std::ios::binary);
+  if (!file.is_open()) {
+    return absl::InvalidArgumentError(absl::StrCat(path, ": ", std::strerror(errno)));
+  }
+  // Bounded, since a pipe or a device has no size.
+  std::string text(kLargestBytes + 1, '\0');
+  file.read(text.data(), static_cast<std::streamsize>(text.size()));
+  if (file.bad()) return absl::InvalidArgumentError(absl::StrCat(path, ": cannot be read"));
+  text.resize(static_cast<size_t>(file.gcount()));
+  if (text.size() > kLargestBytes) {
+    return absl::InvalidArgumentError(absl::StrCat(path, ": is longer than ", kLargestBytes,
+                                                   " bytes: this is no run configuration"));
+  }
+  return text;
 }
 
 }  // namespace fttrain::config

@@ -33,6 +33,10 @@ int LineOf(const YAML::Node& node);
 // would replace the first and end a file at its first 0x04, both without a word.
 absl::Status CheckCharacters(const std::string& text);
 
+// The text of a YAML file, which may be a pipe. NotFound if there is none; InvalidArgument for a
+// folder, what cannot be read, and more than 256 KiB.
+absl::StatusOr<std::string> ReadYamlFile(const std::string& path);
+
 // The root map of the only document in `text`. Errors read "4: what is wrong" ("what is wrong" if
 // the line is unknown): bytes that are not UTF-8, control characters, YAML syntax, nesting too
 // deep, no document or anything behind it, a root that is no map.

@@ -26,11 +26,6 @@ using google::protobuf::FieldDescriptor;
 constexpr char kCachePrefix[] = "models--";
 constexpr int64_t kMaxRefBytes = 4096;
 
-bool IsPathKey(const std::string& name) {
-  return name == "path" || name == "init_from" || absl::EndsWith(name, "_dir") ||
-         absl::EndsWith(name, "_folder");
-}
-
 void ExpandSection(google::protobuf::Message& section) {
   const google::protobuf::Reflection& reflection = *section.GetReflection();
   std::vector<const FieldDescriptor*> fields;
@@ -42,8 +37,7 @@ void ExpandSection(google::protobuf::Message& section) {
       }
     } else if (field->message_type() != nullptr) {
       ExpandSection(*reflection.MutableMessage(&section, field));
-    } else if (field->cpp_type() == FieldDescriptor::CPPTYPE_STRING && !field->is_repeated() &&
-               IsPathKey(field->name())) {
+    } else if (field->options().GetExtension(config::is_path)) {
       reflection.SetString(&section, field, ExpandHome(reflection.GetString(section, field)));
     }
   }

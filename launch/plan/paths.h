@@ -12,7 +12,7 @@
 
 namespace fttrain {
 
-// ExpandHome for every key that is a path: those called path, init_from, *_dir or *_folder.
+// ExpandHome for every key that the schema calls a path (is_path).
 void ExpandPaths(config::RunConfig& run);
 
 // The folders that Hugging Face's tools may have downloaded to, by the environment, as they look

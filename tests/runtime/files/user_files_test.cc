@@ -69,9 +69,9 @@ TEST(DanglingLink, IsNamedWithWhatItNames) {
 TEST(ExpandHome, ReplacesATildeAloneAndBeforeASlash) {
   const char* before = std::getenv("HOME");
   const std::string kept = before == nullptr ? "" : before;
-  setenv("HOME", "/home/someone", 1);
-  EXPECT_EQ(ExpandHome("~"), "/home/someone");
-  EXPECT_EQ(ExpandHome("~/models/m"), "/home/someone/models/m");
+  setenv("HOME", "/h/someone", 1);
+  EXPECT_EQ(ExpandHome("~"), "/h/someone");
+  EXPECT_EQ(ExpandHome("~/models/m"), "/h/someone/models/m");
   for (const char* path : {"", "m", "/m", "~other/m", "./~/m", "m/~"}) {
     EXPECT_EQ(ExpandHome(path), path);
   }
