@@ -70,12 +70,9 @@ std::string Tokens(const ShownExample& example) {
 std::string Section(const ShownExample& example) {
   std::string out =
       absl::StrCat("<div class=\"example\"><h3>example ", WithCommas(example.number), ": ",
-                   Escaped(example.source), ", ", Counted(example.tokens, "token"), ", ",
-                   WithCommas(example.learnt), " learnt</h3>\n<pre>", Tokens(example), "</pre>\n");
-  if (example.cut_tokens > 0) {
-    absl::StrAppend(&out, "<div class=\"cut\">cut here: ", Counted(example.cut_tokens, "token"),
-                    " left out</div>\n");
-  }
+                   Escaped(Headline(example)), "</h3>\n<pre>", Tokens(example), "</pre>\n");
+  const std::string cut = CutHere(example);
+  if (!cut.empty()) absl::StrAppend(&out, "<div class=\"cut\">", cut, "</div>\n");
   return absl::StrCat(out, "</div>\n");
 }
 

@@ -69,9 +69,8 @@ DataFact EpochFact(const DataReport& report) {
       Counted(s.summary.rows, "row"), report.rows.packing ? " (packed)" : " (an example each)",
       " = ", Counted(s.steps_per_epoch, "step"), " of ", Counted(s.rows_per_step, "row"));
   if (s.next_epoch_rows > 0) {
-    absl::StrAppend(&text, "; the last takes ",
-                    WithCommas(s.rows_per_step - s.next_epoch_rows), " and ",
-                    WithCommas(s.next_epoch_rows), " of the next epoch");
+    absl::StrAppend(&text, "; the last takes ", WithCommas(s.rows_per_step - s.next_epoch_rows),
+                    " and ", WithCommas(s.next_epoch_rows), " of the next epoch");
   }
   return {"an epoch", text};
 }
@@ -160,13 +159,23 @@ std::vector<DataFact> FactsOf(const DataReport& report) {
                                  Counted(s.rows_per_step, "row"), report.step.micro_batch_size,
                                  report.step.accumulation, report.step.dp_size)});
   facts.push_back(EpochFact(report));
-  facts.push_back({"the run", absl::StrFormat("%s = %.4g %s%s", Counted(report.steps, "step"),
-                                              report.epochs, report.epochs == 1 ? "epoch" : "epochs",
-                                              LastStep(report))});
+  facts.push_back(
+      {"the run", absl::StrFormat("%s = %.4g %s%s", Counted(report.steps, "step"), report.epochs,
+                                  report.epochs == 1 ? "epoch" : "epochs", LastStep(report))});
   facts.push_back(
       {"lengths", absl::StrCat(WithCommas(s.shortest), " to ", Counted(data.longest, "token"),
                                ", half of the ", "examples at most ", WithCommas(s.median))});
   return facts;
+}
+
+std::string Headline(const ShownExample& example) {
+  return absl::StrCat(example.source, ", ", Counted(example.tokens, "token"), ", ",
+                      WithCommas(example.learnt), " learnt");
+}
+
+std::string CutHere(const ShownExample& example) {
+  if (example.cut_tokens == 0) return "";
+  return absl::StrCat("cut here: ", Counted(example.cut_tokens, "token"), " left out");
 }
 
 std::string DataJson(const DataReport& report) {

@@ -23,8 +23,8 @@ struct DataReport {
   RowOptions rows;
   StepShape step;
   DatasetStatistics statistics;
-  int64_t steps = 0;    // of the run
-  double epochs = 0.0;  // that these are
+  int64_t steps = 0;           // of the run
+  double epochs = 0.0;         // that these are
   int64_t last_step_rows = 0;  // of the run's last step
   std::vector<DataWarning> warnings;
   std::vector<ShownExample> examples;
@@ -56,5 +56,9 @@ struct DataFact {
   std::string name, text;
 };
 std::vector<DataFact> FactsOf(const DataReport& report);
+// "train.jsonl:12, 40 tokens, 12 learnt".
+std::string Headline(const ShownExample& example);
+// "cut here: 3 tokens left out"; empty where nothing is.
+std::string CutHere(const ShownExample& example);
 
 }  // namespace fttrain

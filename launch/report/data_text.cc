@@ -29,17 +29,6 @@ std::string Colored(const std::string& text, const std::string& color) {
                       end);
 }
 
-std::string HeadOf(const ShownExample& example, int64_t examples) {
-  return absl::StrCat("== example ", WithCommas(example.number), " of ", WithCommas(examples), ": ",
-                      example.source, ", ", Counted(example.tokens, "token"), ", ",
-                      WithCommas(example.learnt), " learnt");
-}
-
-std::string TailOf(const ShownExample& example) {
-  if (example.cut_tokens == 0) return "";
-  return absl::StrCat("\n-- cut here: ", Counted(example.cut_tokens, "token"), " left out");
-}
-
 // Neighbours that look alike are coloured, or marked, together.
 std::string Running(const ShownExample& example, const TextForm& form) {
   std::string out;
@@ -97,7 +86,10 @@ std::string DataText(const DataReport& report, const TextForm& form) {
   for (const ShownExample& example : report.examples) {
     std::string text = form.ids ? Listed(example, form) : Running(example, form);
     if (absl::EndsWith(text, "\n")) text.pop_back();
-    parts.push_back(absl::StrCat(HeadOf(example, all), "\n", text, TailOf(example), "\n"));
+    const std::string cut = CutHere(example);
+    parts.push_back(absl::StrCat("== example ", WithCommas(example.number), " of ", WithCommas(all),
+                                 ": ", Headline(example), "\n", text, cut.empty() ? "" : "\n-- ",
+                                 cut, "\n"));
   }
   parts.push_back(absl::StrCat("== what is trained on: ", report.model_path));
   for (const DataFact& fact : FactsOf(report)) {
