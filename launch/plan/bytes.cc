@@ -196,10 +196,7 @@ int64_t ResultBytes(const Task& task) {
     add(ModelTensors(task.model), static_cast<int64_t>(c10::elementSize(task.form.compute)));
     return bytes;
   }
-  const absl::StatusOr<std::vector<TensorSpec>> tensors =
-      AdapterTensors(task.model, *task.form.adapter);
-  FT_CHECK(tensors.ok(), tensors.status().ToString());  // TaskOf has resolved the targets
-  add(*tensors, sizeof(float));
+  add(AdapterTensors(task.model, *task.form.adapter), sizeof(float));
   return bytes;
 }
 
