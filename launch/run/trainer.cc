@@ -67,8 +67,9 @@ Trainer::Trainer(Job& job)
                 EndJob) {
   const Network& network = *job.network;
   const StepShape shape = StepShapeOf(network.task, network.layout);
-  schedule_ = MakeAllStages(network.layout.schedule, network.links->num_stages(),
-                            network.transformer->num_chunks(), static_cast<int>(shape.accumulation));
+  schedule_ =
+      MakeAllStages(network.layout.schedule, network.links->num_stages(),
+                    network.transformer->num_chunks(), static_cast<int>(shape.accumulation));
 }
 
 Trainer::Rows Trainer::ReadRows(int64_t step) const {

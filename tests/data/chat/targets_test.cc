@@ -96,9 +96,9 @@ TEST(ChatTargets, CallsThatTheTemplateHasNoFormForAreRefusedByName) {
 }
 
 TEST(ChatTargets, ATemplateThatWantsContentSaysWhoHasNone) {
-  const ChatTemplate chat =
-      From("{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + "
-           "'<|im_end|>\n' }}{% endfor %}");
+  const ChatTemplate chat = From(
+      "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + "
+      "'<|im_end|>\n' }}{% endfor %}");
   const auto bad = Render(chat, {{"user", "What time is it?"}, Calling(kClock)});
   EXPECT_THAT(ErrorText(bad), HasSubstr("message 1 (assistant) has tool_calls and no content"));
 }

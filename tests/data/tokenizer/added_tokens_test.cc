@@ -59,7 +59,8 @@ TEST(AddedIds, CountFromTheNumberOfTokensWhereTheVocabularyHasGaps) {
   const auto t = Made(Spec(json::array({Token(7, "ab"), Token(8, "<p>")}), gaps)).value();
   EXPECT_THAT(Ids(*t, "ab<p>"), ElementsAre(7, 3));
   const json full = {{"a", 0}, {"b", 3}, {"ab", 7}};
-  const auto two = Made(Spec(json::array({Token(8, "<p>")}), full)).value();  // as the library has it
+  const auto two =
+      Made(Spec(json::array({Token(8, "<p>")}), full)).value();  // as the library has it
   EXPECT_THAT(Ids(*two, "b<p>"), ElementsAre(3, 3));
   EXPECT_THAT(two->Notes(), testing::Contains(HasSubstr("'b' and '<p>' have one id, 3")));
 }
@@ -172,8 +173,9 @@ TEST(TokensBeyondTheEmbedding, StopOnlyATextThatUsesOne) {
   EXPECT_THAT(NoteTokensBeyond(*t, 257), HasSubstr("so it is with 2 tokens"));
   EXPECT_EQ(NoteTokensBeyond(*t, 259), "");
   EXPECT_TRUE(CheckIdsFit(*t, Ids(*t, "ab<pad>"), 513).ok());
-  EXPECT_THAT(ErrorText(CheckIdsFit(*t, Ids(*t, "ab<pad>"), 512)),
-              HasSubstr("token '<pad>' has id 512 in a file of its folder (and 258 by tokenizers)"));
+  EXPECT_THAT(
+      ErrorText(CheckIdsFit(*t, Ids(*t, "ab<pad>"), 512)),
+      HasSubstr("token '<pad>' has id 512 in a file of its folder (and 258 by tokenizers)"));
 }
 
 }  // namespace

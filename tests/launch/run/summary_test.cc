@@ -71,10 +71,11 @@ TEST(StartSummary, SaysWhereEverythingIsInPeftsWords) {
   EXPECT_THAT(text, HasSubstr("  stage 0 on ranks 0-3: embedding, layers 0-3, head (1/2 of each "
                               "matrix)\n"));
   EXPECT_THAT(text, HasSubstr("12 rows a step = micro batch 2 x accumulation 3 x dp 2; 30 steps"));
-  EXPECT_THAT(text, HasSubstr("60 examples, 12,345 tokens, 5,000 with a target (40.5%), 60 rows an "
-                              "epoch; 3 of 60 examples cut to 256 tokens (the longest has 400): 144 "
-                              "tokens, 1.2% left out; 2 dropped (11 tokens, under 0.1%): no target "
-                              "left once cut\n"));
+  EXPECT_THAT(text,
+              HasSubstr("60 examples, 12,345 tokens, 5,000 with a target (40.5%), 60 rows an "
+                        "epoch; 3 of 60 examples cut to 256 tokens (the longest has 400): 144 "
+                        "tokens, 1.2% left out; 2 dropped (11 tokens, under 0.1%): no target "
+                        "left once cut\n"));
   EXPECT_THAT(text, HasSubstr("lora r 16, alpha 32, dropout 0 on q_proj, v_proj"));
   // Layer input and residual: 64 float32 each, split over two ranks.
   EXPECT_THAT(text,

@@ -268,7 +268,8 @@ TEST_F(ConvertFolderTest, RefusesAnAdapterThatDoesNotFit) {
   WriteTensors(adapter_ / "adapter_model.safetensors",
                {{PeftName(kUp, Factor::kA), at::zeros({4, 48})}, {b, at::zeros({80, 4})}});
   const absl::Status status = Convert(base_.path(), out_ / "m").status();
-  EXPECT_THAT(status, IsError(absl::StatusCode::kInvalidArgument, "adapts up_proj of layer 1, but"));
+  EXPECT_THAT(status,
+              IsError(absl::StatusCode::kInvalidArgument, "adapts up_proj of layer 1, but"));
   EXPECT_EQ(out_.FileCount(), 0);
 }
 

@@ -43,8 +43,8 @@ ModelBatch OnRank(const HostBatch& host, int64_t multiple) {
                         multiple, at::kCPU);
 }
 
-// The tiny transformer on a tp x dp mesh, its step's microbatches dealt over dp. `layers_per_run` is
-// of two layers: of a variant with more, runs are as many times as long.
+// The tiny transformer on a tp x dp mesh, its step's microbatches dealt over dp. `layers_per_run`
+// is of two layers: of a variant with more, runs are as many times as long.
 struct TransformerOnMesh : PartOnMesh {
   TransformerOnMesh(
       const ModelVariant& variant, int tp, bool sequence_parallel,
