@@ -51,8 +51,8 @@ absl::Status CheckIsNotMoved(const std::string& key, const std::string& path,
   return absl::OkStatus();
 }
 
-FileSystem SystemsOwn() {
-  FileSystem system;
+FolderCalls SystemsOwn() {
+  FolderCalls system;
   system.rename = [](const fs::path& from, const fs::path& to) {
     std::error_code error;
     fs::rename(from, to, error);
@@ -68,7 +68,7 @@ FileSystem SystemsOwn() {
 }
 
 absl::StatusOr<std::unique_ptr<OutputFolder>> OutputFolder::Open(const std::string& folder,
-                                                                 FileSystem system) {
+                                                                 FolderCalls system) {
   std::error_code error;
   fs::create_directories(folder, error);
   if (error) return Fail(folder, error);

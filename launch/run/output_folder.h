@@ -14,13 +14,13 @@
 namespace fttrain {
 
 // What a test may have otherwise.
-struct FileSystem {
+struct FolderCalls {
   std::function<std::error_code(const std::filesystem::path& from, const std::filesystem::path& to)>
       rename;
   // That this user may still write in `folder`; nothing where the file system does not say.
   std::function<std::optional<int64_t>(const std::string& folder)> free_bytes;
 };
-FileSystem SystemsOwn();
+FolderCalls SystemsOwn();
 
 // Until it is gone no other run writes there (FolderLock).
 class OutputFolder {
@@ -28,7 +28,7 @@ class OutputFolder {
   // Creates the folder and its parents, locks it, and proves that it can be written to. What is in
   // it stays as it is.
   static absl::StatusOr<std::unique_ptr<OutputFolder>> Open(const std::string& folder,
-                                                            FileSystem system = SystemsOwn());
+                                                            FolderCalls system = SystemsOwn());
 
   // ResourceExhausted, with both numbers, if the result's `bytes` do not fit into what is free.
   absl::Status CheckRoom(int64_t bytes) const;
@@ -41,12 +41,12 @@ class OutputFolder {
   absl::StatusOr<std::string> KeepEarlierResults();
 
  private:
-  OutputFolder(std::string folder, FileSystem system, std::unique_ptr<FolderLock> lock)
+  OutputFolder(std::string folder, FolderCalls system, std::unique_ptr<FolderLock> lock)
       : folder_(std::move(folder)), system_(std::move(system)), lock_(std::move(lock)) {}
   std::error_code Move(const std::filesystem::path& from, const std::filesystem::path& to) const;
 
   std::string folder_;
-  FileSystem system_;
+  FolderCalls system_;
   std::unique_ptr<FolderLock> lock_;
 };
 

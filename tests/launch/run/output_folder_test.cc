@@ -18,7 +18,7 @@ namespace fs = std::filesystem;
 using ::testing::HasSubstr;
 
 std::unique_ptr<OutputFolder> MustOpen(const std::string& folder,
-                                       const FileSystem& system = SystemsOwn()) {
+                                       const FolderCalls& system = SystemsOwn()) {
   auto opened = OutputFolder::Open(folder, system);
   EXPECT_TRUE(opened.ok()) << opened.status();
   return *std::move(opened);
@@ -96,7 +96,7 @@ TEST(OutputFolder, WithoutRoomForTheResultIsRefusedWithBothNumbers) {
   const TempFolder parent;
   const std::string folder = parent / "out";
   std::optional<int64_t> free = 1000;
-  FileSystem system = SystemsOwn();
+  FolderCalls system = SystemsOwn();
   system.free_bytes = [&](const std::string& asked) {
     EXPECT_EQ(asked, folder);
     return free;
@@ -113,8 +113,8 @@ TEST(OutputFolder, WithoutRoomForTheResultIsRefusedWithBothNumbers) {
 }
 
 // What an overlay says of a folder of a lower layer.
-FileSystem WhereFoldersCannotBeRenamed() {
-  FileSystem system = SystemsOwn();
+FolderCalls WhereFoldersCannotBeRenamed() {
+  FolderCalls system = SystemsOwn();
   system.rename = [](const fs::path& from, const fs::path& to) {
     if (fs::is_directory(from)) return std::make_error_code(std::errc::cross_device_link);
     return SystemsOwn().rename(from, to);
@@ -141,7 +141,7 @@ TEST(OutputFolder, AResultThatCannotBeRenamedIsCopied) {
 TEST(OutputFolder, AResultThatCannotBeMovedLeavesAllInPlace) {
   const TempFolder parent;
   const std::string folder = parent / "out";
-  FileSystem system = SystemsOwn();
+  FolderCalls system = SystemsOwn();
   system.rename = [](const fs::path& from, const fs::path& to) {
     if (from.filename() == "adapter")
       return std::make_error_code(std::errc::device_or_resource_busy);
