@@ -1,0 +1,19 @@
+// What a process that must end at once leaves behind: it cannot agree with others any more.
+#pragma once
+
+#include <functional>
+#include <string>
+
+namespace fttrain {
+
+using LastWords = std::function<void(int exit_code, const std::string& message)>;
+
+// Called once, by the thread that ends this process: that of an uncaught exception or a watchdog's,
+// never a signal's handler. It may write files, not call MPI. Null: nothing is left. Waits for
+// words that are being said, so that what they use may be destroyed afterwards. Any thread.
+void SetLastWords(LastWords words);
+
+// Says them, the first time; whatever they throw is lost. Any thread.
+void SayLastWords(int exit_code, const std::string& message) noexcept;
+
+}  // namespace fttrain
