@@ -7,8 +7,6 @@
 namespace fttrain {
 namespace {
 
-constexpr size_t kPrintableBytes = 200;
-
 // The one mutable static of the project besides the memory ledger: stderr is global as well.
 struct LogState {
   bool quiet = false;
@@ -69,11 +67,11 @@ void LogAgreedError(int code, std::string_view message) {
   WriteLine(stderr, absl::StrCat("fttrain: error[", code, "]: ", Escaped(message)));
 }
 
-std::string Printable(std::string_view text) {
+std::string Printable(std::string_view text, size_t bytes) {
   // Escaping only grows text, so what lies beyond the limit cannot show.
-  std::string out = Escaped(text.substr(0, kPrintableBytes + 1));
-  if (out.size() <= kPrintableBytes) return out;
-  size_t end = kPrintableBytes - 3;
+  std::string out = Escaped(text.substr(0, bytes + 1));
+  if (out.size() <= bytes) return out;
+  size_t end = bytes - 3;
   while (end > 0 && (static_cast<unsigned char>(out[end]) & 0xc0) == 0x80) --end;
   return out.substr(0, end) + "...";
 }

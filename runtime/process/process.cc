@@ -12,12 +12,15 @@
 #include <exception>
 #include <limits>
 #include <thread>
+#include <utility>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "runtime/process/check.h"
+#include "runtime/process/last_words.h"
 #include "runtime/process/log.h"
 #include "runtime/process/mpi_util.h"
+#include "runtime/process/status_payload.h"
 
 namespace fttrain {
 namespace {
@@ -69,6 +72,7 @@ struct Uncaught {
     what = "an exception of a kind that has no text";
   }
   LogError(what);
+  SayLastWords(uncaught.exit_code, what);
   uncaught.process->AbortJob(uncaught.exit_code);
 }
 
@@ -188,19 +192,21 @@ void Process::IdleBarrier() const {
   }
 }
 
+absl::Status Process::AsToldToOthers(const absl::Status& status) const {
+  const std::string who = rank_ == 0 ? "" : absl::StrCat("rank ", rank_, " on host ", host_, ": ");
+  absl::Status told =
+      WithPayloadsOf(status, absl::Status(status.code(), absl::StrCat(who, status.message())));
+  return OriginOf(told) ? told : WithOrigin(std::move(told), {rank_, host_, getpid()});
+}
+
 absl::Status Process::AgreeOnStatus(const absl::Status& status) const {
   const MPI_Comm world_comm = WorldOf(*this);
   const Activity::Waiting waits(activity_.get(), "agreement", /*over=*/nullptr, 0, -1);
   int lowest_failing = status.ok() ? world_size_ : rank_;
   MPI_Allreduce(MPI_IN_PLACE, &lowest_failing, 1, MPI_INT, MPI_MIN, world_comm);
   if (lowest_failing == world_size_) return absl::OkStatus();
-  int code = static_cast<int>(status.code());
-  MPI_Bcast(&code, 1, MPI_INT, lowest_failing, world_comm);
-  const std::string who =
-      lowest_failing == 0 ? "" : absl::StrCat("rank ", rank_, " on host ", host_, ": ");
-  const std::string message =
-      BroadcastText(absl::StrCat(who, status.message()), lowest_failing, world_comm);
-  return absl::Status(static_cast<absl::StatusCode>(code), message);
+  const std::string mine = rank_ == lowest_failing ? Pack(AsToldToOthers(status)) : std::string();
+  return Unpack(BroadcastText(mine, lowest_failing, world_comm));
 }
 
 bool Process::AnyRank(bool mine) const {
@@ -232,7 +238,8 @@ void Process::AbortJob(int exit_code) const {
   std::_Exit(exit_code);
 }
 
-void Process::EndFromAnyThread(int exit_code) {
+void Process::EndFromAnyThread(int exit_code, const std::string& message) {
+  if (!message.empty()) SayLastWords(exit_code, message);
   std::this_thread::sleep_for(std::chrono::seconds(1));  // until the others have said their own
   std::_Exit(exit_code);
 }

@@ -52,8 +52,9 @@ class Process {
 
   // Collective over the world. Returns OK on every rank if all ranks pass OK; else, on every rank,
   // the status of the lowest failing rank, with "rank R on host H: " before its message unless that
-  // is rank 0, whose voice the command speaks with. Setup that can fail on one rank alone ends in
-  // this call, before the next collective.
+  // is rank 0, whose voice the command speaks with; its payloads too, and its origin (OriginOf) if
+  // it had none. Setup that can fail on one rank alone ends in this call, before the next
+  // collective.
   absl::Status AgreeOnStatus(const absl::Status& status) const;
 
   // Whether `mine` is true on any rank. Collective over the world.
@@ -65,18 +66,22 @@ class Process {
   std::vector<std::string> GatherStrings(const std::string& text) const;
 
   // For threads that may not call MPI, as a watchdog's: this process ends, after a second in which
-  // others may say their own, and mpirun ends the ranks that it leaves behind.
-  [[noreturn]] static void EndFromAnyThread(int exit_code);
+  // others may say their own, and mpirun ends the ranks that it leaves behind. `message`, unless it
+  // is empty, is left as its last words (last_words.h).
+  [[noreturn]] static void EndFromAnyThread(int exit_code, const std::string& message = {});
 
   // The single abort path: for failures that cannot be agreed on (inside a step, say). Flushes,
   // then MPI_Abort(exit_code), so that no rank is left waiting in a collective.
   [[noreturn]] void AbortJob(int exit_code) const;
-  // From now on an exception that nobody catches is logged and ends the job so, from where it was
-  // thrown: nothing unwinds, for a destructor may wait for a peer that waits for this rank.
+  // From now on an exception that nobody catches is logged, left as this process's last words, and
+  // ends the job so, from where it was thrown: nothing unwinds, for a destructor may wait for a
+  // peer that waits for this rank.
   void AbortJobOnUncaught(int exit_code) const;
 
  private:
   Process() = default;
+  // With this process's name and origin.
+  absl::Status AsToldToOthers(const absl::Status& status) const;
   void FindPlace();  // rank, size and host, of world_
   int rank_ = 0, world_size_ = 1, local_rank_ = 0, local_size_ = 1;
   std::string host_;

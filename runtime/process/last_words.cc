@@ -1,0 +1,30 @@
+#include "runtime/process/last_words.h"
+
+#include <mutex>
+#include <utility>
+
+namespace fttrain {
+namespace {
+
+// Whoever ends the process knows nothing of the run: an uncaught exception has no arguments.
+std::mutex g_mutex;
+LastWords g_words;
+
+}  // namespace
+
+void SetLastWords(LastWords words) {
+  const std::lock_guard<std::mutex> lock(g_mutex);
+  g_words = std::move(words);
+}
+
+void SayLastWords(int exit_code, const std::string& message) noexcept {
+  const std::lock_guard<std::mutex> lock(g_mutex);
+  const LastWords words = std::exchange(g_words, nullptr);
+  if (words == nullptr) return;
+  try {
+    words(exit_code, message);
+  } catch (...) {  // the process ends either way
+  }
+}
+
+}  // namespace fttrain
