@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,16 +10,11 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "runtime/files/file_error.h"
 #include "runtime/process/check.h"
 
 namespace fttrain {
 namespace {
-
-std::string FolderOf(const std::string& path) {
-  const size_t slash = path.rfind('/');
-  if (slash == std::string::npos) return ".";
-  return slash == 0 ? "/" : path.substr(0, slash);
-}
 
 // What stands in place of a large file in a clone that Git LFS has not filled. The pointer is below
 // 1024 bytes by its specification.
@@ -180,25 +174,12 @@ absl::Status AtomicFile::Commit() {
 }
 
 absl::Status AtomicFile::Fail(int error, const char* what) {
-  std::string message = absl::StrCat("cannot ", what, " ", path_);
-  const bool space_is_short = error == ENOSPC || error == EDQUOT || error == EFBIG;
-  if (space_is_short) {
-    struct statvfs space;
-    absl::StrAppend(&message, " (", expected_bytes_ - written_bytes_, " bytes to go");
-    if (statvfs(FolderOf(path_).c_str(), &space) == 0) {
-      absl::StrAppend(&message, ", ", int64_t{1} * space.f_bavail * space.f_frsize, " free");
-    }
-    message += ")";
-  }
+  const absl::Status failed = FailedWrite(error, what, path_, expected_bytes_ - written_bytes_);
   if (fd_ >= 0) {
     close(std::exchange(fd_, -1));
     unlink(temporary_path_.c_str());
   }
-  const absl::Status status = absl::ErrnoToStatus(error, message);
-  if (status.code() == absl::StatusCode::kPermissionDenied) return status;
-  // Whatever else the system says, what failed is writing: a full disk or no such place.
-  return space_is_short ? absl::ResourceExhaustedError(status.message())
-                        : absl::UnavailableError(status.message());
+  return failed;
 }
 
 }  // namespace fttrain
