@@ -12,7 +12,7 @@ namespace fttrain {
 
 struct Requests {
   bool stop = false;  // save, and leave with kExitPreempted
-  bool save = false;  // save, and go on
+  bool save = false;  // save; true as well where stop is
   // Who asks to stop: "SIGTERM", "SIGUSR1", "SIGINT" or "STOP" (the file); empty if nobody does.
   std::string by;
 };
@@ -31,8 +31,7 @@ class Control {
   Control(StopSignals* signals, std::string folder,
           std::chrono::milliseconds between_looks = std::chrono::seconds(1));
 
-  // What is asked now. The folder is looked into once in `between_looks` at most, whichever is
-  // asked for otherwise.
+  // What is asked now; a file only by a look into the folder, once in `between_looks` at most.
   Requests Look();
 
   // What was asked (by any rank, decoded) is done: the files are removed on the rank that looks for

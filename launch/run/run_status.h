@@ -37,7 +37,7 @@ struct ErrorRecord {
   int rank = 0;
   std::string host;
   int64_t pid = 0;
-  std::optional<int64_t> step;  // the last that was done; nothing: training had not begun
+  std::optional<int64_t> step;  // steps done; nothing: it had not begun
   std::string message;
   std::time_t time = 0;
 };
