@@ -11,6 +11,7 @@
 #include "absl/memory/memory.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "launch/exit_code.h"
 #include "runtime/process/log.h"
 
 namespace fttrain {
@@ -36,10 +37,11 @@ absl::Status InUse(const std::string& folder, int descriptor) {
   const ssize_t bytes = pread(descriptor, owner, sizeof(owner) - 1, 0);
   close(descriptor);
   const std::string text(absl::StripSuffix(owner, "\n"));
-  return absl::UnavailableError(
-      absl::StrCat("output_dir ", folder, ": another run writes there",
-                   bytes > 0 ? absl::StrCat(" (", Printable(text), ")") : std::string(),
-                   "; wait for its end, or choose another folder"));
+  return WithExitCode(absl::UnavailableError(absl::StrCat(
+                          "output_dir ", folder, ": another run writes there",
+                          bytes > 0 ? absl::StrCat(" (", Printable(text), ")") : std::string(),
+                          "; wait for its end, or choose another folder")),
+                      kExitCannotCreate);
 }
 
 }  // namespace
@@ -51,8 +53,9 @@ absl::StatusOr<std::unique_ptr<FolderLock>> FolderLock::Take(const std::string& 
     if (descriptor < 0) {
       const std::string message =
           absl::StrCat("output_dir ", folder, ": cannot write ", path, ": ", std::strerror(errno));
-      return errno == EACCES || errno == EROFS ? absl::PermissionDeniedError(message)
-                                               : absl::UnavailableError(message);
+      return errno == EACCES || errno == EROFS
+                 ? absl::PermissionDeniedError(message)
+                 : WithExitCode(absl::UnavailableError(message), kExitCannotCreate);
     }
     const int locked = flock(descriptor, LOCK_EX | LOCK_NB);
     if (locked != 0 && errno == EWOULDBLOCK) return InUse(folder, descriptor);

@@ -12,8 +12,9 @@ namespace fttrain {
 // network file system it holds between hosts as far as that passes locks on.
 class FolderLock {
  public:
-  // Unavailable, with folder, host and process, while another has the lock. Where the file system
-  // has no locks this one is empty, and a note says so. `folder` exists.
+  // Unavailable, with folder, host and process and the exit code kExitCannotCreate, while another
+  // has the lock. Where the file system has no locks this one is empty, and a note says so.
+  // `folder` exists.
   static absl::StatusOr<std::unique_ptr<FolderLock>> Take(const std::string& folder);
   ~FolderLock();  // and the file is gone
   FolderLock(const FolderLock&) = delete;

@@ -30,9 +30,11 @@ absl::Status AgreeOnModel(const std::string& path, const Process& process) {
   const std::vector<std::string> all = process.GatherStrings(path);
   for (size_t rank = 1; rank < all.size(); ++rank) {
     if (all[rank] == all[0]) continue;
-    return absl::FailedPreconditionError(
-        absl::StrCat("model.path leads rank 0 to ", Printable(all[0]), " and rank ", rank, " to ",
-                     Printable(all[rank]), ": give a folder that is the same on every host"));
+    return WithExitCode(
+        absl::FailedPreconditionError(absl::StrCat(
+            "model.path leads rank 0 to ", Printable(all[0]), " and rank ", rank, " to ",
+            Printable(all[rank]), ": give a folder that is the same on every host")),
+        kExitRanksDisagree);
   }
   return absl::OkStatus();
 }
@@ -41,8 +43,10 @@ absl::Status AgreeOnModel(const std::string& path, const Process& process) {
 absl::StatusOr<CommBackend> AgreeOnBackend(c10::Device device, const Process& process) {
   const bool some_cuda = process.AnyRank(device.is_cuda());
   if (some_cuda && process.AnyRank(!device.is_cuda())) {
-    return absl::FailedPreconditionError(
-        "some ranks found a GPU and some did not; give every host one, or set device: cpu");
+    return WithExitCode(
+        absl::FailedPreconditionError(
+            "some ranks found a GPU and some did not; give every host one, or set device: cpu"),
+        kExitRanksDisagree);
   }
   // NCCL refuses two ranks on one GPU.
   const bool share = SomeRanksShareAGpu(device, process);

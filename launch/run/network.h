@@ -42,7 +42,8 @@ std::string TransportName(CommBackend backend, c10::Device device);
 
 // The network with its storage, zeros. `positions`: of the longest document. A layout of one rank
 // may be built by every rank of a larger world, each for itself. Agrees on errors: Unavailable
-// where a file cannot be made, FailedPrecondition where ranks were led to different models.
+// where a file cannot be made, FailedPrecondition with the exit code kExitRanksDisagree where ranks
+// were led to different models or some alone found a GPU.
 // `device`: that of SelectDevice, whatever the layout asks for. `backend` null: NCCL where each
 // rank has a GPU of its own, else MPI. Collective over the world.
 absl::StatusOr<std::unique_ptr<Network>> BuildNetwork(const Task& task, const Layout& layout,
