@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -20,6 +21,7 @@ namespace fttrain {
 enum class SafetensorsDtype { kF64, kF32, kF16, kBF16, kI64, kI32, kI16, kI8, kU8, kBool };
 int64_t DtypeBytes(SafetensorsDtype dtype);
 std::string_view DtypeName(SafetensorsDtype dtype);
+std::optional<SafetensorsDtype> DtypeOf(std::string_view name);  // nothing for another word
 
 struct SafetensorsEntry {
   SafetensorsDtype dtype;

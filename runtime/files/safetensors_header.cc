@@ -49,23 +49,22 @@ absl::StatusOr<std::vector<int64_t>> Numbers(const JsonNode& list, size_t most) 
 absl::StatusOr<SafetensorsEntry> ParseEntry(const JsonNode& tensor) {
   FT_RETURN_IF_ERROR(tensor.IsObject());
   FT_ASSIGN_OR_RETURN(const std::string name, tensor["dtype"].String());
-  const DtypeRow* const row = std::find_if(std::begin(kDtypes), std::end(kDtypes),
-                                           [&](const DtypeRow& each) { return name == each.name; });
-  if (row == std::end(kDtypes)) return tensor["dtype"].Unsupported();
+  const std::optional<SafetensorsDtype> dtype = DtypeOf(name);
+  if (!dtype) return tensor["dtype"].Unsupported();
   FT_ASSIGN_OR_RETURN(std::vector<int64_t> shape, Numbers(tensor["shape"], kMaxRank));
   FT_ASSIGN_OR_RETURN(const std::vector<int64_t> offsets, Numbers(tensor["data_offsets"], 2));
   if (tensor.size() != 3 || offsets.size() != 2) {
     return tensor.Error("needs dtype, shape and two data_offsets, and nothing else");
   }
   const int64_t begin = offsets[0], end = offsets[1];
-  const std::optional<int64_t> bytes = TensorBytes(row->dtype, shape);
-  const std::string text = absl::StrCat(row->name, " [", absl::StrJoin(shape, ", "), "]");
+  const std::optional<int64_t> bytes = TensorBytes(*dtype, shape);
+  const std::string text = absl::StrCat(name, " [", absl::StrJoin(shape, ", "), "]");
   if (!bytes) return tensor.Error(absl::StrCat(text, " exceeds 2^63 bytes"));
   if (end < begin || end - begin != *bytes) {
     return tensor.Error(absl::StrCat(text, " needs ", *bytes, " bytes, data_offsets [", begin, ", ",
                                      end, "] hold ", end - begin));
   }
-  return SafetensorsEntry{row->dtype, std::move(shape), begin, *bytes};
+  return SafetensorsEntry{*dtype, std::move(shape), begin, *bytes};
 }
 
 // {"__metadata__": {text: text}, tensor: entry}
@@ -132,6 +131,13 @@ absl::Status CheckCover(const SafetensorsHeader& header, int64_t data_bytes,
 
 int64_t DtypeBytes(SafetensorsDtype dtype) { return RowOf(dtype).bytes; }
 std::string_view DtypeName(SafetensorsDtype dtype) { return RowOf(dtype).name; }
+
+std::optional<SafetensorsDtype> DtypeOf(std::string_view name) {
+  for (const DtypeRow& row : kDtypes) {
+    if (row.name == name) return row.dtype;
+  }
+  return std::nullopt;
+}
 
 std::optional<int64_t> TensorBytes(SafetensorsDtype dtype, const std::vector<int64_t>& shape) {
   int64_t bytes = DtypeBytes(dtype);

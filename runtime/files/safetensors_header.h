@@ -1,5 +1,5 @@
-// The JSON header of a safetensors file, and what is common to reader and writer. Only
-// safetensors*.cc use it.
+// The JSON header of a safetensors file, and what is common to reader and writers. Only
+// safetensors*.cc and the writer of checkpoints use it.
 #pragma once
 
 #include <cstdint>
@@ -29,6 +29,13 @@ struct SafetensorsHeader {
 absl::StatusOr<SafetensorsHeader> ParseSafetensorsHeader(std::string_view json, int64_t data_start,
                                                          int64_t file_bytes,
                                                          const std::string& path);
+
+// A file's first bytes: header length, JSON, spaces up to a multiple of 8 so that data is aligned.
+// Data follow in the tensors' order without holes; their bytes go to *data_bytes. InvalidArgument
+// as SafetensorsWriter::Create.
+absl::StatusOr<std::string> SafetensorsPreamble(
+    const std::vector<SafetensorsWriter::Tensor>& tensors,
+    const std::map<std::string, std::string>& metadata, int64_t* data_bytes);
 
 // Bytes of a tensor; nothing if a dimension is negative or the size exceeds 2^63 - 1.
 std::optional<int64_t> TensorBytes(SafetensorsDtype dtype, const std::vector<int64_t>& shape);

@@ -10,13 +10,10 @@
 #include "runtime/process/log.h"
 
 namespace fttrain {
-namespace {
 
-// The file's first bytes: header length, JSON, spaces up to a multiple of 8 so that data is
-// aligned. The bytes of data go to *data_bytes.
-absl::StatusOr<std::string> Preamble(const std::vector<SafetensorsWriter::Tensor>& tensors,
-                                     const std::map<std::string, std::string>& metadata,
-                                     int64_t* data_bytes) {
+absl::StatusOr<std::string> SafetensorsPreamble(
+    const std::vector<SafetensorsWriter::Tensor>& tensors,
+    const std::map<std::string, std::string>& metadata, int64_t* data_bytes) {
   nlohmann::ordered_json header = nlohmann::ordered_json::object();
   if (!metadata.empty()) header["__metadata__"] = metadata;
   std::set<std::string> names = {"__metadata__"};
@@ -48,14 +45,12 @@ absl::StatusOr<std::string> Preamble(const std::vector<SafetensorsWriter::Tensor
   }
 }
 
-}  // namespace
-
 absl::StatusOr<std::unique_ptr<SafetensorsWriter>> SafetensorsWriter::Create(
     const std::string& path, const std::vector<Tensor>& tensors,
     const std::map<std::string, std::string>& metadata) {
   std::unique_ptr<SafetensorsWriter> writer(new SafetensorsWriter());
   FT_ASSIGN_OR_RETURN(const std::string preamble,
-                      Preamble(tensors, metadata, &writer->remaining_bytes_));
+                      SafetensorsPreamble(tensors, metadata, &writer->remaining_bytes_));
   const int64_t preamble_bytes = static_cast<int64_t>(preamble.size());
   FT_RETURN_IF_ERROR(writer->file_.Open(path, preamble_bytes + writer->remaining_bytes_));
   FT_RETURN_IF_ERROR(writer->file_.Append(preamble.data(), preamble_bytes));

@@ -2,7 +2,12 @@
 
 #include <openssl/evp.h>
 
+#include <algorithm>
+#include <vector>
+
 #include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "runtime/files/file_system.h"
 #include "runtime/process/check.h"
 
 namespace fttrain {
@@ -38,6 +43,23 @@ std::string Sha256::Hex() {
 std::string Sha256Hex(std::string_view bytes) {
   Sha256 hash;
   hash.Add(bytes.data(), static_cast<int64_t>(bytes.size()));
+  return hash.Hex();
+}
+
+absl::StatusOr<std::string> Sha256OfFile(FileSystem& files, const std::string& path,
+                                         int64_t size_bytes) {
+  FT_ASSIGN_OR_RETURN(const int64_t there, files.Size(path));
+  if (there != size_bytes) {
+    return absl::DataLossError(absl::StrCat(path, ": has ", there, " bytes, not ", size_bytes));
+  }
+  constexpr int64_t kPieceBytes = 4 << 20;
+  std::vector<char> piece(static_cast<size_t>(std::min(size_bytes, kPieceBytes)));
+  Sha256 hash;
+  for (int64_t at = 0; at < size_bytes; at += kPieceBytes) {
+    const int64_t now = std::min(size_bytes - at, kPieceBytes);
+    FT_RETURN_IF_ERROR(files.ReadAt(path, at, piece.data(), now));
+    hash.Add(piece.data(), now);
+  }
   return hash.Hex();
 }
 

@@ -6,6 +6,8 @@
 #include <string>
 #include <string_view>
 
+#include "absl/status/statusor.h"
+
 namespace fttrain {
 
 class Sha256 {
@@ -24,5 +26,11 @@ class Sha256 {
 };
 
 std::string Sha256Hex(std::string_view bytes);
+
+// Of all of a file, read in pieces. DataLoss if it has not `size_bytes`; otherwise what the file
+// system says.
+class FileSystem;
+absl::StatusOr<std::string> Sha256OfFile(FileSystem& files, const std::string& path,
+                                         int64_t size_bytes);
 
 }  // namespace fttrain
