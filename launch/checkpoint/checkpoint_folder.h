@@ -17,7 +17,6 @@
 #include <chrono>
 #include <cstdint>
 #include <string>
-#include <string_view>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -43,11 +42,11 @@ class CheckpointFolder {
   // Creates the folder of one attempt, and OUT/checkpoints if there is none, and makes both last.
   // `nonce`: 1 to 64 letters and digits that no earlier attempt had. InvalidArgument if
   // OUT/checkpoints is a link, AlreadyExists if step-N is committed or the nonce was used.
-  absl::StatusOr<Staging> MakeStaging(int64_t step, std::string_view nonce);
+  absl::StatusOr<Staging> MakeStaging(int64_t step, const std::string& nonce);
   // The same folder as another rank sees it, on a network file system later than rank 0 does.
   // NotFound if it has not appeared in time.
   absl::StatusOr<Staging> OpenStaging(
-      int64_t step, std::string_view nonce,
+      int64_t step, const std::string& nonce,
       std::chrono::milliseconds patience = std::chrono::seconds(30));
 
   // The staging folder becomes step-N. Every rank has written and all agree on it. A step-N that is
@@ -64,7 +63,7 @@ class CheckpointFolder {
   // Removes committed checkpoints but for the newest `keep_newest` (0: keeps all) and that of
   // also_keep (-1: none), which the run began from. What is not committed stays, and is not
   // counted. Each first moves to .trash-step-N.NONCE, so that it is whole or none.
-  absl::Status Retain(int keep_newest, int64_t also_keep, std::string_view nonce);
+  absl::Status Retain(int keep_newest, int64_t also_keep, const std::string& nonce);
 
   // Every checkpoint that a run may start from, and what cannot be one and why. NotFound is none:
   // no folder is an empty list. Damage of one is no error of the list.
@@ -72,8 +71,8 @@ class CheckpointFolder {
 
  private:
   std::string StepPath(int64_t step) const;
-  std::string StagingPath(int64_t step, std::string_view nonce) const;
-  absl::Status MoveAside(int64_t step, const std::string& nonce);
+  std::string StagingPath(int64_t step, const std::string& nonce) const;
+  std::string TrashPath(int64_t step, const std::string& nonce) const;
 
   FileSystem& files_;
   std::string output_folder_, path_;

@@ -27,9 +27,8 @@ struct Rejected {
 };
 
 struct Listing {
-  std::vector<Committed> committed;  // newest first
-  std::vector<Rejected>
-      rejected;  // folders step-N, newest first, and links and files in their place
+  std::vector<Committed> committed;    // newest first
+  std::vector<Rejected> rejected;      // everything else that is named step-...
   std::vector<std::string> leftovers;  // paths of .tmp-* and .trash-*
   // Whether nothing was ever saved here: a fresh start loses nothing. If it is false and
   // `committed` is empty, training must stop, not begin again.

@@ -31,8 +31,8 @@ struct WrittenShard {
   std::vector<ManifestTensor> tensors;  // in the order given, with file and data range
 };
 
-// Writes STAGING/shard-rRRRRR.safetensors, a file that other tools open: its tensors are flat and
-// named "NAME|kind|offset|begin", its data begins at a multiple of 64 bytes. Creates, writes and
+// Writes STAGING/shard-rRRRR.safetensors, a file that other tools open: its tensors are flat and
+// named "NAME|kind|offset|begin". Creates, writes and
 // hashes, fsyncs, closes, reads back, fsyncs the folder. InvalidArgument for a tensor that the
 // manifest would refuse; DataLoss if what is read back is not what was written.
 absl::StatusOr<WrittenShard> WriteShard(FileSystem& files, const std::string& staging_path,
