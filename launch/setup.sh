@@ -10,7 +10,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 SYSTEM_PACKAGES=(build-essential cmake ninja-build ccache git pkg-config python3 python3-venv
   openmpi-bin libopenmpi-dev libabsl-dev protobuf-compiler libprotobuf-dev nlohmann-json3-dev
-  libyaml-cpp-dev libpcre2-dev libicu-dev zlib1g-dev libgtest-dev libgmock-dev)
+  libyaml-cpp-dev libpcre2-dev libicu-dev libssl-dev zlib1g-dev libgtest-dev libgmock-dev)
 
 LOG=build/setup.log
 
