@@ -1,13 +1,17 @@
 // For the tests of the abort path: the last rank fails while the others wait for it.
 //   abort_job abort    by AbortJob, in a collective
 //   abort_job throw    by an exception, under a destructor that waits for what never comes
+//   abort_job end      by EndFromAnyThread, from a thread that may not call MPI
 //   abort_job connect  while the ranks of a communicator connect
 #include <chrono>
+#include <string>
 #include <string_view>
 #include <thread>
 
+#include "absl/strings/str_cat.h"
 #include "runtime/comm/backends.h"
 #include "runtime/process/check.h"
+#include "runtime/process/last_words.h"
 #include "runtime/process/log.h"
 #include "runtime/process/process.h"
 
@@ -71,6 +75,7 @@ void Fail(std::string_view how, const Process& process) {
     throw CommError(kText);
   }
   LogError(kText);
+  if (how == "end") std::thread([] { Process::EndFromAnyThread(kExitCode, kText); }).join();
   process.AbortJob(kExitCode);
 }
 
@@ -83,6 +88,9 @@ int main(int argc, char** argv) {
   auto process = Process::Create(&argc, &argv);
   if (!process.ok()) return 1;
   (*process)->AbortJobOnUncaught(kExitCode);
+  SetLastWords([](int exit_code, const std::string& message) {
+    LogError(absl::StrCat("last words ", exit_code, ": ", message));
+  });
   Fail(how, **process);
   (*process)->Barrier();
   return 0;

@@ -1,6 +1,6 @@
 #!/bin/sh
 # abort_job_test.sh RANKS MPIEXEC PROGRAM HOW: when one rank aborts, the whole job ends within seconds, with that
-# rank's exit code and one line that names the rank.
+# rank's exit code and one line that names the rank; its last words are said unless it is AbortJob that ends it.
 ranks=$1 mpiexec=$2 program=$3 how=$4
 errors=$(timeout 20 "$mpiexec" -np "$ranks" "$program" "$how" 2>&1)
 code=$?
@@ -11,5 +11,13 @@ fi
 lines=$(printf '%s\n' "$errors" | grep -c "^fttrain: error: \[rank $((ranks - 1))/$ranks .*\] the disk is full$")
 if [ "$lines" -ne 1 ]; then
   echo "expected one line of rank $((ranks - 1)), got $lines: $errors"
+  exit 1
+fi
+# AbortJob is for those who have said what they have to say.
+said=0
+[ "$how" = abort ] || said=1
+lines=$(printf '%s\n' "$errors" | grep -c "^fttrain: error: \[rank $((ranks - 1))/$ranks .*\] last words 42: the disk is full$")
+if [ "$lines" -ne "$said" ]; then
+  echo "expected last words $said times, got $lines: $errors"
   exit 1
 fi

@@ -1,11 +1,14 @@
 #include "runtime/process/process.h"
 
 #include <gmock/gmock.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <thread>
 
+#include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
+#include "runtime/process/status_payload.h"
 #include "tests/mpi_test_main.h"
 
 namespace fttrain {
@@ -58,8 +61,30 @@ TEST(AgreeOnStatus, GivesTheFailureOfOneRankToAll) {
   for (int failing = 0; failing < Us().world_size(); ++failing) {
     const absl::Status local =
         Us().rank() == failing ? absl::NotFoundError("shard 3 is missing") : absl::OkStatus();
-    EXPECT_EQ(Us().AgreeOnStatus(local), absl::NotFoundError(From(failing, "shard 3 is missing")));
+    const absl::Status agreed = Us().AgreeOnStatus(local);
+    EXPECT_EQ(agreed.code(), absl::StatusCode::kNotFound);
+    EXPECT_EQ(agreed.message(), From(failing, "shard 3 is missing"));
   }
+}
+
+TEST(AgreeOnStatus, KeepsPayloadsAndSaysWhereItArose) {
+  const int last = Us().world_size() - 1;
+  absl::Status local;
+  if (Us().rank() == last) {
+    local = absl::InternalError("the disk is full");
+    local.SetPayload("a kind", absl::Cord("75"));
+  }
+  const absl::Status agreed = Us().AgreeOnStatus(local);
+  ASSERT_TRUE(agreed.GetPayload("a kind"));
+  EXPECT_EQ(*agreed.GetPayload("a kind"), "75");
+  const std::optional<Origin> origin = OriginOf(agreed);
+  ASSERT_TRUE(origin);
+  EXPECT_EQ(origin->rank, last);
+  EXPECT_EQ(origin->host, Us().host());
+  if (Us().rank() == last) EXPECT_EQ(origin->pid, getpid());
+  // What was agreed on before arose where it did then, although rank 0 tells it now.
+  const absl::Status again = Us().AgreeOnStatus(agreed);
+  EXPECT_EQ(again, agreed);
 }
 
 TEST(AgreeOnStatus, PrefersTheLowestFailingRank) {
@@ -81,7 +106,9 @@ TEST(AgreeOnStatus, CarriesEmptyAndLongMessages) {
   for (const size_t length : {size_t{0}, size_t{1000000}}) {
     const std::string message(length, 'x');
     const absl::Status local = Us().rank() == last ? absl::AbortedError(message) : absl::OkStatus();
-    EXPECT_EQ(Us().AgreeOnStatus(local), absl::AbortedError(From(last, message)));
+    const absl::Status agreed = Us().AgreeOnStatus(local);
+    EXPECT_EQ(agreed.code(), absl::StatusCode::kAborted);
+    EXPECT_EQ(agreed.message(), From(last, message));
   }
 }
 
