@@ -124,9 +124,10 @@ absl::Status CheckpointFolder::Commit(const Staging& staging, const Manifest& ma
     if (!IsDamaged(known)) return known;
     FT_RETURN_IF_ERROR(files_.Rename(target, TrashPath(staging.step, staging.nonce)));
   }
-  FT_RETURN_IF_ERROR(files_.Rename(staging.path, target));
-  const absl::Status lasting = files_.SyncFolder(path_);
-  // Nobody knows whether the rename lasts, so that nobody may say "saved": back, for Abandon.
+  absl::Status lasting = files_.Rename(staging.path, target);
+  if (lasting.ok()) lasting = files_.SyncFolder(path_);
+  // Nobody knows whether the rename lasts (or, from a file server whose answer was lost, whether it
+  // happened), so that nobody may say "saved": back, for Abandon.
   if (!lasting.ok()) files_.Rename(target, staging.path).IgnoreError();
   return lasting;
 }
