@@ -70,9 +70,12 @@ absl::StatusOr<Staging> CheckpointFolder::MakeStaging(int64_t step, const std::s
     return absl::AlreadyExistsError(absl::StrCat(StepPath(step), ": is committed already"));
   }
   Staging staging{step, nonce, StagingPath(step, nonce)};
-  FT_RETURN_IF_ERROR(files_.MakeFolder(staging.path));
-  FT_RETURN_IF_ERROR(files_.SyncFolder(path_));
-  return staging;
+  absl::Status status = files_.MakeFolder(staging.path);
+  if (absl::IsAlreadyExists(status)) return status;
+  if (status.ok()) status = files_.SyncFolder(path_);
+  if (status.ok()) return staging;
+  files_.RemoveFolder(staging.path).IgnoreError();
+  return status;
 }
 
 absl::StatusOr<Staging> CheckpointFolder::OpenStaging(int64_t step, const std::string& nonce,

@@ -17,13 +17,13 @@ namespace fttrain {
 class FailingSystemCalls : public SystemCalls {
  public:
   int fails = -1, error = 0;
-  bool done_although = false;
+  bool done_although = false, for_good = false;
   int calls = 0;  // so far
 
   int Open(const char* path, int flags, mode_t mode) override {
-    const bool opens = !Next() || done_although;
+    const bool opens = !Next() || done_although || error == 0;
     const int fd = opens ? SystemCalls::Open(path, flags, mode) : -1;
-    if (!failed_) return fd;
+    if (!failed_ || error == 0) return fd;
     if (fd >= 0) SystemCalls::Close(fd);
     return Fail();
   }
@@ -75,7 +75,10 @@ class FailingSystemCalls : public SystemCalls {
   }
 
  private:
-  bool Next() { return failed_ = calls++ == fails; }
+  bool Next() {
+    const int now = calls++;
+    return failed_ = now == fails || (for_good && fails >= 0 && now > fails);
+  }
   int Fail() {
     errno = error;
     return -1;
