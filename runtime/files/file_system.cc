@@ -35,7 +35,9 @@ absl::Status Failed(int error, const char* what, const std::string& path, int64_
     case ELOOP:
       return absl::InvalidArgumentError(
           absl::StrCat(message, ": a symbolic link, which is not followed here"));
-    case ENOTDIR:
+    case ENOTDIR:  // what O_DIRECTORY with O_NOFOLLOW says of a link, too
+      return absl::InvalidArgumentError(
+          absl::StrCat(message, ": not a folder, or a symbolic link to one"));
     case EISDIR:
       return absl::InvalidArgumentError(reason);
     default:
