@@ -14,7 +14,7 @@ struct Requests {
   bool stop = false;  // save, and leave with kExitPreempted
   bool save = false;  // save; true as well where stop is
   // Who asks to stop: "SIGTERM", "SIGUSR1", "SIGINT" or "STOP" (the file); empty if nobody does.
-  std::string by;
+  std::string by = {};
 };
 
 // As a number of which an all-reduce by maximum keeps what matters most of all ranks': nothing (0)

@@ -17,7 +17,6 @@
 #include "runtime/process/check.h"
 #include "runtime/process/last_words.h"
 #include "runtime/process/log.h"
-#include "runtime/process/status_payload.h"
 
 namespace fttrain {
 namespace {
@@ -113,11 +112,15 @@ std::string ToJson(const ErrorRecord& record) {
 }
 
 RunStatusFile::RunStatusFile(std::string folder, const Process& process, int64_t total_steps)
-    : folder_(std::move(folder)), rank_(process.rank()) {
+    : RunStatusFile(std::move(folder), {process.rank(), process.host(), getpid()},
+                    process.world_size(), total_steps) {}
+
+RunStatusFile::RunStatusFile(std::string folder, const Origin& self, int ranks, int64_t total_steps)
+    : folder_(std::move(folder)), self_(self) {
   status_.total_steps = total_steps;
-  status_.pid = getpid();
-  status_.host = process.host();
-  status_.ranks = process.world_size();
+  status_.pid = self.pid;
+  status_.host = self.host;
+  status_.ranks = ranks;
   status_.started_at = std::time(nullptr);
 }
 
@@ -126,7 +129,7 @@ RunStatusFile::~RunStatusFile() { SetLastWords(nullptr); }
 absl::Status RunStatusFile::Begin(int64_t step, std::optional<int64_t> checkpoint) {
   step_ = step;
   status_.checkpoint = checkpoint;
-  if (rank_ == 0) {
+  if (self_.rank == 0) {
     std::error_code error;
     std::filesystem::remove_all(ErrorsPath(folder_), error);
     if (error) {
@@ -142,12 +145,12 @@ absl::Status RunStatusFile::Begin(int64_t step, std::optional<int64_t> checkpoin
 
 absl::Status RunStatusFile::Committed(int64_t step) {
   status_.checkpoint = step;
-  return rank_ == 0 ? Write() : absl::OkStatus();
+  return self_.rank == 0 ? Write() : absl::OkStatus();
 }
 
 void RunStatusFile::End(const absl::Status& status, std::string_view stopped_by) {
   SetLastWords(nullptr);
-  if (rank_ != 0) return;
+  if (self_.rank != 0) return;
   const int code = ExitCode(status);
   status_.exit_code = code;
   status_.state = StateOf(code);
@@ -155,15 +158,7 @@ void RunStatusFile::End(const absl::Status& status, std::string_view stopped_by)
   absl::Status written;
   if (status_.state == "failed") {
     status_.error = std::string(status.message());
-    const Origin origin = OriginOf(status).value_or(Origin{rank_, status_.host, status_.pid});
-    const int64_t step = step_;
-    written = WriteRecord(folder_, {.exit_code = code,
-                                    .rank = origin.rank,
-                                    .host = origin.host,
-                                    .pid = origin.pid,
-                                    .step = step >= 0 ? std::optional(step) : std::nullopt,
-                                    .message = status_.error,
-                                    .time = std::time(nullptr)});
+    written = WriteRecord(folder_, Record(OriginOf(status).value_or(self_), code, status_.error));
   }
   const absl::Status told = Write();
   for (const absl::Status& failed : {written, told}) {
@@ -177,15 +172,20 @@ absl::Status RunStatusFile::Write() {
   return WriteFileAtomically(StatusPath(folder_), ToJson(status_));
 }
 
-void RunStatusFile::LeaveLastWords(int exit_code, const std::string& message) const {
+ErrorRecord RunStatusFile::Record(const Origin& origin, int exit_code,
+                                  const std::string& message) const {
   const int64_t step = step_;
-  const ErrorRecord record = {.exit_code = exit_code,
-                              .rank = rank_,
-                              .host = status_.host,
-                              .pid = getpid(),
-                              .step = step >= 0 ? std::optional(step) : std::nullopt,
-                              .message = message,
-                              .time = std::time(nullptr)};
+  return {.exit_code = exit_code,
+          .rank = origin.rank,
+          .host = origin.host,
+          .pid = origin.pid,
+          .step = step >= 0 ? std::optional(step) : std::nullopt,
+          .message = message,
+          .time = std::time(nullptr)};
+}
+
+void RunStatusFile::LeaveLastWords(int exit_code, const std::string& message) const {
+  const ErrorRecord record = Record(self_, exit_code, message);
   // One without the other is better than neither.
   (void)WriteRecord(folder_, record);
   (void)MarkFailed(folder_, record);

@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "runtime/process/process.h"
+#include "runtime/process/status_payload.h"
 
 namespace fttrain {
 
@@ -35,10 +36,10 @@ std::string ToJson(const RunStatus& status);
 struct ErrorRecord {
   int exit_code = 0;
   int rank = 0;
-  std::string host;
+  std::string host = {};
   int64_t pid = 0;
-  std::optional<int64_t> step;  // steps done; nothing: it had not begun
-  std::string message;
+  std::optional<int64_t> step = {};  // steps done; nothing: it had not begun
+  std::string message = {};
   std::time_t time = 0;
 };
 std::string ToJson(const ErrorRecord& record);
@@ -49,6 +50,7 @@ class RunStatusFile {
  public:
   // Nothing is written before Begin().
   RunStatusFile(std::string folder, const Process& process, int64_t total_steps);
+  RunStatusFile(std::string folder, const Origin& self, int ranks, int64_t total_steps);
   ~RunStatusFile();  // whoever ends from now on leaves nothing
   RunStatusFile(const RunStatusFile&) = delete;
   RunStatusFile& operator=(const RunStatusFile&) = delete;
@@ -69,10 +71,11 @@ class RunStatusFile {
 
  private:
   absl::Status Write();
+  ErrorRecord Record(const Origin& origin, int exit_code, const std::string& message) const;
   void LeaveLastWords(int exit_code, const std::string& message) const;
 
   std::string folder_;
-  int rank_;
+  Origin self_;
   RunStatus status_;
   std::atomic<int64_t> step_{-1};  // read by the thread that ends the process; -1: none yet
 };

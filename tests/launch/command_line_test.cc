@@ -240,5 +240,19 @@ TEST(ExitCode, TellsKindsOfFailureApart) {
   EXPECT_EQ(ExitCode(absl::AbortedError("")), 80);
 }
 
+TEST(ExitCode, ThatAStatusCarriesGoesBeforeThatOfItsKind) {
+  const absl::Status locked = WithExitCode(absl::UnavailableError("locked"), kExitCannotCreate);
+  EXPECT_EQ(ExitCode(locked), 73);
+  EXPECT_EQ(locked.message(), "locked");
+  EXPECT_EQ(ExitCode(absl::UnavailableError("")), 74);
+  EXPECT_EQ(ExitCode(Unpack(Pack(locked))), 73) << "told to other ranks";
+  EXPECT_EQ(ExitCode(FromFile(WithExitCode(absl::InvalidArgumentError(""), kExitRanksDisagree))),
+            76);
+  EXPECT_EQ(ExitCode(WithExitCode(locked, kExitPreempted)), 75) << "the last one counts";
+  absl::Status garbage = absl::DataLossError("");
+  garbage.SetPayload(kExitCodePayload, absl::Cord("x"));
+  EXPECT_EQ(ExitCode(garbage), 65);
+}
+
 }  // namespace
 }  // namespace fttrain

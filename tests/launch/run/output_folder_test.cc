@@ -7,6 +7,7 @@
 
 #include <filesystem>
 
+#include "launch/exit_code.h"
 #include "runtime/files/whole_file.h"
 #include "tests/status_text.h"
 #include "tests/temp_folder.h"
@@ -72,6 +73,7 @@ TEST(OutputFolder, IsOneRunsAtATime) {
   EXPECT_THAT(second, IsError(absl::StatusCode::kUnavailable,
                               "output_dir " + folder + ": another run writes there (process " +
                                   std::to_string(getpid()) + " on host "));
+  EXPECT_EQ(ExitCode(second.status()), kExitCannotCreate);
   EXPECT_TRUE(OutputFolder::Open(parent / "other").ok());
   first.reset();
   EXPECT_TRUE(OutputFolder::Open(folder).ok());

@@ -81,7 +81,7 @@ TEST(AgreeOnStatus, KeepsPayloadsAndSaysWhereItArose) {
   ASSERT_TRUE(origin);
   EXPECT_EQ(origin->rank, last);
   EXPECT_EQ(origin->host, Us().host());
-  if (Us().rank() == last) EXPECT_EQ(origin->pid, getpid());
+  EXPECT_EQ(origin->pid == getpid(), Us().rank() == last);
   // What was agreed on before arose where it did then, although rank 0 tells it now.
   const absl::Status again = Us().AgreeOnStatus(agreed);
   EXPECT_EQ(again, agreed);
