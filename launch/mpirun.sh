@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# launch/mpirun.sh [OPTION OF MPIRUN ...] PROGRAM [ARGUMENT ...]: mpirun with the settings of env.sh, for runs that are to
+# save when they are told to stop:
+#   launch/mpirun.sh -np 4 --hostfile hosts build/release/fttrain --config=run.yaml
+# A SIGTERM, SIGINT (Ctrl-C) or SIGUSR1 sent to this script goes to the ranks as SIGUSR1: they end their step, save and
+# leave with exit code 75. A second makes them leave without saving, a third kills mpirun. SIGUSR2: save and go on.
+# mpirun itself would kill its ranks a second or two after a SIGTERM; where it is sent one all the same, they have 12
+# seconds before they hear of it and 12 more (OMPI_MCA_odls_base_sigkill_timeout), which SLURM's 30 s before its own
+# SIGKILL have room for.
+set -uo pipefail
+if [ $# -eq 0 ]; then
+  sed -n '2,4s/^# //p' "${BASH_SOURCE[0]}" >&2
+  exit 64
+fi
+# shellcheck source=launch/env.sh
+. "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+export OMPI_MCA_odls_base_sigkill_timeout=${OMPI_MCA_odls_base_sigkill_timeout:-12}
+
+asked=0
+trap '
+  [ -n "${!:-}" ] || exit 143 # nothing has begun
+  asked=$((asked + 1))
+  if [ "$asked" -le 2 ]; then kill -USR1 "$!"; else kill -KILL "$!"; fi' TERM INT USR1
+trap '[ -z "${!:-}" ] || kill -USR2 "$!"' USR2
+
+# A process group of its own: Ctrl-C in a terminal reaches this script alone.
+set -m
+mpirun "$@" </dev/null &
+# A signal ends a wait, not mpirun.
+while true; do
+  wait "$!"
+  code=$?
+  kill -0 "$!" 2>/dev/null || break
+done
+# It may have ended between the two.
+wait "$!" 2>/dev/null
+last=$?
+[ "$last" -eq 127 ] || code=$last
+exit "$code"
