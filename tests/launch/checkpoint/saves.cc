@@ -8,7 +8,7 @@
 namespace fttrain {
 namespace {
 
-constexpr const char* kKinds[] = {"master", "exp_avg", "exp_avg_sq"};
+constexpr const char* kKinds[] = {"master", "exp_avg"};
 
 // A tensor [8, 6] in rows over two ranks: 4 rows each, in two parts that ZeRO could have made.
 struct Part {
@@ -26,28 +26,26 @@ float ValueOf(const Attempt& attempt, const ManifestTensor& tensor, int64_t i) {
 
 std::vector<Part> PartsOf(const Attempt& attempt, int rank) {
   std::vector<Part> parts;
-  for (const char* name : {"layers.0.q_proj.lora_A.weight", "layers.0.q_proj.lora_B.weight"}) {
-    for (const char* kind : kKinds) {
-      for (const int64_t begin : {0, 10}) {
-        Part part;
-        part.about = {.name = name,
-                      .kind = kind,
-                      .dtype = "F32",
-                      .global_shape = {8, 6},
-                      .dim = 0,
-                      .offset = 4 * rank,
-                      .extent = 4,
-                      .begin = begin,
-                      .end = begin == 0 ? 10 : 24,
-                      .file = "",
-                      .data_begin = 0,
-                      .data_end = 0};
-        part.about.numel = part.about.end - part.about.begin;
-        for (int64_t i = 0; i < part.about.numel; ++i) {
-          part.values.push_back(ValueOf(attempt, part.about, i));
-        }
-        parts.push_back(std::move(part));
+  for (const char* kind : kKinds) {
+    for (const int64_t begin : {0, 10}) {
+      Part part;
+      part.about = {.name = "layers.0.q_proj.lora_A.weight",
+                    .kind = kind,
+                    .dtype = "F32",
+                    .global_shape = {8, 6},
+                    .dim = 0,
+                    .offset = 4 * rank,
+                    .extent = 4,
+                    .begin = begin,
+                    .end = begin == 0 ? 10 : 24,
+                    .file = "",
+                    .data_begin = 0,
+                    .data_end = 0};
+      part.about.numel = part.about.end - part.about.begin;
+      for (int64_t i = 0; i < part.about.numel; ++i) {
+        part.values.push_back(ValueOf(attempt, part.about, i));
       }
+      parts.push_back(std::move(part));
     }
   }
   return parts;
