@@ -19,7 +19,7 @@ namespace fttrain {
 struct RunStatus {
   std::string state = "running";  // running | done | preempted | failed
   std::optional<int> exit_code;   // once it is not running; mpirun's own may be another
-  int64_t step = 0;               // steps done
+  int64_t step = 0;               // steps done at updated_at
   int64_t total_steps = 0;
   std::optional<int64_t> checkpoint;  // the newest that is committed
   std::string stopped_by;             // "SIGTERM", "STOP" ...; empty: nobody

@@ -3,12 +3,12 @@
 # the other that says what it waits for; where one is slow, it does not end early.
 mpiexec=$1 program=$2
 
-# stalls CASE WHERE: the case ends with the exit code of an internal error, and the waiting rank says where.
+# stalls CASE WHERE: the case ends with the exit code of a hang, and the waiting rank says where.
 stalls() {
   errors=$(timeout 40 "$mpiexec" -np 2 "$program" --gtest_filter="Stalled.$1" 2>&1)
   code=$?
-  if [ "$code" -ne 70 ]; then
-    echo "$1: exit code $code, expected 70 (124: the job hung). Output: $errors"
+  if [ "$code" -ne 81 ]; then
+    echo "$1: exit code $code, expected 81 (124: the job hung). Output: $errors"
     exit 1
   fi
   lines=$(printf '%s\n' "$errors" | grep -c "^fttrain: error: \[rank 0/2 [^]]*\] $2")
