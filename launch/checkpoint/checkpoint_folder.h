@@ -58,7 +58,8 @@ class CheckpointFolder {
   // Removes what an attempt wrote. Never an error of the run: CleanUp removes what is left.
   absl::Status Abandon(const Staging& staging);
 
-  // Removes .tmp-* and .trash-*, which an earlier run left. Before the first attempt.
+  // Removes .tmp-* and .trash-*, which an earlier run left. Before the first attempt. What stays
+  // after an error costs nothing but its bytes.
   absl::Status CleanUp();
   // Removes committed checkpoints but for the newest `keep_newest` (0: keeps all) and that of
   // also_keep (-1: none), which the run began from. What is not committed stays, and is not

@@ -32,9 +32,9 @@ struct WrittenShard {
 };
 
 // Writes STAGING/shard-rRRRR.safetensors, a file that other tools open: its tensors are flat and
-// named "NAME|kind|offset|begin". Creates, writes and hashes, fsyncs, closes, reads back, fsyncs the
-// folder. InvalidArgument for a tensor that the manifest would refuse; DataLoss if what is read back
-// is not what was written.
+// named "NAME|kind|offset|begin". Creates, writes and hashes, fsyncs, closes, reads back, fsyncs
+// the folder. InvalidArgument for a tensor that the manifest would refuse; DataLoss if what is read
+// back is not what was written.
 absl::StatusOr<WrittenShard> WriteShard(FileSystem& files, const std::string& staging_path,
                                         int rank, absl::Span<const ShardTensor> tensors,
                                         const ShardWriting& how = {});

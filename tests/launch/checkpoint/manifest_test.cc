@@ -3,11 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <random>
 #include <string>
 
 #include "absl/strings/match.h"
-#include "absl/strings/str_cat.h"
-#include "absl/strings/str_replace.h"
 #include "tests/status_text.h"
 
 namespace fttrain {
@@ -160,6 +159,30 @@ TEST(Manifest, WhatIsWrongIsRefusedWithFileAndKey) {
     EXPECT_TRUE(absl::StartsWith(read.status().message(), "step-12/manifest.json: ")) << bad.to;
     EXPECT_FALSE(IsOtherFormat(read.status()));
   }
+}
+
+// Whatever happens to the text: a manifest that holds together, or an error that names the file.
+TEST(Manifest, NoTextIsTooBadToBeRefused) {
+  const std::string sound = ManifestText(Sound()).value();
+  std::mt19937 random(7);
+  int refused = 0;
+  for (int trial = 0; trial < 5000; ++trial) {
+    std::string text = sound;
+    for (size_t edits = 1 + random() % 3; edits > 0; --edits) {
+      const size_t at = random() % text.size(), length = random() % 20;
+      const std::string piece = sound.substr(random() % sound.size(), random() % 20);
+      if (random() % 2 == 0) text[at] = static_cast<char>(random());
+      if (random() % 3 == 0) text.replace(at, length, piece);
+    }
+    const absl::StatusOr<Manifest> read = ParseManifest(text, "m.json");
+    if (read.ok()) {
+      EXPECT_EQ(ManifestText(*read).status(), absl::OkStatus());
+      continue;
+    }
+    ++refused;
+    EXPECT_TRUE(absl::StartsWith(read.status().message(), "m.json: ")) << read.status();
+  }
+  EXPECT_GT(refused, 1000);
 }
 
 TEST(Manifest, ARangeThatIsStoredTwiceIsRefused) {
