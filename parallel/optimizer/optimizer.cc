@@ -16,6 +16,9 @@
 
 namespace fttrain {
 struct Optimizer::State {
+  // What others own of the values, where this rank keeps it. Collective over dp.
+  void ShareValues(const OwnedState& owned_state) const;
+
   ParameterStore& store;
   AdamWOptions options;
   std::vector<OwnedState> owned = {};
@@ -38,8 +41,24 @@ Optimizer::Optimizer(ParameterStore& store, const AdamWOptions& options)
 
 Optimizer::~Optimizer() = default;
 
+void Optimizer::State::ShareValues(const OwnedState& owned_state) const {
+  // Under ZeRO 3 values are gathered when they are used.
+  Communicator& replicas = store.mesh().Line(owned_state.flat().replicas);
+  if (store.zero_stage() == 0 || store.zero_stage() == 3 || replicas.size() == 1) return;
+  const MemoryScope scope(MemoryCategory::kCommunication);
+  replicas.AllGather(owned_state.Values().clone(), owned_state.flat().values);
+}
+
 void Optimizer::MastersFromParameters() {
   for (OwnedState& owned : state_->owned) owned.ReadMasters();
+}
+
+void Optimizer::ParametersFromMasters() {
+  for (OwnedState& owned : state_->owned) {
+    owned.WriteMasters();
+    state_->ShareValues(owned);
+  }
+  state_->store.ForgetWindows();
 }
 
 void Optimizer::ZeroGradients() {
@@ -79,14 +98,9 @@ void Optimizer::Step(int64_t step, double learning_rate, double grad_scale) {
                          .beta2 = options.beta2,
                          .eps = options.eps,
                          .grad_scale = grad_scale};
-  // Under ZeRO 3 values are gathered when they are used.
-  const int zero_stage = state_->store.zero_stage();
   for (OwnedState& owned : state_->owned) {
     owned.Update(update, options.weight_decay, state_->int8_tables, state_->staging);
-    Communicator& replicas = state_->store.mesh().Line(owned.flat().replicas);
-    if (zero_stage == 0 || zero_stage == 3 || replicas.size() == 1) continue;
-    MemoryScope scope(MemoryCategory::kCommunication);
-    replicas.AllGather(owned.Values().clone(), owned.flat().values);
+    state_->ShareValues(owned);
   }
   state_->store.ForgetWindows();
 }

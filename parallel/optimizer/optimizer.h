@@ -37,6 +37,8 @@ class Optimizer {
   // float32 masters of parameters in lower precision, from their current values. After loading
   // weights.
   void MastersFromParameters();
+  // The parameters' values from masters that VisitState has changed. Collective over dp.
+  void ParametersFromMasters();
   // Before the first backward of a step.
   void ZeroGradients();
   // Once per step, after the last backward: what is left to do of ParameterStore's sums. Collective
@@ -53,8 +55,9 @@ class Optimizer {
   // parameters over dp under ZeRO 1 and 2. `step` counts from 0. Collective over dp.
   void Step(int64_t step, double learning_rate, double grad_scale);
 
-  // All state but the number of steps, as views that may be read or written: for each trainable
-  // parameter the part of this rank's slice that it owns, once for each kind of state that it has.
+  // All that training goes on from, but the number of steps, as views that may be read or written
+  // (ParametersFromMasters follows): for each trainable parameter the part of this rank's slice that
+  // it owns, once for each kind of state that it has.
   // Over the dp ranks every element of a slice is visited once; under ZeRO 0 once on each of them.
   // Returns the first error of `visit`, after which nothing is visited. Not collective.
   absl::Status VisitState(absl::FunctionRef<absl::Status(const StatePiece&)> visit);

@@ -53,11 +53,16 @@ at::Tensor OwnedState::Zeros(int64_t n, at::ScalarType dtype) const {
 }
 
 at::Tensor OwnedState::MasterIn(FlatRange range) const {
+  if (!master_.defined()) return flat_->ValuesIn(range);
   return master_.narrow(0, range.begin - owned_.begin, range.size());
 }
 
 void OwnedState::ReadMasters() {
   if (master_.defined()) master_.copy_(Values());
+}
+
+void OwnedState::WriteMasters() {
+  if (master_.defined()) Values().copy_(master_);
 }
 
 void OwnedState::UpdatePart(const Segment& segment, FlatRange part, const at::Tensor& param,
@@ -82,7 +87,7 @@ void OwnedState::Update(AdamWStep step, double weight_decay, const at::Tensor& t
     }
     const at::Tensor values = flat_->ValuesIn(segment.range);
     const bool has_master = master_.defined();
-    const at::Tensor param = has_master ? MasterIn(segment.range) : values;
+    const at::Tensor param = MasterIn(segment.range);
     const bool rounds = has_master && values.scalar_type() != param.scalar_type();
     UpdatePart(segment, segment.range, param, flat_->GradientsIn(segment.range),
                rounds ? values : at::Tensor(), tables, step);
@@ -111,9 +116,7 @@ absl::Status OwnedState::Visit(absl::FunctionRef<absl::Status(const StatePiece&)
       const FlatRange mine = Intersect({offset, offset + slice.LocalNumel()}, segment.range);
       if (mine.size() == 0) continue;
       const FlatRange of_slice{mine.begin - offset, mine.end - offset};
-      if (master_.defined()) {
-        FT_RETURN_IF_ERROR(visit({slice, of_slice, StateKind::kMaster, MasterIn(mine)}));
-      }
+      FT_RETURN_IF_ERROR(visit({slice, of_slice, StateKind::kMaster, MasterIn(mine)}));
       for (const auto& [kind, values] : MomentsIn(segment, mine)) {
         FT_RETURN_IF_ERROR(visit({slice, of_slice, kind, values}));
       }

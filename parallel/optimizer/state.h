@@ -17,7 +17,7 @@ namespace fttrain {
 enum class StatePlace { kDevice, kHost };
 
 enum class StateKind {
-  kMaster,  // gradients' dtype; where the values are their own master there is none
+  kMaster,  // gradients' dtype; where the values are their own master these are they
   kExpAvg,  // gradients' dtype
   kExpAvgSq,
   kExpAvgCodes,  // in place of both, of moments in 8 bits (Int8Moments): uint8
@@ -53,8 +53,9 @@ class OwnedState {
   FlatRange owned() const { return owned_; }
   at::Tensor Values() const { return flat_->ValuesIn(owned_); }
   at::Tensor Gradients() const { return flat_->GradientsIn(owned_); }
-  // Masters from the values.
+  // Masters from the values, and back.
   void ReadMasters();
+  void WriteMasters();
   // One AdamW step of all owned elements, each parameter's weight decay times `weight_decay`'s on
   // or off. `tables`: MakeInt8Tables where the state is; undefined without 8-bit moments. The same
   // bits wherever the state is. With kHost beside a GPU: gradients come and values go in pieces,
@@ -75,7 +76,7 @@ class OwnedState {
   std::vector<std::pair<StateKind, at::Tensor>> MomentsIn(const Segment& segment,
                                                           FlatRange part) const;
   at::Tensor Zeros(int64_t n, at::ScalarType dtype) const;
-  at::Tensor MasterIn(FlatRange range) const;
+  at::Tensor MasterIn(FlatRange range) const;  // the values where they are their own
   // Elements [begin, begin + size) of the segment; the other operands are theirs.
   void UpdatePart(const Segment& segment, FlatRange part, const at::Tensor& param,
                   const at::Tensor& gradients, const at::Tensor& rounded, const at::Tensor& tables,
