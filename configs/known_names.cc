@@ -65,6 +65,8 @@ constexpr Names kNamesElsewhere[] = {
     {"train.eval_steps", "eval_strategy evaluation_strategy evals_per_epoch eval_interval",
      "a count of steps"},
     {"train.save_steps", "save_strategy saves_per_epoch save_interval", "a count of steps"},
+    {"train.resume", "resume_from_checkpoint auto_resume_from_checkpoints",
+     "auto, never or a folder"},
     {"train.deterministic", "full_determinism use_deterministic_algorithms", ""},
     {"optimizer.name", "optim optimizer_type", ""},
     {"optimizer.learning_rate", "lr max_lr peak_lr", ""},

@@ -18,8 +18,6 @@ struct Row {
 constexpr Row kMissing[] = {
     {"data.eval", [](const RunConfig& c) { return c.data().eval_size() > 0; }, "evaluation is not implemented; remove it"},
     {"train.eval_steps", [](const RunConfig& c) { return c.train().eval_steps() > 0; }, "evaluation is not implemented; remove it"},
-    {"train.save_steps", [](const RunConfig& c) { return c.train().save_steps() > 0; }, "saving during a run is not implemented; use 0 (the result is saved at the end)"},
-    {"train.save_total_limit", [](const RunConfig& c) { return c.train().save_total_limit() > 0; }, "saving during a run is not implemented; use 0 (the result is saved at the end)"},
 };
 // clang-format on
 

@@ -11,6 +11,7 @@
 #include "absl/strings/str_replace.h"
 #include "absl/time/civil_time.h"
 #include "configs/faults.h"
+#include "configs/result_keys.h"
 #include "configs/schema.h"
 #include "configs/unsupported.h"
 
@@ -278,6 +279,10 @@ absl::Status Validate(const LoadedConfig& loaded, int world_size) {
     faults.Add("output_dir", "'output_dir' is missing: the folder to write results to");
   }
   CheckAdapter(config.adapter(), faults);
+  for (const std::string& name : config.train().allow_changed()) {
+    const absl::Status known = CheckResultKey(name, "train.allow_changed");
+    if (!known.ok()) faults.Add("train.allow_changed", std::string(known.message()));
+  }
   CheckMemory(config, faults);
   CheckData(config, faults);
   CheckTrain(config, faults);

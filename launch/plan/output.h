@@ -1,7 +1,8 @@
-// What a run says and when, what it leaves behind, and what is gone with it.
+// What a run says and when, what it leaves behind and goes on from, and what is gone with it.
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "configs/run_config.pb.h"
 
@@ -12,13 +13,27 @@ struct Output {
   std::string scratch_folder = {};  // of files without a name; `folder` where none is given
   int64_t log_steps = 1;            // steps of a line on the terminal
   int64_t timeout_seconds = 0;      // that a rank may stand still in a step; 0: for ever
+  int64_t save_steps = 0;           // steps from a checkpoint to the next; 0: none
+  int keep_checkpoints = 0;         // the newest; 0: all
+  std::string resume = "auto";      // or never, or a checkpoint's folder
+  std::vector<std::string> allow_changed = {};  // keys, data, model
+  int64_t disk_full_seconds = 0;                // to wait for room for the result
+  int64_t check_replicas_steps = 0;  // from a comparison of replicas to the next; 0: none
 };
 
 // Of a config with defaults filled and validated.
 inline Output OutputOf(const config::RunConfig& run) {
   const std::string& scratch = run.memory().scratch_folder();
-  return {run.output_dir(), scratch.empty() ? run.output_dir() : scratch, run.train().log_steps(),
-          run.parallel().timeout_seconds()};
+  return {run.output_dir(),
+          scratch.empty() ? run.output_dir() : scratch,
+          run.train().log_steps(),
+          run.parallel().timeout_seconds(),
+          run.train().save_steps(),
+          run.train().save_total_limit(),
+          run.train().resume(),
+          {run.train().allow_changed().begin(), run.train().allow_changed().end()},
+          run.train().disk_full_wait(),
+          run.train().check_replicas_steps()};
 }
 
 }  // namespace fttrain

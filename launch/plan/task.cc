@@ -105,6 +105,7 @@ absl::StatusOr<Task> TaskOf(const config::LoadedConfig& loaded, const ModelSpec&
                                 {config::OPTIMIZER_STATE_INT8, MomentStorage::kInt8}});
   task.learning_rate = LearningRateOf(run);
   task.max_grad_norm = run.optimizer().max_grad_norm();
+  task.guard = {run.train().max_skipped_steps(), run.train().skip_loss_spikes()};
   task.data = DataTaskOf(loaded);
   task.seed = static_cast<uint64_t>(run.train().seed());
   task.deterministic = run.train().deterministic();

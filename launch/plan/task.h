@@ -26,6 +26,12 @@ struct DataTask {
   OnBadRow on_bad_row = OnBadRow::kStop;
 };
 
+// Which steps nothing is learnt from (loss_guard.h).
+struct GuardOptions {
+  int64_t max_in_a_row = 0;  // of such steps; one more ends the run
+  double spike = 0;          // standard deviations above the mean that a loss may have; 0: any
+};
+
 struct Task {
   std::string model_path;
   ModelSpec model;
@@ -40,6 +46,7 @@ struct Task {
   MomentStorage moments = MomentStorage::kGradientDtype;
   LrSchedule learning_rate;
   double max_grad_norm = 1.0;
+  GuardOptions guard;
 
   DataTask data;
   RowOptions rows;

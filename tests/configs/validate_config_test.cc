@@ -114,10 +114,11 @@ const Contradiction kContradictions[] = {
      {"train.micro_batch_size=4096", "data.sequence_len=1048576"},
      "--set train.micro_batch_size=4096: a microbatch of train.micro_batch_size 4096 x "
      "data.sequence_len 1048576 = 4294967296 tokens exceeds 2147483647"},
-    {"LimitOfSavesThatAreNotMade",
-     {"train.save_total_limit=2"},
-     "--set train.save_total_limit=2: 'train.save_total_limit': saving during a run is not "
-     "implemented; use 0 (the result is saved at the end)"},
+    {"AllowsWhatIsNoKey",
+     {"train.allow_changed=[data, optimizer.lerning_rate]"},
+     "--set train.allow_changed=[data, optimizer.lerning_rate]: 'train.allow_changed': "
+     "'optimizer.lerning_rate' is no key that decides what a run computes, nor data or model; did "
+     "you mean 'optimizer.learning_rate'?"},
 };
 
 INSTANTIATE_TEST_SUITE_P(All, Contradictions, ::testing::ValuesIn(kContradictions),

@@ -66,6 +66,8 @@ void AddTask(const Task& task, Fields& fields) {
   fields["task.lr.peak"] = Text(task.learning_rate.peak);
   fields["task.lr.warmup"] = Text(task.learning_rate.warmup_steps);
   fields["task.lr.min_ratio"] = Text(task.learning_rate.min_ratio);
+  fields["task.guard.max_in_a_row"] = Text(task.guard.max_in_a_row);
+  fields["task.guard.spike"] = Text(task.guard.spike);
   fields["task.max_grad_norm"] = Text(task.max_grad_norm);
   for (const DatasetSpec& source : task.data.files) {
     absl::StrAppend(&fields["task.data.path"], source.path);
@@ -150,6 +152,12 @@ Fields FieldsOf(const std::vector<std::string>& overrides) {
   fields["output.scratch_folder"] = output.scratch_folder;
   fields["output.log_steps"] = Text(output.log_steps);
   fields["output.timeout_seconds"] = Text(output.timeout_seconds);
+  fields["output.save_steps"] = Text(output.save_steps);
+  fields["output.keep_checkpoints"] = Text(output.keep_checkpoints);
+  fields["output.resume"] = output.resume;
+  fields["output.allow_changed"] = absl::StrJoin(output.allow_changed, ",");
+  fields["output.check_replicas_steps"] = Text(output.check_replicas_steps);
+  fields["output.disk_full_seconds"] = Text(output.disk_full_seconds);
   return fields;
 }
 
@@ -204,6 +212,14 @@ const Key kKeys[] = {
     {"train.seed=7", "task.seed=7"},
     {"train.deterministic=true", "task.deterministic=true"},
     {"train.log_steps=7", "output.log_steps=7"},
+    {"train.save_steps=7", "output.save_steps=7"},
+    {"train.save_total_limit=7", "output.keep_checkpoints=7"},
+    {"train.resume=never", "output.resume=never"},
+    {"train.allow_changed=[data, train.max_steps]", "output.allow_changed=data,train.max_steps"},
+    {"train.disk_full_wait=7", "output.disk_full_seconds=7"},
+    {"train.max_skipped_steps=7", "task.guard.max_in_a_row=7"},
+    {"train.skip_loss_spikes=7", "task.guard.spike=7"},
+    {"train.check_replicas_steps=7", "output.check_replicas_steps=7"},
     {"optimizer.learning_rate=0.5", "task.lr.peak=0.5"},
     {"optimizer.weight_decay=0.5", "task.weight_decay=0.5"},
     {"optimizer.beta1=0.5", "task.beta1=0.5"},
@@ -250,8 +266,6 @@ TEST(Keys, AChatTemplateMayBeInTheHomeFolder) {
 constexpr const char* kRefused[] = {
     "data.eval=[{path: a, format: text}]",
     "train.eval_steps=1",
-    "train.save_steps=1",
-    "train.save_total_limit=1",
 };
 
 // "data.train[].path" of "data.train.0.path=b".

@@ -1,0 +1,89 @@
+#include "configs/result_keys.h"
+
+#include <algorithm>
+#include <iterator>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+#include "configs/nearest_word.h"
+#include "configs/schema.h"
+#include "configs/to_yaml.h"
+
+namespace fttrain::config {
+namespace {
+
+// Sections that decide nothing, and keys. A new key counts unless it is here.
+constexpr const char* kOthers[] = {
+    "model.path",  // compared by its files
+    "adapter.init_from",
+    "data.train[].path",  // compared by their rows
+    "data.eval",
+    "data.on_bad_row",
+    "train.micro_batch_size",
+    "train.gradient_accumulation_steps",
+    "train.eval_steps",
+    "train.save_steps",
+    "train.save_total_limit",
+    "train.deterministic",
+    "train.log_steps",
+    "train.resume",
+    "train.allow_changed",
+    "train.disk_full_wait",
+    "train.check_replicas_steps",
+    "optimizer.device",
+    "parallel",
+    "memory",
+    "device",
+    "output_dir",
+};
+
+bool Decides(const std::string& key) {
+  return std::none_of(std::begin(kOthers), std::end(kOthers), [&](const char* other) {
+    return key == other || absl::StartsWith(key, absl::StrCat(other, ".")) ||
+           absl::StartsWith(key, absl::StrCat(other, "["));
+  });
+}
+
+}  // namespace
+
+// Of ToYaml's lines, two blanks a level: "section:", "key: value", "- {element}".
+std::map<std::string, std::string> ResultKeys(const RunConfig& config) {
+  RunConfig without_paths = config;
+  for (DataSource& source : *without_paths.mutable_data()->mutable_train()) source.clear_path();
+  std::map<std::string, std::string> keys;
+  std::vector<std::string> path;
+  const std::string yaml = ToYaml(without_paths);
+  for (absl::string_view line : absl::StrSplit(yaml, '\n', absl::SkipEmpty())) {
+    const size_t indent = line.find_first_not_of(' ');
+    line.remove_prefix(indent);
+    if (absl::ConsumePrefix(&line, "- ")) {
+      absl::StrAppend(&keys[absl::StrJoin(path, ".")], line, " ");
+      continue;
+    }
+    const std::pair<std::string, std::string> parts = absl::StrSplit(line, absl::MaxSplits(':', 1));
+    path.resize(indent / 2);
+    path.push_back(parts.first);
+    const std::string key = absl::StrJoin(path, ".");
+    const absl::string_view value = absl::StripLeadingAsciiWhitespace(parts.second);
+    if (!value.empty() && Decides(key)) keys[key] = std::string(value);
+  }
+  return keys;
+}
+
+absl::Status CheckResultKey(const std::string& name, const std::string& key) {
+  std::vector<std::string> known = {"data", "model"};
+  for (const std::string& each : AllKeys(*RunConfig::descriptor())) {
+    if (Decides(each) && !absl::StrContains(each, "[]")) known.push_back(each);
+  }
+  if (std::count(known.begin(), known.end(), name) > 0) return absl::OkStatus();
+  const std::string nearest = NearestWord(name, known);
+  return absl::InvalidArgumentError(absl::StrCat(
+      "'", key, "': '", name, "' is no key that decides what a run computes, nor data or model",
+      nearest.empty() ? "" : absl::StrCat("; did you mean '", nearest, "'?")));
+}
+
+}  // namespace fttrain::config

@@ -1,0 +1,22 @@
+// Which keys of a config decide what a run computes, for whoever compares two runs.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "configs/run_config.pb.h"
+
+namespace fttrain::config {
+
+// Those that are present, dotted ("data.train" as a whole), with their values as YAML has them. Not
+// among them: how a run is laid out and where it is written, microbatches (of which only the rows
+// of a step count), and paths, whose contents count.
+std::map<std::string, std::string> ResultKeys(const RunConfig& config);
+
+// InvalidArgument if `name` is neither a key that ResultKeys may have nor "data" or "model", with
+// the nearest of them. `key` is what to call the list of names.
+absl::Status CheckResultKey(const std::string& name, const std::string& key);
+
+}  // namespace fttrain::config
