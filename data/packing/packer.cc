@@ -173,7 +173,9 @@ void RowStream::AppendRow(const EpochRows& rows, int64_t row, int64_t row_in_ste
   int64_t position = row_in_step * options_.sequence_len;
   for (int64_t k = rows.begin[static_cast<size_t>(row)];
        k < rows.begin[static_cast<size_t>(row) + 1]; ++k) {
-    const Example& example = examples_[static_cast<size_t>(rows.examples[static_cast<size_t>(k)])];
+    const int64_t index = rows.examples[static_cast<size_t>(k)];
+    const Example& example = examples_[static_cast<size_t>(index)];
+    out->examples.push_back(index);
     const size_t length =
         std::min(example.input_ids.size(), static_cast<size_t>(options_.sequence_len));
     for (size_t i = 0; i < length; ++i) {

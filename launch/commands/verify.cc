@@ -57,6 +57,7 @@ absl::StatusOr<Verification> PlanVerification(const CommandLine& line,
                         ParseReference(line.Get("reference"), process.world_size()));
   }
   FT_ASSIGN_OR_RETURN(made.plan, MakeTrainPlan(loaded, process));
+  made.plan.task.guard = {};  // a step that is not finite is an answer
   std::string& scratch = made.plan.inputs.scratch_folder;
   if (scratch == made.plan.output.folder) scratch = ScratchFolder(made.plan.output.folder);
   FT_RETURN_IF_ERROR(MakeScratchFolder(scratch));

@@ -51,6 +51,7 @@ absl::StatusOr<std::unique_ptr<Job>> Build(const Task& task, const Layout& layou
   auto job = std::make_unique<Job>();
   job->rows = inputs.rows;
   job->timeout_seconds = inputs.timeout_seconds;
+  job->guard = LossGuard(task.guard);
   FT_ASSIGN_OR_RETURN(
       job->network,
       BuildNetwork(task, layout, StorageOptionsOf(task, layout, inputs.scratch_folder),

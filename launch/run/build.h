@@ -8,6 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "data/packing/packer.h"
+#include "launch/run/loss_guard.h"
 #include "launch/run/metrics.h"
 #include "launch/run/network.h"
 #include "parallel/optimizer/optimizer.h"
@@ -50,6 +51,7 @@ struct Job {
   std::unique_ptr<Network> network;
   std::unique_ptr<Optimizer> optimizer;  // its state fresh
   std::shared_ptr<RowStream> rows;
+  LossGuard guard;
   int64_t timeout_seconds = 0;           // as JobInputs
   std::vector<StepObserver*> observers;  // see every step of a trainer, in order; outlive it
 

@@ -12,6 +12,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "nlohmann/json.hpp"
+#include "runtime/files/whole_file.h"
+#include "runtime/process/check.h"
 
 namespace fttrain {
 namespace {
@@ -47,6 +49,7 @@ std::string ToJsonLine(const StepMetrics& metrics) {
   json["tokens_per_second"] = metrics.TokensPerSecond();
   json["peak_bytes"] = metrics.peak_bytes;
   if (metrics.reserved_bytes) json["reserved_bytes"] = *metrics.reserved_bytes;
+  if (!metrics.skipped.empty()) json["skipped"] = metrics.skipped;
   return json.dump();
 }
 
@@ -58,8 +61,32 @@ std::string ToReadableLine(const StepMetrics& metrics, int64_t total_steps, doub
       ClockTime(eta_seconds));
 }
 
-absl::StatusOr<std::unique_ptr<MetricsFile>> MetricsFile::Create(const std::string& path) {
-  std::FILE* file = std::fopen(path.c_str(), "w");
+namespace {
+
+// Whole lines of steps up to `steps_done`.
+std::string LinesOf(const std::string& text, int64_t steps_done) {
+  std::string kept;
+  size_t begin = 0;
+  for (size_t end; (end = text.find('\n', begin)) != std::string::npos; begin = end + 1) {
+    const std::string line = text.substr(begin, end - begin);
+    const auto json = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
+    const auto step = json.is_object() ? json.find("step") : json.end();
+    if (step == json.end() || !step->is_number_integer()) continue;
+    if (step->get<int64_t>() <= steps_done) absl::StrAppend(&kept, line, "\n");
+  }
+  return kept;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<MetricsFile>> MetricsFile::Create(const std::string& path,
+                                                                 int64_t steps_done) {
+  const bool goes_on = steps_done > 0 && std::filesystem::exists(path);
+  if (goes_on) {
+    FT_ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
+    FT_RETURN_IF_ERROR(WriteFileAtomically(path, LinesOf(text, steps_done)));
+  }
+  std::FILE* file = std::fopen(path.c_str(), goes_on ? "a" : "w");
   if (file == nullptr) {
     return absl::UnavailableError(absl::StrCat(path, ": cannot write: ", std::strerror(errno)));
   }

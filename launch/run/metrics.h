@@ -23,6 +23,7 @@ struct StepMetrics {
   // What the CUDA allocator holds at the step's end (ReservedBytes), of the rank that holds the
   // most; nothing on CPU ranks.
   std::optional<int64_t> reserved_bytes = {};
+  std::string skipped = {};  // why nothing was learnt; empty: it was
 
   double TokensPerSecond() const { return seconds > 0 ? static_cast<double>(tokens) / seconds : 0; }
 };
@@ -34,7 +35,10 @@ std::string ToReadableLine(const StepMetrics& metrics, int64_t total_steps, doub
 // Appends one JSON object per line and flushes each. Only rank 0 makes one.
 class MetricsFile {
  public:
-  static absl::StatusOr<std::unique_ptr<MetricsFile>> Create(const std::string& path);
+  // The lines of the first `steps_done` steps, where the file has them, stay; what else is there,
+  // as a line that a crash has torn, goes.
+  static absl::StatusOr<std::unique_ptr<MetricsFile>> Create(const std::string& path,
+                                                             int64_t steps_done = 0);
   ~MetricsFile();
   absl::Status Append(const StepMetrics& metrics);
 

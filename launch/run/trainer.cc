@@ -9,9 +9,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "launch/exit_code.h"
+#include "launch/run/not_finite.h"
 #include "runtime/math/philox.h"
 #include "runtime/memory/cuda_ledger.h"
 #include "runtime/memory/ledger.h"
+#include "runtime/process/check.h"
 #include "runtime/process/device.h"
 #include "runtime/process/log.h"
 #include "runtime/process/process.h"
@@ -37,11 +39,9 @@ std::vector<int64_t> LargestOverMesh(const std::vector<int64_t>& values, const M
   return {t.data_ptr<int64_t>(), t.data_ptr<int64_t>() + t.numel()};
 }
 
-absl::Status NotFinite(const StepMetrics& metrics) {
-  return absl::AbortedError(absl::StrCat(
-      "step ", metrics.step, ": loss ", metrics.loss, ", gradient norm ", metrics.grad_norm,
-      " is not finite; nothing was updated. Lower "
-      "optimizer.learning_rate or look at the rows of this step"));
+std::string Passed(const StepMetrics& metrics) {
+  return absl::StrCat("step ", metrics.step, ": loss ", metrics.loss, ", gradient norm ",
+                      metrics.grad_norm, ": ", metrics.skipped, "; nothing was updated");
 }
 
 // From the watchdog's thread.
@@ -51,7 +51,7 @@ absl::Status NotFinite(const StepMetrics& metrics) {
                            "job: look at its host. If this run is only slow, raise "
                            "parallel.timeout_seconds (0: wait for ever)"
                          : ""));
-  Process::EndFromAnyThread(kExitInternal);
+  Process::EndFromAnyThread(stands_still ? kExitHang : kExitPeerLost, what);
 }
 
 int64_t TimeoutOf(const Job& job) {
@@ -98,6 +98,27 @@ void Trainer::Observe(int64_t step, const See& see) {
   watchdog_.BeginStep(step + 1);
 }
 
+// Says why nothing is learnt from a step; Aborted where that was so too often.
+absl::Status Trainer::PassOver(const StepMetrics& metrics) {
+  std::string text = Passed(metrics);
+  if (metrics.skipped == LossGuard::kNotFinite) {
+    const int64_t step = metrics.step - 1;
+    absl::StrAppend(&text, ". It is ", FindNotFinite(*job_, step, ReadRows(step).batches));
+  }
+  const LossGuard& guard = job_->guard;
+  if (guard.Exhausted()) {
+    return absl::AbortedError(
+        absl::StrCat(text, ". ",
+                     guard.in_a_row() == 1
+                         ? ""
+                         : absl::StrCat("That is so for ", guard.in_a_row(), " steps in a row. "),
+                     "Lower optimizer.learning_rate or look at the rows of this step"));
+  }
+  LogInfo(absl::StrCat("warning    ", text, " (", guard.in_a_row(), " in a row; ",
+                       guard.options().max_in_a_row, " may be: train.max_skipped_steps)"));
+  return absl::OkStatus();
+}
+
 absl::StatusOr<StepMetrics> Trainer::Step(int64_t step) {
   const auto start = std::chrono::steady_clock::now();
   const Task& task = job_->task();
@@ -131,11 +152,13 @@ absl::StatusOr<StepMetrics> Trainer::Step(int64_t step) {
   Observe(step, [&](StepObserver& observer) { observer.OnGradients(step, metrics.loss); });
   metrics.grad_norm = optimizer.GradientNorm();
   metrics.learning_rate = LearningRate(task.learning_rate, step);
-  if (!std::isfinite(metrics.loss) || !std::isfinite(metrics.grad_norm)) {
-    return NotFinite(metrics);
+  metrics.skipped = job_->guard.Judge(metrics.loss, metrics.grad_norm);
+  if (metrics.skipped.empty()) {
+    optimizer.Step(step, metrics.learning_rate,
+                   ClipCoefficient(metrics.grad_norm, task.max_grad_norm));
+  } else {
+    FT_RETURN_IF_ERROR(PassOver(metrics));
   }
-  optimizer.Step(step, metrics.learning_rate,
-                 ClipCoefficient(metrics.grad_norm, task.max_grad_norm));
 
   SynchronizeDevice(device);
   metrics.tokens = std::llround(counts[0]);

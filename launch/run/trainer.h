@@ -25,9 +25,13 @@ class Trainer {
 
   // One optimizer step; `step` counts from 0. Its rows are those of the data's order, whichever
   // step was before. Collective over the mesh: every rank calls with the same step. Errors, on
-  // every rank alike, with parameters untouched: Aborted when loss or gradient norm is not finite,
-  // DataLoss when no row of the step has a target.
+  // every rank alike, with parameters untouched: Aborted when too many steps in a row were passed
+  // over (Job::guard; one is told with where it is not finite), DataLoss when no row of the step
+  // has a target.
   absl::StatusOr<StepMetrics> Step(int64_t step);
+
+  // Until the next step this rank may stand still for as long as it likes.
+  void Rest() { watchdog_.Rest(); }
 
  private:
   // This rank's share of a step.
@@ -37,6 +41,7 @@ class Trainer {
     double tokens = 0, targets = 0;
   };
   Rows ReadRows(int64_t step) const;
+  absl::Status PassOver(const StepMetrics& metrics);
   template <typename See>
   void Observe(int64_t step, const See& see);
 

@@ -161,6 +161,7 @@ at::Tensor Transformer::Forward(int chunk, int microbatch, at::Tensor input) {
       const MemoryScope scope(visit.kept ? MemoryCategory::kSaved : MemoryCategory::kWorkspace);
       x = embedding_->Forward(batch.input_ids, batch.input_ids_host);
     });
+    if (inspect_) inspect_(kEmbeddingPart, microbatch, x);
   }
   for (int layer = run.begin; layer < run.end; ++layer) {
     At(layer, kPass, microbatch, [&](const Visit& visit) {
@@ -172,6 +173,7 @@ at::Tensor Transformer::Forward(int chunk, int microbatch, at::Tensor input) {
                                        nullptr);
       }
     });
+    if (inspect_) inspect_(layer, microbatch, x);
   }
   if (!run.last) return x;
   At(kHeadPart, kPass, microbatch, [&](const Visit& visit) { ForwardHead(visit, x); });
@@ -192,6 +194,7 @@ void Transformer::ForwardHead(const Visit& visit, const at::Tensor& x) {
                                                   : MemoryCategory::kWorkspace);
   const Losses losses = objective_->Evaluate(visit.microbatch, scores);
   if (visit.kept) mine.coefficients = losses.coefficients;
+  if (inspect_) inspect_(kHeadPart, visit.microbatch, losses.sum);
   const MemoryScope lasting(MemoryCategory::kOther);  // until the end of the step
   loss_sum_ = loss_sum_.defined() ? loss_sum_ + losses.sum : losses.sum.clone();
 }

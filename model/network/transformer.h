@@ -2,9 +2,11 @@
 // head and loss after the last, as the executor's stage.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "model/blocks/decoder_layer.h"
@@ -33,6 +35,11 @@ class Transformer : public StageModule {
   void UseStore(ParameterStore& store);
   // Each visit of a step is a move there from now on; it must outlive this.
   void UseActivity(Activity& activity) { activity_ = &activity; }
+
+  // Sees what comes out of each part (a layer's index, kEmbeddingPart; of kHeadPart the loss) in
+  // forwards from now on, for one who looks for a fault. Null: nobody.
+  using Inspector = std::function<void(int part, int microbatch, const at::Tensor& out)>;
+  void InspectForwards(Inspector inspector) { inspect_ = std::move(inspector); }
 
   // Microbatches of the next schedule, and what it minimises. What a schedule that failed has left
   // is given up.
@@ -80,6 +87,7 @@ class Transformer : public StageModule {
   std::unique_ptr<const Objective> objective_;
   std::vector<Activations> activations_;
   Activity* activity_ = nullptr;
+  Inspector inspect_;
   Residency residency_;
   std::optional<StoredWeights> weights_;
   std::optional<KeptActivations> kept_;    // with activations_on_host

@@ -2,9 +2,12 @@
 
 #include <gmock/gmock.h>
 
+#include <cmath>
+
 #include "nlohmann/json.hpp"
 #include "runtime/files/whole_file.h"
 #include "tests/status_text.h"
+#include "tests/temp_folder.h"
 
 namespace fttrain {
 namespace {
@@ -54,6 +57,42 @@ TEST(MetricsFile, AFullDiskIsAnError) {
   auto file = MetricsFile::Create("/dev/full").value();
   const absl::Status status = file->Append(Sample());
   EXPECT_THAT(ErrorText(status), ::testing::HasSubstr("/dev/full: cannot write"));
+}
+
+TEST(MetricsFile, OfARunThatGoesOnKeepsTheStepsBeforeAndNoTornLine) {
+  const TempFolder folder;
+  const std::string path = folder.Write("metrics.jsonl",
+                                        "{\"step\": 1, \"loss\": 2.5}\n"
+                                        "not a line\n"
+                                        "{\"step\": 2, \"loss\": 2.25}\n"
+                                        "{\"step\": 3, \"loss\": 2}\n"
+                                        "{\"step\": 4, \"lo");
+  {
+    StepMetrics next = Sample();
+    next.step = 3;
+    ASSERT_TRUE(MetricsFile::Create(path, 2).value()->Append(next).ok());
+  }
+  EXPECT_EQ(
+      ReadFile(path).value(),
+      "{\"step\": 1, \"loss\": 2.5}\n"
+      "{\"step\": 2, \"loss\": 2.25}\n" +
+          [] {
+            StepMetrics next = Sample();
+            next.step = 3;
+            return ToJsonLine(next);
+          }() +
+          "\n");
+  ASSERT_TRUE(MetricsFile::Create(path).ok());
+  EXPECT_EQ(ReadFile(path).value(), "");
+}
+
+TEST(Metrics, JsonLineSaysWhyAStepWasPassedOver) {
+  StepMetrics metrics = Sample();
+  metrics.skipped = "not finite";
+  metrics.loss = std::nan("");
+  const auto json = nlohmann::json::parse(ToJsonLine(metrics));
+  EXPECT_EQ(json["skipped"], "not finite");
+  EXPECT_TRUE(json["loss"].is_null());
 }
 
 }  // namespace
