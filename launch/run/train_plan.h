@@ -17,6 +17,7 @@ struct TrainPlan {
   Output output;
   JobInputs inputs;
   Taught taught;
+  std::vector<std::string> data_digests;  // of data.train's files: of what their rows became
 };
 
 // The file of --config, or fttrain.yaml of the current folder, with --set applied and ~ expanded.
