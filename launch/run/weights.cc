@@ -89,19 +89,24 @@ absl::Status LoadAdapter(ParameterStore& store, const ModelSpec& model, const st
   });
 }
 
-absl::Status SaveAdapter(const ParameterSet& set, ParameterStore& store,
-                         const ParameterSet& declared, const std::string& folder,
-                         const AdapterForm& form, const std::string& generation_config) {
-  const Mesh& mesh = store.mesh();
+std::vector<AdapterTensor> GatherAdapter(const ParameterSet& set, ParameterStore& store,
+                                         const ParameterSet& declared) {
   const std::vector<Parameter*> adapters = AdapterParameters(declared);
   std::vector<std::string> names;
   for (const Parameter* p : adapters) names.push_back(p->slice.name);
-  const std::vector<int> stages = StagesOf(names, set, mesh, store.device());
+  const std::vector<int> stages = StagesOf(names, set, store.mesh(), store.device());
   std::vector<AdapterTensor> tensors;
   for (size_t i = 0; i < adapters.size(); ++i) {
     tensors.push_back({names[i], GatherOnFirstStage(*adapters[i], stages[i], set, store)});
   }
-  if (!IsFirst(mesh)) return absl::OkStatus();
+  return tensors;
+}
+
+absl::Status SaveAdapter(const ParameterSet& set, ParameterStore& store,
+                         const ParameterSet& declared, const std::string& folder,
+                         const AdapterForm& form, const std::string& generation_config) {
+  const std::vector<AdapterTensor> tensors = GatherAdapter(set, store, declared);
+  if (!IsFirst(store.mesh())) return absl::OkStatus();
   FT_RETURN_IF_ERROR(WriteAdapter(folder, form, tensors));
   if (generation_config.empty()) return absl::OkStatus();
   return WriteFileAtomically(absl::StrCat(folder, "/", kGenerationConfigFile), generation_config);

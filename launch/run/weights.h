@@ -29,6 +29,11 @@ absl::Status LoadAdapter(ParameterStore& store, const ModelSpec& model, const st
 
 // `declared` from here on: the parameters of the whole model (DeclareWholeModel).
 
+// The adapters' factors, whole, on the first rank; on the others the tensors may be undefined.
+// Collective over the mesh.
+std::vector<AdapterTensor> GatherAdapter(const ParameterSet& set, ParameterStore& store,
+                                         const ParameterSet& declared);
+
 // Writes the trained parameters, whole, from the first rank: adapter/ in PEFT form, or model/ as a
 // Hugging Face folder in `save_dtype`, one tensor at a time. Collective over the mesh; only rank 0
 // of the world touches files. `generation_config`: the text of the file of that name beside the
