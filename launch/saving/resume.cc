@@ -1,0 +1,204 @@
+#include "launch/saving/resume.h"
+
+#include <torch/headeronly/version.h>
+
+#include <filesystem>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
+#include "launch/checkpoint/checkpoint_folder.h"
+#include "launch/saving/saved_state.h"
+#include "launch/saving/saver.h"
+#include "runtime/process/check.h"
+#include "runtime/process/log.h"
+
+namespace fttrain {
+namespace fs = std::filesystem;
+namespace {
+
+// Folders to try, the best first, and what is said of others. Names in the output folder's
+// checkpoints/, of which each host may have its own, or paths.
+struct Candidates {
+  std::vector<std::string> paths;
+  std::vector<std::string> damaged;
+};
+
+// InvalidArgument where the run would come to steps that are there already.
+absl::Status CheckIsNewest(const TrainPlan& plan, const Listing& listing) {
+  if (!IsIn(plan.output.folder, plan.output.resume) || listing.committed.empty()) {
+    return absl::OkStatus();
+  }
+  const std::string& newest = listing.committed.front().path;
+  std::error_code error;
+  if (fs::equivalent(newest, plan.output.resume, error)) return absl::OkStatus();
+  return absl::InvalidArgumentError(absl::StrCat(
+      "'train.resume' ", plan.output.resume, ": output_dir has newer checkpoints (", newest,
+      "), which this run would come to again; choose another output_dir, or remove them"));
+}
+
+absl::StatusOr<Candidates> LookInto(const TrainPlan& plan, FileSystem& files) {
+  Candidates found;
+  if (plan.output.resume == "never") return found;
+  CheckpointFolder folder(files, plan.output.folder);
+  FT_RETURN_IF_ERROR(folder.CleanUp());
+  FT_ASSIGN_OR_RETURN(const Listing listing, folder.List());
+  if (plan.output.resume != "auto") {
+    found.paths.push_back(plan.output.resume);
+    FT_RETURN_IF_ERROR(CheckIsNewest(plan, listing));
+    return found;
+  }
+  for (const Committed& each : listing.committed) {
+    found.paths.push_back(absl::StrCat("step-", each.step));
+  }
+  for (const Rejected& each : listing.rejected) {
+    found.damaged.push_back(std::string(each.why.message()));
+  }
+  return found;
+}
+
+// What is damaged stays to be looked at, where no later checkpoint of its step needs the name.
+void SetAside(const std::string& path, FileSystem& files) {
+  const fs::path from(path);
+  const fs::path to = from.parent_path() / absl::StrCat("damaged-", from.filename().string());
+  const absl::Status moved = files.Rename(path, to.string());
+  if (!moved.ok()) LogInfo("note       " + std::string(moved.message()));
+}
+
+// The step of a folder step-N.
+absl::StatusOr<int64_t> StepOf(const std::string& path) {
+  std::string name = fs::path(path).filename().string();
+  if (name.empty()) name = fs::path(path).parent_path().filename().string();
+  absl::string_view digits = name;
+  int64_t step = 0;
+  if (absl::ConsumePrefix(&digits, "step-") && absl::SimpleAtoi(digits, &step)) return step;
+  return absl::InvalidArgumentError(
+      absl::StrCat("'train.resume' ", path,
+                   ": a checkpoint's folder is named step-N, as in "
+                   "output_dir/checkpoints; auto and never are the other values"));
+}
+
+// Each of a disk's ranks its share of the files.
+absl::Status VerifyShare(const Committed& checkpoint, FileSystem& files, const Disk& disk,
+                         const Process& process) {
+  const std::vector<ManifestFile>& all = checkpoint.manifest.files;
+  for (size_t i = 0; i < all.size(); ++i) {
+    if (i % disk.ranks.size() != static_cast<size_t>(disk.PlaceOf(process.rank()))) continue;
+    FT_RETURN_IF_ERROR(VerifyFile(files, checkpoint, all[i]));
+  }
+  return absl::OkStatus();
+}
+
+// On every rank, checked. Collective; agrees on errors.
+absl::StatusOr<Committed> Open(const std::string& path, FileSystem& files, const Disk& disk,
+                               const Process& process) {
+  const absl::StatusOr<int64_t> step = StepOf(path);
+  FT_RETURN_IF_ERROR(process.AgreeOnStatus(step.status()));
+  absl::StatusOr<Committed> read = ReadCommitted(files, path, *step);
+  FT_RETURN_IF_ERROR(process.AgreeOnStatus(read.status()));
+  FT_RETURN_IF_ERROR(process.AgreeOnStatus(VerifyShare(*read, files, disk, process)));
+  return read;
+}
+
+}  // namespace
+
+absl::StatusOr<std::optional<Committed>> FindCheckpoint(const TrainPlan& plan,
+                                                        const RunIdentity& identity,
+                                                        FileSystem& files, const Disk& disk,
+                                                        const Process& process) {
+  Candidates found;
+  absl::Status looked;
+  if (process.rank() == 0) {
+    absl::StatusOr<Candidates> candidates = LookInto(plan, files);
+    looked = candidates.status();
+    if (candidates.ok()) found = *std::move(candidates);
+  }
+  FT_RETURN_IF_ERROR(process.AgreeOnStatus(looked));
+  const std::string paths = process.BroadcastString(absl::StrJoin(found.paths, "\n"));
+  std::vector<std::string> damaged = absl::StrSplit(
+      process.BroadcastString(absl::StrJoin(found.damaged, "\n")), '\n', absl::SkipEmpty());
+  for (const std::string& text : damaged) LogInfo("checkpoint " + text + "; it is not used");
+  for (absl::string_view name : absl::StrSplit(paths, '\n', absl::SkipEmpty())) {
+    const bool is_auto = plan.output.resume == "auto";
+    const std::string path =
+        is_auto ? absl::StrCat(plan.output.folder, "/checkpoints/", name) : std::string(name);
+    absl::StatusOr<Committed> checkpoint = Open(path, files, disk, process);
+    if (!checkpoint.ok() && !is_auto) return checkpoint.status();
+    if (!checkpoint.ok()) {
+      damaged.push_back(std::string(checkpoint.status().message()));
+      LogInfo("checkpoint " + damaged.back() + "; an older one is looked for");
+      const bool may_pass =
+          absl::IsUnavailable(checkpoint.status()) || absl::IsPermissionDenied(checkpoint.status());
+      if (disk.leader() == process.rank() && !may_pass) SetAside(path, files);
+      continue;
+    }
+    FT_RETURN_IF_ERROR(CheckSameRun(IdentityIn(checkpoint->manifest), identity,
+                                    plan.output.allow_changed,
+                                    absl::StrCat("the checkpoint ", checkpoint->path)));
+    return *std::move(checkpoint);
+  }
+  if (damaged.empty()) return std::nullopt;
+  return absl::DataLossError(absl::StrCat(
+      "no checkpoint of ", plan.output.folder,
+      "/checkpoints can be used: ", absl::StrJoin(damaged, "; "),
+      ". Repair it, or begin anew with train.resume: never, which moves them to previous-N"));
+}
+
+bool IsIn(const std::string& output_folder, const std::string& checkpoint) {
+  std::error_code error;
+  const fs::path own = fs::weakly_canonical(fs::path(output_folder) / "checkpoints", error);
+  return !error && fs::weakly_canonical(checkpoint, error).parent_path() == own && !error;
+}
+
+absl::Status GoOnFrom(const Committed& checkpoint, Job& job, FileSystem& files,
+                      const Process& process) {
+  const Manifest& manifest = checkpoint.manifest;
+  SavedState saved(manifest.tensors, [&](const ManifestTensor& tensor, int64_t begin, int64_t end,
+                                         void* destination) {
+    return ReadRange(files, checkpoint, tensor.file, tensor.data_begin + begin, destination,
+                     end - begin);
+  });
+  const absl::Status read = ReadState(job, saved, process);
+  const auto part = manifest.notes.find(kPartNote);
+  if (!read.ok() && process.AnyRank(part != manifest.notes.end())) {
+    return absl::Status(
+        read.code(),
+        absl::StrCat(
+            std::string(read.message()),
+            ". It was saved without a shared disk, each host its own ranks' state: go on in "
+            "the layout and on the hosts that saved it (",
+            manifest.layout, "), or put all hosts' files of it into one folder's step-N"));
+  }
+  FT_RETURN_IF_ERROR(read);
+  const auto guard = manifest.notes.find(kGuardNote);
+  if (guard == manifest.notes.end() || !job.guard.Restore(guard->second)) {
+    return absl::DataLossError(
+        absl::StrCat(checkpoint.path, "/manifest.json: notes.", kGuardNote, " cannot be read"));
+  }
+  std::vector<std::string> notes;
+  if (const std::string now = LayoutText(job); now != manifest.layout) {
+    notes.push_back(absl::StrCat("it was laid out otherwise (", manifest.layout, ")"));
+  }
+  const auto torch = manifest.versions.find("torch");
+  if (torch == manifest.versions.end() || torch->second != TORCH_VERSION) {
+    notes.push_back(absl::StrCat("it was made with torch ",
+                                 torch == manifest.versions.end() ? "?" : torch->second));
+  }
+  if (process.AnyRank(saved.requantised_blocks() > 0)) {
+    notes.push_back("8-bit moments were quantised again, as this layout cuts their blocks");
+  }
+  LogInfo(absl::StrCat("resumed    from ", checkpoint.path, ", after step ", manifest.step));
+  if (!notes.empty()) {
+    LogInfo(
+        absl::StrCat("note       the last bits of what follows may differ from a run that was "
+                     "not stopped: ",
+                     absl::StrJoin(notes, "; ")));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace fttrain

@@ -1,0 +1,34 @@
+// From which checkpoint a run goes on.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "launch/checkpoint/committed.h"
+#include "launch/run/build.h"
+#include "launch/saving/disk.h"
+#include "launch/saving/run_identity.h"
+
+namespace fttrain {
+
+// By train.resume: the newest checkpoint of the output folder that can be used, the one of a
+// folder, or none. What is damaged is told and passed over for an older one. DataLoss where all
+// that is there is damaged: a run does not begin anew by itself where it had been saved.
+// InvalidArgument as CheckSameRun. Every file has been read and hashed by a rank. Rank 0 has the
+// folder's lock. Collective over the world; agrees on errors.
+absl::StatusOr<std::optional<Committed>> FindCheckpoint(const TrainPlan& plan,
+                                                        const RunIdentity& identity,
+                                                        FileSystem& files, const Disk& disk,
+                                                        const Process& process);
+
+// Whether a checkpoint's folder is one of the output folder's own.
+bool IsIn(const std::string& output_folder, const std::string& checkpoint);
+
+// The job is as it was when the checkpoint was made; says what of it is not. Collective over the
+// world; agrees on errors.
+absl::Status GoOnFrom(const Committed& checkpoint, Job& job, FileSystem& files,
+                      const Process& process);
+
+}  // namespace fttrain

@@ -1,0 +1,202 @@
+#include "launch/saving/saver.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <torch/headeronly/version.h>
+
+#include <chrono>
+#include <random>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "configs/to_yaml.h"
+#include "launch/checkpoint/shard.h"
+#include "launch/run/weights.h"
+#include "model/config/generation_config.h"
+#include "runtime/files/sha256.h"
+#include "runtime/memory/host.h"
+#include "runtime/memory/ledger.h"
+#include "runtime/process/check.h"
+#include "runtime/process/log.h"
+
+namespace fttrain {
+namespace {
+
+std::string NewNonce() {
+  std::random_device random;
+  return absl::StrCat(absl::Hex(random(), absl::kZeroPad8), absl::Hex(random(), absl::kZeroPad8));
+}
+
+// A file that another writer has put there and made last.
+absl::StatusOr<ManifestFile> Adopt(FileSystem& files, const std::string& folder,
+                                   const std::string& name, const std::string& host) {
+  constexpr int64_t kPart = 1 << 22;
+  const std::string path = absl::StrCat(folder, "/", name);
+  FT_ASSIGN_OR_RETURN(const int64_t bytes, files.Size(path));
+  Sha256 hash;
+  std::string part(static_cast<size_t>(std::min(bytes, kPart)), '\0');
+  for (int64_t offset = 0; offset < bytes; offset += kPart) {
+    const int64_t size = std::min(kPart, bytes - offset);
+    FT_RETURN_IF_ERROR(files.ReadAt(path, offset, part.data(), size));
+    hash.Add(part.data(), size);
+  }
+  return ManifestFile{name, bytes, hash.Hex(), host};
+}
+
+}  // namespace
+
+std::string LayoutText(const Job& job) {
+  const Layout& layout = job.layout();
+  const MeshShape& mesh = layout.mesh;
+  return absl::StrCat(
+      mesh.world_size(), " ranks (tensor ", mesh.tp, ", pipeline ", mesh.pp, ", data ", mesh.dp,
+      "), zero_stage ", layout.zero_stage, ", ", layout.micro_batch_rows, " rows a microbatch, ",
+      layout.sequence_parallel ? "" : "no ", "sequence_parallel, schedule ",
+      static_cast<int>(layout.schedule), ", recompute ", static_cast<int>(layout.recompute), ", ",
+      job.network->device.is_cuda() ? "CUDA" : "CPU", ", ", at::get_num_threads(), " threads");
+}
+
+Saver::Saver(Job& job, const TrainPlan& plan, const RunIdentity& identity, FileSystem& files,
+             const Disk& disk, const Process& process)
+    : job_(job),
+      plan_(plan),
+      identity_(identity),
+      files_(files),
+      process_(process),
+      disk_(disk),
+      folder_(files, plan.output.folder),
+      pieces_(PiecesToSave(job, disk, process)) {}
+
+Saver::~Saver() {
+  if (!written_.valid()) return;
+  written_.wait();
+  if (leads()) (void)folder_.Abandon(staging_);
+}
+
+// A folder on each disk, which all its ranks see.
+absl::Status Saver::MakeFolder(int64_t steps_done) {
+  const std::string nonce = process_.BroadcastString(NewNonce());
+  const auto take = [&](absl::StatusOr<Staging> staging) {
+    if (staging.ok()) staging_ = *std::move(staging);
+    return staging.status();
+  };
+  const bool leader = leads();
+  absl::Status made = leader ? take(folder_.MakeStaging(steps_done, nonce)) : absl::OkStatus();
+  absl::Status status = process_.AgreeOnStatus(made);
+  if (status.ok() && !leader) made = take(folder_.OpenStaging(steps_done, nonce));
+  if (status.ok()) status = process_.AgreeOnStatus(made);
+  if (!status.ok() && leader && !staging_.path.empty()) (void)folder_.Abandon(staging_);
+  return status;
+}
+
+std::vector<AdapterTensor> Saver::AdapterOnHost() {
+  const Network& network = *job_.network;
+  if (!plan_.task.form.adapter) return {};
+  std::vector<AdapterTensor> tensors =
+      GatherAdapter(network.parameters, *network.store, network.declared);
+  if (process_.rank() != 0) return {};
+  const MemoryScope scope(MemoryCategory::kAdapters);
+  for (AdapterTensor& tensor : tensors) {
+    const at::Tensor copy =
+        EmptyOnHost(tensor.value.sizes(), tensor.value.scalar_type(), c10::Device(c10::kCPU));
+    tensor.value = copy.copy_(tensor.value);
+  }
+  return tensors;
+}
+
+absl::Status Saver::Begin(int64_t steps_done) {
+  FT_CHECK(!in_flight(), "a checkpoint is in flight");
+  FT_RETURN_IF_ERROR(MakeFolder(steps_done));
+  Copies copies{steps_done, CopiesOnHost(pieces_), AdapterOnHost(), job_.guard.State()};
+  step_ = steps_done;
+  written_ =
+      std::async(std::launch::async, [this, copies = std::move(copies)] { return Write(copies); });
+  return absl::OkStatus();
+}
+
+// Of a thread: no MPI, and nothing that trains.
+Saver::Part Saver::Write(const Copies& state) const {
+  Manifest manifest;
+  manifest.step = state.step;
+  if (leads()) manifest.notes[kGuardNote] = state.guard;
+  const ShardWriting how{process_.host()};
+  if (!state.pieces.empty()) {
+    std::vector<ShardTensor> tensors;
+    for (const SavedPiece& copy : state.pieces)
+      tensors.push_back({copy.what, copy.values.const_data_ptr()});
+    FT_ASSIGN_OR_RETURN(WrittenShard shard,
+                        WriteShard(files_, staging_.path, process_.rank(), tensors, how));
+    manifest.files.push_back(std::move(shard.file));
+    manifest.tensors = std::move(shard.tensors);
+  }
+  if (process_.rank() != 0) return manifest;
+  const auto add = [&](absl::StatusOr<ManifestFile> file) {
+    if (file.ok()) manifest.files.push_back(*std::move(file));
+    return file.status();
+  };
+  FT_RETURN_IF_ERROR(
+      add(WriteExtraFile(files_, staging_.path, "config.yaml", config::ToYaml(plan_.run), how)));
+  if (state.adapter.empty()) return manifest;
+  FT_RETURN_IF_ERROR(WriteAdapter(staging_.path, *plan_.task.form.adapter, state.adapter));
+  for (const char* name : {"adapter_config.json", "adapter_model.safetensors"}) {
+    FT_RETURN_IF_ERROR(add(Adopt(files_, staging_.path, name, how.host)));
+  }
+  if (plan_.taught.generation_config.empty()) return manifest;
+  FT_RETURN_IF_ERROR(add(WriteExtraFile(files_, staging_.path, kGenerationConfigFile,
+                                        plan_.taught.generation_config, how)));
+  return manifest;
+}
+
+bool Saver::Written() const {
+  return !written_.valid() ||
+         written_.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
+}
+
+absl::Status Saver::Finish() {
+  FT_CHECK(in_flight(), "no checkpoint is in flight");
+  const Part written = written_.get();
+  const int64_t step = *std::exchange(step_, std::nullopt);
+  absl::StatusOr<std::string> part = written.ok() ? ManifestText(*written) : written.status();
+  absl::Status status = process_.AgreeOnStatus(part.status());
+  if (status.ok()) {
+    const std::vector<std::string> parts = process_.GatherStrings(*part);
+    if (leads()) status = Commit(parts);
+    status = process_.AgreeOnStatus(status);
+  }
+  if (!status.ok()) {
+    if (leads()) (void)folder_.Abandon(staging_);
+    return status;
+  }
+  committed_ = step;
+  return status;
+}
+
+absl::Status Saver::Commit(const std::vector<std::string>& parts) {
+  Manifest whole;
+  for (const int rank : disk_.ranks) {
+    FT_ASSIGN_OR_RETURN(Manifest part,
+                        ParseManifest(parts[static_cast<size_t>(rank)], "a rank's part"));
+    whole.step = part.step;
+    whole.notes.insert(part.notes.begin(), part.notes.end());
+    std::move(part.files.begin(), part.files.end(), std::back_inserter(whole.files));
+    std::move(part.tensors.begin(), part.tensors.end(), std::back_inserter(whole.tensors));
+  }
+  AddIdentity(identity_, whole);
+  whole.layout = LayoutText(job_);
+  whole.versions["torch"] = TORCH_VERSION;
+  if (static_cast<int>(disk_.ranks.size()) < process_.world_size()) {
+    whole.notes[kPartNote] = absl::StrCat("ranks ", absl::StrJoin(disk_.ranks, ", "));
+  }
+  FT_RETURN_IF_ERROR(folder_.Commit(staging_, whole));
+  // It exists: what follows cannot lose it.
+  for (const absl::Status& tidied :
+       {folder_.PointLatest(staging_),
+        folder_.Retain(plan_.output.keep_checkpoints, committed_ == began_from_ ? began_from_ : -1,
+                       staging_.nonce)}) {
+    if (!tidied.ok()) LogInfo(absl::StrCat("note       ", std::string(tidied.message())));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace fttrain

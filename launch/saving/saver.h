@@ -1,0 +1,86 @@
+// Saves checkpoints of a job while it trains: a copy is made at a step's end, threads write it
+// while the next steps run, and a later step's end commits it.
+#pragma once
+
+#include <cstdint>
+#include <future>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "launch/checkpoint/checkpoint_folder.h"
+#include "launch/saving/run_identity.h"
+#include "launch/saving/state_pieces.h"
+#include "model/files/adapter.h"
+
+namespace fttrain {
+
+// Every rank has one. Where there is no shared disk each has a checkpoint of what its ranks have,
+// from which they go on in the same layout. Calls marked so are collective over the world of
+// `process`, in one order.
+class Saver {
+ public:
+  // All must outlive it. `disk`: of the plan's output folder. Collective.
+  Saver(Job& job, const TrainPlan& plan, const RunIdentity& identity, FileSystem& files,
+        const Disk& disk, const Process& process);
+  ~Saver();  // what is being written is waited for, and is no checkpoint
+  Saver(const Saver&) = delete;
+  Saver& operator=(const Saver&) = delete;
+
+  // Copies the state after `steps_done` steps and begins to write it; nothing may be in flight.
+  // Agrees on errors, after which nothing is. Collective.
+  absl::Status Begin(int64_t steps_done);
+  bool in_flight() const { return step_.has_value(); }
+  // Whether this rank's part of what is in flight has been written, or is lost.
+  bool Written() const;
+  // Waits for all parts and commits: only then is there a checkpoint. Agrees on errors, after which
+  // there is none of this step. Older ones than the limit are removed, but not `began_from`.
+  // Collective.
+  absl::Status Finish();
+
+  // Of the newest that is committed by this saver or that the run began from.
+  std::optional<int64_t> committed() const { return committed_; }
+  void BeganFrom(int64_t step) { committed_ = began_from_ = step; }
+
+ private:
+  // What a rank has written: a manifest of its own files and tensors.
+  using Part = absl::StatusOr<Manifest>;
+
+  // What a thread writes while the job trains on.
+  struct Copies {
+    int64_t step = 0;
+    std::vector<SavedPiece> pieces;
+    std::vector<AdapterTensor> adapter;  // of rank 0
+    std::string guard;
+  };
+
+  bool leads() const { return disk_.leader() == process_.rank(); }
+  absl::Status MakeFolder(int64_t steps_done);
+  std::vector<AdapterTensor> AdapterOnHost();
+  Part Write(const Copies& copies) const;
+  absl::Status Commit(const std::vector<std::string>& parts);
+
+  Job& job_;
+  const TrainPlan& plan_;
+  const RunIdentity& identity_;
+  FileSystem& files_;
+  const Process& process_;
+  Disk disk_;
+  CheckpointFolder folder_;
+  std::vector<SavedPiece> pieces_;
+  std::optional<int64_t> step_;  // in flight
+  Staging staging_;
+  std::future<Part> written_;
+  std::optional<int64_t> committed_;
+  int64_t began_from_ = -1;
+};
+
+inline constexpr char kPartNote[] = "part";         // whose state it is, where it is not all ranks'
+inline constexpr char kGuardNote[] = "loss_guard";  // LossGuard::State
+
+// How a job is laid out, in words: where a checkpoint's differ from a run's, so may the last bits
+// of what follows.
+std::string LayoutText(const Job& job);
+
+}  // namespace fttrain
