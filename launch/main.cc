@@ -57,7 +57,9 @@ absl::Status Run(int argc, char** argv, const Process& process) {
 // Every rank has the same status; the first one says it. One line per fault.
 int Report(const absl::Status& status, const Process& process) {
   const int code = ExitCode(status);
-  if (!status.ok() && process.rank() == 0) {
+  if (code == kExitPreempted) {
+    LogInfo(absl::StrCat("stopped    ", std::string(status.message())));
+  } else if (!status.ok() && process.rank() == 0) {
     for (absl::string_view fault : absl::StrSplit(status.message(), '\n', absl::SkipEmpty())) {
       LogAgreedError(code, std::string(fault));
     }

@@ -1,15 +1,22 @@
+#include <algorithm>
+#include <filesystem>
+#include <optional>
+
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "configs/to_yaml.h"
 #include "launch/commands/commands.h"
 #include "launch/exit_code.h"
 #include "launch/plan/bytes.h"
-#include "launch/run/metrics.h"
 #include "launch/run/output_folder.h"
 #include "launch/run/summary.h"
 #include "launch/run/train_plan.h"
-#include "launch/run/trainer.h"
 #include "launch/run/weights.h"
+#include "launch/saving/resume.h"
+#include "launch/saving/saved_steps.h"
 #include "runtime/files/whole_file.h"
+#include "runtime/math/ceil_divide.h"
 #include "runtime/memory/ledger.h"
 #include "runtime/process/check.h"
 #include "runtime/process/log.h"
@@ -17,20 +24,57 @@
 namespace fttrain {
 namespace {
 
+std::string ResultFolder(const TrainPlan& plan) {
+  return absl::StrCat(plan.output.folder, plan.task.form.adapter ? "/adapter" : "/model");
+}
+
+// Checkpoints that are in the folder at once: the limit and the one that is being written, or all.
+int64_t CheckpointsAtOnce(const TrainPlan& plan) {
+  const int64_t every = plan.output.save_steps, keep = plan.output.keep_checkpoints;
+  const int64_t all = CeilDivide(plan.task.steps, every);
+  return keep == 0 ? all : std::min(all, keep + 1);
+}
+
+// Those that are there, of the same size.
+int64_t CheckpointsThere(const TrainPlan& plan) {
+  std::error_code error;
+  int64_t count = 0;
+  const std::filesystem::path folder = std::filesystem::path(plan.output.folder) / "checkpoints";
+  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
+    count += absl::StartsWith(entry.path().filename().string(), "step-") ? 1 : 0;
+  }
+  return plan.output.resume == "never" ? 0 : count;
+}
+
+// What the run will leave in its folder, with room for it.
+absl::Status CheckRoom(const TrainPlan& plan, const OutputFolder& output) {
+  int64_t bytes = ResultBytes(plan.task);
+  if (plan.output.save_steps > 0) {
+    const int64_t more = std::max<int64_t>(1, CheckpointsAtOnce(plan) - CheckpointsThere(plan));
+    bytes += more * CheckpointBytes(plan.task, Declare(plan.task));
+  }
+  return output.CheckRoom(bytes);
+}
+
 // Before weights are read: the folder is this run's alone, and the result will fit. Rank 0's only.
 absl::Status OpenOutput(const TrainPlan& plan, const Process& process,
                         std::unique_ptr<OutputFolder>& output) {
   if (process.rank() != 0) return absl::OkStatus();
   FT_ASSIGN_OR_RETURN(output, OutputFolder::Open(plan.output.folder));
-  return output->CheckRoom(ResultBytes(plan.task));
+  return CheckRoom(plan, *output);
 }
 
-// When all is ready to train. What is in scratch files now may have taken the result's room.
-absl::Status BeginOutput(const TrainPlan& plan, OutputFolder* output) {
+// When all is ready to train. What is in scratch files now may have taken the result's room. A run
+// that goes on leaves all where it is.
+absl::Status BeginOutput(const TrainPlan& plan, OutputFolder* output, bool goes_on) {
   if (output == nullptr) return absl::OkStatus();
-  FT_RETURN_IF_ERROR(output->CheckRoom(ResultBytes(plan.task)));
-  FT_ASSIGN_OR_RETURN(const std::string previous, output->KeepEarlierResults());
-  if (!previous.empty()) LogInfo(absl::StrCat("output     an earlier run was moved to ", previous));
+  FT_RETURN_IF_ERROR(CheckRoom(plan, *output));
+  if (!goes_on) {
+    FT_ASSIGN_OR_RETURN(const std::string previous, output->KeepEarlierResults());
+    if (!previous.empty()) {
+      LogInfo(absl::StrCat("output     an earlier run was moved to ", previous));
+    }
+  }
   return WriteFileAtomically(absl::StrCat(plan.output.folder, "/config.yaml"),
                              config::ToYaml(plan.run));
 }
@@ -44,44 +88,67 @@ absl::Status Warn(const TrainPlan& plan, const Process& process) {
   return absl::OkStatus();
 }
 
-// The loop. Agrees on what only rank 0 can fail at (the metrics file).
-absl::Status RunSteps(const TrainPlan& plan, Job& job, const Process& process) {
-  Trainer trainer(job);
-  std::unique_ptr<MetricsFile> file;
-  std::unique_ptr<Progress> progress;
-  absl::Status opened;
-  if (process.rank() == 0) {
-    auto created = MetricsFile::Create(absl::StrCat(plan.output.folder, "/metrics.jsonl"));
-    opened = created.status();
-    if (created.ok()) file = std::move(*created);
-    progress = std::make_unique<Progress>(plan.task.steps, plan.output.log_steps);
+absl::Status WriteResult(const TrainPlan& plan, const Job& job) {
+  const Task& task = plan.task;
+  const Network& network = *job.network;
+  const std::string folder = ResultFolder(plan);
+  if (!task.form.adapter) {
+    return SaveModel(network.parameters, *network.store, network.declared, task.model_path, folder,
+                     task.model, task.form.compute, plan.taught.generation_config);
   }
-  FT_RETURN_IF_ERROR(process.AgreeOnStatus(opened));
-  for (int64_t step = 0; step < plan.task.steps; ++step) {
-    FT_ASSIGN_OR_RETURN(const StepMetrics metrics, trainer.Step(step));
-    absl::Status written;
-    if (file != nullptr) {
-      written = file->Append(metrics);
-      progress->Show(metrics);
-    }
-    FT_RETURN_IF_ERROR(process.AgreeOnStatus(written));
+  return SaveAdapter(network.parameters, *network.store, network.declared, folder,
+                     *task.form.adapter, plan.taught.generation_config);
+}
+
+// Without room what was learnt stays in memory while somebody makes some.
+absl::Status SaveResult(const TrainPlan& plan, const Job& job, const Process& process) {
+  constexpr int64_t kPauseSeconds = 30;
+  int64_t left = plan.output.disk_full_seconds;
+  while (true) {
+    const absl::Status saved = process.AgreeOnStatus(WriteResult(plan, job));
+    if (saved.ok()) break;
+    if (!absl::IsResourceExhausted(saved) || left <= 0) return saved;
+    LogInfo(absl::StrCat("warning    the result could not be saved, it is kept in memory: ",
+                         std::string(saved.message()), "; tried again every ", kPauseSeconds,
+                         " s, for ", left, " s more (train.disk_full_wait)"));
+    const int64_t pause = std::min(left, kPauseSeconds);
+    absl::SleepFor(absl::Seconds(pause));
+    left -= pause;
   }
+  LogInfo(absl::StrCat("saved      ", ResultFolder(plan)));
   return absl::OkStatus();
 }
 
-absl::Status SaveResult(const TrainPlan& plan, const Job& job, const Process& process) {
-  const Task& task = plan.task;
-  const Network& network = *job.network;
-  const bool lora = task.form.adapter.has_value();
-  const std::string folder = absl::StrCat(plan.output.folder, lora ? "/adapter" : "/model");
-  const absl::Status saved =
-      lora ? SaveAdapter(network.parameters, *network.store, network.declared, folder,
-                         *task.form.adapter, plan.taught.generation_config)
-           : SaveModel(network.parameters, *network.store, network.declared, task.model_path,
-                       folder, task.model, task.form.compute, plan.taught.generation_config);
-  FT_RETURN_IF_ERROR(process.AgreeOnStatus(saved));
-  LogInfo(absl::StrCat("saved      ", folder));
-  return absl::OkStatus();
+// Says so where there is nothing left to train. Collective.
+bool IsFinished(const TrainPlan& plan, const RunIdentity& identity,
+                const std::optional<Committed>& checkpoint, const Process& process) {
+  const bool at_the_end = checkpoint && checkpoint->step >= plan.task.steps;
+  const bool finished = process.rank() == 0 && plan.output.resume == "auto" &&
+                        std::filesystem::exists(ResultFolder(plan)) &&
+                        (at_the_end || WasDone(plan.output.folder, DigestOf(identity)));
+  if (!process.AnyRank(finished)) return false;
+  LogInfo(absl::StrCat("finished   this run is done, its ", plan.task.steps, " steps made ",
+                       ResultFolder(plan), "; to train it again: train.resume=never"));
+  return true;
+}
+
+// From the step after the checkpoint's, or the first, to the result.
+absl::Status TrainFrom(const std::optional<Committed>& checkpoint, const TrainPlan& plan,
+                       const RunIdentity& identity, const Disk& disk, Job& job,
+                       StopSignals& signals, RunStatusFile& status, const Process& process) {
+  const int64_t steps_done = checkpoint ? checkpoint->step : 0;
+  Saver saver(job, plan, identity, RealFileSystem(), disk, process);
+  std::optional<int64_t> saved;
+  if (checkpoint) {
+    FT_RETURN_IF_ERROR(GoOnFrom(*checkpoint, job, RealFileSystem(), process));
+    saver.BeganFrom(steps_done);
+    saved = steps_done;
+  }
+  FT_RETURN_IF_ERROR(process.AgreeOnStatus(status.Begin(steps_done, saved)));
+  Control control(&signals, process.rank() == 0 ? plan.output.folder : "");
+  const RunParts parts{plan, job, saver, control, status, process};
+  FT_RETURN_IF_ERROR(TrainSteps(parts, steps_done));
+  return SaveResult(plan, job, process);
 }
 
 }  // namespace
@@ -93,10 +160,18 @@ absl::Status TrainCommand(const CommandLine& line, const Process& process) {
     LogInfo(config::ToYaml(loaded->config, config::Comments::kSchema));
     return absl::OkStatus();
   }
+  StopSignals signals;  // one that comes early is heard at the first step's end
   const absl::StatusOr<TrainPlan> plan = MakeTrainPlan(*loaded, process);
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(plan.status()));
+  const absl::StatusOr<RunIdentity> identity = IdentityOf(*plan);
+  FT_RETURN_IF_ERROR(process.AgreeOnStatus(identity.status()));
+  FT_RETURN_IF_ERROR(CheckSameOnAllRanks(*identity, process));
   std::unique_ptr<OutputFolder> output;  // until the result is saved
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(OpenOutput(*plan, process, output)));
+  FT_ASSIGN_OR_RETURN(const Disk disk, FindDisk(plan->output.folder, process));
+  FT_ASSIGN_OR_RETURN(const std::optional<Committed> checkpoint,
+                      FindCheckpoint(*plan, *identity, RealFileSystem(), disk, process));
+  if (IsFinished(*plan, *identity, checkpoint, process)) return absl::OkStatus();
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(Warn(*plan, process)));
 
   FT_ASSIGN_OR_RETURN(const std::unique_ptr<Job> job,
@@ -106,11 +181,14 @@ absl::Status TrainCommand(const CommandLine& line, const Process& process) {
   ReleaseFreedMemory();
   ResetMemoryPeaks();
   LogInfo(HeldSummary());
-  FT_RETURN_IF_ERROR(process.AgreeOnStatus(BeginOutput(*plan, output.get())));
-  const absl::Status trained = RunSteps(*plan, *job, process);
+  const bool goes_on = checkpoint && IsIn(plan->output.folder, checkpoint->path);
+  FT_RETURN_IF_ERROR(process.AgreeOnStatus(BeginOutput(*plan, output.get(), goes_on)));
+  RunStatusFile status(plan->output.folder, process, plan->task.steps, DigestOf(*identity));
+  const absl::Status trained =
+      TrainFrom(checkpoint, *plan, *identity, disk, *job, signals, status, process);
+  status.End(trained);
   if (!trained.ok()) process.Barrier();  // between hosts, what a rank has sent ends with its job
-  FT_RETURN_IF_ERROR(trained);
-  return SaveResult(*plan, *job, process);
+  return trained;
 }
 
 }  // namespace fttrain

@@ -200,4 +200,17 @@ int64_t ResultBytes(const Task& task) {
   return bytes;
 }
 
+int64_t CheckpointBytes(const Task& task, const ParameterSet& declared) {
+  constexpr int64_t kBytesOfATensor = 2048;  // in the manifest and in headers
+  int64_t bytes = task.form.adapter ? ResultBytes(task) : 0;
+  for (const Parameter* p : declared.Trainable()) {
+    const int64_t master = p->dtype == at::kDouble ? 8 : 4;
+    const int64_t n = p->slice.GlobalNumel();
+    const bool int8 = task.moments == MomentStorage::kInt8 && TakesInt8Moments(*p);
+    bytes += n * master + (int8 ? 2 * n + CeilDivide(n, kInt8Block) * 8 : 2 * n * master) +
+             kBytesOfATensor;
+  }
+  return bytes;
+}
+
 }  // namespace fttrain

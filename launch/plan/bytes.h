@@ -27,4 +27,8 @@ DeviceBytes BytesOf(const Task& task, const Layout& layout, const ParameterSet& 
 // config at most, without the tokenizer's files that go with all weights.
 int64_t ResultBytes(const Task& task);
 
+// Bytes of one checkpoint, about: masters and moments of what is trained, and an adapter in PEFT's
+// form.
+int64_t CheckpointBytes(const Task& task, const ParameterSet& declared);
+
 }  // namespace fttrain

@@ -10,6 +10,7 @@
 
 #include "absl/memory/memory.h"
 #include "absl/strings/str_cat.h"
+#include "launch/exit_code.h"
 #include "runtime/files/whole_file.h"
 #include "runtime/process/check.h"
 
@@ -17,14 +18,16 @@ namespace fttrain {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr const char* kResults[] = {"metrics.jsonl", "config.yaml", "adapter", "model"};
+constexpr const char* kResults[] = {"metrics.jsonl", "config.yaml",     "adapter", "model",
+                                    "checkpoints",   "run_status.json", "errors"};
 
 absl::Status Fail(const std::string& path, const std::error_code& error) {
   const std::string message = absl::StrCat(
       "output_dir ", path, ": cannot write there: ", error.message(), "; choose another folder");
   const bool forbidden =
       error == std::errc::permission_denied || error == std::errc::read_only_file_system;
-  return forbidden ? absl::PermissionDeniedError(message) : absl::UnavailableError(message);
+  if (forbidden) return absl::PermissionDeniedError(message);
+  return WithExitCode(absl::UnavailableError(message), kExitCannotCreate);
 }
 
 // What was copied is on disk before its original is removed.
@@ -74,7 +77,9 @@ absl::StatusOr<std::unique_ptr<OutputFolder>> OutputFolder::Open(const std::stri
   if (error) return Fail(folder, error);
   FT_ASSIGN_OR_RETURN(std::unique_ptr<FolderLock> lock, FolderLock::Take(folder));
   const fs::path probe = fs::path(folder) / ".writable";
-  FT_RETURN_IF_ERROR(WriteFileAtomically(probe.string(), "fttrain\n"));
+  const absl::Status probed = WriteFileAtomically(probe.string(), "fttrain\n");
+  if (absl::IsUnavailable(probed)) return WithExitCode(probed, kExitCannotCreate);
+  FT_RETURN_IF_ERROR(probed);
   fs::remove(probe, error);
   return absl::WrapUnique(new OutputFolder(folder, std::move(system), std::move(lock)));
 }
@@ -108,6 +113,10 @@ std::error_code OutputFolder::Move(const fs::path& from, const fs::path& to) con
 absl::StatusOr<std::string> OutputFolder::KeepEarlierResults() {
   std::error_code error;
   std::vector<fs::path> results;
+  // Of a run that never committed any.
+  if (fs::is_empty(fs::path(folder_) / "checkpoints", error)) {
+    fs::remove(fs::path(folder_) / "checkpoints", error);
+  }
   for (const char* name : kResults) {
     if (fs::exists(fs::symlink_status(fs::path(folder_) / name, error))) results.push_back(name);
   }

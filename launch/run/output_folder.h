@@ -33,7 +33,8 @@ class OutputFolder {
   // ResourceExhausted, with both numbers, if the result's `bytes` do not fit into what is free.
   absl::Status CheckRoom(int64_t bytes) const;
 
-  // Moves what an earlier run left there (metrics.jsonl, config.yaml, adapter/, model/) to
+  // Moves what an earlier run left there (metrics.jsonl, config.yaml, adapter/, model/,
+  // checkpoints/, run_status.json, errors/) to
   // previous-K/, the first free K, so that nothing is lost; returns that folder's path, empty if
   // there was nothing. To be called when training begins: a run that fails before leaves the
   // earlier one's result where it is. What cannot be renamed is copied. On an error nothing

@@ -96,6 +96,7 @@ std::string ToJson(const RunStatus& status) {
   json["started_at"] = TimeText(status.started_at);
   json["updated_at"] = TimeText(status.updated_at);
   json["ranks"] = status.ranks;
+  json["identity"] = TextOrNull(status.identity);
   return Text(json);
 }
 
@@ -111,9 +112,23 @@ std::string ToJson(const ErrorRecord& record) {
   return Text(json);
 }
 
-RunStatusFile::RunStatusFile(std::string folder, const Process& process, int64_t total_steps)
+bool WasDone(const std::string& folder, const std::string& identity) {
+  const std::string path = StatusPath(folder);
+  const absl::StatusOr<std::string> text = ReadFile(path, kMaxStatusBytes);
+  if (!text.ok()) return false;
+  const auto json = Json::parse(*text, nullptr, /*allow_exceptions=*/false);
+  const auto is = [&](const char* key, const std::string& value) {
+    return json.is_object() && json.contains(key) && json[key] == value;
+  };
+  return is("state", "done") && is("identity", identity);
+}
+
+RunStatusFile::RunStatusFile(std::string folder, const Process& process, int64_t total_steps,
+                             std::string identity)
     : RunStatusFile(std::move(folder), {process.rank(), process.host(), getpid()},
-                    process.world_size(), total_steps) {}
+                    process.world_size(), total_steps) {
+  status_.identity = std::move(identity);
+}
 
 RunStatusFile::RunStatusFile(std::string folder, const Origin& self, int ranks, int64_t total_steps)
     : folder_(std::move(folder)), self_(self) {
@@ -148,13 +163,12 @@ absl::Status RunStatusFile::Committed(int64_t step) {
   return self_.rank == 0 ? Write() : absl::OkStatus();
 }
 
-void RunStatusFile::End(const absl::Status& status, std::string_view stopped_by) {
+void RunStatusFile::End(const absl::Status& status) {
   SetLastWords(nullptr);
   if (self_.rank != 0) return;
   const int code = ExitCode(status);
   status_.exit_code = code;
   status_.state = StateOf(code);
-  status_.stopped_by = stopped_by;
   absl::Status written;
   if (status_.state == "failed") {
     status_.error = std::string(status.message());

@@ -28,9 +28,13 @@ struct RunStatus {
   std::string host;
   std::time_t started_at = 0, updated_at = 0;
   int ranks = 1;
+  std::string identity;  // a digest of what is trained; empty: unknown
 };
 // One key a line, so that a shell can read it. Text is escaped and cut to 2000 bytes.
 std::string ToJson(const RunStatus& status);
+
+// Whether the folder says that a run of this identity is done.
+bool WasDone(const std::string& folder, const std::string& identity);
 
 // errors/rank-R.json. Nothing of the environment is in it.
 struct ErrorRecord {
@@ -49,7 +53,8 @@ std::string ToJson(const ErrorRecord& record);
 class RunStatusFile {
  public:
   // Nothing is written before Begin().
-  RunStatusFile(std::string folder, const Process& process, int64_t total_steps);
+  RunStatusFile(std::string folder, const Process& process, int64_t total_steps,
+                std::string identity = "");
   RunStatusFile(std::string folder, const Origin& self, int ranks, int64_t total_steps);
   ~RunStatusFile();  // whoever ends from now on leaves nothing
   RunStatusFile(const RunStatusFile&) = delete;
@@ -62,12 +67,14 @@ class RunStatusFile {
 
   // Writes nothing. Any rank.
   void SetStep(int64_t step) { step_ = step; }
+  // Who stopped it (Requests::by), for the end to tell. Writes nothing.
+  void SetStoppedBy(std::string_view by) { status_.stopped_by = by; }
   // A checkpoint of `step` is committed. Rank 0's status; agree on it.
   absl::Status Committed(int64_t step);
 
   // All ranks agreed on how the command ends: done, preempted (exit code 75), or failed, then also
   // with the record of the rank that failed. What cannot be written is logged. Call it once.
-  void End(const absl::Status& status, std::string_view stopped_by = "");
+  void End(const absl::Status& status);
 
  private:
   absl::Status Write();

@@ -215,6 +215,11 @@ bool Process::AnyRank(bool mine) const {
   return any != 0;
 }
 
+void Process::LargestOfRanks(absl::Span<int64_t> numbers) const {
+  MPI_Allreduce(MPI_IN_PLACE, numbers.data(), static_cast<int>(numbers.size()), MPI_INT64_T,
+                MPI_MAX, WorldOf(*this));
+}
+
 std::string Process::BroadcastString(const std::string& text) const {
   return BroadcastText(rank_ == 0 ? text : std::string(), 0, WorldOf(*this));
 }

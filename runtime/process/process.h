@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "runtime/process/activity.h"
 
 namespace fttrain {
@@ -59,6 +60,8 @@ class Process {
 
   // Whether `mine` is true on any rank. Collective over the world.
   bool AnyRank(bool mine) const;
+  // Each number becomes the largest of any rank's. As many on all. Collective over the world.
+  void LargestOfRanks(absl::Span<int64_t> numbers) const;
 
   // Rank 0's bytes on every rank. Collective over the world.
   std::string BroadcastString(const std::string& text) const;

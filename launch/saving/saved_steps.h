@@ -1,0 +1,29 @@
+// The steps of a run, with what is saved between them and what the outside asks of it.
+#pragma once
+
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "launch/run/control.h"
+#include "launch/run/run_status.h"
+#include "launch/saving/saver.h"
+
+namespace fttrain {
+
+struct RunParts {
+  const TrainPlan& plan;
+  Job& job;
+  Saver& saver;
+  Control& control;
+  RunStatusFile& status;
+  const Process& process;
+};
+
+// Trains from `steps_done` steps to the task's last one. Writes metrics.jsonl, shows progress,
+// saves a checkpoint every save_steps steps, at the end where there are any, and when asked to. A
+// save that fails is told and the run goes on; the third in a row ends it. Errors, agreed on: those
+// of Trainer::Step; Cancelled with kExitPreempted where the run was asked to stop, once its
+// checkpoint is committed; what a disk says. Collective over the world.
+absl::Status TrainSteps(const RunParts& run, int64_t steps_done);
+
+}  // namespace fttrain
