@@ -71,6 +71,7 @@ def run_config(folder, golden, method, steps, **changes):
             "micro_batch_size": 2,
             "gradient_accumulation_steps": 2,
             "seed": 5,
+            "resume": "never",  # tests train again in one folder
         },
         "optimizer": {
             "name": "adamw",

@@ -15,7 +15,7 @@ import harness
 import tiny_models
 
 LIMIT_SECONDS = 30
-USAGE, MISSING, CANNOT_WRITE = 64, 66, 74
+USAGE, DATA, MISSING, LOCKED, DISAGREE = 64, 65, 66, 73, 76
 CASE = "llama_grouped"
 
 
@@ -80,7 +80,7 @@ def one_run_at_a_time(binary, scratch):
                 raise harness.Failure("the first run does not train")
             time.sleep(0.05)
         second = harness.mpirun(binary, 1, arguments(folder, config), LIMIT_SECONDS)
-        said = refused(second, CANNOT_WRITE, "another run writes there", str(output))
+        said = refused(second, LOCKED, "another run writes there", str(output))
         if first.poll() is not None or (output / "previous-1").exists():
             raise harness.Failure("the second run disturbed the first")
     finally:
@@ -89,6 +89,23 @@ def one_run_at_a_time(binary, scratch):
     config["train"]["max_steps"] = 2
     harness.train(binary, folder, 1, config)
     return said
+
+
+def ranks_disagree(binary, scratch):
+    """Two ranks with two configs, and with two versions of a data file."""
+    folder, config = prepare(scratch)
+    (folder / "other.jsonl").write_bytes((folder / "rows.jsonl").read_bytes()[:-300].rpartition(b"\n")[0])
+    first = ["train", f"--config={harness.write_config(folder, config)}", "--set"]
+    said = []
+    for setting, words in (
+        ("train.seed=6", "train.seed: 5 on rank 0; 6 on rank 1"),
+        (f"data.train.0.path={folder / 'other.jsonl'}", "data.train[0]: "),
+    ):
+        done = harness.mpirun(
+            binary, 1, [*first, "train.log_steps=1", ":", "-np", "1", binary, *first, setting], LIMIT_SECONDS
+        )
+        said.append(refused(done, DISAGREE, "ranks read different files or settings", words))
+    return said[0]
 
 
 def foreign_launcher(binary, scratch):
@@ -140,6 +157,85 @@ def last_step(binary, scratch, ranks, rows, epochs, **parallel):
     return f"{got[0]} steps, {left} of {per_step} rows in the last, loss {metrics[-1]['loss']:.9f}"
 
 
+def resuming(folder, config, steps, **train):
+    """The run with so many steps, a checkpoint every second one, that goes on by itself."""
+    config["train"].update(max_steps=steps, save_steps=2, resume="auto", **train)
+    config["schedule"] = {"name": "constant"}
+    return arguments(folder, config)
+
+
+def finished_run(binary, scratch, save_steps):
+    """The same command again trains nothing and says so; more steps go on where it ended."""
+    folder, config = prepare(scratch)
+    config["train"].update(resume="auto", save_steps=save_steps)
+    output = Path(config["output_dir"])
+    harness.train(binary, folder, 2, config)
+    good = contents(output)
+    again = harness.run_or_fail(binary, 2, arguments(folder, config))
+    said = next(line for line in again.stdout.splitlines() if line.startswith("finished"))
+    if contents(output) != good:
+        raise harness.Failure("the folder has changed")
+    config["optimizer"]["weight_decay"] = 0.25
+    if save_steps:
+        refused(
+            harness.mpirun(binary, 2, arguments(folder, config), LIMIT_SECONDS),
+            USAGE,
+            "is of another run: optimizer.weight_decay was ",
+            "train.allow_changed: [optimizer.weight_decay]",
+        )
+        config["train"]["resume"] = "never"
+    harness.train(binary, folder, 2, config)
+    if contents(output / "previous-1") != good:
+        raise harness.Failure(f"in previous-1: {sorted(contents(output / 'previous-1'))}")
+    return said
+
+
+def longer_run(binary, scratch):
+    """A finished run with more steps goes on, as if it had had them from the start."""
+    folder, config = prepare(scratch)
+    output = Path(config["output_dir"])
+    losses = lambda: [json.loads(l)["loss"] for l in (output / "metrics.jsonl").open()]
+    harness.run_or_fail(binary, 2, resuming(folder, config, steps=5))
+    refused(
+        harness.mpirun(binary, 2, resuming(folder, config, steps=9), LIMIT_SECONDS),
+        USAGE,
+        "train.max_steps was 5, is 9",
+    )
+    more = resuming(folder, config, steps=9, allow_changed=["train.max_steps"])
+    done = harness.run_or_fail(binary, 2, more)
+    said = next(line for line in done.stdout.splitlines() if line.startswith("resumed"))
+    got = losses()
+    shutil.rmtree(output)
+    harness.run_or_fail(binary, 2, resuming(folder, config, steps=9))
+    if got != losses():
+        raise harness.Failure(f"losses {got}, {losses()} at once")
+    return said
+
+
+def all_damaged(binary, scratch):
+    """Where nothing that was saved can be used the run does not begin anew by itself."""
+    folder, config = prepare(scratch)
+    output = Path(config["output_dir"])
+    harness.run_or_fail(binary, 2, resuming(folder, config, steps=4))
+    for manifest in output.glob("checkpoints/step-*/manifest.json"):
+        manifest.write_text(manifest.read_text().replace("exp_avg", "exp_avh", 1))
+    again = harness.mpirun(binary, 2, resuming(folder, config, steps=4), LIMIT_SECONDS)
+    return refused(again, DATA, "no checkpoint of", "begin anew with train.resume: never")
+
+
+def peft_loads_a_checkpoint(binary, scratch):
+    """What a checkpoint's folder holds of an adapter is what the result's holds."""
+    folder, config = prepare(scratch)
+    output = Path(config["output_dir"])
+    harness.run_or_fail(binary, 2, resuming(folder, config, steps=4))
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        if (output / "adapter" / name).read_bytes() != (
+            output / "checkpoints/step-4" / name
+        ).read_bytes():
+            raise harness.Failure(f"{name} differs")
+    return "the last checkpoint's adapter is the result's"
+
+
 def main():
     binary = Path(sys.argv[1])
     with harness.scratch_folder() as scratch:
@@ -148,6 +244,12 @@ def main():
             [
                 ("a run that fails early leaves the earlier result", run(earlier_result_stays)),
                 ("a folder in which a run trains", run(one_run_at_a_time)),
+                ("a finished run, saved at its end", run(finished_run, 0)),
+                ("a finished run with checkpoints", run(finished_run, 1)),
+                ("a finished run with more steps", run(longer_run)),
+                ("checkpoints that are all damaged", run(all_damaged)),
+                ("a checkpoint's adapter", run(peft_loads_a_checkpoint)),
+                ("ranks that disagree", run(ranks_disagree)),
                 ("two processes of another launcher", run(foreign_launcher)),
                 ("epochs that end in a step, one rank", run(last_step, 1, 9, 1)),
                 ("epochs that end in a step, two replicas", run(last_step, 2, 9, 1, zero_stage=2)),

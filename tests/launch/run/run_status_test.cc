@@ -61,7 +61,8 @@ TEST(RunStatus, HasOneKeyALine) {
             "  \"host\": \"node3\",\n"
             "  \"started_at\": \"2026-09-21T14:13:20Z\",\n"
             "  \"updated_at\": \"2026-09-21T14:14:21Z\",\n"
-            "  \"ranks\": 2\n"
+            "  \"ranks\": 2,\n"
+            "  \"identity\": null\n"
             "}\n");
   status.state = "failed";
   status.exit_code = 80;
@@ -149,7 +150,8 @@ TEST(RunStatusFile, SaysOfAPreemptedRunWhoStoppedIt) {
   {
     RunStatusFile status = FileOfRank(0, folder);
     ASSERT_TRUE(status.Begin().ok());
-    status.End(WithExitCode(absl::CancelledError("stopped"), kExitPreempted), "SIGUSR1");
+    status.SetStoppedBy("SIGUSR1");
+    status.End(WithExitCode(absl::CancelledError("stopped"), kExitPreempted));
   }
   const Json json = StatusIn(folder);
   EXPECT_EQ(json["state"], "preempted");
