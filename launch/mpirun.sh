@@ -4,9 +4,7 @@
 #   launch/mpirun.sh -np 4 --hostfile hosts build/release/fttrain --config=run.yaml
 # A SIGTERM, SIGINT (Ctrl-C) or SIGUSR1 sent to this script goes to the ranks as SIGUSR1: they end their step, save and
 # leave with exit code 75. A second makes them leave without saving, a third kills mpirun. SIGUSR2: save and go on.
-# mpirun itself would kill its ranks a second or two after a SIGTERM; where it is sent one all the same, they have 12
-# seconds before they hear of it and 12 more (OMPI_MCA_odls_base_sigkill_timeout), which SLURM's 30 s before its own
-# SIGKILL have room for.
+# mpirun itself kills its ranks a second or two after a SIGTERM: send it none.
 set -uo pipefail
 if [ $# -eq 0 ]; then
   sed -n '2,4s/^# //p' "${BASH_SOURCE[0]}" >&2
@@ -14,7 +12,6 @@ if [ $# -eq 0 ]; then
 fi
 # shellcheck source=launch/env.sh
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
-export OMPI_MCA_odls_base_sigkill_timeout=${OMPI_MCA_odls_base_sigkill_timeout:-12}
 
 asked=0
 trap '

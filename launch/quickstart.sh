@@ -41,9 +41,9 @@ say "fttrain data $CONFIG -n 1: what will be learnt, in [[ ]]"
 build/release/fttrain data $CONFIG -n 1
 
 step="training"
-say "mpirun -np $RANKS build/release/fttrain --config=$CONFIG"
+say "mpirun -np $RANKS build/release/fttrain --config=$CONFIG --set train.resume=never"
 started=$SECONDS
-fttrain_mpirun $RANKS build/release/fttrain --config=$CONFIG
+fttrain_mpirun $RANKS build/release/fttrain --config=$CONFIG --set train.resume=never  # also when it is run again
 trained_seconds=$((SECONDS - started))
 
 step="asking the fine-tuned model"
