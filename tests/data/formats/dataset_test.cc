@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "tests/data/formats/rows.h"
@@ -265,6 +267,17 @@ TEST_F(Datasets, TheReportCountsRowsAndUnusedKeys) {
   EXPECT_EQ(read->report.rows, 2);
   EXPECT_EQ(read->report.skipped, 0);
   EXPECT_THAT(read->report.unused, ElementsAre(Pair("id", 2), Pair("label", 1), Pair("tags", 1)));
+}
+
+// By the square of their number 100,000 keys take minutes.
+TEST_F(Datasets, AnObjectOfManyKeysIsReadAsFastAsAList) {
+  std::string row = R"({"text": "a", "meta": {)";
+  for (int i = 0; i < 100000; ++i) absl::StrAppend(&row, i == 0 ? "" : ", ", "\"k", i, "\": 0");
+  const auto begin = std::chrono::steady_clock::now();
+  const auto read = Load("a.jsonl", row + "}}", kText);
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(20));
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_THAT(read->report.unused, ElementsAre(Pair("meta", 1)));
 }
 
 // Good rows with bad ones between, one of them no JSON.
