@@ -207,21 +207,31 @@ absl::StatusOr<FoundFormat> FindFormat(const DatasetSpec& spec, const DatasetOpt
   RowNotes notes;
   const RowContext context{options, *names, &notes};
   std::string first_fault;
+  int64_t empty = 0;  // rows that have nothing to tell by
   for (;;) {
     FT_ASSIGN_OR_RETURN(const std::optional<SourceRow> row, rows->Next());
     if (!row.has_value()) break;
     const absl::StatusOr<RowJson> json =
         row->fault.ok() ? ParseRowJson(row->text, row->where) : row->fault;
     if (!json.ok() && first_fault.empty()) first_fault = std::string(json.status().message());
-    if (!json.ok() || !json->is_object() || IsNothing(*json)) continue;
+    if (!json.ok()) continue;
     const RowObject object(*json, row->where, KeyLevel::kRow, context);
+    if (!json->is_object()) {
+      if (first_fault.empty()) first_fault = std::string(NoObject(object).message());
+      continue;
+    }
+    ++empty;
+    if (IsNothing(*json)) continue;
     const std::vector<FoundFormat> guesses = GuessFormats(object);
     if (guesses.size() == 1) return guesses[0];
     if (guesses.empty() && HasTellingKey(object)) continue;  // a row like others, but empty
     return NoFormat(object, guesses);
   }
   if (!first_fault.empty()) return absl::InvalidArgumentError(first_fault);
-  return InFile(spec, "there are no rows");
+  if (empty == 0) return InFile(spec, "there are no rows");
+  return InFile(spec, absl::StrCat("of ", empty, empty == 1 ? " row" : " rows",
+                                   " none has something under all the keys that tell a format: "
+                                   "set format"));
 }
 
 absl::StatusOr<Dataset> LoadDataset(const DatasetSpec& spec, const DatasetOptions& options) {

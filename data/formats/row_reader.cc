@@ -31,14 +31,16 @@ absl::StatusOr<std::vector<Example>> ReadObject(const RowObject& object, RowForm
 
 }  // namespace
 
+absl::Status NoObject(const RowObject& row) {
+  return row.Error(absl::StrCat("a row is a JSON object, not ", TypeOf(row.json())));
+}
+
 absl::StatusOr<std::vector<Example>> ReadRow(const SourceRow& row, RowFormat format,
                                              const RowContext& context) {
   FT_RETURN_IF_ERROR(row.fault);
   FT_ASSIGN_OR_RETURN(const RowJson json, ParseRowJson(row.text, row.where));
   const RowObject object(json, row.where, KeyLevel::kRow, context);
-  if (!json.is_object()) {
-    return object.Error(absl::StrCat("a row is a JSON object, not ", TypeOf(json)));
-  }
+  if (!json.is_object()) return NoObject(object);
   try {
     return ReadObject(object, format);
   } catch (const jinja::Error& error) {  // more values than a template may be given

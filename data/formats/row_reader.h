@@ -15,4 +15,7 @@ namespace fttrain {
 absl::StatusOr<std::vector<Example>> ReadRow(const SourceRow& row, RowFormat format,
                                              const RowContext& context);
 
+// What is wrong with a row that is no object.
+absl::Status NoObject(const RowObject& row);
+
 }  // namespace fttrain

@@ -236,6 +236,12 @@ TEST_F(Datasets, AFormatThatCannotBeToldIsRefused) {
   EXPECT_EQ(ErrorText(Load("a.jsonl", "nonsense\n{}", kAuto)).substr(0, folder_.path().size() + 29),
             folder_ / "a.jsonl:1: not valid JSON at");
   EXPECT_THAT(ErrorText(Load("a.jsonl", "", kAuto)), HasSubstr("a.jsonl: there are no rows"));
+  EXPECT_EQ(ErrorText(Load("a.json", R"([[{"role": "user"}]])", kAuto)),
+            folder_ / "a.json[0]: a row is a JSON object, not array");
+  EXPECT_EQ(ErrorText(Load("a.jsonl", "{\"prompt\": \"\", \"completion\": \"b\"}\n{}", kAuto)),
+            folder_ /
+                "a.jsonl: of 2 rows none has something under all the keys that tell a format: "
+                "set format");
   EXPECT_EQ(ErrorText(Load("a.jsonl", "{\"text\": \"a\"}\n{\"body\": \"b\"}", kAuto)),
             folder_ /
                 "a.jsonl:2: key 'text' is missing; there is 'body': fields says what is "
