@@ -172,9 +172,11 @@ absl::StatusOr<ChatSource> FindChatTemplate(const std::string& name, const std::
   return out;
 }
 
+// Of these two files the later one read counts; beside a list added_tokens_decoder, which older
+// versions did not write, transformers 5 reads the map no more (data/tokenizer/folder.cc too).
 absl::StatusOr<std::map<std::string, std::string>> SpecialTokens(const std::string& folder) {
   std::map<std::string, std::string> tokens;
-  for (const char* file : {"/special_tokens_map.json", "/tokenizer_config.json"}) {
+  for (const char* file : {"/tokenizer_config.json", "/special_tokens_map.json"}) {
     const absl::StatusOr<std::string> text = ReadFile(folder + file, kMaxFileBytes);
     if (absl::IsNotFound(text.status())) continue;
     FT_RETURN_IF_ERROR(text.status());
@@ -182,11 +184,13 @@ absl::StatusOr<std::map<std::string, std::string>> SpecialTokens(const std::stri
     for (const char* name : {"bos_token", "eos_token", "pad_token", "unk_token", "sep_token",
                              "cls_token", "mask_token"}) {
       const auto found = parsed.find(name);
-      if (found == parsed.end() || found->is_null()) continue;
+      if (found == parsed.end()) continue;
       const nlohmann::json& value =
           found->is_object() && found->contains("content") ? (*found)["content"] : *found;
       if (value.is_string()) tokens[name] = value.get<std::string>();
+      if (value.is_null()) tokens.erase(name);
     }
+    if (parsed.contains("added_tokens_decoder")) break;
   }
   return tokens;
 }

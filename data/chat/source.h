@@ -37,9 +37,9 @@ absl::StatusOr<ChatSource> FindChatTemplate(const std::string& name, const std::
 // Names of the project's, separated by commas.
 std::string BuiltinChatNames();
 
-// The special tokens that transformers shows a template: bos_token, eos_token, pad_token,
-// unk_token, sep_token, cls_token, mask_token of tokenizer_config.json and special_tokens_map.json,
-// where they are set.
+// The special tokens that transformers 5 shows a template: bos_token, eos_token, pad_token,
+// unk_token, sep_token, cls_token, mask_token, where they are set, of special_tokens_map.json
+// before tokenizer_config.json, unless that has added_tokens_decoder: then of it alone.
 absl::StatusOr<std::map<std::string, std::string>> SpecialTokens(const std::string& folder);
 
 }  // namespace fttrain

@@ -50,6 +50,19 @@ TEST(ChatSource, TheFoldersOwnIsLookedForAsTransformersDoes) {
               AllOf(HasSubstr("qwen3"), HasSubstr("default, rag, tool_use")));
 }
 
+TEST(ChatSource, ATemplateIsShownTheTokensThatTransformersShowsIt) {
+  const TempFolder folder;
+  folder.Write("chat_template.jinja", "{{ pad_token }}|{{ unk_token }}|{{ sep_token }}");
+  folder.Write("special_tokens_map.json",
+               R"({"pad_token": "<B>", "unk_token": null, "sep_token": {"content": "<S>"}})");
+  EXPECT_EQ(PromptOf(folder, "auto"), "<B>||<S>");
+  folder.Write("tokenizer_config.json", R"({"pad_token": "<A>", "unk_token": "<U>"})");
+  EXPECT_EQ(PromptOf(folder, "auto"), "<B>||<S>");
+  folder.Write("tokenizer_config.json",
+               R"({"pad_token": "<A>", "unk_token": "<U>", "added_tokens_decoder": {}})");
+  EXPECT_EQ(PromptOf(folder, "auto"), "<A>|<U>|");
+}
+
 TEST(ChatSource, WithoutADefaultOneMustBeNamed) {
   const TempFolder folder;
   folder.Write(
