@@ -169,6 +169,7 @@ class ConversationReader {
                                      " turn contradict each other: keep one"));
     }
     turns.insert(turns.begin(), {"system", system});
+    out_.words.insert(absl::StrCat("message 0 is the row's ", row_.Key("system")));
     return absl::OkStatus();
   }
 

@@ -275,6 +275,7 @@ absl::StatusOr<std::vector<Message>> ReadTurns(const RowObject& row, const RowJs
     after_calls = reader.calls_alone();
     if (joined) {
       AddCalls(message, &out.back());
+      words->insert("calls that follow each other count as one message");
       continue;
     }
     out.push_back(std::move(message));

@@ -385,7 +385,14 @@ TEST_F(BadRows, WordsOfTheRowAreToldBesideThoseOfTheTemplate) {
   options_.chat = &*strict;
   Expect({{kShareGpt, ShareGpt(R"({"from": "function_call", "value": "{\"name\": \"f\"}"},
                        {"from": "observation", "value": "x"})"),
-           "tool_calls is what the row has as function_call"}});
+           "tool_calls is what the row has as function_call"},
+          {kShareGpt, ShareGpt(R"({"from": "function_call", "value": "{\"name\": \"f\"}"},
+                       {"from": "function_call", "value": "{\"name\": \"g\"}"},
+                       {"from": "observation", "value": "x"})"),
+           "(calls that follow each other count as one message; tool_calls is"},
+          {kMessages, R"({"system": "S", "messages": [{"role": "user", "content": "a"},
+                       {"role": "tool", "content": "x"}, {"role": "assistant", "content": "b"}]})",
+           "no tool_calls (message 0 is the row's 'system')"}});
 }
 
 }  // namespace

@@ -224,7 +224,8 @@ TEST_F(Conversations, FunctionCallsBecomeToolCallsAndObservationsToolTurns) {
                 call("f", "{}") + "]\ntool: 9\ntool: {\"m\": 9}\nassistant*: b\n" +
                 "assistant: none tool_calls=[" + call("g", "{}") +
                 "]\ntool: \nassistant*: c\ntool {\"name\": \"depth\"}\n");
-  EXPECT_THAT(read->words, ElementsAre("tool_calls is what the row has as function_call"));
+  EXPECT_THAT(read->words, ElementsAre("calls that follow each other count as one message",
+                                       "tool_calls is what the row has as function_call"));
 }
 
 TEST_F(Conversations, FunctionCallsWithOtherLossStayApart) {
