@@ -47,8 +47,12 @@ class Blocks {
 
   // Its content must be in one.
   absl::StatusOr<std::vector<TextPart>> Of(size_t turn) const {
-    if (blocks_[turn].empty() || outside_.contains(turn)) return AnswerNotFound(renderer_, turn);
-    return blocks_[turn];
+    if (!blocks_[turn].empty() && !outside_.contains(turn)) return blocks_[turn];
+    return absl::InvalidArgumentError(absl::StrCat(
+        "message ", turn, ": its answer, or a part of it, is in no {% generation %} block of chat ",
+        "template ", renderer_.name(), ", which says that it is not to be learnt: mark the turn ",
+        "weight: 0, set data.train_on last if it is so with all but the last, or set ",
+        "data.chat_template"));
   }
 
  private:
@@ -77,9 +81,9 @@ absl::StatusOr<TextPart> Border(const Renderer& renderer, Borders* borders, size
 }  // namespace
 
 absl::Status AnswerNotFound(const Renderer& renderer, size_t turn) {
-  return absl::InvalidArgumentError(absl::StrCat("message ", turn,
-                                                 ": its answer is not found in what chat template ",
-                                                 renderer.name(), " writes"));
+  return absl::InvalidArgumentError(
+      absl::StrCat("message ", turn, ": its answer is not found in what chat template ",
+                   renderer.name(), " writes: set data.chat_template to one that writes it"));
 }
 
 absl::StatusOr<Targets> FindTargets(const Renderer& renderer, const TurnEnds& ends,

@@ -128,8 +128,9 @@ TEST(ChatTemplate, AnAnswerThatIsNotInItsGenerationBlockIsAnError) {
   for (const char* answer : {"A1", "end", "an answer of more than a few words"}) {
     const std::vector<Message> chat = {{"user", "Q"}, {"assistant", answer, true}};
     EXPECT_THAT(ErrorText(Render(of(parts, ""), chat)), HasSubstr("message 1: its answer is not"));
-    EXPECT_THAT(ErrorText(Render(of("", "{{ m.content }}"), chat)),
-                HasSubstr("message 1: its answer is not found"));
+    EXPECT_THAT(
+        ErrorText(Render(of("", "{{ m.content }}"), chat)),
+        HasSubstr("message 1: its answer, or a part of it, is in no {% generation %} block"));
   }
 }
 
