@@ -37,14 +37,25 @@ std::string Cut(const DatasetSummary& data, int64_t sequence_len) {
   return text;
 }
 
-// "columns not used: id (1,200 rows), source (1,200)"
+// "columns not used: id (1,200 rows), source (1,200)". Of more than fit, as where a row's own name
+// is a key of it, those of the most rows.
 std::string Unused(const std::map<std::string, int64_t>& unused) {
+  constexpr size_t kMostColumns = 20;
+  std::vector<std::pair<std::string, int64_t>> all(unused.begin(), unused.end());
+  const size_t told = std::min(all.size(), kMostColumns);
+  if (told < all.size()) {
+    std::stable_sort(all.begin(), all.end(),
+                     [](const auto& a, const auto& b) { return a.second > b.second; });
+  }
+  const size_t left = all.size() - told;
+  all.resize(told);
   std::vector<std::string> columns;
-  for (const auto& [key, rows] : unused) {
+  for (const auto& [key, rows] : all) {
     columns.push_back(columns.empty() ? absl::StrCat(key, " (", Counted(rows, "row"), ")")
                                       : absl::StrCat(key, " (", WithCommas(rows), ")"));
   }
-  return absl::StrCat("columns not used: ", absl::StrJoin(columns, ", "));
+  return absl::StrCat("columns not used: ", absl::StrJoin(columns, ", "),
+                      left == 0 ? "" : absl::StrCat(", ... and ", WithCommas(left), " more"));
 }
 
 // "; the last has the 1 row left of the run's 9", where the epochs end within a step.

@@ -119,6 +119,18 @@ TEST(FilesSummary, HasALineAFileAndOneForWhatThereIsToSay) {
             "             ... and 2 more; data.on_bad_row stop tells them");
 }
 
+TEST(FilesSummary, TellsOfManyColumnsThoseOfTheMostRows) {
+  DatasetReport report;
+  report.path = "a.jsonl";
+  report.format = RowFormat::kText;
+  report.rows = 1200;
+  for (int i = 0; i < 1200; ++i) report.unused[absl::StrCat("key", 1000 + i)] = 1;
+  report.unused["source"] = 1200;
+  const std::string line = FileLines(report).at(1);
+  EXPECT_THAT(line, testing::StartsWith("columns not used: source (1,200 rows), key1000 (1), "));
+  EXPECT_THAT(line, testing::EndsWith(", key1018 (1), ... and 1,181 more"));
+}
+
 TEST(StartSummary, SaysHowManyRowsTheLastStepHasWhereTheEpochsEndInIt) {
   Task task = AdapterTask();
   task.steps = 3;
