@@ -28,18 +28,25 @@ bool IsTarget(const Example& example, int64_t i) {
   return example.labels[static_cast<size_t>(i)] != kNoTarget;
 }
 
+struct Stretches {
+  bool open_end = false, empty = false;
+};
+
 // A stretch of targets ends at `length` - 1 only where the example does: else it is cut, and
 // counted as that.
-bool HasOpenEnd(const Example& example, int64_t length, const EndTokens& tokens) {
+Stretches LookAtStretches(const Example& example, int64_t length, const EndTokens& tokens) {
   const int64_t full = static_cast<int64_t>(example.input_ids.size());
-  if (tokens.ends.empty() || CountTargets(example, full) == full - 1) return false;
+  Stretches out;
+  if (tokens.ends.empty() || CountTargets(example, full) == full - 1) return out;
   for (int64_t i = 1; i < length; ++i) {
     const bool ends = i + 1 < full ? !IsTarget(example, i + 1) : true;
     if (!IsTarget(example, i) || !ends) continue;
     const int32_t id = example.input_ids[static_cast<size_t>(i)];
-    if (std::find(tokens.ends.begin(), tokens.ends.end(), id) == tokens.ends.end()) return true;
+    const bool end = std::find(tokens.ends.begin(), tokens.ends.end(), id) != tokens.ends.end();
+    if (!end) out.open_end = true;
+    if (end && !IsTarget(example, i - 1)) out.empty = true;
   }
-  return false;
+  return out;
 }
 
 }  // namespace
@@ -77,7 +84,9 @@ DatasetStatistics StatisticsOf(RowStream& rows, int64_t rows_per_step, const End
     Count(tokens.bos && full >= 2 && example.input_ids[0] == *tokens.bos &&
               example.input_ids[1] == *tokens.bos,
           i, &out.double_bos);
-    Count(HasOpenEnd(example, length, tokens), i, &out.open_ends);
+    const Stretches stretches = LookAtStretches(example, length, tokens);
+    Count(stretches.open_end, i, &out.open_ends);
+    Count(stretches.empty, i, &out.empty_answers);
   }
   out.lengths = LengthBins(lengths);
   std::sort(lengths.begin(), lengths.end());

@@ -39,6 +39,7 @@ struct DatasetStatistics {
   // Stretches of tokens to learn that end in none of EndTokens::ends, within sequence_len. Examples
   // in which all is learnt, such as texts, are not looked at.
   Finding open_ends;
+  Finding empty_answers;  // stretches of one of EndTokens::ends alone, likewise
 
   int64_t rows_per_step = 0;
   int64_t steps_per_epoch = 0;  // of the first

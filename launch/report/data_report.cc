@@ -68,7 +68,7 @@ DataFact EpochFact(const DataReport& report) {
   std::string text = absl::StrCat(
       Counted(s.summary.rows, "row"), report.rows.packing ? " (packed)" : " (an example each)",
       " = ", Counted(s.steps_per_epoch, "step"), " of ", Counted(s.rows_per_step, "row"));
-  if (s.next_epoch_rows > 0) {
+  if (s.next_epoch_rows > 0 && report.epochs > 1) {  // else no next one fills the step
     absl::StrAppend(&text, "; the last takes ", WithCommas(s.rows_per_step - s.next_epoch_rows),
                     " and ", WithCommas(s.next_epoch_rows), " of the next epoch");
   }
@@ -110,6 +110,8 @@ std::vector<DataWarning> WarningsOf(const DatasetStatistics& statistics,
   found("open_ends", statistics.open_ends,
         ": an answer that is learnt does not end with a token that ends a turn or a text, so the "
         "model does not learn to stop");
+  found("empty_answers", statistics.empty_answers,
+        ": an answer that is learnt is empty, so the model learns to say nothing");
   found("double_bos", statistics.double_bos,
         ": begin with the token of a text's beginning (BOS) twice");
   if (reasoning > 0) {
@@ -203,6 +205,7 @@ std::string DataJson(const DataReport& report) {
                      {"duplicates", s.duplicates.examples},
                      {"double_bos", s.double_bos.examples},
                      {"open_ends", s.open_ends.examples},
+                     {"empty_answers", s.empty_answers.examples},
                      {"rows_per_step", s.rows_per_step},
                      {"rows_per_epoch", data.rows},
                      {"steps_per_epoch", s.steps_per_epoch},

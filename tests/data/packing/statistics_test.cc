@@ -71,6 +71,17 @@ TEST(Statistics, FindWhatIsCutDroppedTwiceThereOrWithoutAnEnd) {
   EXPECT_EQ(got.median, 4);
 }
 
+TEST(Statistics, AnAnswerOfNothingButItsEndIsEmpty) {
+  const DatasetStatistics got =
+      Of({Row({kBos, 7, 8, kEos}, "--xx"),
+          Row({kBos, 7, kEos, 8, 9, kEos}, "--x-xx"),                         // the first one
+          Row({kBos, 7, kEos}, "--x"), Row({kBos, 7, 8, 9, kEos}, "--x--")},  // no end
+         {.sequence_len = 16});
+  EXPECT_EQ(got.empty_answers.examples, 2);
+  EXPECT_EQ(got.empty_answers.first, 1);
+  EXPECT_EQ(got.open_ends.examples, 1);
+}
+
 TEST(Statistics, EveryStretchThatIsLearntMustEnd) {
   const RowOptions options{.sequence_len = 16};
   // Ids 3 and EOS end a turn; the first answer of the second row ends with 9.

@@ -115,12 +115,20 @@ TEST(DataText, SaysWhatTheEpochsLeaveForTheLastStep) {
               HasSubstr("the run    30 steps = 10 epochs; the last has the 8 rows left\n"));
 }
 
+TEST(DataText, OfARunOfOneEpochTheNextOneFillsNoStep) {
+  DataReport report = Report();
+  report.epochs = 1;
+  EXPECT_THAT(DataText(report, {}),
+              HasSubstr("an epoch   40 rows (packed) = 3 steps of 16 rows\nthe run"));
+}
+
 TEST(Warnings, NameTheFirstOfTheirExamples) {
   const std::vector<Example> examples = {{{1, 2}, {1, 2}, "a.jsonl:1"},
                                          {{1, 3}, {1, 3}, "a.jsonl:2"}};
   DatasetStatistics s;
   EXPECT_THAT(WarningsOf(s, {}, examples, {}, false), IsEmpty());
   s.open_ends = {1, 1};
+  s.empty_answers = {1, 0};
   s.cut_targets = {2, 0};
   DatasetReport file;
   file.rows = 10;
@@ -129,8 +137,9 @@ TEST(Warnings, NameTheFirstOfTheirExamples) {
   const auto warnings = WarningsOf(s, {file}, examples, {"a note"}, true);
   std::vector<std::string> kinds;
   for (const DataWarning& warning : warnings) kinds.push_back(warning.kind);
-  EXPECT_THAT(kinds, ::testing::ElementsAre("skipped_rows", "cut_answers", "open_ends",
-                                            "dropped_reasoning", "pad_is_eos", "note"));
+  EXPECT_THAT(kinds,
+              ::testing::ElementsAre("skipped_rows", "cut_answers", "open_ends", "empty_answers",
+                                     "dropped_reasoning", "pad_is_eos", "note"));
   EXPECT_THAT(warnings[0].text, HasSubstr("2 of 10 rows skipped, for they cannot be used (20.0%)"));
   EXPECT_THAT(warnings[1].text, HasSubstr("2 examples (the first: a.jsonl:1): "));
   EXPECT_THAT(warnings[2].text, HasSubstr("1 example (a.jsonl:2): "));
