@@ -249,6 +249,13 @@ absl::StatusOr<std::string> SplitRegex::ReplaceAll(std::string_view text, std::s
                                                    RegexScratch* scratch) const {
   std::vector<TextRange> matches;
   FT_RETURN_IF_ERROR(FindAll(text, scratch, &matches));
+  // A few of these after each other make terabytes of a short text.
+  constexpr size_t kMostBytes = size_t{1} << 28;
+  if (!content.empty() && matches.size() > kMostBytes / content.size()) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("the tokenizer's replacements make more than ", kMostBytes,
+                     " bytes of a text: its file is no tokenizer's, download it again"));
+  }
   std::string out;
   size_t at = 0;
   for (const TextRange& match : matches) {

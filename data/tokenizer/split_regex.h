@@ -49,7 +49,8 @@ class SplitRegex {
   // the engine gives up.
   absl::Status FindAll(std::string_view text, RegexScratch* scratch,
                        std::vector<TextRange>* matches) const;
-  // `text` with `content` in place of every match, taken literally.
+  // `text` with `content` in place of every match, taken literally. ResourceExhausted, too, where
+  // these are 256 MiB.
   absl::StatusOr<std::string> ReplaceAll(std::string_view text, std::string_view content,
                                          RegexScratch* scratch) const;
 

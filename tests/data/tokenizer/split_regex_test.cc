@@ -38,6 +38,15 @@ TEST(SplitRegex, MatchesDoNotOverlapAndEmptyOnesGoOn) {
   EXPECT_THAT(Matches(*SplitRegex::Literal("aa"), "aaaaa"), ElementsAre("aa", "aa"));
 }
 
+TEST(SplitRegex, ReplacementsDoNotExhaustMemory) {
+  RegexScratch scratch;
+  const auto regex = SplitRegex::Literal("a");
+  EXPECT_EQ(*regex->ReplaceAll("abab", "cc", &scratch), "ccbccb");
+  const std::string content(1 << 20, 'c');
+  EXPECT_TRUE(absl::IsResourceExhausted(
+      regex->ReplaceAll(std::string(257, 'a'), content, &scratch).status()));
+}
+
 TEST(SplitRegex, ALongRunDoesNotExhaustTheStack) {
   const auto regex = SplitRegex::Compile("(?:a|b)+|\\s+(?!\\S)|\\s+");
   EXPECT_EQ(Matches(**regex, std::string(2 << 20, 'a')).size(), 1u);
