@@ -132,6 +132,14 @@ bool IsFinished(const TrainPlan& plan, const RunIdentity& identity,
   return true;
 }
 
+absl::Status OpenMetrics(const TrainPlan& plan, const Process& process, int64_t steps_done,
+                         std::unique_ptr<MetricsFile>& metrics) {
+  if (process.rank() != 0) return absl::OkStatus();
+  FT_ASSIGN_OR_RETURN(
+      metrics, MetricsFile::Create(absl::StrCat(plan.output.folder, "/metrics.jsonl"), steps_done));
+  return absl::OkStatus();
+}
+
 // From the step after the checkpoint's, or the first, to the result.
 absl::Status TrainFrom(const std::optional<Committed>& checkpoint, const TrainPlan& plan,
                        const RunIdentity& identity, const Disk& disk, Job& job,
@@ -146,9 +154,12 @@ absl::Status TrainFrom(const std::optional<Committed>& checkpoint, const TrainPl
   }
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(status.Begin(steps_done, saved)));
   Control control(&signals, process.rank() == 0 ? plan.output.folder : "");
-  const RunParts parts{plan, job, saver, control, status, process};
+  std::unique_ptr<MetricsFile> metrics;
+  FT_RETURN_IF_ERROR(process.AgreeOnStatus(OpenMetrics(plan, process, steps_done, metrics)));
+  const RunParts parts{plan, job, saver, control, status, metrics.get(), process};
   FT_RETURN_IF_ERROR(TrainSteps(parts, steps_done));
-  return SaveResult(plan, job, process);
+  FT_RETURN_IF_ERROR(SaveResult(plan, job, process));
+  return process.AgreeOnStatus(metrics == nullptr ? absl::OkStatus() : metrics->Flush());
 }
 
 }  // namespace

@@ -1,9 +1,12 @@
 #include "launch/run/metrics.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cmath>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -14,6 +17,7 @@
 #include "nlohmann/json.hpp"
 #include "runtime/files/whole_file.h"
 #include "runtime/process/check.h"
+#include "runtime/process/log.h"
 
 namespace fttrain {
 namespace {
@@ -86,19 +90,45 @@ absl::StatusOr<std::unique_ptr<MetricsFile>> MetricsFile::Create(const std::stri
     FT_ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
     FT_RETURN_IF_ERROR(WriteFileAtomically(path, LinesOf(text, steps_done)));
   }
-  std::FILE* file = std::fopen(path.c_str(), goes_on ? "a" : "w");
-  if (file == nullptr) {
+  const int file =
+      open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | (goes_on ? 0 : O_TRUNC), 0666);
+  if (file < 0) {
     return absl::UnavailableError(absl::StrCat(path, ": cannot write: ", std::strerror(errno)));
   }
   return std::unique_ptr<MetricsFile>(new MetricsFile(file, path));
 }
 
-MetricsFile::~MetricsFile() { std::fclose(file_); }
+MetricsFile::~MetricsFile() { close(file_); }
 
 absl::Status MetricsFile::Append(const StepMetrics& metrics) {
-  const std::string line = absl::StrCat(ToJsonLine(metrics), "\n");
-  if (std::fwrite(line.data(), 1, line.size(), file_) != line.size() || std::fflush(file_) != 0) {
-    return absl::UnavailableError(absl::StrCat(path_, ": cannot write: ", std::strerror(errno)));
+  const bool told = !kept_.empty();
+  absl::StrAppend(&kept_, ToJsonLine(metrics), "\n");
+  const absl::Status flushed = Flush();
+  if (!absl::IsResourceExhausted(flushed)) return flushed;
+  if (!told) {
+    LogInfo(absl::StrCat("warning    ", std::string(flushed.message()),
+                         "; its lines are kept in memory until there is room"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status MetricsFile::Flush() {
+  while (!kept_.empty()) {
+    const ssize_t written = write(file_, kept_.data(), kept_.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written == static_cast<ssize_t>(kept_.size())) {
+      kept_.clear();
+      break;
+    }
+    const int error = written < 0 ? errno : ENOSPC;
+    // What of a line was written is taken back.
+    struct stat now;
+    if (written > 0 && (fstat(file_, &now) != 0 || ftruncate(file_, now.st_size - written) != 0)) {
+      return absl::UnavailableError(absl::StrCat(path_, ": cannot write: ", std::strerror(errno)));
+    }
+    const std::string text = absl::StrCat(path_, ": cannot write: ", std::strerror(error));
+    const bool room = error != ENOSPC && error != EDQUOT && error != EFBIG;
+    return room ? absl::UnavailableError(text) : absl::ResourceExhaustedError(text);
   }
   return absl::OkStatus();
 }

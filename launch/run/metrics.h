@@ -2,10 +2,10 @@
 #pragma once
 
 #include <cstdint>
-#include <cstdio>
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "absl/status/statusor.h"
 
@@ -32,7 +32,7 @@ std::string ToJsonLine(const StepMetrics& metrics);  // without the newline
 // "step 12/30  loss 1.2345  grad_norm 0.812  lr 1.0e-03  5210 tok/s  mem 1.23 GiB  eta 0:12"
 std::string ToReadableLine(const StepMetrics& metrics, int64_t total_steps, double eta_seconds);
 
-// Appends one JSON object per line and flushes each. Only rank 0 makes one.
+// One JSON object per line, whole lines only. Only rank 0 makes one.
 class MetricsFile {
  public:
   // The lines of the first `steps_done` steps, where the file has them, stay; what else is there,
@@ -40,12 +40,15 @@ class MetricsFile {
   static absl::StatusOr<std::unique_ptr<MetricsFile>> Create(const std::string& path,
                                                              int64_t steps_done = 0);
   ~MetricsFile();
+  // Lines for which the disk has no room are kept for the next call; the first is told.
   absl::Status Append(const StepMetrics& metrics);
+  // ResourceExhausted while there is no room for what is kept.
+  absl::Status Flush();
 
  private:
-  explicit MetricsFile(std::FILE* file, std::string path) : file_(file), path_(std::move(path)) {}
-  std::FILE* file_;
-  std::string path_;
+  MetricsFile(int descriptor, std::string path) : file_(descriptor), path_(std::move(path)) {}
+  int file_;
+  std::string path_, kept_;
 };
 
 // Shows progress on stdout: on a terminal the line and a bar, redrawn in place, in a pipe one plain

@@ -17,18 +17,22 @@ namespace {
 
 constexpr int kMostFailedSaves = 3;  // in a row
 
+enum class IfLost { kGoOn, kCount, kEnd };  // what a save that failed does to the run
+
 class SavedSteps {
  public:
   explicit SavedSteps(const RunParts& run) : run_(run), trainer_(run.job) {}
 
   absl::Status Train(int64_t steps_done) {
-    FT_RETURN_IF_ERROR(OpenMetrics(steps_done));
+    if (run_.metrics != nullptr) {
+      progress_ = std::make_unique<Progress>(run_.plan.task.steps, run_.plan.output.log_steps);
+    }
     for (int64_t step = steps_done; step < run_.plan.task.steps; ++step) {
       FT_ASSIGN_OR_RETURN(const StepMetrics metrics, trainer_.Step(step));
       run_.status.SetStep(step + 1);
       absl::Status told;
-      if (file_ != nullptr) {
-        told = file_->Append(metrics);
+      if (run_.metrics != nullptr) {
+        told = run_.metrics->Append(metrics);
         progress_->Show(metrics);
       }
       FT_ASSIGN_OR_RETURN(const Requests asked, Exchange(told));
@@ -43,18 +47,6 @@ class SavedSteps {
   }
 
  private:
-  absl::Status OpenMetrics(int64_t steps_done) {
-    absl::Status opened;
-    if (run_.process.rank() == 0) {
-      auto created =
-          MetricsFile::Create(absl::StrCat(run_.plan.output.folder, "/metrics.jsonl"), steps_done);
-      opened = created.status();
-      if (created.ok()) file_ = std::move(*created);
-      progress_ = std::make_unique<Progress>(run_.plan.task.steps, run_.plan.output.log_steps);
-    }
-    return run_.process.AgreeOnStatus(opened);
-  }
-
   // One small collective a step: what ranks were asked, whether one has failed, and whether a part
   // of the checkpoint in flight is still being written.
   absl::StatusOr<Requests> Exchange(const absl::Status& told) {
@@ -71,32 +63,36 @@ class SavedSteps {
     const bool last = steps_done == steps;
     const bool due = every > 0 && (steps_done % every == 0 || last);
     if (run_.saver.in_flight() && (all_written_ || due || asked.stop || asked.save || last)) {
-      FT_RETURN_IF_ERROR(Finish());
+      FT_RETURN_IF_ERROR(Finish(last ? IfLost::kGoOn : IfLost::kCount));
     }
     if (due || asked.stop || asked.save) {
+      const IfLost if_lost = last ? IfLost::kGoOn : asked.stop ? IfLost::kEnd : IfLost::kCount;
       trainer_.Rest();
-      FT_RETURN_IF_ERROR(Judge(run_.saver.Begin(steps_done), asked.stop));
-      if (run_.saver.in_flight() && (asked.stop || last)) FT_RETURN_IF_ERROR(Finish(asked.stop));
+      FT_RETURN_IF_ERROR(Judge(run_.saver.Begin(steps_done), if_lost));
+      if (run_.saver.in_flight() && (asked.stop || last)) FT_RETURN_IF_ERROR(Finish(if_lost));
       run_.control.Done(asked);
     }
     return absl::OkStatus();
   }
 
-  absl::Status Finish(bool must = false) {
+  absl::Status Finish(IfLost if_lost) {
     trainer_.Rest();
     const absl::Status finished = run_.saver.Finish();
-    FT_RETURN_IF_ERROR(Judge(finished, must));
+    FT_RETURN_IF_ERROR(Judge(finished, if_lost));
     if (!finished.ok()) return absl::OkStatus();
     failed_saves_ = 0;
-    absl::Status told;
-    if (run_.process.rank() == 0) told = run_.status.Committed(*run_.saver.committed());
-    return run_.process.AgreeOnStatus(told);
+    if (run_.process.rank() != 0) return absl::OkStatus();
+    const absl::Status told = run_.status.Committed(*run_.saver.committed());
+    if (!told.ok()) LogInfo(absl::StrCat("note       ", std::string(told.message())));
+    return absl::OkStatus();
   }
 
-  // Of a save that all ranks agree on. One that failed is no reason to end while the next may not.
-  absl::Status Judge(const absl::Status& saved, bool must) {
+  // Of a save that all ranks agree on. One that failed is no reason to end while the next may not,
+  // or while there is still the result to save.
+  absl::Status Judge(const absl::Status& saved, IfLost if_lost) {
     if (saved.ok()) return saved;
-    if (must || ++failed_saves_ == kMostFailedSaves) {
+    const bool too_many = ++failed_saves_ >= kMostFailedSaves;
+    if (if_lost == IfLost::kEnd || (if_lost == IfLost::kCount && too_many)) {
       return WithPayloadsOf(
           saved, absl::Status(saved.code(), absl::StrCat("no checkpoint could be saved: ",
                                                          std::string(saved.message()))));
@@ -116,7 +112,6 @@ class SavedSteps {
 
   RunParts run_;
   Trainer trainer_;
-  std::unique_ptr<MetricsFile> file_;   // rank 0's
   std::unique_ptr<Progress> progress_;  // rank 0's
   bool all_written_ = false;
   int failed_saves_ = 0;

@@ -5,6 +5,7 @@
 
 #include "absl/status/status.h"
 #include "launch/run/control.h"
+#include "launch/run/metrics.h"
 #include "launch/run/run_status.h"
 #include "launch/saving/saver.h"
 
@@ -16,10 +17,11 @@ struct RunParts {
   Saver& saver;
   Control& control;
   RunStatusFile& status;
+  MetricsFile* metrics;  // rank 0's; null on the others
   const Process& process;
 };
 
-// Trains from `steps_done` steps to the task's last one. Writes metrics.jsonl, shows progress,
+// Trains from `steps_done` steps to the task's last one. Writes its metrics, shows progress,
 // saves a checkpoint every save_steps steps, at the end where there are any, and when asked to. A
 // save that fails is told and the run goes on; the third in a row ends it. Errors, agreed on: those
 // of Trainer::Step; Cancelled with kExitPreempted where the run was asked to stop, once its

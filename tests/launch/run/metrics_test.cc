@@ -1,6 +1,8 @@
 #include "launch/run/metrics.h"
 
 #include <gmock/gmock.h>
+#include <signal.h>
+#include <sys/resource.h>
 
 #include <cmath>
 
@@ -53,10 +55,27 @@ TEST(MetricsFile, HasOneLinePerStepAtOnce) {
   EXPECT_EQ(*ReadFile(path), ToJsonLine(Sample()) + "\n" + ToJsonLine(Sample()) + "\n");
 }
 
-TEST(MetricsFile, AFullDiskIsAnError) {
+TEST(MetricsFile, KeepsLinesInMemoryWhileTheDiskIsFull) {
   auto file = MetricsFile::Create("/dev/full").value();
-  const absl::Status status = file->Append(Sample());
-  EXPECT_THAT(ErrorText(status), ::testing::HasSubstr("/dev/full: cannot write"));
+  for (int i = 0; i < 3; ++i) EXPECT_TRUE(file->Append(Sample()).ok());
+  EXPECT_THAT(file->Flush(),
+              IsError(absl::StatusCode::kResourceExhausted, "/dev/full: cannot write"));
+}
+
+TEST(MetricsFile, TakesBackALineForWhichThereIsRoomInPart) {
+  const TempFolder folder;
+  const std::string path = folder / "metrics.jsonl", line = ToJsonLine(Sample()) + "\n";
+  auto file = MetricsFile::Create(path).value();
+  struct rlimit before;
+  getrlimit(RLIMIT_FSIZE, &before);
+  const struct rlimit small = {line.size() * 2 - 5, before.rlim_max};
+  signal(SIGXFSZ, SIG_IGN);
+  setrlimit(RLIMIT_FSIZE, &small);
+  for (int i = 0; i < 3; ++i) EXPECT_TRUE(file->Append(Sample()).ok());
+  setrlimit(RLIMIT_FSIZE, &before);
+  EXPECT_EQ(ReadFile(path).value(), line);
+  ASSERT_TRUE(file->Flush().ok());
+  EXPECT_EQ(ReadFile(path).value(), line + line + line);
 }
 
 TEST(MetricsFile, OfARunThatGoesOnKeepsTheStepsBeforeAndNoTornLine) {
