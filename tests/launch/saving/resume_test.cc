@@ -166,7 +166,9 @@ Task TaskOf(bool full, bool tied = false) {
 TEST(Resume, IsBitwiseEqualToNotStoppingInTheSameLayout) {
   for (const bool full : {false, true}) {
     const Task task = TaskOf(full, /*tied=*/full);
-    for (const Layout& layout : Layouts()) {
+    std::vector<Layout> layouts = Layouts();
+    if (!full) layouts = {layouts[1], layouts[2], layouts[6]};  // adapters in every kind of slice
+    for (const Layout& layout : layouts) {
       const SharedFolder folder;
       const TrainPlan plan = PlanOf(task, folder.path());
       const Outcome straight = Straight(task, layout, kSteps);
