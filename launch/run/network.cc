@@ -5,6 +5,7 @@
 #include "launch/exit_code.h"
 #include "launch/run/output_folder.h"
 #include "model/config/model_config.h"
+#include "runtime/comm/host_board.h"
 #include "runtime/memory/nameless_file.h"
 #include "runtime/process/check.h"
 #include "runtime/process/log.h"
@@ -68,6 +69,7 @@ absl::Status Connect(Network& network, CommBackend backend, const Process& proce
   FT_ASSIGN_OR_RETURN(
       network.links,
       StageLinks::Create(backend, process, shape, LinksOptionsOf(network.task, network.layout)));
+  network.board = OpenHostBoard(process);
   return absl::OkStatus();
 }
 

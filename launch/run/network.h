@@ -11,6 +11,7 @@
 #include "parallel/layout/mesh.h"
 #include "parallel/pipeline/stage_links.h"
 #include "runtime/comm/backends.h"
+#include "runtime/process/board.h"
 #include "runtime/process/process.h"
 
 namespace fttrain {
@@ -35,6 +36,7 @@ struct Network {
   ParameterSet declared;                  // of the whole model, without storage
   std::unique_ptr<ParameterStore> store;  // of `parameters`
   std::unique_ptr<Transformer> transformer;
+  std::unique_ptr<Board> board;  // of this host's ranks; null: one rank, or no memory to share
 };
 
 // How ranks communicate, in words.

@@ -47,9 +47,8 @@ std::string Passed(const StepMetrics& metrics) {
 // From the watchdog's thread.
 [[noreturn]] void EndJob(const std::string& what, bool stands_still) {
   LogError(absl::StrCat(
-      what, stands_still ? ". A rank that says nothing, or that waits for no other, holds up the "
-                           "job: look at its host. If this run is only slow, raise "
-                           "parallel.timeout_seconds (0: wait for ever)"
+      what, stands_still ? ". If this run is only slow, raise parallel.timeout_seconds (0: wait "
+                           "for ever)"
                          : ""));
   Process::EndFromAnyThread(stands_still ? kExitHang : kExitPeerLost, what);
 }
@@ -64,7 +63,7 @@ int64_t TimeoutOf(const Job& job) {
 Trainer::Trainer(Job& job)
     : job_(&job),
       watchdog_(*job.network->activity, static_cast<double>(TimeoutOf(job)), kFirstStepSeconds,
-                EndJob) {
+                EndJob, job.network->board.get()) {
   const Network& network = *job.network;
   const StepShape shape = StepShapeOf(network.task, network.layout);
   schedule_ =

@@ -1,6 +1,7 @@
 // What a process that must end at once leaves behind: it cannot agree with others any more.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <string>
 
@@ -12,6 +13,10 @@ using LastWords = std::function<void(int exit_code, const std::string& message)>
 // never a signal's handler. It may write files, not call MPI. Null: nothing is left. Waits for
 // words that are being said, so that what they use may be destroyed afterwards. Any thread.
 void SetLastWords(LastWords words);
+
+// Where others can read (board.h) that this process has said why it ends; null: nowhere. Any
+// thread.
+void TellLastWordsTo(std::atomic<bool>* said);
 
 // Says them, the first time; whatever they throw is lost. Any thread.
 void SayLastWords(int exit_code, const std::string& message) noexcept;

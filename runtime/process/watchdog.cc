@@ -7,13 +7,30 @@
 #include "absl/strings/str_join.h"
 
 namespace fttrain {
+namespace {
 
-Watchdog::Watchdog(Activity& activity, double seconds, double first_seconds, Alarm alarm)
+// A look that comes so late means that the process was suspended, however busy the machine is.
+constexpr std::chrono::duration<double> kSuspended{2};
+
+std::string WaitsIn(const Activity::State& state) {
+  if (state.waits_for.empty()) {
+    return "this rank waits for no other: it computes, reads or writes";
+  }
+  return absl::StrCat("this rank waits in ", absl::StrJoin(state.waits_for, " and "));
+}
+
+}  // namespace
+
+Watchdog::Watchdog(Activity& activity, double seconds, double first_seconds, Alarm alarm,
+                   Board* board)
     : activity_(activity),
       limit_(seconds),
       first_limit_(std::max(seconds, first_seconds)),
-      alarm_(std::move(alarm)) {
-  if (seconds > 0) thread_ = std::thread([this] { Run(); });
+      alarm_(std::move(alarm)),
+      board_(seconds > 0 ? board : nullptr) {
+  if (seconds <= 0) return;
+  if (board_ != nullptr) board_->Join();
+  thread_ = std::thread([this] { Run(); });
 }
 
 Watchdog::~Watchdog() {
@@ -24,6 +41,7 @@ Watchdog::~Watchdog() {
   }
   changed_.notify_all();
   thread_.join();
+  if (board_ != nullptr) board_->Leave();
 }
 
 void Watchdog::BeginStep(int64_t step) {
@@ -39,46 +57,64 @@ void Watchdog::Rest() {
 }
 
 void Watchdog::Run() {
-  // Twenty looks make the limit exact enough; more than one a second would be work for nothing.
-  const Seconds pause = std::min(limit_ / 20, Seconds(1));
-  auto last = std::chrono::steady_clock::now();
+  using Clock = std::chrono::steady_clock;
+  // Twenty looks make the limit exact enough; others hear of this rank four times a second.
+  const Seconds pause = std::min(limit_ / 20, Seconds(0.25));
+  auto last = Clock::now();
   std::unique_lock<std::mutex> lock(mutex_);
   while (!changed_.wait_for(lock, pause, [this] { return ended_; })) {
-    // The clock goes on while the process does not.
-    const auto now = std::chrono::steady_clock::now();
+    // The clock goes on while the process does not. The others may wake up later than this one.
+    const auto now = Clock::now();
+    if (now - last > kSuspended + 2 * pause) still_ = with_error_ = Seconds(0);
     const Seconds passed = std::min(Seconds(now - last), 2 * pause);
     last = now;
-    if (!expects_) continue;
+    const RankSeen::Phase phase = begun_ == 0 ? RankSeen::Phase::kNotBegun
+                                  : expects_  ? RankSeen::Phase::kInStep
+                                              : RankSeen::Phase::kBetweenSteps;
+    const int64_t step = step_;
     // A look may wait for the driver: a step must not wait for it.
     lock.unlock();
+    if (board_ != nullptr) board_->Beat(now);
     const Activity::State state = activity_.Look();
+    if (board_ != nullptr) board_->Write(state, phase, step, now);
     lock.lock();
-    const std::string text = Judge(state, passed);
-    if (text.empty() || !expects_) continue;
+    if (!expects_) continue;
+    const Finding finding = Judge(state, passed);
+    if (finding.text.empty()) continue;
     lock.unlock();
-    alarm_(text, /*stands_still=*/state.error.empty());
+    alarm_(finding.text, finding.stands_still);
     return;
   }
 }
 
-std::string Watchdog::Judge(const Activity::State& state, Seconds passed) {
+Watchdog::Finding Watchdog::Judge(const Activity::State& state, Seconds passed) {
   const std::string step = absl::StrCat("step ", step_, ": ");
+  if (board_ != nullptr) {
+    if (board_->IsJudged()) return {step + StandsStill(state), true};
+    const std::string gone = board_->Gone(std::chrono::steady_clock::now());
+    if (!gone.empty()) return {absl::StrCat(step, gone, "; ", WaitsIn(state)), false};
+  }
   if (!state.error.empty()) {
     with_error_ += passed;
-    return with_error_ < std::min(limit_, Seconds(5)) ? "" : absl::StrCat(step, state.error);
+    if (with_error_ < std::min(limit_, Seconds(5))) return {};
+    return {absl::StrCat(step, state.error), false};
   }
   const int64_t seen = state.moves + begun_;
   if (seen != last_seen_) {
     last_seen_ = seen;
     still_ = Seconds(0);
-    return "";
+    return {};
   }
   still_ += passed;
-  if (still_ < (begun_ == 1 ? first_limit_ : limit_)) return "";
-  return absl::StrCat(
-      step, "nothing has moved for ", static_cast<int64_t>(still_.count()), " s; this rank waits ",
-      state.waits_for.empty() ? "for no other: it computes, reads or writes"
-                              : absl::StrCat("in ", absl::StrJoin(state.waits_for, " and ")));
+  if (still_ < (begun_ == 1 ? first_limit_ : limit_)) return {};
+  return {step + StandsStill(state), true};
+}
+
+std::string Watchdog::StandsStill(const Activity::State& state) const {
+  const std::string verdict =
+      board_ == nullptr ? "" : absl::StrCat(": ", board_->Judge(std::chrono::steady_clock::now()));
+  return absl::StrCat("nothing has moved for ", static_cast<int64_t>(still_.count()), " s", verdict,
+                      "; ", WaitsIn(state));
 }
 
 }  // namespace fttrain
