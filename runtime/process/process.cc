@@ -179,9 +179,13 @@ Process::~Process() {
   if (finalized == 0) MPI_Finalize();
 }
 
-void Process::Barrier() const { MPI_Barrier(WorldOf(*this)); }
+void Process::Barrier() const {
+  const Activity::Waiting waits(activity_.get(), "barrier", /*over=*/nullptr, 0, -1);
+  MPI_Barrier(WorldOf(*this));
+}
 
 void Process::IdleBarrier() const {
+  const Activity::Waiting waits(activity_.get(), "idle barrier", /*over=*/nullptr, 0, -1);
   MPI_Request request = MPI_REQUEST_NULL;
   MPI_Ibarrier(WorldOf(*this), &request);
   int done = 0;
@@ -210,21 +214,26 @@ absl::Status Process::AgreeOnStatus(const absl::Status& status) const {
 }
 
 bool Process::AnyRank(bool mine) const {
+  const Activity::Waiting waits(activity_.get(), "any rank", /*over=*/nullptr, 0, -1);
   int any = mine ? 1 : 0;
   MPI_Allreduce(MPI_IN_PLACE, &any, 1, MPI_INT, MPI_MAX, WorldOf(*this));
   return any != 0;
 }
 
 void Process::LargestOfRanks(absl::Span<int64_t> numbers) const {
+  const Activity::Waiting waits(activity_.get(), "largest of ranks", /*over=*/nullptr,
+                                static_cast<int64_t>(numbers.size() * sizeof(int64_t)), -1);
   MPI_Allreduce(MPI_IN_PLACE, numbers.data(), static_cast<int>(numbers.size()), MPI_INT64_T,
                 MPI_MAX, WorldOf(*this));
 }
 
 std::string Process::BroadcastString(const std::string& text) const {
+  const Activity::Waiting waits(activity_.get(), "broadcast", /*over=*/nullptr, 0, -1);
   return BroadcastText(rank_ == 0 ? text : std::string(), 0, WorldOf(*this));
 }
 
 std::vector<std::string> Process::GatherStrings(const std::string& text) const {
+  const Activity::Waiting waits(activity_.get(), "gather", /*over=*/nullptr, 0, -1);
   std::vector<std::string> all;
   for (int rank = 0; rank < world_size_; ++rank) {
     all.push_back(BroadcastText(rank == rank_ ? text : std::string(), rank, WorldOf(*this)));
