@@ -16,6 +16,7 @@
 #include "runtime/process/check.h"
 #include "runtime/process/launcher.h"
 #include "runtime/process/log.h"
+#include "runtime/process/peer_lost.h"
 #include "runtime/process/process.h"
 
 namespace fttrain {
@@ -84,6 +85,7 @@ int main(int argc, char** argv) {
     LogError(process.status().ToString());
     return kExitInternal;
   }
+  static_assert(PeerLostError::kExitCode == kExitPeerLost);
   (*process)->AbortJobOnUncaught(kExitInternal);
   SetThreads(**process);
   return Report(Run(argc, argv, **process), **process);

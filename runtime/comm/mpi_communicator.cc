@@ -13,6 +13,7 @@
 #include "runtime/memory/ledger.h"
 #include "runtime/process/check.h"
 #include "runtime/process/mpi_util.h"
+#include "runtime/process/peer_lost.h"
 
 namespace fttrain {
 namespace {
@@ -56,6 +57,7 @@ class MpiCommunicator final : public Communicator {
 
   void Barrier() override {
     const int code = MPI_Barrier(comm_);
+    if (IsPeerLost(code)) throw PeerLostError(ErrorText("barrier", 0, MpiErrorText(code)));
     if (code != MPI_SUCCESS) throw CommError(ErrorText("barrier", 0, MpiErrorText(code)));
   }
 
@@ -83,6 +85,8 @@ class MpiCommunicator final : public Communicator {
   void Named(const MpiOperation& operation, Body body) {
     try {
       body();
+    } catch (const PeerLostError& error) {
+      throw PeerLostError(ErrorText(operation.name, operation.bytes, error.what()));
     } catch (const std::runtime_error& error) {
       throw CommError(ErrorText(operation.name, operation.bytes, error.what()));
     }

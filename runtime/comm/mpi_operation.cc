@@ -6,6 +6,7 @@
 #include <stdexcept>
 
 #include "runtime/process/mpi_util.h"
+#include "runtime/process/peer_lost.h"
 
 namespace fttrain {
 namespace {
@@ -16,7 +17,9 @@ constexpr int64_t kPieceBytes = int64_t{1} << 30;
 constexpr int kPollsBeforeYield = 200;
 
 void Check(int code) {
-  if (code != MPI_SUCCESS) throw std::runtime_error(MpiErrorText(code));
+  if (code == MPI_SUCCESS) return;
+  if (IsPeerLost(code)) throw PeerLostError(MpiErrorText(code));
+  throw std::runtime_error(MpiErrorText(code));
 }
 
 // Calls post(offset, length) for each piece.

@@ -17,6 +17,9 @@ inline MPI_Comm WorldOf(const Process& process) {
 // The text of an MPI error code.
 std::string MpiErrorText(int code);
 
+// Whether the code says that a peer or the way to it is gone, and not that a call was wrong.
+bool IsPeerLost(int code);
+
 // A communicator of some ranks of the world.
 struct WorldPart {
   MPI_Comm comm = MPI_COMM_NULL;

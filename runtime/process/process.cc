@@ -20,6 +20,7 @@
 #include "runtime/process/last_words.h"
 #include "runtime/process/log.h"
 #include "runtime/process/mpi_util.h"
+#include "runtime/process/peer_lost.h"
 #include "runtime/process/status_payload.h"
 
 namespace fttrain {
@@ -62,8 +63,12 @@ struct Uncaught {
 
 [[noreturn]] void EndOnUncaught() {
   std::string what = "std::terminate was called";
+  int exit_code = uncaught.exit_code;
   try {
     if (std::current_exception() != nullptr) throw;
+  } catch (const PeerLostError& error) {
+    what = error.what();
+    exit_code = PeerLostError::kExitCode;
   } catch (const c10::Error& error) {
     what = error.what_without_backtrace();
   } catch (const std::exception& error) {
@@ -72,8 +77,8 @@ struct Uncaught {
     what = "an exception of a kind that has no text";
   }
   LogError(what);
-  SayLastWords(uncaught.exit_code, what);
-  uncaught.process->AbortJob(uncaught.exit_code);
+  SayLastWords(exit_code, what);
+  uncaught.process->AbortJob(exit_code);
 }
 
 // `text` of the root on every rank.
@@ -99,6 +104,13 @@ std::string MpiErrorText(int code) {
   int length = 0;
   MPI_Error_string(code, text, &length);
   return std::string(text, static_cast<size_t>(length));
+}
+
+// Open MPI has no class of its own for a broken connection: it is one of these.
+bool IsPeerLost(int code) {
+  int kind = MPI_SUCCESS;
+  if (MPI_Error_class(code, &kind) != MPI_SUCCESS) return false;
+  return kind == MPI_ERR_OTHER || kind == MPI_ERR_INTERN || kind == MPI_ERR_UNKNOWN;
 }
 
 absl::StatusOr<WorldPart> SplitWorld(const Process& process, int color, int key) {

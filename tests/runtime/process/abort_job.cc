@@ -1,6 +1,7 @@
 // For the tests of the abort path: the last rank fails while the others wait for it.
 //   abort_job abort    by AbortJob, in a collective
 //   abort_job throw    by an exception, under a destructor that waits for what never comes
+//   abort_job lost     by a transport that has lost a peer
 //   abort_job end      by EndFromAnyThread, from a thread that may not call MPI
 //   abort_job connect  while the ranks of a communicator connect
 #include <chrono>
@@ -13,6 +14,7 @@
 #include "runtime/process/check.h"
 #include "runtime/process/last_words.h"
 #include "runtime/process/log.h"
+#include "runtime/process/peer_lost.h"
 #include "runtime/process/process.h"
 
 namespace fttrain {
@@ -74,6 +76,7 @@ void Fail(std::string_view how, const Process& process) {
     const WaitsForEver waits;
     throw CommError(kText);
   }
+  if (how == "lost") throw PeerLostError(kText);
   LogError(kText);
   if (how == "end") std::thread([] { Process::EndFromAnyThread(kExitCode, kText); }).join();
   process.AbortJob(kExitCode);
