@@ -13,9 +13,10 @@ namespace fttrain {
 inline constexpr double kFirstStepSeconds = 600;
 
 // From its first step to the end of its life a rank of several that stands still for
-// JobInputs::timeout_seconds ends the job, with an error that says what it waits for; in the first
-// step, which loads kernels and fills caches, for kFirstStepSeconds at least. What takes longer and
-// moves nothing between ranks, as writing a result may, is not for a trainer's life.
+// JobInputs::timeout_seconds ends the job, with an error that says which rank of its host is to
+// blame and what it waits for itself; in the first step, which loads kernels and fills caches, for
+// kFirstStepSeconds at least. What takes longer and moves nothing between ranks, as writing a
+// result may, is not for a trainer's life.
 class Trainer {
  public:
   explicit Trainer(Job& job);  // must outlive the trainer
