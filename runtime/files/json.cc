@@ -228,7 +228,7 @@ std::vector<int64_t> JsonKeys::Ids(const char* key) {
 
 void JsonKeys::Fail(const std::string& key, const std::string& message) {
   if (!status_.ok()) return;
-  status_ = absl::InvalidArgumentError(absl::StrCat(where_, ": '", key, "' ", message));
+  status_ = absl::InvalidArgumentError(absl::StrCat(where_, ": '", Printable(key), "' ", message));
 }
 
 }  // namespace fttrain

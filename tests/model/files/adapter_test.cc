@@ -208,6 +208,12 @@ TEST(AdapterFiles, NameThePatternThatIsNoRank) {
   folder.Write("adapter_config.json", json.dump());
   EXPECT_THAT(ErrorText(ReadAdapterConfig(folder.path())),
               HasSubstr("adapter_config.json: rank_pattern: 'q_proj' "));
+  json["rank_pattern"] = {{"q_\n\x1b[2J", 0}};
+  folder.Write("adapter_config.json", json.dump());
+  EXPECT_THAT(ErrorText(ReadAdapterConfig(folder.path())), HasSubstr("'q_\\n\\x1b[2J' "));
+  json["rank_pattern"] = {{std::string(1 << 20, 'q'), 0}};
+  folder.Write("adapter_config.json", json.dump());
+  EXPECT_LT(ErrorText(ReadAdapterConfig(folder.path())).size(), 1000u);
   json["rank_pattern"] = Json::object();
   json["target_modules"] = ".*q_proj";
   json["layers_to_transform"] = {0};
