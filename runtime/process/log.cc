@@ -13,13 +13,33 @@ struct LogState {
   std::string error_prefix = "fttrain: error: ";
 } g_log;
 
+// Bytes of the UTF-8 character that `text` begins with (RFC 3629, section 4); 0 where none does.
+size_t CharacterBytes(std::string_view text) {
+  const auto byte = [&](size_t i) { return i < text.size() ? text[i] & 0xff : 0; };
+  const int lead = byte(0);
+  if (lead < 0x80) return 1;
+  const size_t bytes = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
+  if (lead < 0xc2 || lead > 0xf4) return 0;
+  for (size_t i = 1; i < bytes; ++i) {
+    if ((byte(i) & 0xc0) != 0x80) return 0;
+  }
+  const bool overlong = (lead == 0xe0 && byte(1) < 0xa0) || (lead == 0xf0 && byte(1) < 0x90);
+  const bool none = (lead == 0xed && byte(1) > 0x9f) || (lead == 0xf4 && byte(1) > 0x8f);
+  return overlong || none ? 0 : bytes;
+}
+
 std::string Escaped(std::string_view text) {
   static constexpr char kHex[] = "0123456789abcdef";
   std::string out;
   out.reserve(text.size());
-  for (const char c : text) {
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
     const auto byte = static_cast<unsigned char>(c);
-    if (byte >= 0x20 && byte != 0x7f) {
+    const size_t bytes = CharacterBytes(text.substr(i));
+    if (bytes > 1) {
+      out.append(text.substr(i, bytes));
+      i += bytes - 1;
+    } else if (bytes == 1 && byte >= 0x20 && byte != 0x7f) {
       out += c;
     } else if (c == '\n') {
       out += "\\n";

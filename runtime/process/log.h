@@ -23,8 +23,8 @@ void LogError(std::string_view message);
 // told by one of them; `code` is the exit code. The message names a rank where one matters.
 void LogAgreedError(int code, std::string_view message);
 
-// Control characters escaped and cut to `bytes`, at least 3 (of the escaped text, never inside a
-// UTF-8 character): for names and text that come from files.
+// Control characters and bytes that are no UTF-8 escaped, and cut to `bytes`, at least 3 (of the
+// escaped text, never inside a UTF-8 character): for names and text that come from files.
 std::string Printable(std::string_view text, size_t bytes = 200);
 
 }  // namespace fttrain

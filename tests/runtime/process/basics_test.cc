@@ -69,6 +69,16 @@ TEST(Printable, EscapesControlCharactersAndKeepsUtf8) {
   EXPECT_EQ(Printable(std::string_view("\0x", 2)), "\\x00x");
 }
 
+TEST(Printable, EscapesBytesThatAreNoUtf8) {
+  EXPECT_EQ(Printable("\xff"), "\\xff");
+  EXPECT_EQ(Printable("a\xefz"), "a\\xefz");
+  EXPECT_EQ(Printable("\xc3"), "\\xc3");
+  EXPECT_EQ(Printable("\xc0\xaf\xed\xa0\x80"),
+            "\\xc0\\xaf\\xed\\xa0\\x80");  // overlong, a surrogate
+  EXPECT_EQ(Printable("\xf0\x9f\x91\x8b \xf4\x90\x80\x80"),
+            "\xf0\x9f\x91\x8b \\xf4\\x90\\x80\\x80");
+}
+
 TEST(Printable, CutsLongTextAtTwoHundredBytesBetweenCharacters) {
   EXPECT_EQ(Printable(std::string(200, 'x')), std::string(200, 'x'));
   EXPECT_EQ(Printable(std::string(201, 'x')), absl::StrCat(std::string(197, 'x'), "..."));
