@@ -5,6 +5,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -16,6 +17,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "runtime/process/log.h"
 
 // Returns 0. Aborts, or is killed for its time or memory, where something is wrong.
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size);
@@ -36,10 +38,9 @@ inline std::string last_refusal;
 inline int Refused(const absl::Status& status) {
   const std::string message(status.message());
   last_refusal = message;
-  bool clean = !message.empty() && message.size() < 40'000;
-  for (const char c : message) {
-    clean = clean && (static_cast<unsigned char>(c) >= 0x20 || c == '\n') && c != 0x7f;
-  }
+  std::string line = message;
+  std::replace(line.begin(), line.end(), '\n', ' ');  // of several faults, one a line
+  const bool clean = !message.empty() && message.size() < 40'000 && Printable(line, 40'000) == line;
   if (clean) return 0;
   std::fprintf(stderr, "a bad message of %zu bytes: %s\n", message.size(), last_refusal.c_str());
   abort();
