@@ -115,7 +115,7 @@ JsonNode JsonNode::operator[](const char* key) const {
     if (it != value_->end()) child = &*it;
   }
   const bool at_root = path_.find(": ") == std::string::npos;
-  return JsonNode(child, absl::StrCat(path_, at_root ? ": " : ".", key));
+  return JsonNode(child, absl::StrCat(path_, at_root ? ": " : ".", Printable(key)));
 }
 
 JsonNode JsonNode::operator[](size_t i) const {

@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "runtime/files/json.h"
 #include "runtime/files/safetensors.h"
 #include "runtime/files/user_path.h"
 #include "runtime/files/whole_file.h"
@@ -78,6 +79,12 @@ TEST(ExpandHome, ReplacesATildeAloneAndBeforeASlash) {
   unsetenv("HOME");
   EXPECT_EQ(ExpandHome("~/m"), "~/m");
   if (before != nullptr) setenv("HOME", kept.c_str(), 1);
+}
+
+TEST(JsonNode, SaysWhereItIsInOneCleanLineWhateverKeysHold) {
+  const nlohmann::json json = {{"a\n\x1b[2J", 1}};
+  const JsonNode node = JsonNode(&json, "x.json")["a\n\x1b[2J"];
+  EXPECT_EQ(ErrorText(node.String()), "x.json: a\\n\\x1b[2J: a string is needed");
 }
 
 }  // namespace
