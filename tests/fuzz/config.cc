@@ -13,7 +13,8 @@ std::vector<std::string> Seeds() {
   const std::string run =
       "model: {path: /m}\n"
       "adapter:\n  method: lora\n  r: 8\n  target_modules: [q_proj, v_proj]\n"
-      "data:\n  train:\n    - path: a.jsonl\n      format: messages\n      fields: {messages: dialog}\n"
+      "data:\n  train:\n    - path: a.jsonl\n      format: messages\n      fields: {messages: "
+      "dialog}\n"
       "  sequence_len: 512\n"
       "train: {max_steps: 10, micro_batch_size: 2}\n"
       "optimizer:\n  learning_rate: 1.0e-4\n"
