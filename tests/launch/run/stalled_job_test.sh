@@ -33,7 +33,11 @@ while ! grep -q '^stalls at' "$output" && [ "$waits" -lt 300 ]; do
   sleep 0.1
   waits=$((waits + 1))
 done
-ranks=$(pgrep -P "$(pgrep -P "$job")")
+children() {
+  awk -v parent="$1" '{ name = FILENAME; sub(/.*\) /, ""); if ($2 == parent) { gsub(/[^0-9]/, "", name); print name } }' \
+    /proc/[0-9]*/stat 2>/dev/null
+}
+ranks=$(children "$(children "$job")")
 kill -STOP $ranks
 sleep 5
 kill -CONT $ranks
