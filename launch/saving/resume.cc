@@ -15,6 +15,7 @@
 #include "launch/saving/saved_state.h"
 #include "launch/saving/saver.h"
 #include "runtime/process/check.h"
+#include "runtime/process/failpoint.h"
 #include "runtime/process/log.h"
 
 namespace fttrain {
@@ -139,6 +140,7 @@ absl::StatusOr<std::optional<Committed>> FindCheckpoint(const TrainPlan& plan,
     FT_RETURN_IF_ERROR(CheckSameRun(IdentityIn(checkpoint->manifest), identity,
                                     plan.output.allow_changed,
                                     absl::StrCat("the checkpoint ", checkpoint->path)));
+    FT_FAILPOINT("resume.found");
     return *std::move(checkpoint);
   }
   if (damaged.empty()) return std::nullopt;
@@ -174,6 +176,7 @@ absl::Status GoOnFrom(const Committed& checkpoint, Job& job, FileSystem& files,
             manifest.layout, "), or put all hosts' files of it into one folder's step-N"));
   }
   FT_RETURN_IF_ERROR(read);
+  FT_FAILPOINT("resume.read");
   const auto guard = manifest.notes.find(kGuardNote);
   if (guard == manifest.notes.end() || !job.guard.Restore(guard->second)) {
     return absl::DataLossError(

@@ -9,6 +9,7 @@
 #include "launch/run/replica_check.h"
 #include "launch/run/trainer.h"
 #include "runtime/process/check.h"
+#include "runtime/process/failpoint.h"
 #include "runtime/process/log.h"
 #include "runtime/process/status_payload.h"
 
@@ -29,12 +30,14 @@ class SavedSteps {
     }
     for (int64_t step = steps_done; step < run_.plan.task.steps; ++step) {
       FT_ASSIGN_OR_RETURN(const StepMetrics metrics, trainer_.Step(step));
+      FT_FAILPOINT("train.step");
       run_.status.SetStep(step + 1);
       absl::Status told;
       if (run_.metrics != nullptr) {
         told = run_.metrics->Append(metrics);
         progress_->Show(metrics);
       }
+      FT_FAILPOINT("train.told");
       FT_ASSIGN_OR_RETURN(const Requests asked, Exchange(told));
       const int64_t check = run_.plan.output.check_replicas_steps;
       if (check > 0 && (step + 1) % check == 0) {

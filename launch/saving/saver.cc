@@ -18,6 +18,7 @@
 #include "runtime/memory/host.h"
 #include "runtime/memory/ledger.h"
 #include "runtime/process/check.h"
+#include "runtime/process/failpoint.h"
 #include "runtime/process/log.h"
 
 namespace fttrain {
@@ -108,7 +109,9 @@ std::vector<AdapterTensor> Saver::AdapterOnHost() {
 absl::Status Saver::Begin(int64_t steps_done) {
   FT_CHECK(!in_flight(), "a checkpoint is in flight");
   FT_RETURN_IF_ERROR(MakeFolder(steps_done));
+  FT_FAILPOINT("ckpt.staged");
   Copies copies{steps_done, CopiesOnHost(pieces_), AdapterOnHost(), job_.guard.State()};
+  FT_FAILPOINT("ckpt.copied");
   step_ = steps_done;
   written_ =
       std::async(std::launch::async, [this, copies = std::move(copies)] { return Write(copies); });
@@ -121,6 +124,7 @@ Saver::Part Saver::Write(const Copies& state) const {
   manifest.step = state.step;
   if (leads()) manifest.notes[kGuardNote] = state.guard;
   const ShardWriting how{process_.host()};
+  FT_FAILPOINT_OR_RETURN("ckpt.shard");
   if (!state.pieces.empty()) {
     std::vector<ShardTensor> tensors;
     for (const SavedPiece& copy : state.pieces)
@@ -130,6 +134,7 @@ Saver::Part Saver::Write(const Copies& state) const {
     manifest.files.push_back(std::move(shard.file));
     manifest.tensors = std::move(shard.tensors);
   }
+  FT_FAILPOINT_OR_RETURN("ckpt.shard_written");
   if (process_.rank() != 0) return manifest;
   const auto add = [&](absl::StatusOr<ManifestFile> file) {
     if (file.ok()) manifest.files.push_back(*std::move(file));
@@ -156,6 +161,7 @@ bool Saver::Written() const {
 absl::Status Saver::Finish() {
   FT_CHECK(in_flight(), "no checkpoint is in flight");
   const Part written = written_.get();
+  FT_FAILPOINT("ckpt.all_written");
   const int64_t step = *std::exchange(step_, std::nullopt);
   absl::StatusOr<std::string> part = written.ok() ? ManifestText(*written) : written.status();
   absl::Status status = process_.AgreeOnStatus(part.status());
@@ -169,6 +175,7 @@ absl::Status Saver::Finish() {
     return status;
   }
   committed_ = step;
+  FT_FAILPOINT("ckpt.saved");
   return status;
 }
 
@@ -188,7 +195,9 @@ absl::Status Saver::Commit(const std::vector<std::string>& parts) {
   if (static_cast<int>(disk_.ranks.size()) < process_.world_size()) {
     whole.notes[kPartNote] = absl::StrCat("ranks ", absl::StrJoin(disk_.ranks, ", "));
   }
+  FT_FAILPOINT_OR_RETURN("ckpt.commit");
   FT_RETURN_IF_ERROR(folder_.Commit(staging_, whole));
+  FT_FAILPOINT("ckpt.committed");
   // It exists: what follows cannot lose it.
   for (const absl::Status& tidied :
        {folder_.PointLatest(staging_),
@@ -196,6 +205,7 @@ absl::Status Saver::Commit(const std::vector<std::string>& parts) {
                        staging_.nonce)}) {
     if (!tidied.ok()) LogInfo(absl::StrCat("note       ", std::string(tidied.message())));
   }
+  FT_FAILPOINT("ckpt.retained");
   return absl::OkStatus();
 }
 

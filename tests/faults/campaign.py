@@ -56,8 +56,8 @@ class Run:
         self.path = harness.write_config(self.folder, self.config)
         self.log = self.folder / "log.txt"
 
-    def start(self):
-        environment = {**os.environ, **harness.MPI_ENVIRONMENT}
+    def start(self, **variables):
+        environment = {**os.environ, **harness.MPI_ENVIRONMENT, **variables}
         command = ["mpirun", "-np", str(self.ranks)]
         with open(self.log, "wb") as log:
             return subprocess.Popen(
