@@ -8,6 +8,7 @@
 #include "data/text/unicode.h"
 #include "data/text/unicode16.h"
 #include "runtime/process/check.h"
+#include "runtime/process/log.h"
 
 namespace fttrain {
 namespace {
@@ -19,7 +20,7 @@ constexpr size_t kJitStackBytes = size_t{64} << 20;
 
 absl::Status Unsupported(absl::string_view what, std::string_view pattern) {
   return absl::InvalidArgumentError(absl::StrCat(
-      "regular expression uses ", what, ", which is not supported, in ", std::string(pattern)));
+      "regular expression uses ", what, ", which is not supported, in ", Printable(pattern)));
 }
 
 // Walks the pattern once and writes its PCRE2 form.
@@ -204,7 +205,7 @@ absl::StatusOr<std::unique_ptr<SplitRegex>> SplitRegex::Compile(std::string_view
   if (impl->code == nullptr) {
     PCRE2_UCHAR text[256];
     pcre2_get_error_message(error, text, sizeof(text));
-    return absl::InvalidArgumentError(absl::StrCat("regular expression ", pattern, ": ",
+    return absl::InvalidArgumentError(absl::StrCat("regular expression ", Printable(pattern), ": ",
                                                    reinterpret_cast<const char*>(text),
                                                    " at offset ", where));
   }

@@ -63,6 +63,14 @@ TEST(SplitRegex, SyntaxThatTheEnginesReadDifferentlyIsRefused) {
   }
 }
 
+TEST(SplitRegex, RefusalsShowThePatternInPrintableWords) {
+  for (const char* pattern : {"\\p\x1b[2J", "(\n"}) {
+    const std::string message(SplitRegex::Compile(pattern).status().message());
+    EXPECT_NE(message, "");
+    EXPECT_EQ(message.find_first_of("\x1b\n"), std::string::npos) << message;
+  }
+}
+
 // As in Ruby: at every line's ends, and behind a newline that ends the text.
 TEST(SplitRegex, AnchorsStandAtLinesEnds) {
   const std::string text = "a \nb  ";
