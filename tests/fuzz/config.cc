@@ -65,7 +65,11 @@ std::vector<std::string> Words() {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace fttrain;
   using namespace fttrain::fuzz;
-  const std::vector<std::string> parts = Parts(data, size);
+  std::vector<std::string> parts = Parts(data, size);
+  // The command line is the user's own, and is shown as it was given: ASCII here.
+  for (size_t i = 1; i < parts.size(); ++i) {
+    std::erase_if(parts[i], [](char c) { return static_cast<unsigned char>(c) >= 0x80; });
+  }
   const auto loaded =
       config::ParseRunConfig(parts[0], "run.yaml", {parts.begin() + 1, parts.end()});
   if (!loaded.ok()) return Refused(loaded.status());
