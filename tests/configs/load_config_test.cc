@@ -290,7 +290,7 @@ TEST(Overrides, FaultsNameTheOverride) {
   EXPECT_EQ(Fault({"data.train=[{"}),
             "--set data.train=[{: YAML syntax: end of map flow not found");
   EXPECT_EQ(Fault({"output_dir=a\x01"}),
-            "--set output_dir=a\x01: control character 0x01 is not allowed");
+            "--set output_dir=a\\x01: control character 0x01 is not allowed");
 }
 
 TEST(Locations, NameFileAndLineOrTheOverride) {
