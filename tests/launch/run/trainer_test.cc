@@ -189,6 +189,27 @@ TEST(TrainerOverDp, TakesTheRowsOfTheStepThatIsAskedForWhateverWasBefore) {
   }
 }
 
+// The ends of a pipeline hold the same table beside other parameters: what a rank owns of it is the
+// same on both all the same.
+TEST(TrainerOverDp, TiedEndsOfAnUnevenPipelineTrainAsOneRankUnderEveryZeroStage) {
+  const int world = TestProcess().world_size();
+  if (world % 4 != 0) GTEST_SKIP() << "two stages of two replicas or more";
+  Task task = TinyTask({.full = true, .tied = true, .layers = 3});
+  // So large a table that the borders of shards lie within it, at other places on either end.
+  LlamaShape shape = TinyShape(/*tied=*/true, /*layers=*/3);
+  shape.vocab_size = 1009;
+  task.model = LlamaLike(shape);
+  const Trained want = Train(*BuildTiny(task, Layout{}), 2);
+  for (const int zero : {0, 1, 2, 3}) {
+    for (const std::vector<int>& layers : {std::vector<int>{2, 1}, std::vector<int>{1, 2}}) {
+      const Layout layout{.mesh = {1, 2, world / 2}, .zero_stage = zero, .layers_per_run = layers};
+      SCOPED_TRACE(ToString(layout));
+      const auto job = BuildTiny(task, layout);
+      ExpectNear(Train(*job, 2), want, *job->network->mesh);
+    }
+  }
+}
+
 TEST(Training, SaysOverWhatItsRanksCommunicate) {
   const auto job = BuildOverDp({kSequence, true, true, 3}, Documents());
   EXPECT_THAT(StartSummary(*job), HasSubstr("threads a rank; over MPI\n"));
