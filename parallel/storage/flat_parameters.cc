@@ -127,13 +127,18 @@ at::Tensor FlatBuffer::ZeroGradients(c10::Device device) const {
 
 std::vector<FlatBuffer> LayOutTrainable(const ParameterSet& set, const MeshShape& shape,
                                         MomentStorage moments, bool by_group) {
-  std::map<std::tuple<int, at::ScalarType, MemoryCategory, AxisSet>, std::vector<Parameter*>> kinds;
+  std::map<std::tuple<int, at::ScalarType, MemoryCategory, AxisSet, bool>, std::vector<Parameter*>>
+      kinds;
   for (Parameter* parameter : set.Trainable()) {
     const at::ScalarType gradient = GradientDtype(*parameter);  // refuses by the parameter's name
     TORCH_CHECK(moments == MomentStorage::kGradientDtype || gradient == at::kFloat,
                 parameter->slice.name, ": 8-bit moments are not for ", gradient);
     const int group = by_group ? parameter->group : 0;
-    kinds[{group, parameter->dtype, parameter->category, parameter->placement.Replicas()}]
+    // What both ends of a pipeline hold lies in a buffer of its own, so that its shards begin and
+    // end at the same elements on both, whatever else the two stages hold.
+    const bool on_both_ends = parameter->placement.pp == AxisGradient::kPartial;
+    kinds[{group, parameter->dtype, parameter->category, parameter->placement.Replicas(),
+           on_both_ends}]
         .push_back(parameter);
   }
   std::vector<FlatBuffer> buffers;
