@@ -4,6 +4,7 @@
 
 #include <ATen/ATen.h>
 #include <gmock/gmock.h>
+#include <stdlib.h>
 
 #include <filesystem>
 #include <map>
@@ -191,6 +192,7 @@ TEST(Resume, InEveryOtherLayoutHasTheSameStateAndTrainsTheSame) {
   for (const bool full : {false, true}) {
     const Task task = TaskOf(full);
     const std::vector<Layout> layouts = Layouts();
+    int pair = 0;
     for (const Layout& from : layouts) {
       const SharedFolder folder;
       const TrainPlan plan = PlanOf(task, folder.path());
@@ -200,8 +202,12 @@ TEST(Resume, InEveryOtherLayoutHasTheSameStateAndTrainsTheSame) {
       const Whole state = TensorsOf(checkpoint);
       const double next = Trainer(*straight.job).Step(kStop)->loss;
       for (const Layout& to : layouts) {
-        // Of adapters pairs of neighbours will do: what differs is how many there are.
+        // Of adapters pairs of neighbours will do: what differs is how many there are. On four
+        // ranks every third pair, all of them for who changes what is saved (FTTRAIN_WHOLE_MATRIX).
         if (!full && &to - &from != 1) continue;
+        const bool all =
+            TestProcess().world_size() == 2 || getenv("FTTRAIN_WHOLE_MATRIX") != nullptr;
+        if (!all && full && ++pair % 3 != 0) continue;
         const std::string what = ToString(from) + " to " + ToString(to);
         const auto job = BuildTiny(task, to);
         const absl::Status read = GoOnFrom(checkpoint, *job, RealFileSystem(), TestProcess());
