@@ -33,7 +33,8 @@ struct FlatSegment {
   FlatRange range;
 };
 
-// Trainable parameters of one (dtype, category, replicas), or of one group of them. Order: over tp
+// Trainable parameters of one (dtype, category, replicas, on both ends of a pipeline or not), or of
+// one group of them. Order: over tp
 // [kOwned | kIdentical | kPartial | kShared], in each first those with weight decay, in each first
 // those with 8-bit moments. Every parameter starts on 64 bytes, under kInt8 on a multiple of 256
 // elements; gaps and the tail are zeros.

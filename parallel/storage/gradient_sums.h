@@ -14,10 +14,9 @@ void SumOverTp(const FlatBuffer& flat, const at::Tensor& gradients, Communicator
 
 // Gradients of parameters that the first and the last stage of a pipeline both hold (tied
 // embeddings) become the sum of the two stages', the same bits on both, which then update alike; of
-// what is `owned` of them (which must be the same range on both: where owned ranges are shards,
-// such parameters are in groups of their own). Each of the two sends the gradients' bytes once;
-// other stages do nothing. The first and the last stage call with the same such parameters, in the
-// same order.
+// what is `owned` of them (the same range on both: such parameters have buffers of their own). Each
+// of the two sends the gradients' bytes once; other stages do nothing. The first and the last stage
+// call with the same such parameters, in the same order.
 void SumOverBothEnds(const FlatBuffer& flat, FlatRange owned, Communicator& pp);
 
 // The parts of the buffer [0, numel) that this rank counts in the norm of the whole model, of the
