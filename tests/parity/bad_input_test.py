@@ -189,6 +189,7 @@ def first_step_masked(folder, config):
 def large_adapter(folder, config):
     config["adapter"].update(r=64)
     del config["adapter"]["init_from"]
+    config["train"]["disk_full_wait"] = 0
 
 
 def frozen_weights_on_disk(folder, config):
@@ -205,7 +206,7 @@ def scratch_folder_below_a_file(folder, config):
 FULL_DISK = ("--mca", "btl", "self,tcp")  # shared memory is a file too
 FULL_DISK += ("bash", "-c", 'trap "" XFSZ; ulimit -f 64; exec "$@"', "bash")
 
-USAGE, BAD_FILE, MISSING, CANNOT_WRITE = 64, 65, 66, 74
+USAGE, BAD_FILE, MISSING, CANNOT_CREATE, CANNOT_WRITE = 64, 65, 66, 73, 74
 
 # (what is wrong, exit code, how to spoil the run, ranks, what the line must say)
 CASES = [
@@ -312,7 +313,7 @@ CASES = [
         2,
         r"\b9\b.*\b4\b|\b4\b.*\b9\b",
     ),
-    ("the output folder is a file", CANNOT_WRITE, output_is_a_file, 2, r"/out\b"),
+    ("the output folder is a file", CANNOT_CREATE, output_is_a_file, 2, r"/out\b"),
     (
         "the disk is full when the adapter is written",
         CANNOT_WRITE,
