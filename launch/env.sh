@@ -11,6 +11,21 @@ export OMPI_MCA_btl_vader_single_copy_mechanism=${OMPI_MCA_btl_vader_single_copy
 # In containers that hide the machine's topology hwloc says so on every start; nothing is amiss.
 export HWLOC_HIDE_ERRORS=${HWLOC_HIDE_ERRORS:-2}
 
+# fttrain_wait: waits for the newest background process to its end, whatever traps run meanwhile (a signal ends a wait,
+# not the process), and leaves its exit code in `code`.
+fttrain_wait() {
+  local last
+  while true; do
+    wait "$!"
+    code=$?
+    kill -0 "$!" 2>/dev/null || break
+  done
+  # It may have ended between the two.
+  wait "$!" 2>/dev/null
+  last=$?
+  [ "$last" -eq 127 ] || code=$last
+}
+
 # fttrain_mpirun RANKS PROGRAM [ARGUMENT ...]: mpirun with each host's cores shared out among its ranks as threads, unless
 # OMP_NUM_THREADS says how many.
 fttrain_mpirun() {

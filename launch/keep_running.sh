@@ -7,6 +7,8 @@
 # run that says there that it still runs was killed. A run that the file STOP ended is not started again either.
 # SIGTERM, SIGINT and SIGUSR1 go to the command as SIGUSR1, SIGUSR2 as itself; once told to stop, nothing is started again.
 set -uo pipefail
+# shellcheck source=launch/env.sh
+. "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
 say() { echo "keep_running: $*" >&2; }
 usage() {
@@ -46,15 +48,7 @@ run() {
   set -m
   exec "$@" </dev/null & # not a function of this script that has its name
   set +m
-  while true; do
-    wait "$!"
-    code=$?
-    kill -0 "$!" 2>/dev/null || break
-  done
-  # It may have ended between the two.
-  wait "$!" 2>/dev/null
-  local last=$?
-  [ "$last" -eq 127 ] || code=$last
+  fttrain_wait
 }
 
 # Of a command that ended with `code`: the run's own.

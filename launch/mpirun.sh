@@ -23,14 +23,5 @@ trap '[ -z "${!:-}" ] || kill -USR2 "$!"' USR2
 # A process group of its own: Ctrl-C in a terminal reaches this script alone.
 set -m
 mpirun "$@" </dev/null &
-# A signal ends a wait, not mpirun.
-while true; do
-  wait "$!"
-  code=$?
-  kill -0 "$!" 2>/dev/null || break
-done
-# It may have ended between the two.
-wait "$!" 2>/dev/null
-last=$?
-[ "$last" -eq 127 ] || code=$last
+fttrain_wait
 exit "$code"

@@ -177,6 +177,7 @@ usr1"
 test_slurm() {
   local code
   mkdir -p submit/launch
+  cp "$launch/env.sh" submit/launch
   # The copy that SLURM runs lies elsewhere.
   cp "$launch/slurm.sbatch" spooled && chmod +x spooled
   export SLURM_SUBMIT_DIR=$work/submit SLURM_JOB_ID=17
@@ -202,7 +203,7 @@ scontrol requeue 17"
 scontrol requeue 17"
   # Told to stop, it waits for the save; with the true mpirun.sh.
   rm submit/launch/mpirun.sh
-  cp "$launch/mpirun.sh" "$launch/env.sh" submit/launch
+  cp "$launch/mpirun.sh" submit/launch
   for sent in USR1 TERM; do
     begin ./spooled --config=a.yaml
     kill "-$sent" "$!"
