@@ -1,5 +1,7 @@
 #include "launch/run/network.h"
 
+#include <ATen/ATen.h>
+
 #include "absl/strings/str_cat.h"
 #include "data/text/example.h"
 #include "launch/exit_code.h"
@@ -91,6 +93,13 @@ absl::StatusOr<std::unique_ptr<ParameterStore>> MakeStore(Network& network,
 }
 
 }  // namespace
+
+std::vector<int64_t> LargestOverMesh(const std::vector<int64_t>& values, const Network& network) {
+  at::Tensor t = at::tensor(values, at::kLong).to(network.device);
+  network.mesh->AllReduce(t, kAllAxes, ReduceOp::kMax);
+  t = t.cpu();
+  return {t.data_ptr<int64_t>(), t.data_ptr<int64_t>() + t.numel()};
+}
 
 std::string TransportName(CommBackend backend, c10::Device device) {
   if (backend == CreateNcclCommunicator) return "NCCL";

@@ -39,6 +39,9 @@ struct Network {
   std::unique_ptr<Board> board;  // of this host's ranks; null: one rank, or no memory to share
 };
 
+// Each of the numbers on the rank of the mesh that has most of it. Collective over the mesh.
+std::vector<int64_t> LargestOverMesh(const std::vector<int64_t>& values, const Network& network);
+
 // How ranks communicate, in words.
 std::string TransportName(CommBackend backend, c10::Device device);
 

@@ -17,12 +17,6 @@ constexpr int64_t kNothing = std::numeric_limits<int64_t>::min();
 
 bool IsFinite(const at::Tensor& values) { return at::isfinite(values).all().item<bool>(); }
 
-int64_t LargestOverMesh(int64_t value, const Network& network) {
-  const at::Tensor t = at::tensor({value}, at::kLong).to(network.device);
-  network.mesh->AllReduce(t, kAllAxes, ReduceOp::kMax);
-  return t.item<int64_t>();
-}
-
 int RankOf(const Mesh& mesh) { return IndexIn(mesh.shape(), mesh.position(), kAllAxes); }
 
 // A place in a step that sorts as the model computes: embedding, layers, head, microbatch by
@@ -87,7 +81,7 @@ int64_t FirstOutput(Job& job, std::vector<ModelBatch> batches) {
                                   ForwardsOnly(stages, model.num_chunks(), microbatches));
   RunSchedule(forwards, model, *network.links);
   model.InspectForwards(nullptr);
-  return LargestOverMesh(first, network);
+  return LargestOverMesh({first}, network)[0];
 }
 
 // The last of the model's parameters, which a backward comes to first, whose gradient is not
@@ -111,7 +105,7 @@ int64_t LastGradient(Job& job) {
     if (names.count(declared[i]->slice.name) == 0) continue;
     last = static_cast<int64_t>(i) * network.mesh->shape().world_size() + RankOf(*network.mesh);
   }
-  return LargestOverMesh(last, network);
+  return LargestOverMesh({last}, network)[0];
 }
 
 }  // namespace

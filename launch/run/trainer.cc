@@ -30,15 +30,6 @@ std::vector<double> SumOverData(std::vector<double> values, const Mesh& mesh, c1
   return {t.data_ptr<double>(), t.data_ptr<double>() + t.numel()};
 }
 
-// Each of the values on the rank that has most of it. Collective over the mesh.
-std::vector<int64_t> LargestOverMesh(const std::vector<int64_t>& values, const Mesh& mesh,
-                                     c10::Device device) {
-  at::Tensor t = at::tensor(values, at::kLong).to(device);
-  mesh.AllReduce(t, kAllAxes, ReduceOp::kMax);
-  t = t.cpu();
-  return {t.data_ptr<int64_t>(), t.data_ptr<int64_t>() + t.numel()};
-}
-
 std::string Passed(const StepMetrics& metrics) {
   return absl::StrCat("step ", metrics.step, ": loss ", metrics.loss, ", gradient norm ",
                       metrics.grad_norm, ": ", metrics.skipped, "; nothing was updated");
@@ -162,8 +153,8 @@ absl::StatusOr<StepMetrics> Trainer::Step(int64_t step) {
   SynchronizeDevice(device);
   metrics.tokens = std::llround(counts[0]);
   metrics.target_tokens = std::llround(counts[1]);
-  const std::vector<int64_t> most =
-      LargestOverMesh({TotalMemory().peak_bytes, ReservedBytes(device).value_or(-1)}, mesh, device);
+  const std::vector<int64_t> most = LargestOverMesh(
+      {TotalMemory().peak_bytes, ReservedBytes(device).value_or(-1)}, *job_->network);
   metrics.peak_bytes = most[0];
   if (most[1] >= 0) metrics.reserved_bytes = most[1];
   metrics.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
