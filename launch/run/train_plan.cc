@@ -12,7 +12,6 @@
 #include "launch/run/output_folder.h"
 #include "launch/run/summary.h"
 #include "launch/run/training_data.h"
-#include "runtime/files/sha256.h"
 #include "runtime/process/check.h"
 #include "runtime/process/log.h"
 
@@ -37,24 +36,6 @@ absl::Status CheckInputFolders(const Task& task, const Output& output) {
   FT_RETURN_IF_ERROR(CheckIsNotMoved("model.path", task.model_path, output.folder));
   if (!task.form.adapter || task.init_from.empty()) return absl::OkStatus();
   return CheckIsNotMoved("adapter.init_from", task.init_from, output.folder);
-}
-
-std::vector<std::string> DigestsOf(const TrainingData& data) {
-  std::vector<std::string> digests;
-  size_t i = 0;
-  for (const int64_t end : data.ends) {
-    Sha256 hash;
-    for (; i < static_cast<size_t>(end); ++i) {
-      for (const std::vector<int32_t>* ids :
-           {&data.examples[i].input_ids, &data.examples[i].labels}) {
-        const auto bytes = static_cast<int64_t>(ids->size() * sizeof(int32_t));
-        hash.Add(&bytes, sizeof(bytes));
-        hash.Add(ids->data(), bytes);
-      }
-    }
-    digests.push_back(hash.Hex());
-  }
-  return digests;
 }
 
 }  // namespace
@@ -92,7 +73,7 @@ absl::StatusOr<TrainPlan> MakeTrainPlan(config::LoadedConfig loaded, const Proce
   LogInfo(FilesSummary(data.reports));
   FT_ASSIGN_OR_RETURN(plan.taught, FromFile(TaughtBy(data.examples, data.tokenizer.get(),
                                                      data.chat.get(), plan.task)));
-  plan.data_digests = DigestsOf(data);
+  plan.file_ends = std::move(data.ends);
   FT_ASSIGN_OR_RETURN(RowStream rows,
                       FromFile(RowStream::Create(std::move(data.examples), plan.task.rows)));
   plan.inputs.rows = std::make_shared<RowStream>(std::move(rows));

@@ -17,7 +17,7 @@ struct TrainPlan {
   Output output;
   JobInputs inputs;
   Taught taught;
-  std::vector<std::string> data_digests;  // of data.train's files: of what their rows became
+  std::vector<int64_t> file_ends;  // examples of inputs.rows of data.train's files up to each
 };
 
 // The file of --config, or fttrain.yaml of the current folder, with --set applied and ~ expanded.

@@ -63,23 +63,39 @@ absl::StatusOr<std::string> ModelDigest(const std::string& folder) {
   return hash.Hex();
 }
 
+// What each file's rows became.
+std::vector<std::string> DataDigests(const TrainPlan& plan) {
+  const absl::Span<const Example> examples = plan.inputs.rows->examples();
+  std::vector<std::string> digests;
+  size_t i = 0;
+  for (const int64_t end : plan.file_ends) {
+    Sha256 hash;
+    for (; i < static_cast<size_t>(end); ++i) {
+      for (const std::vector<int32_t>* ids : {&examples[i].input_ids, &examples[i].labels}) {
+        const auto bytes = static_cast<int64_t>(ids->size() * sizeof(int32_t));
+        hash.Add(&bytes, sizeof(bytes));
+        hash.Add(ids->data(), bytes);
+      }
+    }
+    digests.push_back(hash.Hex());
+  }
+  return digests;
+}
+
 std::string Was(const std::string& what, const std::string& saved, const std::string& now) {
   return absl::StrCat(what, saved.empty() ? " was not set" : absl::StrCat(" was ", saved),
                       now.empty() ? ", is not set" : absl::StrCat(", is ", now));
 }
 
 // Both values of every key that differs.
-std::vector<std::pair<std::string, std::pair<std::string, std::string>>> Different(
+std::map<std::string, std::pair<std::string, std::string>> Different(
     const std::map<std::string, std::string>& saved,
     const std::map<std::string, std::string>& now) {
   std::map<std::string, std::pair<std::string, std::string>> both;
   for (const auto& [key, value] : saved) both[key].first = value;
   for (const auto& [key, value] : now) both[key].second = value;
-  std::vector<std::pair<std::string, std::pair<std::string, std::string>>> out;
-  for (const auto& [key, values] : both) {
-    if (values.first != values.second) out.emplace_back(key, values);
-  }
-  return out;
+  std::erase_if(both, [](const auto& each) { return each.second.first == each.second.second; });
+  return both;
 }
 
 }  // namespace
@@ -89,8 +105,9 @@ absl::StatusOr<RunIdentity> IdentityOf(const TrainPlan& plan) {
   identity.keys = config::ResultKeys(plan.run);
   identity.rows_per_step = plan.task.rows_per_step;
   FT_ASSIGN_OR_RETURN(identity.digests["model"], FromFile(ModelDigest(plan.task.model_path)));
-  for (size_t i = 0; i < plan.data_digests.size(); ++i) {
-    identity.digests[absl::StrCat("data.train[", i, "]")] = plan.data_digests[i];
+  const std::vector<std::string> data = DataDigests(plan);
+  for (size_t i = 0; i < data.size(); ++i) {
+    identity.digests[absl::StrCat("data.train[", i, "]")] = data[i];
   }
   return identity;
 }
