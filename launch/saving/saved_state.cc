@@ -155,10 +155,10 @@ absl::Status SavedState::ReadInto(const StatePiece& piece) {
   }
   Tensors of_this_slice;
   for (const ManifestTensor* t : Of(piece.slice.name, kind)) {
-    if (t->global_shape != piece.slice.global_shape || t->dtype != DtypeWord(dtype)) {
+    if (t->global_shape != piece.slice.global_shape || t->dtype != StoredDtype(dtype)) {
       return absl::DataLossError(absl::StrCat("its '", kind, "' of '", t->name, "' is ", t->dtype,
                                               " [", absl::StrJoin(t->global_shape, ", "),
-                                              "], this run's is ", DtypeWord(dtype), " [",
+                                              "], this run's is ", StoredDtype(dtype), " [",
                                               absl::StrJoin(piece.slice.global_shape, ", "), "]"));
     }
     if (IsOfSlice(*t, piece.slice)) of_this_slice.push_back(t);

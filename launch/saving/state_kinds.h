@@ -5,7 +5,9 @@
 
 #include <string>
 
+#include "model/files/tensor_io.h"
 #include "parallel/optimizer/state.h"
+#include "runtime/files/safetensors.h"
 
 namespace fttrain {
 
@@ -36,10 +38,10 @@ inline int64_t ElementsPerValue(const std::string& kind) {
   return scale ? kInt8Block : 1;
 }
 
-// As safetensors spells it.
-inline std::string DtypeWord(at::ScalarType dtype) {
-  if (dtype == at::kDouble) return "F64";
-  return dtype == at::kByte ? "U8" : "F32";
+// Of a piece's values, as safetensors spells it.
+inline std::string StoredDtype(at::ScalarType dtype) {
+  return std::string(
+      DtypeName(FloatDtypeOf(dtype).value_or(SafetensorsDtype::kU8)));  // codes are no floats
 }
 
 }  // namespace fttrain

@@ -28,7 +28,7 @@ ManifestTensor Describe(const StatePiece& piece) {
   ManifestTensor out;
   out.name = piece.slice.name;
   out.kind = KindWord(piece.kind);
-  out.dtype = DtypeWord(piece.values.scalar_type());
+  out.dtype = StoredDtype(piece.values.scalar_type());
   out.global_shape = piece.slice.global_shape;
   out.dim = piece.slice.dim;
   out.offset = piece.slice.dim < 0 ? 0 : piece.slice.offset;
