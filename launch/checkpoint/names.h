@@ -1,4 +1,4 @@
-// The names in OUT/checkpoints. Only checkpoint_folder.cc, committed.cc and their tests use it.
+// The names in OUT/checkpoints.
 #pragma once
 
 #include <cstdint>

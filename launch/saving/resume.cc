@@ -5,13 +5,11 @@
 #include <filesystem>
 #include <utility>
 
-#include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
-#include "absl/strings/strip.h"
 #include "launch/checkpoint/checkpoint_folder.h"
+#include "launch/checkpoint/names.h"
 #include "launch/saving/saved_state.h"
 #include "launch/saving/saver.h"
 #include "runtime/process/check.h"
@@ -54,7 +52,7 @@ absl::StatusOr<Candidates> LookInto(const TrainPlan& plan, FileSystem& files) {
     return found;
   }
   for (const Committed& each : listing.committed) {
-    found.paths.push_back(absl::StrCat("step-", each.step));
+    found.paths.push_back(StepName(each.step));
   }
   for (const Rejected& each : listing.rejected) {
     found.damaged.push_back(std::string(each.why.message()));
@@ -71,12 +69,10 @@ void SetAside(const std::string& path, FileSystem& files) {
 }
 
 // The step of a folder step-N.
-absl::StatusOr<int64_t> StepOf(const std::string& path) {
+absl::StatusOr<int64_t> StepOfFolder(const std::string& path) {
   std::string name = fs::path(path).filename().string();
   if (name.empty()) name = fs::path(path).parent_path().filename().string();
-  absl::string_view digits = name;
-  int64_t step = 0;
-  if (absl::ConsumePrefix(&digits, "step-") && absl::SimpleAtoi(digits, &step)) return step;
+  if (const std::optional<int64_t> step = StepOf(name)) return *step;
   return absl::InvalidArgumentError(
       absl::StrCat("'train.resume' ", path,
                    ": a checkpoint's folder is named step-N, as in "
@@ -97,7 +93,7 @@ absl::Status VerifyShare(const Committed& checkpoint, FileSystem& files, const D
 // On every rank, checked. Collective; agrees on errors.
 absl::StatusOr<Committed> Open(const std::string& path, FileSystem& files, const Disk& disk,
                                const Process& process) {
-  const absl::StatusOr<int64_t> step = StepOf(path);
+  const absl::StatusOr<int64_t> step = StepOfFolder(path);
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(step.status()));
   absl::StatusOr<Committed> read = ReadCommitted(files, path, *step);
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(read.status()));
@@ -123,10 +119,10 @@ absl::StatusOr<std::optional<Committed>> FindCheckpoint(const TrainPlan& plan,
   std::vector<std::string> damaged = absl::StrSplit(
       process.BroadcastString(absl::StrJoin(found.damaged, "\n")), '\n', absl::SkipEmpty());
   for (const std::string& text : damaged) LogInfo("checkpoint " + text + "; it is not used");
+  const std::string own = CheckpointFolder(files, plan.output.folder).path();
+  const bool is_auto = plan.output.resume == "auto";
   for (absl::string_view name : absl::StrSplit(paths, '\n', absl::SkipEmpty())) {
-    const bool is_auto = plan.output.resume == "auto";
-    const std::string path =
-        is_auto ? absl::StrCat(plan.output.folder, "/checkpoints/", name) : std::string(name);
+    const std::string path = is_auto ? absl::StrCat(own, "/", name) : std::string(name);
     absl::StatusOr<Committed> checkpoint = Open(path, files, disk, process);
     if (!checkpoint.ok() && !is_auto) return checkpoint.status();
     if (!checkpoint.ok()) {
@@ -145,25 +141,21 @@ absl::StatusOr<std::optional<Committed>> FindCheckpoint(const TrainPlan& plan,
   }
   if (damaged.empty()) return std::nullopt;
   return absl::DataLossError(absl::StrCat(
-      "no checkpoint of ", plan.output.folder,
-      "/checkpoints can be used: ", absl::StrJoin(damaged, "; "),
+      "no checkpoint of ", own, " can be used: ", absl::StrJoin(damaged, "; "),
       ". Repair it, or begin anew with train.resume: never, which moves them to previous-N"));
 }
 
 bool IsIn(const std::string& output_folder, const std::string& checkpoint) {
   std::error_code error;
-  const fs::path own = fs::weakly_canonical(fs::path(output_folder) / "checkpoints", error);
+  const fs::path own =
+      fs::weakly_canonical(CheckpointFolder(RealFileSystem(), output_folder).path(), error);
   return !error && fs::weakly_canonical(checkpoint, error).parent_path() == own && !error;
 }
 
 absl::Status GoOnFrom(const Committed& checkpoint, Job& job, FileSystem& files,
                       const Process& process) {
   const Manifest& manifest = checkpoint.manifest;
-  SavedState saved(manifest.tensors, [&](const ManifestTensor& tensor, int64_t begin, int64_t end,
-                                         void* destination) {
-    return ReadRange(files, checkpoint, tensor.file, tensor.data_begin + begin, destination,
-                     end - begin);
-  });
+  SavedState saved(files, checkpoint);
   const absl::Status read = ReadState(job, saved, process);
   const auto part = manifest.notes.find(kPartNote);
   if (!read.ok() && process.AnyRank(part != manifest.notes.end())) {

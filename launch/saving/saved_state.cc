@@ -14,9 +14,11 @@
 
 namespace fttrain {
 
-SavedState::SavedState(const std::vector<ManifestTensor>& tensors, ReadBytes read)
-    : read_(std::move(read)) {
-  for (const ManifestTensor& t : tensors) tensors_[{t.name, t.kind}].push_back(&t);
+SavedState::SavedState(FileSystem& files, const Committed& checkpoint)
+    : files_(files), checkpoint_(checkpoint) {
+  for (const ManifestTensor& t : checkpoint.manifest.tensors) {
+    tensors_[{t.name, t.kind}].push_back(&t);
+  }
 }
 
 const SavedState::Tensors& SavedState::Of(const std::string& name, const std::string& kind) const {
@@ -36,11 +38,13 @@ absl::Status Missing(const ParamSlice& slice, const std::string& kind) {
   return absl::DataLossError(absl::StrCat("it lacks some of '", kind, "' of '", slice.name, "'"));
 }
 
+}  // namespace
+
 // Reads [range] of a slice from the tensors that hold some of it, into `out`, contiguous, on the
 // host. `unit`: elements of the slice that one of `out` stands for (a block's scale). False where
 // the tensors do not hold all of it.
-absl::StatusOr<bool> ReadRange(const std::vector<const ManifestTensor*>& saved, FlatRange range,
-                               int64_t unit, const ReadBytes& read, at::Tensor& out) {
+absl::StatusOr<bool> SavedState::ReadPart(const Tensors& saved, FlatRange range, int64_t unit,
+                                          at::Tensor& out) const {
   auto* bytes = static_cast<char*>(out.data_ptr());
   const int64_t size = static_cast<int64_t>(out.element_size());
   int64_t next = range.begin;
@@ -53,14 +57,13 @@ absl::StatusOr<bool> ReadRange(const std::vector<const ManifestTensor*>& saved, 
     if (end < range.end && (end - range.begin) % unit != 0) return false;
     const int64_t from = (next - (*found)->begin) / unit;
     const int64_t count = CeilDivide(end - next, unit);
-    FT_RETURN_IF_ERROR(read(**found, from * size, (from + count) * size,
-                            bytes + (next - range.begin) / unit * size));
+    FT_RETURN_IF_ERROR(ReadRange(files_, checkpoint_, (*found)->file,
+                                 (*found)->data_begin + from * size,
+                                 bytes + (next - range.begin) / unit * size, count * size));
     next = end;
   }
   return true;
 }
-
-}  // namespace
 
 absl::Status SavedState::ReadWhole(const ParamSlice& slice, const std::string& kind,
                                    at::ScalarType dtype, at::Tensor& whole) {
@@ -80,7 +83,7 @@ absl::Status SavedState::ReadWhole(const ParamSlice& slice, const std::string& k
     const int64_t numel = part.LocalNumel();
     if (numel == 0) continue;
     at::Tensor local = at::empty({CeilDivide(numel, unit)}, whole.options());
-    FT_ASSIGN_OR_RETURN(const bool all, ReadRange(tensors, {0, numel}, unit, read_, local));
+    FT_ASSIGN_OR_RETURN(const bool all, ReadPart(tensors, {0, numel}, unit, local));
     if (!all) return Missing(slice, kind);
     if (unit > 1) local = local.repeat_interleave(unit).narrow(0, 0, numel);
     part.PartOf(whole).copy_(local.view(part.LocalShape()));
@@ -164,8 +167,8 @@ absl::Status SavedState::ReadInto(const StatePiece& piece) {
     if (IsOfSlice(*t, piece.slice)) of_this_slice.push_back(t);
   }
   at::Tensor values = at::empty(piece.values.sizes(), at::TensorOptions().dtype(dtype));
-  FT_ASSIGN_OR_RETURN(const bool all, ReadRange(of_this_slice, piece.of_slice,
-                                                ElementsPerValue(kind), read_, values));
+  FT_ASSIGN_OR_RETURN(const bool all,
+                      ReadPart(of_this_slice, piece.of_slice, ElementsPerValue(kind), values));
   if (!all && dtype == at::kByte) return ReadMoments(piece);
   if (!all) {
     at::Tensor whole;

@@ -4,27 +4,22 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
-#include <functional>
 #include <map>
 #include <string>
 #include <tuple>
 #include <utility>
 #include <vector>
 
-#include "absl/status/status.h"
-#include "launch/checkpoint/manifest.h"
+#include "absl/status/statusor.h"
+#include "launch/checkpoint/committed.h"
 #include "launch/run/build.h"
 
 namespace fttrain {
 
-// Reads exactly [begin, end) of a tensor's bytes, of which `tensor` says where they are.
-using ReadBytes = std::function<absl::Status(const ManifestTensor& tensor, int64_t begin,
-                                             int64_t end, void* destination)>;
-
-// Pieces that a job of another layout has saved.
+// Pieces that a job of another layout has saved. Both that it is made of must outlive it.
 class SavedState {
  public:
-  SavedState(const std::vector<ManifestTensor>& tensors, ReadBytes read);
+  SavedState(FileSystem& files, const Committed& checkpoint);
 
   // The values of a piece. Bits are those that were saved, but for moments in 8 bits whose blocks
   // this layout cuts elsewhere: those are quantised again, and counted. DataLoss where what was
@@ -37,12 +32,15 @@ class SavedState {
   using Tensors = std::vector<const ManifestTensor*>;
 
   const Tensors& Of(const std::string& name, const std::string& kind) const;
+  absl::StatusOr<bool> ReadPart(const Tensors& saved, FlatRange range, int64_t unit,
+                                at::Tensor& out) const;
   absl::Status ReadWhole(const ParamSlice& slice, const std::string& kind, at::ScalarType dtype,
                          at::Tensor& whole);
   absl::Status ReadMoments(const StatePiece& piece);
 
-  std::map<std::pair<std::string, std::string>, Tensors> tensors_;
-  ReadBytes read_;
+  FileSystem& files_;
+  const Committed& checkpoint_;
+  std::map<std::pair<std::string, std::string>, Tensors> tensors_;  // by name and kind
   int64_t requantised_blocks_ = 0;
   // Scales that came with codes that were read, until they are asked for, by name, kind and begin.
   std::map<std::tuple<std::string, StateKind, int64_t>, at::Tensor> scales_;

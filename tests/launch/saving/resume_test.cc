@@ -106,11 +106,7 @@ StateKind KindOf(const std::string& word) {
 
 // The whole tensors that a checkpoint holds, put together by the reader.
 Whole TensorsOf(const Committed& checkpoint) {
-  SavedState saved(checkpoint.manifest.tensors, [&](const ManifestTensor& tensor, int64_t begin,
-                                                    int64_t end, void* destination) {
-    return ReadRange(RealFileSystem(), checkpoint, tensor.file, tensor.data_begin + begin,
-                     destination, end - begin);
-  });
+  SavedState saved(RealFileSystem(), checkpoint);
   Whole whole;
   for (const ManifestTensor& t : checkpoint.manifest.tensors) {
     at::Tensor& values = whole[{t.name, t.kind}];
