@@ -14,6 +14,7 @@
 #include "launch/checkpoint/shard.h"
 #include "launch/run/weights.h"
 #include "model/config/generation_config.h"
+#include "model/files/adapter_config.h"
 #include "runtime/files/sha256.h"
 #include "runtime/memory/host.h"
 #include "runtime/memory/ledger.h"
@@ -32,17 +33,10 @@ std::string NewNonce() {
 // A file that another writer has put there and made last.
 absl::StatusOr<ManifestFile> Adopt(FileSystem& files, const std::string& folder,
                                    const std::string& name, const std::string& host) {
-  constexpr int64_t kPart = 1 << 22;
   const std::string path = absl::StrCat(folder, "/", name);
   FT_ASSIGN_OR_RETURN(const int64_t bytes, files.Size(path));
-  Sha256 hash;
-  std::string part(static_cast<size_t>(std::min(bytes, kPart)), '\0');
-  for (int64_t offset = 0; offset < bytes; offset += kPart) {
-    const int64_t size = std::min(kPart, bytes - offset);
-    FT_RETURN_IF_ERROR(files.ReadAt(path, offset, part.data(), size));
-    hash.Add(part.data(), size);
-  }
-  return ManifestFile{name, bytes, hash.Hex(), host};
+  FT_ASSIGN_OR_RETURN(std::string hash, Sha256OfFile(files, path, bytes));
+  return ManifestFile{name, bytes, std::move(hash), host};
 }
 
 }  // namespace
@@ -144,7 +138,7 @@ Saver::Part Saver::Write(const Copies& state) const {
       add(WriteExtraFile(files_, staging_.path, "config.yaml", config::ToYaml(plan_.run), how)));
   if (state.adapter.empty()) return manifest;
   FT_RETURN_IF_ERROR(WriteAdapter(staging_.path, *plan_.task.form.adapter, state.adapter));
-  for (const char* name : {"adapter_config.json", "adapter_model.safetensors"}) {
+  for (const char* name : {kAdapterConfigFile, kAdapterTensorFile}) {
     FT_RETURN_IF_ERROR(add(Adopt(files_, staging_.path, name, how.host)));
   }
   if (plan_.taught.generation_config.empty()) return manifest;

@@ -18,8 +18,6 @@
 namespace fttrain {
 namespace {
 
-constexpr char kTensorFile[] = "adapter_model.safetensors";
-
 // Modules in the order of the first list, then those of the second alone.
 std::vector<std::string> InOrder(const std::vector<std::string>& order,
                                  std::set<std::string> modules) {
@@ -116,8 +114,8 @@ absl::Status WriteAdapter(const std::string& folder, const AdapterForm& form,
   FT_RETURN_IF_ERROR(config_file.Open(AdapterConfigPath(folder), json_bytes));
   FT_RETURN_IF_ERROR(config_file.Append(json.data(), json_bytes));
   FT_ASSIGN_OR_RETURN(const auto writer,
-                      SafetensorsWriter::Create(absl::StrCat(folder, "/", kTensorFile), declared,
-                                                {{"format", "pt"}}));
+                      SafetensorsWriter::Create(absl::StrCat(folder, "/", kAdapterTensorFile),
+                                                declared, {{"format", "pt"}}));
   for (const AdapterTensor& tensor : tensors) {
     FT_RETURN_IF_ERROR(AppendTensor(
         tensor.value, at::kFloat,
@@ -128,7 +126,7 @@ absl::Status WriteAdapter(const std::string& folder, const AdapterForm& form,
 }
 
 absl::StatusOr<std::unique_ptr<SafetensorsFolder>> OpenAdapterTensors(const std::string& folder) {
-  const std::string path = absl::StrCat(folder, "/", kTensorFile);
+  const std::string path = absl::StrCat(folder, "/", kAdapterTensorFile);
   if (!std::filesystem::exists(path) &&
       std::filesystem::exists(absl::StrCat(folder, "/adapter_model.bin"))) {
     return absl::NotFoundError(absl::StrCat(

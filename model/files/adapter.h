@@ -16,6 +16,8 @@
 
 namespace fttrain {
 
+inline constexpr char kAdapterTensorFile[] = "adapter_model.safetensors";
+
 struct AdapterTensor {
   std::string name;  // PeftName
   at::Tensor value;  // whole, any floating dtype and device; written as F32

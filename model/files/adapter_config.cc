@@ -203,7 +203,7 @@ Ordered OrNull(const T& list, Ordered json) {
 }  // namespace
 
 std::string AdapterConfigPath(const std::string& folder) {
-  return absl::StrCat(folder, "/adapter_config.json");
+  return absl::StrCat(folder, "/", kAdapterConfigFile);
 }
 
 absl::StatusOr<AdapterForm> ReadAdapterConfig(const std::string& folder) {

@@ -9,6 +9,8 @@
 
 namespace fttrain {
 
+inline constexpr char kAdapterConfigFile[] = "adapter_config.json";
+
 // The file of an adapter's folder.
 std::string AdapterConfigPath(const std::string& folder);
 
