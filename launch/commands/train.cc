@@ -2,10 +2,11 @@
 #include <filesystem>
 #include <optional>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "configs/to_yaml.h"
+#include "launch/checkpoint/checkpoint_folder.h"
+#include "launch/checkpoint/names.h"
 #include "launch/commands/commands.h"
 #include "launch/exit_code.h"
 #include "launch/plan/bytes.h"
@@ -39,9 +40,9 @@ int64_t CheckpointsAtOnce(const TrainPlan& plan) {
 int64_t CheckpointsThere(const TrainPlan& plan) {
   std::error_code error;
   int64_t count = 0;
-  const std::filesystem::path folder = std::filesystem::path(plan.output.folder) / "checkpoints";
-  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
-    count += absl::StartsWith(entry.path().filename().string(), "step-") ? 1 : 0;
+  const CheckpointFolder folder(RealFileSystem(), plan.output.folder);
+  for (const auto& entry : std::filesystem::directory_iterator(folder.path(), error)) {
+    count += StepOf(entry.path().filename().string()) ? 1 : 0;
   }
   return plan.output.resume == "never" ? 0 : count;
 }
@@ -119,13 +120,21 @@ absl::Status SaveResult(const TrainPlan& plan, const Job& job, const Process& pr
   return absl::OkStatus();
 }
 
+// What is known before anything is built.
+struct Start {
+  const TrainPlan& plan;
+  const RunIdentity& identity;
+  Disk disk;
+  std::optional<Committed> checkpoint;  // from which the run goes on
+};
+
 // Says so where there is nothing left to train. Collective.
-bool IsFinished(const TrainPlan& plan, const RunIdentity& identity,
-                const std::optional<Committed>& checkpoint, const Process& process) {
-  const bool at_the_end = checkpoint && checkpoint->step >= plan.task.steps;
+bool IsFinished(const Start& start, const Process& process) {
+  const TrainPlan& plan = start.plan;
+  const bool at_the_end = start.checkpoint && start.checkpoint->step >= plan.task.steps;
   const bool finished = process.rank() == 0 && plan.output.resume == "auto" &&
                         std::filesystem::exists(ResultFolder(plan)) &&
-                        (at_the_end || WasDone(plan.output.folder, DigestOf(identity)));
+                        (at_the_end || WasDone(plan.output.folder, DigestOf(start.identity)));
   if (!process.AnyRank(finished)) return false;
   LogInfo(absl::StrCat("finished   this run is done, its ", plan.task.steps, " steps made ",
                        ResultFolder(plan), "; to train it again: train.resume=never"));
@@ -141,14 +150,14 @@ absl::Status OpenMetrics(const TrainPlan& plan, const Process& process, int64_t 
 }
 
 // From the step after the checkpoint's, or the first, to the result.
-absl::Status TrainFrom(const std::optional<Committed>& checkpoint, const TrainPlan& plan,
-                       const RunIdentity& identity, const Disk& disk, Job& job,
-                       StopSignals& signals, RunStatusFile& status, const Process& process) {
-  const int64_t steps_done = checkpoint ? checkpoint->step : 0;
-  Saver saver(job, plan, identity, RealFileSystem(), disk, process);
+absl::Status TrainFrom(const Start& start, Job& job, StopSignals& signals, RunStatusFile& status,
+                       const Process& process) {
+  const TrainPlan& plan = start.plan;
+  const int64_t steps_done = start.checkpoint ? start.checkpoint->step : 0;
+  Saver saver(job, plan, start.identity, RealFileSystem(), start.disk, process);
   std::optional<int64_t> saved;
-  if (checkpoint) {
-    FT_RETURN_IF_ERROR(GoOnFrom(*checkpoint, job, RealFileSystem(), process));
+  if (start.checkpoint) {
+    FT_RETURN_IF_ERROR(GoOnFrom(*start.checkpoint, job, RealFileSystem(), process));
     saver.BeganFrom(steps_done);
     saved = steps_done;
   }
@@ -179,10 +188,11 @@ absl::Status TrainCommand(const CommandLine& line, const Process& process) {
   FT_RETURN_IF_ERROR(CheckSameOnAllRanks(*identity, process));
   std::unique_ptr<OutputFolder> output;  // until the result is saved
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(OpenOutput(*plan, process, output)));
-  FT_ASSIGN_OR_RETURN(const Disk disk, FindDisk(plan->output.folder, process));
-  FT_ASSIGN_OR_RETURN(const std::optional<Committed> checkpoint,
-                      FindCheckpoint(*plan, *identity, RealFileSystem(), disk, process));
-  if (IsFinished(*plan, *identity, checkpoint, process)) return absl::OkStatus();
+  Start start{*plan, *identity, {}, {}};
+  FT_ASSIGN_OR_RETURN(start.disk, FindDisk(plan->output.folder, process));
+  FT_ASSIGN_OR_RETURN(start.checkpoint,
+                      FindCheckpoint(*plan, *identity, RealFileSystem(), start.disk, process));
+  if (IsFinished(start, process)) return absl::OkStatus();
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(Warn(*plan, process)));
 
   FT_ASSIGN_OR_RETURN(const std::unique_ptr<Job> job,
@@ -192,11 +202,10 @@ absl::Status TrainCommand(const CommandLine& line, const Process& process) {
   ReleaseFreedMemory();
   ResetMemoryPeaks();
   LogInfo(HeldSummary());
-  const bool goes_on = checkpoint && IsIn(plan->output.folder, checkpoint->path);
+  const bool goes_on = start.checkpoint && IsIn(plan->output.folder, start.checkpoint->path);
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(BeginOutput(*plan, output.get(), goes_on)));
   RunStatusFile status(plan->output.folder, process, plan->task.steps, DigestOf(*identity));
-  const absl::Status trained =
-      TrainFrom(checkpoint, *plan, *identity, disk, *job, signals, status, process);
+  const absl::Status trained = TrainFrom(start, *job, signals, status, process);
   status.End(trained);
   if (!trained.ok()) process.Barrier();  // between hosts, what a rank has sent ends with its job
   return trained;
