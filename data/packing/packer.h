@@ -29,8 +29,7 @@ struct Microbatch {
   std::vector<int32_t> targets;
   std::vector<int32_t> cu_seqlens;  // [D + 1]: document j begins at token cu_seqlens[j]
   std::vector<int64_t> examples;    // [D]: of which it is, among RowStream::examples()
-  // [T]: (row in the step) * sequence_len + position in the row. The token's name for dropout, the
-  // same in every layout.
+  // [T]: (row in the step) * sequence_len + position in it: a token's name in every layout.
   std::vector<int64_t> token_index;
   int64_t num_targets = 0;
 };
