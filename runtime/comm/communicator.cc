@@ -102,8 +102,9 @@ int Communicator::RankInJob(int peer) const {
   return peer < 0 ? -1 : members_.ranks[static_cast<size_t>(peer)];
 }
 
-Activity::Waiting Communicator::Waits(const char* operation, int64_t bytes, int peer) const {
-  return {members_.activity, operation, place_, bytes, RankInJob(peer)};
+Activity::Waiting Communicator::Waits(const char* operation, int64_t bytes, int peer,
+                                      int64_t call) const {
+  return {members_.activity, operation, place_, bytes, RankInJob(peer), call};
 }
 
 std::string Communicator::ErrorText(const char* operation, int64_t bytes,
@@ -124,6 +125,7 @@ std::unique_ptr<Work> Communicator::StartAllReduce(at::Tensor tensor, ReduceOp o
   if (size() == 1) return Done();
   Count(2 * (size() - 1) * BytesOf(tensor) / size());
   if (tensor.numel() == 0) return Done();
+  ++collectives_;
   return DoAllReduce(std::move(tensor), op, mode);
 }
 
@@ -133,6 +135,7 @@ std::unique_ptr<Work> Communicator::StartAllGather(const at::Tensor& input, at::
   if (size() == 1) return CopyOver(input, std::move(output));
   Count((size() - 1) * BytesOf(input));
   if (input.numel() == 0) return Done();
+  ++collectives_;
   return DoAllGather(input, std::move(output), mode);
 }
 
@@ -142,6 +145,7 @@ std::unique_ptr<Work> Communicator::StartReduceScatter(const at::Tensor& input, 
   if (size() == 1) return CopyOver(input, std::move(output));
   Count((size() - 1) * BytesOf(output));
   if (output.numel() == 0) return Done();
+  ++collectives_;
   return DoReduceScatter(input, std::move(output), mode);
 }
 
@@ -162,17 +166,17 @@ std::unique_ptr<Work> Communicator::RecvAsync(at::Tensor tensor, int peer) {
 }
 
 void Communicator::AllReduce(at::Tensor tensor, ReduceOp op) {
-  const Activity::Waiting waits = Waits("all_reduce", BytesOf(tensor));
+  const Activity::Waiting waits = Waits("all_reduce", BytesOf(tensor), -1, collectives_ + 1);
   Finish(StartAllReduce(std::move(tensor), op, Mode::kBlocking));
 }
 
 void Communicator::AllGather(const at::Tensor& input, at::Tensor output) {
-  const Activity::Waiting waits = Waits("all_gather", BytesOf(input));
+  const Activity::Waiting waits = Waits("all_gather", BytesOf(input), -1, collectives_ + 1);
   Finish(StartAllGather(input, std::move(output), Mode::kBlocking));
 }
 
 void Communicator::ReduceScatter(const at::Tensor& input, at::Tensor output) {
-  const Activity::Waiting waits = Waits("reduce_scatter", BytesOf(input));
+  const Activity::Waiting waits = Waits("reduce_scatter", BytesOf(input), -1, collectives_ + 1);
   Finish(StartReduceScatter(input, std::move(output), Mode::kBlocking));
 }
 

@@ -52,7 +52,9 @@ class Communicator {
   // "all_reduce[tp] on rank 1/2, 4096 bytes: reason", for a CommError.
   std::string ErrorText(const char* operation, int64_t bytes, const std::string& reason) const;
   // While it lives the process is told that the host waits for `operation`, a literal, with `peer`.
-  Activity::Waiting Waits(const char* operation, int64_t bytes, int peer = -1) const;
+  // call: its number among the collectives, from 1; 0: not told.
+  Activity::Waiting Waits(const char* operation, int64_t bytes, int peer = -1,
+                          int64_t call = 0) const;
 
   // In place, tensor [...].
   void AllReduce(at::Tensor tensor, ReduceOp op = ReduceOp::kSum);
@@ -88,8 +90,9 @@ class Communicator {
 
  protected:
   const Members& members() const { return members_; }
-  const std::string* place() const { return place_; }  // the axis and its ranks, in words
-  int RankInJob(int peer) const;                       // -1 of -1
+  const std::string* place() const { return place_; }   // the axis and its ranks, in words
+  int RankInJob(int peer) const;                        // -1 of -1
+  int64_t collectives() const { return collectives_; }  // begun so far
   // A caller that waits at once may be served by a faster way that blocks. Both kinds of an
   // operation give the same bits.
   enum class Mode { kBlocking, kAsync };
@@ -111,6 +114,7 @@ class Communicator {
   Members members_;
   const std::string* place_ = nullptr;
   Traffic traffic_;
+  int64_t collectives_ = 0;
 };
 
 }  // namespace fttrain

@@ -20,7 +20,8 @@ class IssuedOperations {
   struct Operation {
     const char* name;  // a literal
     int64_t bytes;
-    int rank;  // of the job, with which it is; -1 where it is with several
+    int rank;      // of the job, with which it is; -1 where it is with several
+    int64_t call;  // its number among the collectives; 0: it is none
     std::shared_ptr<Event> event;
   };
 
@@ -38,7 +39,7 @@ class IssuedOperations {
     state.finished = finished_;
     if (!open_.empty()) {
       const Operation& oldest = open_.front();
-      state.open = OperationText(oldest.name, over, oldest.bytes, oldest.rank);
+      state.open = OperationText(oldest.name, over, oldest.bytes, oldest.rank, oldest.call);
     }
     return state;
   }

@@ -66,7 +66,7 @@ class MpiCommunicator final : public Communicator {
   }
 
   void WaitFor(const MpiOperation& operation) {
-    const Activity::Waiting waits = Waits(operation.name, operation.bytes);
+    const Activity::Waiting waits = Waits(operation.name, operation.bytes, -1, operation.call);
     Named(operation, [&] { queue_.WaitFor(operation); });
   }
 
@@ -92,7 +92,7 @@ class MpiCommunicator final : public Communicator {
     }
   }
   std::unique_ptr<Work> Start(const char* name, int64_t bytes, std::vector<at::Tensor> tensors,
-                              std::deque<Step> steps);
+                              std::deque<Step> steps, int64_t call = 0);
   int NextTag();
   // fn(p) for every other rank, each beginning with its successor, so that not all send to rank 0
   // first.
@@ -124,6 +124,7 @@ class MpiWork final : public Work {
   }
   void Wait() override {
     if (!operation_->complete) communicator_.WaitFor(*operation_);
+    operation_->tensors.clear();
   }
 
  private:
@@ -134,10 +135,11 @@ class MpiWork final : public Work {
 
 std::unique_ptr<Work> MpiCommunicator::Start(const char* name, int64_t bytes,
                                              std::vector<at::Tensor> tensors,
-                                             std::deque<Step> steps) {
+                                             std::deque<Step> steps, int64_t call) {
   auto operation = std::make_shared<MpiOperation>();
   operation->name = name;
   operation->bytes = bytes;
+  operation->call = call;
   operation->tensors = std::move(tensors);
   operation->steps = std::move(steps);
   Named(*operation, [&] { queue_.Start(operation); });
@@ -207,7 +209,8 @@ std::unique_ptr<Work> MpiCommunicator::DoAllReduce(at::Tensor tensor, ReduceOp o
   };
   return Start("all_reduce", static_cast<int64_t>(tensor.nbytes()), {tensor, received},
                {ExchangeShards(tensor, received, tag),
-                SumShard(tensor, received, op, BytesAt(tensor, own.begin * element)), gather});
+                SumShard(tensor, received, op, BytesAt(tensor, own.begin * element)), gather},
+               collectives());
 }
 
 std::unique_ptr<Work> MpiCommunicator::DoReduceScatter(at::Tensor input, at::Tensor output,
@@ -224,7 +227,8 @@ std::unique_ptr<Work> MpiCommunicator::DoReduceScatter(at::Tensor input, at::Ten
   at::Tensor received = Workspace(static_cast<int64_t>(input.nbytes()));
   return Start("reduce_scatter", static_cast<int64_t>(input.nbytes()), {input, output, received},
                {ExchangeShards(input, received, NextTag()),
-                SumShard(input, received, ReduceOp::kSum, BytesAt(output, 0))});
+                SumShard(input, received, ReduceOp::kSum, BytesAt(output, 0))},
+               collectives());
 }
 
 std::unique_ptr<Work> MpiCommunicator::DoAllGather(at::Tensor input, at::Tensor output, Mode mode) {
@@ -247,7 +251,7 @@ std::unique_ptr<Work> MpiCommunicator::DoAllGather(at::Tensor input, at::Tensor 
       std::memcpy(own, input.const_data_ptr(), static_cast<size_t>(bytes));
     }
   };
-  return Start("all_gather", bytes, {input, output}, {exchange});
+  return Start("all_gather", bytes, {input, output}, {exchange}, collectives());
 }
 
 std::unique_ptr<Work> MpiCommunicator::DoSend(at::Tensor tensor, int peer) {

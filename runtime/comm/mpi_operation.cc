@@ -61,7 +61,6 @@ void MpiQueue::Advance(MpiOperation& operation) {
     }
     if (operation.steps.empty()) {
       operation.complete = true;
-      operation.tensors.clear();
       return;
     }
     const auto step = std::move(operation.steps.front());

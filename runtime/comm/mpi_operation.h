@@ -19,7 +19,10 @@ namespace fttrain {
 struct MpiOperation {
   const char* name = "";
   int64_t bytes = 0;
-  std::vector<at::Tensor> tensors;  // kept alive until the operation is complete
+  int64_t call = 0;                 // its number among the collectives; 0: it is none
+  // Kept until it is waited for, not until it is complete: else what a rank holds would depend on
+  // how fast others are.
+  std::vector<at::Tensor> tensors;
   std::vector<MPI_Request> requests;
   std::deque<std::function<void(MpiOperation&)>> steps;
   bool complete = false;

@@ -215,7 +215,8 @@ class NcclCommunicator final : public Communicator, private Activity::Source {
     const auto bytes = static_cast<int64_t>(tensors[0].nbytes());
     auto work = std::make_unique<NcclWork>(*this, comm_, name, std::move(tensors));
     FT_NCCL_CHECK(call(stream_.stream()), work->Context());
-    issued_.Add({name, bytes, RankInJob(peer), work->Record(stream_)});
+    const int64_t number = peer < 0 ? collectives() : 0;
+    issued_.Add({name, bytes, RankInJob(peer), number, work->Record(stream_)});
     return work;
   }
 

@@ -8,9 +8,11 @@
 
 namespace fttrain {
 
-std::string OperationText(const char* name, const std::string& over, int64_t bytes, int rank) {
+std::string OperationText(const char* name, const std::string& over, int64_t bytes, int rank,
+                          int64_t call) {
   std::string text = absl::StrCat(name, "[", over, "]");
   if (rank >= 0) absl::StrAppend(&text, " with rank ", rank);
+  if (call > 0) absl::StrAppend(&text, ", call ", call);
   if (bytes > 0) absl::StrAppend(&text, ", ", bytes, " bytes");
   return text;
 }
@@ -31,7 +33,7 @@ const std::string* Activity::Intern(std::string text) {
 }
 
 Activity::Waiting::Waiting(Activity* activity, const char* name, const std::string* over,
-                           int64_t bytes, int rank)
+                           int64_t bytes, int rank, int64_t call)
     : activity_(activity) {
   if (activity_ == nullptr) return;
   if (activity_->name_.load(std::memory_order_relaxed) != nullptr) {
@@ -41,6 +43,7 @@ Activity::Waiting::Waiting(Activity* activity, const char* name, const std::stri
   activity_->over_.store(over, std::memory_order_relaxed);
   activity_->bytes_.store(bytes, std::memory_order_relaxed);
   activity_->rank_.store(rank, std::memory_order_relaxed);
+  activity_->call_.store(call, std::memory_order_relaxed);
   // Whoever sees the name sees what goes with it.
   activity_->name_.store(name, std::memory_order_release);
   activity_->Moved();
@@ -57,9 +60,9 @@ Activity::State Activity::Look() {
   state.moves = moves_.load(std::memory_order_relaxed);
   if (const char* name = name_.load(std::memory_order_acquire)) {
     const std::string* over = over_.load(std::memory_order_relaxed);
-    state.waits_for.push_back(OperationText(name, over == nullptr ? "all ranks" : *over,
-                                            bytes_.load(std::memory_order_relaxed),
-                                            rank_.load(std::memory_order_relaxed)));
+    state.waits_for.push_back(OperationText(
+        name, over == nullptr ? "all ranks" : *over, bytes_.load(std::memory_order_relaxed),
+        rank_.load(std::memory_order_relaxed), call_.load(std::memory_order_relaxed)));
   }
   const std::lock_guard<std::mutex> lock(mutex_);
   for (Source* source : sources_) {

@@ -36,10 +36,11 @@ class Activity {
 
   // An operation that the host is in, from here to the end of its life; within another one it is
   // that one. `name`: a literal; `over`: Intern's, or null of all ranks; rank: of the job, -1 where
-  // it is several.
+  // it is several; call: its number among those over the same, from 1; 0: not told.
   class Waiting {
    public:
-    Waiting(Activity* activity, const char* name, const std::string* over, int64_t bytes, int rank);
+    Waiting(Activity* activity, const char* name, const std::string* over, int64_t bytes, int rank,
+            int64_t call = 0);
     ~Waiting();
     Waiting(const Waiting&) = delete;
     Waiting& operator=(const Waiting&) = delete;
@@ -65,7 +66,7 @@ class Activity {
   std::atomic<int64_t> moves_{0};
   std::atomic<const char*> name_{nullptr};  // null: the host is in no operation
   std::atomic<const std::string*> over_{nullptr};
-  std::atomic<int64_t> bytes_{0};
+  std::atomic<int64_t> bytes_{0}, call_{0};
   std::atomic<int> rank_{-1};
 
   std::mutex mutex_;  // of what follows
@@ -73,7 +74,9 @@ class Activity {
   std::vector<Source*> sources_;
 };
 
-// "recv[tp of ranks 0, 1] with rank 1, 4096 bytes"; a rank below 0 and no bytes are left out.
-std::string OperationText(const char* name, const std::string& over, int64_t bytes, int rank);
+// "recv[tp of ranks 0, 1] with rank 1, call 12, 4096 bytes"; a rank below 0, no call and no bytes
+// are left out.
+std::string OperationText(const char* name, const std::string& over, int64_t bytes, int rank,
+                          int64_t call);
 
 }  // namespace fttrain

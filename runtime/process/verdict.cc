@@ -131,10 +131,15 @@ std::string WhyWorking(const RankSeen& rank, absl::Span<const RankSeen> ranks) {
                       rank.step, " it computes, reads or writes (its main thread ", state, ")");
 }
 
-// The two ends of one operation; bytes count where both tell them.
+bool Differ(int64_t a, int64_t b) { return a > 0 && b > 0 && a != b; }
+
+// The two ends of one operation; numbers count where both tell them. A message's call is one of its
+// end's own.
 bool Match(const Operation& a, const Operation& b) {
-  if (a.over != b.over || (a.bytes > 0 && b.bytes > 0 && a.bytes != b.bytes)) return false;
-  if (a.peer < 0 || b.peer < 0) return a.name == b.name && a.peer == b.peer;
+  if (a.over != b.over || Differ(a.bytes, b.bytes)) return false;
+  if (a.peer < 0 || b.peer < 0) {
+    return a.name == b.name && a.peer == b.peer && !Differ(a.call, b.call);
+  }
   return a.name != b.name;  // one sends, one receives
 }
 
@@ -197,6 +202,7 @@ Operation ParseOperation(const std::string& text) {
   for (absl::string_view part : absl::StrSplit(text.substr(close + 1), ',')) {
     part = absl::StripAsciiWhitespace(part);
     if (absl::ConsumePrefix(&part, "with rank ")) (void)absl::SimpleAtoi(part, &operation.peer);
+    if (absl::ConsumePrefix(&part, "call ")) (void)absl::SimpleAtoi(part, &operation.call);
     if (absl::ConsumeSuffix(&part, " bytes")) (void)absl::SimpleAtoi(part, &operation.bytes);
   }
   const size_t list = operation.over.rfind("ranks ");

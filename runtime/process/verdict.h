@@ -16,6 +16,7 @@ struct Operation {
   std::vector<int> ranks;      // of the job; those that the text names
   bool names_all = true;       // else it is over more ranks than it names
   int peer = -1;               // of the job; -1: no single one
+  int64_t call = 0;            // its number among those over the same; 0: not told
   int64_t bytes = 0;           // 0: not told
   bool Needs(int rank) const;  // whether it ends only when this rank takes part
 };

@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
+
 namespace fttrain {
 namespace {
 
@@ -45,6 +47,7 @@ TEST(Operation, IsReadFromItsText) {
   EXPECT_TRUE(recv.Needs(4));
   EXPECT_FALSE(recv.Needs(5));
 
+  EXPECT_EQ(ParseOperation("all_reduce[tp of ranks 0, 1], call 12, 8 bytes").call, 12);
   const Operation reduce = ParseOperation(kTp);
   EXPECT_EQ(reduce.peer, -1);
   EXPECT_TRUE(reduce.Needs(1));
@@ -162,6 +165,19 @@ TEST(Verdict, NamesBothOfTwoThatWaitForEachOtherInDifferentOperations) {
   EXPECT_THAT(VerdictOf({In(0, {"recv[pp of ranks 0, 1] with rank 1, 8 bytes"}),
                          In(1, {"recv[pp of ranks 0, 1] with rank 0, 8 bytes"})}),
               HasSubstr("different operations"));
+}
+
+// One of them has left a call out.
+TEST(Verdict, TellsCallsOfOneKindApartByTheirNumbers) {
+  const auto reduce = [](int call) {
+    return absl::StrCat("all_reduce[tp of ranks 0, 1], call ", call, ", 4096 bytes");
+  };
+  EXPECT_THAT(VerdictOf({In(0, {reduce(128)}), In(1, {reduce(129)})}),
+              HasSubstr("in different operations: rank 0 in " + reduce(128) + ", rank 1 in " +
+                        reduce(129)));
+  for (const std::string& other : {reduce(128), std::string(kTp)}) {
+    EXPECT_THAT(VerdictOf({In(0, {reduce(128)}), In(1, {other})}), HasSubstr("that fit"));
+  }
 }
 
 TEST(Verdict, SeesThatASenderAndItsReceiverFit) {

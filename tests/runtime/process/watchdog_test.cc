@@ -163,7 +163,7 @@ class FakeStream : public Activity::Source {
  public:
   std::shared_ptr<FakeEvent> Issue(const char* name) {
     auto event = std::make_shared<FakeEvent>();
-    issued_.Add({name, 8, 1, event});
+    issued_.Add({name, 8, 1, 0, event});
     return event;
   }
   State Look() override {
