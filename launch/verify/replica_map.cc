@@ -42,8 +42,10 @@ int64_t HashOf(const at::Tensor& values) {
 absl::StatusOr<ReplicaMap> ReplicaMap::Create(const Network& network, const Process& process) {
   ReplicaMap map;
   map.network_ = &network;
-  FT_ASSIGN_OR_RETURN(map.world_, CreateCommunicator(CreateMpiCommunicator, process,
-                                                     {.axis = "world", .key = process.rank()}));
+  FT_ASSIGN_OR_RETURN(
+      map.world_,
+      CreateCommunicator(CreateMpiCommunicator, process,
+                         {.axis = "world", .key = process.rank(), .size = process.world_size()}));
 
   const auto count = static_cast<int64_t>(network.declared.all().size());
   std::vector<Words> own;

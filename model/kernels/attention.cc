@@ -10,6 +10,7 @@
 #include "model/kernels/dispatch.h"
 #include "model/kernels/plain_attention.h"
 #include "runtime/memory/ledger.h"
+#include "runtime/memory/rehearsal.h"
 
 namespace fttrain {
 namespace {
@@ -61,6 +62,7 @@ void RunItems(const std::vector<Item>& items, bool backward, const at::TensorOpt
   const int64_t bytes = kernels.attention_workspace(make_head(items.front()), backward);
   const MemoryScope scope(MemoryCategory::kWorkspace);  // results keep the caller's category
   at::Tensor workspace = at::empty({threads, bytes}, options.dtype(at::kByte));
+  if (IsRehearsal()) return;
   std::atomic<size_t> next{0};
   at::parallel_for(0, threads, 1, [&](int64_t begin, int64_t) {
     for (size_t i = next++; i < items.size(); i = next++) {

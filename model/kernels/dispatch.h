@@ -8,6 +8,7 @@
 
 #include "model/kernels/cpu/table.h"
 #include "model/kernels/dtype.h"
+#include "runtime/memory/rehearsal.h"
 
 namespace fttrain {
 
@@ -68,9 +69,10 @@ inline const CpuKernels& SelectedCpuKernels() {
 }
 
 // body(begin, end) over [0, items) on the threads of at::get_num_threads(), at least ~16k elements
-// each.
+// each; not in a rehearsal.
 template <class Body>
 void ParallelItems(int64_t items, int64_t elements_per_item, const Body& body) {
+  if (IsRehearsal()) return;
   const int64_t grain = std::max<int64_t>(1, 16384 / std::max<int64_t>(1, elements_per_item));
   at::parallel_for(0, items, grain, body);
 }

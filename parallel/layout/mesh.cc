@@ -110,6 +110,7 @@ absl::StatusOr<std::unique_ptr<Mesh>> Mesh::Create(CommBackend backend, const Pr
                                            {.axis = name,
                                             .color = IndexIn(shape, at, Others(axes)),
                                             .key = IndexIn(shape, at, axes),
+                                            .size = shape.size(axes),
                                             .use = use}));
     mesh->lines_.push_back(std::move(line));
   }

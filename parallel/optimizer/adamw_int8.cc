@@ -9,6 +9,7 @@
 #include "parallel/optimizer/adamw_loops.h"
 #include "parallel/optimizer/int8_loops.h"
 #include "runtime/math/isa.h"
+#include "runtime/memory/rehearsal.h"
 #include "runtime/process/on_cuda.h"
 
 namespace fttrain {
@@ -46,6 +47,7 @@ FT_TARGET_AVX2 void UpdateAvx2(const Int8Operands& o, int64_t block, const Int8T
 
 void UpdateOnCpu(const Int8Operands& operands, const Int8Tables& tables,
                  const AdamWCoefficients<float>& c) {
+  if (IsRehearsal()) return;
   const auto update = Runs(Isa::kAvx2) ? UpdateAvx2 : UpdateBaseline;
   at::parallel_for(0, operands.blocks, kGrainBlocks, [&](int64_t begin, int64_t end) {
     for (int64_t block = begin; block < end; ++block) update(operands, block, tables, c);

@@ -15,6 +15,7 @@
 
 #include "parallel/storage/arrival.h"
 #include "runtime/memory/host.h"
+#include "runtime/memory/rehearsal.h"
 #include "runtime/memory/staging.h"
 
 namespace fttrain {
@@ -123,6 +124,7 @@ class DiskSource final : public ValueSource {
  private:
   // On the reader's thread.
   void Read() {
+    if (IsRehearsal()) return;
     const c10::OptionalStreamGuard guard = arrival_.Begin();
     Staging& staging = reader_->staging();
     for (int64_t begin = 0; begin < window_.numel() && !unwanted_;) {

@@ -10,9 +10,11 @@ namespace fttrain {
 struct CommunicatorSpec {
   std::string axis;
   int color = 0, key = 0;
+  int size = 1;  // the ranks that share the color
   Communicator::Use use = Communicator::Use::kCollectives;
 };
-// A way to make communicators: CreateMpiCommunicator or CreateNcclCommunicator.
+// A way to make communicators: CreateMpiCommunicator, CreateNcclCommunicator or, for a rehearsal,
+// one of the silent ones.
 // Collective over the world, every rank in the same order.
 using CommBackend = absl::StatusOr<std::unique_ptr<Communicator>> (*)(const Process& process,
                                                                       const CommunicatorSpec& spec);
@@ -36,6 +38,13 @@ absl::StatusOr<std::unique_ptr<Communicator>> CreateMpiCommunicator(const Proces
 // build without CUDA.
 absl::StatusOr<std::unique_ptr<Communicator>> CreateNcclCommunicator(const Process& process,
                                                                      const CommunicatorSpec& spec);
+
+// Of a stand-in (Process::StandIn): nothing is sent, what is received has any values. They ask for
+// the memory that CreateMpiCommunicator's of ranks on one host would, and CreateNcclCommunicator's.
+absl::StatusOr<std::unique_ptr<Communicator>> CreateSilentCommunicator(
+    const Process& process, const CommunicatorSpec& spec);
+absl::StatusOr<std::unique_ptr<Communicator>> CreateSilentNcclCommunicator(
+    const Process& process, const CommunicatorSpec& spec);
 
 // A communicator of one rank, for tests and single-rank runs.
 std::unique_ptr<Communicator> MakeSelfCommunicator(std::string axis);

@@ -124,11 +124,13 @@ absl::StatusOr<std::unique_ptr<Channel>> CreateChannel(CommBackend backend, cons
                                                        int color, Channel::End end,
                                                        const ChannelOptions& options) {
   const int key = end == Channel::End::kSender ? kSenderRank : kReceiverRank;
-  FT_ASSIGN_OR_RETURN(
-      std::unique_ptr<Communicator> pair,
-      CreateCommunicator(
-          backend, process,
-          {.axis = options.name, .color = color, .key = key, .use = Communicator::Use::kMessages}));
+  FT_ASSIGN_OR_RETURN(std::unique_ptr<Communicator> pair,
+                      CreateCommunicator(backend, process,
+                                         {.axis = options.name,
+                                          .color = color,
+                                          .key = key,
+                                          .size = 2,
+                                          .use = Communicator::Use::kMessages}));
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(CheckLaunches(pair.get())));
   if (pair == nullptr) return nullptr;
   std::unique_ptr<HostChannel> host = pair->OpenHostChannel(options.places, options.place_bytes);

@@ -22,6 +22,9 @@ class HostChannel {
   static std::unique_ptr<HostChannel> Create(MPI_Comm pair, int places, int64_t place_bytes,
                                              std::function<void()> poll);
 
+  // One that nobody is at the other end of: what is received has any values.
+  static std::unique_ptr<HostChannel> Silent(int places, int64_t place_bytes);
+
   int64_t place_bytes() const { return place_bytes_; }
   // Rank 0. Returns when the bytes are copied; waits only while all places are taken.
   void Send(const void* data, int64_t bytes);
@@ -35,7 +38,7 @@ class HostChannel {
   std::atomic<uint64_t>& Taken() const;
   char* PlaceOf(uint64_t message) const;
 
-  std::unique_ptr<SharedSegment> segment_;
+  std::unique_ptr<SharedSegment> segment_;  // null: silent
   uint64_t places_;
   int64_t place_bytes_;
   std::function<void()> poll_;

@@ -29,11 +29,17 @@ class MemoryBook {
   Counter total_;
 };
 
+// Tensors of the CPU allocator take no more than `bytes` from now on.
+void LimitHostBook(int64_t bytes) noexcept;
+
 // Category of allocations on this thread.
 MemoryCategory CurrentMemoryCategory() noexcept;
 
 // The GPU's book; the first call makes it the one that MemoryPlace::kDevice means.
 MemoryBook& UseDeviceBook();
+// Whether it does; and for a rehearsal, which had none before, that it no longer does.
+bool CountsDevice() noexcept;
+void LeaveDeviceBook() noexcept;
 // The book of host memory that is not the device's (EmptyOnHost). Ask again for each allocation.
 MemoryBook& HostBook();
 

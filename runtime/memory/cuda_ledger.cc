@@ -1,5 +1,7 @@
 #include "runtime/memory/cuda_ledger.h"
 
+#include "runtime/memory/rehearsal.h"
+
 #if defined(FTTRAIN_WITH_CUDA)
 #include <c10/cuda/CUDACachingAllocator.h>
 
@@ -57,7 +59,7 @@ void CountCudaMemory() {
 }
 
 std::optional<int64_t> ReservedBytes(c10::Device device) {
-  if (!device.is_cuda()) return std::nullopt;
+  if (!device.is_cuda() || IsRehearsal()) return std::nullopt;
   const auto stats = caching::getDeviceStats(device.index());
   return stats.reserved_bytes[static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE)]
       .current;

@@ -6,6 +6,7 @@
 
 #include "runtime/math/ceil_divide.h"
 #include "runtime/memory/book.h"
+#include "runtime/memory/rehearsal.h"
 
 #if defined(FTTRAIN_WITH_CUDA)
 #include <cuda_runtime.h>
@@ -16,6 +17,11 @@ namespace {
 
 void* Allocate(int64_t bytes, bool pinned) {
   void* data = nullptr;
+  if (IsRehearsal()) {
+    data = ImaginedZeros(bytes);
+    TORCH_CHECK(data != nullptr, "cannot imagine ", bytes, " bytes of host memory");
+    return data;
+  }
 #if defined(FTTRAIN_WITH_CUDA)
   if (pinned) {
     const cudaError_t code = cudaHostAlloc(&data, static_cast<size_t>(bytes), cudaHostAllocDefault);
@@ -34,7 +40,8 @@ void* Allocate(int64_t bytes, bool pinned) {
   return data;
 }
 
-void Free(void* data, bool pinned) {
+void Free(void* data, int64_t bytes, bool pinned, bool imagined) {
+  if (imagined) return FreeImagined(data, bytes);
 #if defined(FTTRAIN_WITH_CUDA)
   if (pinned) {
     cudaFreeHost(data);
@@ -59,8 +66,8 @@ at::Tensor EmptyOnHost(at::IntArrayRef shape, at::ScalarType dtype, c10::Device 
   book.Add(category, bytes);
   return at::from_blob(
       data, shape,
-      [&book, category, bytes, pinned](void* freed) {
-        Free(freed, pinned);
+      [&book, category, bytes, pinned, imagined = IsRehearsal()](void* freed) {
+        Free(freed, bytes, pinned, imagined);
         book.Remove(category, bytes);
       },
       options);

@@ -9,6 +9,7 @@
 
 #include "runtime/math/ceil_divide.h"
 #include "runtime/memory/book.h"
+#include "runtime/memory/rehearsal.h"
 
 namespace fttrain {
 namespace {
@@ -17,6 +18,7 @@ namespace {
 struct alignas(kAlignmentBytes) Header {
   int64_t bytes;
   MemoryCategory category;
+  bool imagined;  // ImaginedZeros
 };
 static_assert(sizeof(Header) == kAlignmentBytes);
 
@@ -25,6 +27,7 @@ constinit MemoryBook g_host_book;    // of the CPU allocator
 constinit MemoryBook g_beside_book;  // of EmptyOnHost on a CPU run
 constinit MemoryBook g_device_book;
 constinit std::atomic<bool> g_has_device{false};
+constinit std::atomic<int64_t> g_host_limit{std::numeric_limits<int64_t>::max()};
 thread_local MemoryCategory t_category = MemoryCategory::kOther;
 
 class CountingAllocator final : public c10::Allocator {
@@ -35,11 +38,21 @@ class CountingAllocator final : public c10::Allocator {
     void* base = nullptr;
     const bool fits =
         bytes <= static_cast<size_t>(std::numeric_limits<int64_t>::max()) - kAlignmentBytes;
-    if (!fits || posix_memalign(&base, kAlignmentBytes, bytes + kAlignmentBytes) != 0) {
+    const bool imagined = IsRehearsal();
+    const int64_t live = g_host_book.Total().current_bytes, limit = g_host_limit;
+    TORCH_CHECK(imagined || !fits || static_cast<int64_t>(bytes) <= limit - live,
+                "out of memory: ", bytes, " bytes beside ", live,
+                " of live tensors are more than the ", limit, " of memory.limit");
+    if (fits && imagined) {
+      base = ImaginedZeros(static_cast<int64_t>(bytes + kAlignmentBytes));
+    } else if (fits && posix_memalign(&base, kAlignmentBytes, bytes + kAlignmentBytes) != 0) {
+      base = nullptr;
+    }
+    if (base == nullptr) {
       TORCH_CHECK(false, "out of host memory: cannot allocate ", bytes, " bytes beside ",
                   g_host_book.Total().current_bytes, " bytes of live tensors");
     }
-    auto* header = new (base) Header{static_cast<int64_t>(bytes), t_category};
+    auto* header = new (base) Header{static_cast<int64_t>(bytes), t_category, imagined};
     g_host_book.Add(header->category, header->bytes);
     void* data = header + 1;
     return {data, data, &Free, cpu};
@@ -56,7 +69,11 @@ class CountingAllocator final : public c10::Allocator {
     if (data == nullptr) return;
     auto* header = static_cast<Header*>(data) - 1;
     g_host_book.Remove(header->category, header->bytes);
-    std::free(header);
+    if (header->imagined) {
+      FreeImagined(header, header->bytes + kAlignmentBytes);
+    } else {
+      std::free(header);
+    }
   }
 };
 
@@ -68,6 +85,16 @@ void KeepFreedMemory() {
   mallopt(M_MMAP_MAX, 0);  // large blocks come from the heap too
   mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
 #endif
+}
+
+// oneDNN, which multiplies bfloat16 on a CPU, makes code for every shape, about half a megabyte
+// each, and keeps that of 1024 of them, and ATen's layer over it of 1024 more: with rows of
+// different lengths a gigabyte. As many as the products of one microbatch are needed again, by the
+// next layer. Before the first product; the user's own environment wins.
+void BoundShapeCaches() {
+  for (const char* name : {"ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"}) {
+    setenv(name, "64", /*overwrite=*/0);
+  }
 }
 
 const MemoryBook& BookOf(MemoryPlace place) {
@@ -117,6 +144,12 @@ MemoryBook& UseDeviceBook() {
   return g_device_book;
 }
 
+void LimitHostBook(int64_t bytes) noexcept { g_host_limit = bytes; }
+
+bool CountsDevice() noexcept { return g_has_device.load(std::memory_order_relaxed); }
+
+void LeaveDeviceBook() noexcept { g_has_device.store(false, std::memory_order_relaxed); }
+
 MemoryBook& HostBook() {
   return g_has_device.load(std::memory_order_relaxed) ? g_host_book : g_beside_book;
 }
@@ -147,6 +180,7 @@ std::string_view MemoryCategoryName(MemoryCategory category) {
 
 void InstallMemoryLedger() {
   KeepFreedMemory();
+  BoundShapeCaches();
   // Never destroyed: tensors may outlive every static.
   static auto* const allocator = new CountingAllocator();
   c10::SetAllocator(c10::DeviceType::CPU, allocator, /*priority=*/255);

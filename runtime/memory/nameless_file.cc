@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "runtime/memory/rehearsal.h"
 
 namespace fttrain {
 namespace {
@@ -40,7 +41,10 @@ const char* MoveAll(int64_t count, const Move& move) {
 }  // namespace
 
 NamelessFile::NamelessFile(std::string folder, int64_t bytes)
-    : folder_(std::move(folder)), bytes_(bytes), descriptor_(OpenNameless(folder_)) {
+    : folder_(std::move(folder)),
+      bytes_(bytes),
+      descriptor_(IsRehearsal() ? -1 : OpenNameless(folder_)) {
+  if (IsRehearsal()) return;
   if (descriptor_ < 0) Fail("create", std::strerror(errno));
   if (bytes == 0) return;
   const int allocated = ::posix_fallocate(descriptor_, 0, static_cast<off_t>(bytes));
@@ -49,9 +53,12 @@ NamelessFile::NamelessFile(std::string folder, int64_t bytes)
   Fail("allocate", std::strerror(allocated));
 }
 
-NamelessFile::~NamelessFile() { ::close(descriptor_); }
+NamelessFile::~NamelessFile() {
+  if (descriptor_ >= 0) ::close(descriptor_);
+}
 
 void NamelessFile::Read(int64_t begin, int64_t count, char* out) {
+  if (IsRehearsal()) return;
   const char* const why = MoveAll(count, [&](int64_t done) {
     return ::pread(descriptor_, out + done, static_cast<size_t>(count - done), begin + done);
   });
@@ -59,6 +66,7 @@ void NamelessFile::Read(int64_t begin, int64_t count, char* out) {
 }
 
 void NamelessFile::Write(int64_t begin, int64_t count, const char* from) {
+  if (IsRehearsal()) return;
   const char* const why = MoveAll(count, [&](int64_t done) {
     return ::pwrite(descriptor_, from + done, static_cast<size_t>(count - done), begin + done);
   });
@@ -67,6 +75,12 @@ void NamelessFile::Write(int64_t begin, int64_t count, const char* from) {
 
 at::Tensor NamelessFile::AsTensor(const std::string& folder, int64_t bytes) {
   if (bytes == 0) return at::from_blob(nullptr, {0}, at::kByte);
+  if (IsRehearsal()) {
+    void* const zeros = ImaginedZeros(bytes);
+    TORCH_CHECK(zeros != nullptr, "cannot imagine ", bytes, " bytes");
+    return at::from_blob(
+        zeros, {bytes}, [bytes](void* freed) { FreeImagined(freed, bytes); }, at::kByte);
+  }
   const NamelessFile file(folder, bytes);
   const auto size = static_cast<size_t>(bytes);
   void* const data = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, file.descriptor_, 0);

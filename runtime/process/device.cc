@@ -11,6 +11,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "runtime/memory/rehearsal.h"
 #include "runtime/process/check.h"
 
 #if defined(FTTRAIN_WITH_CUDA)
@@ -139,7 +140,7 @@ int64_t FreeMemoryBytes(c10::Device device, const GpuRuntime& gpus) {
 
 void SynchronizeDevice([[maybe_unused]] c10::Device device) {
 #if defined(FTTRAIN_WITH_CUDA)
-  if (device.is_cuda()) c10::cuda::device_synchronize();
+  if (device.is_cuda() && !IsRehearsal()) c10::cuda::device_synchronize();
 #endif
 }
 

@@ -159,6 +159,16 @@ absl::StatusOr<std::unique_ptr<Process>> Process::Create(int* argc, char*** argv
   return process;
 }
 
+std::unique_ptr<Process> Process::StandIn(int rank, int world_size) {
+  FT_CHECK(rank >= 0 && rank < world_size, "rank ", rank, " of ", world_size);
+  auto process = std::unique_ptr<Process>(new Process());
+  process->rank_ = process->local_rank_ = rank;
+  process->world_size_ = process->local_size_ = world_size;
+  process->host_ = HostName();
+  process->is_part_ = true;
+  return process;
+}
+
 void Process::FindPlace() {
   const MPI_Comm world = WorldOf(*this);
   MPI_Comm_rank(world, &rank_);
@@ -173,6 +183,7 @@ void Process::FindPlace() {
 
 absl::StatusOr<std::unique_ptr<Process>> Process::FirstRanks(int ranks) const {
   FT_CHECK(ranks >= 1 && ranks <= world_size_, ranks, " of ", world_size_, " ranks");
+  if (world_ == nullptr) return rank_ < ranks ? StandIn(rank_, ranks) : nullptr;
   FT_ASSIGN_OR_RETURN(const WorldPart first, SplitWorld(*this, rank_ < ranks ? 0 : -1, rank_));
   if (first.comm == MPI_COMM_NULL) return nullptr;
   MPI_Comm_set_errhandler(first.comm, MPI_ERRORS_ARE_FATAL);
@@ -192,11 +203,13 @@ Process::~Process() {
 }
 
 void Process::Barrier() const {
+  if (world_ == nullptr) return;
   const Activity::Waiting waits(activity_.get(), "barrier", /*over=*/nullptr, 0, -1);
   MPI_Barrier(WorldOf(*this));
 }
 
 void Process::IdleBarrier() const {
+  if (world_ == nullptr) return;
   const Activity::Waiting waits(activity_.get(), "idle barrier", /*over=*/nullptr, 0, -1);
   MPI_Request request = MPI_REQUEST_NULL;
   MPI_Ibarrier(WorldOf(*this), &request);
@@ -216,6 +229,7 @@ absl::Status Process::AsToldToOthers(const absl::Status& status) const {
 }
 
 absl::Status Process::AgreeOnStatus(const absl::Status& status) const {
+  if (world_ == nullptr) return status;
   const MPI_Comm world_comm = WorldOf(*this);
   const Activity::Waiting waits(activity_.get(), "agreement", /*over=*/nullptr, 0, -1);
   int lowest_failing = status.ok() ? world_size_ : rank_;
@@ -226,6 +240,7 @@ absl::Status Process::AgreeOnStatus(const absl::Status& status) const {
 }
 
 bool Process::AnyRank(bool mine) const {
+  if (world_ == nullptr) return mine;
   const Activity::Waiting waits(activity_.get(), "any rank", /*over=*/nullptr, 0, -1);
   int any = mine ? 1 : 0;
   MPI_Allreduce(MPI_IN_PLACE, &any, 1, MPI_INT, MPI_MAX, WorldOf(*this));
@@ -233,6 +248,7 @@ bool Process::AnyRank(bool mine) const {
 }
 
 void Process::LargestOfRanks(absl::Span<int64_t> numbers) const {
+  if (world_ == nullptr) return;
   const Activity::Waiting waits(activity_.get(), "largest of ranks", /*over=*/nullptr,
                                 static_cast<int64_t>(numbers.size() * sizeof(int64_t)), -1);
   MPI_Allreduce(MPI_IN_PLACE, numbers.data(), static_cast<int>(numbers.size()), MPI_INT64_T,
@@ -240,11 +256,13 @@ void Process::LargestOfRanks(absl::Span<int64_t> numbers) const {
 }
 
 std::string Process::BroadcastString(const std::string& text) const {
+  if (world_ == nullptr) return text;
   const Activity::Waiting waits(activity_.get(), "broadcast", /*over=*/nullptr, 0, -1);
   return BroadcastText(rank_ == 0 ? text : std::string(), 0, WorldOf(*this));
 }
 
 std::vector<std::string> Process::GatherStrings(const std::string& text) const {
+  if (world_ == nullptr) return std::vector<std::string>(static_cast<size_t>(world_size_), text);
   const Activity::Waiting waits(activity_.get(), "gather", /*over=*/nullptr, 0, -1);
   std::vector<std::string> all;
   for (int rank = 0; rank < world_size_; ++rank) {

@@ -25,6 +25,9 @@ class Process {
   // Without mpirun the process is rank 0 of 1. Errors: MPI cannot start, or grants a lower thread
   // level.
   static absl::StatusOr<std::unique_ptr<Process>> Create(int* argc, char*** argv);
+  // Rank `rank` of a world that is not there, for a rehearsal (memory/rehearsal.h): all of it on
+  // one host, and every rank says what this one says. It asks MPI for nothing.
+  static std::unique_ptr<Process> StandIn(int rank, int world_size);
   // Finalises MPI. Not a place for collectives: call Barrier() before where ranks may arrive apart.
   ~Process();
   Process(const Process&) = delete;
@@ -36,7 +39,7 @@ class Process {
   int local_rank() const { return local_rank_; }
   int local_size() const { return local_size_; }
   const std::string& host() const { return host_; }  // its name
-  // MPI_Comm of the world as an opaque pointer, for runtime/ only.
+  // MPI_Comm of the world as an opaque pointer, for runtime/ only; null of a stand-in.
   const void* world() const { return world_.get(); }
   // What this process does between ranks. Calls of AgreeOnStatus are told.
   Activity& activity() const { return *activity_; }
@@ -90,7 +93,7 @@ class Process {
   std::string host_;
   std::shared_ptr<void> world_;  // an MPI_Comm, freed by MPI_Finalize
   std::shared_ptr<Activity> activity_ = std::make_shared<Activity>();
-  bool is_part_ = false;  // of a process that finalises MPI
+  bool is_part_ = false;  // of a process that finalises MPI, or of none
 };
 
 // Cores that this process may run on; at least 1.

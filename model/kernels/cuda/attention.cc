@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "runtime/math/ceil_divide.h"
+#include "runtime/memory/rehearsal.h"
 
 namespace fttrain {
 namespace {
@@ -21,6 +22,11 @@ std::optional<c10::SymInt> WindowLeft(const AttentionOptions& options) {
 std::optional<c10::SymInt> WindowRight(const AttentionOptions& options) {
   if (options.window == 0) return std::nullopt;
   return c10::SymInt(0);
+}
+
+// What a call asks for beside its results, in a rehearsal of it.
+void TakeWorkspace(const at::Tensor& q, int64_t bytes) {
+  const at::Tensor workspace = at::empty({bytes}, q.options().dtype(at::kByte));
 }
 
 }  // namespace
@@ -47,6 +53,12 @@ int64_t FlashAttentionWorkspace(const AttentionShape& shape, bool deterministic,
 AttentionResult FlashAttentionForward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                                       const SequenceLayout& layout,
                                       const AttentionOptions& options) {
+  if (IsRehearsal()) {
+    AttentionResult result{at::empty_like(q),
+                           at::empty({q.size(1), q.size(0)}, q.options().dtype(at::kFloat))};
+    TakeWorkspace(q, kRandomStateBytes);
+    return result;
+  }
   const auto [out, lse, rng_state, unused, mask] = at::_flash_attention_forward_symint(
       q, k, v, layout.cu_seqlens_device, layout.cu_seqlens_device, layout.max_document_tokens,
       layout.max_document_tokens, /*dropout_p=*/0.0, /*is_causal=*/true,
@@ -59,6 +71,18 @@ AttentionGradients FlashAttentionBackward(const at::Tensor& dout, const at::Tens
                                           const AttentionResult& forward,
                                           const SequenceLayout& layout,
                                           const AttentionOptions& options) {
+  if (IsRehearsal()) {
+    AttentionGradients grads{at::empty_like(q), at::empty_like(k), at::empty_like(v)};
+    const AttentionShape shape{.tokens = q.size(0),
+                               .documents = layout.documents(),
+                               .longest = layout.max_document_tokens,
+                               .heads = q.size(1),
+                               .kv_heads = k.size(1),
+                               .head_dim = q.size(2),
+                               .type = q.scalar_type()};
+    TakeWorkspace(q, FlashAttentionWorkspace(shape, at::globalContext().deterministicAlgorithms()));
+    return grads;
+  }
   // Without dropout the generator's state is not read.
   const at::Tensor unread = at::empty({kRandomStateBytes / 8}, q.options().dtype(at::kUInt64));
   const auto [dq, dk, dv] = at::_flash_attention_backward_symint(

@@ -1,0 +1,349 @@
+#include <ATen/ATen.h>
+#include <ATen/ExpandUtils.h>
+#include <c10/core/impl/LocalDispatchKeySet.h>
+#include <torch/library.h>
+
+#include <optional>
+#include <set>
+#include <string_view>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "runtime/memory/imagined.h"
+
+namespace fttrain {
+namespace {
+
+using torch::jit::Stack;
+
+int64_t g_largest_computed = 0;
+
+// The key that goes before all others where a thread includes it; nothing else here uses it.
+constexpr auto kMode = c10::DispatchKey::TESTING_ONLY_GenericMode;
+
+// Operations that give new tensors, or their argument, though their schemas speak of views.
+const std::set<std::string_view> kSometimesViews = {"aten::to", "aten::contiguous", "aten::reshape",
+                                                    "aten::flatten"};
+// On the CPU, what is imagined where it is large; the rest is views, metadata, or seldom.
+const std::set<std::string_view> kLargeOnCpu = {
+    "aten::zero_",        "aten::fill_",       "aten::copy_",      "aten::add_",
+    "aten::sub_",         "aten::mul_",        "aten::div_",       "aten::addmm_",
+    "aten::masked_fill_", "aten::index_copy_", "aten::index_add_", "aten::exp_",
+    "aten::index_select", "aten::mm",          "aten::bmm",        "aten::zeros",
+    "aten::zeros_like",   "aten::full_like",   "aten::full",       "aten::to",
+    "aten::contiguous",   "aten::clone",       "aten::cat",        "aten::sum"};
+
+// What is the same of every call of an operation.
+struct Traits {
+  explicit Traits(const c10::FunctionSchema& schema) {
+    const auto& returns = schema.returns();
+    is_view = !returns.empty() && returns[0].alias_info() != nullptr &&
+              kSometimesViews.count(schema.name()) == 0;
+    returns_tensors = !returns.empty() && returns[0].type()->isSubtypeOf(*c10::TensorType::get());
+    large_on_cpu = kLargeOnCpu.count(schema.name()) > 0;
+    for (size_t i = 0; i < schema.arguments().size(); ++i) {
+      const c10::Argument& argument = schema.arguments()[i];
+      const auto* alias = argument.alias_info();
+      if (alias != nullptr && alias->isWrite()) written.push_back(i);
+      if (argument.name() == "device") device = static_cast<int>(i);
+      if (argument.name() == "pin_memory") pin_memory = static_cast<int>(i);
+    }
+  }
+  bool is_view, returns_tensors, large_on_cpu;
+  std::vector<size_t> written;       // arguments
+  int device = -1, pin_memory = -1;  // arguments; -1: it has none
+};
+
+const Traits& TraitsOf(const c10::OperatorHandle& op) {
+  thread_local std::unordered_map<const c10::FunctionSchema*, Traits> known;
+  const c10::FunctionSchema& schema = op.schema();
+  const auto found = known.find(&schema);
+  return found != known.end() ? found->second : known.emplace(&schema, schema).first->second;
+}
+
+// An operation and its arguments, which lie on top of the stack.
+class Call {
+ public:
+  Call(const c10::OperatorHandle& op, Stack* stack)
+      : op_(op),
+        traits_(TraitsOf(op)),
+        stack_(stack),
+        first_(stack->size() - op.schema().arguments().size()) {}
+
+  const std::string& name() const { return op_.schema().name(); }
+  size_t size() const { return op_.schema().arguments().size(); }
+  const c10::IValue& operator[](size_t i) const { return (*stack_)[first_ + i]; }
+  const c10::Argument& argument(size_t i) const { return op_.schema().arguments()[i]; }
+  const c10::IValue* Find(const char* argument_name) const {
+    for (size_t i = 0; i < size(); ++i) {
+      if (argument(i).name() == argument_name) return &(*this)[i];
+    }
+    return nullptr;
+  }
+  const c10::OperatorHandle& op() const { return op_; }
+
+  // All tensors among them.
+  std::vector<at::Tensor> Tensors() const {
+    std::vector<at::Tensor> tensors;
+    for (size_t i = 0; i < size(); ++i) {
+      const c10::IValue& value = (*this)[i];
+      if (value.isTensor() && value.toTensor().defined()) tensors.push_back(value.toTensor());
+      if (value.isTensorList()) {
+        for (const at::Tensor& t : value.toTensorVector()) tensors.push_back(t);
+      }
+    }
+    return tensors;
+  }
+  template <typename Is>
+  bool AnyTensor(const Is& is) const {
+    for (size_t i = 0; i < size(); ++i) {
+      const c10::IValue& value = (*this)[i];
+      if (value.isTensor()) {
+        const at::Tensor& tensor = value.toTensor();
+        if (tensor.defined() && is(tensor)) return true;
+      } else if (value.isTensorList()) {
+        for (const at::Tensor& t : value.toTensorVector()) {
+          if (is(t)) return true;
+        }
+      }
+    }
+    return false;
+  }
+  // The one that it writes; undefined if it writes none.
+  at::Tensor Written() const {
+    for (const size_t i : traits_.written) {
+      if ((*this)[i].isTensor()) return (*this)[i].toTensor();
+    }
+    return {};
+  }
+  const Traits& traits() const { return traits_; }
+
+  void Perform() const { op_.callBoxed(stack_); }
+  void Return(std::vector<c10::IValue> results) const {
+    stack_->resize(first_);
+    for (c10::IValue& each : results) stack_->push_back(std::move(each));
+  }
+
+ private:
+  const c10::OperatorHandle& op_;
+  const Traits& traits_;
+  Stack* stack_;
+  size_t first_;
+};
+
+at::Tensor EmptyOn(c10::Device device, bool pinned, at::IntArrayRef sizes, at::IntArrayRef strides,
+                   at::ScalarType dtype) {
+  if (device.is_cuda()) return EmptyImagined(sizes, strides, dtype);
+  if (pinned) return EmptyPinned(sizes, strides, dtype);
+  return at::empty_strided(sizes, strides, at::TensorOptions(dtype));
+}
+
+std::vector<int64_t> StridesOfContiguous(at::IntArrayRef sizes) {
+  std::vector<int64_t> strides(sizes.size(), 1);
+  for (size_t i = sizes.size(); i-- > 1;) {
+    strides[i - 1] = strides[i] * std::max<int64_t>(1, sizes[i]);
+  }
+  return strides;
+}
+
+bool IsPinned(const Call& call) {
+  const int i = call.traits().pin_memory;
+  return i >= 0 && call[static_cast<size_t>(i)].isBool() && call[static_cast<size_t>(i)].toBool();
+}
+
+// Where the result is asked to be.
+std::optional<c10::Device> AskedDevice(const Call& call) {
+  const int i = call.traits().device;
+  if (i < 0 || !call[static_cast<size_t>(i)].isDevice()) return std::nullopt;
+  return call[static_cast<size_t>(i)].toDevice();
+}
+
+c10::Device DeviceOf(const Call& call) {
+  if (const auto asked = AskedDevice(call)) return *asked;
+  const std::vector<at::Tensor> tensors = call.Tensors();
+  return tensors.empty() ? c10::Device(at::kCPU) : tensors.front().device();
+}
+
+// aten::to of all kinds.
+void Convert(const Call& call) {
+  const at::Tensor self = call[0].toTensor();
+  c10::Device device = self.device();
+  at::ScalarType dtype = self.scalar_type();
+  if (const c10::IValue* other = call.Find("other"); other != nullptr && other->isTensor()) {
+    device = other->toTensor().device();
+    dtype = other->toTensor().scalar_type();
+  }
+  if (const auto asked = AskedDevice(call)) device = *asked;
+  if (const c10::IValue* asked = call.Find("dtype"); asked != nullptr && asked->isInt()) {
+    dtype = asked->toScalarType();
+  }
+  const c10::IValue* copy = call.Find("copy");
+  const bool same_device = device.type() == self.device().type();
+  if (same_device && dtype == self.scalar_type() && !(copy != nullptr && copy->toBool())) {
+    return call.Return({self});
+  }
+  const bool dense = self.is_non_overlapping_and_dense();
+  const std::vector<int64_t> strides =
+      dense ? self.strides().vec() : StridesOfContiguous(self.sizes());
+  call.Return({EmptyOn(device, IsPinned(call), self.sizes(), strides, dtype)});
+}
+
+struct Known {
+  std::vector<int64_t> sizes;
+  at::ScalarType dtype;
+};
+
+// Of operations whose shapes ATen knows in Python alone.
+std::optional<Known> KnownResult(const Call& call) {
+  static const std::set<std::string_view> kLogical = {"aten::logical_or", "aten::logical_and",
+                                                      "aten::logical_not"};
+  if (call.name() == "aten::index_select") {
+    const at::Tensor self = call[0].toTensor();
+    std::vector<int64_t> sizes = self.sizes().vec();
+    const int64_t dim = call[1].toInt();
+    sizes[static_cast<size_t>(dim < 0 ? dim + self.dim() : dim)] = call[2].toTensor().numel();
+    return Known{std::move(sizes), self.scalar_type()};
+  }
+  if (kLogical.count(call.name()) > 0) {
+    std::vector<int64_t> sizes;
+    for (const at::Tensor& each : call.Tensors()) sizes = at::infer_size(sizes, each.sizes());
+    return Known{std::move(sizes), at::kBool};
+  }
+  return std::nullopt;
+}
+
+// ATen makes it of smaller operations: the largest along the dimension, and exponentials beside it.
+void LogSumExp(const Call& call) {
+  const at::Tensor self = call[0].toTensor();
+  const bool keep = call[2].toBool();
+  std::vector<int64_t> kept = self.sizes().vec();
+  const int64_t dim = call[1].toIntVector().at(0), rank = self.dim();
+  kept[static_cast<size_t>(dim < 0 ? dim + rank : dim)] = 1;
+  const auto empty = [&](at::IntArrayRef sizes) {
+    return EmptyOn(self.device(), false, sizes, StridesOfContiguous(sizes), self.scalar_type());
+  };
+  const at::Tensor largest = empty(kept), exponentials = empty(self.sizes());
+  at::Tensor sums = empty(kept);
+  call.Return({keep ? sums : sums.squeeze(dim)});
+}
+
+// Runs the operation where there are shapes but no values, and gives what it returns memory.
+void Imagine(const Call& call) {
+  const c10::Device device = DeviceOf(call);
+  const bool pinned = IsPinned(call);
+  if (const auto known = KnownResult(call)) {
+    return call.Return(
+        {EmptyOn(device, pinned, known->sizes, StridesOfContiguous(known->sizes), known->dtype)});
+  }
+  std::vector<std::pair<at::Tensor, at::Tensor>> twins;  // without values, and with
+  const auto shape_of = [&](const at::Tensor& t) {
+    if (!t.defined()) return t;
+    at::Tensor twin = at::empty_strided(t.sizes(), t.strides(), t.options().device(at::kMeta));
+    twins.emplace_back(twin, t);
+    return twin;
+  };
+  Stack shapes;
+  for (size_t i = 0; i < call.size(); ++i) {
+    const c10::IValue& value = call[i];
+    if (value.isTensor()) {
+      shapes.emplace_back(shape_of(value.toTensor()));
+    } else if (value.isTensorList()) {
+      std::vector<at::Tensor> list;
+      for (const at::Tensor& t : value.toTensorVector()) list.push_back(shape_of(t));
+      shapes.emplace_back(list);
+    } else if (call.argument(i).name() == "device") {
+      shapes.emplace_back(c10::Device(at::kMeta));
+    } else if (call.argument(i).name() == "pin_memory") {
+      shapes.emplace_back();
+    } else {
+      shapes.push_back(value);
+    }
+  }
+  try {
+    call.op().callBoxed(&shapes);
+  } catch (const c10::Error& error) {
+    TORCH_CHECK(false, "no rehearsal of ", call.op().schema(), ": ",
+                std::string_view(error.what_without_backtrace()).substr(0, 200));
+  }
+  std::vector<c10::IValue> results;
+  for (const c10::IValue& value : shapes) {
+    const at::Tensor shape = value.toTensor();
+    const auto same = std::find_if(twins.begin(), twins.end(),
+                                   [&](const auto& twin) { return shape.is_same(twin.first); });
+    if (same != twins.end()) {
+      results.emplace_back(same->second);
+    } else if (!twins.empty() && shape.is_alias_of(twins.front().first)) {
+      return call.Perform();  // a view after all
+    } else {
+      results.emplace_back(
+          EmptyOn(device, pinned, shape.sizes(), shape.strides(), shape.scalar_type()));
+    }
+  }
+  call.Return(std::move(results));
+}
+
+bool OnGpu(const Call& call) {
+  const auto asked = AskedDevice(call);
+  return IsPinned(call) || (asked && asked->is_cuda()) ||
+         call.AnyTensor([](const at::Tensor& t) { return t.is_cuda(); });
+}
+
+void PerformOnGpu(const Call& call) {
+  if (call.traits().is_view && !call.Written().defined()) return call.Perform();
+  if (const at::Tensor written = call.Written(); written.defined()) return call.Return({written});
+  if (call.name() == "aten::to") return Convert(call);
+  if (call.name() == "aten::logsumexp") return LogSumExp(call);
+  if (call.name() == "aten::item" || call.name() == "aten::_local_scalar_dense") {
+    return call.Return({c10::Scalar(0.0)});
+  }
+  if (!call.traits().returns_tensors) return call.Perform();  // of shapes
+  Imagine(call);
+}
+
+bool IsLarge(const at::Tensor& t) {
+  return t.numel() > g_largest_computed && (t.is_floating_point() || t.scalar_type() == at::kByte);
+}
+
+// Of factories, whether what they are asked for is.
+bool TouchesLarge(const Call& call) {
+  if (call.AnyTensor(IsLarge)) return true;
+  const c10::IValue* size = call.Find("size");
+  return size != nullptr && size->isIntList() &&
+         c10::multiply_integers(size->toIntVector()) > g_largest_computed;
+}
+
+void PerformOnCpu(const Call& call) {
+  if (!call.traits().large_on_cpu) return call.Perform();
+  if (const at::Tensor written = call.Written(); written.defined()) {
+    return IsLarge(written) ? call.Return({written}) : call.Perform();
+  }
+  if (!TouchesLarge(call)) return call.Perform();
+  if (call.name() == "aten::to") return Convert(call);
+  Imagine(call);
+}
+
+void Perform(const c10::OperatorHandle& op, Stack* stack) {
+  const c10::impl::ExcludeDispatchKeyGuard real(kMode);
+  const Call call(op, stack);
+  if (OnGpu(call)) {
+    PerformOnGpu(call);
+  } else {
+    PerformOnCpu(call);
+  }
+}
+
+TORCH_LIBRARY_IMPL(_, TESTING_ONLY_GenericMode, library) {
+  library.fallback(torch::CppFunction::makeFromBoxedFunction<&Perform>());
+}
+
+}  // namespace
+
+void BeginImaginedOperations(int64_t largest_computed) {
+  g_largest_computed = largest_computed;
+  c10::impl::tls_set_dispatch_key_included(kMode, true);
+}
+
+void EndImaginedOperations() { c10::impl::tls_set_dispatch_key_included(kMode, false); }
+
+}  // namespace fttrain
