@@ -9,6 +9,7 @@
 #include "model/kernels/kernels.h"
 #include "model/matmul/float32_gemm.h"
 #include "runtime/memory/ledger.h"
+#include "runtime/memory/uncounted.h"
 
 namespace fttrain {
 namespace {
@@ -23,21 +24,30 @@ void CheckShapes(const at::Tensor& out, const MatrixProduct& product) {
 
 bool IsBf16(const at::Tensor& x) { return x.scalar_type() == at::kBFloat16; }
 
+void MultiplyInto(at::Tensor& product, const at::Tensor& left, const at::Tensor& right) {
+  const UncountedScope workspace;
+  at::mm_out(product, left, right);
+}
+
 // ATen's own GEMM of out's dtype; what is not of that dtype is rounded to it.
 void NativeGemm(at::Tensor out, c10::ArrayRef<MatrixProduct> products, bool accumulate) {
   for (const auto& [a, operand, alpha] : products) {
     const at::Tensor b = operand.Dense();
     const at::ScalarType dtype = a.scalar_type() == at::kFloat ? b.scalar_type() : a.scalar_type();
+    const at::Tensor left = a.to(dtype), right = b.to(dtype);
     if (out.is_cuda() && out.scalar_type() == at::kFloat && dtype != at::kFloat) {
       // A float32 sum of narrower operands, in cuBLAS's own accumulator; only CUDA has it.
-      at::addmm_out(out, out, a.to(dtype), b.to(dtype), at::kFloat, accumulate ? 1.0 : 0.0, alpha);
+      const UncountedScope workspace;
+      at::addmm_out(out, out, left, right, at::kFloat, accumulate ? 1.0 : 0.0, alpha);
     } else if (dtype != out.scalar_type()) {
-      at::Tensor product = at::mm(a.to(dtype), b.to(dtype));
+      at::Tensor product = at::empty(out.sizes(), left.options());
+      MultiplyInto(product, left, right);
       if (alpha != 1.0) product.mul_(alpha);
       if (!accumulate) out.zero_();
       AccumulateInto(out, product);
     } else {
-      out.addmm_(a.to(dtype), b.to(dtype), accumulate ? 1.0 : 0.0, alpha);
+      const UncountedScope workspace;
+      out.addmm_(left, right, accumulate ? 1.0 : 0.0, alpha);
     }
     accumulate = true;
   }

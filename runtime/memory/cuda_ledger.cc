@@ -9,6 +9,7 @@
 #include <unordered_map>
 
 #include "runtime/memory/book.h"
+#include "runtime/memory/uncounted.h"
 
 namespace fttrain {
 namespace {
@@ -22,6 +23,7 @@ class CudaObserver {
 
   void OnEvent(const caching::TraceEntry& entry) {
     if (entry.action_ == caching::TraceEntry::ALLOC) {
+      if (IsUncounted()) return;
       const Block block{static_cast<int64_t>(entry.size_), CurrentMemoryCategory()};
       book_.Add(block.category, block.bytes);
       const std::lock_guard<std::mutex> lock(mutex_);
@@ -29,7 +31,7 @@ class CudaObserver {
     } else if (entry.action_ == caching::TraceEntry::FREE_COMPLETED) {
       const std::lock_guard<std::mutex> lock(mutex_);
       const auto found = blocks_.find(entry.addr_);
-      if (found == blocks_.end()) return;  // allocated before the observer was attached
+      if (found == blocks_.end()) return;  // before the observer was attached, or uncounted
       book_.Remove(found->second.category, found->second.bytes);
       blocks_.erase(found);
     }

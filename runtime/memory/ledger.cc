@@ -10,6 +10,7 @@
 #include "runtime/math/ceil_divide.h"
 #include "runtime/memory/book.h"
 #include "runtime/memory/rehearsal.h"
+#include "runtime/memory/uncounted.h"
 
 namespace fttrain {
 namespace {
@@ -17,8 +18,8 @@ namespace {
 // Written in the 64 bytes before a tensor's data, so that freeing needs neither a lock nor a table.
 struct alignas(kAlignmentBytes) Header {
   int64_t bytes;
-  MemoryCategory category;
-  bool imagined;  // ImaginedZeros
+  MemoryCategory category;  // kCount: in no book
+  bool imagined;            // ImaginedZeros
 };
 static_assert(sizeof(Header) == kAlignmentBytes);
 
@@ -29,6 +30,7 @@ constinit MemoryBook g_device_book;
 constinit std::atomic<bool> g_has_device{false};
 constinit std::atomic<int64_t> g_host_limit{std::numeric_limits<int64_t>::max()};
 thread_local MemoryCategory t_category = MemoryCategory::kOther;
+thread_local bool t_uncounted = false;
 
 class CountingAllocator final : public c10::Allocator {
  public:
@@ -52,8 +54,9 @@ class CountingAllocator final : public c10::Allocator {
       TORCH_CHECK(false, "out of host memory: cannot allocate ", bytes, " bytes beside ",
                   g_host_book.Total().current_bytes, " bytes of live tensors");
     }
-    auto* header = new (base) Header{static_cast<int64_t>(bytes), t_category, imagined};
-    g_host_book.Add(header->category, header->bytes);
+    const MemoryCategory category = t_uncounted ? MemoryCategory::kCount : t_category;
+    auto* header = new (base) Header{static_cast<int64_t>(bytes), category, imagined};
+    if (!t_uncounted) g_host_book.Add(category, header->bytes);
     void* data = header + 1;
     return {data, data, &Free, cpu};
   }
@@ -68,7 +71,9 @@ class CountingAllocator final : public c10::Allocator {
   static void Free(void* data) {
     if (data == nullptr) return;
     auto* header = static_cast<Header*>(data) - 1;
-    g_host_book.Remove(header->category, header->bytes);
+    if (header->category != MemoryCategory::kCount) {
+      g_host_book.Remove(header->category, header->bytes);
+    }
     if (header->imagined) {
       FreeImagined(header, header->bytes + kAlignmentBytes);
     } else {
@@ -203,6 +208,12 @@ void ResetMemoryPeaks() {
   g_beside_book.ResetPeaks();
   g_device_book.ResetPeaks();
 }
+
+UncountedScope::UncountedScope() noexcept : previous_(t_uncounted) { t_uncounted = true; }
+
+UncountedScope::~UncountedScope() { t_uncounted = previous_; }
+
+bool IsUncounted() noexcept { return t_uncounted; }
 
 MemoryScope::MemoryScope(MemoryCategory category) noexcept : previous_(t_category) {
   t_category = category;
