@@ -48,6 +48,7 @@ absl::Status Run(int argc, char** argv, const Process& process) {
       CheckLauncher([](const char* name) { return std::getenv(name); }, process.world_size())));
   if (line->command == "verify") return VerifyCommand(*line, process);
   if (line->command == "data") return process.AgreeOnStatus(DataCommand(*line, process));
+  if (line->command == "plan") return process.AgreeOnStatus(PlanCommand(*line, process));
   if (line->command == "generate") return GenerateCommand(*line, process);
   if (line->command == "logits") return LogitsCommand(*line, process);
   if (line->command == "quantize") return process.AgreeOnStatus(QuantizeCommand(*line, process));

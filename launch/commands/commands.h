@@ -13,6 +13,8 @@ absl::Status TrainCommand(const CommandLine& line, const Process& process);
 absl::Status VerifyCommand(const CommandLine& line, const Process& process);
 // Shows what a run would learn. In one process, without weights.
 absl::Status DataCommand(const CommandLine& line, const Process& process);
+// Tells what each rank of a run would hold. In one process, without weights, data or a GPU.
+absl::Status PlanCommand(const CommandLine& line, const Process& process);
 absl::Status GenerateCommand(const CommandLine& line, const Process& process);
 absl::Status LogitsCommand(const CommandLine& line, const Process& process);
 absl::Status QuantizeCommand(const CommandLine& line, const Process& process);

@@ -10,6 +10,7 @@
 #include "launch/commands/commands.h"
 #include "launch/exit_code.h"
 #include "launch/plan/bytes.h"
+#include "launch/run/memory_need.h"
 #include "launch/run/output_folder.h"
 #include "launch/run/summary.h"
 #include "launch/run/train_plan.h"
@@ -19,6 +20,7 @@
 #include "runtime/files/whole_file.h"
 #include "runtime/math/ceil_divide.h"
 #include "runtime/memory/ledger.h"
+#include "runtime/memory/limit.h"
 #include "runtime/process/check.h"
 #include "runtime/process/log.h"
 
@@ -165,8 +167,10 @@ absl::Status TrainFrom(const Start& start, Job& job, StopSignals& signals, RunSt
   Control control(&signals, process.rank() == 0 ? plan.output.folder : "");
   std::unique_ptr<MetricsFile> metrics;
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(OpenMetrics(plan, process, steps_done, metrics)));
+  const RankMemory held = BeginMemory(process.rank());
   const RunParts parts{plan, job, saver, control, status, metrics.get(), process};
   FT_RETURN_IF_ERROR(TrainSteps(parts, steps_done));
+  FT_RETURN_IF_ERROR(WriteMemory(WithPeaks(held), plan.output.folder, process));
   FT_RETURN_IF_ERROR(SaveResult(plan, job, process));
   return process.AgreeOnStatus(metrics == nullptr ? absl::OkStatus() : metrics->Flush());
 }
@@ -195,12 +199,16 @@ absl::Status TrainCommand(const CommandLine& line, const Process& process) {
   if (IsFinished(start, process)) return absl::OkStatus();
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(Warn(*plan, process)));
 
+  FT_RETURN_IF_ERROR(CheckFits(*plan, process));
+  if (const int64_t limit = plan->output.memory_limit_bytes; limit > 0) {
+    LimitMemory(plan->inputs.device, limit);
+  }
+
   FT_ASSIGN_OR_RETURN(const std::unique_ptr<Job> job,
                       Build(plan->task, plan->layout, plan->inputs, process));
   LogInfo(StartSummary(*job));
 
   ReleaseFreedMemory();
-  ResetMemoryPeaks();
   LogInfo(HeldSummary());
   const bool goes_on = start.checkpoint && IsIn(plan->output.folder, start.checkpoint->path);
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(BeginOutput(*plan, output.get(), goes_on)));

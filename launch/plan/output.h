@@ -19,6 +19,7 @@ struct Output {
   std::vector<std::string> allow_changed = {};  // keys, data, model
   int64_t disk_full_seconds = 0;                // to wait for room for the result
   int64_t check_replicas_steps = 0;  // from a comparison of replicas to the next; 0: none
+  int64_t memory_limit_bytes = 0;    // of a rank's device; 0: what is free
 };
 
 // Of a config with defaults filled and validated.
@@ -33,7 +34,8 @@ inline Output OutputOf(const config::RunConfig& run) {
           run.train().resume(),
           {run.train().allow_changed().begin(), run.train().allow_changed().end()},
           run.train().disk_full_wait(),
-          run.train().check_replicas_steps()};
+          run.train().check_replicas_steps(),
+          static_cast<int64_t>(run.memory().limit() * (int64_t{1} << 30))};
 }
 
 }  // namespace fttrain

@@ -9,6 +9,7 @@
 #include "model/config/model_config.h"
 #include "runtime/comm/host_board.h"
 #include "runtime/memory/nameless_file.h"
+#include "runtime/memory/rehearsal.h"
 #include "runtime/process/check.h"
 #include "runtime/process/log.h"
 
@@ -78,7 +79,7 @@ absl::Status Connect(Network& network, CommBackend backend, const Process& proce
 // One rank's disk may be full: its failure is a status that the others can be told.
 absl::StatusOr<std::unique_ptr<ParameterStore>> MakeStore(Network& network,
                                                           const StorageOptions& storage) {
-  if (storage.frozen == FrozenPlace::kDisk) {
+  if (storage.frozen == FrozenPlace::kDisk && !IsRehearsal()) {
     FT_RETURN_IF_ERROR(MakeScratchFolder(storage.disk_folder));
   }
   StorageOptions options = storage;

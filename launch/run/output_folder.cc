@@ -19,7 +19,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr const char* kResults[] = {"metrics.jsonl", "config.yaml",     "adapter", "model",
-                                    "checkpoints",   "run_status.json", "errors"};
+                                    "checkpoints",   "run_status.json", "errors",  "memory.json"};
 
 absl::Status Fail(const std::string& path, const std::error_code& error) {
   const std::string message = absl::StrCat(

@@ -13,6 +13,7 @@
 #include "runtime/math/philox.h"
 #include "runtime/memory/cuda_ledger.h"
 #include "runtime/memory/ledger.h"
+#include "runtime/memory/rehearsal.h"
 #include "runtime/process/check.h"
 #include "runtime/process/device.h"
 #include "runtime/process/log.h"
@@ -119,9 +120,9 @@ absl::StatusOr<StepMetrics> Trainer::Step(int64_t step) {
   watchdog_.BeginStep(step + 1);
   Rows rows = next_ && next_->step == step ? *std::move(next_) : ReadRows(step);
   next_.reset();
-  // Every stage has all tokens of its replica.
+  // Every stage has all tokens of its replica. Here and below, numbers of a rehearsal mean nothing.
   const std::vector<double> counts = SumOverData({rows.tokens, rows.targets}, mesh, device);
-  if (counts[1] == 0) {
+  if (counts[1] == 0 && !IsRehearsal()) {
     return NothingToLearn(step, RowsOfStep(job_->rows->summary(), step, task.rows_per_step));
   }
 
@@ -142,7 +143,7 @@ absl::StatusOr<StepMetrics> Trainer::Step(int64_t step) {
   Observe(step, [&](StepObserver& observer) { observer.OnGradients(step, metrics.loss); });
   metrics.grad_norm = optimizer.GradientNorm();
   metrics.learning_rate = LearningRate(task.learning_rate, step);
-  metrics.skipped = job_->guard.Judge(metrics.loss, metrics.grad_norm);
+  if (!IsRehearsal()) metrics.skipped = job_->guard.Judge(metrics.loss, metrics.grad_norm);
   if (metrics.skipped.empty()) {
     optimizer.Step(step, metrics.learning_rate,
                    ClipCoefficient(metrics.grad_norm, task.max_grad_norm));

@@ -43,7 +43,7 @@ constexpr BadConfig kNames[] = {
      "run.yaml:1: unknown key 'quux' in precision; keys are compute"},
     {"KeyOfTwoLines", "memory: {\"quux\\nrun.yaml:2: all is well\\e[2J\": 8}\n",
      "run.yaml:1: unknown key 'quux\\x0arun.yaml:2: all is well\\x1b[2J' in memory; keys are "
-     "recompute, activations, base_weights, embedding, scratch_folder"},
+     "recompute, activations, base_weights, embedding, scratch_folder, limit"},
     {"UpperCaseKey", "adapter: {R: 8}\n", "run.yaml:1: 'R' is adapter.r here"},
     {"RightKeyAtTopLevel", "model: {path: m}\nlearning_rate: 1\n",
      "run.yaml:2: 'learning_rate' is optimizer.learning_rate here"},

@@ -83,7 +83,7 @@ parallel: {tensor: 2, pipeline: 4, zero_stage: 3, sequence_parallel: false,
            pipeline_schedule: layer_major, chunks_per_stage: 2, layers_per_stage: [3, 1, 4],
            timeout_seconds: 60}
 memory: {recompute: smart, activations: host, base_weights: disk, embedding: host,
-         scratch_folder: /scratch}
+         scratch_folder: /scratch, limit: 20.5}
 precision: {compute: fp32}
 device: cpu
 output_dir: runs/x

@@ -150,6 +150,7 @@ Fields FieldsOf(const std::vector<std::string>& overrides) {
   const Output output = OutputOf(loaded.config);
   fields["output.folder"] = output.folder;
   fields["output.scratch_folder"] = output.scratch_folder;
+  fields["output.memory_limit_bytes"] = Text(output.memory_limit_bytes);
   fields["output.log_steps"] = Text(output.log_steps);
   fields["output.timeout_seconds"] = Text(output.timeout_seconds);
   fields["output.save_steps"] = Text(output.save_steps);
@@ -244,6 +245,7 @@ const Key kKeys[] = {
     {"memory.base_weights=disk", "layout.frozen=2"},
     {"memory.embedding=host", "layout.embedding=1"},
     {"memory.scratch_folder=s", "output.scratch_folder=s"},
+    {"memory.limit=2", "output.memory_limit_bytes=2147483648"},
     {"precision.compute=fp32", "task.form.compute=Float"},
     {"device=cpu", "layout.device=2"},
     {"output_dir=o", "output.folder=o output.scratch_folder=o"},

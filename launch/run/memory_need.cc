@@ -1,0 +1,203 @@
+#include "launch/run/memory_need.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <fstream>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "launch/run/numbers.h"
+#include "launch/run/rehearsal.h"
+#include "runtime/process/check.h"
+
+namespace fttrain {
+namespace {
+
+constexpr int64_t kMib = 1 << 20;
+constexpr int64_t kGpuContextBytes = 512 * kMib;
+constexpr int64_t kNcclBytes = 256 * kMib;
+// The caching allocator takes large blocks in steps of 2 MiB, or 20 from 1 to 10: of tensors as
+// large as weights a hundredth.
+constexpr int64_t kRoundedUpOneIn = 100;
+
+int64_t ResidentBytes() {
+  std::ifstream file("/proc/self/statm");
+  int64_t pages = 0, resident = 0;
+  file >> pages >> resident;
+  return resident * sysconf(_SC_PAGESIZE);
+}
+
+// Of a GPU whose context is there.
+int64_t UntrackedOfGpu(const RankMemory& memory, int ranks) {
+  return (ranks > 1 ? kNcclBytes : 0) + memory.device.peak.total / kRoundedUpOneIn;
+}
+
+// One way to need less, in the order of what they cost. False where it changes nothing.
+struct Lever {
+  const char* key;
+  const char* cost;
+  bool (*pull)(Task& task, Layout& layout);
+};
+
+template <typename T>
+bool Set(T& field, T value) {
+  if (field == value) return false;
+  field = value;
+  return true;
+}
+
+bool TrainsAdapter(const Task& task) { return task.form.adapter.has_value(); }
+
+constexpr Lever kLevers[] = {
+    {"memory.embedding=host", "rows of a microbatch are copied",
+     [](Task& task, Layout& layout) {
+       return TrainsAdapter(task) && Set(layout.embedding, Place::kHost);
+     }},
+    {"memory.recompute=smart", "a third more arithmetic",
+     [](Task&, Layout& layout) {
+       return layout.recompute == Recompute::kNone && Set(layout.recompute, Recompute::kSmart);
+     }},
+    {"parallel.zero_stage=2", "other sums of gradients",
+     [](Task&, Layout& layout) {
+       return layout.mesh.dp > 1 && layout.zero_stage < 2 && Set(layout.zero_stage, 2);
+     }},
+    {"optimizer.state=int8", "moments are rounded",
+     [](Task& task, Layout&) { return Set(task.moments, MomentStorage::kInt8); }},
+    {"memory.recompute=full", "half more arithmetic",
+     [](Task&, Layout& layout) { return Set(layout.recompute, Recompute::kFull); }},
+    {"optimizer.device=host", "an update moves state over PCIe",
+     [](Task&, Layout& layout) { return Set(layout.state, StatePlace::kHost); }},
+    {"memory.activations=host", "what is kept moves over PCIe",
+     [](Task&, Layout& layout) { return Set(layout.activations, Place::kHost); }},
+    {"parallel.zero_stage=3", "weights are gathered for every microbatch",
+     [](Task&, Layout& layout) { return layout.mesh.dp > 1 && Set(layout.zero_stage, 3); }},
+    {"memory.base_weights=host", "weights move over PCIe for every microbatch",
+     [](Task& task, Layout& layout) {
+       return TrainsAdapter(task) && layout.frozen == FrozenPlace::kDevice &&
+              Set(layout.frozen, FrozenPlace::kHost);
+     }},
+};
+
+// "HOST BYTES" of each rank, summed over this host's.
+int64_t SumOverHost(int64_t bytes, const Process& process) {
+  int64_t sum = 0;
+  for (const std::string& told : process.GatherStrings(absl::StrCat(bytes, " ", process.host()))) {
+    const std::pair<std::string, std::string> parts = absl::StrSplit(told, absl::MaxSplits(' ', 1));
+    int64_t one = 0;
+    FT_CHECK(absl::SimpleAtoi(parts.first, &one), "bytes '", told, "'");
+    if (parts.second == process.host()) sum += one;
+  }
+  return sum;
+}
+
+}  // namespace
+
+MemoryNeed NeedOf(const RankMemory& memory, c10::Device device, int ranks) {
+  MemoryNeed need{.memory = memory, .untracked = 0};
+  if (device.is_cuda()) {
+    need.untracked = kGpuContextBytes + UntrackedOfGpu(memory, ranks);
+  } else {
+    need.untracked = std::max<int64_t>(0, ResidentBytes() - TotalMemory().current_bytes);
+  }
+  return need;
+}
+
+std::string UntrackedText(c10::Device device) {
+  if (device.is_cuda()) {
+    return "assumed: 0.50 GiB for CUDA's context and libraries, 0.25 for NCCL where there are "
+           "several ranks, and a hundredth that the allocator rounds up";
+  }
+  return "what this process has in memory beside tensors";
+}
+
+std::string InWords(int64_t bytes) {
+  const auto exact = static_cast<double>(bytes);
+  if (bytes >= 100 * kMib) return absl::StrFormat("%.2f GiB", exact / (1 << 30));
+  if (bytes >= kMib) return absl::StrFormat("%.2f MiB", exact / kMib);
+  return Counted(bytes, "byte");
+}
+
+std::string LargestCategories(const CategoryBytes& peak) {
+  std::vector<std::pair<int64_t, std::string>> parts;
+  for (size_t i = 0; i < peak.of.size(); ++i) {
+    const auto name = MemoryCategoryName(static_cast<MemoryCategory>(i));
+    if (peak.of[i] * 100 > peak.total) {
+      parts.emplace_back(-peak.of[i], absl::StrCat(std::string(name), " ", InWords(peak.of[i])));
+    }
+  }
+  std::sort(parts.begin(), parts.end());
+  return absl::StrJoin(
+      parts, ", ", [](std::string* text, const auto& part) { absl::StrAppend(text, part.second); });
+}
+
+absl::StatusOr<std::optional<Levers>> FindLevers(const Task& task, const Layout& layout,
+                                                 c10::Device device, int rank, int64_t longest,
+                                                 int64_t room, const BytesNeeded& needed) {
+  Task pulled_task = task;
+  Layout pulled = layout;
+  std::vector<std::string> keys;
+  for (const Lever& lever : kLevers) {
+    Task next_task = pulled_task;
+    Layout next = pulled;
+    if (!lever.pull(next_task, next) || !CheckLayout(next_task, next).ok()) continue;
+    pulled_task = std::move(next_task);
+    pulled = std::move(next);
+    keys.push_back(absl::StrCat(lever.key, " (", lever.cost, ")"));
+    FT_ASSIGN_OR_RETURN(const RankMemory memory,
+                        RehearseFullRows(pulled_task, pulled, device, rank, longest));
+    const int64_t bytes = needed(memory);
+    if (bytes <= room) return Levers{absl::StrJoin(keys, ", "), bytes};
+  }
+  return std::nullopt;
+}
+
+absl::Status CheckFits(const TrainPlan& plan, const Process& process) {
+  const c10::Device device = plan.inputs.device;
+  const int ranks = process.world_size();
+  const int64_t longest = plan.inputs.rows->summary().longest;
+  const absl::StatusOr<RankMemory> memory =
+      RehearseFullRows(plan.task, plan.layout, device, process.rank(), longest);
+  FT_RETURN_IF_ERROR(process.AgreeOnStatus(memory.status()));
+
+  const int64_t own = memory->device.peak.total;
+  // The GPU's context is there.
+  const auto bytes_needed = [&](const RankMemory& of) {
+    return of.device.peak.total + (device.is_cuda() ? UntrackedOfGpu(of, ranks) : 0);
+  };
+  const int64_t needed = bytes_needed(*memory);
+  const int64_t limit = plan.output.memory_limit_bytes;
+  // Ranks of a host share its memory.
+  const int64_t on_host =
+      SumOverHost(memory->host.peak.total + (device.is_cpu() ? own : 0), process);
+  const int64_t host_room = FreeMemoryBytes(c10::Device(c10::kCPU));
+  const int64_t free = device.is_cuda() ? FreeMemoryBytes(device) : host_room;
+  const int64_t room = limit > 0 ? std::min(limit, free) : free;
+  absl::Status fits = absl::OkStatus();
+  if (needed > room) {
+    const absl::StatusOr<std::optional<Levers>> levers =
+        FindLevers(plan.task, plan.layout, device, process.rank(), longest, room, bytes_needed);
+    std::string help = kNoLever;
+    if (levers.ok() && *levers) {
+      help = absl::StrCat("this makes it fit: ", (*levers)->keys, ", which needs ",
+                          InWords((*levers)->bytes));
+    }
+    fits = absl::InvalidArgumentError(absl::StrCat(
+        "the run does not fit: ", InWords(needed), " are needed (",
+        LargestCategories(memory->device.peak), "), ", InWords(room),
+        limit > 0 && limit <= free ? " are memory.limit: " : " are free: ", InWords(needed - room),
+        " too much; ", help));
+  } else if (on_host > host_room) {
+    fits = absl::InvalidArgumentError(
+        absl::StrCat("the run does not fit: its ranks on this host need ", InWords(on_host),
+                     " of the host's memory, ", InWords(host_room), " are free"));
+  }
+  return process.AgreeOnStatus(fits);
+}
+
+}  // namespace fttrain
