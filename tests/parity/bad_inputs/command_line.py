@@ -1,0 +1,53 @@
+"""The words behind the program's name."""
+
+from .case import USAGE, Case, nothing
+
+
+CASES = [
+    Case(
+        "two configs",
+        USAGE,
+        nothing,
+        r"two configs, 'other\.yaml' and '.*run\.yaml': give one",
+        command=("train", "other.yaml"),
+    ),
+    Case(
+        "a key without its section", USAGE, nothing, r"r=4.*adapter\.r\b", command=("train", "r=4")
+    ),
+    Case(
+        "a flag's number",
+        USAGE,
+        nothing,
+        r"--seed=x: must be",
+        command=("generate", "--prompt=a", "--seed=x"),
+    ),
+    Case(
+        "no steps to verify",
+        USAGE,
+        nothing,
+        r"--steps=0.*at least 1",
+        command=("verify", "--steps=0"),
+    ),
+    Case(
+        "more steps to verify than the run has",
+        USAGE,
+        nothing,
+        r"--steps=4 is more than the run has, 3",
+        command=("verify", "--steps=4"),
+    ),
+    Case(
+        "a reference of more ranks than there are",
+        USAGE,
+        nothing,
+        r"--reference=tp=2,pp=2.*more than the 2",
+        command=("verify", "--reference=tp=2,pp=2"),
+    ),
+    Case(
+        "a layout to verify that the ranks do not fit",
+        USAGE,
+        nothing,
+        r"parallel.*mpirun -np",
+        ranks=3,
+        command=("verify",),
+    ),
+]
