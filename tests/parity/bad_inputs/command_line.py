@@ -1,6 +1,6 @@
 """The words behind the program's name."""
 
-from .case import USAGE, Case, nothing
+from .case import MISSING, USAGE, Case, nothing
 
 
 CASES = [
@@ -20,6 +20,13 @@ CASES = [
         nothing,
         r"--seed=x: must be",
         command=("generate", "--prompt=a", "--seed=x"),
+    ),
+    Case(
+        "the rows to evaluate are missing",
+        MISSING,
+        nothing,
+        r"cannot open absent\.jsonl: No such file",
+        command=("logits", "--input=absent.jsonl", "--output=logits.safetensors"),
     ),
     Case(
         "no steps to verify",
@@ -49,5 +56,33 @@ CASES = [
         r"parallel.*mpirun -np",
         ranks=3,
         command=("verify",),
+    ),
+    Case(
+        "a command is misspelt",
+        USAGE,
+        nothing,
+        r"unknown command 'trian', did you mean 'train'\?",
+        command=("trian",),
+    ),
+    Case(
+        "a flag is misspelt",
+        USAGE,
+        nothing,
+        r"unknown flag '--print-confg' of 'train', did you mean '--print_config'",
+        command=("train", "--print-confg"),
+    ),
+    Case(
+        "an override has a wrong type",
+        USAGE,
+        nothing,
+        r"--set train\.max_steps=x: 'train\.max_steps' must be a whole number, not 'x'",
+        command=("train", "--set", "train.max_steps=x"),
+    ),
+    Case(
+        "an override of a list's element that is not there",
+        USAGE,
+        nothing,
+        r"--set data\.train\.3\.path=x: 'data\.train' has no element 3 \(its length is 1",
+        command=("train", "--set", "data.train.3.path=x"),
     ),
 ]
