@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from .case import CANNOT_CREATE, CANNOT_WRITE, Case
+from .case import CANNOT_CREATE, CANNOT_WRITE, USAGE, Case
 
 
 def output_is_a_file(folder, config):
@@ -25,12 +25,22 @@ def scratch_folder_below_a_file(folder, config):
     config["memory"]["scratch_folder"] = str(folder / "rows.jsonl" / "scratch")
 
 
+def model_among_the_results(folder, config):
+    config["output_dir"] = str(folder)
+
+
 # No file may grow beyond 64 KiB: what a full disk is to a program that writes 700 KiB.
 FULL_DISK = ("--mca", "btl", "self,tcp")  # shared memory is a file too
 FULL_DISK += ("bash", "-c", 'trap "" XFSZ; ulimit -f 64; exec "$@"', "bash")
 
 CASES = [
     Case("the output folder is a file", CANNOT_CREATE, output_is_a_file, r"/out\b"),
+    Case(
+        "the model is a result that would move",
+        USAGE,
+        model_among_the_results,
+        r"model\.path .*/model is a result in output_dir .*choose another output_dir",
+    ),
     Case(
         "the disk is full when the adapter is written",
         CANNOT_WRITE,
