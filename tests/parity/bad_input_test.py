@@ -2,7 +2,7 @@
 """bad_input_test.py BINARY [WORDS]: what the program cannot do is one clear line on stderr and a
 failed mpirun, within seconds.
 
-Every case of bad_inputs/ starts from a run that works (the first check shows it), spoils one thing
+Every case of bad_inputs/ starts from a run that works (the first checks show it), spoils one thing
 and names the exit code and what the line must say. WORDS: the cases that have them in their name.
 """
 
@@ -16,12 +16,12 @@ from pathlib import Path
 
 import harness
 import tiny_models
-from bad_inputs import adapter, command_line, config, files, layout, model, output
+from bad_inputs import adapter, checkpoint, command_line, config, files, layout, model, output
 from bad_inputs import rows, texts, weights
 
 LIMIT_SECONDS = 20
 SUBJECTS = (command_line, config, layout, model, weights, texts, rows, files)
-SUBJECTS += (adapter, output)
+SUBJECTS += (adapter, output, checkpoint)
 # Most of a case's time mpirun waits: for its daemon, for ranks that connect.
 AT_ONCE = 2
 # What mpirun itself adds when a rank fails: blocks between rulers, and lines that begin with
@@ -34,13 +34,19 @@ MPIRUN_NOISE = re.compile(
 class Runs:
     """Folders with a run that works: each case spoils a copy of what was made once."""
 
-    def __init__(self, scratch):
+    def __init__(self, binary, scratch):
         self._scratch = Path(scratch)
         tiny_models.write_case("llama_grouped", self._scratch / "fresh")
+        folder, settings = self._copy("fresh", "saved")
+        checkpoint.save(binary, folder, settings)
 
     def fresh(self, name):
         """Three steps, none of them done."""
         return self._copy("fresh", name)
+
+    def saved(self, name):
+        """Two of the three steps are done and saved."""
+        return self._copy("saved", name)
 
     def _copy(self, original, name):
         folder = self._scratch / name
@@ -55,6 +61,17 @@ def works(binary, runs):
     if len(steps) != 3:
         raise harness.Failure(f"{len(steps)} steps, 3 expected")
     return "3 steps"
+
+
+def goes_on(binary, runs):
+    """A checkpoint that nothing is wrong with is gone on from."""
+    folder, settings = runs.saved("goes-on")
+    checkpoint.goes_on(folder, settings)
+    path = harness.write_config(folder, settings)
+    done = harness.run_or_fail(binary, 2, ["train", f"--config={path}"])
+    if "checkpoints/step-2, after step 2" not in done.stdout:
+        raise harness.Failure(f"no resume in {done.stdout!r}")
+    return "from step 2"
 
 
 def fails_clearly(binary, prepare, case):
@@ -98,14 +115,16 @@ def main():
     binary = Path(sys.argv[1])
     wanted = " ".join(sys.argv[2:])
     with harness.scratch_folder() as scratch, ThreadPoolExecutor(AT_ONCE) as pool:
-        runs = Runs(scratch)
+        runs = Runs(binary, scratch)
         checks = [
             ("nothing is wrong", pool.submit(works, binary, runs)),
+            ("nothing is wrong with a checkpoint", pool.submit(goes_on, binary, runs)),
         ]
         for subject in SUBJECTS:
+            prepare = runs.saved if subject is checkpoint else runs.fresh
             for case in subject.CASES:
                 if wanted in case.name:
-                    check = pool.submit(fails_clearly, binary, runs.fresh, case)
+                    check = pool.submit(fails_clearly, binary, prepare, case)
                     checks.append((case.name, check))
         harness.run_checks([(name, check.result) for name, check in checks])
 
