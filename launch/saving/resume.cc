@@ -121,6 +121,7 @@ absl::StatusOr<std::optional<Committed>> FindCheckpoint(const TrainPlan& plan,
   for (const std::string& text : damaged) LogInfo("checkpoint " + text + "; it is not used");
   const std::string own = CheckpointFolder(files, plan.output.folder).path();
   const bool is_auto = plan.output.resume == "auto";
+  std::vector<std::string> to_set_aside;
   for (absl::string_view name : absl::StrSplit(paths, '\n', absl::SkipEmpty())) {
     const std::string path = is_auto ? absl::StrCat(own, "/", name) : std::string(name);
     absl::StatusOr<Committed> checkpoint = Open(path, files, disk, process);
@@ -130,12 +131,15 @@ absl::StatusOr<std::optional<Committed>> FindCheckpoint(const TrainPlan& plan,
       LogInfo("checkpoint " + damaged.back() + "; an older one is looked for");
       const bool may_pass =
           absl::IsUnavailable(checkpoint.status()) || absl::IsPermissionDenied(checkpoint.status());
-      if (disk.leader() == process.rank() && !may_pass) SetAside(path, files);
+      if (disk.leader() == process.rank() && !may_pass) to_set_aside.push_back(path);
       continue;
     }
     FT_RETURN_IF_ERROR(CheckSameRun(IdentityIn(checkpoint->manifest), identity,
                                     plan.output.allow_changed,
                                     absl::StrCat("the checkpoint ", checkpoint->path)));
+    // Only now: where none can be used they keep their names, or the next start would find no
+    // checkpoint at all and begin anew.
+    for (const std::string& each : to_set_aside) SetAside(each, files);
     FT_FAILPOINT("resume.found");
     return *std::move(checkpoint);
   }

@@ -172,6 +172,14 @@ DAMAGE = [
         IN_STEP_2 + r"manifest\.json: notes\.loss_guard cannot be read",
     ),
     Case(
+        "all saved files have another bit",
+        BAD_FILE,
+        all_damaged(flipped(SHARD)),
+        r"no checkpoint of .*/out/checkpoints can be used: .*step-2/shard-r0000.*; "
+        r".*step-1/shard-r0000.*Repair it, or begin anew with train\.resume: never",
+        starts=2,
+    ),
+    Case(
         "no checkpoint is committed",
         BAD_FILE,
         all_damaged(removed("COMMIT")),
