@@ -27,16 +27,38 @@ struct Candidates {
   std::vector<std::string> damaged;
 };
 
+// The step of a folder step-N.
+absl::StatusOr<int64_t> StepOfFolder(const std::string& path) {
+  std::string name = fs::path(path).filename().string();
+  if (name.empty()) name = fs::path(path).parent_path().filename().string();
+  if (const std::optional<int64_t> step = StepOf(name)) return *step;
+  return absl::InvalidArgumentError(
+      absl::StrCat("'train.resume' ", path,
+                   ": a checkpoint's folder is named step-N, as in "
+                   "output_dir/checkpoints; auto and never are the other values"));
+}
+
+// NotFound where the folder that was asked for is none: that is not damage.
+absl::Status CheckIsThere(const std::string& path, FileSystem& files) {
+  FT_RETURN_IF_ERROR(StepOfFolder(path).status());
+  FT_ASSIGN_OR_RETURN(const std::optional<EntryKind> kind, files.Kind(path));
+  if (kind) return absl::OkStatus();
+  return absl::NotFoundError(
+      absl::StrCat("'train.resume' ", path,
+                   ": no such folder; auto finds output_dir's newest checkpoint by itself"));
+}
+
 // InvalidArgument where the run would come to steps that are there already.
 absl::Status CheckIsNewest(const TrainPlan& plan, const Listing& listing) {
   if (!IsIn(plan.output.folder, plan.output.resume) || listing.committed.empty()) {
     return absl::OkStatus();
   }
-  const std::string& newest = listing.committed.front().path;
-  std::error_code error;
-  if (fs::equivalent(newest, plan.output.resume, error)) return absl::OkStatus();
+  // By the name: whether that one is sound is found when it is opened.
+  FT_ASSIGN_OR_RETURN(const int64_t step, StepOfFolder(plan.output.resume));
+  const Committed& newest = listing.committed.front();
+  if (newest.step <= step) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat(
-      "'train.resume' ", plan.output.resume, ": output_dir has newer checkpoints (", newest,
+      "'train.resume' ", plan.output.resume, ": output_dir has newer checkpoints (", newest.path,
       "), which this run would come to again; choose another output_dir, or remove them"));
 }
 
@@ -47,6 +69,7 @@ absl::StatusOr<Candidates> LookInto(const TrainPlan& plan, FileSystem& files) {
   FT_RETURN_IF_ERROR(folder.CleanUp());
   FT_ASSIGN_OR_RETURN(const Listing listing, folder.List());
   if (plan.output.resume != "auto") {
+    FT_RETURN_IF_ERROR(CheckIsThere(plan.output.resume, files));
     found.paths.push_back(plan.output.resume);
     FT_RETURN_IF_ERROR(CheckIsNewest(plan, listing));
     return found;
@@ -66,17 +89,6 @@ void SetAside(const std::string& path, FileSystem& files) {
   const fs::path to = from.parent_path() / absl::StrCat("damaged-", from.filename().string());
   const absl::Status moved = files.Rename(path, to.string());
   if (!moved.ok()) LogInfo("note       " + std::string(moved.message()));
-}
-
-// The step of a folder step-N.
-absl::StatusOr<int64_t> StepOfFolder(const std::string& path) {
-  std::string name = fs::path(path).filename().string();
-  if (name.empty()) name = fs::path(path).parent_path().filename().string();
-  if (const std::optional<int64_t> step = StepOf(name)) return *step;
-  return absl::InvalidArgumentError(
-      absl::StrCat("'train.resume' ", path,
-                   ": a checkpoint's folder is named step-N, as in "
-                   "output_dir/checkpoints; auto and never are the other values"));
 }
 
 // Each of a disk's ranks its share of the files.

@@ -2,12 +2,13 @@
 
 import hashlib
 import json
+import os
 import shutil
 import struct
 
 import harness
 
-from .case import BAD_FILE, USAGE, Case, in_turn, read_header, write_header
+from .case import BAD_FILE, MISSING, USAGE, Case, in_turn, read_header, write_header
 
 CHECKPOINTS = "out/checkpoints"
 STEPS = ("step-1", "step-2")
@@ -61,6 +62,14 @@ def removed(file):
     return lambda folder, config, step="step-2": path_of(folder, file, step).unlink()
 
 
+def shrunk(file, by=1):
+    def spoil(folder, config, step="step-2"):
+        path = path_of(folder, file, step)
+        os.truncate(path, path.stat().st_size - by)
+
+    return spoil
+
+
 def flipped(file):
     """One bit in the middle."""
 
@@ -88,6 +97,12 @@ def manifest(change):
     return spoil
 
 
+def linked(folder, config):
+    path = path_of(folder, SHARD)
+    os.rename(path, folder / "elsewhere")
+    os.symlink(folder / "elsewhere", path)
+
+
 def copied(to):
     def spoil(folder, config):
         shutil.copytree(path_of(folder), folder / to)
@@ -97,6 +112,11 @@ def copied(to):
 
 def empty_folder(folder, config):
     (folder / "copies" / "step-2").mkdir(parents=True)
+
+
+def file_in_its_place(folder, config):
+    shutil.rmtree(path_of(folder))
+    path_of(folder).write_text("")
 
 
 def changed(section, **values):
@@ -121,10 +141,20 @@ def changed_model(folder, config):
     write_header(path, header, rest[:-4] + struct.pack("<f", 0.125))
 
 
+def tensor(**values):
+    return manifest(lambda content: content["tensors"][0].update(values))
+
+
 SHARD = "shard-r0000.safetensors"
 IN_STEP_2 = r"checkpoints/step-2/"
 
 RESUME = [
+    Case(
+        "the checkpoint to go on from is missing",
+        MISSING,
+        resume(f"{CHECKPOINTS}/step-9"),
+        r"'train\.resume' .*checkpoints/step-9: no such folder.*auto",
+    ),
     Case(
         "the folder to go on from is none of checkpoints",
         USAGE,
@@ -144,6 +174,12 @@ RESUME = [
         r"copies/step-2/COMMIT: .*No such file",
     ),
     Case(
+        "the checkpoint to go on from is a file",
+        BAD_FILE,
+        damaged(file_in_its_place),
+        r"checkpoints/step-2: not a folder",
+    ),
+    Case(
         "the checkpoint to go on from has another step's name",
         BAD_FILE,
         in_turn(resume("copies/step-7"), copied("copies/step-7")),
@@ -159,11 +195,78 @@ RESUME = [
 
 DAMAGE = [
     Case(
+        "a bit of the manifest is another",
+        BAD_FILE,
+        damaged(flipped("manifest.json")),
+        IN_STEP_2 + r"COMMIT: is not the hash of manifest\.json, one of the two is damaged",
+    ),
+    Case(
+        "the manifest is cut off",
+        BAD_FILE,
+        damaged(shrunk("manifest.json", 100)),
+        IN_STEP_2 + r"COMMIT: is not the hash of manifest\.json",
+    ),
+    Case(
+        "the manifest is missing",
+        BAD_FILE,
+        damaged(removed("manifest.json")),
+        IN_STEP_2 + r"manifest\.json: .*No such file",
+    ),
+    Case(
+        "the commit is missing",
+        BAD_FILE,
+        damaged(removed("COMMIT")),
+        IN_STEP_2 + r"COMMIT: .*No such file",
+    ),
+    Case(
+        "the commit is cut off",
+        BAD_FILE,
+        damaged(shrunk("COMMIT", 20)),
+        IN_STEP_2 + r"COMMIT: is not the hash",
+    ),
+    Case(
+        "a saved file is missing",
+        BAD_FILE,
+        damaged(removed(SHARD)),
+        IN_STEP_2 + r"shard-r0000\.safetensors: .*No such file",
+    ),
+    Case(
+        "a saved file is cut off",
+        BAD_FILE,
+        damaged(shrunk(SHARD)),
+        IN_STEP_2 + r"shard-r0000\.safetensors: has \d+ bytes, not \d+",
+    ),
+    Case(
         "a bit of a saved file is another",
         BAD_FILE,
         damaged(flipped(SHARD)),
         IN_STEP_2 + r"shard-r0000\.safetensors: its bytes are not those that were written by \S+ "
         r"\(SHA-256 \w{64}, not \w{64}\)",
+    ),
+    Case(
+        "a saved file is a link",
+        BAD_FILE,
+        damaged(linked),
+        IN_STEP_2 + r"shard-r0000\.safetensors: a symbolic link, which no checkpoint has",
+    ),
+    Case(
+        "a checkpoint of a newer program",
+        BAD_FILE,
+        damaged(manifest(lambda content: content.update(format_version=99, secrets=[]))),
+        IN_STEP_2 + r"manifest\.json: format_version: the checkpoint has format 99, this program "
+        r"reads format \d+; use the version of fttrain that wrote it",
+    ),
+    Case(
+        "a manifest with a key that nobody knows",
+        BAD_FILE,
+        damaged(manifest(lambda content: content.update(more=1))),
+        IN_STEP_2 + r"manifest\.json: key 'more' is not known",
+    ),
+    Case(
+        "a manifest whose numbers leave their file",
+        BAD_FILE,
+        damaged(tensor(data_end=1 << 40)),
+        IN_STEP_2 + r"manifest\.json: tensors\[0\]\.data_end: \[\d+, 1099511627776\) is not inside",
     ),
     Case(
         "a manifest without the losses so far",
