@@ -5,6 +5,7 @@
 #include <set>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -83,8 +84,12 @@ std::vector<std::string> DataDigests(const TrainPlan& plan) {
 }
 
 std::string Was(const std::string& what, const std::string& saved, const std::string& now) {
-  return absl::StrCat(what, saved.empty() ? " was not set" : absl::StrCat(" was ", saved),
-                      now.empty() ? ", is not set" : absl::StrCat(", is ", now));
+  const auto shown = [](const char* verb, const std::string& value) {
+    // A list's elements each have a blank behind them.
+    return absl::StrCat(verb,
+                        value.empty() ? "not set" : absl::StripTrailingAsciiWhitespace(value));
+  };
+  return absl::StrCat(what, shown(" was ", saved), shown(", is ", now));
 }
 
 // Both values of every key that differs.

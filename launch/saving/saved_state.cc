@@ -34,11 +34,12 @@ bool IsOfSlice(const ManifestTensor& saved, const ParamSlice& slice) {
   return slice.dim < 0 || (saved.offset == slice.offset && saved.extent == slice.extent);
 }
 
-absl::Status Missing(const ParamSlice& slice, const std::string& kind) {
-  return absl::DataLossError(absl::StrCat("it lacks some of '", kind, "' of '", slice.name, "'"));
-}
-
 }  // namespace
+
+absl::Status SavedState::Lacks(const ParamSlice& slice, const std::string& kind) const {
+  return absl::DataLossError(
+      absl::StrCat(checkpoint_.path, ": it lacks some of '", kind, "' of '", slice.name, "'"));
+}
 
 // Reads [range] of a slice from the tensors that hold some of it, into `out`, contiguous, on the
 // host. `unit`: elements of the slice that one of `out` stands for (a block's scale). False where
@@ -84,15 +85,15 @@ absl::Status SavedState::ReadWhole(const ParamSlice& slice, const std::string& k
     if (numel == 0) continue;
     at::Tensor local = at::empty({CeilDivide(numel, unit)}, whole.options());
     FT_ASSIGN_OR_RETURN(const bool all, ReadPart(tensors, {0, numel}, unit, local));
-    if (!all) return Missing(slice, kind);
+    if (!all) return Lacks(slice, kind);
     if (unit > 1) local = local.repeat_interleave(unit).narrow(0, 0, numel);
     part.PartOf(whole).copy_(local.view(part.LocalShape()));
-    if (offset > covered) return Missing(slice, kind);
+    if (offset > covered) return Lacks(slice, kind);
     covered = std::max(covered, dim < 0 ? 1 : offset + extent);
   }
   const int dim = slices.empty() ? -1 : std::get<0>(slices.begin()->first);
   const int64_t wanted = dim < 0 ? 1 : slice.global_shape[dim];
-  return covered >= wanted ? absl::OkStatus() : Missing(slice, kind);
+  return covered >= wanted ? absl::OkStatus() : Lacks(slice, kind);
 }
 
 namespace {
@@ -159,10 +160,10 @@ absl::Status SavedState::ReadInto(const StatePiece& piece) {
   Tensors of_this_slice;
   for (const ManifestTensor* t : Of(piece.slice.name, kind)) {
     if (t->global_shape != piece.slice.global_shape || t->dtype != StoredDtype(dtype)) {
-      return absl::DataLossError(absl::StrCat("its '", kind, "' of '", t->name, "' is ", t->dtype,
-                                              " [", absl::StrJoin(t->global_shape, ", "),
-                                              "], this run's is ", StoredDtype(dtype), " [",
-                                              absl::StrJoin(piece.slice.global_shape, ", "), "]"));
+      return absl::DataLossError(absl::StrCat(
+          checkpoint_.path, ": its '", kind, "' of '", t->name, "' is ", t->dtype, " [",
+          absl::StrJoin(t->global_shape, ", "), "], this run's is ", StoredDtype(dtype), " [",
+          absl::StrJoin(piece.slice.global_shape, ", "), "]"));
     }
     if (IsOfSlice(*t, piece.slice)) of_this_slice.push_back(t);
   }

@@ -32,6 +32,7 @@ class SavedState {
   using Tensors = std::vector<const ManifestTensor*>;
 
   const Tensors& Of(const std::string& name, const std::string& kind) const;
+  absl::Status Lacks(const ParamSlice& slice, const std::string& kind) const;
   absl::StatusOr<bool> ReadPart(const Tensors& saved, FlatRange range, int64_t unit,
                                 at::Tensor& out) const;
   absl::Status ReadWhole(const ParamSlice& slice, const std::string& kind, at::ScalarType dtype,

@@ -134,6 +134,13 @@ def changed_row(folder, config):
     (folder / "rows.jsonl").write_text("\n".join(lines) + "\n")
 
 
+def another_file(folder, config):
+    goes_on(folder, config)
+    shutil.copy(folder / "rows.jsonl", folder / "more.jsonl")
+    more = {"path": str(folder / "more.jsonl"), "format": "tokens"}
+    config["data"]["train"].append(more)
+
+
 def changed_model(folder, config):
     goes_on(folder, config)
     path = folder / "model" / "model-00003-of-00003.safetensors"
@@ -269,6 +276,12 @@ DAMAGE = [
         IN_STEP_2 + r"manifest\.json: tensors\[0\]\.data_end: \[\d+, 1099511627776\) is not inside",
     ),
     Case(
+        "a manifest that lacks a tensor",
+        BAD_FILE,
+        damaged(manifest(lambda content: content["tensors"].pop(0))),
+        r"checkpoints/step-2: it lacks some of '\w+' of 'base_model\.model\.\S+'",
+    ),
+    Case(
         "a manifest without the losses so far",
         BAD_FILE,
         damaged(manifest(lambda content: content["notes"].update(loss_guard="x"))),
@@ -334,6 +347,13 @@ ANOTHER_RUN = [
         USAGE,
         changed_row,
         r"is of another run: what the rows of data\.train\[0\] become is another\. .*: \[data\]",
+    ),
+    Case(
+        "there are more files than the checkpoint's",
+        USAGE,
+        another_file,
+        r"is of another run: data\.train was \{format: tokens\}, is \{format: tokens\} "
+        r"\{format: tokens\}; data\.train\[1\] was not there\. .*data\]",
     ),
     Case(
         "the model is another than the checkpoint's",
