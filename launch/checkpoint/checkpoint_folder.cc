@@ -153,6 +153,9 @@ absl::Status CheckpointFolder::Abandon(const Staging& staging) {
 absl::Status CheckpointFolder::CleanUp() {
   const absl::StatusOr<std::vector<FolderEntry>> entries = files_.List(path_);
   if (absl::IsNotFound(entries.status())) return absl::OkStatus();
+  if (absl::IsInvalidArgument(entries.status())) {
+    FT_RETURN_IF_ERROR(CheckIsFolder(files_, path_));  // which says what to do
+  }
   FT_RETURN_IF_ERROR(entries.status());
   // A run that was killed may have renamed without this: what is removed from now on must not come
   // back under its old name, in part.

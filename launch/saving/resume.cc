@@ -10,6 +10,7 @@
 #include "absl/strings/str_split.h"
 #include "launch/checkpoint/checkpoint_folder.h"
 #include "launch/checkpoint/names.h"
+#include "launch/exit_code.h"
 #include "launch/saving/saved_state.h"
 #include "launch/saving/saver.h"
 #include "runtime/process/check.h"
@@ -66,7 +67,9 @@ absl::StatusOr<Candidates> LookInto(const TrainPlan& plan, FileSystem& files) {
   Candidates found;
   if (plan.output.resume == "never") return found;
   CheckpointFolder folder(files, plan.output.folder);
-  FT_RETURN_IF_ERROR(folder.CleanUp());
+  const absl::Status usable = folder.CleanUp();
+  if (absl::IsInvalidArgument(usable)) return WithExitCode(usable, kExitCannotCreate);
+  FT_RETURN_IF_ERROR(usable);
   FT_ASSIGN_OR_RETURN(const Listing listing, folder.List());
   if (plan.output.resume != "auto") {
     FT_RETURN_IF_ERROR(CheckIsThere(plan.output.resume, files));

@@ -8,7 +8,7 @@ import struct
 
 import harness
 
-from .case import BAD_FILE, MISSING, USAGE, Case, in_turn, read_header, write_header
+from .case import BAD_FILE, CANNOT_CREATE, MISSING, USAGE, Case, in_turn, read_header, write_header
 
 CHECKPOINTS = "out/checkpoints"
 STEPS = ("step-1", "step-2")
@@ -119,6 +119,11 @@ def file_in_its_place(folder, config):
     path_of(folder).write_text("")
 
 
+def checkpoints_are_a_link(folder, config):
+    os.rename(folder / CHECKPOINTS, folder / "elsewhere")
+    os.symlink(folder / "elsewhere", folder / CHECKPOINTS)
+
+
 def changed(section, **values):
     def spoil(folder, config):
         goes_on(folder, config)
@@ -197,6 +202,12 @@ RESUME = [
         USAGE,
         resume(f"{CHECKPOINTS}/step-1"),
         r"'train\.resume' .*/step-1: output_dir has newer checkpoints \(.*/step-2\)",
+    ),
+    Case(
+        "the folder of checkpoints is a link",
+        CANNOT_CREATE,
+        in_turn(goes_on, checkpoints_are_a_link),
+        r"out/checkpoints: a symbolic link; move it away, checkpoints are kept in a folder of",
     ),
 ]
 
