@@ -5,6 +5,7 @@
 #include "launch/exit_code.h"
 #include "launch/plan/paths.h"
 #include "launch/run/build.h"
+#include "launch/run/weights.h"
 #include "model/files/adapter_config.h"
 #include "model/linears/adapter_modules.h"
 #include "nlohmann/json.hpp"
@@ -50,12 +51,14 @@ absl::StatusOr<EvaluationSetup> ReadEvaluation(const CommandLine& line, const Pr
   FT_RETURN_IF_ERROR(CheckLayout(setup.task, setup.layout));
   FT_ASSIGN_OR_RETURN(setup.device, SelectDevice(setup.layout.device, process));
   setup.task.init_from = line.Get("adapter");
-  if (setup.task.init_from.empty()) return setup;
-  FT_ASSIGN_OR_RETURN(AdapterForm adapter, FromFile(ReadAdapterConfig(setup.task.init_from)));
-  adapter.dropout = 0.0;
-  const std::string config = AdapterConfigPath(setup.task.init_from);
-  FT_RETURN_IF_ERROR(FromFile(CheckAdapter(model, adapter, config)));
-  setup.task.form.adapter = std::move(adapter);
+  if (!setup.task.init_from.empty()) {
+    FT_ASSIGN_OR_RETURN(AdapterForm adapter, FromFile(ReadAdapterConfig(setup.task.init_from)));
+    adapter.dropout = 0.0;
+    const std::string config = AdapterConfigPath(setup.task.init_from);
+    FT_RETURN_IF_ERROR(FromFile(CheckAdapter(model, adapter, config)));
+    setup.task.form.adapter = std::move(adapter);
+  }
+  FT_RETURN_IF_ERROR(CheckWeightFiles(setup.task));
   return setup;
 }
 

@@ -12,6 +12,7 @@
 #include "launch/run/output_folder.h"
 #include "launch/run/summary.h"
 #include "launch/run/training_data.h"
+#include "launch/run/weights.h"
 #include "runtime/process/check.h"
 #include "runtime/process/log.h"
 
@@ -66,6 +67,7 @@ absl::StatusOr<TrainPlan> MakeTrainPlan(config::LoadedConfig loaded, const Proce
   if (plan.task.form.adapter) RecordAdapterForm(*plan.task.form.adapter, plan.run);
   FT_ASSIGN_OR_RETURN(plan.inputs.device, SelectDevice(plan.layout.device, process));
   FT_RETURN_IF_ERROR(CheckInputFolders(plan.task, plan.output));
+  FT_RETURN_IF_ERROR(CheckWeightFiles(plan.task));
   FT_ASSIGN_OR_RETURN(TrainingData data,
                       ReadTrainingData(plan.task.data, plan.task.model_path, model.vocab_size,
                                        plan.task.rows.sequence_len));

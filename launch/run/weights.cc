@@ -7,6 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "launch/exit_code.h"
 #include "model/config/generation_config.h"
 #include "model/files/adapter_config.h"
 #include "model/files/folder_writer.h"
@@ -72,6 +73,12 @@ absl::StatusOr<std::unique_ptr<SafetensorsFolder>> OpenEqualAdapter(const std::s
 }
 
 }  // namespace
+
+absl::Status CheckWeightFiles(const Task& task) {
+  FT_RETURN_IF_ERROR(FromFile(OpenModel(task.model_path, task.model).status()));
+  if (!task.form.adapter || task.init_from.empty()) return absl::OkStatus();
+  return FromFile(OpenEqualAdapter(task.init_from, *task.form.adapter, task.model).status());
+}
 
 absl::Status LoadBaseWeights(ParameterStore& store, const std::string& folder,
                              const ModelSpec& config, const std::optional<Nf4Options>& nf4) {

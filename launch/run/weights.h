@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "launch/plan/task.h"
 #include "model/config/model_config.h"
 #include "model/files/adapter.h"
 #include "model/nf4/nf4.h"
@@ -12,6 +13,11 @@
 #include "parallel/storage/parameter_store.h"
 
 namespace fttrain {
+
+// That a task's files have what LoadBaseWeights and LoadAdapter read of them, by the headers alone
+// (of a tied model the head, too): before anything of the files' or the config's size is allocated.
+// DataLoss and NotFound as the readers'.
+absl::Status CheckWeightFiles(const Task& task);
 
 // Checks that the folder holds every weight of the model with its shape (all faults in one error),
 // then reads this rank's slices into the parameters' storage, converted to their dtype; those

@@ -96,6 +96,13 @@ CONFIG_JSON = [
         r"config\.json: 'vocab_size' is -1, must be in \[1, 2\^31\)",
     ),
     Case(
+        "a size that no machine holds",
+        BAD_FILE,
+        model_config(vocab_size=2_000_000_000),
+        r"/model: tensors do not fit: 2 of wrong shape or dtype: "
+        r"model\.embed_tokens\.weight \[512, 64\] for \[2000000000, 64\], lm_head",
+    ),
+    Case(
         "there are too many layers",
         BAD_FILE,
         model_config(num_hidden_layers=2_147_483_647),
