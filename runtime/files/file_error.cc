@@ -14,6 +14,22 @@ std::string FolderOf(const std::string& path) {
   return slash == 0 ? "/" : path.substr(0, slash);
 }
 
+absl::Status FailedRead(int error, const char* what, const std::string& path) {
+  const absl::Status status = absl::ErrnoToStatus(error, absl::StrCat("cannot ", what, " ", path));
+  switch (error) {
+    case ENOENT:
+    case ENOTDIR:
+      return absl::NotFoundError(status.message());
+    case ELOOP:
+    case ENAMETOOLONG:
+    case ENXIO:
+    case ENODEV:
+      return absl::InvalidArgumentError(status.message());
+    default:
+      return absl::IsPermissionDenied(status) ? status : absl::UnavailableError(status.message());
+  }
+}
+
 absl::Status FailedWrite(int error, const char* what, const std::string& path,
                          int64_t bytes_to_go) {
   std::string message = absl::StrCat("cannot ", what, " ", path);

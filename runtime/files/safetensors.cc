@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "runtime/files/file_error.h"
 #include "runtime/files/safetensors_header.h"
 #include "runtime/process/check.h"
 #include "runtime/process/log.h"
@@ -18,8 +19,8 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little, "the format is little-endian");
 
-absl::Status ReadFailure(int error, absl::string_view where) {
-  if (error != 0) return absl::ErrnoToStatus(error, absl::StrCat("cannot read ", where));
+absl::Status ReadFailure(int error, const std::string& where) {
+  if (error != 0) return FailedRead(error, "read", where);
   return absl::DataLossError(absl::StrCat("the file ended (did it shrink?) while reading ", where));
 }
 

@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "runtime/files/file_error.h"
 #include "runtime/files/json.h"
 #include "runtime/files/safetensors.h"
 #include "runtime/files/safetensors_header.h"
@@ -56,7 +57,7 @@ std::string Listed(const std::vector<std::string>& names) {
 // Why a folder without safetensors cannot be used.
 absl::Status NoWeights(const std::string& folder) {
   DIR* dir = opendir(folder.c_str());
-  if (dir == nullptr) return absl::ErrnoToStatus(errno, absl::StrCat("cannot open ", folder));
+  if (dir == nullptr) return FailedRead(errno, "open", folder);
   std::vector<std::string> unsupported;
   while (const dirent* item = readdir(dir)) {
     const std::string_view name = item->d_name;

@@ -25,7 +25,7 @@ constexpr int64_t kMaxLfsBytes = 1024;
 absl::Status CannotOpen(int error, const std::string& path) {
   char target[1024];
   const ssize_t length = error == ENOENT ? readlink(path.c_str(), target, sizeof(target)) : -1;
-  if (length < 0) return absl::ErrnoToStatus(error, absl::StrCat("cannot open ", path));
+  if (length < 0) return FailedRead(error, "open", path);
   return absl::NotFoundError(absl::StrCat("cannot open ", path, ": it is a link to ",
                                           std::string(target, static_cast<size_t>(length)),
                                           ", which is not there (an incomplete download?)"));
@@ -64,7 +64,7 @@ absl::StatusOr<std::string> ReadAndClose(int fd, int64_t size_bytes, const std::
   const int error = errno;
   close(fd);
   if (complete) return contents;
-  if (error != 0) return absl::ErrnoToStatus(error, absl::StrCat("cannot read ", path));
+  if (error != 0) return FailedRead(error, "read", path);
   return absl::DataLossError(absl::StrCat(path, ": shrank while read"));
 }
 

@@ -62,6 +62,12 @@ CASES = [
         is_instead(lambda path: os.symlink("blobs/3f2a", path)),
         r"cannot open .*rows\.jsonl: it is a link to blobs/3f2a, which is not there",
     ),
+    Case(
+        "the data file is below a file",
+        MISSING,
+        lambda folder, config: config["data"]["train"][0].update(path=str(folder / ROWS / "a")),
+        r"cannot open .*rows\.jsonl/a: Not a directory",
+    ),
     Case("the data file is empty", BAD_FILE, write(ROWS, ""), r"rows\.jsonl: there are no rows"),
     Case(
         "the data file has blank lines alone",

@@ -1,5 +1,6 @@
 """The model's folder and its config.json."""
 
+import os
 import shutil
 
 from .case import BAD_FILE, MISSING, USAGE, Case, lfs_pointer, model_config, remove, replaced, write
@@ -13,6 +14,14 @@ def missing_model(folder, config):
 
 def hub_name_that_is_nowhere(folder, config):
     config["model"]["path"] = "no-such-org/tiny-model"
+
+
+def link_to_itself(name):
+    def spoil(folder, config):
+        (folder / name).unlink()
+        os.symlink((folder / name).name, folder / name)
+
+    return spoil
 
 
 FOLDER = [
@@ -38,6 +47,12 @@ CONFIG_JSON = [
         BAD_FILE,
         lfs_pointer("config.json"),
         r"config\.json is a Git LFS pointer",
+    ),
+    Case(
+        "config.json is a link to itself",
+        BAD_FILE,
+        link_to_itself(CONFIG),
+        r"cannot open .*config\.json: Too many levels of symbolic links",
     ),
     Case("config.json is empty", BAD_FILE, write(CONFIG, ""), r"config\.json: .*line 1, column 1"),
     Case("config.json is a list", BAD_FILE, write(CONFIG, "[]"), r"config\.json: not a JSON obj"),

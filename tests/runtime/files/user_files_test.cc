@@ -3,9 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cerrno>
 #include <cstdlib>
 #include <filesystem>
 
+#include "runtime/files/file_error.h"
 #include "runtime/files/json.h"
 #include "runtime/files/safetensors.h"
 #include "runtime/files/user_path.h"
@@ -65,6 +67,20 @@ TEST(DanglingLink, IsNamedWithWhatItNames) {
                            ": it is a link to ../blobs/abc, which is not there (an incomplete";
   EXPECT_THAT(ReadFile(folder / "model.safetensors"), IsError(absl::StatusCode::kNotFound, says));
   EXPECT_THAT(SafetensorsFolder::Open(folder.path()), IsError(absl::StatusCode::kNotFound, says));
+}
+
+TEST(FailedRead, IsMissingBadForbiddenOrAMatterOfTheDiskWhateverTheErrno) {
+  const auto code = [](int error) { return FailedRead(error, "open", "/data/rows.jsonl").code(); };
+  for (const int error : {ENOENT, ENOTDIR}) EXPECT_EQ(code(error), absl::StatusCode::kNotFound);
+  for (const int error : {ELOOP, ENAMETOOLONG, ENXIO, ENODEV}) {
+    EXPECT_EQ(code(error), absl::StatusCode::kInvalidArgument) << error;
+  }
+  EXPECT_EQ(code(EACCES), absl::StatusCode::kPermissionDenied);
+  for (const int error : {EIO, ESTALE, EMFILE, ENOMEM, ETIMEDOUT}) {
+    EXPECT_EQ(code(error), absl::StatusCode::kUnavailable) << error;
+  }
+  EXPECT_EQ(ErrorText(FailedRead(EIO, "open", "/data/rows.jsonl")),
+            "cannot open /data/rows.jsonl: Input/output error");
 }
 
 TEST(ExpandHome, ReplacesATildeAloneAndBeforeASlash) {
