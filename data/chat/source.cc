@@ -109,6 +109,11 @@ std::string OwnName(const std::string& name, const std::string& folder) {
   return absl::StrCat(name == "default" ? "" : name + " ", "of ", folder);
 }
 
+// What was chosen is a file that cannot be used, not a choice that there is not.
+absl::Status OfFile(const absl::Status& status) {
+  return absl::IsInvalidArgument(status) ? absl::DataLossError(status.message()) : status;
+}
+
 absl::StatusOr<ChatSource> Auto(const absl::StatusOr<Templates>& own, const std::string& folder) {
   if (!own.ok()) {
     return absl::InvalidArgumentError(absl::StrCat(
@@ -138,14 +143,14 @@ absl::StatusOr<ChatSource> FindChatTemplate(const std::string& name, const std::
   if (name.ends_with(".jinja")) {
     auto text = ReadFile(name, kMaxFileBytes);
     if (!text.ok()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("data.chat_template: ", text.status().message()));
+      return OfFile(absl::Status(text.status().code(),
+                                 absl::StrCat("data.chat_template: ", text.status().message())));
     }
     out.text = *std::move(text);
     return out;
   }
   const absl::StatusOr<Templates> own = FolderChatTemplates(folder);
-  if (!own.ok() && !absl::IsNotFound(own.status())) return own.status();
+  if (!own.ok() && !absl::IsNotFound(own.status())) return OfFile(own.status());
   if (name == "auto") return Auto(own, folder);
   const Templates named = own.ok() ? *own : Templates();
   const auto ours = BuiltinChatTemplates().find(name);
@@ -161,9 +166,10 @@ absl::StatusOr<ChatSource> FindChatTemplate(const std::string& name, const std::
     return out;
   }
   if (!builtin) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "there is no chat template ", Printable(name), ": auto, a path that ends in .jinja, ",
-        BuiltinChatNames(), named.empty() ? "" : ", ", NamesOf(named), " are"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("data.chat_template: there is no chat template ", Printable(name),
+                     ": auto, a path that ends in .jinja, ", BuiltinChatNames(),
+                     named.empty() ? "" : ", ", NamesOf(named), " are"));
   }
   out.text = std::string(ours->second);
   out.builtin = true;

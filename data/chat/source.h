@@ -31,7 +31,8 @@ struct ChatSource {
   std::string own;  // of a built-in one: the folder's default, if there is one
   std::string note;
 };
-// InvalidArgument, saying what there is, if it stands for nothing.
+// InvalidArgument, saying what there is, if it stands for nothing; NotFound for a path that leads
+// nowhere; DataLoss if a file with templates cannot be read as one.
 absl::StatusOr<ChatSource> FindChatTemplate(const std::string& name, const std::string& folder);
 
 // Names of the project's, separated by commas.

@@ -65,12 +65,13 @@ absl::StatusOr<ChatTemplate> ChatTemplate::FromText(std::string_view jinja, cons
   FT_ASSIGN_OR_RETURN(const std::tm today, DayOf(date));
   auto renderer = Renderer::Parse(jinja, name, tokens, today);
   if (!renderer.ok()) {
-    return absl::InvalidArgumentError(absl::StrCat(
+    return absl::DataLossError(absl::StrCat(
         renderer.status().message(), "; or set data.chat_template to one of ", BuiltinChatNames()));
   }
-  FT_ASSIGN_OR_RETURN(TurnEnds ends, FindTurnEnds(*renderer, tokenizer));
+  absl::StatusOr<TurnEnds> ends = FindTurnEnds(*renderer, tokenizer);
+  if (!ends.ok()) return absl::DataLossError(ends.status().message());
   ChatTemplate out;
-  out.form_ = std::make_unique<Form>(Form{*std::move(renderer), std::move(ends)});
+  out.form_ = std::make_unique<Form>(Form{*std::move(renderer), *std::move(ends)});
   const TurnEnds& found = out.form_->ends;
   const std::string chat = absl::StrCat("chat template ", name);
   if (found.asked_date || jinja.find("strftime_now") != std::string_view::npos) {

@@ -40,9 +40,10 @@ struct ChatOptions {
 // Const functions may be called from several threads at once.
 class ChatTemplate {
  public:
-  // InvalidArgument, saying what to set, if there is no such template or it is none, if the date is
-  // none, or if the tokenizer lacks a token that a built-in one writes or that ends a turn. Of
-  // `folder` the special tokens are read, too (source.h). No argument is kept.
+  // InvalidArgument, saying what to set, if there is no such template, if the date is none, or if
+  // the tokenizer lacks a token that a built-in one writes; DataLoss if a file's text is no
+  // template or ends a turn with what the tokenizer lacks; else as FindChatTemplate. Of `folder`
+  // the special tokens are read, too (source.h). No argument is kept.
   static absl::StatusOr<ChatTemplate> Create(const ChatOptions& options, const std::string& folder,
                                              const Tokenizer& tokenizer);
   // A template's text. `tokens` are the special tokens it may name, such as bos_token.

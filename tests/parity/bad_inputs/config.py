@@ -1,6 +1,6 @@
 """The config: its text and its keys."""
 
-from .case import AT, MISSING, USAGE, Case, keys, model_config, nothing
+from .case import AT, MISSING, USAGE, Case, in_turn, keys, model_config, nothing
 
 
 def without(section):
@@ -15,6 +15,10 @@ def fresh_adapter(**values):
         config["adapter"].update(values)
 
     return spoil
+
+
+def source(**values):
+    return lambda folder, config: config["data"]["train"][0].update(values)
 
 
 def too_many_epochs(folder, config):
@@ -218,6 +222,12 @@ KEYS = [
         USAGE,
         keys("data", date="2024-02-30"),
         AT + r"'data\.date' must be a day written YYYY-MM-DD, not '2024-02-30'",
+    ),
+    Case(
+        "a template that nobody knows",
+        USAGE,
+        in_turn(source(format="messages"), keys("data", chat_template="chatlm")),
+        r"data\.chat_template: there is no chat template chatlm: auto, .*chatml",
     ),
     Case(
         "what may change is misspelt",

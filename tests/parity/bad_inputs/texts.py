@@ -168,6 +168,24 @@ CASES = [
         r"no chat_template\.jinja in .*: set data\.chat_template to one of .*chatml",
     ),
     Case(
+        "the template's file is missing",
+        MISSING,
+        conversations(chat_template="absent.jinja"),
+        r"data\.chat_template: cannot open absent\.jinja: No such file",
+    ),
+    Case(
+        "the template is broken",
+        BAD_FILE,
+        template("{% for message in messages %}{{ message['content'] }}"),
+        r"chat template .*/model.*line 1.*endfor.*data\.chat_template",
+    ),
+    Case(
+        "the template's filter is unknown",
+        BAD_FILE,
+        template("{{ messages | jsonify }}"),
+        r"chat template .*/model.*line 1.*jsonify",
+    ),
+    Case(
         "the template counts without end",
         BAD_FILE,
         template("{% for i in range(2000000000) %}{{ i }}{% endfor %}"),
