@@ -140,6 +140,11 @@ void CheckData(const RunConfig& config, KeyFaults& faults) {
     faults.Add("data.date", absl::StrCat("'data.date' must be a day written YYYY-MM-DD, not '",
                                          data.date(), "'"));
   }
+  if (data.turns() == TURNS_EACH && data.train_on() == TRAIN_ON_PROMPT) {
+    faults.Add("data.turns",
+               "'data.turns' each with 'data.train_on' prompt learns the turns before an answer "
+               "again and again: choose one of the two");
+  }
   const int64_t tokens = int64_t{config.train().micro_batch_size()} * data.sequence_len();
   if (tokens > std::numeric_limits<int32_t>::max()) {
     faults.Add("train.micro_batch_size",

@@ -7,19 +7,30 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "data/formats/row.h"
 #include "launch/exit_code.h"
 #include "runtime/process/check.h"
 
 namespace fttrain {
 namespace {
 
+// Names of keys are the config's, not the file's, fault.
+absl::Status CheckFields(const DatasetSpec& file, size_t i, RowFormat format) {
+  const absl::Status known = KeyNames::Create(file.fields, format).status();
+  if (known.ok()) return known;
+  return absl::InvalidArgumentError(absl::StrCat("data.train[", i, "].", known.message()));
+}
+
 // Formats that the rows themselves tell. Ready-made tokens need neither tokenizer nor template, so
 // that a folder without them will do.
 absl::StatusOr<std::vector<FoundFormat>> FormatsOf(const DataTask& task,
                                                    const DatasetOptions& options) {
   std::vector<FoundFormat> formats;
-  for (const DatasetSpec& file : task.files) {
+  for (size_t i = 0; i < task.files.size(); ++i) {
+    const DatasetSpec& file = task.files[i];
+    FT_RETURN_IF_ERROR(CheckFields(file, i, file.format));
     FT_ASSIGN_OR_RETURN(FoundFormat found, FromFile(FindFormat(file, options)));
+    FT_RETURN_IF_ERROR(CheckFields(file, i, found.format));
     formats.push_back(std::move(found));
   }
   return formats;

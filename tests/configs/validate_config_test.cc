@@ -65,6 +65,10 @@ const Contradiction kContradictions[] = {
     {"NoSuchDay",
      {"data.date=2023-02-29"},
      "--set data.date=2023-02-29: 'data.date' must be a day written YYYY-MM-DD, not '2023-02-29'"},
+    {"PromptsOfEachTurn",
+     {"data.turns=each", "data.train_on=prompt"},
+     "--set data.turns=each: 'data.turns' each with 'data.train_on' prompt learns the turns before "
+     "an answer again and again: choose one of the two"},
     {"NoLength",
      {"train.max_steps="},
      "run.yaml:3: 'train.max_steps' or 'train.num_epochs' is missing: how long to train"},

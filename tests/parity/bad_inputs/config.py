@@ -224,6 +224,18 @@ KEYS = [
         AT + r"'data\.date' must be a day written YYYY-MM-DD, not '2024-02-30'",
     ),
     Case(
+        "prompts are learnt in each turn's example",
+        USAGE,
+        keys("data", turns="each", train_on="prompt"),
+        AT + r"'data\.turns' each .*'data\.train_on' prompt.*again: choose one of the two",
+    ),
+    Case(
+        "a field that the rows' format lacks",
+        USAGE,
+        source(fields={"messages": "dialog"}),
+        r"data\.train\[0\]\.fields: 'messages' is no key of format tokens: its are .*input_ids",
+    ),
+    Case(
         "a template that nobody knows",
         USAGE,
         in_turn(source(format="messages"), keys("data", chat_template="chatlm")),
