@@ -1,10 +1,12 @@
 #include "launch/plan/adapter_form.h"
 
+#include <filesystem>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/algorithm/container.h"
+#include "absl/strings/str_cat.h"
 #include "configs/schema.h"
 #include "launch/exit_code.h"
 #include "launch/plan/paths.h"
@@ -12,6 +14,7 @@
 #include "model/files/adapter_config.h"
 #include "model/linears/adapter_modules.h"
 #include "runtime/process/check.h"
+#include "runtime/process/log.h"
 
 namespace fttrain {
 namespace {
@@ -31,6 +34,19 @@ void AddModules(const ModuleNames& modules, Texts& texts) {
     *texts.Add() = plain ? modules.regex : "(?:" + modules.regex + ")";
   }
   for (const std::string& name : modules.names) *texts.Add() = name;
+}
+
+// In the key's words, which the folder's files do not have.
+absl::Status CheckInitFrom(const std::string& folder) {
+  std::error_code error;
+  if (std::filesystem::is_directory(folder, error)) return absl::OkStatus();
+  const std::string shown = absl::StrCat("adapter.init_from ", Printable(folder));
+  if (std::filesystem::exists(folder, error)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(shown, " is a file: give the folder with adapter_config.json"));
+  }
+  return absl::NotFoundError(absl::StrCat(
+      shown, ": no such folder; adapters are not downloaded, give the folder of one that is"));
 }
 
 // What is written in place of what `form` has.
@@ -83,6 +99,7 @@ absl::StatusOr<AdapterForm> AdapterFormOf(const config::RunConfig& run, const Mo
   const std::string& folder = written.init_from();
   AdapterForm saved;
   if (written.has_init_from()) {
+    FT_RETURN_IF_ERROR(CheckInitFrom(folder));
     FT_ASSIGN_OR_RETURN(saved, FromFile(ReadAdapterConfig(folder)));
     FT_RETURN_IF_ERROR(FromFile(CheckAdapter(model, saved, AdapterConfigPath(folder))));
   }

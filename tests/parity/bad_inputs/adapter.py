@@ -1,12 +1,14 @@
 """The PEFT adapter that a run starts from."""
 
 import os
+import shutil
 import struct
 
 from .case import (
     BAD_FILE,
     MISSING,
     NOT_FINITE,
+    USAGE,
     Case,
     edit_json,
     in_turn,
@@ -91,6 +93,18 @@ CASES = [
         BAD_FILE,
         keys("adapter", target_modules=["q_proj", "v_proj"]),
         AT + r"target_modules \[.*\] there, \[q_proj, v_proj\] in this run \(it is on .*asks for",
+    ),
+    Case(
+        "the adapter's folder is missing",
+        MISSING,
+        lambda folder, config: shutil.rmtree(folder / "adapter_init"),
+        r"adapter\.init_from .*/adapter_init: no such folder; adapters are not downloaded",
+    ),
+    Case(
+        "the adapter is a file",
+        USAGE,
+        lambda folder, config: config["adapter"].update(init_from=str(folder / TENSORS)),
+        r"adapter\.init_from .*adapter_model\.safetensors is a file: give the folder with",
     ),
     Case("the adapter has no config", MISSING, remove(CONFIG), r"adapter_config\.json: No such"),
     Case(
