@@ -99,7 +99,7 @@ absl::StatusOr<RowJson> ParseRowJson(const std::string& text, const std::string&
   const size_t bad = FindInvalidUtf8(text);
   if (bad != std::string_view::npos) {
     return absl::InvalidArgumentError(
-        absl::StrCat(where, ": not UTF-8 at byte ", bad, ": save the file as UTF-8"));
+        absl::StrCat(where, ": not UTF-8 at byte ", bad + 1, ": save the file as UTF-8"));
   }
   // To the library a NUL is the text's end: a row behind it would be lost.
   const size_t nul = text.find('\0');

@@ -95,7 +95,7 @@ absl::StatusOr<nlohmann::json> ParseJsonObject(std::string_view text, const std:
   // The parser takes a NUL byte for the end of its input and would ignore what follows.
   const size_t nul = text.find('\0');
   if (nul != std::string_view::npos) {
-    return absl::InvalidArgumentError(absl::StrCat(path, ": byte ", nul, ": NUL in JSON text"));
+    return absl::InvalidArgumentError(absl::StrCat(path, ": byte ", nul + 1, ": NUL in JSON text"));
   }
   // A first pass that builds nothing: with a callback the parser takes time of the square of an
   // object's size.

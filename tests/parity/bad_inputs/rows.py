@@ -64,6 +64,12 @@ THIRD = r"rows\.jsonl:3: "
 JSON = [
     Case("a row is no JSON", BAD_FILE, bad_row('{"input_ids": [1, 2'), r"rows\.jsonl:3"),
     Case(
+        "a row is not UTF-8",
+        BAD_FILE,
+        bad_row(b'{"input_ids": [1, 2], "id": "caf\xe9"}'),
+        THIRD + r"not UTF-8 at byte 33: save the file as UTF-8",
+    ),
+    Case(
         "a row has a byte order mark inside",
         BAD_FILE,
         bad_row('{"input_ids": [1, 2],\ufeff "labels": [1, 2]}'),
