@@ -55,7 +55,8 @@ absl::StatusOr<Prompt> MakePrompt(const CommandLine& line, const Task& task,
   const ModelSpec& model = task.model;
   Prompt prompt;
   FT_ASSIGN_OR_RETURN(prompt.tokenizer, FromFile(Tokenizer::Load(task.model_path)));
-  FT_ASSIGN_OR_RETURN(const std::vector<int64_t> stop, LoadStopTokenIds(task.model_path, model));
+  FT_ASSIGN_OR_RETURN(const std::vector<int64_t> stop,
+                      FromFile(LoadStopTokenIds(task.model_path, model)));
   prompt.stop_ids.assign(stop.begin(), stop.end());
   if (!task.init_from.empty()) {  // where the adapter was taught to end
     FT_ASSIGN_OR_RETURN(const std::vector<int64_t> taught,

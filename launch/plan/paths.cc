@@ -194,6 +194,11 @@ absl::StatusOr<std::string> FindModelFolder(const std::string& path, const std::
 }
 
 absl::Status ResolveModelPath(config::RunConfig& run) {
+  // Commands that only evaluate take a config that training's validation has not seen.
+  if (!run.model().has_path()) {
+    return absl::InvalidArgumentError(
+        "'model.path' is missing: the folder of a Hugging Face model");
+  }
   FT_ASSIGN_OR_RETURN(*run.mutable_model()->mutable_path(),
                       FindModelFolder(run.model().path(), "model.path", HubCacheRoots()));
   return absl::OkStatus();

@@ -28,7 +28,7 @@ std::vector<std::string> HubCacheRoots();
 absl::StatusOr<std::string> FindModelFolder(const std::string& path, const std::string& key,
                                             const std::vector<std::string>& roots);
 
-// model.path becomes that folder. For a config that has been validated.
+// model.path becomes that folder. InvalidArgument where there is no such key.
 absl::Status ResolveModelPath(config::RunConfig& run);
 
 // ORG/NAME of a snapshot in the cache: a name that means the model on other machines, too. Any

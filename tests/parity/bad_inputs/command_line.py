@@ -3,6 +3,10 @@
 from .case import MISSING, USAGE, Case, nothing
 
 
+def without(section):
+    return lambda folder, config: config.pop(section)
+
+
 CASES = [
     Case(
         "two configs",
@@ -20,6 +24,13 @@ CASES = [
         nothing,
         r"--seed=x: must be",
         command=("generate", "--prompt=a", "--seed=x"),
+    ),
+    Case(
+        "there is no model to generate with",
+        USAGE,
+        without("model"),
+        r"'model\.path' is missing: the folder of a Hugging Face model",
+        command=("generate", "--prompt=a"),
     ),
     Case(
         "the rows to evaluate are missing",

@@ -139,6 +139,13 @@ CASES = [
         r"generation_config\.json: .*line 1, column 2",
     ),
     Case(
+        "generation_config.json names an end that is no token",
+        BAD_FILE,
+        write("model/generation_config.json", '{"eos_token_id": "<|im_end|>"}'),
+        r"generation_config\.json: 'eos_token_id' must be a token id or a list of them",
+        command=("generate", "--prompt=a"),
+    ),
+    Case(
         "the tokenizer names no end of a text",
         BAD_FILE,
         in_turn(
