@@ -75,7 +75,10 @@ absl::Status ReadTexts(const DataTask& task, const std::string& folder, int64_t 
 // A row that is a conversation after all is told with why there is no template.
 absl::Status WithReason(const absl::Status& status, const absl::Status& no_template) {
   if (no_template.ok() || !absl::StrContains(status.message(), "chat template")) return status;
-  return absl::Status(status.code(), absl::StrCat(status.message(), "\n", no_template.message()));
+  // A line of its own behind several rows' lines.
+  const char* const between = absl::StrContains(status.message(), '\n') ? "\n" : "; ";
+  return absl::Status(status.code(),
+                      absl::StrCat(status.message(), between, no_template.message()));
 }
 
 }  // namespace

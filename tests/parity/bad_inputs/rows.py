@@ -4,7 +4,7 @@ import json
 
 import tiny_models
 
-from .case import BAD_FILE, Case, in_turn
+from .case import BAD_FILE, Case, in_turn, write
 
 ROWS = "rows.jsonl"
 
@@ -282,6 +282,21 @@ TURNS = [
         BAD_FILE,
         rows("prompt_completion", {"prompt": "a", "completion": [{"role": "assistant"}]}),
         r"rows\.jsonl:1: 'prompt' and 'completion' must both be strings or both be lists",
+    ),
+    Case(
+        "turns, and no template for them",
+        BAD_FILE,
+        in_turn(
+            rows(
+                "prompt_completion",
+                {
+                    "prompt": [{"role": "user", "content": "a"}],
+                    "completion": [{"role": "assistant", "content": "b"}],
+                },
+            ),
+            write("model/tokenizer_config.json", '{"eos_token": "<|im_end|>"}'),
+        ),
+        r"rows\.jsonl:1: a conversation needs a chat template.*no chat_template\.jinja in .*chatml",
     ),
     Case(
         "a text that is a number",
