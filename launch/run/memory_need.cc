@@ -177,7 +177,7 @@ absl::Status CheckFits(const TrainPlan& plan, const Process& process) {
       SumOverHost(memory->host.peak.total + (device.is_cpu() ? own : 0), process);
   const int64_t host_room = FreeMemoryBytes(c10::Device(c10::kCPU));
   const int64_t free = device.is_cuda() ? FreeMemoryBytes(device) : host_room;
-  const int64_t room = limit > 0 ? std::min(limit, free) : free;
+  const int64_t room = limit > 0 ? limit : free;  // who sets it knows the machine better
   absl::Status fits = absl::OkStatus();
   if (needed > room) {
     const absl::StatusOr<std::optional<Levers>> levers =
@@ -187,15 +187,17 @@ absl::Status CheckFits(const TrainPlan& plan, const Process& process) {
       help = absl::StrCat("this makes it fit: ", (*levers)->keys, ", which needs ",
                           InWords((*levers)->bytes));
     }
-    fits = absl::InvalidArgumentError(absl::StrCat(
-        "the run does not fit: ", InWords(needed), " are needed (",
-        LargestCategories(memory->device.peak), "), ", InWords(room),
-        limit > 0 && limit <= free ? " are memory.limit: " : " are free: ", InWords(needed - room),
-        " too much; ", help));
-  } else if (on_host > host_room) {
+    fits = absl::InvalidArgumentError(
+        absl::StrCat("the run does not fit: ", InWords(needed), " are needed (",
+                     LargestCategories(memory->device.peak), "), ", InWords(room),
+                     limit > 0 ? " are memory.limit: "
+                               : " are free (memory.limit says otherwise where they are more): ",
+                     InWords(needed - room), " too much; ", help));
+  } else if (limit == 0 && on_host > host_room) {
     fits = absl::InvalidArgumentError(
         absl::StrCat("the run does not fit: its ranks on this host need ", InWords(on_host),
-                     " of the host's memory, ", InWords(host_room), " are free"));
+                     " of the host's memory, ", InWords(host_room),
+                     " are free (memory.limit says otherwise where they are more)"));
   }
   return process.AgreeOnStatus(fits);
 }
