@@ -86,10 +86,12 @@ const std::vector<Command>& Commands() {
        "fttrain plan run.yaml --ranks=2 --memory=24",
        {kRun,
         {"model", "FOLDER", "",
-         "in place of the config's model.path: of the folder config.json alone is read"},
+         "in place of the config's model.path. config.json is read, and of a quantised base "
+         "what\nsays how"},
         {"ranks", "N", "", "of so many ranks; without it, of one replica, or of mpirun's"},
         {"memory", "GIB", "",
-         "what a rank's device has, in GiB; without it, what the device here has, if any"},
+         "what a rank's device has, in GiB; without it memory.limit, or what is free of a "
+         "CPU's.\nWhether it fits is told; the exit code is 0 all the same"},
         {"json", "", "", "prints the bytes as JSON"},
         kSet}},
       {"data",

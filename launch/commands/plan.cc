@@ -1,5 +1,5 @@
 #include <algorithm>
-#include <map>
+#include <cstdio>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -57,34 +57,34 @@ c10::Device DeviceOf(const Layout& layout) {
   return layout.device == DeviceKind::kCpu ? c10::Device(c10::kCPU) : c10::Device(c10::kCUDA, 0);
 }
 
-absl::StatusOr<std::optional<int64_t>> RoomOf(const CommandLine& line, c10::Device device,
-                                              int ranks) {
+absl::StatusOr<std::optional<int64_t>> RoomOf(const CommandLine& line, int64_t limit,
+                                              c10::Device device, int ranks) {
   if (line.Has("memory")) {
     FT_ASSIGN_OR_RETURN(const double gib,
                         line.Number<double>(
                             "memory", [](double n) { return n > 0 && n < 1e6; }, "GiB, above 0"));
     return static_cast<int64_t>(gib * kGib);
   }
+  if (limit > 0) return limit;
   if (device.is_cpu()) return FreeMemoryBytes(device) / ranks;
   return std::nullopt;
 }
 
 // What would make the rank that needs most fit; empty where it does, or nobody knows.
-absl::StatusOr<std::string> Help(const Planned& planned) {
-  const auto most = std::max_element(
-      planned.ranks.begin(), planned.ranks.end(),
-      [](const MemoryNeed& a, const MemoryNeed& b) { return a.bytes() < b.bytes(); });
-  if (!planned.room || most->bytes() <= *planned.room) return "";
-  FT_ASSIGN_OR_RETURN(
-      const std::optional<Levers> levers,
-      FindLevers(
-          planned.task, planned.layout, planned.device, most->memory.rank,
-          planned.task.rows.sequence_len, *planned.room, [&](const RankMemory& memory) {
-            return NeedOf(memory, planned.device, static_cast<int>(planned.ranks.size())).bytes();
-          }));
-  if (!levers) return kNoLever;
-  return absl::StrCat("rank ", most->memory.rank, " fits with ", levers->keys, ": it then needs ",
-                      InWords(levers->bytes));
+std::string Help(const Planned& planned) {
+  const auto most =
+      std::max_element(planned.ranks.begin(), planned.ranks.end(),
+                       [](const MemoryNeed& a, const MemoryNeed& b) { return a.bytes < b.bytes; });
+  if (!planned.room || most->bytes <= *planned.room) return "";
+  const int rank = most->memory.rank, ranks = static_cast<int>(planned.ranks.size());
+  return absl::StrCat(
+      "rank ", rank, ": ",
+      Levers(planned.task, planned.layout, planned.device, *planned.room,
+             [&](const Task& task, const Layout& layout) -> absl::StatusOr<int64_t> {
+               FT_ASSIGN_OR_RETURN(const RankMemory memory,
+                                   RehearseFullRows(task, layout, planned.device, rank));
+               return NeedOf(memory, planned.device, ranks).bytes;
+             }));
 }
 
 absl::StatusOr<Planned> MakePlan(const CommandLine& line, const Process& process) {
@@ -96,14 +96,14 @@ absl::StatusOr<Planned> MakePlan(const CommandLine& line, const Process& process
   FT_ASSIGN_OR_RETURN(CheckedRun run, CheckRun(loaded, model, ranks));
   Planned planned{std::move(run.task), std::move(run.layout)};
   planned.device = DeviceOf(planned.layout);
-  FT_ASSIGN_OR_RETURN(planned.room, RoomOf(line, planned.device, ranks));
+  FT_ASSIGN_OR_RETURN(planned.room, RoomOf(line, OutputOf(loaded.config).memory_limit_bytes,
+                                           planned.device, ranks));
   for (int rank = 0; rank < ranks; ++rank) {
     FT_ASSIGN_OR_RETURN(const RankMemory memory,
-                        RehearseFullRows(planned.task, planned.layout, planned.device, rank,
-                                         planned.task.rows.sequence_len));
+                        RehearseFullRows(planned.task, planned.layout, planned.device, rank));
     planned.ranks.push_back(NeedOf(memory, planned.device, ranks));
   }
-  FT_ASSIGN_OR_RETURN(planned.help, Help(planned));
+  planned.help = Help(planned);
   return planned;
 }
 
@@ -113,7 +113,7 @@ std::string Gib(int64_t bytes) {
 
 std::string Fits(const MemoryNeed& need, const std::optional<int64_t>& room) {
   if (!room) return "";
-  const int64_t left = *room - need.bytes();
+  const int64_t left = *room - need.bytes;
   if (left >= 0) return absl::StrCat("fits, ", Gib(left), " left");
   return absl::StrCat("does not fit, ", Gib(-left), " too much");
 }
@@ -159,7 +159,7 @@ std::string Table(const Planned& planned) {
   for (const auto& [need, ranks] : groups) {
     std::vector<std::string> cells = {RankNames(ranks)};
     for (const int64_t bytes : need.memory.device.peak.of) cells.push_back(Gib(bytes));
-    for (const int64_t bytes : {need.memory.device.peak.total, need.untracked, need.bytes(),
+    for (const int64_t bytes : {need.memory.device.peak.total, need.untracked_bytes, need.bytes,
                                 need.memory.host.peak.total}) {
       cells.push_back(Gib(bytes));
     }
@@ -171,22 +171,22 @@ std::string Table(const Planned& planned) {
 std::string Text(const Planned& planned) {
   const MeshShape& mesh = planned.layout.mesh;
   const Task& task = planned.task;
-  return absl::StrCat("plan       ", task.model_path, " on ", Counted(mesh.world_size(), "rank"),
-                      ": tensor ", mesh.tp, ", pipeline ", mesh.pp, ", replicas ", mesh.dp,
-                      "; rows of ", WithCommas(task.rows.sequence_len), " tokens, all full, ",
-                      Counted(planned.layout.micro_batch_rows, "row"), " a microbatch, ",
-                      WithCommas(task.rows_per_step), " a step\n", Table(planned),
-                      "each category's own peak; `peak` is that of their sum; `untracked` is ",
-                      UntrackedText(planned.device), "\n",
-                      planned.help.empty() ? "" : planned.help + "\n");
+  return absl::StrCat(
+      "plan       ", task.model_path, " on ", Counted(mesh.world_size(), "rank"), ": tensor ",
+      mesh.tp, ", pipeline ", mesh.pp, ", replicas ", mesh.dp, "; rows of ",
+      WithCommas(task.rows.sequence_len), " tokens, all full and of one document, ",
+      Counted(planned.layout.micro_batch_rows, "row"), " a microbatch, ",
+      WithCommas(task.rows_per_step), " a step\n", Table(planned),
+      "each category's own peak; `peak` is that of their sum; `untracked` is ",
+      UntrackedText(planned.device), "\n", planned.help.empty() ? "" : planned.help + "\n");
 }
 
 std::string JsonText(const Planned& planned) {
   nlohmann::ordered_json json = {{"ranks", nlohmann::ordered_json::array()}};
   for (const MemoryNeed& need : planned.ranks) {
     nlohmann::ordered_json rank = ToJson(need.memory);
-    rank["untracked"] = need.untracked;
-    if (planned.room) rank["fits"] = need.bytes() <= *planned.room;
+    rank["untracked"] = need.untracked_bytes;
+    if (planned.room) rank["fits"] = need.bytes <= *planned.room;
     json["ranks"].push_back(std::move(rank));
   }
   json["sequence_len"] = planned.task.rows.sequence_len;

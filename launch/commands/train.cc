@@ -200,15 +200,15 @@ absl::Status TrainCommand(const CommandLine& line, const Process& process) {
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(Warn(*plan, process)));
 
   FT_RETURN_IF_ERROR(CheckFits(*plan, process));
-  if (const int64_t limit = plan->output.memory_limit_bytes; limit > 0) {
-    LimitMemory(plan->inputs.device, limit);
-  }
 
   FT_ASSIGN_OR_RETURN(const std::unique_ptr<Job> job,
                       Build(plan->task, plan->layout, plan->inputs, process));
   LogInfo(StartSummary(*job));
 
   ReleaseFreedMemory();
+  if (const int64_t limit = plan->output.memory_limit_bytes; limit > 0) {
+    LimitMemory(plan->inputs.device, limit);  // loading takes more for a moment
+  }
   LogInfo(HeldSummary());
   const bool goes_on = start.checkpoint && IsIn(plan->output.folder, start.checkpoint->path);
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(BeginOutput(*plan, output.get(), goes_on)));

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -15,6 +16,7 @@
 #include "launch/run/numbers.h"
 #include "launch/run/rehearsal.h"
 #include "runtime/process/check.h"
+#include "runtime/process/log.h"
 
 namespace fttrain {
 namespace {
@@ -82,7 +84,16 @@ constexpr Lever kLevers[] = {
        return TrainsAdapter(task) && layout.frozen == FrozenPlace::kDevice &&
               Set(layout.frozen, FrozenPlace::kHost);
      }},
+    {"memory.base_weights=disk", "weights are read for every microbatch",
+     [](Task& task, Layout& layout) {
+       return TrainsAdapter(task) && Set(layout.frozen, FrozenPlace::kDisk);
+     }},
 };
+
+// On a CPU the host's memory is the device's.
+bool IsForGpuAlone(const Lever& lever) { return absl::EndsWith(lever.key, "=host"); }
+
+absl::string_view KeyOf(absl::string_view lever) { return lever.substr(0, lever.find('=')); }
 
 // "HOST BYTES" of each rank, summed over this host's.
 int64_t SumOverHost(int64_t bytes, const Process& process) {
@@ -99,11 +110,14 @@ int64_t SumOverHost(int64_t bytes, const Process& process) {
 }  // namespace
 
 MemoryNeed NeedOf(const RankMemory& memory, c10::Device device, int ranks) {
-  MemoryNeed need{.memory = memory, .untracked = 0};
+  MemoryNeed need{.memory = memory, .untracked_bytes = 0};
   if (device.is_cuda()) {
-    need.untracked = kGpuContextBytes + UntrackedOfGpu(memory, ranks);
+    need.untracked_bytes = kGpuContextBytes + UntrackedOfGpu(memory, ranks);
+    need.bytes = memory.device.peak.total + need.untracked_bytes;
   } else {
-    need.untracked = std::max<int64_t>(0, ResidentBytes() - TotalMemory().current_bytes);
+    ReleaseFreedMemory();
+    need.untracked_bytes = std::max<int64_t>(0, ResidentBytes() - TotalMemory().current_bytes);
+    need.bytes = memory.device.peak.total + memory.host.peak.total + need.untracked_bytes;
   }
   return need;
 }
@@ -136,68 +150,84 @@ std::string LargestCategories(const CategoryBytes& peak) {
       parts, ", ", [](std::string* text, const auto& part) { absl::StrAppend(text, part.second); });
 }
 
-absl::StatusOr<std::optional<Levers>> FindLevers(const Task& task, const Layout& layout,
-                                                 c10::Device device, int rank, int64_t longest,
-                                                 int64_t room, const BytesNeeded& needed) {
+std::string Levers(const Task& task, const Layout& layout, c10::Device device, int64_t room,
+                   const BytesNeeded& needed) {
+  constexpr char kNone[] =
+      "no key of memory helps: shorter rows (data.sequence_len), or more ranks for a copy of the "
+      "model (parallel.tensor, parallel.pipeline)";
   Task pulled_task = task;
   Layout pulled = layout;
-  std::vector<std::string> keys;
+  const absl::StatusOr<int64_t> without = needed(task, layout);
+  if (!without.ok()) return kNone;
+  int64_t least = *without;
+  std::vector<const Lever*> helpful;
   for (const Lever& lever : kLevers) {
     Task next_task = pulled_task;
     Layout next = pulled;
+    if (device.is_cpu() && IsForGpuAlone(lever)) continue;
     if (!lever.pull(next_task, next) || !CheckLayout(next_task, next).ok()) continue;
+    const absl::StatusOr<int64_t> bytes = needed(next_task, next);
+    if (!bytes.ok() || *bytes >= least) continue;
+    least = *bytes;
     pulled_task = std::move(next_task);
     pulled = std::move(next);
-    keys.push_back(absl::StrCat(lever.key, " (", lever.cost, ")"));
-    FT_ASSIGN_OR_RETURN(const RankMemory memory,
-                        RehearseFullRows(pulled_task, pulled, device, rank, longest));
-    const int64_t bytes = needed(memory);
-    if (bytes <= room) return Levers{absl::StrJoin(keys, ", "), bytes};
+    std::erase_if(helpful, [&](const Lever* each) { return KeyOf(each->key) == KeyOf(lever.key); });
+    helpful.push_back(&lever);
+    if (least > room) continue;
+    return absl::StrCat("this makes it fit: ",
+                        absl::StrJoin(helpful, ", ",
+                                      [](std::string* text, const Lever* each) {
+                                        absl::StrAppend(text, each->key, " (", each->cost, ")");
+                                      }),
+                        ", with which it needs ", InWords(least));
   }
-  return std::nullopt;
+  return kNone;
 }
 
 absl::Status CheckFits(const TrainPlan& plan, const Process& process) {
   const c10::Device device = plan.inputs.device;
   const int ranks = process.world_size();
-  const int64_t longest = plan.inputs.rows->summary().longest;
-  const absl::StatusOr<RankMemory> memory =
-      RehearseFullRows(plan.task, plan.layout, device, process.rank(), longest);
-  FT_RETURN_IF_ERROR(process.AgreeOnStatus(memory.status()));
-
-  const int64_t own = memory->device.peak.total;
-  // The GPU's context is there.
-  const auto bytes_needed = [&](const RankMemory& of) {
-    return of.device.peak.total + (device.is_cuda() ? UntrackedOfGpu(of, ranks) : 0);
-  };
-  const int64_t needed = bytes_needed(*memory);
   const int64_t limit = plan.output.memory_limit_bytes;
-  // Ranks of a host share its memory.
-  const int64_t on_host =
-      SumOverHost(memory->host.peak.total + (device.is_cpu() ? own : 0), process);
+  // Before a rehearsal, whose rows take room for a moment.
   const int64_t host_room = FreeMemoryBytes(c10::Device(c10::kCPU));
   const int64_t free = device.is_cuda() ? FreeMemoryBytes(device) : host_room;
   const int64_t room = limit > 0 ? limit : free;  // who sets it knows the machine better
+  const bool shared = SomeRanksShareAGpu(device, process);
+  const absl::StatusOr<RankMemory> memory =
+      RehearseOwnRows(plan.task, plan.layout, plan.inputs, process.rank());
+  const absl::Status rehearsed = process.AgreeOnStatus(memory.status());
+  if (!rehearsed.ok() || (shared && limit == 0)) {
+    LogInfo(absl::StrCat("note       whether the run fits is not known: ",
+                         shared ? "ranks share a GPU" : rehearsed.message()));
+    return absl::OkStatus();
+  }
+  // The GPU's context is there.
+  const auto of_device = [&](const RankMemory& of) {
+    return of.device.peak.total + (device.is_cuda() ? UntrackedOfGpu(of, ranks) : 0);
+  };
+  const int64_t needed = of_device(*memory);
+  // Ranks of a host share its memory.
+  const int64_t on_host = SumOverHost(
+      memory->host.peak.total + (device.is_cpu() ? memory->device.peak.total : 0), process);
+  const char* const free_words =
+      limit > 0 ? " are memory.limit" : " are free (memory.limit says otherwise where more are)";
   absl::Status fits = absl::OkStatus();
   if (needed > room) {
-    const absl::StatusOr<std::optional<Levers>> levers =
-        FindLevers(plan.task, plan.layout, device, process.rank(), longest, room, bytes_needed);
-    std::string help = kNoLever;
-    if (levers.ok() && *levers) {
-      help = absl::StrCat("this makes it fit: ", (*levers)->keys, ", which needs ",
-                          InWords((*levers)->bytes));
-    }
+    const std::string help =
+        Levers(plan.task, plan.layout, device, room,
+               [&](const Task& task, const Layout& layout) -> absl::StatusOr<int64_t> {
+                 FT_ASSIGN_OR_RETURN(const RankMemory other,
+                                     RehearseOwnRows(task, layout, plan.inputs, process.rank()));
+                 return of_device(other);
+               });
     fits = absl::InvalidArgumentError(
         absl::StrCat("the run does not fit: ", InWords(needed), " are needed (",
-                     LargestCategories(memory->device.peak), "), ", InWords(room),
-                     limit > 0 ? " are memory.limit: "
-                               : " are free (memory.limit says otherwise where they are more): ",
+                     LargestCategories(memory->device.peak), "), ", InWords(room), free_words, ": ",
                      InWords(needed - room), " too much; ", help));
   } else if (limit == 0 && on_host > host_room) {
     fits = absl::InvalidArgumentError(
         absl::StrCat("the run does not fit: its ranks on this host need ", InWords(on_host),
-                     " of the host's memory, ", InWords(host_room),
-                     " are free (memory.limit says otherwise where they are more)"));
+                     " of the host's memory, ", InWords(host_room), free_words));
   }
   return process.AgreeOnStatus(fits);
 }

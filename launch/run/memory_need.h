@@ -6,7 +6,6 @@
 
 #include <cstdint>
 #include <functional>
-#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -19,8 +18,8 @@ namespace fttrain {
 
 struct MemoryNeed {
   RankMemory memory;
-  int64_t untracked = 0;
-  int64_t bytes() const { return memory.device.peak.total + untracked; }
+  int64_t untracked_bytes = 0;
+  int64_t bytes = 0;  // in all, of the rank's device; on a CPU of the host's memory
 };
 
 // Of one of `ranks` ranks on a machine that is not this one. What is untracked of a GPU is assumed:
@@ -32,27 +31,20 @@ std::string UntrackedText(c10::Device device);
 
 // "17.70 GiB", "3.25 MiB", "905,696 bytes": for people.
 std::string InWords(int64_t bytes);
-// "weights 14.96, saved 5.79, ...": the categories' own peaks, the largest first.
+// "weights 14.96 GiB, saved 5.79 GiB, ...": the categories' own peaks, the largest first.
 std::string LargestCategories(const CategoryBytes& peak);
 
-// What makes a rank's need fit `room` bytes of its device: keys of the config, the cheapest first,
-// each with its cost. `needed` of what a rank's ledger will count; the rest as RehearseFullRows.
-struct Levers {
-  std::string keys;   // "memory.recompute=smart (a third more arithmetic), ..."
-  int64_t bytes = 0;  // that are needed with them
-};
-using BytesNeeded = std::function<int64_t(const RankMemory&)>;
-absl::StatusOr<std::optional<Levers>> FindLevers(const Task& task, const Layout& layout,
-                                                 c10::Device device, int rank, int64_t longest,
-                                                 int64_t room, const BytesNeeded& needed);
-// What to say where there are none.
-inline constexpr char kNoLever[] =
-    "no key of memory helps: shorter rows (data.sequence_len), or more ranks for a copy of the "
-    "model (parallel.tensor, parallel.pipeline)";
+// Keys of the config that make a rank fit, each with its cost: "memory.recompute=smart (a third
+// more arithmetic), ..., with which it needs 20.54 GiB"; the cheapest first, without those that
+// free nothing; or that none do. `needed`: of a task in a layout, by rehearsal.
+using BytesNeeded = std::function<absl::StatusOr<int64_t>(const Task&, const Layout&)>;
+std::string Levers(const Task& task, const Layout& layout, c10::Device device, int64_t room,
+                   const BytesNeeded& needed);
 
-// InvalidArgument, naming the rank, what it needs, how much is missing and what would help, unless
-// the run's steps fit what is free of every rank's device, and memory.limit. Before any weight is
-// read; every row is taken to be as full as one can be. Collective over the world.
+// InvalidArgument, naming the rank, what it needs, how much is missing and what would help, where
+// the first steps of the run do not fit what is free of a rank's device, or memory.limit, which
+// goes before. What cannot be judged is said, and goes on: ranks that share a GPU, what cannot be
+// rehearsed. Before any weight is read. Collective over the world.
 absl::Status CheckFits(const TrainPlan& plan, const Process& process);
 
 }  // namespace fttrain

@@ -1,66 +1,112 @@
 #include "launch/run/rehearsal.h"
 
-#include <algorithm>
-#include <utility>
+#include <c10/util/Exception.h>
 
+#include <algorithm>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
 #include "launch/run/trainer.h"
+#include "runtime/math/ceil_divide.h"
 #include "runtime/memory/rehearsal.h"
 #include "runtime/process/check.h"
 
 namespace fttrain {
 namespace {
 
-// In the first, memory is asked for that stays; in the second all of that is there.
-constexpr int64_t kStepsThatDecide = 2;
+constexpr int64_t kSteps = 2;
 
-absl::StatusOr<RowStream> FullRows(const Task& task, int64_t longest) {
-  const int64_t row = task.rows.sequence_len, document = std::min(longest, row);
-  std::vector<int64_t> lengths = {document};
-  if (task.rows.packing) {
-    lengths.assign(static_cast<size_t>(row / document), document);
-    if (row % document > 1) lengths.push_back(row % document);  // of one token nothing is learnt
-  }
-  std::vector<Example> examples;
-  for (int64_t i = 0; i < task.rows_per_step; ++i) {
-    for (const int64_t length : lengths) {
-      const std::vector<int32_t> ids(static_cast<size_t>(length), 0);
-      examples.push_back({ids, ids, "a full row"});
-    }
-  }
-  return RowStream::Create(std::move(examples), task.rows);
+// Layers times microbatches from which on a step is made shorter, and microbatches that are enough
+// whatever the pipeline.
+constexpr int64_t kLongStep = 4096, kFewMicrobatches = 8;
+
+// The task with a shorter step, unless the schedule keeps all microbatches.
+Task WithFewMicrobatches(const Task& task, const Layout& layout) {
+  const bool keeps_all =
+      layout.schedule == PipelineKind::kGPipe || layout.schedule == PipelineKind::kLayerMajor;
+  const int64_t all = StepShapeOf(task, layout).accumulation, stages = layout.mesh.pp;
+  // Of every run of layers one in flight, one behind it, and those of the other stages.
+  const auto runs = static_cast<int64_t>(LayersPerRun(task, layout).size());
+  const int64_t enough = RoundUp(std::max(kFewMicrobatches, 2 * runs + stages), stages);
+  if (keeps_all || all <= enough || all * task.model.num_layers() <= kLongStep) return task;
+  Task few = task;
+  few.rows_per_step = task.rows_per_step / all * enough;
+  return few;
 }
 
-}  // namespace
-
-absl::StatusOr<RankMemory> RehearseRank(const Task& task, const Layout& layout,
-                                        const JobInputs& inputs, int rank,
-                                        int64_t largest_computed) {
+absl::StatusOr<RankMemory> Rehearse(const Task& task, const Layout& layout, const JobInputs& inputs,
+                                    int rank, int64_t first_step) {
   const std::unique_ptr<Process> process = Process::StandIn(rank, layout.mesh.world_size());
-  JobInputs imagined = inputs;
-  imagined.weights = [](Network&, const Process&) { return absl::OkStatus(); };
-  imagined.backend =
-      inputs.device.is_cuda() ? CreateSilentNcclCommunicator : CreateSilentCommunicator;
-  imagined.timeout_seconds = 0;
-  const Rehearsal rehearsal(inputs.device, largest_computed);
-  FT_ASSIGN_OR_RETURN(const std::unique_ptr<Job> job, Build(task, layout, imagined, *process));
+  FT_ASSIGN_OR_RETURN(const std::unique_ptr<Job> job, Build(task, layout, inputs, *process));
   RankMemory memory = BeginMemory(rank);
   Trainer trainer(*job);
-  for (int64_t step = 0; step < std::min(task.steps, kStepsThatDecide); ++step) {
+  const int64_t end = std::min(task.steps, first_step + kSteps);
+  for (int64_t step = first_step; step < end; ++step) {
     FT_RETURN_IF_ERROR(trainer.Step(step).status());
   }
   return WithPeaks(std::move(memory));
 }
 
+// The step, among the first hundred, of the microbatch with most tokens and targets; those of the
+// first many tokens.
+int64_t FullestStep(const Task& task, const Layout& layout, RowStream& rows, int rank) {
+  constexpr int64_t kMostSteps = 100, kMostTokens = int64_t{1} << 24;
+  const int replica = IndexIn(layout.mesh, PositionOfRank(layout.mesh, rank), kDataAxes);
+  int64_t fullest = 0, most = -1, seen = 0;
+  for (int64_t step = 0; step < std::min(task.steps, kMostSteps) && seen < kMostTokens; ++step) {
+    for (const Microbatch& each :
+         rows.TrainMicrobatches(step, StepShapeOf(task, layout), replica)) {
+      const auto tokens = static_cast<int64_t>(each.input_ids.size());
+      seen += tokens;
+      if (tokens + each.num_targets <= most) continue;
+      most = tokens + each.num_targets;
+      fullest = step;
+    }
+  }
+  return fullest;
+}
+
+}  // namespace
+
+absl::StatusOr<RankMemory> RehearseRank(const Task& task, const Layout& layout,
+                                        const JobInputs& inputs, int rank, int64_t first_step,
+                                        int64_t largest_computed) {
+  JobInputs imagined = inputs;
+  imagined.weights = [](Network&, const Process&) { return absl::OkStatus(); };
+  imagined.backend =
+      inputs.device.is_cuda() ? CreateSilentNcclCommunicator : CreateSilentCommunicator;
+  imagined.timeout_seconds = 0;
+  try {
+    const Rehearsal rehearsal(inputs.device, largest_computed);
+    return Rehearse(task, layout, imagined, rank, first_step);
+  } catch (const c10::Error& error) {
+    return absl::InternalError(
+        absl::StrCat("it could not be rehearsed: ", error.what_without_backtrace()));
+  }
+}
+
 absl::StatusOr<RankMemory> RehearseFullRows(const Task& task, const Layout& layout,
-                                            c10::Device device, int rank, int64_t longest) {
-  Task full = task;
-  full.steps = kStepsThatDecide;
+                                            c10::Device device, int rank) {
+  Task full = WithFewMicrobatches(task, layout);
+  full.steps = kSteps;
   full.epochs = 0;
-  FT_ASSIGN_OR_RETURN(RowStream rows, FullRows(full, longest));
+  const std::vector<int32_t> ids(static_cast<size_t>(task.rows.sequence_len), 0);
+  const std::vector<Example> examples(static_cast<size_t>(full.rows_per_step), {ids, ids, "full"});
+  FT_ASSIGN_OR_RETURN(RowStream rows, RowStream::Create(examples, full.rows));
   JobInputs inputs;
   inputs.rows = std::make_shared<RowStream>(std::move(rows));
   inputs.device = device;
   return RehearseRank(full, layout, inputs, rank);
+}
+
+absl::StatusOr<RankMemory> RehearseOwnRows(const Task& task, const Layout& layout,
+                                           const JobInputs& inputs, int rank) {
+  const Task few = WithFewMicrobatches(task, layout);
+  const int64_t fullest = FullestStep(few, layout, *inputs.rows, rank);
+  const int64_t first = std::max<int64_t>(0, std::min(fullest, task.steps - kSteps));
+  return RehearseRank(few, layout, inputs, rank, first);
 }
 
 }  // namespace fttrain

@@ -10,17 +10,26 @@
 
 namespace fttrain {
 
-// The memory of rank `rank` in the steps that decide it, two. `inputs` as Build's, but for weights,
-// which are not read, and the backend; ranks are as if on one host, this rank's threads as many as
-// this process's. Needs no other rank; while it works the calling thread alone may use tensors.
-// `largest_computed` as Rehearsal's. Errors as Build's and Trainer::Step's.
+// The memory of rank `rank` in two steps from `first_step` on: in the first memory is asked for
+// that stays, in the second all of that is there. `inputs` as Build's, but for weights, which are
+// not read, and the backend; ranks are as if on one host, this rank's threads as many as this
+// process's; what a checkpoint copies to the host is not in it. Needs no other rank; while it works
+// the calling thread alone may use tensors. `largest_computed` as Rehearsal's. Errors as Build's
+// and Trainer::Step's, and Internal where memory cannot even be imagined or an operation not be
+// rehearsed.
 absl::StatusOr<RankMemory> RehearseRank(const Task& task, const Layout& layout,
-                                        const JobInputs& inputs, int rank,
+                                        const JobInputs& inputs, int rank, int64_t first_step = 0,
                                         int64_t largest_computed = 4096);
 
-// Of a run whose rows ask for the most: each has as many tokens as one can have where no document
-// has more than `longest`, and all are learnt.
+// For a plan: of rows of sequence_len tokens, each of one document, of which all are learnt. Of
+// steps of very many microbatches those beyond a pipeline's depth are left out: of each the token
+// ids alone stay on a device.
 absl::StatusOr<RankMemory> RehearseFullRows(const Task& task, const Layout& layout,
-                                            c10::Device device, int rank, int64_t longest);
+                                            c10::Device device, int rank);
+
+// For a run: of its own rows, from the step with this rank's fullest microbatch among its first
+// ones. Later rows may ask for more.
+absl::StatusOr<RankMemory> RehearseOwnRows(const Task& task, const Layout& layout,
+                                           const JobInputs& inputs, int rank);
 
 }  // namespace fttrain

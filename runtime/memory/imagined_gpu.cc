@@ -3,6 +3,8 @@
 #include <c10/core/Allocator.h>
 #include <c10/core/impl/DeviceGuardImplInterface.h>
 
+#include <atomic>
+
 #include "runtime/math/ceil_divide.h"
 #include "runtime/memory/book.h"
 #include "runtime/memory/imagined.h"

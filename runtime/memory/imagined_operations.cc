@@ -3,6 +3,7 @@
 #include <c10/core/impl/LocalDispatchKeySet.h>
 #include <torch/library.h>
 
+#include <algorithm>
 #include <optional>
 #include <set>
 #include <string_view>
@@ -25,7 +26,8 @@ constexpr auto kMode = c10::DispatchKey::TESTING_ONLY_GenericMode;
 // Operations that give new tensors, or their argument, though their schemas speak of views.
 const std::set<std::string_view> kSometimesViews = {"aten::to", "aten::contiguous", "aten::reshape",
                                                     "aten::flatten"};
-// On the CPU, what is imagined where it is large; the rest is views, metadata, or seldom.
+// On the CPU, what is imagined where it is large. What is not here is computed, on zeros: views,
+// metadata, and what is seldom.
 const std::set<std::string_view> kLargeOnCpu = {
     "aten::zero_",        "aten::fill_",       "aten::copy_",      "aten::add_",
     "aten::sub_",         "aten::mul_",        "aten::div_",       "aten::addmm_",
@@ -305,7 +307,7 @@ bool IsLarge(const at::Tensor& t) {
   return t.numel() > g_largest_computed && (t.is_floating_point() || t.scalar_type() == at::kByte);
 }
 
-// Of factories, whether what they are asked for is.
+// Whether an argument is large or, of a factory's call, what it is to make.
 bool TouchesLarge(const Call& call) {
   if (call.AnyTensor(IsLarge)) return true;
   const c10::IValue* size = call.Find("size");

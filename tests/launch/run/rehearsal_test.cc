@@ -6,6 +6,7 @@
 
 #include <optional>
 
+#include "runtime/memory/rehearsal.h"
 #include "runtime/process/check.h"
 #include "runtime/process/log.h"
 #include "tests/launch/run/planned_layout.h"
@@ -36,7 +37,7 @@ void ExpectForetold(std::optional<at::ScalarType> compute) {
     const RankMemory trained = Trained(run->task, run->layout);
     for (const int64_t largest_computed : {int64_t{0}, int64_t{4096}, int64_t{1} << 40}) {
       const auto planned = RehearseRank(run->task, run->layout, TinyInputs(run->task),
-                                        TestProcess().rank(), largest_computed);
+                                        TestProcess().rank(), /*first_step=*/0, largest_computed);
       ASSERT_TRUE(planned.ok()) << planned.status();
       EXPECT_EQ(ToString(*planned), ToString(trained)) << largest_computed;
     }
@@ -51,7 +52,8 @@ TEST(Rehearsal, ForetellsWhatEachRankHoldsInEveryLayout) { ExpectForetold(std::n
 
 TEST(Rehearsal, ForetellsItInBfloat16) { ExpectForetold(at::kBFloat16); }
 
-// With bfloat16, as there is no attention of other kinds to rehearse.
+// With bfloat16, as there is no attention of other kinds to rehearse. What is held is what a CPU
+// holds, where both hold it on the device.
 TEST(Rehearsal, NeedsNoGpu) {
   int layouts = 0;
   for (const Combination& combination : CoveringSubset(WorkingCombinations())) {
@@ -61,13 +63,47 @@ TEST(Rehearsal, NeedsNoGpu) {
     ASSERT_TRUE(run.ok()) << run.status();
     run->task.form.compute = at::kBFloat16;
     JobInputs inputs = TinyInputs(run->task);
+    const int rank = TestProcess().rank();
+    const auto on_cpu = RehearseRank(run->task, run->layout, inputs, rank);
     inputs.device = c10::Device(at::kCUDA, 0);
-    const auto planned = RehearseRank(run->task, run->layout, inputs, TestProcess().rank());
-    ASSERT_TRUE(planned.ok()) << planned.status();
-    LogInfo(ToString(*planned));
+    const auto planned = RehearseRank(run->task, run->layout, inputs, rank);
+    ASSERT_TRUE(planned.ok() && on_cpu.ok()) << planned.status() << on_cpu.status();
+    for (const MemoryCategory category : {MemoryCategory::kWeights, MemoryCategory::kAdapters,
+                                          MemoryCategory::kGradients, MemoryCategory::kOptimizer}) {
+      const auto i = static_cast<size_t>(category);
+      // On a CPU a table in host memory is on the device.
+      const bool apart =
+          category == MemoryCategory::kWeights && run->layout.embedding == Place::kHost;
+      EXPECT_LE(planned->device.held.of[i], on_cpu->device.held.of[i])
+          << MemoryCategoryName(category);
+      if (!apart) {
+        EXPECT_EQ(planned->device.held.of[i], on_cpu->device.held.of[i])
+            << MemoryCategoryName(category);
+      }
+    }
+    EXPECT_GT(planned->device.peak.total, planned->device.held.total);
     ++layouts;
   }
   EXPECT_GT(layouts, 0);
+}
+
+// One of thirty documents is long: a run's need is of rows as they are.
+TEST(Rehearsal, OfARunsOwnRowsIsNoMoreThanTheRunMeasures) {
+  Task task = TinyTask({.packing = false});
+  const Layout layout{.mesh = {.dp = TestProcess().world_size()}, .micro_batch_rows = 2};
+  const auto planned = RehearseOwnRows(task, layout, TinyInputs(task), TestProcess().rank());
+  ASSERT_TRUE(planned.ok()) << planned.status();
+  const RankMemory trained = Trained(task, layout);
+  EXPECT_LE(planned->device.peak.total, trained.device.peak.total);
+  EXPECT_GE(planned->device.peak.total, trained.device.peak.total * 9 / 10);
+}
+
+TEST(Rehearsal, ThatCannotBeIsAStatus) {
+  const Task task = TinyTask();
+  JobInputs inputs = TinyInputs(task);
+  const Rehearsal another(c10::Device(c10::kCPU));
+  const auto planned = RehearseRank(task, Layout{}, inputs, 0);
+  EXPECT_EQ(planned.status().code(), absl::StatusCode::kInternal);
 }
 
 }  // namespace

@@ -297,6 +297,7 @@ TEST(Resume, PassesOverADamagedCheckpointAndSetsItAside) {
   }
   TestProcess().Barrier();
   EXPECT_EQ(Found(plan).step, 1);
+  TestProcess().Barrier();  // the first rank sets it aside
   EXPECT_TRUE(std::filesystem::exists(plan.output.folder + "/checkpoints/damaged-step-2"));
   Save(*run.job, plan, 2);
   EXPECT_EQ(Found(plan).step, 2);
