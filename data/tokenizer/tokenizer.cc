@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "absl/algorithm/container.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "data/text/unicode.h"
 #include "data/tokenizer/encoder.h"
@@ -95,6 +97,17 @@ int32_t Tokenizer::MaxId() const {
   return max_id;
 }
 
+int64_t Tokenizer::CountFrom(int64_t id) const {
+  absl::flat_hash_set<int32_t> ids;
+  for (const auto& [token, its] : impl_->model->vocabulary().ids()) {
+    if (its >= id) ids.insert(its);
+  }
+  for (const AddedToken& token : impl_->added.tokens()) {
+    if (token.id >= id) ids.insert(token.id);
+  }
+  return absl::c_count_if(ids, [&](int32_t its) { return !impl_->Spelling(its).empty(); });
+}
+
 int64_t Tokenizer::WrittenId(int32_t id) const { return impl_->added.WrittenId(id); }
 
 bool Tokenizer::IsAddedToken(int32_t id) const { return impl_->added.FindId(id) != nullptr; }
@@ -107,10 +120,7 @@ std::string Tokenizer::EosToken() const { return impl_->eos; }
 const std::vector<std::string>& Tokenizer::Notes() const { return impl_->notes; }
 
 std::string NoteTokensBeyond(const Tokenizer& tokenizer, int64_t embedding_rows) {
-  int64_t beyond = 0;
-  for (int64_t id = embedding_rows; id <= tokenizer.MaxId(); ++id) {
-    beyond += !tokenizer.IdToToken(static_cast<int32_t>(id)).empty();
-  }
+  const int64_t beyond = tokenizer.CountFrom(embedding_rows);
   if (beyond == 0) return "";
   return absl::StrCat("the tokenizer's token '", Printable(tokenizer.IdToToken(tokenizer.MaxId())),
                       "' has id ", tokenizer.MaxId(), ", but the model's embedding has ",

@@ -85,6 +85,7 @@ class Tokenizer {
   // The greatest other id that a file of the folder gives the added token `id`; -1 if none does.
   int64_t WrittenId(int32_t id) const;
   int32_t MaxId() const;
+  int64_t CountFrom(int64_t id) const;  // tokens that have this id or a greater one
 
   std::optional<int32_t> EosId() const;
   std::string BosToken() const;  // empty if there is none

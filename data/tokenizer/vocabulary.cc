@@ -1,5 +1,7 @@
 #include "data/tokenizer/vocabulary.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "runtime/process/log.h"
 
@@ -10,17 +12,17 @@ absl::Status Vocabulary::Add(std::string_view token, int64_t id) {
   if (id < 0 || id >= kMaxTokens) {
     return absl::InvalidArgumentError(absl::StrCat(id, " is not in [0, ", kMaxTokens - 1, "]"));
   }
-  const size_t at = static_cast<size_t>(id);
-  if (at >= tokens_.size()) tokens_.resize(at + 1);
-  if (!tokens_[at].empty()) {
+  const int32_t at = static_cast<int32_t>(id);
+  if (const std::string* other = Token(at); other != nullptr) {
     return absl::InvalidArgumentError(
-        absl::StrCat("id ", id, " is also '", Printable(tokens_[at]), "'"));
+        absl::StrCat("id ", id, " is also '", Printable(*other), "'"));
   }
-  if (!id_of_.emplace(std::string(token), static_cast<int32_t>(id)).second) {
+  if (!id_of_.emplace(std::string(token), at).second) {
     return absl::InvalidArgumentError(
         absl::StrCat("token '", Printable(token), "' has the ids ", Find(token), " and ", id));
   }
-  tokens_[at] = std::string(token);
+  token_of_.emplace(at, std::string(token));
+  max_id_ = std::max(max_id_, at);
   return absl::OkStatus();
 }
 

@@ -5,7 +5,6 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
@@ -28,16 +27,18 @@ class Vocabulary {
   }
   // Null if the id has no token.
   const std::string* Token(int32_t id) const {
-    const bool there = id >= 0 && id <= max_id() && !tokens_[static_cast<size_t>(id)].empty();
-    return there ? &tokens_[static_cast<size_t>(id)] : nullptr;
+    const auto it = token_of_.find(id);
+    return it == token_of_.end() ? nullptr : &it->second;
   }
   int64_t size() const { return static_cast<int64_t>(id_of_.size()); }
-  int32_t max_id() const { return static_cast<int32_t>(tokens_.size()) - 1; }
+  int32_t max_id() const { return max_id_; }  // -1: no token
   const absl::flat_hash_map<std::string, int32_t>& ids() const { return id_of_; }
 
  private:
   absl::flat_hash_map<std::string, int32_t> id_of_;
-  std::vector<std::string> tokens_;  // of an id; empty: none
+  // Not a list: of one token a file may say that its id is 2^24 - 1.
+  absl::flat_hash_map<int32_t, std::string> token_of_;
+  int32_t max_id_ = -1;
 };
 
 }  // namespace fttrain

@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <malloc.h>
 
 #include <string>
 #include <utility>
@@ -98,6 +99,28 @@ TEST(Tokenizer, TakesMergesInBothSpellings) {
     EXPECT_EQ(*old->Encode(text.get<std::string>(), false),
               *now->Encode(text.get<std::string>(), false));
   }
+}
+
+size_t HeldBytes() {
+  const struct mallinfo2 held = mallinfo2();
+  return held.uordblks + held.hblkhd;
+}
+
+// {"a": 0, "b": id}
+json TwoTokens(int64_t id) {
+  return {
+      {"model", {{"type", "BPE"}, {"vocab", {{"a", 0}, {"b", id}}}, {"merges", json::array()}}}};
+}
+
+TEST(Tokenizer, AnIdTakesNoMemoryForThoseBelowIt) {
+  const std::string text = TwoTokens((1 << 24) - 1).dump();
+  const size_t before = HeldBytes();
+  const auto t = Tokenizer::FromJson(text, "", "t").value();
+  EXPECT_LT(HeldBytes() - before, size_t{1} << 20);
+  EXPECT_EQ(t->MaxId(), (1 << 24) - 1);
+  EXPECT_EQ(t->IdToToken(t->MaxId()), "b");
+  EXPECT_EQ(t->IdToToken(t->MaxId() - 1), "");
+  EXPECT_THAT(NoteTokensBeyond(*t, 1), HasSubstr("token 'b' has id 16777215, but"));
 }
 
 TEST(Tokenizer, WithoutAFileIsNotFound) {
