@@ -1,6 +1,7 @@
 #include "data/tokenizer/normalizer.h"
 
 #include "absl/algorithm/container.h"
+#include "data/tokenizer/text_limit.h"
 #include "runtime/files/json.h"
 
 namespace fttrain {
@@ -70,6 +71,7 @@ absl::StatusOr<std::string> Normalizer::Apply(std::string_view text, RegexScratc
     if (step.kind == Step::kUnicode) {
       FT_ASSIGN_OR_RETURN(out, NormalizeUnicode(step.form, out));
     } else if (step.kind == Step::kPrepend) {
+      FT_RETURN_IF_ERROR(CheckNormalizedBytes(out.size(), 1, step.content.size()));
       if (!out.empty()) out.insert(0, step.content);
     } else {
       FT_ASSIGN_OR_RETURN(out, step.pattern->ReplaceAll(out, step.content, scratch));

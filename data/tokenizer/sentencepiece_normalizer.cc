@@ -3,6 +3,8 @@
 #include <cstring>
 
 #include "data/text/unicode.h"
+#include "data/tokenizer/text_limit.h"
+#include "runtime/process/check.h"
 
 namespace fttrain {
 namespace {
@@ -92,7 +94,8 @@ std::pair<std::string_view, size_t> SentencePieceNormalizer::First(std::string_v
   return {text.substr(0, length), length};
 }
 
-std::string SentencePieceNormalizer::Apply(std::string_view text, bool prefix) const {
+absl::StatusOr<std::string> SentencePieceNormalizer::Apply(std::string_view text,
+                                                           bool prefix) const {
   std::string out;
   out.reserve(text.size() + text.size() / 2);
   if (remove_extra_spaces_) {
@@ -108,6 +111,7 @@ std::string SentencePieceNormalizer::Apply(std::string_view text, bool prefix) c
   while (!text.empty()) {
     auto [result, length] = First(text);
     while (after_space && result.starts_with(' ')) result.remove_prefix(1);
+    FT_RETURN_IF_ERROR(CheckNormalizedBytes(out.size(), space_.size(), result.size()));
     for (const char c : result) {
       if (c == ' ') {
         out += space_;

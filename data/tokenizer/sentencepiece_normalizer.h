@@ -22,7 +22,8 @@ class SentencePieceNormalizer {
   static absl::StatusOr<SentencePieceNormalizer> Create(const SentencePieceFile& file);
 
   // `text` is well-formed UTF-8. `prefix`: with a space in front, if the model has one there.
-  std::string Apply(std::string_view text, bool prefix) const;
+  // ResourceExhausted where the rules make more than kMaxNormalizedBytes (text_limit.h) of it.
+  absl::StatusOr<std::string> Apply(std::string_view text, bool prefix) const;
 
  private:
   // What the longest rule at the beginning makes of it, and how many bytes that takes.

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "data/text/unicode.h"
 #include "data/text/unicode16.h"
+#include "data/tokenizer/text_limit.h"
 #include "runtime/process/check.h"
 #include "runtime/process/log.h"
 
@@ -250,13 +251,9 @@ absl::StatusOr<std::string> SplitRegex::ReplaceAll(std::string_view text, std::s
                                                    RegexScratch* scratch) const {
   std::vector<TextRange> matches;
   FT_RETURN_IF_ERROR(FindAll(text, scratch, &matches));
-  // A few of these after each other make terabytes of a short text.
-  constexpr size_t kMostBytes = size_t{1} << 28;
-  if (!content.empty() && matches.size() > kMostBytes / content.size()) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("the tokenizer's replacements make more than ", kMostBytes,
-                     " bytes of a text: its file is no tokenizer's, download it again"));
-  }
+  size_t kept = text.size();
+  for (const TextRange& match : matches) kept -= match.end - match.begin;
+  FT_RETURN_IF_ERROR(CheckNormalizedBytes(kept, matches.size(), content.size()));
   std::string out;
   size_t at = 0;
   for (const TextRange& match : matches) {

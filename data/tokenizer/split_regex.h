@@ -50,7 +50,7 @@ class SplitRegex {
   absl::Status FindAll(std::string_view text, RegexScratch* scratch,
                        std::vector<TextRange>* matches) const;
   // `text` with `content` in place of every match, taken literally. ResourceExhausted, too, where
-  // these are 256 MiB.
+  // that is beyond kMaxNormalizedBytes (text_limit.h).
   absl::StatusOr<std::string> ReplaceAll(std::string_view text, std::string_view content,
                                          RegexScratch* scratch) const;
 

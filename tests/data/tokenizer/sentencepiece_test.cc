@@ -144,6 +144,13 @@ TEST(SentencePieceFolder, ARuleMakesWholeCharacters) {
   }
 }
 
+TEST(SentencePieceFolder, RulesDoNotExhaustMemory) {
+  const std::string results = std::string(1 << 20, 'b') + std::string(1, '\0');
+  const auto t = Tokenizer::FromSentencePiece(WithRule(1, results, 0), "", "m").value();
+  const auto ids = t->Encode(std::string(257, 'a'), false);
+  EXPECT_TRUE(absl::IsResourceExhausted(ids.status())) << ids.status();
+}
+
 // Whatever is cut off or changed: a tokenizer or an error.
 TEST(SentencePieceFolder, BrokenFilesDoNotCrash) {
   SpmFile file = Small();

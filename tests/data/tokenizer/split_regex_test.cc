@@ -47,6 +47,15 @@ TEST(SplitRegex, ReplacementsDoNotExhaustMemory) {
       regex->ReplaceAll(std::string(257, 'a'), content, &scratch).status()));
 }
 
+TEST(SplitRegex, ReplacementsAfterEachOtherDoNotExhaustMemory) {
+  RegexScratch scratch;
+  const auto regex = SplitRegex::Literal("a");
+  const std::string content = "a" + std::string(1 << 20, 'c');
+  const auto once = regex->ReplaceAll(std::string(200, 'a'), content, &scratch);
+  ASSERT_TRUE(once.ok()) << once.status();
+  EXPECT_TRUE(absl::IsResourceExhausted(regex->ReplaceAll(*once, content, &scratch).status()));
+}
+
 TEST(SplitRegex, ALongRunDoesNotExhaustTheStack) {
   const auto regex = SplitRegex::Compile("(?:a|b)+|\\s+(?!\\S)|\\s+");
   EXPECT_EQ(Matches(**regex, std::string(2 << 20, 'a')).size(), 1u);
