@@ -17,6 +17,10 @@ size_t FindInvalidUtf8(std::string_view text);
 inline size_t Utf8Length(unsigned char lead) {
   return lead < 0x80 ? 1 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
 }
+// Of well-formed text.
+inline bool IsOneCharacter(std::string_view text) {
+  return !text.empty() && Utf8Length(static_cast<unsigned char>(text[0])) == text.size();
+}
 // The code point at `text[offset]`; the text is well formed.
 uint32_t Utf8CodePoint(std::string_view text, size_t offset);
 void AppendUtf8(uint32_t code_point, std::string* out);

@@ -12,6 +12,7 @@ namespace fttrain {
 namespace {
 
 constexpr int64_t kMaxId = (int64_t{1} << 24) - 1;
+constexpr size_t kMaxSpelledBytes = size_t{1} << 24;
 
 absl::StatusOr<AddedToken> ReadFlags(const JsonNode& node, bool special = false) {
   AddedToken token;
@@ -172,11 +173,17 @@ absl::Status AddedTokens::Add(const JsonNode& node, AddedToken token,
 absl::Status AddedTokens::Index(const Normalizer& normalizer, bool raw) {
   std::vector<std::pair<std::string, int32_t>> patterns[2];
   RegexScratch scratch;
+  size_t bytes = 0;
   for (size_t i = 0; i < tokens_.size(); ++i) {
     std::string text = tokens_[i].content;
     if (raw) tokens_[i].normalized = false;
     if (tokens_[i].normalized) {
       FT_ASSIGN_OR_RETURN(text, normalizer.Apply(text, &scratch));
+      if (text.size() > kMaxSpelledBytes - bytes) {
+        return absl::InvalidArgumentError(absl::StrCat(
+            "the added tokens, normalized, are more than ", kMaxSpelledBytes, " bytes"));
+      }
+      bytes += text.size();
     }
     tokens_[i].spelling = text;
     patterns[tokens_[i].normalized].emplace_back(text, static_cast<int32_t>(i));

@@ -10,6 +10,8 @@
 namespace fttrain {
 namespace {
 
+constexpr size_t kMaxReplacedBytes = size_t{1} << 26;  // of all tokens of a text
+
 // The value of "<0xE2>", or -1.
 int FallbackByte(const std::string& token) {
   const bool is_byte = token.size() == 6 && token.starts_with("<0x") && token[5] == '>' &&
@@ -110,7 +112,7 @@ absl::Status TokenDecoder::Add(const JsonNode& node) {
     FT_ASSIGN_OR_RETURN(std::string content, node["content"].String());
     FT_ASSIGN_OR_RETURN(const int64_t start, node["start"].Int(0, INT32_MAX));
     FT_ASSIGN_OR_RETURN(const int64_t stop, node["stop"].Int(0, INT32_MAX));
-    if (content.empty()) return node["content"].Error("one character is needed");
+    if (!IsOneCharacter(content)) return node["content"].Error("one character is needed");
     steps_.push_back({Kind::kStrip, std::move(content), nullptr, start, stop});
   } else if (type == "Metaspace") {
     FT_RETURN_IF_ERROR(node.OnlyKeys(
@@ -119,7 +121,7 @@ absl::Status TokenDecoder::Add(const JsonNode& node) {
     FT_ASSIGN_OR_RETURN(const bool legacy, node["add_prefix_space"].Bool(true));
     FT_ASSIGN_OR_RETURN(const std::string scheme,
                         node["prepend_scheme"].String(legacy ? "always" : "never"));
-    if (marker.empty()) return node["replacement"].Error("one character is needed");
+    if (!IsOneCharacter(marker)) return node["replacement"].Error("one character is needed");
     steps_.push_back({Kind::kMetaspace, std::move(marker), nullptr, 0, 0, scheme != "never"});
   } else {
     return node["type"].Unsupported();
@@ -137,9 +139,13 @@ std::vector<std::string> TokenDecoder::Run(const Step& step, std::vector<std::st
       return {absl::StrJoin(tokens, "")};
     case Kind::kReplace: {
       RegexScratch scratch;
+      size_t bytes = 0;
       for (std::string& token : tokens) {
-        // A token is a few bytes: matching it cannot give up.
-        token = step.pattern->ReplaceAll(token, step.content, &scratch).value_or(token);
+        // What would be too much, or gives up, stays as it is: this is for people to read.
+        auto replaced = step.pattern->ReplaceAll(token, step.content, &scratch);
+        if (!replaced.ok() || replaced->size() > kMaxReplacedBytes - bytes) continue;
+        bytes += replaced->size();
+        token = *std::move(replaced);
       }
       return tokens;
     }

@@ -5,11 +5,15 @@
 namespace fttrain {
 namespace {
 
+// A list of ids may be named over and over.
+constexpr size_t kMaxAround = 65536;
+
 absl::Status AddTemplate(const JsonNode& node, PostProcessor* post) {
   FT_RETURN_IF_ERROR(node.OnlyKeys({"type", "single", "pair", "special_tokens"}));
   const JsonNode single = node["single"];
   FT_RETURN_IF_ERROR(single.IsArray());
   PostProcessor mine;
+  size_t around = post->before.size() + post->behind.size();
   bool seen = false;
   for (size_t i = 0; i < single.size(); ++i) {
     if (single[i]["Sequence"].present()) {
@@ -24,6 +28,9 @@ absl::Status AddTemplate(const JsonNode& node, PostProcessor* post) {
     for (size_t k = 0; k < ids.size(); ++k) {
       FT_ASSIGN_OR_RETURN(const int64_t id, ids[k].Int(0, INT32_MAX));
       (seen ? mine.behind : mine.before).push_back(static_cast<int32_t>(id));
+      if (++around > kMaxAround) {
+        return single.Error(absl::StrCat("puts more than ", kMaxAround, " tokens around a text"));
+      }
       const bool has_name = tokens.present() && tokens.value().is_array() && k < tokens.size();
       if (!has_name) continue;
       FT_ASSIGN_OR_RETURN(std::string token, tokens[k].String());

@@ -150,7 +150,7 @@ absl::Status PreTokenizer::AddMetaspace(const JsonNode& node) {
   FT_RETURN_IF_ERROR(node.OnlyKeys(
       {"type", "replacement", "add_prefix_space", "prepend_scheme", "split", "str_rep"}));
   FT_ASSIGN_OR_RETURN(metaspace_, node["replacement"].String("\xE2\x96\x81"));
-  if (metaspace_.empty()) return node["replacement"].Error("one character is needed");
+  if (!IsOneCharacter(metaspace_)) return node["replacement"].Error("one character is needed");
   FT_ASSIGN_OR_RETURN(const bool legacy, node["add_prefix_space"].Bool(true));
   FT_ASSIGN_OR_RETURN(const std::string scheme,
                       node["prepend_scheme"].String(legacy ? "always" : "never"));

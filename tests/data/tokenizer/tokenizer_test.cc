@@ -123,6 +123,33 @@ TEST(Tokenizer, AnIdTakesNoMemoryForThoseBelowIt) {
   EXPECT_THAT(NoteTokensBeyond(*t, 1), HasSubstr("token 'b' has id 16777215, but"));
 }
 
+TEST(Tokenizer, WhatIsMadeOfItsTokensDoesNotExhaustMemory) {
+  const json replace = {
+      {"type", "Replace"}, {"pattern", {{"String", "a"}}}, {"content", std::string(1 << 20, 'c')}};
+  json spec = TwoTokens(1);
+  spec["decoder"] = replace;
+  const auto t = Tokenizer::FromJson(spec.dump(), "", "t").value();
+  EXPECT_EQ(t->Decode({0, 1}, false).size(), (1u << 20) + 1);
+  EXPECT_LT(t->Decode(std::vector<int32_t>(70, 0), false).size(), (1u << 26) + 70);
+  spec["normalizer"] = replace;
+  for (int i = 0; i < 17; ++i) {
+    spec["added_tokens"].push_back({{"id", 2 + i}, {"content", "a" + std::to_string(i)}});
+  }
+  EXPECT_THAT(ErrorText(Tokenizer::FromJson(spec.dump(), "", "t")),
+              HasSubstr("the added tokens, normalized, are more than 16777216 bytes"));
+}
+
+TEST(Tokenizer, TokensAroundATextAreBounded) {
+  json spec = TwoTokens(1);
+  json single = json::array({{{"Sequence", {{"id", "A"}, {"type_id", 0}}}}});
+  for (int i = 0; i < 300; ++i) single.push_back({{"SpecialToken", {{"id", "s"}, {"type_id", 0}}}});
+  spec["post_processor"] = {{"type", "TemplateProcessing"},
+                            {"single", single},
+                            {"special_tokens", {{"s", {{"ids", std::vector<int>(300, 1)}}}}}};
+  EXPECT_THAT(ErrorText(Tokenizer::FromJson(spec.dump(), "", "t")),
+              HasSubstr("t: post_processor.single: puts more than 65536 tokens around a text"));
+}
+
 TEST(Tokenizer, WithoutAFileIsNotFound) {
   EXPECT_TRUE(absl::IsNotFound(Tokenizer::Load("/nonexistent").status()));
 }
@@ -157,7 +184,14 @@ TEST(Tokenizer, RefusesByNameWhatItDoesNotUnderstand) {
        "t: pre_tokenizer.pattern.Regex: regular expression uses '&&'"},
       {"post-processor", "/post_processor", R"({"type": "BertProcessing"})",
        "t: post_processor.type: 'BertProcessing'"},
+      {"more than a space", "/pre_tokenizer", R"({"type": "Metaspace", "replacement": "ab"})",
+       "t: pre_tokenizer.replacement: one character is needed"},
       {"decoder", "/decoder", R"({"type": "WordPiece"})", "t: decoder.type: 'WordPiece'"},
+      {"decoder of more than a space", "/decoder", R"({"type": "Metaspace", "replacement": "ab"})",
+       "t: decoder.replacement: one character is needed"},
+      {"stripping more than a space", "/decoder",
+       R"({"type": "Strip", "content": "ab", "start": 1, "stop": 0})",
+       "t: decoder.content: one character is needed"},
       {"dropout", "/model/dropout", "0.1", "t: model.dropout: this option is not supported"},
       {"prefix", "/model/continuing_subword_prefix", R"("##")",
        "t: model.continuing_subword_prefix"},
