@@ -5,7 +5,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "model/linears/adapter.h"
+#include "model/linears/adapter_form.h"
 
 namespace fttrain {
 

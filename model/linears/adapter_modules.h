@@ -1,5 +1,5 @@
-// Which linears of a model an adapter is on: PEFT's rules (adapter.h), their checks, and the result
-// in words.
+// Which linears of a model an adapter is on: PEFT's rules (adapter_form.h), their checks, and the
+// result in words.
 #pragma once
 
 #include <cstdint>
