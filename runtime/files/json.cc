@@ -147,6 +147,9 @@ absl::StatusOr<bool> JsonNode::Bool(bool fallback) const {
 
 absl::StatusOr<int64_t> JsonNode::Int(int64_t low, int64_t high) const {
   if (!present() || !value_->is_number_integer()) return Error("an integer is needed");
+  // "-0" is none to the programs in Rust that most such files are for; parsed, only that is a
+  // zero with a sign.
+  if (*value_ == 0 && !value_->is_number_unsigned()) return Error("an integer is needed");
   const bool huge =
       value_->is_number_unsigned() && value_->get<uint64_t>() > static_cast<uint64_t>(INT64_MAX);
   const int64_t v = huge ? INT64_MAX : value_->get<int64_t>();

@@ -50,7 +50,7 @@ class JsonNode {
   // The value, or `fallback` where it is absent or null; an error if it has another type.
   absl::StatusOr<std::string> String(std::optional<std::string> fallback = std::nullopt) const;
   absl::StatusOr<bool> Bool(bool fallback) const;
-  absl::StatusOr<int64_t> Int(int64_t low, int64_t high) const;
+  absl::StatusOr<int64_t> Int(int64_t low, int64_t high) const;  // of parsed text; not "-0"
   absl::Status IsArray() const;
   absl::Status IsObject() const;
   // An object without keys other than these.

@@ -151,6 +151,8 @@ std::optional<int64_t> TensorBytes(SafetensorsDtype dtype, const std::vector<int
 absl::StatusOr<SafetensorsHeader> ParseSafetensorsHeader(std::string_view json, int64_t data_start,
                                                          int64_t file_bytes,
                                                          const std::string& path) {
+  // The format's text demands it, although its reference takes blanks there: a header that begins
+  // otherwise was made by nobody's writer.
   if (!json.starts_with('{')) {
     return absl::InvalidArgumentError(absl::StrCat(path, ": the header does not begin with '{'"));
   }

@@ -117,6 +117,9 @@ std::vector<Case> TensorCases() {
       {"OffsetsFarPastTheEnd", OneTensor("[2]", "[9223372036854775798,9223372036854775806]"),
        "ends past"},
       {"SizeIsNotTheOffsets", OneTensor("[3]", "[0,8]"), "F32 [3] needs 12 bytes"},
+      {"OffsetMinusZero", OneTensor("[2]", "[-0,8]"), "data_offsets[0]: an integer is needed"},
+      {"DimensionMinusZero", FileBytes("{" + Item("w", "U8", "[3,-0]", "[0,0]") + "}"),
+       "tensor 'w'.shape[1]: an integer is needed"},
       {"DimensionNegative", OneTensor("[-1]", "[0,8]"), "tensor 'w'.shape[0]: -1 is not in [0, "},
       {"DimensionFloat", OneTensor("[2.0]", "[0,8]"), "shape[0]: an integer is needed"},
       {"ShapeOverflows", OneTensor("[4294967296,4294967296]", "[0,8]"), "exceeds 2^63 bytes"},
@@ -195,6 +198,7 @@ std::vector<Case> OddButRightCases() {
   return {
       {"NoTensors", FileBytes("{}"), ""},
       {"PaddedHeader", FileBytes("{" + kGood + "}      ", "12345678"), ""},
+      {"PaddedWithBlanksOfJson", FileBytes("{" + kGood + "}\n\t\r ", "12345678"), ""},
       {"Scalar", FileBytes("{" + Item("w", "F64", "[]", "[0,8]") + "}", "12345678"), ""},
       {"NotInFileOrder", FileBytes("{" + swapped + "}", "12"), ""},
       {"EmptyTensor", FileBytes("{" + empty + "}", "12345678"), ""},
