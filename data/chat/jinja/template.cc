@@ -17,7 +17,8 @@ absl::Status StatusOf(const Error& error) {
   const std::string message = where + error.message;
   switch (error.kind) {
     case ErrorKind::kRaised:
-      return absl::FailedPreconditionError(error.message);
+      return absl::FailedPreconditionError(
+          error.message.empty() ? where + "raise_exception without a message" : error.message);
     case ErrorKind::kUnsupported:
       return absl::UnimplementedError(message);
     case ErrorKind::kLimit:

@@ -132,6 +132,10 @@ TEST(JinjaTemplate, ATemplateThatRefusesItsInputIsToldApart) {
   const auto refused = Render("\n{{ raise_exception('only ' ~ 2) }}");
   EXPECT_EQ(refused.status().code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(ErrorText(refused), "only 2");
+  // A reason all the same where it gives none.
+  const auto silent = Render("\n{{ raise_exception('') }}");
+  EXPECT_EQ(silent.status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(ErrorText(silent), "line 2: raise_exception without a message");
 }
 
 TEST(JinjaTemplate, ErrorsNameTheLine) {
