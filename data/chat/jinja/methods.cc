@@ -19,8 +19,7 @@ Parameters::Parameters(std::string_view function, const Arguments& args,
   }
   for (size_t i = 0; i < args.positional.size(); ++i) values_[i] = args.positional[i];
   for (const auto& [name, value] : args.named) {
-    const auto found = std::find_if(names.begin() + by_position, names.end(),
-                                    [&](const char* n) { return name == n; });
+    const auto found = std::find(names.begin() + by_position, names.end(), std::string_view(name));
     if (found == names.end()) {
       throw Error(ErrorKind::kType,
                   absl::StrCat(function_, "() got an unexpected keyword argument '", name, "'"));
