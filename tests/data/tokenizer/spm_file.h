@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_format.h"
 #include "data/tokenizer/tokenizer.h"
 
 namespace fttrain {
@@ -46,6 +47,24 @@ inline SpmFile Small() {
   file.Add("<unk>", 0, kUnknown).Add("<s>", 0, kControl).Add("</s>", 0, kControl);
   file.Add(kSpace, -4).Add("a", -5).Add("b", -6).Add("ab", -1).Add(std::string(kSpace) + "ab", -2);
   return file;
+}
+
+// Small() with byte pieces, as `model` (1: Unigram, 2: BPE), whose rules turn "a" into what stands
+// at `value` of `results`.
+inline std::string WithRule(int model, const std::string& results, uint32_t value) {
+  std::vector<uint32_t> units(256);  // a double array: units[0] is the root, its children at 128
+  units[0] = 128 << 10;
+  units[128 ^ 'a'] = 64 << 10 | 1 << 8 | 'a';
+  units[128 ^ 'a' ^ 64] = 1u << 31 | value;
+  std::string map("\0\4\0\0", 4);
+  for (const uint32_t unit : units) {
+    for (const int shift : {0, 8, 16, 24}) map.push_back(static_cast<char>(unit >> shift));
+  }
+  SpmFile file = Small();
+  for (int b = 0; b < 256; ++b) file.Add(absl::StrFormat("<0x%02X>", b), 0, kByte);
+  file.trainer = Integer(3, model) + Integer(35, 1);
+  file.normalizer = Integer(4, 0) + Bytes(2, map + results);
+  return file.text();
 }
 
 inline std::vector<int32_t> Ids(const Tokenizer& tokenizer, const std::string& text,
