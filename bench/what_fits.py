@@ -4,7 +4,7 @@
     .venv/bin/python bench/what_fits.py build/release/fttrain
 
 Nothing is loaded and no GPU is needed: `fttrain plan` rehearses each rank. Of each cell the layouts below are tried at
-2,048 tokens, and of the one that needs least the longest row that fits is looked for, by halves of powers of two. A
+2,048 tokens, and of the one that needs least the longest row that fits is looked for, by powers of two. A
 card of 24 or 48 GiB is planned with 23.0 or 47.0: a desktop, and what the driver keeps, take the rest.
 """
 
@@ -50,8 +50,18 @@ def layouts(cards, method):
     return found
 
 
+KNOWN = {}
+
+
 def needs(binary, scratch, model, method, cards, tokens, keys):
-    """GiB that the fullest rank needs, or None: such a layout is refused."""
+    """GiB that the fullest rank needs, or None: such a layout is refused. Asked once for all cards' sizes."""
+    what = (model, method, cards, tokens, json.dumps(keys))
+    if what not in KNOWN:
+        KNOWN[what] = plan(binary, scratch, model, method, cards, tokens, keys)
+    return KNOWN[what]
+
+
+def plan(binary, scratch, model, method, cards, tokens, keys):
     config = {
         "model": {"path": str(model)},
         "adapter": {"method": method} if method == "none" else {"method": method, "r": 16},
@@ -71,15 +81,14 @@ def needs(binary, scratch, model, method, cards, tokens, keys):
 
 
 def longest(room, need):
-    """The largest row that fits, in steps of half a power of two from 2,048 on."""
-    tokens = fits = 2048
+    """The largest power of two, from 2,048 on, of tokens that fit in a row."""
+    tokens = 2048
     while tokens < 131072:
-        for tokens in (tokens * 3 // 2, tokens * 2):
-            needed = need(tokens)
-            if needed is None or needed > room:
-                return fits
-            fits = tokens
-    return fits
+        needed = need(2 * tokens)
+        if needed is None or needed > room:
+            break
+        tokens *= 2
+    return tokens
 
 
 def cell(binary, scratch, model, method, cards, gib):
