@@ -291,6 +291,15 @@ bool OnGpu(const Call& call) {
          call.AnyTensor([](const at::Tensor& t) { return t.is_cuda(); });
 }
 
+// Of the operations that return no tensor, those that ask for no values.
+bool IsOfShapes(std::string_view name) {
+  static const std::set<std::string_view> kKnown = {
+      "aten::size",      "aten::stride",         "aten::sym_size", "aten::sym_stride",
+      "aten::numel",     "aten::storage_offset", "aten::dim",      "aten::sym_numel",
+      "aten::is_pinned", "aten::is_same_size"};
+  return kKnown.count(name) > 0;
+}
+
 void PerformOnGpu(const Call& call) {
   if (call.traits().is_view && !call.Written().defined()) return call.Perform();
   if (const at::Tensor written = call.Written(); written.defined()) return call.Return({written});
@@ -299,8 +308,10 @@ void PerformOnGpu(const Call& call) {
   if (call.name() == "aten::item" || call.name() == "aten::_local_scalar_dense") {
     return call.Return({c10::Scalar(0.0)});
   }
-  if (!call.traits().returns_tensors) return call.Perform();  // of shapes
-  Imagine(call);
+  if (call.traits().returns_tensors) return Imagine(call);
+  // Where a GPU is there, an operation that reads values would read what is not there.
+  TORCH_CHECK(IsOfShapes(call.name()), "no rehearsal of ", call.op().schema());
+  call.Perform();
 }
 
 bool IsLarge(const at::Tensor& t) {

@@ -53,7 +53,7 @@ TEST(Rehearsal, ForetellsWhatEachRankHoldsInEveryLayout) { ExpectForetold(std::n
 TEST(Rehearsal, ForetellsItInBfloat16) { ExpectForetold(at::kBFloat16); }
 
 // With bfloat16, as there is no attention of other kinds to rehearse. What is held is what a CPU
-// holds, where both hold it on the device.
+// holds, but for padding.
 TEST(Rehearsal, NeedsNoGpu) {
   int layouts = 0;
   for (const Combination& combination : CoveringSubset(WorkingCombinations())) {
@@ -74,11 +74,13 @@ TEST(Rehearsal, NeedsNoGpu) {
       // On a CPU a table in host memory is on the device.
       const bool apart =
           category == MemoryCategory::kWeights && run->layout.embedding == Place::kHost;
-      EXPECT_LE(planned->device.held.of[i], on_cpu->device.held.of[i])
-          << MemoryCategoryName(category);
-      if (!apart) {
-        EXPECT_EQ(planned->device.held.of[i], on_cpu->device.held.of[i])
-            << MemoryCategoryName(category);
+      const auto want = static_cast<double>(on_cpu->device.held.of[i]);
+      const auto got = static_cast<double>(planned->device.held.of[i]);
+      // What NCCL sums early is padded group by group, gradients and with them values.
+      if (apart) {
+        EXPECT_LE(got, want) << MemoryCategoryName(category);
+      } else {
+        EXPECT_NEAR(got, want, want / 10) << MemoryCategoryName(category);
       }
     }
     EXPECT_GT(planned->device.peak.total, planned->device.held.total);
