@@ -110,12 +110,8 @@ at::Tensor EmptyImagined(at::IntArrayRef sizes, at::IntArrayRef strides, at::Sca
 }
 
 at::Tensor EmptyPinned(at::IntArrayRef sizes, at::IntArrayRef strides, at::ScalarType dtype) {
-  int64_t elements = 1;
-  for (size_t i = 0; i < sizes.size(); ++i) {
-    elements = sizes[i] == 0 ? 0 : elements + (sizes[i] - 1) * strides[i];
-    if (elements == 0) break;
-  }
-  const int64_t bytes = elements * static_cast<int64_t>(c10::elementSize(dtype));
+  const auto bytes = static_cast<int64_t>(
+      at::detail::computeStorageNbytes(sizes, strides, c10::elementSize(dtype)));
   if (bytes == 0) return at::from_blob(nullptr, sizes, strides, at::TensorOptions(dtype));
   void* const data = ImaginedZeros(bytes);
   TORCH_CHECK(data != nullptr, "cannot imagine ", bytes, " bytes of pinned memory");

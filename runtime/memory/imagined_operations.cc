@@ -1,17 +1,18 @@
 #include <ATen/ATen.h>
 #include <ATen/ExpandUtils.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>
+#include <c10/util/strides.h>
 #include <torch/library.h>
 
 #include <algorithm>
 #include <optional>
 #include <set>
 #include <string_view>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
 #include "runtime/memory/imagined.h"
+#include "runtime/memory/imagined_call.h"
 
 namespace fttrain {
 namespace {
@@ -23,130 +24,11 @@ int64_t g_largest_computed = 0;
 // The key that goes before all others where a thread includes it; nothing else here uses it.
 constexpr auto kMode = c10::DispatchKey::TESTING_ONLY_GenericMode;
 
-// Operations that give new tensors, or their argument, though their schemas speak of views.
-const std::set<std::string_view> kSometimesViews = {"aten::to", "aten::contiguous", "aten::reshape",
-                                                    "aten::flatten"};
-// On the CPU, what is imagined where it is large. What is not here is computed, on zeros: views,
-// metadata, and what is seldom.
-const std::set<std::string_view> kLargeOnCpu = {
-    "aten::zero_",        "aten::fill_",       "aten::copy_",      "aten::add_",
-    "aten::sub_",         "aten::mul_",        "aten::div_",       "aten::addmm_",
-    "aten::masked_fill_", "aten::index_copy_", "aten::index_add_", "aten::exp_",
-    "aten::index_select", "aten::mm",          "aten::bmm",        "aten::zeros",
-    "aten::zeros_like",   "aten::full_like",   "aten::full",       "aten::to",
-    "aten::contiguous",   "aten::clone",       "aten::cat",        "aten::sum"};
-
-// What is the same of every call of an operation.
-struct Traits {
-  explicit Traits(const c10::FunctionSchema& schema) {
-    const auto& returns = schema.returns();
-    is_view = !returns.empty() && returns[0].alias_info() != nullptr &&
-              kSometimesViews.count(schema.name()) == 0;
-    returns_tensors = !returns.empty() && returns[0].type()->isSubtypeOf(*c10::TensorType::get());
-    large_on_cpu = kLargeOnCpu.count(schema.name()) > 0;
-    for (size_t i = 0; i < schema.arguments().size(); ++i) {
-      const c10::Argument& argument = schema.arguments()[i];
-      const auto* alias = argument.alias_info();
-      if (alias != nullptr && alias->isWrite()) written.push_back(i);
-      if (argument.name() == "device") device = static_cast<int>(i);
-      if (argument.name() == "pin_memory") pin_memory = static_cast<int>(i);
-    }
-  }
-  bool is_view, returns_tensors, large_on_cpu;
-  std::vector<size_t> written;       // arguments
-  int device = -1, pin_memory = -1;  // arguments; -1: it has none
-};
-
-const Traits& TraitsOf(const c10::OperatorHandle& op) {
-  thread_local std::unordered_map<const c10::FunctionSchema*, Traits> known;
-  const c10::FunctionSchema& schema = op.schema();
-  const auto found = known.find(&schema);
-  return found != known.end() ? found->second : known.emplace(&schema, schema).first->second;
-}
-
-// An operation and its arguments, which lie on top of the stack.
-class Call {
- public:
-  Call(const c10::OperatorHandle& op, Stack* stack)
-      : op_(op),
-        traits_(TraitsOf(op)),
-        stack_(stack),
-        first_(stack->size() - op.schema().arguments().size()) {}
-
-  const std::string& name() const { return op_.schema().name(); }
-  size_t size() const { return op_.schema().arguments().size(); }
-  const c10::IValue& operator[](size_t i) const { return (*stack_)[first_ + i]; }
-  const c10::Argument& argument(size_t i) const { return op_.schema().arguments()[i]; }
-  const c10::IValue* Find(const char* argument_name) const {
-    for (size_t i = 0; i < size(); ++i) {
-      if (argument(i).name() == argument_name) return &(*this)[i];
-    }
-    return nullptr;
-  }
-  const c10::OperatorHandle& op() const { return op_; }
-
-  // All tensors among them.
-  std::vector<at::Tensor> Tensors() const {
-    std::vector<at::Tensor> tensors;
-    for (size_t i = 0; i < size(); ++i) {
-      const c10::IValue& value = (*this)[i];
-      if (value.isTensor() && value.toTensor().defined()) tensors.push_back(value.toTensor());
-      if (value.isTensorList()) {
-        for (const at::Tensor& t : value.toTensorVector()) tensors.push_back(t);
-      }
-    }
-    return tensors;
-  }
-  template <typename Is>
-  bool AnyTensor(const Is& is) const {
-    for (size_t i = 0; i < size(); ++i) {
-      const c10::IValue& value = (*this)[i];
-      if (value.isTensor()) {
-        const at::Tensor& tensor = value.toTensor();
-        if (tensor.defined() && is(tensor)) return true;
-      } else if (value.isTensorList()) {
-        for (const at::Tensor& t : value.toTensorVector()) {
-          if (is(t)) return true;
-        }
-      }
-    }
-    return false;
-  }
-  // The one that it writes; undefined if it writes none.
-  at::Tensor Written() const {
-    for (const size_t i : traits_.written) {
-      if ((*this)[i].isTensor()) return (*this)[i].toTensor();
-    }
-    return {};
-  }
-  const Traits& traits() const { return traits_; }
-
-  void Perform() const { op_.callBoxed(stack_); }
-  void Return(std::vector<c10::IValue> results) const {
-    stack_->resize(first_);
-    for (c10::IValue& each : results) stack_->push_back(std::move(each));
-  }
-
- private:
-  const c10::OperatorHandle& op_;
-  const Traits& traits_;
-  Stack* stack_;
-  size_t first_;
-};
-
 at::Tensor EmptyOn(c10::Device device, bool pinned, at::IntArrayRef sizes, at::IntArrayRef strides,
                    at::ScalarType dtype) {
   if (device.is_cuda()) return EmptyImagined(sizes, strides, dtype);
   if (pinned) return EmptyPinned(sizes, strides, dtype);
   return at::empty_strided(sizes, strides, at::TensorOptions(dtype));
-}
-
-std::vector<int64_t> StridesOfContiguous(at::IntArrayRef sizes) {
-  std::vector<int64_t> strides(sizes.size(), 1);
-  for (size_t i = sizes.size(); i-- > 1;) {
-    strides[i - 1] = strides[i] * std::max<int64_t>(1, sizes[i]);
-  }
-  return strides;
 }
 
 bool IsPinned(const Call& call) {
@@ -163,8 +45,12 @@ std::optional<c10::Device> AskedDevice(const Call& call) {
 
 c10::Device DeviceOf(const Call& call) {
   if (const auto asked = AskedDevice(call)) return *asked;
-  const std::vector<at::Tensor> tensors = call.Tensors();
-  return tensors.empty() ? c10::Device(at::kCPU) : tensors.front().device();
+  c10::Device device(at::kCPU);
+  call.AnyTensor([&](const at::Tensor& first) {
+    device = first.device();
+    return true;
+  });
+  return device;
 }
 
 // aten::to of all kinds.
@@ -186,8 +72,8 @@ void Convert(const Call& call) {
     return call.Return({self});
   }
   const bool dense = self.is_non_overlapping_and_dense();
-  const std::vector<int64_t> strides =
-      dense ? self.strides().vec() : StridesOfContiguous(self.sizes());
+  const c10::DimVector strides =
+      dense ? c10::DimVector(self.strides()) : c10::contiguous_strides(self.sizes());
   call.Return({EmptyOn(device, IsPinned(call), self.sizes(), strides, dtype)});
 }
 
@@ -209,7 +95,10 @@ std::optional<Known> KnownResult(const Call& call) {
   }
   if (kLogical.count(call.name()) > 0) {
     std::vector<int64_t> sizes;
-    for (const at::Tensor& each : call.Tensors()) sizes = at::infer_size(sizes, each.sizes());
+    call.AnyTensor([&](const at::Tensor& each) {
+      sizes = at::infer_size(sizes, each.sizes());
+      return false;
+    });
     return Known{std::move(sizes), at::kBool};
   }
   return std::nullopt;
@@ -223,7 +112,7 @@ void LogSumExp(const Call& call) {
   const int64_t dim = call[1].toIntVector().at(0), rank = self.dim();
   kept[static_cast<size_t>(dim < 0 ? dim + rank : dim)] = 1;
   const auto empty = [&](at::IntArrayRef sizes) {
-    return EmptyOn(self.device(), false, sizes, StridesOfContiguous(sizes), self.scalar_type());
+    return EmptyOn(self.device(), false, sizes, c10::contiguous_strides(sizes), self.scalar_type());
   };
   const at::Tensor largest = empty(kept), exponentials = empty(self.sizes());
   at::Tensor sums = empty(kept);
@@ -235,8 +124,8 @@ void Imagine(const Call& call) {
   const c10::Device device = DeviceOf(call);
   const bool pinned = IsPinned(call);
   if (const auto known = KnownResult(call)) {
-    return call.Return(
-        {EmptyOn(device, pinned, known->sizes, StridesOfContiguous(known->sizes), known->dtype)});
+    return call.Return({EmptyOn(device, pinned, known->sizes, c10::contiguous_strides(known->sizes),
+                                known->dtype)});
   }
   std::vector<std::pair<at::Tensor, at::Tensor>> twins;  // without values, and with
   const auto shape_of = [&](const at::Tensor& t) {
