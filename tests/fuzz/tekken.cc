@@ -53,9 +53,5 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace fttrain::fuzz;
   std::vector<std::string> parts = Parts(data, size);
   parts.resize(2);
-  const auto tokenizer = Tokenizer::FromTekken(parts[0], parts[1], "tekken.json");
-  if (!tokenizer.ok()) return Refused(tokenizer.status());
-  ++accepted;
-  CheckTokenizer(**tokenizer);
-  return 0;
+  return Judge(Tokenizer::FromTekken(parts[0], parts[1], "tekken.json"));
 }

@@ -48,4 +48,12 @@ inline void CheckTokenizer(const Tokenizer& it) {
   it.Decode(std::vector<int32_t>{-1, 0, 1, 2147483647}, false);
 }
 
+// How a target ends: with a refusal, or with a tokenizer that does what one must.
+inline int Judge(const absl::StatusOr<std::unique_ptr<Tokenizer>>& tokenizer) {
+  if (!tokenizer.ok()) return Refused(tokenizer.status());
+  ++accepted;
+  CheckTokenizer(**tokenizer);
+  return 0;
+}
+
 }  // namespace fttrain::fuzz
