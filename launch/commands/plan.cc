@@ -16,7 +16,6 @@
 #include "launch/run/rehearsal.h"
 #include "launch/run/train_plan.h"
 #include "runtime/process/check.h"
-#include "runtime/process/log.h"
 
 namespace fttrain {
 namespace {
@@ -79,7 +78,7 @@ std::string Help(const Planned& planned) {
   const int rank = most->memory.rank, ranks = static_cast<int>(planned.ranks.size());
   return absl::StrCat(
       "rank ", rank, ": ",
-      Levers(planned.task, planned.layout, planned.device, *planned.room,
+      Levers(planned.task, planned.layout, planned.device, *planned.room, most->bytes,
              [&](const Task& task, const Layout& layout) -> absl::StatusOr<int64_t> {
                FT_ASSIGN_OR_RETURN(const RankMemory memory,
                                    RehearseFullRows(task, layout, planned.device, rank));

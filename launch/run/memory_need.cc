@@ -10,7 +10,6 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "launch/run/numbers.h"
@@ -130,13 +129,6 @@ std::string UntrackedText(c10::Device device) {
   return "what this process has in memory beside tensors";
 }
 
-std::string InWords(int64_t bytes) {
-  const auto exact = static_cast<double>(bytes);
-  if (bytes >= 100 * kMib) return absl::StrFormat("%.2f GiB", exact / (1 << 30));
-  if (bytes >= kMib) return absl::StrFormat("%.2f MiB", exact / kMib);
-  return Counted(bytes, "byte");
-}
-
 std::string LargestCategories(const CategoryBytes& peak) {
   std::vector<std::pair<int64_t, std::string>> parts;
   for (size_t i = 0; i < peak.of.size(); ++i) {
@@ -151,15 +143,13 @@ std::string LargestCategories(const CategoryBytes& peak) {
 }
 
 std::string Levers(const Task& task, const Layout& layout, c10::Device device, int64_t room,
-                   const BytesNeeded& needed) {
+                   int64_t without, const BytesNeeded& needed) {
   constexpr char kNone[] =
       "no key of memory helps: shorter rows (data.sequence_len), or more ranks for a copy of the "
       "model (parallel.tensor, parallel.pipeline)";
   Task pulled_task = task;
   Layout pulled = layout;
-  const absl::StatusOr<int64_t> without = needed(task, layout);
-  if (!without.ok()) return kNone;
-  int64_t least = *without;
+  int64_t least = without;
   std::vector<const Lever*> helpful;
   for (const Lever& lever : kLevers) {
     Task next_task = pulled_task;
@@ -214,7 +204,7 @@ absl::Status CheckFits(const TrainPlan& plan, const Process& process) {
   absl::Status fits = absl::OkStatus();
   if (needed > room) {
     const std::string help =
-        Levers(plan.task, plan.layout, device, room,
+        Levers(plan.task, plan.layout, device, room, needed,
                [&](const Task& task, const Layout& layout) -> absl::StatusOr<int64_t> {
                  FT_ASSIGN_OR_RETURN(const RankMemory other,
                                      RehearseOwnRows(task, layout, plan.inputs, process.rank()));

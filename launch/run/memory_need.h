@@ -29,17 +29,15 @@ MemoryNeed NeedOf(const RankMemory& memory, c10::Device device, int ranks);
 // What that is, in words.
 std::string UntrackedText(c10::Device device);
 
-// "17.70 GiB", "3.25 MiB", "905,696 bytes": for people.
-std::string InWords(int64_t bytes);
 // "weights 14.96 GiB, saved 5.79 GiB, ...": the categories' own peaks, the largest first.
 std::string LargestCategories(const CategoryBytes& peak);
 
 // Keys of the config that make a rank fit, each with its cost: "memory.recompute=smart (a third
 // more arithmetic), ..., with which it needs 20.54 GiB"; the cheapest first, without those that
-// free nothing; or that none do. `needed`: of a task in a layout, by rehearsal.
+// free nothing; or that none do. `needed`: of a task in a layout, by rehearsal, and `without` them.
 using BytesNeeded = std::function<absl::StatusOr<int64_t>(const Task&, const Layout&)>;
 std::string Levers(const Task& task, const Layout& layout, c10::Device device, int64_t room,
-                   const BytesNeeded& needed);
+                   int64_t without, const BytesNeeded& needed);
 
 // InvalidArgument, naming the rank, what it needs, how much is missing and what would help, where
 // the first steps of the run do not fit what is free of a rank's device, or memory.limit, which

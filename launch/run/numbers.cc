@@ -20,4 +20,15 @@ std::string Counted(int64_t n, const std::string& one, const std::string& severa
   return absl::StrCat(WithCommas(n), " ", n == 1 ? one : several);
 }
 
+std::string InGib(int64_t bytes) {
+  return absl::StrFormat("%.2f GiB", static_cast<double>(bytes) / (int64_t{1} << 30));
+}
+
+std::string InWords(int64_t bytes) {
+  constexpr int64_t kMib = 1 << 20;
+  if (bytes >= 100 * kMib) return InGib(bytes);
+  if (bytes >= kMib) return absl::StrFormat("%.2f MiB", static_cast<double>(bytes) / kMib);
+  return Counted(bytes, "byte");
+}
+
 }  // namespace fttrain

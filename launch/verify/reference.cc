@@ -2,19 +2,12 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
 #include "launch/plan/bytes.h"
+#include "launch/run/numbers.h"
 #include "runtime/process/check.h"
 
 namespace fttrain {
-namespace {
-
-std::string GiB(int64_t bytes) {
-  return absl::StrFormat("%.2f GiB", static_cast<double>(bytes) / (1 << 30));
-}
-
-}  // namespace
 
 std::string ToString(const Reference& reference) {
   const MeshShape& mesh = reference.layout.mesh;
@@ -70,16 +63,16 @@ absl::StatusOr<Reference> ChooseReference(const Task& task, const Layout& run,
             BytesOf(task, reference.layout, declared, room.host_is_apart).total() *
             (room.shared ? size : 1);
         if (bytes <= room.free_bytes || (asked && keeps)) return reference;
-        least = absl::StrCat("; ", ToString(reference), " would take about ", GiB(bytes),
+        least = absl::StrCat("; ", ToString(reference), " would take about ", InGib(bytes),
                              room.shared ? " together" : " a rank");
       }
     }
   }
-  return absl::ResourceExhaustedError(
-      absl::StrCat("no layout of at most ", room.ranks, " ranks fits in the ", GiB(room.free_bytes),
-                   " of memory that are free, to compare this run with", least,
-                   ". Shorten data.sequence_len, verify a model of fewer layers, or force one with "
-                   "--reference=tp=T,pp=P"));
+  return absl::ResourceExhaustedError(absl::StrCat(
+      "no layout of at most ", room.ranks, " ranks fits in the ", InGib(room.free_bytes),
+      " of memory that are free, to compare this run with", least,
+      ". Shorten data.sequence_len, verify a model of fewer layers, or force one with "
+      "--reference=tp=T,pp=P"));
 }
 
 }  // namespace fttrain
