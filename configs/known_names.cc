@@ -29,7 +29,8 @@ constexpr Names kNamesElsewhere[] = {
      "test_datasets eval_dataset eval_file eval_data validation_file validation_data "
      "val_data val_file",
      ""},
-    {"data.eval", "val_set_size val_size", "a file of its own: nothing is split off"},
+    {"data.eval_fraction", "val_set_size val_size validation_split eval_split test_size",
+     "a share, below 1"},
     {"data.sequence_len",
      "cutoff_len max_seq_length max_seq_len max_length model_max_length seq_length "
      "seq_len sequence_length context_length",
@@ -64,6 +65,9 @@ constexpr Names kNamesElsewhere[] = {
     {"train.log_steps", "logging_steps log_interval log_every log_every_n_steps", ""},
     {"train.eval_steps", "eval_strategy evaluation_strategy evals_per_epoch eval_interval",
      "a count of steps"},
+    {"train.load_best_model_at_end", "load_best_model save_best_model", ""},
+    {"train.early_stopping_patience", "early_stopping early_stopping_steps patience",
+     "evaluations without a lower loss"},
     {"train.save_steps", "save_strategy saves_per_epoch save_interval", "a count of steps"},
     {"train.resume", "resume_from_checkpoint auto_resume_from_checkpoints",
      "auto, never or a folder"},

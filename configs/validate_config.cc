@@ -13,7 +13,6 @@
 #include "configs/faults.h"
 #include "configs/result_keys.h"
 #include "configs/schema.h"
-#include "configs/unsupported.h"
 
 namespace fttrain::config {
 namespace {
@@ -174,6 +173,38 @@ void CheckTrain(const RunConfig& config, KeyFaults& faults) {
   }
 }
 
+// Keys that mean nothing without something held out, or without the evaluations of a run.
+void CheckEvaluation(const RunConfig& config, KeyFaults& faults) {
+  const TrainConfig& train = config.train();
+  const bool has_files = config.data().eval_size() > 0;
+  const bool has_share = config.data().eval_fraction() > 0;
+  if (has_files && has_share) {
+    faults.Add("data.eval_fraction",
+               "'data.eval_fraction' and 'data.eval' both say what is held out: remove one");
+  }
+  if (!has_files && !has_share) {
+    for (const auto& [key, asked] : {std::pair{"train.eval_steps", train.eval_steps() > 0},
+                                     {"train.load_best_model_at_end", train.load_best_model_at_end()},
+                                     {"train.early_stopping_patience",
+                                      train.early_stopping_patience() > 0}}) {
+      if (!asked) continue;
+      faults.Add(key, absl::StrCat("'", key, "' needs something to evaluate: give data.eval, a list of "
+                                   "files, or data.eval_fraction, a share of data.train"));
+    }
+    return;
+  }
+  if (train.early_stopping_patience() > 0 && train.eval_steps() == 0) {
+    faults.Add("train.early_stopping_patience",
+               "'train.early_stopping_patience' counts the evaluations of a run: set "
+               "train.eval_steps");
+  }
+  if (train.early_stopping_threshold() > 0 && train.early_stopping_patience() == 0) {
+    faults.Add("train.early_stopping_threshold",
+               "'train.early_stopping_threshold' has no meaning without "
+               "train.early_stopping_patience");
+  }
+}
+
 // Frozen weights that are not always on the device.
 void CheckBaseWeights(const RunConfig& config, KeyFaults& faults) {
   const WeightPlace place = config.memory().base_weights();
@@ -292,7 +323,7 @@ absl::Status Validate(const LoadedConfig& loaded, int world_size) {
   CheckData(config, faults);
   CheckTrain(config, faults);
   CheckBaseWeights(config, faults);
-  for (const Unsupported& found : FindUnsupported(config)) faults.Add(found.key, found.what);
+  CheckEvaluation(config, faults);
   CheckPipeline(config.parallel(), faults);
   CheckLayout(loaded, world_size, faults);
   return faults.AsStatus();

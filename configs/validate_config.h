@@ -7,8 +7,7 @@
 
 namespace fttrain::config {
 
-// Refuses, as InvalidArgument, every contradiction at once, one a line with the arithmetic in it,
-// and by name everything the schema has words for but this build cannot do (see unsupported.cc).
+// Refuses, as InvalidArgument, every contradiction at once, one a line with the arithmetic in it.
 // "file:line: " stands before a line whose key was written. Ranks that the layout does not fit are
 // answered with the command as it was given, on as many ranks as it fits.
 absl::Status Validate(const LoadedConfig& loaded, int world_size);

@@ -170,7 +170,7 @@ absl::Status CheckpointFolder::CleanUp() {
   return first;
 }
 
-absl::Status CheckpointFolder::Retain(int keep_newest, int64_t also_keep,
+absl::Status CheckpointFolder::Retain(int keep_newest, const std::set<int64_t>& also_keep,
                                       const std::string& nonce) {
   if (keep_newest <= 0) return absl::OkStatus();
   FT_RETURN_IF_ERROR(CheckAttempt(0, nonce));
@@ -181,7 +181,7 @@ absl::Status CheckpointFolder::Retain(int keep_newest, int64_t also_keep,
   }
   for (size_t i = static_cast<size_t>(keep_newest); i < listing.committed.size(); ++i) {
     const int64_t step = listing.committed[i].step;
-    if (step == also_keep) continue;
+    if (also_keep.count(step) > 0) continue;
     FT_RETURN_IF_ERROR(files_.Rename(StepPath(step), TrashPath(step, nonce)));
     trash.push_back(TrashPath(step, nonce));
   }

@@ -16,6 +16,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <set>
 #include <string>
 
 #include "absl/status/status.h"
@@ -61,10 +62,11 @@ class CheckpointFolder {
   // Removes .tmp-* and .trash-*, which an earlier run left. Before the first attempt. What stays
   // after an error costs nothing but its bytes.
   absl::Status CleanUp();
-  // Removes committed checkpoints but for the newest `keep_newest` (0: keeps all) and that of
-  // also_keep (-1: none), which the run began from. What is not committed stays, and is not
-  // counted. Each first moves to .trash-step-N.NONCE, so that it is whole or none.
-  absl::Status Retain(int keep_newest, int64_t also_keep, const std::string& nonce);
+  // Removes committed checkpoints but for the newest `keep_newest` (0: keeps all) and those of the
+  // steps in also_keep. What is not committed stays, and is not counted. Each first moves to
+  // .trash-step-N.NONCE, so that it is whole or none.
+  absl::Status Retain(int keep_newest, const std::set<int64_t>& also_keep,
+                      const std::string& nonce);
 
   // Every checkpoint that a run may start from, and what cannot be one and why. NotFound is none:
   // no folder is an empty list. Damage of one is no error of the list.

@@ -16,6 +16,7 @@
 #include "launch/run/train_plan.h"
 #include "launch/run/weights.h"
 #include "launch/saving/resume.h"
+#include "launch/saving/saved_state.h"
 #include "launch/saving/saved_steps.h"
 #include "runtime/files/whole_file.h"
 #include "runtime/math/ceil_divide.h"
@@ -34,8 +35,8 @@ std::string ResultFolder(const TrainPlan& plan) {
 // Checkpoints that are in the folder at once: the limit and the one that is being written, or all.
 int64_t CheckpointsAtOnce(const TrainPlan& plan) {
   const int64_t every = plan.output.save_steps, keep = plan.output.keep_checkpoints;
-  const int64_t all = CeilDivide(plan.task.steps, every);
-  return keep == 0 ? all : std::min(all, keep + 1);
+  const int64_t all = every > 0 ? CeilDivide(plan.task.steps, every) : 0;
+  return (plan.output.keeps_best ? 1 : 0) + (keep == 0 ? all : std::min(all, keep + 1));
 }
 
 // Those that are there, of the same size.
@@ -52,7 +53,7 @@ int64_t CheckpointsThere(const TrainPlan& plan) {
 // What the run will leave in its folder, with room for it.
 absl::Status CheckRoom(const TrainPlan& plan, const OutputFolder& output) {
   int64_t bytes = ResultBytes(plan.task);
-  if (plan.output.save_steps > 0) {
+  if (plan.output.save_steps > 0 || plan.output.keeps_best) {
     const int64_t more = std::max<int64_t>(1, CheckpointsAtOnce(plan) - CheckpointsThere(plan));
     bytes += more * CheckpointBytes(plan.task, Declare(plan.task));
   }
@@ -151,6 +152,29 @@ absl::Status OpenMetrics(const TrainPlan& plan, const Process& process, int64_t 
   return absl::OkStatus();
 }
 
+// The result is that of the best evaluation, where that was asked for. What was learnt last is not
+// lost where its checkpoint is. Collective.
+absl::Status ReadBest(const Start& start, Job& job, int64_t steps_trained, const Process& process) {
+  const std::optional<Evaluations::Best>& best = job.evaluations.best();
+  if (!start.plan.output.keeps_best || !best || best->step == steps_trained) {
+    return absl::OkStatus();
+  }
+  FileSystem& files = RealFileSystem();
+  const absl::StatusOr<Committed> checkpoint =
+      OpenCheckpoint(best->step, start.plan.output.folder, files, start.disk, process);
+  if (!checkpoint.ok()) {
+    LogInfo(absl::StrCat("warning    the result is what the last step has learnt: the best "
+                         "evaluation's checkpoint cannot be read: ",
+                         std::string(checkpoint.status().message())));
+    return absl::OkStatus();
+  }
+  SavedState saved(files, *checkpoint);
+  FT_RETURN_IF_ERROR(ReadState(job, saved, process));
+  LogInfo(absl::StrCat("best       the result is that of step ", best->step,
+                       ", whose evaluation had the lowest loss, ", best->loss));
+  return absl::OkStatus();
+}
+
 // From the step after the checkpoint's, or the first, to the result.
 absl::Status TrainFrom(const Start& start, Job& job, StopSignals& signals, RunStatusFile& status,
                        const Process& process) {
@@ -171,6 +195,7 @@ absl::Status TrainFrom(const Start& start, Job& job, StopSignals& signals, RunSt
   const RunParts parts{plan, job, saver, control, status, metrics.get(), process};
   FT_RETURN_IF_ERROR(TrainSteps(parts, steps_done));
   FT_RETURN_IF_ERROR(WriteMemory(WithPeaks(held), plan.output.folder, process));
+  FT_RETURN_IF_ERROR(ReadBest(start, job, status.step(), process));
   FT_RETURN_IF_ERROR(SaveResult(plan, job, process));
   return process.AgreeOnStatus(metrics == nullptr ? absl::OkStatus() : metrics->Flush());
 }
@@ -204,6 +229,7 @@ absl::Status TrainCommand(const CommandLine& line, const Process& process) {
   FT_ASSIGN_OR_RETURN(const std::unique_ptr<Job> job,
                       Build(plan->task, plan->layout, plan->inputs, process));
   LogInfo(StartSummary(*job));
+  if (job->held_out) LogInfo(HeldOutSummary(job->held_out->summary(), plan->output.eval_steps));
 
   ReleaseFreedMemory();
   if (const int64_t limit = plan->output.memory_limit_bytes; limit > 0) {

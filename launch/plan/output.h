@@ -20,6 +20,8 @@ struct Output {
   int64_t disk_full_seconds = 0;                // to wait for room for the result
   int64_t check_replicas_steps = 0;  // from a comparison of replicas to the next; 0: none
   int64_t memory_limit_bytes = 0;    // of a rank's device; 0: what is free
+  int64_t eval_steps = 0;            // from an evaluation to the next; 0: at the end alone
+  bool keeps_best = false;           // the result is that of the lowest evaluation
 };
 
 // Of a config with defaults filled and validated.
@@ -35,7 +37,9 @@ inline Output OutputOf(const config::RunConfig& run) {
           {run.train().allow_changed().begin(), run.train().allow_changed().end()},
           run.train().disk_full_wait(),
           run.train().check_replicas_steps(),
-          static_cast<int64_t>(run.memory().limit() * (int64_t{1} << 30))};
+          static_cast<int64_t>(run.memory().limit() * (int64_t{1} << 30)),
+          run.train().eval_steps(),
+          run.train().load_best_model_at_end()};
 }
 
 }  // namespace fttrain

@@ -64,9 +64,14 @@ LrSchedule LearningRateOf(const config::RunConfig& run) {
 DataTask DataTaskOf(const config::LoadedConfig& loaded) {
   const config::DataConfig& data = loaded.config.data();
   DataTask task;
-  for (const config::DataSource& source : data.train()) {
-    task.files.push_back({source.path(), RowFormatOf(source.format()), FieldsOf(source.fields())});
-  }
+  const auto add = [](const auto& sources, std::vector<DatasetSpec>& files) {
+    for (const config::DataSource& source : sources) {
+      files.push_back({source.path(), RowFormatOf(source.format()), FieldsOf(source.fields())});
+    }
+  };
+  add(data.train(), task.files);
+  add(data.eval(), task.held_out_files);
+  task.held_out_share = data.eval_fraction();
   task.chat = {ExpandHome(data.chat_template()), data.date()};
   task.train_on = ValueOf<config::TrainOn, TrainOn>(data.train_on(),
                                                     {{config::TRAIN_ON_ALL, TrainOn::kAll},
@@ -106,6 +111,7 @@ absl::StatusOr<Task> TaskOf(const config::LoadedConfig& loaded, const ModelSpec&
   task.learning_rate = LearningRateOf(run);
   task.max_grad_norm = run.optimizer().max_grad_norm();
   task.guard = {run.train().max_skipped_steps(), run.train().skip_loss_spikes()};
+  task.stopping = {run.train().early_stopping_patience(), run.train().early_stopping_threshold()};
   task.data = DataTaskOf(loaded);
   task.seed = static_cast<uint64_t>(run.train().seed());
   task.deterministic = run.train().deterministic();

@@ -20,6 +20,8 @@ namespace fttrain {
 // Which rows a run learns from, and what of them.
 struct DataTask {
   std::vector<DatasetSpec> files;
+  std::vector<DatasetSpec> held_out_files;
+  double held_out_share = 0;  // of the rows of `files`, where there are no files of their own
   ChatOptions chat;
   TrainOn train_on = TrainOn::kAll;
   Turns turns = Turns::kWhole;
@@ -30,6 +32,12 @@ struct DataTask {
 struct GuardOptions {
   int64_t max_in_a_row = 0;  // of such steps; one more ends the run
   double spike = 0;          // standard deviations above the mean that a loss may have; 0: any
+};
+
+// When a run ends before its last step (run/evaluations.h).
+struct StoppingOptions {
+  int64_t patience = 0;  // evaluations in a row without a lower loss; 0: it never does
+  double threshold = 0;  // by which a loss must be lower than the lowest
 };
 
 struct Task {
@@ -47,6 +55,7 @@ struct Task {
   LrSchedule learning_rate;
   double max_grad_norm = 1.0;
   GuardOptions guard;
+  StoppingOptions stopping;
 
   DataTask data;
   RowOptions rows;

@@ -146,6 +146,13 @@ std::vector<DataFact> FactsOf(const DataReport& report) {
       {"tokens",
        absl::StrCat(WithCommas(data.tokens), " in ", Counted(data.examples, "example"), "; ",
                     WithCommas(data.targets), " learnt (", Share(data.targets, data.tokens), ")")});
+  if (report.held_out) {
+    facts.push_back({"held out",
+                     absl::StrCat(WithCommas(report.held_out->tokens), " tokens in ",
+                                  Counted(report.held_out->examples, "example"),
+                                  ", to be evaluated; ", WithCommas(report.held_out->targets),
+                                  " with a target")});
+  }
   facts.push_back(CutFact(report));
   if (data.dropped > 0) {
     facts.push_back({"dropped", absl::StrCat(Counted(data.dropped, "example"), " (",
@@ -194,6 +201,7 @@ std::string DataJson(const DataReport& report) {
                      {"examples", data.examples},
                      {"tokens", data.tokens},
                      {"learnt_tokens", data.targets},
+                     {"held_out_examples", report.held_out ? report.held_out->examples : 0},
                      {"lengths", LengthsOf(s)},
                      {"cut",
                       {{"sequence_len", report.rows.sequence_len},

@@ -2,6 +2,7 @@
 // the examples; as a text, as a page and as JSON.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,7 +23,8 @@ struct DataReport {
   std::vector<DatasetReport> files;
   RowOptions rows;
   StepShape step;
-  DatasetStatistics statistics;
+  DatasetStatistics statistics;             // of what is learnt
+  std::optional<DatasetSummary> held_out;  // of what is evaluated
   int64_t steps = 0;           // of the run
   double epochs = 0.0;         // that these are
   int64_t last_step_rows = 0;  // of the run's last step

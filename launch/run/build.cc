@@ -40,8 +40,12 @@ absl::Status LoadFiles(Network& network, const Process& process) {
 
 }  // namespace
 
-int64_t PositionsOf(const Task& task, const RowStream& rows) {
-  return std::min(task.rows.sequence_len, rows.summary().longest);
+int64_t PositionsOf(const Task& task, const JobInputs& inputs) {
+  int64_t longest = 0;
+  for (const auto& rows : {inputs.rows, inputs.held_out}) {
+    if (rows) longest = std::max(longest, rows->summary().longest);
+  }
+  return std::min(task.rows.sequence_len, longest);
 }
 
 WeightSource WeightsFromFiles() { return LoadFiles; }
@@ -50,12 +54,14 @@ absl::StatusOr<std::unique_ptr<Job>> Build(const Task& task, const Layout& layou
                                            const JobInputs& inputs, const Process& process) {
   auto job = std::make_unique<Job>();
   job->rows = inputs.rows;
+  job->held_out = inputs.held_out;
   job->timeout_seconds = inputs.timeout_seconds;
   job->guard = LossGuard(task.guard);
+  job->evaluations = Evaluations(task.stopping);
   FT_ASSIGN_OR_RETURN(
       job->network,
       BuildNetwork(task, layout, StorageOptionsOf(task, layout, inputs.scratch_folder),
-                   PositionsOf(task, *inputs.rows), process, inputs.device, inputs.backend));
+                   PositionsOf(task, inputs), process, inputs.device, inputs.backend));
   AdamWOptions adamw = task.adamw;
   adamw.state_place = layout.state;
   job->optimizer = std::make_unique<Optimizer>(*job->network->store, adamw);

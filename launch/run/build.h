@@ -8,6 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "data/packing/packer.h"
+#include "launch/run/evaluations.h"
 #include "launch/run/loss_guard.h"
 #include "launch/run/metrics.h"
 #include "launch/run/network.h"
@@ -19,9 +20,6 @@ namespace fttrain {
 // the world of `process`, as ParameterStore::Write.
 using WeightSource = std::function<absl::Status(Network&, const Process&)>;
 
-// Of the longest document that the rows hold.
-int64_t PositionsOf(const Task& task, const RowStream& rows);
-
 // The files of task.model_path; adapters from their init_from, or fresh.
 WeightSource WeightsFromFiles();
 
@@ -29,11 +27,15 @@ WeightSource WeightsFromFiles();
 struct JobInputs {
   WeightSource weights = WeightsFromFiles();
   std::shared_ptr<RowStream> rows;
+  std::shared_ptr<RowStream> held_out;  // evaluated; null: nothing is
   std::string scratch_folder;  // of files without a name; a store that wants some makes it
   c10::Device device = c10::Device(c10::kCPU);  // this rank's, selected
   CommBackend backend = nullptr;                // as BuildNetwork
   int64_t timeout_seconds = 0;                  // as Output
 };
+
+// Of the longest document that rows and held-out rows have.
+int64_t PositionsOf(const Task& task, const JobInputs& inputs);
 
 // Sees what a step computes; every rank has one or none has. May be collective.
 class StepObserver {
@@ -50,8 +52,9 @@ class StepObserver {
 struct Job {
   std::unique_ptr<Network> network;
   std::unique_ptr<Optimizer> optimizer;  // its state fresh
-  std::shared_ptr<RowStream> rows;
+  std::shared_ptr<RowStream> rows, held_out;
   LossGuard guard;
+  Evaluations evaluations;
   int64_t timeout_seconds = 0;           // as JobInputs
   std::vector<StepObserver*> observers;  // see every step of a trainer, in order; outlive it
 

@@ -57,6 +57,18 @@ std::string ToJsonLine(const StepMetrics& metrics) {
   return json.dump();
 }
 
+std::string ToJsonLine(int64_t step, const HeldOutLoss& held_out) {
+  nlohmann::ordered_json json;
+  json["step"] = step;
+  json["eval_loss"] = held_out.loss;
+  json["eval_perplexity"] = held_out.Perplexity();
+  json["eval_tokens"] = held_out.tokens;
+  json["eval_target_tokens"] = held_out.target_tokens;
+  json["eval_seconds"] = held_out.seconds;
+  json["eval_tokens_per_second"] = held_out.TokensPerSecond();
+  return json.dump();
+}
+
 std::string ToReadableLine(const StepMetrics& metrics, int64_t total_steps, double eta_seconds) {
   return absl::StrFormat(
       "step %d/%d  loss %.4f  grad_norm %.3f  lr %.2e  %.0f tok/s  mem %.2f GiB  eta %s",
@@ -100,9 +112,9 @@ absl::StatusOr<std::unique_ptr<MetricsFile>> MetricsFile::Create(const std::stri
 
 MetricsFile::~MetricsFile() { close(file_); }
 
-absl::Status MetricsFile::Append(const StepMetrics& metrics) {
+absl::Status MetricsFile::Append(const std::string& line) {
   const bool told = !kept_.empty();
-  absl::StrAppend(&kept_, ToJsonLine(metrics), "\n");
+  absl::StrAppend(&kept_, line, "\n");
   const absl::Status flushed = Flush();
   if (!absl::IsResourceExhausted(flushed)) return flushed;
   if (!told) {
@@ -155,6 +167,12 @@ void Progress::Show(const StepMetrics& metrics) {
   } else if (metrics.step % log_steps_ == 0 || metrics.step == 1 || metrics.step == total_steps_) {
     std::printf("%s\n", line.c_str());
   }
+  std::fflush(stdout);
+}
+
+void Progress::ShowLine(const std::string& line) {
+  std::printf("%s%s\n", open_line_ ? "\n" : "", line.c_str());
+  open_line_ = false;
   std::fflush(stdout);
 }
 

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "absl/status/statusor.h"
+#include "launch/run/held_out_loss.h"
 
 namespace fttrain {
 
@@ -29,6 +30,8 @@ struct StepMetrics {
 };
 
 std::string ToJsonLine(const StepMetrics& metrics);  // without the newline
+// {"step": N, "eval_loss": X, "eval_perplexity": X, ...}: after so many steps.
+std::string ToJsonLine(int64_t step, const HeldOutLoss& held_out);
 // "step 12/30  loss 1.2345  grad_norm 0.812  lr 1.0e-03  5210 tok/s  mem 1.23 GiB  eta 0:12"
 std::string ToReadableLine(const StepMetrics& metrics, int64_t total_steps, double eta_seconds);
 
@@ -41,7 +44,8 @@ class MetricsFile {
                                                              int64_t steps_done = 0);
   ~MetricsFile();
   // Lines for which the disk has no room are kept for the next call; the first is told.
-  absl::Status Append(const StepMetrics& metrics);
+  absl::Status Append(const StepMetrics& metrics) { return Append(ToJsonLine(metrics)); }
+  absl::Status Append(const std::string& line);
   // ResourceExhausted while there is no room for what is kept.
   absl::Status Flush();
 
@@ -58,6 +62,8 @@ class Progress {
   Progress(int64_t total_steps, int64_t log_steps);
   ~Progress();
   void Show(const StepMetrics& metrics);
+  // A line of its own.
+  void ShowLine(const std::string& line);
 
  private:
   int64_t total_steps_, log_steps_;

@@ -67,6 +67,7 @@ class RunStatusFile {
 
   // Writes nothing. Any rank.
   void SetStep(int64_t step) { step_ = step; }
+  int64_t step() const { return step_; }  // steps done
   // Who stopped it (Requests::by), for the end to tell. Writes nothing.
   void SetStoppedBy(std::string_view by) { status_.stopped_by = by; }
   // A checkpoint of `step` is committed. Rank 0's status; agree on it.

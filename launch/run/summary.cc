@@ -206,6 +206,14 @@ std::string StartSummary(const Job& job) {
                       CountParameters(job.network->declared), job.rows->summary());
 }
 
+std::string HeldOutSummary(const DatasetSummary& data, int64_t eval_steps) {
+  return absl::StrCat(
+      "held out   ", Counted(data.examples, "example"), ", ", WithCommas(data.tokens), " tokens, ",
+      WithCommas(data.targets), " with a target, ", Counted(data.rows, "row"), "; evaluated ",
+      eval_steps > 0 ? absl::StrCat("every ", Counted(eval_steps, "step"), " and ") : "",
+      "at the end");
+}
+
 std::vector<std::string> FileLines(const DatasetReport& report) {
   std::vector<std::string> lines;
   lines.push_back(absl::StrCat(

@@ -26,6 +26,9 @@ std::string StartSummary(const Task& task, const Layout& layout, const Machine& 
                          const ParameterCounts& parameters, const DatasetSummary& data);
 std::string StartSummary(const Job& job);
 
+// What is held out of training and when it is evaluated: a line.
+std::string HeldOutSummary(const DatasetSummary& data, int64_t eval_steps);
+
 // What was made of a file's rows: a line, and one for each thing that there is to say.
 std::vector<std::string> FileLines(const DatasetReport& report);
 // Of all files, as rank 0 says it once they are read.

@@ -73,6 +73,7 @@ absl::StatusOr<TrainPlan> MakeTrainPlan(config::LoadedConfig loaded, const Proce
                                        plan.task.rows.sequence_len));
   for (const std::string& note : data.notes) LogInfo("note       " + note);
   LogInfo(FilesSummary(data.reports));
+  FT_ASSIGN_OR_RETURN(plan.inputs.held_out, FromFile(HeldOutRows(plan.task.data, plan.task.rows, plan.task.rows_per_step, data)));
   FT_ASSIGN_OR_RETURN(plan.taught, FromFile(TaughtBy(data.examples, data.tokenizer.get(),
                                                      data.chat.get(), plan.task)));
   plan.file_ends = std::move(data.ends);
@@ -84,7 +85,7 @@ absl::StatusOr<TrainPlan> MakeTrainPlan(config::LoadedConfig loaded, const Proce
   FT_RETURN_IF_ERROR(SetSteps(plan.task, *plan.inputs.rows));
   FT_RETURN_IF_ERROR(CheckWarmup(plan.task, plan.inputs.rows->summary(), loaded.where));
   FT_RETURN_IF_ERROR(CheckPositions(
-      model, PositionsOf(plan.task, *plan.inputs.rows), "the longest example of data.train has",
+      model, PositionsOf(plan.task, plan.inputs), "the longest example of the data has",
       "set data.sequence_len to at most that, so that examples are cut"));
   return plan;
 }

@@ -8,6 +8,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "data/formats/row.h"
+#include "data/packing/held_out.h"
 #include "launch/exit_code.h"
 #include "runtime/process/check.h"
 
@@ -15,10 +16,24 @@ namespace fttrain {
 namespace {
 
 // Names of keys are the config's, not the file's, fault.
-absl::Status CheckFields(const DatasetSpec& file, size_t i, RowFormat format) {
+absl::Status CheckFields(const DatasetSpec& file, const std::string& key, RowFormat format) {
   const absl::Status known = KeyNames::Create(file.fields, format).status();
   if (known.ok()) return known;
-  return absl::InvalidArgumentError(absl::StrCat("data.train[", i, "].", known.message()));
+  return absl::InvalidArgumentError(absl::StrCat(key, ".", known.message()));
+}
+
+// Those to learn, then those that are held out.
+std::vector<DatasetSpec> AllFiles(const DataTask& task) {
+  std::vector<DatasetSpec> files = task.files;
+  files.insert(files.end(), task.held_out_files.begin(), task.held_out_files.end());
+  return files;
+}
+
+// Of a file of AllFiles.
+std::string KeyOf(const DataTask& task, size_t i) {
+  const size_t learnt = task.files.size();
+  return i < learnt ? absl::StrCat("data.train[", i, "]")
+                    : absl::StrCat("data.eval[", i - learnt, "]");
 }
 
 // Formats that the rows themselves tell. Ready-made tokens need neither tokenizer nor template, so
@@ -26,11 +41,11 @@ absl::Status CheckFields(const DatasetSpec& file, size_t i, RowFormat format) {
 absl::StatusOr<std::vector<FoundFormat>> FormatsOf(const DataTask& task,
                                                    const DatasetOptions& options) {
   std::vector<FoundFormat> formats;
-  for (size_t i = 0; i < task.files.size(); ++i) {
-    const DatasetSpec& file = task.files[i];
-    FT_RETURN_IF_ERROR(CheckFields(file, i, file.format));
+  for (const DatasetSpec& file : AllFiles(task)) {
+    const std::string key = KeyOf(task, formats.size());
+    FT_RETURN_IF_ERROR(CheckFields(file, key, file.format));
     FT_ASSIGN_OR_RETURN(FoundFormat found, FromFile(FindFormat(file, options)));
-    FT_RETURN_IF_ERROR(CheckFields(file, i, found.format));
+    FT_RETURN_IF_ERROR(CheckFields(file, key, found.format));
     formats.push_back(std::move(found));
   }
   return formats;
@@ -100,17 +115,37 @@ absl::StatusOr<TrainingData> ReadTrainingData(const DataTask& task, const std::s
   options.vocab_size = vocab_size;
   if (vocab_size == 0 && data.tokenizer != nullptr)
     options.vocab_size = data.tokenizer->MaxId() + 1;
-  for (size_t i = 0; i < task.files.size(); ++i) {
-    DatasetSpec file = task.files[i];
+  std::vector<DatasetSpec> files = AllFiles(task);
+  for (size_t i = 0; i < files.size(); ++i) {
+    DatasetSpec& file = files[i];
+    const bool is_learnt = i < task.files.size();
+    std::vector<Example>& examples = is_learnt ? data.examples : data.held_out;
     file.format = formats[i].format;
     absl::StatusOr<Dataset> read = FromFile(LoadDataset(file, options));
     FT_RETURN_IF_ERROR(WithReason(read.status(), no_template));
     read->report.why = formats[i].why;
-    std::move(read->examples.begin(), read->examples.end(), std::back_inserter(data.examples));
+    std::move(read->examples.begin(), read->examples.end(), std::back_inserter(examples));
     data.reports.push_back(std::move(read->report));
-    data.ends.push_back(static_cast<int64_t>(data.examples.size()));
+    if (is_learnt) data.ends.push_back(static_cast<int64_t>(examples.size()));
   }
   return data;
+}
+
+absl::StatusOr<std::shared_ptr<RowStream>> HeldOutRows(const DataTask& task, RowOptions options,
+                                                       int64_t rows_per_step, TrainingData& data) {
+  if (task.held_out_share > 0) {
+    FT_ASSIGN_OR_RETURN(data.held_out,
+                        HoldOut(task.held_out_share, options.seed, data.examples, data.ends));
+  }
+  if (data.held_out.empty()) return nullptr;
+  options.shuffle = false;
+  absl::StatusOr<RowStream> rows = RowStream::Create(std::move(data.held_out), options);
+  if (!rows.ok()) {
+    return absl::Status(rows.status().code(),
+                        absl::StrCat("held-out rows: ", std::string(rows.status().message())));
+  }
+  rows->EndAfterEpochs(1, rows_per_step);
+  return std::make_shared<RowStream>(*std::move(rows));
 }
 
 }  // namespace fttrain

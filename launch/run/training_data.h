@@ -15,8 +15,9 @@ struct TrainingData {
   std::unique_ptr<Tokenizer> tokenizer;  // null where all rows are ready-made tokens
   std::unique_ptr<ChatTemplate> chat;    // null where no format of theirs needs one
   std::vector<Example> examples;         // file by file
-  std::vector<DatasetReport> reports;    // of each file
-  std::vector<int64_t> ends;             // examples of the files up to this one
+  std::vector<Example> held_out;         // of the files that are, likewise
+  std::vector<DatasetReport> reports;    // of each file, those that are held out last
+  std::vector<int64_t> ends;             // `examples` of the files up to this one
   std::vector<std::string> notes;        // of tokenizer and template
 };
 
@@ -25,5 +26,12 @@ struct TrainingData {
 // and NotFound as the readers'.
 absl::StatusOr<TrainingData> ReadTrainingData(const DataTask& task, const std::string& folder,
                                               int64_t vocab_size, int64_t sequence_len);
+
+// The rows that are held out of training, one epoch of them in a fixed order, to be read in steps of
+// `rows_per_step`: those of files of their own, or a share that leaves `data`. `options` are the
+// run's. Null: nothing is held out. InvalidArgument where nothing would be left to learn, or nothing
+// of them has a target.
+absl::StatusOr<std::shared_ptr<RowStream>> HeldOutRows(const DataTask& task, RowOptions options,
+                                                       int64_t rows_per_step, TrainingData& data);
 
 }  // namespace fttrain

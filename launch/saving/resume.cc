@@ -193,6 +193,12 @@ absl::Status GoOnFrom(const Committed& checkpoint, Job& job, FileSystem& files,
     return absl::DataLossError(
         absl::StrCat(checkpoint.path, "/manifest.json: notes.", kGuardNote, " cannot be read"));
   }
+  // Of a checkpoint from before there were evaluations there is none.
+  const auto evaluations = manifest.notes.find(kEvaluationsNote);
+  if (evaluations != manifest.notes.end() && !job.evaluations.Restore(evaluations->second)) {
+    return absl::DataLossError(absl::StrCat(checkpoint.path, "/manifest.json: notes.",
+                                            kEvaluationsNote, " cannot be read"));
+  }
   std::vector<std::string> notes;
   if (const std::string now = LayoutText(job); now != manifest.layout) {
     notes.push_back(absl::StrCat("it was laid out otherwise (", manifest.layout, ")"));
@@ -213,6 +219,13 @@ absl::Status GoOnFrom(const Committed& checkpoint, Job& job, FileSystem& files,
                      absl::StrJoin(notes, "; ")));
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<Committed> OpenCheckpoint(int64_t step, const std::string& output_folder,
+                                         FileSystem& files, const Disk& disk,
+                                         const Process& process) {
+  const std::string folder = CheckpointFolder(files, output_folder).path();
+  return Open(absl::StrCat(folder, "/", StepName(step)), files, disk, process);
 }
 
 }  // namespace fttrain

@@ -31,4 +31,10 @@ bool IsIn(const std::string& output_folder, const std::string& checkpoint);
 absl::Status GoOnFrom(const Committed& checkpoint, Job& job, FileSystem& files,
                       const Process& process);
 
+// The output folder's checkpoint of `step`, every file of it read and hashed by a rank. Collective
+// over the world; agrees on errors.
+absl::StatusOr<Committed> OpenCheckpoint(int64_t step, const std::string& output_folder,
+                                         FileSystem& files, const Disk& disk,
+                                         const Process& process);
+
 }  // namespace fttrain

@@ -4,8 +4,11 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "launch/exit_code.h"
+#include "launch/run/held_out_loss.h"
 #include "launch/run/metrics.h"
+#include "launch/run/numbers.h"
 #include "launch/run/replica_check.h"
 #include "launch/run/trainer.h"
 #include "runtime/process/check.h"
@@ -28,7 +31,9 @@ class SavedSteps {
     if (run_.metrics != nullptr) {
       progress_ = std::make_unique<Progress>(run_.plan.task.steps, run_.plan.output.log_steps);
     }
-    for (int64_t step = steps_done; step < run_.plan.task.steps; ++step) {
+    const Evaluations& evaluations = run_.job.evaluations;
+    for (int64_t step = steps_done; step < run_.plan.task.steps && !evaluations.ShouldStop();
+         ++step) {
       FT_ASSIGN_OR_RETURN(const StepMetrics metrics, trainer_.Step(step));
       FT_FAILPOINT("train.step");
       run_.status.SetStep(step + 1);
@@ -43,9 +48,13 @@ class SavedSteps {
       if (check > 0 && (step + 1) % check == 0) {
         FT_RETURN_IF_ERROR(CheckReplicas(run_.job, step + 1, run_.process));
       }
-      FT_RETURN_IF_ERROR(SaveWhatIsDue(step + 1, asked));
-      if (asked.stop && step + 1 < run_.plan.task.steps) return Stopped(step + 1, asked);
+      FT_ASSIGN_OR_RETURN(const bool is_best, EvaluateWhatIsDue(step + 1));
+      const bool last = step + 1 == run_.plan.task.steps || evaluations.ShouldStop();
+      FT_RETURN_IF_ERROR(
+          SaveWhatIsDue(step + 1, last, is_best && run_.plan.output.keeps_best, asked));
+      if (asked.stop && !last) return Stopped(step + 1, asked);
     }
+    if (evaluations.ShouldStop()) TellStop();
     return absl::OkStatus();
   }
 
@@ -61,10 +70,38 @@ class SavedSteps {
     return DecodeRequests(words[0]);
   }
 
-  absl::Status SaveWhatIsDue(int64_t steps_done, const Requests& asked) {
-    const int64_t every = run_.plan.output.save_steps, steps = run_.plan.task.steps;
-    const bool last = steps_done == steps;
-    const bool due = every > 0 && (steps_done % every == 0 || last);
+  // Whether the loss of what is held out was asked for and is the lowest so far.
+  absl::StatusOr<bool> EvaluateWhatIsDue(int64_t steps_done) {
+    const int64_t every = run_.plan.output.eval_steps;
+    const bool due = steps_done == run_.plan.task.steps || (every > 0 && steps_done % every == 0);
+    Job& job = run_.job;
+    if (job.held_out == nullptr || !due) return false;
+    const HeldOutLoss held_out = EvaluateHeldOut(*job.network, *job.held_out);
+    const bool is_best = job.evaluations.Add(steps_done, held_out.loss);
+    absl::Status told;
+    if (run_.metrics != nullptr) {
+      told = run_.metrics->Append(ToJsonLine(steps_done, held_out));
+      progress_->ShowLine(absl::StrFormat(
+          "eval %d/%d  loss %.4f  perplexity %.3f  %s in %.1f s%s", steps_done,
+          run_.plan.task.steps, held_out.loss, held_out.Perplexity(),
+          Counted(held_out.target_tokens, "target token"), held_out.seconds,
+          is_best ? "  (the lowest so far)" : ""));
+    }
+    FT_RETURN_IF_ERROR(run_.process.AgreeOnStatus(told));
+    return is_best;
+  }
+
+  void TellStop() {
+    const Evaluations& evaluations = run_.job.evaluations;
+    LogInfo(absl::StrCat("stopped    early: ", Counted(evaluations.in_a_row(), "evaluation"),
+                         " in a row without a lower loss than ", evaluations.best()->loss,
+                         " after step ", evaluations.best()->step,
+                         " (train.early_stopping_patience)"));
+  }
+
+  absl::Status SaveWhatIsDue(int64_t steps_done, bool last, bool best, const Requests& asked) {
+    const int64_t every = run_.plan.output.save_steps;
+    const bool due = best || (every > 0 && (steps_done % every == 0 || last));
     if (run_.saver.in_flight() && (all_written_ || due || asked.stop || asked.save || last)) {
       FT_RETURN_IF_ERROR(Finish(last ? IfLost::kGoOn : IfLost::kCount));
     }

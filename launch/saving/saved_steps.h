@@ -21,9 +21,11 @@ struct RunParts {
   const Process& process;
 };
 
-// Trains from `steps_done` steps to the task's last one. Writes its metrics, shows progress,
-// saves a checkpoint every save_steps steps, at the end where there are any, and when asked to. A
-// save that fails is told and the run goes on; the third in a row ends it. Errors, agreed on: those
+// Trains from `steps_done` steps to the task's last one, or until the evaluations of what is held
+// out say that no more is learnt (Job::evaluations). Writes its metrics, shows progress, saves a
+// checkpoint every save_steps steps, at the end where there are any, when asked to and, where the
+// result is to be that of the best evaluation, after each that is the best so far. A save
+// that fails is told and the run goes on; the third in a row ends it. Errors, agreed on: those
 // of Trainer::Step; Cancelled with kExitPreempted where the run was asked to stop, once its
 // checkpoint is committed; what a disk says. Collective over the world.
 absl::Status TrainSteps(const RunParts& run, int64_t steps_done);

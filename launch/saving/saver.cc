@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <random>
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -104,9 +105,12 @@ absl::Status Saver::Begin(int64_t steps_done) {
   FT_CHECK(!in_flight(), "a checkpoint is in flight");
   FT_RETURN_IF_ERROR(MakeFolder(steps_done));
   FT_FAILPOINT("ckpt.staged");
-  Copies copies{steps_done, CopiesOnHost(pieces_), AdapterOnHost(), job_.guard.State()};
+  Copies copies{steps_done, CopiesOnHost(pieces_), AdapterOnHost(), job_.guard.State(),
+                job_.evaluations.State()};
   FT_FAILPOINT("ckpt.copied");
   step_ = steps_done;
+  best_.reset();
+  if (plan_.output.keeps_best && job_.evaluations.best()) best_ = job_.evaluations.best()->step;
   written_ =
       std::async(std::launch::async, [this, copies = std::move(copies)] { return Write(copies); });
   return absl::OkStatus();
@@ -116,7 +120,10 @@ absl::Status Saver::Begin(int64_t steps_done) {
 Saver::Part Saver::Write(const Copies& state) const {
   Manifest manifest;
   manifest.step = state.step;
-  if (leads()) manifest.notes[kGuardNote] = state.guard;
+  if (leads()) {
+    manifest.notes[kGuardNote] = state.guard;
+    manifest.notes[kEvaluationsNote] = state.evaluations;
+  }
   const ShardWriting how{process_.host()};
   FT_FAILPOINT_OR_RETURN("ckpt.shard");
   if (!state.pieces.empty()) {
@@ -192,11 +199,13 @@ absl::Status Saver::Commit(const std::vector<std::string>& parts) {
   FT_FAILPOINT_OR_RETURN("ckpt.commit");
   FT_RETURN_IF_ERROR(folder_.Commit(staging_, whole));
   FT_FAILPOINT("ckpt.committed");
+  std::set<int64_t> also_keep;
+  if (committed_ == began_from_) also_keep.insert(began_from_);
+  if (best_) also_keep.insert(*best_);
   // It exists: what follows cannot lose it.
   for (const absl::Status& tidied :
        {folder_.PointLatest(staging_),
-        folder_.Retain(plan_.output.keep_checkpoints, committed_ == began_from_ ? began_from_ : -1,
-                       staging_.nonce)}) {
+        folder_.Retain(plan_.output.keep_checkpoints, also_keep, staging_.nonce)}) {
     if (!tidied.ok()) LogInfo(absl::StrCat("note       ", std::string(tidied.message())));
   }
   FT_FAILPOINT("ckpt.retained");

@@ -35,7 +35,8 @@ class Saver {
   // Whether this rank's part of what is in flight has been written, or is lost.
   bool Written() const;
   // Waits for all parts and commits: only then is there a checkpoint. Agrees on errors, after which
-  // there is none of this step. Older ones than the limit are removed, but not `began_from`.
+  // there is none of this step. Older ones than the limit are removed, but not that which the run
+  // began from and had no other since, nor that of the best evaluation.
   // Collective.
   absl::Status Finish();
 
@@ -52,7 +53,7 @@ class Saver {
     int64_t step = 0;
     std::vector<SavedPiece> pieces;
     std::vector<AdapterTensor> adapter;  // of rank 0
-    std::string guard;
+    std::string guard, evaluations;
   };
 
   bool leads() const { return disk_.leader() == process_.rank(); }
@@ -70,6 +71,7 @@ class Saver {
   CheckpointFolder folder_;
   std::vector<SavedPiece> pieces_;
   std::optional<int64_t> step_;  // in flight
+  std::optional<int64_t> best_;  // of the evaluations up to it, where the result is to be that one's
   Staging staging_;
   std::future<Part> written_;
   std::optional<int64_t> committed_;
@@ -78,6 +80,7 @@ class Saver {
 
 inline constexpr char kPartNote[] = "part";         // whose state it is, where it is not all ranks'
 inline constexpr char kGuardNote[] = "loss_guard";  // LossGuard::State
+inline constexpr char kEvaluationsNote[] = "evaluations";  // Evaluations::State
 
 // How a job is laid out, in words: where a checkpoint's differ from a run's, so may the last bits
 // of what follows.

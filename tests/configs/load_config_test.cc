@@ -72,10 +72,12 @@ data:
   train_on: last
   turns: each
   on_bad_row: skip
+  eval_fraction: 0.05
 train: {max_steps: 9000000000, num_epochs: 1.5, micro_batch_size: 3, gradient_accumulation_steps: 5,
         seed: 9223372036854775807, eval_steps: 6, save_steps: 7, save_total_limit: 2,
         deterministic: True, log_steps: 10, resume: ~/checkpoints/step-7, allow_changed: [data],
-        disk_full_wait: 9, max_skipped_steps: 1, skip_loss_spikes: 6.5, check_replicas_steps: 8}
+        disk_full_wait: 9, max_skipped_steps: 1, skip_loss_spikes: 6.5, check_replicas_steps: 8,
+        load_best_model_at_end: true, early_stopping_patience: 3, early_stopping_threshold: 0.01}
 optimizer: {name: adamw, learning_rate: 1e-4, weight_decay: 1.0E-2, beta1: .8, beta2: 0.95,
             eps: 3.0000000000000004e-07, max_grad_norm: +0.5, state: int8, device: host}
 schedule: {name: linear, warmup_steps: 3, min_ratio: 0.3}
@@ -133,10 +135,11 @@ constexpr char kDefaults[] = R"(
 adapter: {method: qlora, r: 16, alpha: 32, dropout: 0, target_modules: all-linear, use_rslora: false,
           quantization: {type: nf4, double_quant: true, block_size: 64, lm_head: false}}
 data: {sequence_len: 2048, packing: true, shuffle: true, chat_template: auto, date: 2024-07-26,
-       train_on: all, turns: whole, on_bad_row: stop}
+       train_on: all, turns: whole, on_bad_row: stop, eval_fraction: 0}
 train: {micro_batch_size: 1, gradient_accumulation_steps: 1, seed: 42, eval_steps: 0, save_steps: 0,
         save_total_limit: 0, deterministic: false, log_steps: 1, resume: auto, disk_full_wait: 1800,
-        max_skipped_steps: 3, skip_loss_spikes: 0, check_replicas_steps: 500}
+        max_skipped_steps: 3, skip_loss_spikes: 0, check_replicas_steps: 500,
+        load_best_model_at_end: false, early_stopping_patience: 0, early_stopping_threshold: 0}
 optimizer: {name: adamw, learning_rate: 2e-4, weight_decay: 0, beta1: 0.9, beta2: 0.999, eps: 1e-8,
             max_grad_norm: 1, state: fp32, device: device}
 schedule: {name: cosine, warmup_steps: 0, min_ratio: 0}

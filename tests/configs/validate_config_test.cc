@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "configs/unsupported.h"
 #include "tests/status_text.h"
 
 namespace fttrain::config {
@@ -228,23 +227,26 @@ TEST(Pipeline, ListsOfNumbersAreCheckedNumberByNumber) {
   EXPECT_THAT(fault("[4, [1]]"), HasSubstr("'parallel.layers_per_stage[1]' must be a number"));
 }
 
-// Whoever implements one of these moves its line to a test of the thing itself.
-TEST(Unsupported, IsRefusedByName) {
-  const std::vector<std::pair<std::string, std::string>> cases = {
-      {"data.eval=[{path: e, format: text}]", "evaluation is not implemented; remove it"},
-      {"train.eval_steps=5", "evaluation is not implemented; remove it"},
-  };
-  for (const auto& [override_text, why] : cases) {
-    const std::string key = override_text.substr(0, override_text.find('='));
-    EXPECT_EQ(FaultOf({override_text}, 2),
-              absl::StrCat("--set ", override_text, ": '", key, "': ", why));
+TEST(Evaluation, KeysWithoutAnythingToEvaluateAreRefused) {
+  for (const char* asked : {"train.eval_steps=5", "train.load_best_model_at_end=true",
+                            "train.early_stopping_patience=2"}) {
+    EXPECT_THAT(FaultOf({asked}, 2), HasSubstr("needs something to evaluate: give data.eval"))
+        << asked;
+    EXPECT_EQ(FaultOf({asked, "data.eval_fraction=0.1", "train.eval_steps=5"}, 2), "") << asked;
+    EXPECT_EQ(FaultOf({asked, "data.eval=[{path: e}]", "train.eval_steps=5"}, 2), "") << asked;
   }
 }
 
-TEST(Unsupported, WhatTheDefaultsAskForIsAllSupported) {
-  const auto loaded = ParseRunConfig(kGood, "run.yaml", {});
-  ASSERT_TRUE(loaded.ok());
-  EXPECT_TRUE(FindUnsupported(loaded->config).empty());
+TEST(Evaluation, WhatIsHeldOutIsSaidOnce) {
+  EXPECT_THAT(FaultOf({"data.eval_fraction=0.1", "data.eval=[{path: e}]"}, 2),
+              HasSubstr("both say what is held out: remove one"));
+}
+
+TEST(Evaluation, StoppingEarlyNeedsEvaluationsToCount) {
+  EXPECT_THAT(FaultOf({"data.eval_fraction=0.1", "train.early_stopping_patience=2"}, 2),
+              HasSubstr("set train.eval_steps"));
+  EXPECT_THAT(FaultOf({"data.eval_fraction=0.1", "train.early_stopping_threshold=0.2"}, 2),
+              HasSubstr("has no meaning without train.early_stopping_patience"));
 }
 
 }  // namespace

@@ -211,14 +211,14 @@ TEST_F(OnDisk, ACheckpointOfAnotherVersionIsNeverMovedAside) {
 
 TEST_F(OnDisk, RetentionKeepsTheNewestAndTheOneBegunFrom) {
   SaveSteps({1, 2, 3, 4, 5});
-  EXPECT_EQ(folder_.Retain(0, -1, "r"), absl::OkStatus());
+  EXPECT_EQ(folder_.Retain(0, {}, "r"), absl::OkStatus());
   EXPECT_THAT(Steps(List()), SizeIs(5));
-  EXPECT_EQ(folder_.Retain(2, 1, "r"), absl::OkStatus());
+  EXPECT_EQ(folder_.Retain(2, {1}, "r"), absl::OkStatus());
   EXPECT_THAT(Steps(List()), ElementsAre(5, 4, 1));
   EXPECT_THAT(List().leftovers, IsEmpty());
   // What cannot be read counts for nothing, and stays.
   fs::resize_file(In("step-5/COMMIT"), 10);
-  EXPECT_EQ(folder_.Retain(1, -1, "s"), absl::OkStatus());
+  EXPECT_EQ(folder_.Retain(1, {}, "s"), absl::OkStatus());
   EXPECT_THAT(Steps(List()), ElementsAre(4));
   EXPECT_THAT(List().rejected, SizeIs(1));
 }

@@ -127,7 +127,7 @@ TEST_P(EveryCall, OfARetentionMayFailOnce) {
     ASSERT_EQ(Save(*files_, output_.path(), {10 + k, nonce}), absl::OkStatus());
     Fail(k);
     const absl::Status latest = folder_.PointLatest({10 + k, nonce, ""});
-    const absl::Status retained = folder_.Retain(1, 2, nonce);
+    const absl::Status retained = folder_.Retain(1, {2}, nonce);
     reached = calls_.calls > k;
     Fail(-1);
     if (!latest.ok()) ExpectClean(latest);
@@ -136,7 +136,7 @@ TEST_P(EveryCall, OfARetentionMayFailOnce) {
     ASSERT_FALSE(after.committed.empty());
     EXPECT_EQ(Steps(after).front(), 10 + k);
     EXPECT_LE(Steps(after).back(), 2);
-    EXPECT_EQ(folder_.Retain(1, 2, nonce + "again"), absl::OkStatus());
+    EXPECT_EQ(folder_.Retain(1, {2}, nonce + "again"), absl::OkStatus());
     EXPECT_EQ(folder_.CleanUp(), absl::OkStatus());
     EXPECT_THAT(Steps(ListSound()), ElementsAre(10 + k, 2));
     if (HasFailure()) return;

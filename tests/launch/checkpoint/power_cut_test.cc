@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <iostream>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -31,7 +32,7 @@ struct Story {
   void Expect(const absl::Status& status, const char* what) {
     if (!status.ok() && error.empty()) error = absl::StrCat(what, ": ", status.ToString());
   }
-  void SaveStep(int64_t step, const char* nonce, int64_t also_keep) {
+  void SaveStep(int64_t step, const char* nonce, const std::set<int64_t>& also_keep) {
     Expect(Save(files, kOutput, {step, nonce}), "save");
     saved.emplace_back(files.operations(), step);
     CheckpointFolder folder(files, kOutput);
@@ -47,19 +48,19 @@ void Record(Story& run) {
   run.Expect(run.files.SyncFolder("/"), "output");
   CheckpointFolder folder(run.files, kOutput);
   run.Expect(folder.CleanUp(), "clean up");
-  run.SaveStep(1, "a", -1);
-  run.SaveStep(2, "b", -1);
+  run.SaveStep(1, "a", {});
+  run.SaveStep(2, "b", {});
   const absl::StatusOr<Staging> given_up = HalfSave(run.files, kOutput, {3, "c"});
   run.Expect(given_up.status(), "half a save");
   run.Expect(folder.Abandon(*given_up), "abandon");
-  run.SaveStep(3, "d", -1);
-  run.SaveStep(4, "e", -1);
+  run.SaveStep(3, "d", {});
+  run.SaveStep(4, "e", {});
   run.Expect(HalfSave(run.files, kOutput, {5, "f"}).status(), "half a save");
   run.Expect(folder.CleanUp(), "clean up");
-  run.SaveStep(5, "g", 4);
+  run.SaveStep(5, "g", {4});
   const absl::StatusOr<Staging> junk = HalfSave(run.files, kOutput, {6, "h"});
   run.Expect(run.files.Rename(junk->path, absl::StrCat(folder.path(), "/step-6")), "junk");
-  run.SaveStep(6, "i", 4);
+  run.SaveStep(6, "i", {4});
 }
 
 // What is wrong with a disk on which `newest` (-1: none) was called saved, of `count` such steps.

@@ -100,8 +100,11 @@ JobInputs TinyInputs(const Task& task) {
   const DeviceKind kind = TestDevice().is_cuda() ? DeviceKind::kCuda : DeviceKind::kCpu;
   const auto device = SelectDevice(kind, TestProcess());
   FT_CHECK(device.ok(), device.status().ToString());
-  return {ValuesByName(), std::make_shared<RowStream>(*std::move(rows)), testing::TempDir(),
-          *device};
+  return {.weights = ValuesByName(),
+          .rows = std::make_shared<RowStream>(*std::move(rows)),
+          .held_out = nullptr,
+          .scratch_folder = testing::TempDir(),
+          .device = *device};
 }
 
 std::unique_ptr<Job> BuildTiny(const Task& task, Layout layout, const JobInputs& inputs,
@@ -196,6 +199,15 @@ void ExpectTensorsNear(const WholeTensors& got, const WholeTensors& want, double
 
 }  // namespace
 
+std::shared_ptr<RowStream> HeldOut(const Task& task) {
+  RowOptions options = task.rows;
+  options.shuffle = false;
+  auto rows = RowStream::Create(Documents(), options);
+  FT_CHECK(rows.ok(), rows.status().ToString());
+  rows->EndAfterEpochs(1, task.rows_per_step);
+  return std::make_shared<RowStream>(*std::move(rows));
+}
+
 Trained Train(Job& job, int64_t steps) {
   Trained trained;
   Keeper keeper(job, trained);
@@ -205,6 +217,9 @@ Trained Train(Job& job, int64_t steps) {
     FT_CHECK(metrics.ok(), metrics.status().ToString());
   }
   keeper.KeepParameters();
+  const HeldOutLoss held_out = EvaluateHeldOut(*job.network, *HeldOut(job.task()));
+  EXPECT_EQ(held_out.target_tokens, job.rows->summary().targets);
+  trained.held_out_loss = held_out.loss;
   return trained;
 }
 
@@ -221,6 +236,8 @@ void ExpectNear(const Trained& got, const Trained& want, const Mesh& mesh, const
     EXPECT_LE(RelativeDifference(mine.grad_norm, wanted.grad_norm), near.numbers) << step;
     ExpectTensorsNear(got.gradients[i], want.gradients[i], near.gradients, step + ", gradient");
   }
+  const bool exact = near.steps >= static_cast<int64_t>(want.metrics.size());
+  EXPECT_LE(RelativeDifference(got.held_out_loss, want.held_out_loss), exact ? near.numbers : 1e-3);
   EXPECT_EQ(NamesOverStages(got.gradients[0], want.gradients[0], mesh), want.gradients[0].size());
   EXPECT_EQ(got.parameters.size(), got.gradients[0].size());
   if (near.parameters) ExpectTensorsNear(got.parameters, want.parameters, near.gradients, "value");

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "launch/run/held_out_loss.h"
 #include "launch/run/trainer.h"
 #include "model/config/families/llama_shape.h"
 #include "tests/mpi_test_main.h"
@@ -51,11 +52,15 @@ std::string ToString(const Layout& layout);
 
 using WholeTensors = std::map<std::string, at::Tensor>;  // by name, of this rank's stage
 
+// Documents() as rows to evaluate.
+std::shared_ptr<RowStream> HeldOut(const Task& task);
+
 // What a job computed.
 struct Trained {
   std::vector<StepMetrics> metrics;
   std::vector<WholeTensors> gradients;  // of each step
   WholeTensors parameters;              // trainable ones, after the last
+  double held_out_loss = 0;             // of Documents(), after the last
 };
 // Collective over the mesh, as is all that follows.
 Trained Train(Job& job, int64_t steps);

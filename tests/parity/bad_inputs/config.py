@@ -212,10 +212,16 @@ KEYS = [
         AT + r".*warmup_steps' 100 is more than .* \d+ steps \(train\.num_epochs 2 = ",
     ),
     Case(
-        "held-out rows",
+        "held-out rows are said twice",
         USAGE,
-        keys("data", eval=[{"path": "rows.jsonl"}]),
-        AT + r"'data\.eval': evaluation is not implemented; remove it",
+        keys("data", eval=[{"path": "rows.jsonl"}], eval_fraction=0.1),
+        AT + r"'data\.eval_fraction' and 'data\.eval' both say what is held out: remove one",
+    ),
+    Case(
+        "evaluations of nothing",
+        USAGE,
+        keys("train", eval_steps=2),
+        AT + r"'train\.eval_steps' needs something to evaluate: give data\.eval",
     ),
     Case(
         "a day that never was",

@@ -1,0 +1,68 @@
+#include "launch/run/held_out_loss.h"
+
+#include <ATen/ATen.h>
+
+#include <chrono>
+#include <cmath>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "parallel/pipeline/executor.h"
+#include "parallel/pipeline/schedule.h"
+#include "runtime/math/ceil_divide.h"
+
+namespace fttrain {
+namespace {
+
+// Layer by layer weights arrive once for all microbatches, as in a step.
+PipelineSchedule Forwards(const Network& network, int microbatches) {
+  const int stages = network.links->num_stages(), chunks = network.transformer->num_chunks();
+  const bool layer_major = network.layout.schedule == PipelineKind::kLayerMajor;
+  const std::vector<PipelineStep> steps =
+      ForwardsOnly(layer_major ? microbatches : stages, chunks, microbatches);
+  return PipelineSchedule(static_cast<size_t>(stages), steps);
+}
+
+std::vector<ModelBatch> BatchesOf(const std::vector<Microbatch>& microbatches,
+                                  const Network& network) {
+  std::vector<ModelBatch> batches;
+  for (const Microbatch& m : microbatches) {
+    batches.push_back(MakeModelBatch(m.input_ids, m.targets, m.cu_seqlens, m.token_index,
+                                     /*step_key=*/0, network.layout.mesh.tp, network.device));
+    batches.back().context.dropout = {};
+  }
+  return batches;
+}
+
+}  // namespace
+
+double HeldOutLoss::Perplexity() const { return std::exp(loss); }
+
+HeldOutLoss EvaluateHeldOut(Network& network, RowStream& rows) {
+  const auto start = std::chrono::steady_clock::now();
+  const Mesh& mesh = *network.mesh;
+  Transformer& model = *network.transformer;
+  const StepShape shape = StepShapeOf(network.task, network.layout);
+  const PipelineSchedule forwards = Forwards(network, static_cast<int>(shape.accumulation));
+  const int replica = IndexIn(mesh.shape(), mesh.position(), kDataAxes);
+  const int64_t steps = CeilDivide(rows.summary().stream_rows, shape.rows_per_step());
+  const at::Tensor loss =  // the last stages have it
+      at::zeros({}, at::TensorOptions(at::kDouble).device(network.device));
+  for (int64_t step = 0; step < steps; ++step) {
+    model.BeginStep(BatchesOf(rows.TrainMicrobatches(step, shape, replica), network),
+                    std::make_unique<TokenLoss>(1.0));
+    RunSchedule(forwards, model, *network.links);
+    loss.add_(model.LossSum());
+  }
+  mesh.AllReduce(loss, kDataAxes | AxisSet{Axis::kPp});
+  HeldOutLoss result{.rows = rows.summary().stream_rows,
+                     .tokens = rows.summary().tokens,
+                     .target_tokens = rows.summary().targets};
+  result.loss = loss.item<double>() / static_cast<double>(result.target_tokens);
+  result.seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return result;
+}
+
+}  // namespace fttrain
