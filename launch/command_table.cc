@@ -18,6 +18,7 @@ constexpr Flag kSet = {"set", "KEY=VALUE", "",
                        "The last one of a key counts"};
 constexpr Flag kModel = {"model", "FOLDER", "",
                          "a Hugging Face model: a folder, or ORG/NAME that is in its cache"};
+constexpr Flag kModelOfConfig = {"model", "FOLDER", "", "in place of the config's model.path"};
 constexpr Flag kAdapter = {"adapter", "FOLDER", "", "a PEFT adapter"};
 constexpr Flag kNewFolder = {"output", "FOLDER", "", "where to write it: a new folder"};
 constexpr Flag kBlockSize = {"block_size", "N", "64", "elements that share a scale in NF4"};
@@ -111,6 +112,17 @@ const std::vector<Command>& Commands() {
         {"html", "FILE", "", "writes all this as a page"},
         {"json", "", "", "prints the statistics as JSON, and no examples"},
         {"ranks", "N", "", "counts a step's rows for so many ranks; without it, for one replica"},
+        kSet}},
+      {"eval",
+       "the loss of held-out rows: of the base, and of adapters or of what the run has left",
+       "mpirun -np 2 fttrain eval run.yaml --adapter=runs/a/adapter --adapter=runs/b/adapter",
+       {kRun,
+        kModelOfConfig,
+        {"adapter", "FOLDER", "",
+         "a PEFT adapter, as often as you like; without it, what the config's run has left"},
+        {"input", "FILE", "", "rows to evaluate in place of those that the config holds out"},
+        {"json", "", "",
+         "prints [{\"name\": ..., \"loss\": ..., \"perplexity\": ..., \"target_tokens\": ...}]"},
         kSet}},
       {"generate",
        "answer a prompt",

@@ -49,6 +49,7 @@ absl::Status Run(int argc, char** argv, const Process& process) {
   if (line->command == "verify") return VerifyCommand(*line, process);
   if (line->command == "data") return process.AgreeOnStatus(DataCommand(*line, process));
   if (line->command == "plan") return process.AgreeOnStatus(PlanCommand(*line, process));
+  if (line->command == "eval") return EvalCommand(*line, process);
   if (line->command == "generate") return GenerateCommand(*line, process);
   if (line->command == "logits") return LogitsCommand(*line, process);
   if (line->command == "quantize") return process.AgreeOnStatus(QuantizeCommand(*line, process));

@@ -15,6 +15,8 @@ absl::Status VerifyCommand(const CommandLine& line, const Process& process);
 absl::Status DataCommand(const CommandLine& line, const Process& process);
 // Tells what each rank of a run would hold. In one process, without weights, data or a GPU.
 absl::Status PlanCommand(const CommandLine& line, const Process& process);
+// The loss of held-out rows, of the base and of adapters, in the config's layout.
+absl::Status EvalCommand(const CommandLine& line, const Process& process);
 absl::Status GenerateCommand(const CommandLine& line, const Process& process);
 absl::Status LogitsCommand(const CommandLine& line, const Process& process);
 absl::Status QuantizeCommand(const CommandLine& line, const Process& process);
