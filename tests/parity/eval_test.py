@@ -1,0 +1,228 @@
+#!/usr/bin/env python3
+"""eval_test.py BINARY: the loss of held-out rows is transformers', the same in every layout, and
+decides what a run leaves and when it ends."""
+
+import json
+import math
+import random
+import shutil
+import sys
+from functools import partial
+from pathlib import Path
+
+from packages import peft, torch, transformers
+import harness
+import tiny_models
+
+SAME_LOSS = 1e-5
+CASE = "llama_grouped"
+STEPS, EVERY = 6, 2
+
+# name -> (ranks, what differs from one rank)
+LAYOUTS = {
+    "one rank": (1, {}),
+    "recompute": (1, {"memory": {"recompute": "full"}}),
+    "layer-major": (1, {"parallel": {"pipeline_schedule": "layer_major"}}),
+    "weights on disk": (
+        1,
+        {"parallel": {"pipeline_schedule": "layer_major"}, "memory": {"base_weights": "disk"}},
+    ),
+    "dp 2": (2, {}),
+    "dp 2, ZeRO 3": (2, {"parallel": {"zero_stage": 3}}),
+    "tp 2": (2, {"parallel": {"tensor": 2, "sequence_parallel": False}}),
+    "tp 2, sequence parallel": (2, {"parallel": {"tensor": 2, "sequence_parallel": True}}),
+    "pp 2": (2, {"parallel": {"pipeline": 2}}),
+    "pp 2, gpipe": (2, {"parallel": {"pipeline": 2, "pipeline_schedule": "gpipe"}}),
+    "pp 2, tp 2": (4, {"parallel": {"pipeline": 2, "tensor": 2}}),
+    "pp 2, dp 2, ZeRO 3": (4, {"parallel": {"pipeline": 2, "zero_stage": 3}}),
+}
+
+
+def expect(condition, what):
+    if not condition:
+        raise harness.Failure(what)
+
+
+def fresh(scratch, name):
+    """A case in a folder of its own, with eleven rows that are held out; five have no prompt."""
+    folder = scratch / name
+    shutil.rmtree(folder, ignore_errors=True)
+    tiny_models.write_case(CASE, folder)
+    draw = random.Random(3)
+    rows = []
+    for i in range(11):
+        ids = [draw.randrange(3, 250) for _ in range(5 + 4 * i)]
+        rows.append({"input_ids": ids, "labels": [-100] * (i % 2 * 4) + ids[i % 2 * 4 :]})
+    tiny_models.write_rows(folder / "held_out.jsonl", rows)
+    return folder, rows
+
+
+def config_of(folder, steps=STEPS, every=EVERY, **changes):
+    """Microbatches of one row, four a step on any number of ranks."""
+    config = harness.run_config(folder, harness.load_golden(), "lora", steps, **changes)
+    config["data"]["eval"] = [{"path": str(folder / "held_out.jsonl"), "format": "tokens"}]
+    config["train"].update({"micro_batch_size": 1, "eval_steps": every, **changes.get("train", {})})
+    config["adapter"]["dropout"] = 0.2  # which evaluation leaves out
+    return config
+
+
+def trained(binary, folder, ranks, config):
+    """Lines of evaluations, and what the run says."""
+    parallel = config.get("parallel", {})
+    replicas = ranks // parallel.get("tensor", 1) // parallel.get("pipeline", 1)
+    config["train"]["gradient_accumulation_steps"] = 4 // replicas
+    path = harness.write_config(folder, config)
+    said = harness.run_or_fail(binary, ranks, ["train", f"--config={path}"]).stdout
+    lines = map(json.loads, (folder / "out" / "metrics.jsonl").read_text().splitlines())
+    return [line for line in lines if "eval_loss" in line], said
+
+
+def evaluated(binary, folder, ranks, *flags):
+    path = folder / "run.yaml"
+    done = harness.run_or_fail(binary, ranks, ["eval", f"--config={path}", "--json", *flags])
+    return json.loads(done.stdout[done.stdout.index("[") :])
+
+
+@torch.no_grad()
+def python_loss(folder, rows, adapter=None):
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        folder / "model", dtype=torch.float32, attn_implementation="eager"
+    )
+    if adapter is not None:
+        model = peft.PeftModel.from_pretrained(model, adapter)
+    model.eval()
+    total, targets = 0.0, 0
+    for row in rows:
+        cut = {key: torch.tensor([row[key][:48]]) for key in ("input_ids", "labels")}
+        logits = model(input_ids=cut["input_ids"], use_cache=False).logits[0, :-1].double()
+        labels = cut["labels"][0, 1:]
+        total += float(torch.nn.functional.cross_entropy(logits, labels, reduction="sum"))
+        targets += int((labels != -100).sum())
+    return total / targets, targets
+
+
+def equals_transformers(binary, scratch):
+    folder, rows = fresh(scratch, "transformers")
+    lines, _ = trained(binary, folder, 1, config_of(folder))
+    expect([line["step"] for line in lines] == [2, 4, 6], f"evaluated after {lines}")
+    want, targets = python_loss(folder, rows, folder / "out" / "adapter")
+    last = lines[-1]
+    expect(last["eval_target_tokens"] == targets, f"{last['eval_target_tokens']} targets")
+    expect(abs(last["eval_loss"] - want) <= SAME_LOSS, f"{last['eval_loss']} is not {want}")
+    expect(abs(last["eval_perplexity"] - math.exp(want)) <= 1e-2, "perplexity")
+    return f"{last['eval_loss']:.7f}, within {abs(last['eval_loss'] - want):.1e}"
+
+
+def the_same_in_every_layout(binary, scratch):
+    losses = {}
+    for name, (ranks, changes) in LAYOUTS.items():
+        folder, _ = fresh(scratch, "layouts")
+        lines, _ = trained(binary, folder, ranks, config_of(folder, steps=2, **changes))
+        expect(len(lines) == 1, f"{name}: {lines}")
+        losses[name] = lines[0]["eval_loss"]
+    apart = max(losses.values()) - min(losses.values())
+    expect(apart <= SAME_LOSS, f"{losses}")
+    return f"{len(losses)} layouts within {apart:.1e}"
+
+
+def the_command_says_what_the_run_said(binary, scratch):
+    folder, rows = fresh(scratch, "command")
+    lines, _ = trained(binary, folder, 1, config_of(folder))
+    want_base, _ = python_loss(folder, rows)
+    for ranks, flags in (
+        (1, []),
+        (2, ["--set", "parallel.pipeline=2"]),
+        (2, ["--set", "parallel.zero_stage=3"]),
+        (1, ["--set", "memory.base_weights=disk", f"--adapter={folder / 'out' / 'adapter'}"]),
+    ):
+        base, adapter = evaluated(binary, folder, ranks, *flags)
+        expect(base["name"] == "base", f"{base}")
+        expect(adapter["name"] == str(folder / "out" / "adapter"), f"{adapter}")
+        expect(abs(base["loss"] - want_base) <= SAME_LOSS, f"{flags}: {base}, not {want_base}")
+        expect(abs(adapter["loss"] - lines[-1]["eval_loss"]) <= SAME_LOSS, f"{flags}: {adapter}")
+    several = evaluated(
+        binary, folder, 1, *[f"--adapter={folder / name}" for name in ("adapter_init", "out/adapter")]
+    )
+    expect(len(several) == 3, f"{several}")
+    shutil.rmtree(folder / "out")
+    expect(len(evaluated(binary, folder, 1)) == 1, "without a result there is the base alone")
+    other = evaluated(binary, folder, 1, f"--input={folder / 'rows.jsonl'}")
+    expect(other[0]["target_tokens"] != base["target_tokens"], "--input")
+    return f"base {base['loss']:.4f}, adapter {adapter['loss']:.4f}"
+
+
+def overfitting(folder, **train):
+    """A run that learns its few rows and nothing else: held-out loss rises after a while."""
+    config = config_of(folder, steps=40, every=4, train=train)
+    config["optimizer"]["learning_rate"] = 3e-2
+    config["schedule"] = {"name": "constant", "warmup_steps": 0}
+    return config
+
+
+def the_best_is_the_result(binary, scratch):
+    folder, _ = fresh(scratch, "best")
+    config = overfitting(folder, load_best_model_at_end=True, save_steps=20, save_total_limit=1)
+    lines, said = trained(binary, folder, 2, config)
+    best = min(lines, key=lambda line: line["eval_loss"])
+    expect(best["step"] < 40, f"the last evaluation is the best: {lines}")
+    expect(f"the result is that of step {best['step']}," in said, said[-600:])
+    steps = sorted(path.name for path in (folder / "out" / "checkpoints").glob("step-*"))
+    expect(steps == sorted({f"step-{best['step']}", "step-40"}), f"kept {steps}")
+    result = evaluated(binary, folder, 1)[1]
+    expect(abs(result["loss"] - best["eval_loss"]) <= SAME_LOSS, f"{result}, not {best}")
+    return f"step {best['step']}: {best['eval_loss']:.4f}, the last {lines[-1]['eval_loss']:.4f}"
+
+
+def patience_ends_a_run(binary, scratch):
+    folder, _ = fresh(scratch, "patience")
+    config = overfitting(folder, early_stopping_patience=2)
+    lines, said = trained(binary, folder, 1, config)
+    best = min(lines, key=lambda line: line["eval_loss"])
+    expect(lines[-1]["step"] == best["step"] + 8 < 40, f"{lines}")
+    expect("stopped    early: 2 evaluations in a row" in said, said[-600:])
+    expect(json.loads((folder / "out/run_status.json").read_text())["state"] == "done", "its state")
+    expect((folder / "out" / "adapter" / "adapter_model.safetensors").exists(), "no result")
+    config["train"]["resume"] = "auto"
+    said = trained(binary, folder, 1, config)[1]
+    expect("this run is done" in said, said[-600:])
+    return f"after step {lines[-1]['step']} of 40"
+
+
+def a_share_is_never_learnt(binary, scratch):
+    """All but one of the rows held out: after many steps that one is known and the others are not."""
+    folder, rows = fresh(scratch, "share")
+    tiny_models.write_rows(folder / "rows.jsonl", rows)
+    config = overfitting(folder)
+    del config["data"]["eval"]
+    config["data"]["eval_fraction"] = 0.9
+    config["data"]["train"][0]["format"] = "tokens"
+    lines, said = trained(binary, folder, 2, config)
+    expect("held out   10 examples" in said, said[:1500])
+    metrics = [json.loads(x) for x in (folder / "out/metrics.jsonl").read_text().splitlines()]
+    learnt = [line["loss"] for line in metrics if "loss" in line][-1]
+    expect(lines[-1]["eval_loss"] > learnt + 1, f"learnt {learnt}, held out {lines[-1]}")
+    again = evaluated(binary, folder, 1)[1]
+    expect(abs(again["loss"] - lines[-1]["eval_loss"]) <= SAME_LOSS, f"{again}, not {lines[-1]}")
+    return f"learnt {learnt:.3f}, held out {lines[-1]['eval_loss']:.3f}"
+
+
+CHECKS = [
+    ("the loss is transformers' and PEFT's", equals_transformers),
+    ("it is the same in every layout", the_same_in_every_layout),
+    ("fttrain eval says what the run said", the_command_says_what_the_run_said),
+    ("the best evaluation is the result", the_best_is_the_result),
+    ("patience ends a run", patience_ends_a_run),
+    ("a share is held out and never learnt", a_share_is_never_learnt),
+]
+
+
+def main():
+    binary = Path(sys.argv[1])
+    torch.set_num_threads(1)
+    with harness.scratch_folder() as scratch:
+        folder = Path(scratch)
+        harness.run_checks([(name, partial(check, binary, folder)) for name, check in CHECKS])
+
+
+if __name__ == "__main__":
+    main()
