@@ -55,7 +55,8 @@ int64_t TimeoutOf(const Job& job) {
 Trainer::Trainer(Job& job)
     : job_(&job),
       watchdog_(*job.network->activity, static_cast<double>(TimeoutOf(job)), kFirstStepSeconds,
-                EndJob, job.network->board.get()) {
+                EndJob, job.network->board.get()),
+      clock_(job.network->device) {
   const Network& network = *job.network;
   const StepShape shape = StepShapeOf(network.task, network.layout);
   schedule_ =
@@ -110,6 +111,25 @@ absl::Status Trainer::PassOver(const StepMetrics& metrics) {
   return absl::OkStatus();
 }
 
+void Trainer::RunStages() {
+  Network& network = *job_->network;
+  if (IsRehearsal()) {  // whose events keep no time
+    RunSchedule(schedule_, *network.transformer, *network.links);
+    return;
+  }
+  clock_.Start(Phase::kWait);
+  RunSchedule(schedule_, *Timed(*network.transformer, clock_), *network.links);
+  clock_.Stop(Phase::kWait);
+}
+
+template <typename Work>
+void Trainer::At(Phase phase, const Work& work) {
+  if (IsRehearsal()) return work();
+  clock_.Start(phase);
+  work();
+  clock_.Stop(phase);
+}
+
 absl::StatusOr<StepMetrics> Trainer::Step(int64_t step) {
   const auto start = std::chrono::steady_clock::now();
   const Task& task = job_->task();
@@ -118,10 +138,11 @@ absl::StatusOr<StepMetrics> Trainer::Step(int64_t step) {
   Transformer& model = *job_->network->transformer;
   Optimizer& optimizer = *job_->optimizer;
   watchdog_.BeginStep(step + 1);
-  Rows rows = next_ && next_->step == step ? *std::move(next_) : ReadRows(step);
-  next_.reset();
+  if (!next_ || next_->step != step) At(Phase::kData, [&] { next_ = ReadRows(step); });
+  Rows rows = *std::exchange(next_, std::nullopt);
   // Every stage has all tokens of its replica. Here and below, numbers of a rehearsal mean nothing.
-  const std::vector<double> counts = SumOverData({rows.tokens, rows.targets}, mesh, device);
+  std::vector<double> counts;
+  At(Phase::kWait, [&] { counts = SumOverData({rows.tokens, rows.targets}, mesh, device); });
   if (counts[1] == 0 && !IsRehearsal()) {
     return NothingToLearn(step, RowsOfStep(job_->rows->summary(), step, task.rows_per_step));
   }
@@ -130,28 +151,33 @@ absl::StatusOr<StepMetrics> Trainer::Step(int64_t step) {
   // microbatches and ranks.
   model.BeginStep(std::move(rows.batches), std::make_unique<TokenLoss>(1.0 / counts[1]));
   optimizer.ZeroGradients();
-  RunSchedule(schedule_, model, *job_->network->links);
-  optimizer.SyncGradients();
+  RunStages();
+  At(Phase::kGradients, [&] { optimizer.SyncGradients(); });
   // All of the step so far is issued and nothing of it is waited for: a device computes meanwhile.
-  if (step + 1 < task.steps) next_ = ReadRows(step + 1);
+  if (step + 1 < task.steps) At(Phase::kData, [&] { next_ = ReadRows(step + 1); });
 
   StepMetrics metrics;
   metrics.step = step + 1;
   const at::Tensor loss = model.LossSum();  // the last stages have it
-  mesh.AllReduce(loss, kDataAxes | AxisSet{Axis::kPp});
-  metrics.loss = loss.item<double>() / counts[1];
+  At(Phase::kWait, [&] {
+    mesh.AllReduce(loss, kDataAxes | AxisSet{Axis::kPp});
+    metrics.loss = loss.item<double>() / counts[1];
+  });
   Observe(step, [&](StepObserver& observer) { observer.OnGradients(step, metrics.loss); });
-  metrics.grad_norm = optimizer.GradientNorm();
+  At(Phase::kWait, [&] { metrics.grad_norm = optimizer.GradientNorm(); });
   metrics.learning_rate = LearningRate(task.learning_rate, step);
   if (!IsRehearsal()) metrics.skipped = job_->guard.Judge(metrics.loss, metrics.grad_norm);
   if (metrics.skipped.empty()) {
-    optimizer.Step(step, metrics.learning_rate,
-                   ClipCoefficient(metrics.grad_norm, task.max_grad_norm));
+    At(Phase::kOptimizer, [&] {
+      optimizer.Step(step, metrics.learning_rate,
+                     ClipCoefficient(metrics.grad_norm, task.max_grad_norm));
+    });
   } else {
     FT_RETURN_IF_ERROR(PassOver(metrics));
   }
 
   SynchronizeDevice(device);
+  metrics.phases = clock_.Read();
   metrics.tokens = std::llround(counts[0]);
   metrics.target_tokens = std::llround(counts[1]);
   const std::vector<int64_t> most = LargestOverMesh(

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "launch/run/build.h"
+#include "launch/run/phases.h"
 #include "parallel/pipeline/schedule.h"
 #include "runtime/process/watchdog.h"
 
@@ -42,6 +43,10 @@ class Trainer {
     double tokens = 0, targets = 0;
   };
   Rows ReadRows(int64_t step) const;
+  void RunStages();
+  // `work`, whose time is the phase's.
+  template <typename Work>
+  void At(Phase phase, const Work& work);
   absl::Status PassOver(const StepMetrics& metrics);
   template <typename See>
   void Observe(int64_t step, const See& see);
@@ -50,6 +55,7 @@ class Trainer {
   PipelineSchedule schedule_;
   std::optional<Rows> next_;  // read while the device computed the step before
   Watchdog watchdog_;
+  PhaseClock clock_;
 };
 
 }  // namespace fttrain
