@@ -10,6 +10,7 @@
 #include "launch/commands/commands.h"
 #include "launch/exit_code.h"
 #include "launch/plan/bytes.h"
+#include "launch/report/run_sinks.h"
 #include "launch/run/memory_need.h"
 #include "launch/run/output_folder.h"
 #include "launch/run/summary.h"
@@ -144,11 +145,10 @@ bool IsFinished(const Start& start, const Process& process) {
   return true;
 }
 
-absl::Status OpenMetrics(const TrainPlan& plan, const Process& process, int64_t steps_done,
-                         std::unique_ptr<MetricsFile>& metrics) {
+absl::Status OpenSinks(const TrainPlan& plan, const Job& job, const Process& process,
+                       int64_t steps_done, std::unique_ptr<RunSinks>& sinks) {
   if (process.rank() != 0) return absl::OkStatus();
-  FT_ASSIGN_OR_RETURN(
-      metrics, MetricsFile::Create(absl::StrCat(plan.output.folder, "/metrics.jsonl"), steps_done));
+  FT_ASSIGN_OR_RETURN(sinks, RunSinks::Open(plan, StartSummary(job), steps_done));
   return absl::OkStatus();
 }
 
@@ -189,15 +189,16 @@ absl::Status TrainFrom(const Start& start, Job& job, StopSignals& signals, RunSt
   }
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(status.Begin(steps_done, saved)));
   Control control(&signals, process.rank() == 0 ? plan.output.folder : "");
-  std::unique_ptr<MetricsFile> metrics;
-  FT_RETURN_IF_ERROR(process.AgreeOnStatus(OpenMetrics(plan, process, steps_done, metrics)));
+  std::unique_ptr<RunSinks> sinks;
+  FT_RETURN_IF_ERROR(process.AgreeOnStatus(OpenSinks(plan, job, process, steps_done, sinks)));
   const RankMemory held = BeginMemory(process.rank());
-  const RunParts parts{plan, job, saver, control, status, metrics.get(), process};
+  const RunParts parts{
+      plan, job, saver, control, status, sinks ? sinks->All() : std::vector<MetricsSink*>(), process};
   FT_RETURN_IF_ERROR(TrainSteps(parts, steps_done));
   FT_RETURN_IF_ERROR(WriteMemory(WithPeaks(held), plan.output.folder, process));
   FT_RETURN_IF_ERROR(ReadBest(start, job, status.step(), process));
   FT_RETURN_IF_ERROR(SaveResult(plan, job, process));
-  return process.AgreeOnStatus(metrics == nullptr ? absl::OkStatus() : metrics->Flush());
+  return process.AgreeOnStatus(sinks == nullptr ? absl::OkStatus() : sinks->Flush());
 }
 
 }  // namespace

@@ -14,6 +14,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "launch/run/numbers.h"
 #include "nlohmann/json.hpp"
 #include "runtime/files/whole_file.h"
 #include "runtime/process/check.h"
@@ -53,6 +54,11 @@ std::string ToJsonLine(const StepMetrics& metrics) {
   json["tokens_per_second"] = metrics.TokensPerSecond();
   json["peak_bytes"] = metrics.peak_bytes;
   if (metrics.reserved_bytes) json["reserved_bytes"] = *metrics.reserved_bytes;
+  for (int i = 0; i < static_cast<int>(Phase::kCount); ++i) {
+    const auto phase = static_cast<Phase>(i);
+    if (metrics.phases[phase] == 0) continue;
+    json["phases"][std::string(PhaseName(phase))] = metrics.phases[phase];
+  }
   if (!metrics.skipped.empty()) json["skipped"] = metrics.skipped;
   return json.dump();
 }
@@ -153,7 +159,7 @@ Progress::~Progress() {
   std::fflush(stdout);
 }
 
-void Progress::Show(const StepMetrics& metrics) {
+absl::Status Progress::OnStep(const StepMetrics& metrics) {
   // The first step pays for warm-up, so it does not stay in the mean.
   mean_seconds_ = metrics.step <= 2 ? metrics.seconds : 0.9 * mean_seconds_ + 0.1 * metrics.seconds;
   const double eta = mean_seconds_ * static_cast<double>(total_steps_ - metrics.step);
@@ -168,12 +174,19 @@ void Progress::Show(const StepMetrics& metrics) {
     std::printf("%s\n", line.c_str());
   }
   std::fflush(stdout);
+  return absl::OkStatus();
 }
 
-void Progress::ShowLine(const std::string& line) {
+// On a terminal below the bar, which goes on.
+absl::Status Progress::OnEvaluation(int64_t step, const HeldOutLoss& held_out, bool lowest) {
+  const std::string line = absl::StrFormat(
+      "eval %d/%d  loss %.4f  perplexity %.3f  %s in %.1f s%s", step, total_steps_, held_out.loss,
+      held_out.Perplexity(), Counted(held_out.target_tokens, "target token"), held_out.seconds,
+      lowest ? "  (the lowest so far)" : "");
   std::printf("%s%s\n", open_line_ ? "\n" : "", line.c_str());
   open_line_ = false;
   std::fflush(stdout);
+  return absl::OkStatus();
 }
 
 }  // namespace fttrain

@@ -18,8 +18,10 @@ namespace fttrain {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr const char* kResults[] = {"metrics.jsonl", "config.yaml",     "adapter", "model",
-                                    "checkpoints",   "run_status.json", "errors",  "memory.json"};
+constexpr const char* kResults[] = {"metrics.jsonl", "config.yaml",     "adapter",
+                                    "model",         "checkpoints",     "run_status.json",
+                                    "errors",        "memory.json",     "report.html",
+                                    "tensorboard"};
 
 absl::Status Fail(const std::string& path, const std::error_code& error) {
   const std::string message = absl::StrCat(

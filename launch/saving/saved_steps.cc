@@ -1,10 +1,10 @@
 #include "launch/saving/saved_steps.h"
 
-#include <memory>
+#include <chrono>
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "launch/exit_code.h"
 #include "launch/run/held_out_loss.h"
 #include "launch/run/metrics.h"
@@ -28,20 +28,15 @@ class SavedSteps {
   explicit SavedSteps(const RunParts& run) : run_(run), trainer_(run.job) {}
 
   absl::Status Train(int64_t steps_done) {
-    if (run_.metrics != nullptr) {
-      progress_ = std::make_unique<Progress>(run_.plan.task.steps, run_.plan.output.log_steps);
-    }
     const Evaluations& evaluations = run_.job.evaluations;
     for (int64_t step = steps_done; step < run_.plan.task.steps && !evaluations.ShouldStop();
          ++step) {
-      FT_ASSIGN_OR_RETURN(const StepMetrics metrics, trainer_.Step(step));
+      FT_ASSIGN_OR_RETURN(StepMetrics metrics, trainer_.Step(step));
+      metrics.phases[Phase::kSave] = std::exchange(save_seconds_, 0);
       FT_FAILPOINT("train.step");
       run_.status.SetStep(step + 1);
-      absl::Status told;
-      if (run_.metrics != nullptr) {
-        told = run_.metrics->Append(metrics);
-        progress_->Show(metrics);
-      }
+      const absl::Status told =
+          Tell([&](MetricsSink& sink) { return sink.OnStep(metrics); });
       FT_FAILPOINT("train.told");
       FT_ASSIGN_OR_RETURN(const Requests asked, Exchange(told));
       const int64_t check = run_.plan.output.check_replicas_steps;
@@ -50,8 +45,11 @@ class SavedSteps {
       }
       FT_ASSIGN_OR_RETURN(const bool is_best, EvaluateWhatIsDue(step + 1));
       const bool last = step + 1 == run_.plan.task.steps || evaluations.ShouldStop();
+      const auto start = std::chrono::steady_clock::now();
       FT_RETURN_IF_ERROR(
           SaveWhatIsDue(step + 1, last, is_best && run_.plan.output.keeps_best, asked));
+      save_seconds_ =
+          std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
       if (asked.stop && !last) return Stopped(step + 1, asked);
     }
     if (evaluations.ShouldStop()) TellStop();
@@ -59,6 +57,14 @@ class SavedSteps {
   }
 
  private:
+  // The first error.
+  template <typename Say>
+  absl::Status Tell(const Say& say) {
+    absl::Status told;
+    for (MetricsSink* sink : run_.sinks) told.Update(say(*sink));
+    return told;
+  }
+
   // One small collective a step: what ranks were asked, whether one has failed, and whether a part
   // of the checkpoint in flight is still being written.
   absl::StatusOr<Requests> Exchange(const absl::Status& told) {
@@ -78,16 +84,9 @@ class SavedSteps {
     if (job.held_out == nullptr || !due) return false;
     const HeldOutLoss held_out = EvaluateHeldOut(*job.network, *job.held_out);
     const bool is_best = job.evaluations.Add(steps_done, held_out.loss);
-    absl::Status told;
-    if (run_.metrics != nullptr) {
-      told = run_.metrics->Append(ToJsonLine(steps_done, held_out));
-      progress_->ShowLine(absl::StrFormat(
-          "eval %d/%d  loss %.4f  perplexity %.3f  %s in %.1f s%s", steps_done,
-          run_.plan.task.steps, held_out.loss, held_out.Perplexity(),
-          Counted(held_out.target_tokens, "target token"), held_out.seconds,
-          is_best ? "  (the lowest so far)" : ""));
-    }
-    FT_RETURN_IF_ERROR(run_.process.AgreeOnStatus(told));
+    FT_RETURN_IF_ERROR(run_.process.AgreeOnStatus(Tell([&](MetricsSink& sink) {
+      return sink.OnEvaluation(steps_done, held_out, is_best);
+    })));
     return is_best;
   }
 
@@ -152,9 +151,9 @@ class SavedSteps {
 
   RunParts run_;
   Trainer trainer_;
-  std::unique_ptr<Progress> progress_;  // rank 0's
   bool all_written_ = false;
   int failed_saves_ = 0;
+  double save_seconds_ = 0;  // since the last step was told
 };
 
 }  // namespace

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "launch/run/control.h"
@@ -17,7 +18,7 @@ struct RunParts {
   Saver& saver;
   Control& control;
   RunStatusFile& status;
-  MetricsFile* metrics;  // rank 0's; null on the others
+  std::vector<MetricsSink*> sinks;  // rank 0's; the others have none
   const Process& process;
 };
 

@@ -1,0 +1,137 @@
+#include "launch/report/run_page.h"
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "launch/report/html.h"
+#include "launch/run/numbers.h"
+#include "runtime/files/whole_file.h"
+#include "runtime/process/log.h"
+
+namespace fttrain {
+namespace {
+
+constexpr std::chrono::seconds kEvery(15);
+
+void AddPoint(int64_t step, double y, Curve& curve) {
+  curve.x.push_back(static_cast<double>(step));
+  curve.y.push_back(y);
+}
+
+std::string Duration(double seconds) {
+  const auto s = static_cast<int64_t>(seconds);
+  return absl::StrFormat("%d:%02d:%02d", s / 3600, s / 60 % 60, s % 60);
+}
+
+std::string HowFar(const RunPageHead& head, const RunCurves& curves, bool done) {
+  const int64_t step = curves.loss.x.empty() ? 0 : static_cast<int64_t>(curves.loss.x.back());
+  std::string text =
+      absl::StrCat("step ", WithCommas(step), " of ", WithCommas(head.steps), ", ",
+                   Duration(curves.seconds), " of training");
+  if (done || step == 0) return absl::StrCat(text, done ? "; the run has ended" : "");
+  const double left = curves.seconds / static_cast<double>(step) *
+                      static_cast<double>(head.steps - step);
+  return absl::StrCat(text, ", about ", Duration(left), " to go");
+}
+
+std::string WhereTimeWent(const RunCurves& curves) {
+  std::vector<Part> parts;
+  double named = 0;
+  for (int i = 0; i < static_cast<int>(Phase::kCount); ++i) {
+    const auto phase = static_cast<Phase>(i);
+    if (curves.phases[phase] == 0) continue;
+    parts.push_back({std::string(PhaseName(phase)), curves.phases[phase]});
+    named += curves.phases[phase];
+  }
+  const std::string bar = ShareBar(parts);
+  return bar.empty() ? "" : absl::StrCat("<h2>Where rank 0's time went</h2>\n", bar);
+}
+
+}  // namespace
+
+void RunCurves::Add(const StepMetrics& metrics) {
+  AddPoint(metrics.step, metrics.loss, loss);
+  AddPoint(metrics.step, metrics.learning_rate, learning_rate);
+  AddPoint(metrics.step, metrics.grad_norm, grad_norm);
+  AddPoint(metrics.step, metrics.TokensPerSecond(), tokens_per_second);
+  AddPoint(metrics.step, static_cast<double>(metrics.peak_bytes) / (int64_t{1} << 30), memory);
+  seconds += metrics.seconds;
+  for (size_t i = 0; i < phases.of.size(); ++i) phases.of[i] += metrics.phases.of[i];
+}
+
+void RunCurves::Add(int64_t step, const HeldOutLoss& held_out) {
+  AddPoint(step, held_out.loss, eval_loss);
+}
+
+void RunCurves::Add(const std::string& line) {
+  const auto json = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
+  if (!json.is_object()) return;
+  const auto number = [](const nlohmann::json& object, const char* key) {
+    const auto found = object.find(key);
+    return found != object.end() && found->is_number() ? found->get<double>() : 0.0;
+  };
+  const auto step = static_cast<int64_t>(number(json, "step"));
+  if (json.contains("eval_loss")) {
+    AddPoint(step, number(json, "eval_loss"), eval_loss);
+  } else if (json.contains("loss")) {
+    StepMetrics metrics;
+    metrics.step = step;
+    metrics.loss = number(json, "loss");
+    metrics.grad_norm = number(json, "grad_norm");
+    metrics.learning_rate = number(json, "learning_rate");
+    metrics.tokens = static_cast<int64_t>(number(json, "tokens"));
+    metrics.seconds = number(json, "seconds");
+    metrics.peak_bytes = static_cast<int64_t>(number(json, "peak_bytes"));
+    const auto found = json.find("phases");
+    for (size_t i = 0; found != json.end() && i < metrics.phases.of.size(); ++i) {
+      const std::string name(PhaseName(static_cast<Phase>(i)));
+      metrics.phases.of[i] = number(*found, name.c_str());
+    }
+    Add(metrics);
+  }
+}
+
+std::string RunPageText(const RunPageHead& head, const RunCurves& curves, bool done) {
+  const std::string again = done ? "" : "<meta http-equiv=\"refresh\" content=\"30\">\n";
+  return absl::StrCat(
+      HtmlHead(head.title, again), "<p class=\"key\">", HowFar(head, curves, done), "</p>\n",
+      Chart("loss", {curves.loss, curves.eval_loss}), Chart("learning rate", {curves.learning_rate}),
+      Chart("gradient norm", {curves.grad_norm}),
+      Chart("speed", {curves.tokens_per_second}), Chart("memory of the fullest rank", {curves.memory}),
+      WhereTimeWent(curves), "<h2>Layout</h2>\n<pre>", HtmlEscaped(head.summary),
+      "</pre>\n<h2>Config</h2>\n<pre>", HtmlEscaped(head.config), "</pre>\n</body>\n</html>\n");
+}
+
+RunPage::RunPage(std::string path, RunPageHead head, const std::string& metrics_path)
+    : path_(std::move(path)), head_(std::move(head)) {
+  std::ifstream before(metrics_path);
+  for (std::string line; std::getline(before, line);) curves_.Add(line);
+}
+
+RunPage::~RunPage() { Write(/*done=*/true); }
+
+void RunPage::Write(bool done) {
+  written_ = std::chrono::steady_clock::now();
+  if (failed_) return;
+  const absl::Status written = WriteFileAtomically(path_, RunPageText(head_, curves_, done));
+  if (written.ok()) return;
+  failed_ = true;
+  LogInfo(absl::StrCat("warning    ", std::string(written.message()),
+                       "; the page of curves stays as it is, metrics.jsonl goes on"));
+}
+
+absl::Status RunPage::OnStep(const StepMetrics& metrics) {
+  curves_.Add(metrics);
+  if (std::chrono::steady_clock::now() - written_ >= kEvery) Write(/*done=*/false);
+  return absl::OkStatus();
+}
+
+absl::Status RunPage::OnEvaluation(int64_t step, const HeldOutLoss& held_out, bool /*lowest*/) {
+  curves_.Add(step, held_out);
+  return absl::OkStatus();
+}
+
+}  // namespace fttrain

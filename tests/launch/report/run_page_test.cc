@@ -1,0 +1,96 @@
+#include "launch/report/run_page.h"
+
+#include <gmock/gmock.h>
+
+#include <cmath>
+
+#include "runtime/files/whole_file.h"
+#include "tests/temp_folder.h"
+
+namespace fttrain {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+StepMetrics Step(int64_t step, double loss) {
+  StepMetrics metrics;
+  metrics.step = step;
+  metrics.loss = loss;
+  metrics.grad_norm = 1;
+  metrics.learning_rate = 1e-4;
+  metrics.tokens = 1000;
+  metrics.seconds = 0.5;
+  metrics.peak_bytes = int64_t{1} << 30;
+  metrics.phases[Phase::kForward] = 0.1;
+  metrics.phases[Phase::kBackward] = 0.3;
+  return metrics;
+}
+
+RunPageHead Head(int64_t steps) { return {"runs/a <b>", "mesh 1 rank", "output_dir: a", steps}; }
+
+TEST(RunPage, ShowsEveryCurveTheLayoutTheConfigAndWhereTimeWent) {
+  RunCurves curves;
+  for (int i = 1; i <= 10; ++i) curves.Add(Step(i, 3.0 / i));
+  curves.Add(5, HeldOutLoss{.loss = 2.5});
+  curves.Add(10, HeldOutLoss{.loss = 2.25});
+  const std::string page = RunPageText(Head(40), curves, /*done=*/false);
+  for (const char* part :
+       {"<figcaption>loss", "train 0.3<", "held out 2.25<", "<figcaption>learning rate",
+        "<figcaption>gradient norm", "<figcaption>speed", "tokens/s 2000", "<figcaption>memory",
+        "forward 25.0%", "backward 75.0%", "mesh 1 rank", "output_dir: a", "runs/a &lt;b&gt;",
+        "step 10 of 40, 0:00:05 of training, about 0:00:15 to go", "http-equiv=\"refresh\""}) {
+    EXPECT_THAT(page, HasSubstr(part));
+  }
+  EXPECT_THAT(page, Not(HasSubstr("<script")));
+}
+
+TEST(RunPage, OfARunThatHasEndedIsNotReadAgain) {
+  RunCurves curves;
+  curves.Add(Step(1, 1));
+  const std::string page = RunPageText(Head(1), curves, /*done=*/true);
+  EXPECT_THAT(page, HasSubstr("the run has ended"));
+  EXPECT_THAT(page, Not(HasSubstr("refresh")));
+}
+
+TEST(RunPage, OfThirtyThousandStepsIsSmall) {
+  RunCurves curves;
+  for (int i = 1; i <= 30000; ++i) curves.Add(Step(i, 2 + std::sin(i)));
+  EXPECT_LT(RunPageText(Head(30000), curves, true).size(), size_t{200} << 10);
+}
+
+TEST(RunPage, WithoutAStepOrWithLossesThatAreNotFiniteIsAPageAllTheSame) {
+  RunCurves curves;
+  EXPECT_THAT(RunPageText(Head(3), curves, false), HasSubstr("step 0 of 3"));
+  curves.Add(Step(1, std::nan("")));
+  curves.Add(Step(2, 1.5));
+  const std::string page = RunPageText(Head(3), curves, false);
+  EXPECT_THAT(page, HasSubstr("train 1.5"));
+  EXPECT_THAT(page, Not(HasSubstr("nan,")));
+}
+
+TEST(RunPage, GoesOnFromTheLinesOfAnEarlierStart) {
+  RunCurves curves;
+  curves.Add(ToJsonLine(Step(1, 3)));
+  curves.Add(ToJsonLine(1, HeldOutLoss{.loss = 2.5}));
+  curves.Add("torn {");
+  ASSERT_EQ(curves.loss.y, std::vector<double>{3});
+  EXPECT_EQ(curves.eval_loss.y, std::vector<double>{2.5});
+  EXPECT_EQ(curves.tokens_per_second.y, std::vector<double>{2000});
+  EXPECT_EQ(curves.phases[Phase::kBackward], 0.3);
+}
+
+TEST(RunPage, IsWrittenAtTheEndAndTellsOnceThatItCannotBe) {
+  const TempFolder folder;
+  const std::string path = folder.path() + "/report.html";
+  {
+    RunPage page(path, Head(1), folder.path() + "/metrics.jsonl");
+    EXPECT_TRUE(page.OnStep(Step(1, 1)).ok());
+  }
+  EXPECT_THAT(*ReadFile(path), HasSubstr("the run has ended"));
+  RunPage nowhere(folder.path() + "/no/folder/report.html", Head(1), "");
+  EXPECT_TRUE(nowhere.OnStep(Step(1, 1)).ok());
+}
+
+}  // namespace
+}  // namespace fttrain
