@@ -1,21 +1,26 @@
 // How well a program uses a card: what the time of a step (step_time.h) assumes of its kernels. The
-// defaults are this program's.
+// defaults are this program's on a GPU.
 #pragma once
 
 namespace fttrain {
 
 struct Efficiencies {
-  double streaming = 0.90;       // of the card's bandwidth, kernels that only read and write
-  double dequantize = 0.85;      // of it, NF4 to bf16
-  double launch_seconds = 0;     // in which the card waits for the program, of a layer each way
-  bool fused = true;             // norms, residuals, rotary and adapters read what they must once
-  bool logits_in_parts = true;   // else the head writes and reads logits of all rows in float32
-  bool gathers_once = false;     // ZeRO 3 gathers a layer once each way of a step in any schedule
-  double hidden_transfers = 0.9; // share of a pipeline's messages that passes while stages compute
-};
+  // Shares of a card's bandwidth.
+  double streaming = 0.90;   // kernels that only read and write
+  double dequantize = 0.85;  // NF4 to bf16
+  // Of dequantising, beside products: while one matrix is multiplied the next is expanded
+  // (model/nf4/ahead.h), which takes some of the card all the same.
+  double dequantize_hidden = 0.7;
+  double launch_seconds = 0;          // that a card waits for the program, of a layer each way
+  double collective_seconds = 30e-6;  // of any collective, before its bytes
+  // Copies and collectives of other streams pass while a card computes. On a CPU the same cores do
+  // both.
+  bool beside = true;
 
-// As the stack of transformers, PEFT and bitsandbytes: adapters by products of their own, kernels
-// one after another, every weight read out by a slower kernel.
-Efficiencies PeftLikeEfficiencies();
+  // What other stacks do otherwise.
+  bool fused = true;                // adapters' products add to their linear's; norms take the sum
+  bool logits_in_parts = true;      // else logits of all rows are written and read in float32
+  bool whole_layers_again = false;  // recompute repeats a layer's last product too
+};
 
 }  // namespace fttrain
