@@ -85,6 +85,14 @@ class Simulator {
   }
 
  private:
+  double SecondsOf(const Cell& cell) const {
+    const bool forward = cell.kind == Kind::kForward;
+    const std::vector<double>& of_run =
+        forward ? options_.forward_of_run : options_.backward_of_run;
+    if (!of_run.empty()) return of_run.at(static_cast<size_t>(cell.run));
+    return forward ? options_.forward_seconds : options_.backward_seconds;
+  }
+
   // What the cell's input comes from; none at the ends of the model.
   std::optional<Cell> Source(const Cell& cell) const {
     if (cell.kind == Kind::kForward) {
@@ -164,8 +172,7 @@ class Simulator {
     }
     const std::optional<double> come = PostedAheadCome(stage);
     if (!come) return false;
-    const double seconds =
-        cell.kind == Kind::kForward ? options_.forward_seconds : options_.backward_seconds;
+    const double seconds = SecondsOf(cell);
     clock_[stage] = std::max(clock_[stage], *come) + seconds;
     busy_[stage] += seconds;
     begins_[stage].push_back(clock_[stage] - seconds);

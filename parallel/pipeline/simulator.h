@@ -11,6 +11,8 @@ namespace fttrain {
 
 struct SimulationOptions {
   double forward_seconds = 1.0, backward_seconds = 1.0;  // of one chunk for one microbatch
+  // The same of each run of the model, by its number, where they are not all alike.
+  std::vector<double> forward_of_run = {}, backward_of_run = {};
   double transfer_seconds = 0.0;  // of a message, while stages compute; a link carries one
   // Messages of one direction between two stages that may wait to be taken; a stage whose message
   // finds no place waits. At least 1.

@@ -1,0 +1,275 @@
+#include "launch/plan/counts.h"
+
+#include <algorithm>
+#include <optional>
+#include <variant>
+
+#include "runtime/math/ceil_divide.h"
+
+namespace fttrain {
+namespace {
+
+constexpr double kGradientBytes = 4;  // float32
+// Attention backward makes the scores again and forms four products for forward's two.
+constexpr double kAttentionBackward = 2.5;
+
+// Counts of one layer as a rank of tp meets it.
+class LayerCounter {
+ public:
+  LayerCounter(const LayerSpec& layer, const Task& task, const Layout& layout,
+               const Efficiencies& efficiencies)
+      : layer_(layer),
+        task_(task),
+        layout_(layout),
+        efficiencies_(efficiencies),
+        tp_(layout.mesh.tp),
+        sequence_parallel_(layout.sequence_parallel && tp_ > 1),
+        tokens_(MicrobatchTokens(task, layout)),
+        width_(static_cast<double>(c10::elementSize(task.form.compute))),
+        stream_bytes_(tokens_ / (sequence_parallel_ ? tp_ : 1) *
+                      static_cast<double>(layer.front().before.size) * width_) {}
+
+  LayerCounts Count() const {
+    LayerCounts counts;
+    for (size_t i = 0; i < layer_.size(); ++i) {
+      const bool last = i + 1 == layer_.size();
+      const Counts inner = ForwardInner(i), output = ForwardOutput(i);
+      counts.forward = counts.forward + inner + output;
+      counts.backward = counts.backward + Backward(i);
+      const bool repeats_output =
+          (layout_.recompute == Recompute::kFull && !last) || efficiencies_.whole_layers_again;
+      if (layout_.recompute == Recompute::kNone) continue;
+      counts.again = counts.again + inner;
+      if (repeats_output) counts.again = counts.again + output;
+    }
+    counts.forward.streamed += efficiencies_.fused ? 3 * stream_bytes_ : 0;  // the last sum
+    return counts;
+  }
+
+ private:
+  struct Sizes {
+    double in = 0, out = 0, packed = 0, rank = 0;
+  };
+
+  // Of a rank's slice.
+  Sizes SizesOf(const LinearSpec& linear) const {
+    const auto extent = static_cast<double>(SliceOf(linear, {0, tp_}).range.extent);
+    const bool column = linear.split == LinearSplit::kColumn;
+    Sizes sizes{column ? static_cast<double>(linear.in) : extent,
+                column ? extent : static_cast<double>(linear.out)};
+    if (task_.form.Nf4Of(linear.name)) {
+      sizes.packed = sizes.in * sizes.out * BytesPerElement(task_, linear.name);
+    }
+    if (const auto adapter = task_.form.AdapterOf(linear.name)) {
+      sizes.rank = static_cast<double>(adapter->r);
+    }
+    return sizes;
+  }
+
+  // Expanded once, as every pass needs it.
+  double Expanded(const Sizes& sizes) const {
+    return sizes.packed > 0 ? sizes.packed + sizes.in * sizes.out * width_ : 0;
+  }
+
+  Counts Forward(const std::vector<LinearSpec>& linears) const {
+    Counts counts;
+    double read = 0;
+    for (const LinearSpec& linear : linears) {
+      const Sizes sizes = SizesOf(linear);
+      counts.products += 2 * tokens_ * (sizes.in * sizes.out + sizes.rank * (sizes.in + sizes.out));
+      counts.dequantized += Expanded(sizes);
+      if (sizes.rank == 0) continue;
+      // The second factor's product is added to the linear's; unfused it is made, and then added.
+      counts.streamed += tokens_ * width_ * (efficiencies_.fused ? 2 : 4) * sizes.out;
+      read = efficiencies_.fused ? sizes.in : read + sizes.in;
+    }
+    counts.streamed += tokens_ * width_ * read;
+    return counts;
+  }
+
+  Counts Backward(const std::vector<LinearSpec>& linears) const {
+    Counts counts;
+    double inputs = 0;
+    for (const LinearSpec& linear : linears) {
+      const Sizes sizes = SizesOf(linear);
+      const double elements = sizes.in * sizes.out;
+      counts.products += 2 * tokens_ * (elements + sizes.rank * (3 * sizes.in + 2 * sizes.out));
+      counts.dequantized += Expanded(sizes);
+      if (task_.form.train_base) {
+        counts.products += 2 * tokens_ * elements;
+        counts.streamed += 2 * kGradientBytes * elements;
+      }
+      if (sizes.rank == 0) continue;
+      inputs = sizes.in;  // dx is added to, x is read for both factors' gradients
+      counts.streamed += tokens_ * width_ * 2 * sizes.out;
+    }
+    counts.streamed += tokens_ * width_ * 4 * inputs;
+    return counts;
+  }
+
+  // What stands between a block's linears.
+  Counts Middle(const BlockSpec& block, bool backward) const {
+    Counts counts;
+    if (const auto* attention = std::get_if<AttentionSpec>(&block.body)) {
+      const double q = SizesOf(attention->q).out, k = SizesOf(attention->k).out;
+      const double turns = (efficiencies_.fused ? 1 : 3) + (attention->q_norm ? 1 : 0);
+      counts.streamed = 2 * (q + k) * turns;
+      counts.attention = 4 * PairsOf(*attention) * q * (backward ? kAttentionBackward : 1);
+    } else {
+      const double ffn = SizesOf(std::get<MlpSpec>(block.body).up).out;
+      counts.streamed = ffn * (backward ? 6 : efficiencies_.fused ? 3 : 5);
+    }
+    counts.streamed *= tokens_ * width_;
+    return counts;
+  }
+
+  // Keys that a token sees, over all tokens of a microbatch of full rows.
+  double PairsOf(const AttentionSpec& attention) const {
+    const auto length = static_cast<double>(task_.rows.sequence_len);
+    const double window =
+        attention.window > 0 ? std::min(static_cast<double>(attention.window), length) : length;
+    return tokens_ * (window - window * (window - 1) / (2 * length));
+  }
+
+  static std::vector<std::vector<LinearSpec>> Split(const BlockSpec& block, bool output) {
+    std::vector<std::vector<LinearSpec>> linears = LinearsByInput(block);
+    if (output) {
+      linears.erase(linears.begin(), linears.end() - 1);
+    } else {
+      linears.pop_back();
+    }
+    return linears;
+  }
+
+  // A gather or its mirror image; all_reduce is both.
+  double HalfBytes() const {
+    return tokens_ * static_cast<double>(layer_.front().before.size) * width_ * (tp_ - 1) / tp_;
+  }
+  Counts Enter() const {
+    return sequence_parallel_ ? Counts{.sent = HalfBytes(), .collectives = 1} : Counts{};
+  }
+  Counts Leave() const {
+    if (tp_ == 1) return {};
+    return {.sent = HalfBytes() * (sequence_parallel_ ? 1 : 2), .collectives = 1};
+  }
+
+  // With the norm before it, and the sum that the norm takes along.
+  Counts ForwardInner(size_t i) const {
+    Counts counts = Middle(layer_[i], /*backward=*/false) + Enter();
+    counts.streamed += stream_bytes_ * (!efficiencies_.fused ? 7 : i == 0 ? 2 : 4);
+    for (const auto& linears : Split(layer_[i], /*output=*/false))
+      counts = counts + Forward(linears);
+    return counts;
+  }
+  Counts ForwardOutput(size_t i) const {
+    return Forward(Split(layer_[i], /*output=*/true).front()) + Leave();
+  }
+
+  Counts Backward(size_t i) const {
+    Counts counts = Middle(layer_[i], /*backward=*/true) + Enter() + Leave();
+    bool adapted = task_.form.train_base;
+    for (const auto& linears : LinearsByInput(layer_[i])) {
+      counts = counts + Backward(linears);
+      for (const LinearSpec& linear : linears) adapted |= SizesOf(linear).rank > 0;
+    }
+    // The normed input is made again for what is trained, and kept where recompute has made it.
+    counts.streamed += stream_bytes_ * (adapted ? 6 : 4);
+    if (adapted && layout_.recompute == Recompute::kNone) counts = counts + Enter();
+    if (!efficiencies_.fused) counts.streamed = 1.6 * Unfused(i);
+    return counts;
+  }
+  // What a forward's kernels move where nothing is fused, which a backward moves 1.6 times.
+  double Unfused(size_t i) const { return ForwardInner(i).streamed + ForwardOutput(i).streamed; }
+
+  const LayerSpec& layer_;
+  const Task& task_;
+  const Layout& layout_;
+  const Efficiencies& efficiencies_;
+  int tp_;
+  bool sequence_parallel_;
+  double tokens_, width_;
+  double stream_bytes_;  // of a pass over what goes from block to block
+};
+
+Counts Sent(double bytes, double collectives) {
+  return {.sent = bytes, .collectives = bytes > 0 ? collectives : 0};
+}
+
+}  // namespace
+
+Counts operator+(const Counts& a, const Counts& b) {
+  return {a.products + b.products,       a.attention + b.attention, a.streamed + b.streamed,
+          a.dequantized + b.dequantized, a.sent + b.sent,           a.collectives + b.collectives};
+}
+
+double BytesPerElement(const Task& task, const std::string& module) {
+  const std::optional<Nf4Options> nf4 = task.form.Nf4Of(module);
+  if (!nf4) return static_cast<double>(c10::elementSize(task.form.compute));
+  const double scale = nf4->double_quant ? 1 + 4.0 / kNf4Group : 4;
+  return 0.5 + scale / static_cast<double>(nf4->block_size);
+}
+
+double MicrobatchTokens(const Task& task, const Layout& layout) {
+  return static_cast<double>(
+      RoundUp(layout.micro_batch_rows * task.rows.sequence_len, layout.mesh.tp));
+}
+
+LayerCounts CountLayer(const LayerSpec& layer, const Task& task, const Layout& layout,
+                       const Efficiencies& efficiencies) {
+  return LayerCounter(layer, task, layout, efficiencies).Count();
+}
+
+Counts CountHead(const Task& task, const Layout& layout, const Efficiencies& efficiencies) {
+  const int tp = layout.mesh.tp;
+  const double tokens = MicrobatchTokens(task, layout);
+  const auto width = static_cast<double>(c10::elementSize(task.form.compute));
+  const auto hidden = static_cast<double>(task.model.hidden_size);
+  const auto vocabulary = static_cast<double>(CeilDivide(task.model.vocab_size, int64_t{tp}));
+  const bool trained = task.form.train_base;
+  Counts counts;
+  counts.products = (trained ? 6 : 4) * tokens * hidden * vocabulary;
+  // Logits are read for their sum, read and overwritten by their gradients.
+  counts.streamed = tokens * vocabulary * (3 * width + (efficiencies.logits_in_parts ? 0 : 12)) +
+                    6 * tokens * hidden * width;
+  if (trained) {
+    const double parts = std::max(1.0, tokens / static_cast<double>(layout.loss_chunk_rows));
+    counts.streamed += parts * 2 * kGradientBytes * hidden * vocabulary;
+  }
+  if (!task.model.head.tied && task.form.Nf4Of(task.model.head.name)) {
+    counts.dequantized =
+        hidden * vocabulary * (BytesPerElement(task, task.model.head.name) + width);
+  }
+  return counts + Sent(2 * tokens * hidden * width * (tp - 1) / tp, 2);
+}
+
+LayerCounts CountEmbedding(const Task& task, const Layout& layout) {
+  const int tp = layout.mesh.tp;
+  const bool halves = layout.sequence_parallel && tp > 1;
+  const double bytes = MicrobatchTokens(task, layout) *
+                       static_cast<double>(task.model.hidden_size) *
+                       static_cast<double>(c10::elementSize(task.form.compute));
+  const double half = bytes * (tp - 1) / tp;
+  LayerCounts counts;
+  counts.forward = Sent(half * (halves ? 1 : 2), 1);
+  counts.forward.streamed = 2 * bytes;
+  if (!task.form.train_base) return counts;
+  counts.backward = Sent(halves ? half : 0, 1);
+  counts.backward.streamed = 5 * bytes;  // its gradient is float32
+  return counts;
+}
+
+double UsefulFlops(const Task& task) {
+  Task plain = task;
+  plain.form.adapter.reset();
+  plain.form.nf4.reset();
+  const Layout one;
+  double flops = 0;
+  for (const LayerSpec& layer : task.model.layers) {
+    const LayerCounts counts = CountLayer(layer, plain, one, {});
+    flops += counts.forward.products + counts.backward.products + counts.forward.attention +
+             counts.backward.attention;
+  }
+  return (flops + CountHead(plain, one, {}).products) / MicrobatchTokens(plain, one);
+}
+
+}  // namespace fttrain

@@ -1,0 +1,141 @@
+#include "launch/plan/links.h"
+
+#include <algorithm>
+#include <functional>
+#include <map>
+#include <utility>
+#include <vector>
+
+#include "launch/plan/counts.h"
+#include "model/blocks/decoder_layer.h"
+#include "runtime/math/ceil_divide.h"
+
+namespace fttrain {
+namespace {
+
+constexpr double kGradientBytes = 4;  // float32
+
+// Ranks that differ in one axis alone, for every such line of the mesh.
+std::vector<std::vector<int>> LinesAlong(const MeshShape& shape, Axis axis) {
+  std::map<int, std::vector<int>> lines;
+  AxisSet others = {};
+  for (const Axis each : kEveryAxis) {
+    if (each != axis) others = others | AxisSet{each};
+  }
+  for (int rank = 0; rank < shape.world_size(); ++rank) {
+    lines[IndexIn(shape, PositionOfRank(shape, rank), others)].push_back(rank);
+  }
+  std::vector<std::vector<int>> all;
+  for (auto& [index, line] : lines) all.push_back(std::move(line));
+  return all;
+}
+
+class Hosts {
+ public:
+  Hosts(const Rig& rig) : rig_(rig) {}
+
+  // Each rank sends to the next of its line; closed: the last one to the first. What leaves a host
+  // shares its network.
+  double Rate(const std::vector<std::vector<int>>& lines, bool closed, double within) const {
+    std::vector<int> leaving(static_cast<size_t>(rig_.hosts));
+    for (const std::vector<int>& line : lines) {
+      for (size_t i = 0; i + (closed ? 0 : 1) < line.size(); ++i) {
+        const int from = HostOf(line[i]), to = HostOf(line[(i + 1) % line.size()]);
+        if (from != to) ++leaving[static_cast<size_t>(from)];
+      }
+    }
+    const int most = *std::max_element(leaving.begin(), leaving.end());
+    return most == 0 ? within : std::min(within, rig_.between_hosts / most);
+  }
+
+ private:
+  int HostOf(int rank) const { return rank / rig_.cards_per_host(); }
+  const Rig& rig_;
+};
+
+double WidthOf(const Task& task) {
+  return static_cast<double>(c10::elementSize(task.form.compute));
+}
+
+// Counts a linear's parameters as DeclareLinear declares them.
+void AddLinear(const LinearSpec& linear, const Task& task, int tp, GroupBytes& bytes) {
+  const auto extent = static_cast<double>(SliceOf(linear, {0, tp}).range.extent);
+  const bool column = linear.split == LinearSplit::kColumn;
+  const double in = column ? static_cast<double>(linear.in) : extent;
+  const double out = column ? extent : static_cast<double>(linear.out);
+  const double elements = in * out + (linear.bias ? out : 0);
+  if (task.form.train_base) {
+    bytes.trained += elements * WidthOf(task);
+    bytes.gradients += elements * kGradientBytes;
+  } else {
+    bytes.frozen +=
+        BytesPerElement(task, linear.name) * in * out + (linear.bias ? out * WidthOf(task) : 0);
+  }
+  const std::optional<LowRank> adapter = task.form.AdapterOf(linear.name);
+  if (!adapter) return;
+  const auto rank = static_cast<double>(adapter->r);
+  const auto factor = static_cast<double>(c10::elementSize(FactorDtype(task.form.compute)));
+  bytes.trained += rank * (in + out) * factor;
+  bytes.gradients += rank * (in + out) * kGradientBytes;
+  if (tp > 1) bytes.partial += rank * (column ? in : out) * kGradientBytes;
+}
+
+void AddNorm(double size, const Task& task, GroupBytes& bytes) {
+  (task.form.train_base ? bytes.trained : bytes.frozen) += size * WidthOf(task);
+  if (task.form.train_base) bytes.gradients += size * kGradientBytes;
+}
+
+GroupBytes BytesOfTable(const Task& task, const Layout& layout, double bytes_per_element) {
+  const auto elements = static_cast<double>(
+      CeilDivide(task.model.vocab_size, int64_t{layout.mesh.tp}) * task.model.hidden_size);
+  if (!task.form.train_base) return {.frozen = elements * bytes_per_element};
+  return {.trained = elements * bytes_per_element, .gradients = elements * kGradientBytes};
+}
+
+}  // namespace
+
+Links LinksOf(const Layout& layout, const Rig& rig) {
+  const MeshShape& mesh = layout.mesh;
+  const Hosts hosts(rig);
+  Links links;
+  links.host = rig.host_copy;
+  links.disk = rig.disk / rig.cards_per_host();
+  const auto along = [&](Axis axis, bool closed, double within) {
+    if (mesh.size(axis) == 1) return 0.0;
+    return hosts.Rate(LinesAlong(mesh, axis), closed, within);
+  };
+  links.tp = along(Axis::kTp, /*closed=*/true, rig.collective);
+  links.dp = along(Axis::kDp, /*closed=*/true, rig.collective);
+  // Several chunks a stage: the last stage sends to the first.
+  const bool ring = static_cast<int>(layout.layers_per_run.size()) > mesh.pp;
+  links.pp = along(Axis::kPp, ring, rig.neighbour);
+  return links;
+}
+
+GroupBytes BytesOfLayer(const LayerSpec& layer, const Task& task, const Layout& layout) {
+  const int tp = layout.mesh.tp;
+  GroupBytes bytes;
+  for (const BlockSpec& block : layer) {
+    ForEachPart(
+        block, [&](const NormSpec& norm) { AddNorm(static_cast<double>(norm.size), task, bytes); },
+        [&](const LinearSpec& linear) { AddLinear(linear, task, tp, bytes); });
+  }
+  bytes.kept = static_cast<double>(KeptBytes(layer, ModelOptionsOf(task, layout), tp,
+                                             static_cast<int64_t>(MicrobatchTokens(task, layout))));
+  return bytes;
+}
+
+GroupBytes BytesOfEmbedding(const Task& task, const Layout& layout) {
+  return BytesOfTable(task, layout, WidthOf(task));
+}
+
+GroupBytes BytesOfHead(const Task& task, const Layout& layout) {
+  GroupBytes bytes;
+  if (!task.model.head.tied) {
+    bytes = BytesOfTable(task, layout, BytesPerElement(task, task.model.head.name));
+  }
+  AddNorm(static_cast<double>(task.model.hidden_size), task, bytes);
+  return bytes;
+}
+
+}  // namespace fttrain

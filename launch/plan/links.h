@@ -1,0 +1,31 @@
+// What a layout sends over which link of a rig. Pure.
+#pragma once
+
+#include "launch/plan/layout.h"
+#include "launch/plan/rig.h"
+
+namespace fttrain {
+
+// Bytes a second of each rank, while all ranks do the same: of rings along tp and dp, from stage to
+// stage, from its host's memory and disk. 0 where nothing is sent.
+struct Links {
+  double tp = 0, dp = 0, pp = 0;
+  double host = 0, disk = 0;
+};
+// Ranks are on the rig's hosts in order.
+Links LinksOf(const Layout& layout, const Rig& rig);
+
+// Bytes of a rank's part of a layer, or of an end, before data parallelism divides it.
+struct GroupBytes {
+  double frozen = 0;   // values
+  double trained = 0;  // values
+  double gradients = 0;
+  double partial = 0;  // of these: parts, which are summed over tp
+  double kept = 0;     // for one microbatch's backward
+  double values() const { return frozen + trained; }
+};
+GroupBytes BytesOfLayer(const LayerSpec& layer, const Task& task, const Layout& layout);
+GroupBytes BytesOfEmbedding(const Task& task, const Layout& layout);
+GroupBytes BytesOfHead(const Task& task, const Layout& layout);
+
+}  // namespace fttrain
