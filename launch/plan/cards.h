@@ -19,6 +19,7 @@ struct Card {
   double gemm_flops = 0;               // of it in products of a training step's shapes
   double attention_flops = 0;          // inside fused attention, a second
   double memory_bytes_per_second = 0;  // of the data sheet
+  bool operator==(const Card&) const = default;
 };
 
 enum class NvLink {
