@@ -43,7 +43,7 @@ double Seconds(const Stages& stages, const SimulationOptions& options) {
   return run.ok() ? run->seconds : -1.0;
 }
 
-constexpr SimulationOptions kUneven = {.forward_seconds = 1.0, .backward_seconds = 2.0};
+const SimulationOptions kUneven = {.forward_seconds = 1.0, .backward_seconds = 2.0};
 
 TEST(GPipe, RunsAllForwardsThenAllBackwards) {
   EXPECT_EQ(ToString(GPipe(2)), "F0.0 F0.1 B0.0 B0.1");
@@ -205,6 +205,16 @@ TEST(Simulate, FindsMessagesTakenOutOfOrder) {
   EXPECT_THAT(ErrorText(Simulate(stages, {})),
               HasSubstr("stage 1: the forward of run 1, microbatch 1 would take the output of the "
                         "forward of run 0, microbatch 0"));
+}
+
+TEST(Simulate, GivesEachRunOfTheModelItsOwnSeconds) {
+  const Stages stages = AllStages(2, [](int stage) { return OneForwardOneBackward(stage, 2, 2); });
+  const absl::StatusOr<Simulation> run =
+      Simulate(stages, {.forward_of_run = {1, 5}, .backward_of_run = {2, 7}});
+  ASSERT_TRUE(run.ok()) << run.status();
+  EXPECT_EQ(run->busy_seconds, (std::vector<double>{6, 24}));
+  // The first forward, all of the longer stage, the last backward.
+  EXPECT_EQ(run->seconds, 1 + 24 + 2);
 }
 
 }  // namespace
