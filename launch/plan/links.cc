@@ -32,7 +32,7 @@ std::vector<std::vector<int>> LinesAlong(const MeshShape& shape, Axis axis) {
 
 class Hosts {
  public:
-  Hosts(const Rig& rig) : rig_(rig) {}
+  explicit Hosts(const Rig& rig) : rig_(rig) {}
 
   // Each rank sends to the next of its line; closed: the last one to the first. What leaves a host
   // shares its network.

@@ -1,6 +1,7 @@
 #include "launch/plan/step_time.h"
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include "launch/plan/stage_time.h"
@@ -22,13 +23,9 @@ Card Slowest(const Card& a, const Card& b) {
 }
 
 Card CardOfStage(const Layout& layout, const Rig& rig, int replica, int stage) {
-  const MeshShape& mesh = layout.mesh;
-  const auto first = static_cast<size_t>((replica * mesh.pp + stage) * mesh.tp);
-  Card card = rig.cards[first];
-  for (size_t i = 1; i < static_cast<size_t>(mesh.tp); ++i) {
-    card = Slowest(card, rig.cards[first + i]);
-  }
-  return card;
+  const int first = (replica * layout.mesh.pp + stage) * layout.mesh.tp;
+  const auto begin = rig.cards.begin() + first;
+  return std::accumulate(begin, begin + layout.mesh.tp, *begin, Slowest);
 }
 
 // One replica's step, in the order of its schedule.

@@ -133,8 +133,9 @@ Task WithoutHead(int layers, int64_t rows) {
 }
 
 Layout Pipeline(int stages, PipelineKind kind, int layers, int chunks = 1) {
+  const int runs = stages * chunks;
   Layout layout = {.mesh = {.pp = stages}, .schedule = kind};
-  layout.layers_per_run.assign(static_cast<size_t>(stages * chunks), layers / stages / chunks);
+  for (int run = 0; run < runs; ++run) layout.layers_per_run.push_back(layers / runs);
   return layout;
 }
 
