@@ -1,7 +1,7 @@
 // How near does the time model of `fttrain plan` come to steps that were measured?
 //   cost_model_bench [published|recorded]
 // published: other stacks' results on GPUs, with stated efficiencies of those stacks.
-// recorded: this program's on two CPU cores (results/), from one measured step of each model.
+// recorded: this program's on two CPU cores (results/), from one measured step.
 #include <cstdio>
 #include <string_view>
 

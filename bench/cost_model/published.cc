@@ -74,7 +74,8 @@ struct Published {
   MeshShape mesh = {};
   int zero_stage = 1;
   Recompute recompute = Recompute::kFull;
-  bool streamed = false;   // weights in host memory
+  bool streamed = false;  // weights in host memory
+  StatePlace state = StatePlace::kDevice;
   bool one_layer = false;  // tokens a second of a layer alone
   double collective = 0;   // bytes a second, where it is known that they are not the usual
 };
@@ -146,7 +147,9 @@ Published Llmq(const char* what, double tokens_per_second, const LlamaShape& sha
           .sequence_len = 1024,
           .rows = rows,
           .accumulation = 512 / rows,
-          .recompute = rows < 16 ? Recompute::kNone : Recompute::kFull};
+          // As the page's commands: those for 4090s recompute blocks and offload the state.
+          .recompute = rows < 16 ? Recompute::kNone : Recompute::kFull,
+          .state = rows < 16 ? StatePlace::kDevice : StatePlace::kHost};
 }
 
 Published OnOneCard(const char* what, double tokens_per_second, const LlamaShape& shape,
@@ -218,40 +221,55 @@ Task TaskOf(const Published& row, int layers) {
   return task;
 }
 
-double ModelsTokensPerSecond(const Published& row) {
+double ModelsTokensPerSecond(const Published& row, const Rig& rig, const Efficiencies& stack) {
   const Layout layout = {.mesh = row.mesh,
                          .micro_batch_rows = row.rows,
                          .sequence_parallel = row.mesh.tp > 1,
                          .zero_stage = row.zero_stage,
                          .recompute = row.recompute,
-                         .frozen = row.streamed ? FrozenPlace::kHost : FrozenPlace::kDevice};
-  Rig rig = ParseRig(row.rig).value();
-  if (row.collective > 0) rig.collective = row.collective;
-  const auto time = [&](int layers) {
-    return TimeOf(TaskOf(row, layers), layout, rig, row.stack.efficiencies);
-  };
+                         .frozen = row.streamed ? FrozenPlace::kHost : FrozenPlace::kDevice,
+                         .state = row.state};
+  const auto time = [&](int layers) { return TimeOf(TaskOf(row, layers), layout, rig, stack); };
   if (!row.one_layer) return time(static_cast<int>(row.shape.num_layers)).TokensPerSecond();
   return time(1).tokens / (time(2).seconds - time(1).seconds);
 }
 
+// With what was chosen to meet the rows themselves, a stack that overlaps nothing and a link that
+// is not the usual one; and without.
+struct Modelled {
+  double fitted = 0, plain = 0;
+};
+Modelled ModelOf(const Published& row) {
+  Rig rig = ParseRig(row.rig).value();
+  Efficiencies stack = row.stack.efficiencies;
+  stack.beside = true;
+  const double plain = ModelsTokensPerSecond(row, rig, stack);
+  if (row.collective > 0) rig.collective = row.collective;
+  return {ModelsTokensPerSecond(row, rig, row.stack.efficiencies), plain};
+}
+
+bool IsFar(double ratio) { return ratio < 0.8 || ratio > 1.2; }
+
 }  // namespace
 
 void PrintPublished() {
-  constexpr double kFar = 0.2;
   std::printf(
-      "| published result | tokens/s | model | measured / model | stack | |\n"
-      "|---|---|---|---|---|---|\n");
-  int far = 0;
+      "| published result | tokens/s | model | measured / model | before fitting | stack | |\n"
+      "|---|---|---|---|---|---|---|\n");
+  int near = 0, near_plain = 0;
   const std::vector<Published> rows = Rows();
   for (const Published& row : rows) {
-    const double model = ModelsTokensPerSecond(row), ratio = row.tokens_per_second / model;
-    const bool off = ratio < 1 - kFar || ratio > 1 + kFar;
-    far += off ? 1 : 0;
-    std::printf("| %s | %.0f | %.0f | %.2f | %s | %s |\n", row.what.c_str(), row.tokens_per_second,
-                model, ratio, row.stack.name, off ? "off" : "");
+    const Modelled model = ModelOf(row);
+    const double ratio = row.tokens_per_second / model.fitted;
+    const double plain = row.tokens_per_second / model.plain;
+    near += IsFar(ratio) ? 0 : 1;
+    near_plain += IsFar(plain) ? 0 : 1;
+    std::printf("| %s | %.0f | %.0f | %.2f | %.2f | %s | %s |\n", row.what.c_str(),
+                row.tokens_per_second, model.fitted, ratio, plain, row.stack.name,
+                IsFar(ratio) ? "off" : "");
   }
-  const auto count = static_cast<int>(rows.size());
-  std::printf("\n%d of %d within 20 %%\n%s", count - far, count, kSources);
+  std::printf("\n%d of %zu within 20 %%, %d before fitting\n%s", near, rows.size(), near_plain,
+              kSources);
 }
 
 }  // namespace fttrain

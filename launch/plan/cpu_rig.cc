@@ -21,7 +21,7 @@ Rig CpuRig(const CpuRates& rates, int ranks) {
   // MPI writes a byte to memory that ranks share and reads it there: two copies.
   rig.collective = rig.neighbour = copy / 4;
   rig.host_copy = copy / 2;
-  rig.disk = 1e9;  // through the file system
+  rig.disk = 1e9;  // about what bench/results/layouts.md saw, through the file system's cache
   return rig;
 }
 
