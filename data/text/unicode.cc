@@ -7,6 +7,7 @@
 #include <unicode/uniset.h>
 #include <unicode/utf8.h>
 
+#include <algorithm>
 #include <array>
 
 #include "absl/strings/str_cat.h"
@@ -35,6 +36,74 @@ const icu::Normalizer2* IcuNormalizer(UnicodeForm form, UErrorCode* error) {
   return icu::Normalizer2::getInstance(nullptr, compatible ? "nfkc" : "nfc",
                                        composed ? UNORM2_COMPOSE : UNORM2_DECOMPOSE, *error);
 }
+
+// Hugging Face's normalizer has the tables of Unicode 9: characters from later versions neither
+// combine nor reorder.
+const icu::UnicodeSet& Unicode9() {
+  static const icu::UnicodeSet* const set = [] {
+    UErrorCode ignored = U_ZERO_ERROR;
+    return (new icu::UnicodeSet(UNICODE_STRING_SIMPLE("[:Age=9.0:]"), ignored))->freeze();
+  }();
+  return *set;
+}
+
+// ICU puts a mark into its place by going back over those behind it: the square of a run's length.
+// Here long runs of marks are put in order first, with buckets, which no form tells from the text
+// as it was; ICU then only ever appends.
+class MarkSorter {
+ public:
+  // `decomposer` is that of the form: what is a mark once it is decomposed counts as one.
+  MarkSorter(const icu::Normalizer2& decomposer, std::string_view text)
+      : decomposer_(decomposer), text_(text) {}
+
+  std::string Sorted() {
+    std::string out;
+    size_t done = 0;
+    // A run that is long has a mark at one of these places, for a mark has at least two bytes.
+    for (size_t at = 0; at < text_.size(); at = std::max(at, done) + 2 * kLongRun) {
+      size_t begin = at;
+      U8_SET_CP_START_UNSAFE(text_.data(), begin);
+      size_t end = begin;
+      while (end < text_.size() && IsMark(end)) end += Length(end);
+      for (size_t before = begin; before > done; begin = before) {
+        U8_BACK_1_UNSAFE(text_.data(), before);
+        if (!IsMark(before)) break;
+      }
+      if (end - begin < 2 * kLongRun) continue;
+      out.append(text_, done, begin - done);
+      AppendSorted(begin, end, &out);
+      done = end;
+    }
+    if (done == 0) return "";
+    return out.append(text_, done);
+  }
+
+ private:
+  static constexpr size_t kLongRun = 64;  // marks
+
+  size_t Length(size_t at) const { return Utf8Length(static_cast<unsigned char>(text_[at])); }
+  bool IsMark(size_t at) const {
+    const UChar32 c = static_cast<UChar32>(Utf8CodePoint(text_, at));
+    return !decomposer_.hasBoundaryBefore(c) && Unicode9().contains(c);
+  }
+
+  void AppendSorted(size_t begin, size_t end, std::string* out) const {
+    std::array<std::string, 256> of_class;
+    icu::UnicodeString parts;
+    for (size_t at = begin; at < end; at += Length(at)) {
+      const UChar32 c = static_cast<UChar32>(Utf8CodePoint(text_, at));
+      if (!decomposer_.getDecomposition(c, parts)) parts = c;
+      for (int32_t p = 0; p < parts.length(); p = parts.moveIndex32(p, 1)) {
+        const UChar32 part = parts.char32At(p);
+        AppendUtf8(static_cast<uint32_t>(part), &of_class[decomposer_.getCombiningClass(part)]);
+      }
+    }
+    for (const std::string& marks : of_class) *out += marks;
+  }
+
+  const icu::Normalizer2& decomposer_;
+  std::string_view text_;
+};
 
 struct ByteLevelMap {
   std::array<uint32_t, 256> character;
@@ -116,17 +185,16 @@ bool IsUnicodeWord(uint32_t c) {
 
 absl::StatusOr<std::string> NormalizeUnicode(UnicodeForm form, std::string_view text) {
   UErrorCode error = U_ZERO_ERROR;
-  // Hugging Face's normalizer has the tables of Unicode 9: characters from later versions neither
-  // combine nor reorder.
-  static const icu::UnicodeSet* const kUnicode9 = [] {
-    UErrorCode ignored = U_ZERO_ERROR;
-    return (new icu::UnicodeSet(UNICODE_STRING_SIMPLE("[:Age=9.0:]"), ignored))->freeze();
-  }();
+  const bool compatible = form == UnicodeForm::kNfkc || form == UnicodeForm::kNfkd;
   const icu::Normalizer2* all = IcuNormalizer(form, &error);
+  const icu::Normalizer2* decomposer =
+      IcuNormalizer(compatible ? UnicodeForm::kNfkd : UnicodeForm::kNfd, &error);
   std::string out;
-  if (U_SUCCESS(error) && kUnicode9->isEmpty()) error = U_MISSING_RESOURCE_ERROR;
+  if (U_SUCCESS(error) && Unicode9().isEmpty()) error = U_MISSING_RESOURCE_ERROR;
   if (U_SUCCESS(error)) {
-    const icu::FilteredNormalizer2 normalizer(*all, *kUnicode9);
+    const std::string sorted = MarkSorter(*decomposer, text).Sorted();
+    if (!sorted.empty()) text = sorted;
+    const icu::FilteredNormalizer2 normalizer(*all, Unicode9());
     icu::StringByteSink<std::string> sink(&out, static_cast<int32_t>(text.size()));
     normalizer.normalizeUTF8(0, icu::StringPiece(text.data(), static_cast<int32_t>(text.size())),
                              sink, nullptr, error);

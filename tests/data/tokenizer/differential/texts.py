@@ -52,6 +52,16 @@ def random_letters(count, seed):
         yield "".join(rng.choice(letters) for _ in range(rng.randint(1, 60)))
 
 
+def random_marks(count, seed):
+    """Letters under hundreds of marks, in any order: normalization puts them into one."""
+    rng = random.Random(seed)
+    marks = [chr(code) for code in range(0x80, 0x20000) if regex.match(r"\p{M}", chr(code))]
+    marks += ["\u0344", "\u0f73", "\u0f75", "\u0f81", "\uff9e", "\uff9f", "\u0301", "\u0327"]
+    for _ in range(count):
+        few = rng.sample(marks, rng.randint(2, 40))
+        yield "".join(rng.choice(CUTS) + "".join(rng.choices(few, k=rng.choice([3, 70, 400]))) for _ in range(3))
+
+
 @functools.cache
 def source_text(count):
     """Pieces of Python's own library, by lines and by the page."""
@@ -76,6 +86,7 @@ def campaign(extra=()):
         characters()
         + list(random_strings(25_000, extra, 1))
         + list(random_letters(10_000, 2))
+        + list(random_marks(2000, 6))
         + source_text(10_000)
     )
 
@@ -86,5 +97,6 @@ def small(extra=()):
         characters(step=401)
         + list(random_strings(1500, extra, 3))
         + list(random_letters(500, 4))
+        + list(random_marks(100, 8))
         + source_text(300)
     )
