@@ -33,15 +33,16 @@ const Format& Find(RowFormat format) {
   return *found;
 }
 
-// A format whose rows have all of these keys.
+// A format whose rows have something under all of these keys; "" will do under `may_be_empty`.
 struct Telling {
   RowFormat format;
   std::vector<const char*> keys;
+  absl::string_view may_be_empty = "";
 };
 
 const std::vector<Telling>& AllTelling() {
   static const std::vector<Telling> all = {
-      {RowFormat::kPromptCompletion, {"prompt", "completion"}},
+      {RowFormat::kPromptCompletion, {"prompt", "completion"}, "prompt"},
       {RowFormat::kPreference, {"chosen", "rejected"}},
       {RowFormat::kAlpaca, {"instruction", "output"}},
       {RowFormat::kText, {"text"}},
@@ -75,8 +76,11 @@ std::vector<FoundFormat> GuessFormats(const RowObject& row) {
     if (list != nullptr) out.push_back(GuessTurns(row, key, *list));
   }
   for (const Telling& telling : AllTelling()) {
-    const bool all = std::all_of(telling.keys.begin(), telling.keys.end(),
-                                 [&](const char* key) { return row.Something(key) != nullptr; });
+    const bool all = std::all_of(telling.keys.begin(), telling.keys.end(), [&](const char* key) {
+      const RowJson* const value = row.Find(key);
+      return row.Something(key) != nullptr ||
+             (key == telling.may_be_empty && value != nullptr && *value == RowJson(""));
+    });
     const auto name = [&](std::string* text, const char* key) { *text += row.Key(key); };
     if (!all) continue;
     out.push_back(

@@ -19,8 +19,8 @@ enum class RowFormat {
   // use (roles.cc), a mixture with the above too; null is the empty string. function_call turns
   // become tool_calls, those that follow each other one turn; otherwise as kMessages.
   kShareGpt,
-  // {"prompt": P, "completion": C}: both strings, loss on C and the EOS put behind it if it lacks
-  // one; or both lists of messages, loss on C's assistant turns.
+  // {"prompt": P, "completion": C}: both strings, P perhaps empty, loss on C and the EOS put behind
+  // it if it lacks one; or both lists of messages, loss on C's assistant turns.
   kPromptCompletion,
   // {"instruction", "output"} and, if there, "input", "system", "tools" and "history" (pairs),
   // made into messages.
