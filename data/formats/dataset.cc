@@ -65,18 +65,7 @@ class Loader {
     out_.report.why = std::move(format.why);
     for (const std::string& key : rows->Beside()) out_.report.unused[Printable(key)] = 1;
     FT_RETURN_IF_ERROR(ReadAll(rows));
-    if (out_.report.rows == 0) {
-      return absl::InvalidArgumentError(absl::StrCat(path_, ": there are no rows"));
-    }
-    const bool any =
-        std::any_of(out_.examples.begin(), out_.examples.end(), [](const Example& example) {
-          return CountTargets(example, static_cast<int64_t>(example.input_ids.size())) > 0;
-        });
-    if (!any) {
-      return absl::InvalidArgumentError(absl::StrCat(path_, ": none of its ", out_.report.rows,
-                                                     " rows has a token to learn: every label is "
-                                                     "masked"));
-    }
+    FT_RETURN_IF_ERROR(CheckExamples());
     return std::move(out_);
   }
 
@@ -85,6 +74,33 @@ class Loader {
     absl::StatusOr<std::vector<Example>> examples;
     RowNotes notes;
   };
+
+  // Of the file as a whole.
+  absl::Status CheckExamples() const {
+    const DatasetReport& report = out_.report;
+    if (report.rows == 0) {
+      return absl::InvalidArgumentError(absl::StrCat(path_, ": there are no rows"));
+    }
+    const bool any =
+        std::any_of(out_.examples.begin(), out_.examples.end(), [](const Example& example) {
+          return CountTargets(example, static_cast<int64_t>(example.input_ids.size())) > 0;
+        });
+    if (!any) {
+      return absl::InvalidArgumentError(absl::StrCat(path_, ": none of its ", report.rows,
+                                                     " rows has a token to learn: every label is "
+                                                     "masked"));
+    }
+    if (report.shifted_labels == 0 || report.shifted_labels < telling_labels_) {
+      return absl::OkStatus();
+    }
+    const auto key = [&](const char* name) { return names_.KeyOf(KeyLevel::kRow, name); };
+    const absl::string_view ids = key("input_ids"), labels = key("labels");
+    return absl::InvalidArgumentError(absl::StrCat(
+        path_, ": in all of its rows that tell (", telling_labels_,
+        "; the first: ", report.first_shifted, ") ", Quoted(labels), " are shifted already, ",
+        labels, "[i] is ", ids, "[i + 1]; the shift is made here: write ", labels, "[i] = ", ids,
+        "[i] where token i is to be learnt, ", kNoTarget, " elsewhere"));
+  }
 
   absl::Status ReadAll(RowSource* rows) {
     std::vector<SourceRow> batch;
@@ -130,6 +146,12 @@ class Loader {
     report.dropped_reasoning += row->notes.dropped_reasoning;
     report.cut_texts += row->notes.cut_texts;
     report.pieces += row->notes.pieces;
+    const std::string where = row->examples->empty() ? "" : row->examples->front().source;
+    if (!row->notes.special_text.empty() && report.special_texts++ == 0) {
+      report.first_special_text = absl::StrCat(where, ": ", row->notes.special_text);
+    }
+    telling_labels_ += row->notes.labels_tell;
+    if (row->notes.labels_are_shifted && report.shifted_labels++ == 0) report.first_shifted = where;
     std::move(row->examples->begin(), row->examples->end(), std::back_inserter(out_.examples));
   }
 
@@ -153,6 +175,7 @@ class Loader {
   const DatasetOptions& options_;
   KeyNames names_;
   Dataset out_;
+  int64_t telling_labels_ = 0;  // rows that have enough of them
 };
 
 absl::Status InFile(const DatasetSpec& spec, absl::string_view what) {

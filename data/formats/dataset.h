@@ -62,6 +62,11 @@ struct DatasetReport {
   int64_t straddling = 0;             // tokens that cover a target's border: not learnt
   int64_t dropped_reasoning = 0;      // turns, as RenderedChat's
   int64_t cut_texts = 0, pieces = 0;  // texts longer than sequence_len, and what they became
+  // Rows of conversations in which a text spells a special token and so becomes it.
+  int64_t special_texts = 0;
+  std::string first_special_text;  // "train.jsonl:9: message 1 (user) has <|im_end|>, where ..."
+  int64_t shifted_labels = 0;      // rows whose labels are those of the next token
+  std::string first_shifted;       // "train.jsonl:9"
 };
 
 struct Dataset {
@@ -82,8 +87,9 @@ absl::StatusOr<FoundFormat> FindFormat(const DatasetSpec& spec, const DatasetOpt
 // Every rank reads the whole file and gets the same result. Bad rows are the error, the first
 // kMaxFaults of them a line each, as "train.jsonl:1841: key 'messages' is missing" or
 // "train.json[17]: ...", and one that says how many more there are; so are a file where all rows
-// are bad, whatever on_bad_row says, an empty one, and one where no row has a target. What ends the
-// reading before the file's end is told last. NotFound if the file cannot be opened.
+// are bad, whatever on_bad_row says, an empty one, one where no row has a target, and one of
+// ready-made tokens where every row's labels are shifted already. What ends the reading before the
+// file's end is told last. NotFound if the file cannot be opened.
 absl::StatusOr<Dataset> LoadDataset(const DatasetSpec& spec, const DatasetOptions& options);
 
 }  // namespace fttrain

@@ -4,7 +4,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "data/chat/dialog.h"
 #include "runtime/process/check.h"
+#include "runtime/process/log.h"
 
 namespace fttrain {
 namespace {
@@ -75,6 +77,31 @@ absl::StatusOr<Example> ExampleOf(const RowObject& row, const RowConversation& c
   return Encode(row, rendered->segments, /*add_special_tokens=*/false);
 }
 
+// Notes a special token that a text of the conversation spells: of several in one text one that
+// ends a turn.
+void NoteSpecialText(const RowObject& row, const Conversation& conversation) {
+  const Tokenizer& tokenizer = *row.context().options.tokenizer;
+  std::string& note = row.context().notes->special_text;
+  const auto end_of_turn = tokenizer.TokenToId(row.context().options.chat->end_of_turn());
+  const auto look = [&](const TextPlace& place, const std::string& text) {
+    bool ended = !note.empty();
+    for (const int32_t id : tokenizer.AddedTokensIn(text)) {
+      if (ended) break;
+      ended = id == end_of_turn || id == tokenizer.EosId();
+      if (!ended && (!note.empty() || !tokenizer.IsSpecialToken(id))) continue;
+      const std::string where = place.message == kNoMessage
+                                    ? std::string(place.key)
+                                    : absl::StrCat("message ", place.message, " (",
+                                                   conversation.messages[place.message].role, ")");
+      note = absl::StrCat(where, " has ", Printable(tokenizer.IdToToken(id)),
+                          ended ? ", where the turn ends for the model" : "");
+    }
+    return text;
+  };
+  // Whether the template takes the conversation shows when it is rendered.
+  (void)MakeDialog(conversation, look);
+}
+
 std::vector<size_t> Learnt(const std::vector<Message>& turns) {
   std::vector<size_t> out;
   for (size_t i = 0; i < turns.size(); ++i) {
@@ -89,6 +116,7 @@ absl::StatusOr<std::vector<Example>> ExamplesOf(const RowObject& row,
                                                 RowConversation conversation) {
   const DatasetOptions& options = row.context().options;
   if (options.chat == nullptr) return row.Error("a conversation needs a chat template");
+  NoteSpecialText(row, conversation.conversation);
   std::vector<Message>& turns = conversation.conversation.messages;
   if (options.train_on == TrainOn::kPrompt) {
     for (Message& turn : turns) turn.learn = turn.role == "assistant" && !turn.learn;

@@ -42,6 +42,9 @@ class KeyNames {
 struct RowNotes {
   std::set<std::string> unused;  // "id", "messages[].id"
   int64_t straddling = 0, dropped_reasoning = 0, cut_texts = 0, pieces = 0;
+  std::string special_text;  // "message 1 (user) has <|im_end|>"; empty: none
+  bool labels_tell = false;  // there are enough to see whether they are shifted
+  bool labels_are_shifted = false;
 };
 
 // What is the same for all rows of a file, and the notes on this one.

@@ -157,10 +157,28 @@ class TokenReader {
   size_t begin_ = 0, end_ = 0;  // what is no padding
 };
 
+// Whether labels stand at the token before: the shift, which is made later, would be made twice.
+// Few labels, or one token again and again, tell nothing.
+void LookForShift(const Example& example, RowNotes* notes) {
+  constexpr int64_t kEnough = 8;
+  int64_t learnt = 0, same = 0, next = 0;
+  for (size_t i = 0; i + 1 < example.labels.size(); ++i) {
+    const int32_t label = example.labels[i];
+    if (label == kNoTarget) continue;
+    ++learnt;
+    same += label == example.input_ids[i];
+    next += label == example.input_ids[i + 1];
+  }
+  const auto nearly_all = [&](int64_t count) { return count * 10 >= learnt * 9; };
+  notes->labels_tell = learnt >= kEnough && !(nearly_all(same) && nearly_all(next));
+  notes->labels_are_shifted = notes->labels_tell && nearly_all(next);
+}
+
 }  // namespace
 
 absl::StatusOr<std::vector<Example>> TokenExamples(const RowObject& row) {
   FT_ASSIGN_OR_RETURN(Example example, TokenReader(row).Read());
+  LookForShift(example, row.context().notes);
   return std::vector<Example>{std::move(example)};
 }
 

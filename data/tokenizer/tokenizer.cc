@@ -112,6 +112,23 @@ int64_t Tokenizer::WrittenId(int32_t id) const { return impl_->added.WrittenId(i
 
 bool Tokenizer::IsAddedToken(int32_t id) const { return impl_->added.FindId(id) != nullptr; }
 
+bool Tokenizer::IsSpecialToken(int32_t id) const {
+  const AddedToken* const token = impl_->added.FindId(id);
+  return token != nullptr && token->special;
+}
+
+std::vector<int32_t> Tokenizer::AddedTokensIn(std::string_view text) const {
+  std::vector<int32_t> ids;
+  std::vector<AddedTokens::Section> sections;
+  for (const bool normalized : {false, true}) {
+    impl_->added.Split(text, normalized, &sections);
+    for (const AddedTokens::Section& section : sections) {
+      if (section.id >= 0) ids.push_back(section.id);
+    }
+  }
+  return ids;
+}
+
 std::optional<int32_t> Tokenizer::EosId() const {
   return impl_->eos.empty() ? std::nullopt : impl_->Id(impl_->eos);
 }

@@ -80,7 +80,10 @@ class Tokenizer {
   std::string Decode(absl::Span<const int32_t> ids, bool skip_special) const;
 
   std::optional<int32_t> TokenToId(std::string_view token) const;
-  bool IsAddedToken(int32_t id) const;      // found in a text before all else; special or not
+  bool IsAddedToken(int32_t id) const;    // found in a text before all else; special or not
+  bool IsSpecialToken(int32_t id) const;  // an added one that the files call special
+  // The added tokens that `text`, were it the whole, spells as they stand in the files.
+  std::vector<int32_t> AddedTokensIn(std::string_view text) const;
   std::string IdToToken(int32_t id) const;  // as the file spells it; empty if there is none
   // The greatest other id that a file of the folder gives the added token `id`; -1 if none does.
   int64_t WrittenId(int32_t id) const;

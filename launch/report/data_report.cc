@@ -20,6 +20,23 @@ std::string Told(const Finding& finding, absl::Span<const Example> examples) {
              : absl::StrCat(Counted(finding.examples, "example"), " (the first: ", source, ")");
 }
 
+std::string ShiftedLabels(const DatasetReport& file) {
+  return absl::StrCat(
+      Counted(file.shifted_labels, "row"), " of ready-made tokens (the first: ", file.first_shifted,
+      ") whose labels are those of the next token: the shift is made here, so the token after it "
+      "is learnt");
+}
+
+std::string SpecialTexts(const DatasetReport& file) {
+  return absl::StrCat(
+      Counted(file.special_texts, "row"),
+      " with the text of a special token in a message (the "
+      "first: ",
+      file.first_special_text,
+      "): the tokenizer makes that token of it, as transformers does; take it out of the text, or "
+      "write it otherwise");
+}
+
 Json JsonOf(const DatasetReport& file) {
   return {{"path", file.path},
           {"format", std::string(FormatName(file.format))},
@@ -30,6 +47,8 @@ Json JsonOf(const DatasetReport& file) {
           {"columns_not_used", file.unused},
           {"straddling_tokens", file.straddling},
           {"dropped_reasoning", file.dropped_reasoning},
+          {"special_texts", file.special_texts},
+          {"shifted_labels", file.shifted_labels},
           {"cut_texts", file.cut_texts},
           {"pieces", file.pieces}};
 }
@@ -104,6 +123,9 @@ std::vector<DataWarning> WarningsOf(const DatasetStatistics& statistics,
         absl::StrCat(WithCommas(skipped), " of ", Counted(rows, "row"),
                      " skipped, for they cannot be used (", Share(skipped, rows), ")"));
   }
+  for (const DatasetReport& file : files) {
+    if (file.shifted_labels > 0) add("shifted_labels", ShiftedLabels(file));
+  }
   found("no_target", statistics.without_target, ": nothing is learnt from them");
   found("cut_answers", statistics.cut_targets,
         ": tokens to learn are beyond data.sequence_len, so answers end without an end");
@@ -112,6 +134,9 @@ std::vector<DataWarning> WarningsOf(const DatasetStatistics& statistics,
         "model does not learn to stop");
   found("empty_answers", statistics.empty_answers,
         ": an answer that is learnt is empty, so the model learns to say nothing");
+  for (const DatasetReport& file : files) {
+    if (file.special_texts > 0) add("special_texts", SpecialTexts(file));
+  }
   found("double_bos", statistics.double_bos,
         ": begin with the token of a text's beginning (BOS) twice");
   if (reasoning > 0) {

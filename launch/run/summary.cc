@@ -232,6 +232,17 @@ std::vector<std::string> FileLines(const DatasetReport& report) {
                                  " without their reasoning, which the template leaves out of "
                                  "earlier turns (data.turns each keeps it)"));
   }
+  if (report.special_texts > 0) {
+    lines.push_back(absl::StrCat(Counted(report.special_texts, "row has", "rows have"),
+                                 " the text of a special token in a message, which becomes that "
+                                 "token (the first: ",
+                                 report.first_special_text, ")"));
+  }
+  if (report.shifted_labels > 0) {
+    lines.push_back(absl::StrCat("labels of ", Counted(report.shifted_labels, "row"),
+                                 " are those of the next token (",
+                                 "the first: ", report.first_shifted, ")"));
+  }
   if (report.cut_texts > 0) {
     lines.push_back(absl::StrCat(Counted(report.cut_texts, "text"),
                                  " longer than data.sequence_len, in ",

@@ -164,6 +164,49 @@ def strange_things(binary, scratch):
     return ", ".join(kinds)
 
 
+def special_texts(binary, scratch):
+    """Two of three rows spell a special token; in transformers, too, it is that token's id."""
+    import packages  # noqa: F401
+    from transformers import AutoTokenizer
+
+    said_so = "end: <|im_end|>, begin: <|im_start|>"
+    rows = dialogues(3)
+    rows[1]["conversations"][0]["value"] = said_so
+    rows[2]["conversations"][1]["value"] = "<|im_end|>" + said_so
+    folder, config = prepare(scratch, "special", rows)
+    told = json.loads(said(binary, config, "--json"))
+    warnings = {warning["kind"]: warning["text"] for warning in told["warnings"]}
+    must_have(
+        warnings.get("special_texts", ""),
+        "2 rows with the text of a special token in a message (the first: ",
+        "rows.jsonl:2: message 0 (user) has <|im_end|>, where the turn ends for the model)",
+    )
+    must_have(said(binary, config), "2 rows have the text of a special token in a message")
+    theirs = AutoTokenizer.from_pretrained(folder / "model")(said_so, add_special_tokens=False)["input_ids"]
+    listed = said(binary, config, "--ids", "--example=2")
+    ours = [int(n) for n in re.findall(r"^ *\d+ +(\d+) [ *] ", listed, re.MULTILINE)]
+    if not any(ours[i : i + len(theirs)] == theirs for i in range(len(ours))):
+        raise harness.Failure(f"{ours} has not {theirs} in it")
+    return "2 rows of 3, with transformers' ids"
+
+
+def shifted_labels(binary, scratch):
+    ids = list(range(20, 40))
+    good, shifted = {"input_ids": ids, "labels": ids}, {"input_ids": ids, "labels": [*ids[1:], -100]}
+    _, config = prepare(scratch, "shifted", [good, shifted, good])
+    warnings = {w["kind"]: w["text"] for w in json.loads(said(binary, config, "--json"))["warnings"]}
+    must_have(warnings.get("shifted_labels", ""), "1 row of ready-made tokens (the first: ", "rows.jsonl:2)")
+    _, config = prepare(scratch, "all_shifted", [shifted] * 3)
+    must_have(said(binary, config, fails=BAD_FILE), "'labels' are shifted already")
+    return "some are warned of, all are refused"
+
+
+def empty_prompts(binary, scratch):
+    _, config = prepare(scratch, "empty_prompt", [{"prompt": "", "completion": "All of it."}])
+    must_have(said(binary, config), "prompt_completion (rows have 'prompt' and 'completion')", "[[ll of it.<|im_end|>]]")
+    return "are found, and all is learnt but what nothing comes before"
+
+
 class Page(HTMLParser):
     """What a page shows, and the text of the spans that are learnt; tags must match."""
 
@@ -230,7 +273,8 @@ def refusals(binary, scratch):
 def main():
     binary = Path(sys.argv[1])
     with harness.scratch_folder() as scratch:
-        checks = [numbers_of_the_run, learnt_text, choice_of_examples, strange_things, page, refusals]
+        checks = [numbers_of_the_run, learnt_text, choice_of_examples, strange_things, special_texts, shifted_labels,
+                  empty_prompts, page, refusals]
         harness.run_checks(
             [(check.__name__, lambda check=check: check(binary, scratch)) for check in checks]
         )

@@ -7,6 +7,7 @@
 #include <chrono>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "tests/data/formats/rows.h"
 #include "tests/status_text.h"
@@ -208,6 +209,8 @@ TEST_F(Datasets, TheFormatIsFoundByTheFirstRowThatHasSomething) {
        "rows have 'instruction' and 'output'"},
       {R"({"text": "a", "label": 3})", kText, "rows have 'text'"},
       {R"({"input_ids": [1]})", kTokens, "rows have 'input_ids'"},
+      {R"({"prompt": "", "completion": "b"})", kPromptCompletion,
+       "rows have 'prompt' and 'completion'"},
       {"{}\nno JSON\n{\"text\": \"\", \"id\": 3}\n" + pc, kPromptCompletion,
        "rows have 'prompt' and 'completion'"},
   };
@@ -224,6 +227,77 @@ TEST_F(Datasets, TheFormatIsFoundByTheFirstRowThatHasSomething) {
   EXPECT_TRUE(Load("a.jsonl", pc, kPromptCompletion)->report.why.empty());
 }
 
+TEST_F(Datasets, AnEmptyPromptLeavesTheWholeCompletionToBeLearnt) {
+  const Example e = One(R"({"prompt": "", "completion": "All of it."})", kAuto);
+  EXPECT_EQ(Part(e, true), "All of it.<|endoftext|>");
+  EXPECT_EQ(Part(e, false), "");
+}
+
+TEST_F(Datasets, SpecialTokensThatAMessageSpellsAreNoted) {
+  const auto talk = [](const std::string& user, const std::string& assistant) {
+    return absl::StrCat(R"({"messages": [{"role": "user", "content": ")", user,
+                        R"("}, {"role": "assistant", "content": ")", assistant, "\"}]}\n");
+  };
+  const auto report = [&](const std::string& rows) {
+    const auto read = Load("a.jsonl", rows, kMessages);
+    EXPECT_TRUE(read.ok()) << read.status();
+    return read.ok() ? read->report : DatasetReport();
+  };
+  const DatasetReport none = report(talk("a", "b") + talk("<|im_end", "im_end|>"));
+  EXPECT_EQ(none.special_texts, 0);
+  EXPECT_EQ(none.first_special_text, "");
+  const DatasetReport ends = report(
+      talk("a", "b") + talk("<|im_start|>a<|im_end|>", "b<|im_end|>") + talk("a", "<|im_end|>"));
+  EXPECT_EQ(ends.special_texts, 2);
+  EXPECT_EQ(ends.first_special_text, folder_ /
+                                         "a.jsonl:2: message 0 (user) has <|im_end|>, where "
+                                         "the turn ends for the model");
+  const DatasetReport other = report(talk("a", "What is <|im_start|>?"));
+  EXPECT_EQ(other.first_special_text,
+            folder_ / "a.jsonl:1: message 1 (assistant) has <|im_start|>");
+  // Turns that are an example each tell it once. Texts that are no conversation are as they shall
+  // be.
+  options_.turns = Turns::kEach;
+  EXPECT_EQ(report(talk("<|im_end|>", "b")).special_texts, 1);
+  EXPECT_EQ(Load("a.jsonl", R"({"text": "<|im_start|>a<|im_end|>"})", kText)->report.special_texts,
+            0);
+}
+
+TEST_F(Datasets, LabelsThatAreShiftedAlreadyAreRefused) {
+  const auto row = [](const std::vector<int>& ids, const std::vector<int>& labels) {
+    return absl::StrCat(R"({"input_ids": [)", absl::StrJoin(ids, ","), R"(], "labels": [)",
+                        absl::StrJoin(labels, ","), "]}\n");
+  };
+  const std::vector<int> ids = {11, 12, 13, 14, 15, 16, 17, 18, 19, 20};
+  const std::string shifted = row(ids, {12, 13, 14, 15, 16, 17, 18, 19, 20, -100});
+  const std::string aligned = row(ids, ids);
+  EXPECT_EQ(ErrorText(Load("a.jsonl", shifted + shifted, kTokens)),
+            absl::StrCat(folder_ / "a.jsonl",
+                         ": in all of its rows that tell (2; the first: ", folder_ / "a.jsonl:1",
+                         ") 'labels' are shifted already, labels[i] is input_ids[i + 1]; the shift "
+                         "is made here: write labels[i] = input_ids[i] where token i is to be "
+                         "learnt, -100 elsewhere"));
+  // A prompt that is masked, a last label that is something else, a wrong one in ten.
+  EXPECT_THAT(
+      ErrorText(Load("a.jsonl", row(ids, {-100, 13, 14, 15, 16, 17, 18, 19, 20, 2}), kTokens)),
+      HasSubstr("are shifted already"));
+  options_.on_bad_row = OnBadRow::kSkip;
+  EXPECT_THAT(ErrorText(Load("a.jsonl", shifted + row({1, 2}, {1, 2}), kTokens)),
+              HasSubstr("are shifted already"));
+  const auto mixed = Load("a.jsonl", aligned + shifted, kTokens);
+  ASSERT_TRUE(mixed.ok()) << mixed.status();
+  EXPECT_EQ(mixed->report.shifted_labels, 1);
+  EXPECT_EQ(mixed->report.first_shifted, folder_ / "a.jsonl:2");
+  // Too few to tell, one token again and again, labels that are something else altogether.
+  for (const std::string& other :
+       {row({11, 12, 13}, {12, 13, -100}), row(std::vector<int>(20, 7), std::vector<int>(20, 7)),
+        row(ids, std::vector<int>(10, 5)), aligned}) {
+    const auto read = Load("a.jsonl", other, kTokens);
+    ASSERT_TRUE(read.ok()) << read.status();
+    EXPECT_EQ(read->report.shifted_labels, 0) << other;
+  }
+}
+
 TEST_F(Datasets, AFormatThatCannotBeToldIsRefused) {
   EXPECT_EQ(ErrorText(Load("a.jsonl", R"({"text": "a", "input_ids": [1]})", kAuto)),
             folder_ /
@@ -238,7 +312,7 @@ TEST_F(Datasets, AFormatThatCannotBeToldIsRefused) {
   EXPECT_THAT(ErrorText(Load("a.jsonl", "", kAuto)), HasSubstr("a.jsonl: there are no rows"));
   EXPECT_EQ(ErrorText(Load("a.json", R"([[{"role": "user"}]])", kAuto)),
             folder_ / "a.json[0]: a row is a JSON object, not array");
-  EXPECT_EQ(ErrorText(Load("a.jsonl", "{\"prompt\": \"\", \"completion\": \"b\"}\n{}", kAuto)),
+  EXPECT_EQ(ErrorText(Load("a.jsonl", "{\"prompt\": \"a\", \"completion\": \"\"}\n{}", kAuto)),
             folder_ /
                 "a.jsonl: of 2 rows none has something under all the keys that tell a format: "
                 "set format");

@@ -108,6 +108,27 @@ TEST(DataText, SaysWhatARunNeedsToKnow) {
   }
 }
 
+TEST(DataWarnings, SayWhatTheFilesAreThatNoNumberOfTokensShows) {
+  DatasetReport file;
+  file.special_texts = 2;
+  file.first_special_text =
+      "train.jsonl:9: message 0 (user) has <|im_end|>, where the turn ends for the model";
+  file.shifted_labels = 1;
+  file.first_shifted = "train.jsonl:4";
+  const std::vector<DataWarning> warnings = WarningsOf({}, {file}, {}, {}, false);
+  ASSERT_EQ(warnings.size(), 2u);
+  EXPECT_EQ(warnings[0].kind, "shifted_labels");
+  EXPECT_EQ(warnings[0].text,
+            "1 row of ready-made tokens (the first: train.jsonl:4) whose labels are those of the "
+            "next token: the shift is made here, so the token after it is learnt");
+  EXPECT_EQ(warnings[1].kind, "special_texts");
+  EXPECT_EQ(warnings[1].text,
+            "2 rows with the text of a special token in a message (the first: train.jsonl:9: "
+            "message 0 (user) has <|im_end|>, where the turn ends for the model): the tokenizer "
+            "makes that token of it, as transformers does; take it out of the text, or write it "
+            "otherwise");
+}
+
 TEST(DataText, SaysWhatTheEpochsLeaveForTheLastStep) {
   DataReport report = Report();
   report.last_step_rows = 8;

@@ -53,6 +53,13 @@ def first_step_masked(folder, config):
     tiny_models.write_rows(folder / ROWS, [*map(masked, good), *good])
 
 
+def shifted_already(folder, config):
+    """Labels as a loss takes them that does not shift: each row's next tokens."""
+    good = tiny_models.token_rows("llama_grouped")
+    shifted = [{**row, "labels": row["labels"][1:] + [-100]} for row in good]
+    tiny_models.write_rows(folder / ROWS, shifted)
+
+
 def learnt_beyond_the_cut(folder, config):
     row = {"input_ids": [5] * 40, "labels": [-100] * 30 + [5] * 10}
     tiny_models.write_rows(folder / ROWS, [row] * 8)
@@ -190,6 +197,13 @@ TOKENS = [
     ),
     Case(
         "a row has no tokens", BAD_FILE, tokens(input_ids=[]), THIRD + r"the row has no tokens"
+    ),
+    Case(
+        "the labels are shifted already",
+        BAD_FILE,
+        shifted_already,
+        r"rows\.jsonl: in all of its rows that tell \(\d+; the first: .*rows\.jsonl:\d+\) 'labels' are "
+        r"shifted already, .*: write labels\[i\] = input_ids\[i\] where token i is to be learnt",
     ),
     Case("no row has a target", BAD_FILE, all_masked, r"target|mask"),
     Case("the rows of a step have no target", BAD_FILE, first_step_masked, r"step 1: none of its"),
