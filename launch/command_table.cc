@@ -47,11 +47,12 @@ std::string FlagLines(const Command& command) {
 
 std::string UsageOf(const Command& command) {
   const bool config = command.TakesConfig();
-  const bool parallel = config && command.Find("ranks") == nullptr;  // else it counts for them
+  const bool parallel = (config && command.Find("ranks") == nullptr) ||  // else it counts for them
+                        absl::StartsWith(command.example, "mpirun");
   return absl::StrCat("fttrain ", command.name, ": ", command.purpose,
                       "\n\nusage: ", parallel ? "[mpirun -np N] " : "", "fttrain ", command.name,
                       config ? " [FILE.yaml] [section.key=value ...]" : "", " [--flag=value ...]\n",
-                      FlagLines(command), "\nexample: ", command.example);
+                      FlagLines(command), command.note, "\nexample: ", command.example);
 }
 
 }  // namespace
@@ -124,6 +125,17 @@ const std::vector<Command>& Commands() {
         {"json", "", "",
          "prints [{\"name\": ..., \"loss\": ..., \"perplexity\": ..., \"target_tokens\": ...}]"},
         kSet}},
+      {"doctor",
+       "find what is broken before a run does: libraries, devices, ways between ranks, disk",
+       "mpirun -np 2 fttrain doctor",
+       {{"output", "FOLDER", ".",
+         "the disk to try: where a run would write. Nothing is left there"},
+        {"device", "auto|cuda|cpu", "auto", "what ranks compute on"},
+        {"timeout", "SECONDS", "10", "for which nothing may stand still between ranks"},
+        {"json", "", "", "prints the findings, and all that was measured, as JSON"}},
+       "\nexit code: 0 without errors; of the first error 64 libraries or device, 73 no place to "
+       "write,\n74 a way between ranks is slow, 76 ranks differ, 80 bytes or sums arrive wrong, 82 "
+       "ranks cannot\nbe connected; 81 if one hangs\n"},
       {"generate",
        "answer a prompt",
        "fttrain generate --model=models/m --adapter=runs/a/adapter --prompt=Hello",

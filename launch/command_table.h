@@ -22,6 +22,7 @@ struct Command {
   const char* purpose;  // one line
   const char* example;
   std::vector<Flag> flags;
+  const char* note = "";  // what help says below the flags
 
   // Null if the command has no such flag.
   const Flag* Find(const std::string& flag) const;

@@ -22,6 +22,9 @@
 namespace fttrain {
 namespace {
 
+constexpr const char* kProgram =
+    "fttrain " FTTRAIN_VERSION " (torch " TORCH_VERSION ", " FTTRAIN_CUDA_TEXT ")";
+
 // Cores of this rank: the ones it is bound to, or its share of the host's; OMP_NUM_THREADS decides
 // if set.
 void SetThreads(const Process& process) {
@@ -40,7 +43,7 @@ absl::Status Run(int argc, char** argv, const Process& process) {
     return absl::OkStatus();
   }
   if (line->command == "version") {
-    LogInfo("fttrain " FTTRAIN_VERSION " (torch " TORCH_VERSION ", " FTTRAIN_CUDA_TEXT ")");
+    LogInfo(kProgram);
     return absl::OkStatus();
   }
   // Before anything is read or written.
@@ -50,6 +53,7 @@ absl::Status Run(int argc, char** argv, const Process& process) {
   if (line->command == "data") return process.AgreeOnStatus(DataCommand(*line, process));
   if (line->command == "plan") return process.AgreeOnStatus(PlanCommand(*line, process));
   if (line->command == "eval") return EvalCommand(*line, process);
+  if (line->command == "doctor") return DoctorCommand(*line, kProgram, process);
   if (line->command == "generate") return GenerateCommand(*line, process);
   if (line->command == "logits") return LogitsCommand(*line, process);
   if (line->command == "quantize") return process.AgreeOnStatus(QuantizeCommand(*line, process));

@@ -1,6 +1,8 @@
 // The subcommands. Each is collective over the world and returns the same status on every rank.
 #pragma once
 
+#include <string>
+
 #include "absl/status/status.h"
 #include "launch/command_line.h"
 #include "runtime/process/process.h"
@@ -17,6 +19,11 @@ absl::Status DataCommand(const CommandLine& line, const Process& process);
 absl::Status PlanCommand(const CommandLine& line, const Process& process);
 // The loss of held-out rows, of the base and of adapters, in the config's layout.
 absl::Status EvalCommand(const CommandLine& line, const Process& process);
+// Looks at libraries, devices, ways between ranks, hosts and disk as a run would use them, and
+// tells what is broken and what to do; `program` is what was built. Aborted, with the exit code of
+// what is broken, if anything is.
+absl::Status DoctorCommand(const CommandLine& line, const std::string& program,
+                           const Process& process);
 absl::Status GenerateCommand(const CommandLine& line, const Process& process);
 absl::Status LogitsCommand(const CommandLine& line, const Process& process);
 absl::Status QuantizeCommand(const CommandLine& line, const Process& process);

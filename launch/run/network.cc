@@ -43,20 +43,6 @@ absl::Status AgreeOnModel(const std::string& path, const Process& process) {
   return absl::OkStatus();
 }
 
-// The hosts of a job may differ in what they have: one backend must do for all ranks.
-absl::StatusOr<CommBackend> AgreeOnBackend(c10::Device device, const Process& process) {
-  const bool some_cuda = process.AnyRank(device.is_cuda());
-  if (some_cuda && process.AnyRank(!device.is_cuda())) {
-    return WithExitCode(
-        absl::FailedPreconditionError(
-            "some ranks found a GPU and some did not; give every host one, or set device: cpu"),
-        kExitRanksDisagree);
-  }
-  // NCCL refuses two ranks on one GPU.
-  const bool share = SomeRanksShareAGpu(device, process);
-  return some_cuda && !share ? CreateNcclCommunicator : CreateMpiCommunicator;
-}
-
 absl::Status Connect(Network& network, CommBackend backend, const Process& process) {
   const MeshShape& shape = network.layout.mesh;
   if (shape.world_size() == 1) {
@@ -94,6 +80,20 @@ absl::StatusOr<std::unique_ptr<ParameterStore>> MakeStore(Network& network,
 }
 
 }  // namespace
+
+// The hosts of a job may differ in what they have: one backend must do for all ranks.
+absl::StatusOr<CommBackend> AgreeOnBackend(c10::Device device, const Process& process) {
+  const bool some_cuda = process.AnyRank(device.is_cuda());
+  if (some_cuda && process.AnyRank(!device.is_cuda())) {
+    return WithExitCode(
+        absl::FailedPreconditionError(
+            "some ranks found a GPU and some did not; give every host one, or set device: cpu"),
+        kExitRanksDisagree);
+  }
+  // NCCL refuses two ranks on one GPU.
+  const bool share = SomeRanksShareAGpu(device, process);
+  return some_cuda && !share ? CreateNcclCommunicator : CreateMpiCommunicator;
+}
 
 std::vector<int64_t> LargestOverMesh(const std::vector<int64_t>& values, const Network& network) {
   at::Tensor t = at::tensor(values, at::kLong).to(network.device);

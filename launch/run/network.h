@@ -42,6 +42,11 @@ struct Network {
 // Each of the numbers on the rank of the mesh that has most of it. Collective over the mesh.
 std::vector<int64_t> LargestOverMesh(const std::vector<int64_t>& values, const Network& network);
 
+// NCCL where each rank has a GPU of its own, else MPI. FailedPrecondition with the exit code
+// kExitRanksDisagree where some ranks alone found a GPU. Collective over the world, the same result
+// on every rank.
+absl::StatusOr<CommBackend> AgreeOnBackend(c10::Device device, const Process& process);
+
 // How ranks communicate, in words.
 std::string TransportName(CommBackend backend, c10::Device device);
 
