@@ -133,9 +133,9 @@ const std::vector<Command>& Commands() {
         {"device", "auto|cuda|cpu", "auto", "what ranks compute on"},
         {"timeout", "SECONDS", "10", "for which nothing may stand still between ranks"},
         {"json", "", "", "prints the findings, and all that was measured, as JSON"}},
-       "\nexit code: 0 without errors; of the first error 64 libraries or device, 73 no place to "
-       "write,\n74 a way between ranks is slow, 76 ranks differ, 80 bytes or sums arrive wrong, 82 "
-       "ranks cannot\nbe connected; 81 if one hangs\n"},
+       "\nexit code: 0 without errors, 81 if ranks hang; else of the first error: 64 libraries or "
+       "device,\n73 no place to write, 74 ways between ranks that are slow or calls that fail, 76 "
+       "ranks differ,\n80 bytes or sums arrive wrong, 82 ranks cannot be connected\n"},
       {"generate",
        "answer a prompt",
        "fttrain generate --model=models/m --adapter=runs/a/adapter --prompt=Hello",

@@ -26,10 +26,11 @@ double SecondsSince(Clock::time_point begin) {
 // The first folder that exists on the way up.
 std::string Existing(const std::string& folder) {
   std::error_code error;
-  std::filesystem::path path = std::filesystem::absolute(folder, error);
+  std::filesystem::path path = std::filesystem::absolute(folder, error).lexically_normal();
   while (!std::filesystem::is_directory(path, error) && path.has_relative_path()) {
     path = path.parent_path();
   }
+  if (!path.has_filename() && path.has_relative_path()) path = path.parent_path();  // a last slash
   return path.string();
 }
 

@@ -145,7 +145,6 @@ class Examination {
     });
   }
 
-  // Null where ranks cannot take the same way.
   CommBackend Backend() {
     if (options_.backend != nullptr) return options_.backend;
     // What some lack, none can use: the rest is looked at on the CPU.
@@ -162,12 +161,15 @@ class Examination {
     spec.axis = "doctor";
     spec.key = process_.rank();
     spec.size = process_.world_size();
-    absl::StatusOr<std::unique_ptr<Communicator>> made =
-        CreateCommunicator(backend, process_, spec);
     const std::string transport = TransportName(backend, device_);
     Note([&] {
       facts_.links.transport = transport;
       facts_.links.all_pairs = spec.size * (spec.size - 1) / 2;
+    });
+    absl::StatusOr<std::unique_ptr<Communicator>> made =
+        CreateCommunicator(backend, process_, spec);
+    Note([&] {
+      facts_.links.connected = made.ok();
       if (!made.ok()) facts_.links.error = std::string(made.status().message());
     });
     if (!made.ok()) return;
@@ -203,7 +205,10 @@ class Examination {
     }
   }
   static void Better(const DirectionFacts& again, DirectionFacts& facts) {
-    facts.rate = std::max(facts.rate, again.rate);
+    if (again.rate > facts.rate) {
+      facts.rate = again.rate;
+      facts.waited = again.waited;
+    }
     facts.wrong_bytes += again.wrong_bytes;
     if (facts.first_wrong < 0) facts.first_wrong = again.first_wrong;
   }
@@ -236,21 +241,30 @@ class Examination {
       Process::EndFromAnyThread(kExitHang);
     }
     const std::lock_guard<std::mutex> lock(mutex_);
-    Findings findings = JudgeAll(facts_);
-    findings.push_back(JudgeHang(facts_, stage_, seen));
-    Print(findings);
-    LogAgreedError(kExitHang, ErrorsLine(findings));
+    TellLast(JudgeHang(facts_, stage_, seen));
     Process::EndFromAnyThread(kExitHang);
   }
 
-  // The others wait for this rank in the stage: the watchdogs will say which that is.
+  // The others wait for this rank in the stage. Where it is not the one that speaks, the watchdogs
+  // will say which stage that is.
   [[noreturn]] void EndOnError(const std::string& what) {
-    LogError(absl::StrCat(stage_.what, " fails: ", what));
-    if (process_.world_size() > 1) {
+    if (process_.rank() > 0) {
+      LogError(absl::StrCat(stage_.what, " fails: ", what));
       const double longest = std::max(options_.timeout_seconds, options_.connect_seconds) + 5;
       std::this_thread::sleep_for(std::chrono::duration<double>(longest));
+      process_.AbortJob(kExitIo);
     }
-    process_.AbortJob(kExitInternal);
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const Finding last = JudgeFailure(facts_, stage_, what);
+    TellLast(last);
+    process_.AbortJob(last.exit_code);
+  }
+
+  void TellLast(const Finding& last) const {
+    Findings findings = JudgeAll(facts_);
+    findings.push_back(last);
+    Print(findings);
+    LogAgreedError(last.exit_code, ErrorsLine(findings));
   }
 
   const ExaminationOptions& options_;

@@ -24,10 +24,10 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(HostFacts, host, total_bytes, available_bytes
                                    shm_bytes, shm_free_bytes, open_files, locked_bytes, iommu,
                                    iommu_words, bf16_gemm, bf16_error, cpu_features, has_nvml,
                                    driver, cards, gpu_paths, disk)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(DirectionFacts, bytes, rate, wrong_bytes, first_wrong)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(DirectionFacts, bytes, rate, wrong_bytes, first_wrong, waited)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(PairFacts, a, b, latency_seconds, forward, backward)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(SumFacts, bytes, seconds, bus_rate, wrong)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(LinkFacts, transport, error, all_pairs, pairs, sums)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(LinkFacts, transport, connected, error, all_pairs, pairs, sums)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Facts, program, world_size, ranks, hosts, links)
 
 namespace {

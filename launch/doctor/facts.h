@@ -77,6 +77,7 @@ struct DirectionFacts {
   double rate = -1;         // bytes a second, the best of several
   int64_t wrong_bytes = 0;  // of all that were compared
   int64_t first_wrong = -1;
+  double waited = 0;  // the share of its time that the receiver was ready and had no core
 };
 struct PairFacts {
   int a = 0, b = 0;
@@ -92,8 +93,9 @@ struct SumFacts {
 };
 
 struct LinkFacts {
-  std::string transport;  // "NCCL", "MPI"; empty: nothing was tested
-  std::string error;      // why it could not be opened
+  std::string transport;  // "NCCL", "MPI"; empty: nothing was tried
+  bool connected = false;
+  std::string error;  // why it could not be opened
   int all_pairs = 0;
   std::vector<PairFacts> pairs;
   std::vector<SumFacts> sums;

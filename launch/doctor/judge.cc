@@ -16,6 +16,14 @@ std::string HostOf(const Facts& facts, int rank) {
   return "";
 }
 
+std::string FixOf(const Facts& facts, const Stage& at) {
+  if (at.area == "links") {
+    return LinkFix(facts, at.a < 0 ? facts.hosts.size() < 2 : OnOneHost(facts, at.a, at.b));
+  }
+  if (at.area == "disk") return "the file system does not answer: look at its server, and at dmesg";
+  return "a driver or a host does not answer: look at nvidia-smi and dmesg there";
+}
+
 }  // namespace
 
 bool OnOneHost(const Facts& facts, int a, int b) { return HostOf(facts, a) == HostOf(facts, b); }
@@ -40,19 +48,12 @@ Findings JudgeAll(const Facts& facts) {
 }
 
 Finding JudgeHang(const Facts& facts, const Stage& at, const std::string& seen) {
-  Finding finding{Severity::kError, at.area, absl::StrCat(at.what, " hangs: ", seen), "",
-                  kExitHang};
-  if (at.area == "links") {
-    finding.fix = at.a < 0 ? LinkFix(facts, facts.hosts.size() < 2)
-                           : LinkFix(facts, OnOneHost(facts, at.a, at.b));
-  } else if (at.area == "disk") {
-    finding.fix = "the file system does not answer: look at its server or disk (dmesg)";
-  } else if (at.area == "devices") {
-    finding.fix = "a driver does not answer: look at nvidia-smi and dmesg on that host";
-  } else {
-    finding.fix = "look at that process and its host; is there another job on it?";
-  }
-  return finding;
+  return {Severity::kError, at.area, absl::StrCat(at.what, " hangs: ", seen), FixOf(facts, at),
+          kExitHang};
+}
+
+Finding JudgeFailure(const Facts& facts, const Stage& at, const std::string& what) {
+  return {Severity::kError, at.area, absl::StrCat(at.what, " fails: ", what), FixOf(facts, at)};
 }
 
 }  // namespace fttrain

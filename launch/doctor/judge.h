@@ -27,10 +27,14 @@ struct Stage {
 };
 // Of a job that stands still, or that a rank has left, `at` a stage; `seen`: the watchdog's words.
 Finding JudgeHang(const Facts& facts, const Stage& at, const std::string& seen);
+// Of an exception in a stage.
+Finding JudgeFailure(const Facts& facts, const Stage& at, const std::string& what);
 
 // The pairs in facts.links.pairs (by their places) that are an order of magnitude slower, in a
 // direction, than those like them (on one host, or between hosts), or than any way should be.
 std::vector<size_t> SlowPairs(const Facts& facts);
+// Whether that is so although both had their cores; else the host is to blame, which is busy.
+bool IsSlowByItself(const Facts& facts, const PairFacts& pair);
 
 // For the judges.
 bool OnOneHost(const Facts& facts, int a, int b);      // also of ranks that nobody knows

@@ -41,6 +41,14 @@ double UsualRate(const Facts& facts, bool one_host) {
   return rates.empty() ? 0 : Median(std::move(rates));
 }
 
+// Slower ones are slow.
+double SlowBound(const Facts& facts, bool one_host) {
+  constexpr double kOrder = 10;
+  return std::max(UsualRate(facts, one_host) / kOrder, LeastRate(facts, one_host));
+}
+
+double SlowerRate(const PairFacts& pair) { return std::min(pair.forward.rate, pair.backward.rate); }
+
 std::string PairName(const Facts& facts, int a, int b) {
   std::string name = absl::StrCat("the pair of rank ", a, " and rank ", b);
   for (const RankFacts& rank : facts.ranks) {
@@ -75,10 +83,19 @@ std::string PairText(const PairFacts& pair) {
 
 Finding SlowPair(const Facts& facts, const PairFacts& pair) {
   const bool one_host = OnOneHost(facts, pair.a, pair.b);
+  const std::string name = PairName(facts, pair.a, pair.b);
+  if (!IsSlowByItself(facts, pair)) {
+    return {Severity::kWarning, "links",
+            absl::StrFormat("%s is slow, for the host is busy: %s; the ranks "
+                            "waited %.0f%% and %.0f%% of the time for a core",
+                            name, PairText(pair), 100 * pair.backward.waited,
+                            100 * pair.forward.waited),
+            "end what else runs on the host, start fewer ranks than it has cores, and look again"};
+  }
   return {Severity::kError, "links",
-          absl::StrCat(PairName(facts, pair.a, pair.b), " is slow: ", PairText(pair),
-                       "; the usual rate here is ", RateText(UsualRate(facts, one_host)),
-                       ", the least worth using ", RateText(LeastRate(facts, one_host))),
+          absl::StrCat(name, " is slow: ", PairText(pair), "; the usual rate here is ",
+                       RateText(UsualRate(facts, one_host)), ", the least worth using ",
+                       RateText(LeastRate(facts, one_host))),
           SlowFix(facts, one_host)};
 }
 
@@ -101,16 +118,15 @@ void JudgePairs(const Facts& facts, Findings& findings) {
   if (good.size() <= kMostLines) {
     findings.insert(findings.end(), good.begin(), good.end());
   } else {
-    const auto [least, most] =
-        std::minmax_element(pairs.begin(), pairs.end(), [](const PairFacts& a, const PairFacts& b) {
-          return std::min(a.forward.rate, a.backward.rate) <
-                 std::min(b.forward.rate, b.backward.rate);
-        });
+    const auto [least, most] = std::minmax_element(
+        pairs.begin(), pairs.end(),
+        [](const PairFacts& a, const PairFacts& b) { return SlowerRate(a) < SlowerRate(b); });
     findings.push_back({Severity::kOk, "links",
                         absl::StrCat(good.size(), " pairs: every byte right; slowest ",
                                      PairText(*least), "; fastest ", PairText(*most))});
   }
-  if (static_cast<int>(tried) < facts.links.all_pairs) {
+  const bool complete = !facts.links.sums.empty();  // they come after the pairs
+  if (complete && static_cast<int>(tried) < facts.links.all_pairs) {
     findings.push_back({Severity::kNote, "links",
                         absl::StrCat(tried, " of ", facts.links.all_pairs,
                                      " pairs were tried: ranks 1, 2, 4, ... apart")});
@@ -175,18 +191,20 @@ std::string SlowFix(const Facts& facts, bool one_host) {
 }
 
 std::vector<size_t> SlowPairs(const Facts& facts) {
-  constexpr double kOrder = 10;
-  const std::array<double, 2> usual = {UsualRate(facts, false), UsualRate(facts, true)};
+  const std::array<double, 2> bounds = {SlowBound(facts, false), SlowBound(facts, true)};
   std::vector<size_t> slow;
   for (size_t i = 0; i < facts.links.pairs.size(); ++i) {
     const PairFacts& pair = facts.links.pairs[i];
-    const bool one_host = OnOneHost(facts, pair.a, pair.b);
-    const double rate = std::min(pair.forward.rate, pair.backward.rate);
-    if (rate < std::max(usual[one_host ? 1 : 0] / kOrder, LeastRate(facts, one_host))) {
-      slow.push_back(i);
-    }
+    if (SlowerRate(pair) < bounds[OnOneHost(facts, pair.a, pair.b) ? 1 : 0]) slow.push_back(i);
   }
   return slow;
+}
+
+bool IsSlowByItself(const Facts& facts, const PairFacts& pair) {
+  // A transfer moves while both ends run.
+  const double moving =
+      (1 - std::min(0.99, pair.forward.waited)) * (1 - std::min(0.99, pair.backward.waited));
+  return SlowerRate(pair) / moving < SlowBound(facts, OnOneHost(facts, pair.a, pair.b));
 }
 
 Findings JudgeLinks(const Facts& facts) {
@@ -200,7 +218,7 @@ Findings JudgeLinks(const Facts& facts) {
                         absl::StrCat("ranks cannot be connected: ", facts.links.error),
                         LinkFix(facts, facts.hosts.size() < 2), kExitPeerLost});
   }
-  if (!facts.links.transport.empty()) {
+  if (facts.links.connected) {
     findings.push_back({Severity::kOk, "links",
                         absl::StrCat(facts.world_size, " ranks over ", facts.links.transport)});
   }

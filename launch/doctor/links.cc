@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <fstream>
 #include <optional>
 #include <set>
 
@@ -22,6 +23,14 @@ constexpr int kMostInPairs = 16;
 
 double SecondsSince(Clock::time_point begin) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+// Until now, the time in which the calling thread could have run but others had the cores; 0 where
+// the kernel does not count it.
+double SecondsWithoutCore() {
+  std::ifstream file("/proc/thread-self/schedstat");
+  int64_t ran = 0, waited = 0;
+  return file >> ran >> waited ? static_cast<double>(waited) / 1e9 : 0;
 }
 
 at::Tensor BytesOn(c10::Device device, int64_t bytes) {
@@ -49,9 +58,12 @@ class PairEnd {
 
   // What this end received. The lower rank sends first.
   DirectionFacts BothWays(int64_t bytes) {
+    const double without_core = SecondsWithoutCore();
+    const Clock::time_point begin = Clock::now();
     if (all_.rank() < peer_) Send(bytes);
-    const DirectionFacts received = Receive(bytes);
+    DirectionFacts received = Receive(bytes);
     if (all_.rank() > peer_) Send(bytes);
+    received.waited = (SecondsWithoutCore() - without_core) / SecondsSince(begin);
     return received;
   }
 

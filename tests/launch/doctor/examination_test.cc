@@ -17,6 +17,7 @@ namespace fttrain {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::AnyOf;
 using ::testing::HasSubstr;
 
 struct Visit {
@@ -47,15 +48,19 @@ std::string LastPair() {
 
 // What rank 0 alone has said; the status is every rank's.
 void ExpectSaid(const Visit& visit, const ::testing::Matcher<const std::string&>& matcher) {
-  if (TestProcess().rank() == 0) EXPECT_THAT(visit.printed, matcher);
-  if (TestProcess().rank() > 0) EXPECT_EQ(visit.printed, "");
+  if (TestProcess().rank() == 0) {
+    EXPECT_THAT(visit.printed, matcher);
+  } else {
+    EXPECT_EQ(visit.printed, "");
+  }
 }
 
 TEST(Doctor, FindsNothingWrongWithRanksThatAreWell) {
   const Visit visit = VisitWith(SickBackend(Sickness::kNone));
   EXPECT_EQ(ExitCode(visit.status), 0) << visit.status;
-  ExpectSaid(visit, AllOf(HasSubstr("every byte right"), HasSubstr("every sum right"),
-                          HasSubstr("0 errors")));
+  // On a machine that others keep busy the pair is told to be slow for that.
+  ExpectSaid(visit, AllOf(AnyOf(HasSubstr("every byte right"), HasSubstr("the host is busy")),
+                          HasSubstr("every sum right"), HasSubstr("0 errors")));
 }
 
 TEST(Doctor, TakesTheWayOfARunWhereNoneIsGiven) {

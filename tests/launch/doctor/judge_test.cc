@@ -76,6 +76,7 @@ Facts Good() {
   }
   facts.hosts = {GoodHost("ada"), GoodHost("bob")};
   facts.links.transport = "NCCL";
+  facts.links.connected = true;
   facts.links.all_pairs = 6;
   for (int a = 0; a < 4; ++a) {
     for (int b = a + 1; b < 4; ++b) {
@@ -232,12 +233,24 @@ INSTANTIATE_TEST_SUITE_P(
              "cable and switch port", kExitIo},
         Case{"SlowInAHost", [](Facts& f) { f.links.pairs[0].forward.rate = 1.5e9; },
              Severity::kError, "the usual rate here is 20.00 GB/s", "slots, risers", kExitIo},
+        Case{"SlowOnABusyHost",
+             [](Facts& f) {
+               f.links.pairs[0].forward = {1 << 26, 1.5e9, 0, -1, 0.5};
+               f.links.pairs[0].backward.waited = 0.4;
+             },
+             Severity::kWarning, "is slow, for the host is busy", "end what else runs"},
+        Case{"SlowThoughTheHostIsBusy",
+             [](Facts& f) {
+               f.links.pairs[0].forward = {1 << 26, 0.2e9, 0, -1, 0.5};
+             },
+             Severity::kError, "rank 0 and rank 1 (ada, ada) is slow: ", "slots", kExitIo},
         Case{"SumOnOneRank", [](Facts& f) { f.links.sums[0].wrong[3] = 2; }, Severity::kError,
              "all_reduce of 4096 bytes is wrong on rank 3: 2 elements", "NCCL_IB_DISABLE",
              kExitNumerics},
         Case{"NotConnected",
              [](Facts& f) {
                f.links = {};
+               f.links.transport = "NCCL";
                f.links.error = "ncclGetUniqueId: no interface";
              },
              Severity::kError, "ranks cannot be connected: ncclGetUniqueId", "NCCL_SOCKET_IFNAME",
@@ -320,6 +333,9 @@ TEST(Judge, APairThatHangsIsNamedAndDecidesTheExitCode) {
   EXPECT_THAT(JudgeHang(facts, {"links", "the pair of rank 0 and rank 3", 0, 3}, "").fix,
               HasSubstr("NCCL_IB_DISABLE=1"));
   EXPECT_THAT(JudgeHang(facts, {"disk", "writing to /data"}, "").fix, HasSubstr("file system"));
+  const Finding failed = JudgeFailure(facts, {"devices", "opening the devices"}, "no memory");
+  EXPECT_EQ(failed.seen, "opening the devices fails: no memory");
+  EXPECT_EQ(failed.exit_code, kExitIo);
 }
 
 TEST(Judge, AnIommuIsNotedOnceDirectCopiesWereTried) {

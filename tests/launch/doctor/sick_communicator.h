@@ -8,7 +8,7 @@ namespace fttrain {
 enum class Sickness {
   kNone,
   kCorrupts,   // a byte of every longer message
-  kSlow,       // 5 MB/s
+  kSlow,       // 0.5 MB/s
   kHangs,      // a receive that never ends
   kThrows,     // CommError, on the last rank
   kSumsWrong,  // an element of every all_reduce, on the last rank
