@@ -22,6 +22,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// Enough to know a program by; what follows may be nobody's business.
+constexpr size_t kMostName = 60;
+
 std::string Read(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   std::ostringstream text;
@@ -115,6 +118,7 @@ std::vector<CardFacts> WithNames(std::vector<Card> cards, const HostRoots& roots
       std::string name = Read(absl::StrCat(roots.proc, "/", holder.pid, "/cmdline"));
       std::replace(name.begin(), name.end(), '\0', ' ');
       while (!name.empty() && name.back() == ' ') name.pop_back();
+      name.resize(std::min(name.size(), kMostName));
       facts.holders.push_back({holder.pid, holder.bytes, holder.graphics, name});
     }
     facts.card = std::move(card);

@@ -17,9 +17,7 @@ std::string NameOf(const HostFacts& host, const Card& card) {
 }
 
 std::string HolderText(const HolderFacts& holder) {
-  constexpr size_t kMostName = 60;
-  const std::string name =
-      holder.name.empty() ? "a process of another container" : holder.name.substr(0, kMostName);
+  const std::string name = holder.name.empty() ? "a process of another container" : holder.name;
   return absl::StrCat(holder.bytes < 0 ? "some" : InWords(holder.bytes), " by ", name, " (pid ",
                       holder.pid, holder.graphics ? ", graphics)" : ")");
 }

@@ -37,7 +37,7 @@ Finding WithoutGpu(const Facts& facts, const RankFacts& rank) {
             "no GPU: CUDA sees none of the driver's ", cards, " on ", rank.host,
             hidden ? absl::StrCat(", for CUDA_VISIBLE_DEVICES is '", visible->second, "'") : ""),
         hidden ? "unset CUDA_VISIBLE_DEVICES, or name the cards to use"
-               : "a driver that is newer; in a container --gpus all"};
+               : "install a newer driver; in a container docker run --gpus all"};
   }
   const char* why = rank.versions.with_cuda ? "no NVIDIA driver answers"
                                             : "this program was built for the CPU alone";

@@ -67,6 +67,8 @@ TEST(Host, NamesWhoHoldsACardsMemory) {
   const std::vector<CardFacts> cards = WithNames({card}, roots);
   EXPECT_EQ(cards[0].holders[0].name, "python train.py");
   EXPECT_EQ(cards[0].holders[1].name, "") << "not to be seen";
+  Put(folder / "proc/77/cmdline", std::string(500, 'x'));
+  EXPECT_EQ(WithNames({card}, roots)[0].holders[0].name.size(), 60);
   EXPECT_TRUE(cards[0].holders[1].graphics);
 }
 
