@@ -21,14 +21,13 @@ struct RankFacts {
   int64_t pid = 0;
   Versions versions;
   int usable_cores = 1, host_cores = 1, threads = 1;
-  bool shares_memory = true;     // with the other ranks of its host
-  std::string device = "cpu";    // or "cuda:0"
-  std::string gpu, uuid;         // its name and number
-  std::string capability;        // "9.0"
-  std::string device_error;      // why the device that was asked for cannot be used
-  double to_device_rate = -1;    // bytes a second from pinned host memory
-  double from_device_rate = -1;  // and back
-  double clock_seconds = 0;      // the host's time of day, when all ranks looked at theirs
+  bool shares_memory = true;          // with the other ranks of its host
+  std::string device = "cpu";         // or "cuda:0"
+  std::string gpu, uuid, capability;  // its name, its number, "9.0"
+  std::string device_error;           // why the device that was asked for cannot be used
+  double to_device_rate = -1;         // bytes a second from pinned host memory
+  double from_device_rate = -1;       // and back
+  double clock_seconds = 0;           // the host's time of day, when all ranks looked at theirs
   std::map<std::string, std::string> environment;  // variables that steer MPI, NCCL and CUDA
 };
 
@@ -56,10 +55,9 @@ struct CardFacts {
 
 struct HostFacts {
   std::string host;
-  int64_t total_bytes = -1, available_bytes = -1;  // of memory
-  int numa_nodes = 1;
-  int64_t shm_bytes = -1, shm_free_bytes = -1;  // of /dev/shm; -1: there is none
-  int64_t open_files = -1, locked_bytes = -1;   // limits; -1: none
+  int64_t total_bytes = -1, available_bytes = -1, numa_nodes = 1;  // of memory
+  int64_t shm_bytes = -1, shm_free_bytes = -1;                     // of /dev/shm; -1: there is none
+  int64_t open_files = -1, locked_bytes = -1;                      // limits; -1: none
   bool iommu = false;
   std::string iommu_words;  // of the kernel's command line
   std::string bf16_gemm, bf16_error;
@@ -95,7 +93,7 @@ struct SumFacts {
 struct LinkFacts {
   std::string transport;  // "NCCL", "MPI"; empty: nothing was tried
   bool connected = false;
-  std::string error;  // why it could not be opened
+  std::string error;  // why it is not
   int all_pairs = 0;
   std::vector<PairFacts> pairs;
   std::vector<SumFacts> sums;
