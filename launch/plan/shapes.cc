@@ -1,0 +1,157 @@
+#include "launch/plan/shapes.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <nlohmann/json.hpp>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "configs/nearest_word.h"
+#include "model/config/model_config.h"
+#include "runtime/process/log.h"
+
+namespace fttrain {
+namespace {
+
+struct Family {
+  const char* model_type;
+  const char* architecture;
+  int64_t vocab_size;
+  int64_t positions;
+};
+constexpr Family kLlama2 = {"llama", "LlamaForCausalLM", 32000, 4096};
+constexpr Family kLlama3 = {"llama", "LlamaForCausalLM", 128256, 8192};
+constexpr Family kLlama31 = {"llama", "LlamaForCausalLM", 128256, 131072};
+constexpr Family kYi = {"llama", "LlamaForCausalLM", 64000, 4096};
+constexpr Family kSmolLm2 = {"llama", "LlamaForCausalLM", 49152, 8192};
+constexpr Family kMistral = {"mistral", "MistralForCausalLM", 32768, 32768};
+constexpr Family kMistral128k = {"mistral", "MistralForCausalLM", 32768, 131072};
+constexpr Family kTekken = {"mistral", "MistralForCausalLM", 131072, 131072};
+constexpr Family kQwen2 = {"qwen2", "Qwen2ForCausalLM", 151936, 32768};
+constexpr Family kQwen2Large = {"qwen2", "Qwen2ForCausalLM", 152064, 131072};
+constexpr Family kQwen3 = {"qwen3", "Qwen3ForCausalLM", 151936, 40960};
+
+struct Row {
+  const char* name;
+  const Family& family;
+  int64_t hidden, ffn, layers, heads, kv_heads, head_dim;
+  bool tied = false;
+};
+
+constexpr Row kRows[] = {
+    {"llama-3.2-1b", kLlama31, 2048, 8192, 16, 32, 8, 64, true},
+    {"llama-3.2-3b", kLlama31, 3072, 8192, 28, 24, 8, 128, true},
+    {"llama-3-8b", kLlama3, 4096, 14336, 32, 32, 8, 128},
+    {"llama-3.1-8b", kLlama31, 4096, 14336, 32, 32, 8, 128},
+    {"llama-3-70b", kLlama3, 8192, 28672, 80, 64, 8, 128},
+    {"llama-3.1-70b", kLlama31, 8192, 28672, 80, 64, 8, 128},
+    {"llama-3.3-70b", kLlama31, 8192, 28672, 80, 64, 8, 128},
+    {"llama-3.1-405b", kLlama31, 16384, 53248, 126, 128, 8, 128},
+    {"llama-2-7b", kLlama2, 4096, 11008, 32, 32, 32, 128},
+    {"llama-2-13b", kLlama2, 5120, 13824, 40, 40, 40, 128},
+    {"llama-2-70b", kLlama2, 8192, 28672, 80, 64, 8, 128},
+    {"qwen2.5-0.5b", kQwen2, 896, 4864, 24, 14, 2, 64, true},
+    {"qwen2.5-1.5b", kQwen2, 1536, 8960, 28, 12, 2, 128, true},
+    {"qwen2.5-3b", kQwen2, 2048, 11008, 36, 16, 2, 128, true},
+    {"qwen2.5-7b", kQwen2Large, 3584, 18944, 28, 28, 4, 128},
+    {"qwen2.5-14b", kQwen2Large, 5120, 13824, 48, 40, 8, 128},
+    {"qwen2.5-32b", kQwen2Large, 5120, 27648, 64, 40, 8, 128},
+    {"qwen2.5-72b", kQwen2Large, 8192, 29568, 80, 64, 8, 128},
+    {"qwen3-0.6b", kQwen3, 1024, 3072, 28, 16, 8, 128, true},
+    {"qwen3-1.7b", kQwen3, 2048, 6144, 28, 16, 8, 128, true},
+    {"qwen3-4b", kQwen3, 2560, 9728, 36, 32, 8, 128, true},
+    {"qwen3-8b", kQwen3, 4096, 12288, 36, 32, 8, 128},
+    {"qwen3-14b", kQwen3, 5120, 17408, 40, 40, 8, 128},
+    {"qwen3-32b", kQwen3, 5120, 25600, 64, 64, 8, 128},
+    {"mistral-7b", kMistral, 4096, 14336, 32, 32, 8, 128},
+    {"mistral-nemo-12b", kTekken, 5120, 14336, 40, 32, 8, 128},
+    {"mistral-small-24b", kTekken, 5120, 32768, 40, 32, 8, 128},
+    {"mistral-large-123b", kMistral128k, 12288, 28672, 88, 96, 8, 128},
+    {"yi-6b", kYi, 4096, 11008, 32, 32, 4, 128},
+    {"yi-34b", kYi, 7168, 20480, 60, 56, 8, 128},
+    {"smollm2-135m", kSmolLm2, 576, 1536, 30, 9, 3, 64, true},
+    {"smollm2-360m", kSmolLm2, 960, 2560, 32, 15, 5, 64, true},
+    {"smollm2-1.7b", kSmolLm2, 2048, 8192, 24, 32, 32, 64, true},
+};
+
+// Words of a repository's name that say how a model was trained or stored, not what shape it has.
+constexpr const char* kNoShape[] = {"meta", "instruct", "chat", "base", "hf",     "it",   "v0.1",
+                                    "v0.2", "v0.3",     "bf16", "2407", "2411",   "2501", "nf4",
+                                    "bnb",  "4bit",     "1.5",  "2507", "unsloth"};
+
+// What of a name counts: its words without those, and of the sizes, where one is given beside a
+// name that has but one, nothing is lost: "Mistral-Nemo-Instruct-2407" -> "mistralnemo".
+std::string Essence(std::string_view name, bool is_table_name) {
+  const size_t slash = name.rfind('/');
+  std::string text =
+      absl::AsciiStrToLower(absl::string_view(name.data(), name.size())
+                                .substr(slash == std::string_view::npos ? 0 : slash + 1));
+  std::string essence, word;
+  const auto end_word = [&] {
+    const bool dropped = !is_table_name && std::find(std::begin(kNoShape), std::end(kNoShape),
+                                                     word) != std::end(kNoShape);
+    for (const char c : word) {
+      if (!dropped && c != '.') essence += c;
+    }
+    word.clear();
+  };
+  for (const char c : text) {
+    if (c == '-' || c == '_' || c == ' ' || c == ':') {
+      end_word();
+    } else {
+      word += c;
+    }
+  }
+  end_word();
+  return essence;
+}
+
+std::string ConfigOf(const Row& row) {
+  const nlohmann::json json = {{"model_type", row.family.model_type},
+                               {"architectures", {row.family.architecture}},
+                               {"hidden_size", row.hidden},
+                               {"intermediate_size", row.ffn},
+                               {"num_hidden_layers", row.layers},
+                               {"num_attention_heads", row.heads},
+                               {"num_key_value_heads", row.kv_heads},
+                               {"head_dim", row.head_dim},
+                               {"vocab_size", row.family.vocab_size},
+                               {"max_position_embeddings", row.family.positions},
+                               {"tie_word_embeddings", row.tied},
+                               {"sliding_window", nullptr},
+                               {"rms_norm_eps", 1e-5}};
+  return json.dump();
+}
+
+}  // namespace
+
+std::vector<std::string> ShapeNames() {
+  std::vector<std::string> names;
+  for (const Row& row : kRows) names.emplace_back(row.name);
+  return names;
+}
+
+absl::StatusOr<ModelShape> FindShape(std::string_view name) {
+  const std::string wanted = Essence(name, false);
+  std::vector<const Row*> begun;  // "mistral-nemo" is the beginning of one name alone
+  for (const Row& row : kRows) {
+    const std::string known = Essence(row.name, true);
+    if (known == wanted) return ModelShape{row.name, ConfigOf(row)};
+    if (wanted.size() >= 9 && absl::StartsWith(known, wanted)) begun.push_back(&row);
+  }
+  if (begun.size() == 1) return ModelShape{begun[0]->name, ConfigOf(*begun[0])};
+  const std::string lower = absl::AsciiStrToLower(absl::string_view(name.data(), name.size()));
+  const std::string nearest = config::NearestWord(lower.substr(lower.rfind('/') + 1), ShapeNames());
+  return absl::NotFoundError(
+      absl::StrCat("no shape is called ", Printable(std::string(name)),
+                   nearest.empty() ? "" : absl::StrCat(", did you mean ", nearest, "?"),
+                   nearest.empty() ? ";" : "", " known are ", absl::StrJoin(ShapeNames(), ", ")));
+}
+
+absl::StatusOr<ModelSpec> ModelOfShape(const ModelShape& shape) {
+  return ParseModelConfig(shape.config_json, absl::StrCat("the shape of ", shape.name));
+}
+
+}  // namespace fttrain

@@ -1,0 +1,84 @@
+// The shipped shapes are the models that their names say: by their numbers of parameters, which the
+// checkpoints' index files have.
+#include "launch/plan/shapes.h"
+
+#include <gmock/gmock.h>
+
+#include <map>
+
+namespace fttrain {
+namespace {
+
+using ::testing::HasSubstr;
+
+int64_t ParametersOf(const std::string& name) {
+  const auto shape = FindShape(name);
+  EXPECT_TRUE(shape.ok()) << shape.status();
+  if (!shape.ok()) return 0;
+  const auto model = ModelOfShape(*shape);
+  EXPECT_TRUE(model.ok()) << model.status();
+  if (!model.ok()) return 0;
+  EXPECT_TRUE(model->notes.empty()) << model->notes.front();
+  int64_t elements = 0;
+  for (const TensorSpec& tensor : ModelTensors(*model)) {
+    int64_t numel = 1;
+    for (const int64_t dim : tensor.shape) numel *= dim;
+    elements += numel;
+  }
+  return elements;
+}
+
+TEST(Shapes, HaveTheParametersOfTheirModels) {
+  const std::map<std::string, int64_t> known = {
+      {"llama-3.2-1b", 1'235'814'400},      {"llama-3.2-3b", 3'212'749'824},
+      {"llama-3.1-8b", 8'030'261'248},      {"llama-3.1-70b", 70'553'706'496},
+      {"llama-3.1-405b", 405'853'388'800},  {"llama-2-7b", 6'738'415'616},
+      {"llama-2-13b", 13'015'864'320},      {"llama-2-70b", 68'976'648'192},
+      {"qwen2.5-0.5b", 494'032'768},        {"qwen2.5-7b", 7'615'616'512},
+      {"qwen2.5-32b", 32'763'876'352},      {"qwen2.5-72b", 72'706'203'648},
+      {"qwen3-0.6b", 596'049'920},          {"qwen3-8b", 8'190'735'360},
+      {"qwen3-32b", 32'762'123'264},        {"mistral-7b", 7'248'023'552},
+      {"mistral-nemo-12b", 12'247'782'400}, {"mistral-large-123b", 122'610'069'504},
+      {"yi-34b", 34'388'917'248},           {"smollm2-135m", 134'515'008}};
+  for (const auto& [name, parameters] : known) EXPECT_EQ(ParametersOf(name), parameters) << name;
+}
+
+TEST(Shapes, AreAllReadAsConfigs) {
+  for (const std::string& name : ShapeNames()) EXPECT_GT(ParametersOf(name), 0) << name;
+}
+
+TEST(Shapes, HaveLenientNames) {
+  const std::map<std::string, std::string> meant = {
+      {"meta-llama/Meta-Llama-3.1-70B-Instruct", "llama-3.1-70b"},
+      {"Llama3.1-70b", "llama-3.1-70b"},
+      {"llama_3_1_70B", "llama-3.1-70b"},
+      {"Llama-2-7b-chat-hf", "llama-2-7b"},
+      {"Qwen/Qwen2.5-7B-Instruct", "qwen2.5-7b"},
+      {"qwen3:8b", "qwen3-8b"},
+      {"Qwen3-0.6B-Base", "qwen3-0.6b"},
+      {"mistralai/Mistral-7B-Instruct-v0.3", "mistral-7b"},
+      {"Mistral-Nemo-Instruct-2407", "mistral-nemo-12b"},
+      {"mistralai/Mistral-Large-Instruct-2407", "mistral-large-123b"},
+      {"01-ai/Yi-1.5-34B-Chat", "yi-34b"}};
+  for (const auto& [written, name] : meant) {
+    const auto shape = FindShape(written);
+    ASSERT_TRUE(shape.ok()) << shape.status();
+    EXPECT_EQ(shape->name, name) << written;
+  }
+}
+
+TEST(Shapes, AnUnknownNameIsAnsweredWithTheNearestAndAll) {
+  const absl::Status status = FindShape("lama-3.1-70b").status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("did you mean llama-3.1-70b?"));
+  for (const std::string& name : ShapeNames()) {
+    EXPECT_THAT(std::string(status.message()), HasSubstr(name));
+  }
+  // Half a name is none, nor is a size that the model does not have.
+  for (const char* name : {"llama", "llama-3.1", "qwen3-7b", ""}) {
+    EXPECT_FALSE(FindShape(name).ok()) << name;
+  }
+}
+
+}  // namespace
+}  // namespace fttrain
