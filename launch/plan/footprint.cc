@@ -1,0 +1,154 @@
+#include "launch/plan/footprint.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "model/blocks/decoder_layer.h"
+#include "parallel/optimizer/int8_moments.h"
+#include "parallel/pipeline/schedule.h"
+#include "runtime/math/ceil_divide.h"
+
+namespace fttrain {
+namespace {
+
+int64_t ValueBytes(const Parameter& parameter) {
+  if (parameter.packed_bytes > 0) return parameter.packed_bytes;
+  return parameter.slice.GlobalNumel() * static_cast<int64_t>(c10::elementSize(parameter.dtype));
+}
+
+}  // namespace
+
+Footprint::Footprint(const Task& task)
+    : task_(task), layers_(static_cast<size_t>(task.model.num_layers())) {
+  const ParameterSet declared = Declare(task);
+  for (const auto& each : declared.all()) {
+    const Parameter& parameter = *each;
+    Group& group = parameter.group >= 0            ? layers_[static_cast<size_t>(parameter.group)]
+                   : parameter.group == kHeadGroup ? head_
+                                                   : embedding_;
+    const int64_t numel = parameter.slice.GlobalNumel();
+    if (parameter.packed_bytes > 0) largest_packed_ = std::max(largest_packed_, numel);
+    if (!parameter.trainable) {
+      group.frozen += ValueBytes(parameter);
+      continue;
+    }
+    const int64_t element = parameter.dtype == at::kDouble ? 8 : 4;
+    const int64_t master = parameter.dtype == at::kBFloat16 ? 4 * numel : 0;
+    const int64_t int8 =
+        TakesInt8Moments(parameter) ? 2 * numel + 8 * numel / kInt8Block : 2 * numel * element;
+    group.trained += ValueBytes(parameter);
+    group.gradients += numel * element;
+    group.fp32_state += 2 * numel * element + master;
+    group.int8_state += int8 + master;
+    group.masters_on_host += 4 * numel - master;
+  }
+}
+
+const Footprint::LayerWork& Footprint::WorkOf(const Layout& layout) {
+  const int tp = layout.mesh.tp;
+  const auto [found, is_new] =
+      work_.try_emplace({tp, layout.sequence_parallel, layout.micro_batch_rows});
+  LayerWork& work = found->second;
+  if (!is_new) return work;
+  const LayerSpec& layer = task_.model.layers.front();
+  const int64_t tokens = layout.micro_batch_rows * task_.rows.sequence_len;
+  const auto element = static_cast<int64_t>(c10::elementSize(task_.form.compute));
+  ModelOptions options = ModelOptionsOf(task_, layout);
+  for (const Recompute level : {Recompute::kNone, Recompute::kSmart, Recompute::kFull}) {
+    options.recompute = level;
+    work.kept[static_cast<size_t>(level)] = KeptBytes(layer, options, tp, tokens);
+  }
+  work.copies = FactorCopyBytes(layer, options, tp, c10::Device(c10::kCUDA, 0));
+  int64_t widest = 0, attention = 0;
+  for (const LinearSpec& linear : LinearsOf(layer)) widest = std::max(widest, linear.out);
+  const AttentionShape shape{.tokens = RoundUp(tokens, tp),
+                             .documents = layout.micro_batch_rows,
+                             .longest = task_.rows.sequence_len};
+  attention = AttentionWorkspace(layer, task_.form.compute, tp, shape, task_.deterministic);
+  // A backward of the feed-forward block has five of its width and four of the model's; of NF4
+  // matrices one is in work and the next being made ready.
+  const int64_t wide = tokens * widest / tp * element, narrow = tokens * task_.model.hidden_size;
+  work.working = std::max(5 * wide, attention + 2 * wide) + 4 * narrow * element +
+                 2 * largest_packed_ / tp * element;
+  // Logits in the type of products and, of their gradient, once more; the rows that are learnt.
+  work.head = layout.loss_chunk_rows * task_.model.vocab_size / tp * (2 * element + 4) +
+              4 * narrow * element;
+  return work;
+}
+
+const std::vector<int64_t>& Footprint::InFlight(const Layout& layout) {
+  const int pp = layout.mesh.pp, chunks = static_cast<int>(layout.layers_per_run.size()) / pp;
+  const int64_t all = StepShapeOf(task_, layout).accumulation;
+  const auto [found, is_new] =
+      in_flight_.try_emplace({static_cast<int>(layout.schedule), pp, chunks, all});
+  if (!is_new) return found->second;
+  for (int stage = 0; stage < pp; ++stage) {
+    found->second.push_back(MostInFlight(
+        MakePipelineSchedule(layout.schedule, stage, pp, chunks, static_cast<int>(all))));
+  }
+  return found->second;
+}
+
+struct Footprint::Stage {
+  int64_t values = 0, streamed = 0, window = 0, training = 0, on_host = 0, layers = 0;
+};
+
+std::vector<RankBytes> Footprint::ByStage(const Layout& layout, MomentStorage moments) {
+  const int pp = layout.mesh.pp, tp = layout.mesh.tp, dp = layout.mesh.size(kDataAxes);
+  const int zero = dp > 1 ? layout.zero_stage : 0;
+  const bool state_on_host = layout.state == StatePlace::kHost;
+  std::vector<Stage> stages(static_cast<size_t>(pp));
+  const auto add = [&](const Group& group, size_t at, bool is_layer) {
+    Stage& stage = stages[at];
+    const bool streams = is_layer && layout.frozen != FrozenPlace::kDevice;
+    const int64_t values = group.trained + (streams ? 0 : group.frozen);
+    stage.values += zero >= 3 ? values / dp : values;
+    if (layout.frozen == FrozenPlace::kHost && is_layer)
+      stage.on_host += zero >= 3 ? group.frozen / dp : group.frozen;
+    const int64_t shown = zero >= 3 ? group.frozen + group.trained : streams ? group.frozen : 0;
+    stage.window = std::max(stage.window, shown);
+    const int64_t state = moments == MomentStorage::kInt8 ? group.int8_state : group.fp32_state;
+    const int64_t own_state =
+        (state + (state_on_host ? group.masters_on_host : 0)) / (zero >= 1 ? dp : 1);
+    stage.training += group.gradients / (zero >= 2 ? dp : 1);
+    (state_on_host ? stage.on_host : stage.training) += own_state;
+  };
+  size_t layer = 0;
+  for (size_t run = 0; run < layout.layers_per_run.size(); ++run) {
+    const size_t at = run % static_cast<size_t>(pp);
+    stages[at].layers += layout.layers_per_run[run];
+    for (int i = 0; i < layout.layers_per_run[run]; ++i) add(layers_[layer++], at, true);
+  }
+  if (layout.embedding == Place::kHost) {
+    stages.front().on_host += embedding_.frozen;
+  } else {
+    add(embedding_, 0, false);
+    if (task_.model.head.tied && pp > 1) add(embedding_, static_cast<size_t>(pp - 1), false);
+  }
+  add(head_, static_cast<size_t>(pp - 1), false);
+
+  const LayerWork& work = WorkOf(layout);
+  const std::vector<int64_t>& in_flight = InFlight(layout);
+  const int64_t chunks = static_cast<int64_t>(layout.layers_per_run.size()) / pp;
+  std::vector<RankBytes> bytes;
+  for (size_t i = 0; i < stages.size(); ++i) {
+    const Stage& stage = stages[i];
+    const int64_t of_layer = work.kept[static_cast<size_t>(layout.recompute)];
+    const int64_t kept = in_flight[i] * stage.layers * of_layer / chunks;
+    const bool kept_on_host = layout.activations == Place::kHost;
+    // What is made again of a layer is there while its backward runs.
+    const int64_t again =
+        layout.recompute == Recompute::kNone ? 0 : work.kept[0] / (tp > 1 ? 1 : 2);
+    int64_t working = work.working + again;
+    if (i + 1 == stages.size()) working = std::max(working, work.head);
+    const int64_t copies = layout.WeightsStay() ? work.copies * stage.layers : 2 * work.copies;
+    RankBytes rank;
+    rank.device = (stage.values + stage.training + 2 * stage.window) / tp + copies + working +
+                  (kept_on_host ? std::min(kept, 3 * of_layer) : kept);
+    rank.host = stage.on_host / tp + (kept_on_host ? kept : 0);
+    bytes.push_back(rank);
+  }
+  return bytes;
+}
+
+}  // namespace fttrain

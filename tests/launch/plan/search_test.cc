@@ -1,0 +1,232 @@
+// The search for layouts, with arithmetic in the place of rehearsals: what a rank needs is what a
+// test says.
+#include "launch/plan/search.h"
+
+#include <gmock/gmock.h>
+
+#include <algorithm>
+#include <numeric>
+
+#include "configs/load_config.h"
+#include "launch/plan/layout_keys.h"
+#include "model/config/families/llama_shape.h"
+
+namespace fttrain {
+namespace {
+
+using ::testing::Contains;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+using ::testing::SizeIs;
+
+constexpr int64_t kGib = int64_t{1} << 30;
+
+// Llama 3 8B by its shape, with as many layers.
+Task LoraTask(int layers, int64_t rows_per_step = 16) {
+  Task task;
+  task.model = LlamaLike({.hidden_size = 4096,
+                          .intermediate_size = 14336,
+                          .num_layers = layers,
+                          .num_heads = 32,
+                          .num_kv_heads = 8,
+                          .head_dim = 128,
+                          .vocab_size = 128256,
+                          .max_position_embeddings = 8192});
+  task.form.compute = at::kBFloat16;
+  task.form.adapter = AdapterForm{.r = 16, .target_modules = {{ModuleNames::kAllLinear}}};
+  task.rows.sequence_len = 2048;
+  task.rows_per_step = rows_per_step;
+  return task;
+}
+
+// A search on a rig whose cards have all their memory.
+struct Searched {
+  explicit Searched(const char* words, Task with = LoraTask(16))
+      : task(std::move(with)), rig(ParseRig(words).value()), space{task, base, rig, {}, {}} {
+    base.sequence_parallel = true;
+    base.zero_stage = 1;
+    for (const Card& card : rig.cards) space.room.push_back(card.memory_bytes);
+  }
+  Task task;
+  Layout base;
+  Rig rig;
+  SearchSpace space;
+};
+
+absl::StatusOr<RankBytes> Nothing(const Task&, const Layout&, int) { return RankBytes{}; }
+
+// As the estimate says, and `more`.
+BytesOfRank Estimated(int64_t more = 0) {
+  return [more](const Task& task, const Layout& layout, int rank) -> absl::StatusOr<RankBytes> {
+    Footprint footprint(task);
+    const auto stage = static_cast<size_t>(PositionOfRank(layout.mesh, rank).pp);
+    RankBytes bytes = footprint.ByStage(layout, task.moments)[stage];
+    bytes.device += more;
+    return bytes;
+  };
+}
+
+TEST(Candidates, AreLayoutsOfTheTaskOnAllCards) {
+  Searched searched("4x4090");
+  const Candidates candidates = MakeCandidates(searched.space);
+  ASSERT_THAT(candidates.all, Not(IsEmpty()));
+  std::vector<std::string> meshes;
+  for (const Candidate& each : candidates.all) {
+    EXPECT_TRUE(CheckLayout(searched.task, each.layout).ok());
+    EXPECT_EQ(each.layout.mesh.world_size(), 4);
+    EXPECT_GT(each.time.seconds, 0);
+    meshes.push_back(MeshName(each.layout.mesh));
+  }
+  for (const char* mesh : {"tensor 4", "pipeline 4", "replicas 4", "tensor 2 x pipeline 2",
+                           "tensor 2 x replicas 2", "pipeline 2 x replicas 2"}) {
+    EXPECT_THAT(meshes, Contains(mesh));
+  }
+}
+
+TEST(Candidates, PullNoLeverWhereAllFits) {
+  Searched searched("2xH100");
+  for (const Candidate& each : MakeCandidates(searched.space).all) {
+    const bool may_be_full = each.fullness > 0.8;
+    if (may_be_full) continue;
+    EXPECT_THAT(LeversOf(each.layout, each.moments), SizeIs(testing::Le(1u)));
+  }
+}
+
+TEST(Search, TakesTheFastestOfEachMeshTheFastestFirst) {
+  Searched searched("4x4090");
+  const auto found = SearchLayouts(searched.space, 4, Nothing);
+  ASSERT_TRUE(found.ok()) << found.status();
+  ASSERT_THAT(found->fits, SizeIs(4));
+  std::vector<std::string> meshes;
+  for (size_t i = 0; i < found->fits.size(); ++i) {
+    meshes.push_back(MeshName(found->fits[i].candidate.layout.mesh));
+    const size_t before = i == 0 ? 0 : i - 1;
+    EXPECT_LE(found->fits[before].candidate.cost, found->fits[i].candidate.cost);
+    EXPECT_THAT(found->fits[i].candidate.time.stages, Not(IsEmpty())) << "for the chart";
+  }
+  std::sort(meshes.begin(), meshes.end());
+  EXPECT_EQ(std::unique(meshes.begin(), meshes.end()), meshes.end());
+  EXPECT_THAT(ReasonFor(*found), HasSubstr("is the fastest that fits"));
+}
+
+TEST(Search, BelievesRehearsalsMoreThanTheEstimate) {
+  Searched searched("1x24GB");
+  const auto near = SearchLayouts(searched.space, 1, Estimated());
+  const auto more = SearchLayouts(searched.space, 1, Estimated(5 * kGib));
+  ASSERT_TRUE(near.ok() && more.ok());
+  ASSERT_THAT(near->fits, SizeIs(1));
+  ASSERT_THAT(more->fits, SizeIs(1));
+  EXPECT_LE(more->fits[0].needed[0].device, searched.space.room[0]);
+  EXPECT_GE(more->fits[0].candidate.time.seconds, near->fits[0].candidate.time.seconds);
+}
+
+TEST(Search, NamesTheNearestWhereNothingFits) {
+  Searched searched("2x24GB");
+  const auto found = SearchLayouts(searched.space, 2, Estimated(100 * kGib));
+  ASSERT_TRUE(found.ok()) << found.status();
+  EXPECT_THAT(found->fits, IsEmpty());
+  EXPECT_THAT(found->too_big, SizeIs(3)) << "tensor, pipeline, replicas";
+  EXPECT_EQ(ReasonFor(*found), "nothing fits");
+}
+
+TEST(Search, AFullHostIsNoPlace) {
+  Searched searched("2x24GB");
+  const int64_t host = searched.rig.host_memory_bytes;
+  const auto found = SearchLayouts(
+      searched.space, 1, [&](const Task&, const Layout&, int) -> absl::StatusOr<RankBytes> {
+        return RankBytes{0, host / 2 + 1};
+      });
+  ASSERT_TRUE(found.ok()) << found.status();
+  EXPECT_THAT(found->fits, IsEmpty());
+  ASSERT_THAT(found->too_big, Not(IsEmpty()));
+  EXPECT_TRUE(found->too_big[0].host_is_full);
+}
+
+// A host that is full tells what else would be too much for it.
+TEST(Search, FindsWhatNeedsLessOfTheHost) {
+  Searched searched("1x24GB", LoraTask(32));
+  searched.rig.host_memory_bytes = 4 * kGib;
+  searched.space.kept = {"memory.recompute", "memory.base_weights", "optimizer.state"};
+  searched.base.recompute = Recompute::kNone;
+  const auto found = SearchLayouts(
+      searched.space, 1,
+      [&](const Task& task, const Layout& layout, int rank) -> absl::StatusOr<RankBytes> {
+        RankBytes bytes = *Estimated()(task, layout, rank);
+        bytes.host *= 8;
+        return bytes;
+      });
+  ASSERT_TRUE(found.ok()) << found.status();
+  ASSERT_THAT(found->fits, SizeIs(1));
+  EXPECT_LE(found->fits[0].needed[0].host, searched.rig.host_memory_bytes);
+}
+
+TEST(Search, LeavesKeptKeysAsTheyAre) {
+  Searched searched("4x4090");
+  searched.base.recompute = Recompute::kFull;
+  searched.base.mesh = {2, 1, 2};
+  searched.base.micro_batch_rows = 2;
+  searched.space.kept = {"memory.recompute", "parallel.tensor", "train.micro_batch_size"};
+  for (const Candidate& each : MakeCandidates(searched.space).all) {
+    EXPECT_EQ(each.layout.recompute, Recompute::kFull);
+    EXPECT_EQ(each.layout.mesh.tp, 2);
+    EXPECT_EQ(each.layout.micro_batch_rows, 2);
+  }
+  searched.base.mesh = {3, 1, 1};
+  const auto none = SearchLayouts(searched.space, 1, Nothing);
+  EXPECT_EQ(none.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(none.status().message()), HasSubstr("parallel.tensor"));
+}
+
+TEST(Search, GivesALargerCardMoreLayers) {
+  Searched searched("1x24GB+1x48GB", LoraTask(32));
+  searched.space.kept = {"parallel.pipeline"};
+  searched.base.mesh = {1, 2, 1};
+  std::vector<int> first;
+  for (const Candidate& each : MakeCandidates(searched.space).all) {
+    if (each.layout.schedule != PipelineKind::kOneForwardOneBackward) continue;
+    const std::vector<int>& runs = each.layout.layers_per_run;
+    EXPECT_EQ(std::accumulate(runs.begin(), runs.end(), 0), 32);
+    first.push_back(runs.front());
+  }
+  EXPECT_THAT(first, Contains(testing::Lt(12)));
+}
+
+TEST(LongestRows, AreFoundToASixteenth) {
+  Searched searched("1x24GB");
+  const auto found = SearchLayouts(searched.space, 1, Nothing);
+  ASSERT_TRUE(found.ok());
+  for (const int64_t longest : {int64_t{2048}, int64_t{3000}, int64_t{5000}, int64_t{20000}}) {
+    const auto rows =
+        LongestRows(searched.space, found->fits[0],
+                    [&](const Task& task, const Layout&, int) -> absl::StatusOr<RankBytes> {
+                      return RankBytes{task.rows.sequence_len <= longest ? 0 : 100 * kGib, 0};
+                    });
+    ASSERT_TRUE(rows.ok());
+    EXPECT_LE(*rows, longest);
+    EXPECT_GE(*rows, std::min<int64_t>(longest * 15 / 16, 8192)) << "as the model has positions";
+  }
+}
+
+// Pasted into a config they are the layout again.
+TEST(LayoutKeys, MeanTheLayout) {
+  Searched searched("4x4090", LoraTask(8));
+  std::vector<Candidate> all = MakeCandidates(searched.space).all;
+  for (Candidate& each : MakeCandidates(searched.space).smallest) all.push_back(std::move(each));
+  for (const Candidate& each : all) {
+    const auto keys = KeysOf(searched.task, each.layout, each.moments);
+    const std::string text = YamlOf(keys);
+    const auto loaded = config::ParseRunConfig(text, "keys", {});
+    ASSERT_TRUE(loaded.ok()) << loaded.status() << "\n" << text;
+    const auto layout = LayoutOf(loaded->config, searched.task.model, 4);
+    ASSERT_TRUE(layout.ok()) << layout.status() << "\n" << text;
+    EXPECT_EQ(KeysOf(searched.task, *layout, each.moments), keys) << text;
+    EXPECT_EQ(layout->layers_per_run, each.layout.layers_per_run) << text;
+    EXPECT_EQ(layout->mesh.dp, each.layout.mesh.dp);
+    EXPECT_EQ(loaded->config.train().gradient_accumulation_steps(),
+              StepShapeOf(searched.task, each.layout).accumulation);
+  }
+}
+
+}  // namespace
+}  // namespace fttrain
