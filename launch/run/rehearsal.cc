@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -20,7 +21,7 @@ constexpr int64_t kSteps = 2;
 
 // Layers times microbatches from which on a step is made shorter, and microbatches that are enough
 // whatever the pipeline.
-constexpr int64_t kLongStep = 4096, kFewMicrobatches = 8;
+constexpr int64_t kLongStep = 1024, kFewMicrobatches = 8;
 
 // The task with a shorter step, unless the schedule keeps all microbatches.
 Task WithFewMicrobatches(const Task& task, const Layout& layout) {
@@ -99,6 +100,45 @@ absl::StatusOr<RankMemory> RehearseFullRows(const Task& task, const Layout& layo
   inputs.rows = std::make_shared<RowStream>(std::move(rows));
   inputs.device = device;
   return RehearseRank(full, layout, inputs, rank);
+}
+
+absl::StatusOr<std::vector<RankMemory>> RehearseAllRanks(const Task& task, const Layout& layout,
+                                                         c10::Device device) {
+  const MeshShape& mesh = layout.mesh;
+  std::vector<std::optional<RankMemory>> known(static_cast<size_t>(mesh.world_size()));
+  const auto rank_at = [&](int stage, int tp, int dp) {
+    return static_cast<size_t>((dp * mesh.pp + stage) * mesh.tp + tp);
+  };
+  const auto rehearse = [&](size_t rank) -> absl::Status {
+    if (known[rank]) return absl::OkStatus();
+    FT_ASSIGN_OR_RETURN(known[rank],
+                        RehearseFullRows(task, layout, device, static_cast<int>(rank)));
+    return absl::OkStatus();
+  };
+  for (int stage = 0; stage < mesh.pp; ++stage) {
+    // Small tensors keep their moments in 32 bits: shards between may differ from both ends.
+    bool alike = mesh.dp == 1 || task.moments != MomentStorage::kInt8 || layout.zero_stage == 0;
+    const RankMemory* first = nullptr;
+    for (const int dp : {0, mesh.dp - 1}) {
+      for (const int tp : {0, mesh.tp - 1}) {
+        const size_t corner = rank_at(stage, tp, dp);
+        FT_RETURN_IF_ERROR(rehearse(corner));
+        if (first == nullptr) first = &*known[corner];
+        alike &= known[corner]->device == first->device && known[corner]->host == first->host;
+      }
+    }
+    for (int dp = 0; dp < mesh.dp; ++dp) {
+      for (int tp = 0; tp < mesh.tp; ++tp) {
+        const size_t rank = rank_at(stage, tp, dp);
+        if (alike && !known[rank]) known[rank] = *first;
+        FT_RETURN_IF_ERROR(rehearse(rank));
+        known[rank]->rank = static_cast<int>(rank);
+      }
+    }
+  }
+  std::vector<RankMemory> all;
+  for (std::optional<RankMemory>& each : known) all.push_back(*std::move(each));
+  return all;
 }
 
 absl::StatusOr<RankMemory> RehearseOwnRows(const Task& task, const Layout& layout,

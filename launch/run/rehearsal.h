@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "launch/run/build.h"
@@ -26,6 +27,11 @@ absl::StatusOr<RankMemory> RehearseRank(const Task& task, const Layout& layout,
 // ids alone stay on a device.
 absl::StatusOr<RankMemory> RehearseFullRows(const Task& task, const Layout& layout,
                                             c10::Device device, int rank);
+
+// The same of every rank, by rank. Slices and shards are longest at the first ranks of an axis and
+// shortest at its last: where these need the same, so do those between.
+absl::StatusOr<std::vector<RankMemory>> RehearseAllRanks(const Task& task, const Layout& layout,
+                                                         c10::Device device);
 
 // For a run: of its own rows, from the step with this rank's fullest microbatch among its first
 // ones. Later rows may ask for more.

@@ -4,8 +4,10 @@
 
 #include <gmock/gmock.h>
 
+#include <algorithm>
 #include <optional>
 
+#include "launch/plan/search.h"
 #include "runtime/memory/rehearsal.h"
 #include "runtime/process/check.h"
 #include "runtime/process/log.h"
@@ -59,6 +61,26 @@ void ExpectForetold(std::optional<at::ScalarType> compute) {
 TEST(Rehearsal, ForetellsWhatEachRankHoldsInEveryLayout) { ExpectForetold(std::nullopt); }
 
 TEST(Rehearsal, ForetellsItInBfloat16) { ExpectForetold(at::kBFloat16); }
+
+// What a plan leaves out: ranks between those that are alike, and of a stage all but the fullest.
+TEST(Rehearsal, OfAllRanksIsThatOfEachAndAStagesFullestRankIsKnown) {
+  ForEachLayout([](CheckedRun& run) {
+    const c10::Device cpu(c10::kCPU);
+    const MeshShape& mesh = run.layout.mesh;
+    const auto all = RehearseAllRanks(run.task, run.layout, cpu);
+    ASSERT_TRUE(all.ok()) << all.status();
+    const int rank = TestProcess().rank();
+    const auto own = RehearseFullRows(run.task, run.layout, cpu, rank);
+    ASSERT_TRUE(own.ok()) << own.status();
+    EXPECT_EQ(ToString((*all)[static_cast<size_t>(rank)]), ToString(*own));
+    int64_t most = 0;
+    for (const int each :
+         FullestRanks(run.layout, run.task.moments, PositionOfRank(mesh, rank).pp)) {
+      most = std::max(most, (*all)[static_cast<size_t>(each)].device.peak.total);
+    }
+    EXPECT_LE(own->device.peak.total, most);
+  });
+}
 
 // With bfloat16, as there is no attention of other kinds to rehearse. What is held is what a CPU
 // holds, but for padding.
