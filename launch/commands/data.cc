@@ -1,13 +1,10 @@
-#include <unistd.h>
-
 #include <algorithm>
-#include <cstdlib>
-#include <string_view>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "configs/validate_config.h"
 #include "data/chat/source.h"
+#include "launch/commands/color.h"
 #include "launch/commands/commands.h"
 #include "launch/exit_code.h"
 #include "launch/plan/paths.h"
@@ -33,13 +30,6 @@ struct Shown {
   std::string html;
 };
 
-bool IsColorTerminal() {
-  const char* const none = std::getenv("NO_COLOR");
-  const char* const term = std::getenv("TERM");
-  return isatty(STDOUT_FILENO) == 1 && (none == nullptr || *none == '\0') &&
-         (term == nullptr || std::string_view(term) != "dumb");
-}
-
 absl::StatusOr<Shown> ParseShown(const CommandLine& line) {
   Shown shown;
   FT_ASSIGN_OR_RETURN(
@@ -55,12 +45,7 @@ absl::StatusOr<Shown> ParseShown(const CommandLine& line) {
   if (line.Has("example") && line.Has("find")) {
     return absl::InvalidArgumentError("--example names one and --find looks for some: give one");
   }
-  const std::string color = line.Get("color");
-  if (color != "auto" && color != "always" && color != "never") {
-    return absl::InvalidArgumentError(
-        absl::StrCat("--color=", Printable(color), ": must be auto, always or never"));
-  }
-  const bool colors = color == "auto" ? IsColorTerminal() : color == "always";
+  FT_ASSIGN_OR_RETURN(const bool colors, WantsColor(line));
   shown.form = {colors ? LearntAs::kColor : LearntAs::kMarks, line.Has("ids")};
   shown.html = line.Get("html");
   shown.json = line.Has("json");
