@@ -100,12 +100,64 @@ def tells(binary):
     return "fits and does not"
 
 
+def said(binary, *arguments):
+    return harness.run_or_fail(binary, 1, ["plan", *arguments]).stdout
+
+
+def searches(binary):
+    """The best layouts of a shape without files, as a text, as JSON and as a page; pasted keys are what was planned."""
+    with harness.scratch_folder() as scratch:
+        folder = Path(scratch)
+        flags = ["--rig=2x4090", "--model=Llama-3.2-1B-Instruct", "--method=lora", "--sequence_len=512", "--r=8"]
+        text = said(binary, *flags, f"--html={folder / 'plan.html'}")
+        for want in [r"plan       llama-3\.2-1b \(shape from the table; no folder was read\) on 2 x RTX 4090; lora r 8, rows of 512",
+                     r"0\.50 of each are left to a desktop", r"\n 1  \S+ 2", r"why        .* is the fastest that fits",
+                     r"longest    rows of [\d,]+ tokens fit", r"\ntrain: \{micro_batch_size: \d+", r"tokens a second, predicted for"]:
+            if not re.search(want, text):
+                raise harness.Failure(f"'{text}' does not say /{want}/")
+        if "\x1b" in text:
+            raise harness.Failure("colours in a pipe")
+        page = (folder / "plan.html").read_text()
+        if "<svg" not in page or "<script" in page or "http" in page:
+            raise harness.Failure("the page has no chart, or is not self-contained")
+        found = json.loads(said(binary, *flags, "--json"))
+        best = found["layouts"][0]
+        rates = [layout["tokens_per_second"] for layout in found["layouts"]]
+        if not found["shape_from_table"] or best["needed"] + best["left"] > 24 * 2**30 or max(rates) > 1.1 * rates[0]:
+            raise harness.Failure(f"{best}, {rates}")
+        keys = [f"{key}={value}" for key, value in best["keys"].items()]
+        again = json.loads(said(binary, *flags, "--json", *keys))
+        if again["layouts"][0]["keys"] != best["keys"] or again["layouts"][0]["needed"] != best["needed"]:
+            raise harness.Failure(f"{again['layouts'][0]} is not {best}")
+    return f"{best['layout']}, {best['tokens_per_second']:,.0f} tokens/s"
+
+
+def times(binary):
+    """A config's own layout on a rig; without one the time is not told."""
+    with harness.scratch_folder() as scratch:
+        folder = Path(scratch)
+        config = prepare(folder, "lora", {"parallel": {"tensor": 2}, "device": "auto", "precision": {"compute": "bf16"}})
+        path = str(harness.write_config(folder, config))
+        told = json.loads(said(binary, path, "--rig=2x3090", "--json"))
+        shares = told["shares"]
+        if not told["seconds_per_step"] > 0 or not 0.99 < sum(shares.values()) < 1.01 or shares["communication"] <= 0:
+            raise harness.Failure(f"{told}")
+        for flags, want in [(["--rig=2x3090"], r"time       .* s a step, .* predicted for 2 x RTX 3090; bound by "),
+                            ([], r"time       is not told for want of a rig: --rig=")]:
+            text = said(binary, path, *flags)
+            if not re.search(want, text):
+                raise harness.Failure(f"'{text}' does not say /{want}/")
+    return f"{told['tokens_per_second']:,.0f} tokens/s"
+
+
 def main():
     binary = Path(sys.argv[1])
     checks = [(f"{method} on {ranks} ranks, {keys}", lambda r=(ranks, method, keys): is_foretold(binary, *r))
               for ranks, method, keys in RUNS]
     checks.append(("a run that does not fit", lambda: refuses(binary)))
     checks.append(("what a person reads", lambda: tells(binary)))
+    checks.append(("a search on a rig", lambda: searches(binary)))
+    checks.append(("how long a step takes", lambda: times(binary)))
     harness.run_checks(checks)
 
 
