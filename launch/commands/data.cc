@@ -115,19 +115,6 @@ absl::StatusOr<KnownModel> LookAtModel(const std::string& folder) {
                                                model.status().message())};
 }
 
-EndTokens EndTokensOf(const TrainingData& data, const DataTask& task) {
-  EndTokens tokens;
-  if (data.tokenizer == nullptr) return tokens;
-  tokens.bos = data.tokenizer->TokenToId(data.tokenizer->BosToken());
-  // Behind the end of a turn a template may write more, which is learnt with the prompts.
-  if (task.train_on == TrainOn::kPrompt) return tokens;
-  if (const auto eos = data.tokenizer->EosId()) tokens.ends.push_back(*eos);
-  if (data.chat == nullptr) return tokens;
-  const auto turn = data.tokenizer->TokenToId(data.chat->end_of_turn());
-  if (turn) tokens.ends.push_back(*turn);
-  return tokens;
-}
-
 bool PadIsEos(const std::string& folder) {
   const auto tokens = SpecialTokens(folder);
   if (!tokens.ok() || tokens->count("pad_token") == 0 || tokens->count("eos_token") == 0) {

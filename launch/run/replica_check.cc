@@ -22,8 +22,9 @@ int64_t SumOfWords(const at::Tensor& values) {
   return (words ? bytes.view(at::kInt) : bytes).sum(at::kLong).item<int64_t>();
 }
 
-// "NAME (slice) KIND" and its sum, a line each, of what this rank holds.
-std::string Lines(Job& job) {
+}  // namespace
+
+std::string SumsOf(Job& job) {
   std::vector<std::string> lines;
   const auto add = [&](const ParamSlice& slice, FlatRange range, const std::string& kind,
                        const at::Tensor& values) {
@@ -44,12 +45,10 @@ std::string Lines(Job& job) {
   return absl::StrJoin(lines, "\n");
 }
 
-}  // namespace
-
 absl::Status CheckReplicas(Job& job, int64_t steps_done, const Process& process) {
   if (process.world_size() == 1) return absl::OkStatus();
   std::map<std::string, std::map<std::string, std::vector<int>>> ranks_of;  // by what, by sum
-  const std::vector<std::string> all = process.GatherStrings(Lines(job));
+  const std::vector<std::string> all = process.GatherStrings(SumsOf(job));
   for (int rank = 0; rank < process.world_size(); ++rank) {
     for (absl::string_view line : absl::StrSplit(all[static_cast<size_t>(rank)], '\n')) {
       const std::pair<std::string, std::string> parts =

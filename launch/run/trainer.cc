@@ -64,14 +64,14 @@ Trainer::Trainer(Job& job)
                     network.transformer->num_chunks(), static_cast<int>(shape.accumulation));
 }
 
-Trainer::Rows Trainer::ReadRows(int64_t step) const {
-  const Network& network = *job_->network;
-  Rows rows;
+StepRows ReadStepRows(const Job& job, int64_t step) {
+  const Network& network = *job.network;
+  StepRows rows;
   rows.step = step;
   const Mesh& mesh = *network.mesh;
   for (const Microbatch& m :
-       job_->rows->TrainMicrobatches(step, StepShapeOf(network.task, network.layout),
-                                     IndexIn(mesh.shape(), mesh.position(), kDataAxes))) {
+       job.rows->TrainMicrobatches(step, StepShapeOf(network.task, network.layout),
+                                   IndexIn(mesh.shape(), mesh.position(), kDataAxes))) {
     rows.batches.push_back(MakeModelBatch(m.input_ids, m.targets, m.cu_seqlens, m.token_index,
                                           StepKey(network.task.seed, step), network.layout.mesh.tp,
                                           network.device));
@@ -95,7 +95,8 @@ absl::Status Trainer::PassOver(const StepMetrics& metrics) {
   std::string text = Passed(metrics);
   if (metrics.skipped == LossGuard::kNotFinite) {
     const int64_t step = metrics.step - 1;
-    absl::StrAppend(&text, ". It is ", FindNotFinite(*job_, step, ReadRows(step).batches));
+    absl::StrAppend(&text, ". It is ",
+                    FindNotFinite(*job_, step, ReadStepRows(*job_, step).batches));
   }
   const LossGuard& guard = job_->guard;
   if (guard.Exhausted()) {
@@ -138,8 +139,8 @@ absl::StatusOr<StepMetrics> Trainer::Step(int64_t step) {
   Transformer& model = *job_->network->transformer;
   Optimizer& optimizer = *job_->optimizer;
   watchdog_.BeginStep(step + 1);
-  if (!next_ || next_->step != step) At(Phase::kData, [&] { next_ = ReadRows(step); });
-  Rows rows = *std::exchange(next_, std::nullopt);
+  if (!next_ || next_->step != step) At(Phase::kData, [&] { next_ = ReadStepRows(*job_, step); });
+  StepRows rows = *std::exchange(next_, std::nullopt);
   // Every stage has all tokens of its replica. Here and below, numbers of a rehearsal mean nothing.
   std::vector<double> counts;
   At(Phase::kWait, [&] { counts = SumOverData({rows.tokens, rows.targets}, mesh, device); });
@@ -154,7 +155,7 @@ absl::StatusOr<StepMetrics> Trainer::Step(int64_t step) {
   RunStages();
   At(Phase::kGradients, [&] { optimizer.SyncGradients(); });
   // All of the step so far is issued and nothing of it is waited for: a device computes meanwhile.
-  if (step + 1 < task.steps) At(Phase::kData, [&] { next_ = ReadRows(step + 1); });
+  if (step + 1 < task.steps) At(Phase::kData, [&] { next_ = ReadStepRows(*job_, step + 1); });
 
   StepMetrics metrics;
   metrics.step = step + 1;

@@ -13,6 +13,15 @@ namespace fttrain {
 
 inline constexpr double kFirstStepSeconds = 600;
 
+// A rank's share of a step.
+struct StepRows {
+  int64_t step = 0;
+  std::vector<ModelBatch> batches;
+  double tokens = 0, targets = 0;
+};
+// On the job's device.
+StepRows ReadStepRows(const Job& job, int64_t step);
+
 // From its first step to the end of its life a rank of several that stands still for
 // JobInputs::timeout_seconds ends the job, with an error that says which rank of its host is to
 // blame and what it waits for itself; in the first step, which loads kernels and fills caches, for
@@ -36,13 +45,6 @@ class Trainer {
   void Rest() { watchdog_.Rest(); }
 
  private:
-  // This rank's share of a step.
-  struct Rows {
-    int64_t step = 0;
-    std::vector<ModelBatch> batches;
-    double tokens = 0, targets = 0;
-  };
-  Rows ReadRows(int64_t step) const;
   void RunStages();
   // `work`, whose time is the phase's.
   template <typename Work>
@@ -53,7 +55,7 @@ class Trainer {
 
   Job* job_;
   PipelineSchedule schedule_;
-  std::optional<Rows> next_;  // read while the device computed the step before
+  std::optional<StepRows> next_;  // read while the device computed the step before
   Watchdog watchdog_;
   PhaseClock clock_;
 };

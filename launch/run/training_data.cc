@@ -107,6 +107,7 @@ absl::StatusOr<TrainingData> ReadTrainingData(const DataTask& task, const std::s
   options.train_on = task.train_on;
   options.turns = task.turns;
   options.on_bad_row = task.on_bad_row;
+  options.most_rows = task.most_rows;
   FT_ASSIGN_OR_RETURN(const std::vector<FoundFormat> formats, FormatsOf(task, options));
   absl::Status no_template;
   FT_RETURN_IF_ERROR(ReadTexts(task, folder, vocab_size, formats, data, no_template));
@@ -146,6 +147,19 @@ absl::StatusOr<std::shared_ptr<RowStream>> HeldOutRows(const DataTask& task, Row
   }
   rows->EndAfterEpochs(1, rows_per_step);
   return std::make_shared<RowStream>(*std::move(rows));
+}
+
+EndTokens EndTokensOf(const TrainingData& data, const DataTask& task) {
+  EndTokens tokens;
+  if (data.tokenizer == nullptr) return tokens;
+  tokens.bos = data.tokenizer->TokenToId(data.tokenizer->BosToken());
+  // Behind the end of a turn a template may write more, which is learnt with the prompts.
+  if (task.train_on == TrainOn::kPrompt) return tokens;
+  if (const auto eos = data.tokenizer->EosId()) tokens.ends.push_back(*eos);
+  if (data.chat == nullptr) return tokens;
+  const auto turn = data.tokenizer->TokenToId(data.chat->end_of_turn());
+  if (turn) tokens.ends.push_back(*turn);
+  return tokens;
 }
 
 }  // namespace fttrain

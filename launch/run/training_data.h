@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "data/packing/statistics.h"
 #include "launch/plan/task.h"
 
 namespace fttrain {
@@ -33,5 +34,8 @@ absl::StatusOr<TrainingData> ReadTrainingData(const DataTask& task, const std::s
 // of them has a target.
 absl::StatusOr<std::shared_ptr<RowStream>> HeldOutRows(const DataTask& task, RowOptions options,
                                                        int64_t rows_per_step, TrainingData& data);
+
+// Tokens at the ends of texts and turns, for statistics of the rows.
+EndTokens EndTokensOf(const TrainingData& data, const DataTask& task);
 
 }  // namespace fttrain
