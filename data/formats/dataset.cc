@@ -86,9 +86,9 @@ class Loader {
           return CountTargets(example, static_cast<int64_t>(example.input_ids.size())) > 0;
         });
     if (!any) {
-      return absl::InvalidArgumentError(absl::StrCat(path_, ": none of its ", report.rows,
-                                                     " rows has a token to learn: every label is "
-                                                     "masked"));
+      return absl::InvalidArgumentError(absl::StrCat(
+          path_, ": none of its ", report.rows == options_.most_rows ? "first " : "", report.rows,
+          " rows has a token to learn: every label is masked"));
     }
     if (report.shifted_labels == 0 || report.shifted_labels < telling_labels_) {
       return absl::OkStatus();
@@ -107,7 +107,10 @@ class Loader {
     size_t bytes = 0;
     absl::Status ended;
     for (bool more = true; more;) {
-      absl::StatusOr<std::optional<SourceRow>> row = rows->Next();
+      const int64_t read = out_.report.rows + static_cast<int64_t>(batch.size());
+      const bool enough = options_.most_rows > 0 && read >= options_.most_rows;
+      absl::StatusOr<std::optional<SourceRow>> row = std::optional<SourceRow>();
+      if (!enough) row = rows->Next();
       more = row.ok() && row->has_value();
       if (more) {
         bytes += (*row)->text.size();
@@ -255,6 +258,14 @@ absl::StatusOr<FoundFormat> FindFormat(const DatasetSpec& spec, const DatasetOpt
   return InFile(spec, absl::StrCat("of ", empty, empty == 1 ? " row" : " rows",
                                    " none has something under all the keys that tell a format: "
                                    "set format"));
+}
+
+absl::StatusOr<int64_t> CountRows(const DatasetSpec& spec, const DatasetOptions& options) {
+  FT_ASSIGN_OR_RETURN(const std::unique_ptr<RowSource> rows, OpenFile(spec, options));
+  for (int64_t count = 0;; ++count) {
+    FT_ASSIGN_OR_RETURN(const std::optional<SourceRow> row, rows->Next());
+    if (!row) return count;
+  }
 }
 
 absl::StatusOr<Dataset> LoadDataset(const DatasetSpec& spec, const DatasetOptions& options) {

@@ -47,6 +47,7 @@ struct DatasetOptions {
   TrainOn train_on = TrainOn::kAll;
   Turns turns = Turns::kWhole;
   OnBadRow on_bad_row = OnBadRow::kStop;
+  int64_t most_rows = 0;  // of a file, the first; 0: all
 };
 
 // What was made of a file's rows, for people.
@@ -83,6 +84,10 @@ struct FoundFormat {
 // The format of a file's rows, of kAuto by the first that has something. No member of `options`
 // but max_row_bytes is looked at. InvalidArgument where there are several, or none.
 absl::StatusOr<FoundFormat> FindFormat(const DatasetSpec& spec, const DatasetOptions& options);
+
+// Rows of a file, good or bad, without a look into them. As FindFormat's options, and errors as
+// OpenRows and its source.
+absl::StatusOr<int64_t> CountRows(const DatasetSpec& spec, const DatasetOptions& options);
 
 // Every rank reads the whole file and gets the same result. Bad rows are the error, the first
 // kMaxFaults of them a line each, as "train.jsonl:1841: key 'messages' is missing" or

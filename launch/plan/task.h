@@ -26,6 +26,7 @@ struct DataTask {
   TrainOn train_on = TrainOn::kAll;
   Turns turns = Turns::kWhole;
   OnBadRow on_bad_row = OnBadRow::kStop;
+  int64_t most_rows = 0;  // of each file, the first; 0: all
 };
 
 // Which steps nothing is learnt from (loss_guard.h).

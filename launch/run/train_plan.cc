@@ -52,7 +52,8 @@ absl::StatusOr<CheckedRun> CheckRun(const config::LoadedConfig& loaded, const Mo
   return checked;
 }
 
-absl::StatusOr<TrainPlan> MakeTrainPlan(config::LoadedConfig loaded, const Process& process) {
+absl::StatusOr<TrainPlan> MakeTrainPlan(config::LoadedConfig loaded, const Process& process,
+                                        int64_t most_rows) {
   FT_RETURN_IF_ERROR(config::Validate(loaded, process.world_size()));
   TrainPlan plan;
   FT_RETURN_IF_ERROR(ResolveModelPath(loaded.config));
@@ -60,6 +61,7 @@ absl::StatusOr<TrainPlan> MakeTrainPlan(config::LoadedConfig loaded, const Proce
   for (const std::string& note : model.notes) LogInfo("note       " + note);
   FT_ASSIGN_OR_RETURN(CheckedRun checked, CheckRun(loaded, model, process.world_size()));
   plan.task = std::move(checked.task);
+  plan.task.data.most_rows = most_rows;
   plan.layout = std::move(checked.layout);
   plan.output = OutputOf(loaded.config);
   plan.run = loaded.config;

@@ -32,7 +32,9 @@ absl::StatusOr<CheckedRun> CheckRun(const config::LoadedConfig& loaded, const Mo
                                     int world_size);
 
 // Refuses whatever can be refused without weights. `run` and `task` have the folder that model.path
-// leads to. Not collective: agree on the status.
-absl::StatusOr<TrainPlan> MakeTrainPlan(config::LoadedConfig loaded, const Process& process);
+// leads to. `most_rows`: of each file the first ones, for a dry run; 0: all. Not collective: agree
+// on the status.
+absl::StatusOr<TrainPlan> MakeTrainPlan(config::LoadedConfig loaded, const Process& process,
+                                        int64_t most_rows = 0);
 
 }  // namespace fttrain
