@@ -255,9 +255,15 @@ double Transformer::EvaluateLoss(ModelBatch batch) {
 }
 
 at::Tensor Transformer::Logits(ModelBatch batch, at::Tensor rows) {
+  return Logits(std::move(batch), std::move(rows), *StageLinks::None());
+}
+
+at::Tensor Transformer::Logits(ModelBatch batch, at::Tensor rows, StageLinks& links) {
   BeginStep({std::move(batch)}, nullptr);
   logit_rows_ = std::move(rows);
-  RunSchedule(ForwardsOnly(1, num_chunks(), 1), *this);
+  const int stages = links.num_stages();
+  RunSchedule(PipelineSchedule(static_cast<size_t>(stages), ForwardsOnly(stages, num_chunks(), 1)),
+              *this, links);
   logit_rows_.reset();
   return std::move(logits_);
 }

@@ -58,6 +58,9 @@ class Transformer : public StageModule {
   // the given rows, of one batch. Collective over tp.
   double EvaluateLoss(ModelBatch batch);
   at::Tensor Logits(ModelBatch batch, at::Tensor rows);
+  // The same logits of the pipeline that `links` make of stages, in any layout; undefined on all
+  // stages but the last. Collective over the mesh: every replica has the same batch.
+  at::Tensor Logits(ModelBatch batch, at::Tensor rows, StageLinks& links);
 
  private:
   void MakeResidents(const ModelOptions& options, c10::Device device);

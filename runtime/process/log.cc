@@ -10,6 +10,7 @@ namespace {
 // The one mutable static of the project besides the memory ledger: stderr is global as well.
 struct LogState {
   bool quiet = false;
+  bool info_to_stderr = false;
   std::string error_prefix = "fttrain: error: ";
 } g_log;
 
@@ -74,8 +75,10 @@ void SetLogRank(int rank, int world_size, std::string_view host) {
 }
 
 void LogInfo(std::string_view message) {
-  if (!g_log.quiet) WriteLine(stdout, std::string(message));
+  if (!g_log.quiet) WriteLine(g_log.info_to_stderr ? stderr : stdout, std::string(message));
 }
+
+void SendInfoToStderr() { g_log.info_to_stderr = true; }
 
 void LogError(std::string_view message) {
   std::fflush(stdout);

@@ -15,6 +15,9 @@ void SetLogRank(int rank, int world_size, std::string_view host);
 // stdout, rank 0 only; as given, plus a line end.
 void LogInfo(std::string_view message);
 
+// LogInfo writes to stderr from now on: stdout is for what a program reads.
+void SendInfoToStderr();
+
 // stderr, any rank: "fttrain: error: [rank 1/2 host] message", without the bracket in a world of
 // one. One line whatever the message holds: control characters are escaped.
 void LogError(std::string_view message);
