@@ -38,7 +38,8 @@ const Rooms& FromTheGroundUp() {
       {"model",
        {"config", "kernels", "nf4", "matmul", "linears", "blocks", "ends", "network", "files"}},
       {"configs", {""}},
-      {"launch", {"", "plan", "run", "checkpoint", "saving", "report", "doctor", "verify", "commands"}},
+      {"launch",
+       {"", "plan", "run", "checkpoint", "saving", "report", "doctor", "verify", "check", "commands"}},
   };
   return rooms;
 }
