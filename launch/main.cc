@@ -51,6 +51,7 @@ absl::Status Run(int argc, char** argv, const Process& process) {
       CheckLauncher([](const char* name) { return std::getenv(name); }, process.world_size())));
   if (line->command == "verify") return VerifyCommand(*line, process);
   if (line->command == "check") return CheckCommand(*line, process);
+  if (line->command == "init") return process.AgreeOnStatus(InitCommand(*line, process));
   if (line->command == "data") return process.AgreeOnStatus(DataCommand(*line, process));
   if (line->command == "plan") return process.AgreeOnStatus(PlanCommand(*line, process));
   if (line->command == "eval") return EvalCommand(*line, process);

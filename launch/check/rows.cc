@@ -137,16 +137,17 @@ void Foresee(const Source& source, const std::vector<DatasetReport>& files,
     all += rows.value_or(files[i].rows);
   }
   const double more = static_cast<double>(all) / static_cast<double>(read);
-  const double epoch_tokens = static_cast<double>(summary.tokens) * more;
+  seen.examples = static_cast<double>(summary.examples) * more;
+  seen.epoch_tokens = static_cast<double>(summary.tokens) * more;
   const double row_tokens = source.rows.packing
-                                ? std::min<double>(source.rows.sequence_len, epoch_tokens)
+                                ? std::min<double>(source.rows.sequence_len, seen.epoch_tokens)
                                 : static_cast<double>(summary.tokens) / summary.rows;
   if (run.train().has_max_steps()) {
     seen.steps = run.train().max_steps();
     seen.tokens = static_cast<double>(seen.steps * a_step) * row_tokens;
     return;
   }
-  seen.tokens = run.train().num_epochs() * epoch_tokens;
+  seen.tokens = run.train().num_epochs() * seen.epoch_tokens;
   seen.steps =
       static_cast<int64_t>(std::ceil(seen.tokens / row_tokens / static_cast<double>(a_step)));
   if (run.schedule().warmup_steps() > seen.steps) {
@@ -177,6 +178,8 @@ absl::StatusOr<RowsSeen> LookAtRows(config::LoadedConfig loaded, int world_size,
                                          /*pad_is_eos=*/false)) {
     seen.warnings.push_back(std::move(warning.text));
   }
+  seen.longest = statistics.summary.longest;
+  seen.uses_template = data->chat != nullptr;
   seen.text = TextOf(data->reports, statistics, data->chat.get());
   Foresee(source, data->reports, statistics.summary, world_size, seen);
   return seen;

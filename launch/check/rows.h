@@ -20,7 +20,11 @@ inline constexpr const char* kAcceptable[] = {
 struct RowsSeen {
   std::string text;                   // one line
   std::vector<std::string> warnings;  // what was accepted, too
-  // Of the whole run, about: optimizer steps, tokens in all of them.
+  int64_t longest = 0;                // tokens of an example, before it is cut
+  bool uses_template = false;
+  // Of the whole run, about: examples of an epoch and their tokens, optimizer steps, tokens in all
+  // of them.
+  double examples = 0, epoch_tokens = 0;
   int64_t steps = 0;
   double tokens = 0;
 };

@@ -26,6 +26,8 @@ absl::Status DoctorCommand(const CommandLine& line, const std::string& program,
                            const Process& process);
 // The dry run of a config. Writes nothing that stays.
 absl::Status CheckCommand(const CommandLine& line, const Process& process);
+// Prints a config to begin with. In one process, without weights.
+absl::Status InitCommand(const CommandLine& line, const Process& process);
 absl::Status GenerateCommand(const CommandLine& line, const Process& process);
 absl::Status LogitsCommand(const CommandLine& line, const Process& process);
 absl::Status QuantizeCommand(const CommandLine& line, const Process& process);

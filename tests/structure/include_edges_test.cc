@@ -39,7 +39,8 @@ const Rooms& FromTheGroundUp() {
        {"config", "kernels", "nf4", "matmul", "linears", "blocks", "ends", "network", "files"}},
       {"configs", {""}},
       {"launch",
-       {"", "plan", "run", "checkpoint", "saving", "report", "doctor", "verify", "check", "commands"}},
+       {"", "plan", "run", "checkpoint", "saving", "report", "doctor", "verify", "check", "init",
+        "commands"}},
   };
   return rooms;
 }
