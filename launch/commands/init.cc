@@ -69,7 +69,7 @@ absl::StatusOr<std::string> ConfigFor(const CommandLine& line) {
   FT_ASSIGN_OR_RETURN(const ModelSpec model, ReadModel(folder));
   FT_RETURN_IF_ERROR(FitToRows(folder, model, starter));
   FT_ASSIGN_OR_RETURN(const CheckedRun plain, Checked(starter, folder, model));
-  FT_ASSIGN_OR_RETURN(ChosenLayout layout, ChooseLayout(plain.task, line.Get("rig")));
+  FT_ASSIGN_OR_RETURN(ChosenLayout layout, ChooseLayout(plain.task, plain.layout, line.Get("rig")));
   starter.ranks = layout.ranks;
   starter.layout = std::move(layout.keys);
   starter.layout_why = std::move(layout.why);

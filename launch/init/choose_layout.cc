@@ -23,7 +23,8 @@ ChosenLayout ForThisMachine(const Task& task) {
 
 }  // namespace
 
-absl::StatusOr<ChosenLayout> ChooseLayout(const Task& task, const std::string& rig) {
+absl::StatusOr<ChosenLayout> ChooseLayout(const Task& task, const Layout& /*plain*/,
+                                          const std::string& rig) {
   if (rig.empty()) return ForThisMachine(task);
   return absl::UnimplementedError("--rig: no layout is searched for yet");
 }

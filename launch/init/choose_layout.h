@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "launch/plan/task.h"
+#include "launch/plan/layout.h"
 
 namespace fttrain {
 
@@ -17,8 +17,9 @@ struct ChosenLayout {
 };
 
 // For the machines that `rig` names, or, if it is empty, for this machine's GPUs, one replica each,
-// or its CPU. `task` is the run's on one rank. InvalidArgument for a rig that is none, and where
-// nothing fits it.
-absl::StatusOr<ChosenLayout> ChooseLayout(const Task& task, const std::string& rig);
+// or its CPU. `task` and `plain` are the run's on one rank. InvalidArgument for a rig that is none,
+// and where nothing fits it.
+absl::StatusOr<ChosenLayout> ChooseLayout(const Task& task, const Layout& plain,
+                                          const std::string& rig);
 
 }  // namespace fttrain
