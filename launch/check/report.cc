@@ -54,11 +54,11 @@ bool CheckReport::Passed() const {
 }
 
 std::string CheckText(const CheckReport& report) {
-  std::string text = absl::StrFormat("%-11s%9s  %-6s\n", "stage", "seconds", "ok");
+  std::string text = absl::StrFormat("%-11s%9s  ok\n", "stage", "seconds");
   double seconds = 0;
   for (const StageSeen& stage : report.stages) {
-    absl::StrAppendFormat(&text, "%-11s%9.2f  %-6s%s\n", stage.name, stage.seconds,
-                          stage.ok ? "yes" : "NO", stage.ok ? stage.text : "");
+    absl::StrAppendFormat(&text, "%-11s%9.2f  %s\n", stage.name, stage.seconds,
+                          stage.ok ? absl::StrCat("yes   ", stage.text) : "NO");
     seconds += stage.seconds;
   }
   absl::StrAppendFormat(&text, "%-11s%9.2f  %s", "in all", seconds, report.Passed() ? "yes" : "NO");

@@ -60,7 +60,8 @@ TokenizerFit FitOf(const Tokenizer& tokenizer, const ModelSpec& model) {
         absl::StrCat("config.json ends texts with token ", absl::StrJoin(model.eos_token_ids, ", "),
                      " (eos_token_id), which is the word '", Printable(tokenizer.IdToToken(id)),
                      "' in the tokenizer, not a special token");
-    (rows > kSmallEmbedding ? fit.fault : fit.warning) = absl::StrCat(text, kRemedy);
+    if (rows > kSmallEmbedding) fit.fault = absl::StrCat(text, kRemedy);
+    if (fit.fault.empty()) fit.warning = absl::StrCat(text, ": is it the tokenizer of this model?");
   }
   return fit;
 }

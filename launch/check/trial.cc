@@ -82,7 +82,7 @@ absl::StatusOr<std::string> Trial::Load() {
   FT_RETURN_IF_ERROR(BuildAgain(plan_.task));
   LogInfo(StartSummary(*job_));
   ReleaseFreedMemory();
-  return HeldSummary();
+  return LargestCategories(BeginMemory(process_.rank()).device.held);
 }
 
 absl::Status Trial::BuildAgain(const Task& task) {
