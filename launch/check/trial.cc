@@ -95,7 +95,9 @@ absl::Status Trial::BuildAgain(const Task& task) {
 
 absl::StatusOr<StepMetrics> Trial::Step(int64_t step) {
   FT_ASSIGN_OR_RETURN(const StepMetrics metrics, trainer_->Step(step));
-  LogInfo(ToReadableLine(metrics, plan_.task.steps, 0));
+  LogInfo(absl::StrFormat("step %d  loss %.4f  grad_norm %.3f  lr %.1e  %.0f tok/s", metrics.step,
+                          metrics.loss, metrics.grad_norm, metrics.learning_rate,
+                          metrics.TokensPerSecond()));
   if (!metrics.skipped.empty()) {
     return absl::AbortedError(absl::StrCat(
         "step ", metrics.step, ": loss ", metrics.loss, ", gradient norm ", metrics.grad_norm, ": ",

@@ -69,6 +69,7 @@ absl::Status FitToRows(const std::string& folder, const ModelSpec& model, Starte
                       FromFile(FindFormat({starter.data, RowFormat::kAuto}, DatasetOptions())));
   starter.format = FormatName(found.format);
   starter.format_why = std::move(found.why);
+  starter.warmup_steps = 0;  // until the number of steps is known
   const int64_t asked = starter.sequence_len;
   const int64_t most = std::min(kUsualLength, model.max_position_embeddings);
   if (asked == 0) starter.sequence_len = most;
