@@ -100,6 +100,26 @@ TEST_F(Files, OnlyARegularFileIsRead) {
   EXPECT_FALSE(LoadDataset({folder_ / "folder.jsonl", kText}, options_).ok());
 }
 
+TEST_F(Files, TheFirstRowsAreReadAloneAndAllAreCounted) {
+  const std::string lines = "{\"text\": \"a\"}\n{\"text\": \"b\"}\n\n{\"text\": 3}\nno JSON\n";
+  options_.most_rows = 2;
+  for (const std::string& text : {lines, Gzip(lines)}) {
+    const auto read = Load("first.jsonl", text, kText);
+    ASSERT_TRUE(read.ok()) << read.status();
+    EXPECT_EQ(read->report.rows, 2);
+    EXPECT_EQ(read->examples.size(), 2u);
+    EXPECT_EQ(CountRows({folder_ / "first.jsonl", kText}, options_).value(), 4);
+  }
+  EXPECT_THAT(ErrorText(Load("masked.jsonl",
+                             R"({"input_ids": [1, 2], "labels": [-100, -100]})"
+                             "\n"
+                             R"({"input_ids": [1, 2], "labels": [-100, -100]})"
+                             "\n"
+                             R"({"input_ids": [1, 2]})",
+                             RowFormat::kTokens)),
+              HasSubstr("masked.jsonl: none of its first 2 rows has a token to learn"));
+}
+
 TEST_F(Files, RowsBeyondTheLimitAreRefusedByNumberAndTheRestIsRead) {
   options_.max_row_bytes = 64;
   const std::string row = "{\"text\": \"" + std::string(5000000, 'a') + "\"}";
