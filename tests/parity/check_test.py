@@ -269,7 +269,7 @@ def first_config_refused(binary, scratch):
     for flags, code, want in [([model], USAGE, "'init' needs --model=FOLDER and --data=FILE"),
                               ([model, data, "--method=dora"], USAGE, "must be lora, qlora or full"),
                               ([model, data], BAD_FILE, "no format is known by the keys of this row, 'foo'"),
-                              ([f"--model={folder}/none", data], 66, "--model")]:
+                              ([f"--model={folder}/none", data], 66, "init-bad/none")]:
         done = init(binary, folder, *flags)
         if done.returncode != code or want not in done.stderr or done.stdout:
             raise harness.Failure(f"{flags}: exit {done.returncode}, {done.stderr}")
