@@ -8,7 +8,7 @@
 #include "launch/init/fit_to_rows.h"
 #include "launch/init/starter.h"
 #include "launch/plan/paths.h"
-#include "launch/run/network.h"
+#include "launch/run/planned_model.h"
 #include "launch/run/train_plan.h"
 #include "runtime/process/check.h"
 #include "runtime/process/log.h"
@@ -64,10 +64,16 @@ absl::StatusOr<CheckedRun> Checked(const Starter& starter, const std::string& fo
 
 absl::StatusOr<std::string> ConfigFor(const CommandLine& line) {
   FT_ASSIGN_OR_RETURN(Starter starter, FromFlags(line));
-  FT_ASSIGN_OR_RETURN(const std::string folder,
-                      FindModelFolder(starter.model, "--model", HubCacheRoots()));
-  FT_ASSIGN_OR_RETURN(const ModelSpec model, ReadModel(folder));
-  FT_RETURN_IF_ERROR(FitToRows(folder, model, starter));
+  FT_ASSIGN_OR_RETURN(const PlannedModel planned, ModelToPlan(starter.model));
+  const std::string& folder = planned.path;
+  const ModelSpec& model = planned.spec;
+  if (planned.from_table) {
+    LogInfo(absl::StrCat("note       there is no folder ", starter.model,
+                         ": rows are not looked at, and the sizes are those of ", folder));
+    FT_RETURN_IF_ERROR(FitToFile(model, starter));
+  } else {
+    FT_RETURN_IF_ERROR(FitToRows(folder, model, starter));
+  }
   FT_ASSIGN_OR_RETURN(const CheckedRun plain, Checked(starter, folder, model));
   FT_ASSIGN_OR_RETURN(ChosenLayout layout, ChooseLayout(plain.task, plain.layout, line.Get("rig")));
   starter.ranks = layout.ranks;

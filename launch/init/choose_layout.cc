@@ -3,11 +3,18 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "launch/plan/layout_keys.h"
+#include "launch/plan/rig.h"
 #include "launch/run/numbers.h"
+#include "launch/run/rig_search.h"
+#include "runtime/process/check.h"
 #include "runtime/process/device.h"
 
 namespace fttrain {
 namespace {
+
+// Of each card, left to others: what `fttrain plan --desktop` has by default.
+constexpr int64_t kDesktopBytes = int64_t{1} << 29;
 
 // A rank a GPU; as many replicas as divide a step's rows.
 ChosenLayout ForThisMachine(const Task& task) {
@@ -23,10 +30,20 @@ ChosenLayout ForThisMachine(const Task& task) {
 
 }  // namespace
 
-absl::StatusOr<ChosenLayout> ChooseLayout(const Task& task, const Layout& /*plain*/,
+absl::StatusOr<ChosenLayout> ChooseLayout(const Task& task, const Layout& plain,
                                           const std::string& rig) {
   if (rig.empty()) return ForThisMachine(task);
-  return absl::UnimplementedError("--rig: no layout is searched for yet");
+  FT_ASSIGN_OR_RETURN(const Rig cards, ParseRig(rig));
+  std::vector<int64_t> room;
+  for (const Card& card : cards.cards) room.push_back(card.memory_bytes - kDesktopBytes);
+  FT_ASSIGN_OR_RETURN(const RigSearch search, SearchRig({task, plain, cards, {}, room}));
+  if (search.found.fits.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--rig=", rig, ": ", search.reason, "; ", search.help));
+  }
+  const Candidate& best = search.chosen.candidate;
+  return ChosenLayout{best.layout.mesh.world_size(), KeysOf(task, best.layout, best.moments),
+                      absl::StrCat("on ", cards.name, ": ", search.reason)};
 }
 
 }  // namespace fttrain

@@ -64,15 +64,23 @@ int64_t RoundUpByDoubling(int64_t n, int64_t least) {
 
 }  // namespace
 
-absl::Status FitToRows(const std::string& folder, const ModelSpec& model, Starter& starter) {
+absl::Status FitToFile(const ModelSpec& model, Starter& starter) {
   FT_ASSIGN_OR_RETURN(FoundFormat found,
                       FromFile(FindFormat({starter.data, RowFormat::kAuto}, DatasetOptions())));
   starter.format = FormatName(found.format);
   starter.format_why = std::move(found.why);
+  if (NeedsOf(found.format).chat) starter.chat_template = "auto";
+  if (starter.sequence_len == 0) {
+    starter.sequence_len = std::min(kUsualLength, model.max_position_embeddings);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status FitToRows(const std::string& folder, const ModelSpec& model, Starter& starter) {
   starter.warmup_steps = 0;  // until the number of steps is known
   const int64_t asked = starter.sequence_len;
-  const int64_t most = std::min(kUsualLength, model.max_position_embeddings);
-  if (asked == 0) starter.sequence_len = most;
+  FT_RETURN_IF_ERROR(FitToFile(model, starter));
+  const int64_t most = starter.sequence_len;
   FT_ASSIGN_OR_RETURN(const RowsSeen seen, LookWithTemplate(folder, starter));
   for (const std::string& warning : seen.warnings) LogInfo("warning    " + warning);
   starter.longest = seen.longest;

@@ -14,4 +14,7 @@ namespace fttrain {
 // the rows is told. Errors as LookAtRows's.
 absl::Status FitToRows(const std::string& folder, const ModelSpec& model, Starter& starter);
 
+// Without a tokenizer: the format alone; sequence_len is a usual one where it is 0.
+absl::Status FitToFile(const ModelSpec& model, Starter& starter);
+
 }  // namespace fttrain

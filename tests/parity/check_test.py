@@ -263,6 +263,21 @@ def first_config(binary, scratch):
     return ", ".join(said)
 
 
+def laid_out_for_a_rig(binary, scratch):
+    """By the search of plan; the layout is one that two ranks of any kind can check."""
+    folder, _ = prepare(scratch, "rig", rows=conversations(40))
+    done = init(binary, folder, f"--model={folder / 'model'}", "--rig=2x4090", "--data=rows.jsonl", "--output_dir=out")
+    if done.returncode != 0 or "# Layout: on 2 x RTX 4090: " not in done.stdout:
+        raise harness.Failure(f"exit {done.returncode}: {done.stdout}{done.stderr}")
+    (folder / "run.yaml").write_text(done.stdout)
+    flags = [f"data.train.0.path={folder / 'rows.jsonl'}", f"output_dir={folder / 'out'}", "device=cpu"]
+    harness.run_or_fail(binary, 2, ["check", folder / "run.yaml", *flags])
+    done = init(binary, folder, f"--model={folder / 'model'}", "--rig=2xfoo", "--data=rows.jsonl")
+    if done.returncode != USAGE or "is no known card" not in done.stderr:
+        raise harness.Failure(f"exit {done.returncode}: {done.stderr}")
+    return re.search(r"# Layout: .*", (folder / "run.yaml").read_text())[0]
+
+
 def first_config_refused(binary, scratch):
     folder, _ = prepare(scratch, "init-bad", rows=[{"foo": 1}])
     model, data = f"--model={folder / 'model'}", f"--data={folder / 'rows.jsonl'}"
@@ -279,7 +294,8 @@ def first_config_refused(binary, scratch):
 def main():
     binary = Path(sys.argv[1]).resolve()
     checks = [layouts, short_steps, text, wrong_template, all_masked, tokenizer_of_another_model, does_not_fit,
-              unwritable, adapter_of_another_model, disk_is_full, wrong_flags, first_config, first_config_refused]
+              unwritable, adapter_of_another_model, disk_is_full, wrong_flags, first_config,
+              laid_out_for_a_rig, first_config_refused]
     with harness.scratch_folder() as scratch:
         harness.run_checks([(check.__name__, lambda check=check: check(binary, scratch)) for check in checks
                             if not sys.argv[2:] or any(word in check.__name__ for word in sys.argv[2:])])
