@@ -90,11 +90,11 @@ const std::vector<int64_t>& Footprint::InFlight(const Layout& layout) {
 }
 
 struct Footprint::Stage {
-  int64_t values = 0, streamed = 0, window = 0, training = 0, on_host = 0, layers = 0;
+  int64_t values = 0, window = 0, training = 0, on_host = 0, layers = 0;
 };
 
-std::vector<RankBytes> Footprint::ByStage(const Layout& layout, MomentStorage moments) {
-  const int pp = layout.mesh.pp, tp = layout.mesh.tp, dp = layout.mesh.size(kDataAxes);
+std::vector<Footprint::Stage> Footprint::Held(const Layout& layout, MomentStorage moments) const {
+  const int pp = layout.mesh.pp, dp = layout.mesh.size(kDataAxes);
   const int zero = dp > 1 ? layout.zero_stage : 0;
   const bool state_on_host = layout.state == StatePlace::kHost;
   std::vector<Stage> stages(static_cast<size_t>(pp));
@@ -126,7 +126,12 @@ std::vector<RankBytes> Footprint::ByStage(const Layout& layout, MomentStorage mo
     if (task_.model.head.tied && pp > 1) add(embedding_, static_cast<size_t>(pp - 1), false);
   }
   add(head_, static_cast<size_t>(pp - 1), false);
+  return stages;
+}
 
+std::vector<RankBytes> Footprint::ByStage(const Layout& layout, MomentStorage moments) {
+  const int pp = layout.mesh.pp, tp = layout.mesh.tp;
+  const std::vector<Stage> stages = Held(layout, moments);
   const LayerWork& work = WorkOf(layout);
   const std::vector<int64_t>& in_flight = InFlight(layout);
   const int64_t chunks = static_cast<int64_t>(layout.layers_per_run.size()) / pp;

@@ -38,9 +38,10 @@ class Footprint {
     int64_t kept[3] = {};  // by Recompute
     int64_t copies = 0, working = 0, head = 0;
   };
-  // Of the ranks of one stage.
+  // What the ranks of one stage hold together, whatever a microbatch has.
   struct Stage;
 
+  std::vector<Stage> Held(const Layout& layout, MomentStorage moments) const;
   const LayerWork& WorkOf(const Layout& layout);
   // The most (run, microbatch) pairs in flight on each stage.
   const std::vector<int64_t>& InFlight(const Layout& layout);
