@@ -2,29 +2,19 @@
 
 #include <ATen/ATen.h>
 
-#include <memory>
 #include <utility>
 
 #include "data/text/example.h"
+#include "launch/run/held_out_loss.h"
 #include "launch/run/trainer.h"
 
 namespace fttrain {
 
 double LossOfStep(Job& job, int64_t step) {
-  Network& network = *job.network;
-  Transformer& model = *network.transformer;
   StepRows rows = ReadStepRows(job, step);
-  const int stages = network.links->num_stages();
-  const auto microbatches = static_cast<int>(rows.batches.size());
-  model.BeginStep(std::move(rows.batches), std::make_unique<TokenLoss>(1.0));
-  RunSchedule(PipelineSchedule(static_cast<size_t>(stages),
-                               ForwardsOnly(stages, model.num_chunks(), microbatches)),
-              model, *network.links);
-  const at::Tensor loss = model.LossSum();                       // the last stages have it
+  const at::Tensor loss = SumOfLosses(*job.network, std::move(rows.batches));
   const at::Tensor targets = at::full_like(loss, rows.targets);  // every stage has them
-  network.mesh->AllReduce(loss, kDataAxes | AxisSet{Axis::kPp});
-  network.mesh->AllReduce(targets, kDataAxes);
-  model.BeginStep({}, nullptr);  // nothing of this stays
+  job.network->mesh->AllReduce(targets, kDataAxes);
   return loss.item<double>() / targets.item<double>();
 }
 

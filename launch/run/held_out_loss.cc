@@ -30,7 +30,6 @@ std::vector<ModelBatch> BatchesOf(const std::vector<Microbatch>& microbatches,
   for (const Microbatch& m : microbatches) {
     batches.push_back(MakeModelBatch(m.input_ids, m.targets, m.cu_seqlens, m.token_index,
                                      /*step_key=*/0, network.layout.mesh.tp, network.device));
-    batches.back().context.dropout = {};
   }
   return batches;
 }
@@ -39,23 +38,27 @@ std::vector<ModelBatch> BatchesOf(const std::vector<Microbatch>& microbatches,
 
 double HeldOutLoss::Perplexity() const { return std::exp(loss); }
 
+at::Tensor SumOfLosses(Network& network, std::vector<ModelBatch> batches) {
+  Transformer& model = *network.transformer;
+  const PipelineSchedule forwards = Forwards(network, static_cast<int>(batches.size()));
+  model.BeginStep(std::move(batches), std::make_unique<TokenLoss>(1.0));
+  RunSchedule(forwards, model, *network.links);
+  at::Tensor loss = model.LossSum();  // the last stages have it
+  network.mesh->AllReduce(loss, kDataAxes | AxisSet{Axis::kPp});
+  model.BeginStep({}, nullptr);  // nothing of this stays
+  return loss;
+}
+
 HeldOutLoss EvaluateHeldOut(Network& network, RowStream& rows) {
   const auto start = std::chrono::steady_clock::now();
   const Mesh& mesh = *network.mesh;
-  Transformer& model = *network.transformer;
   const StepShape shape = StepShapeOf(network.task, network.layout);
-  const PipelineSchedule forwards = Forwards(network, static_cast<int>(shape.accumulation));
   const int replica = IndexIn(mesh.shape(), mesh.position(), kDataAxes);
   const int64_t steps = CeilDivide(rows.summary().stream_rows, shape.rows_per_step());
-  const at::Tensor loss =  // the last stages have it
-      at::zeros({}, at::TensorOptions(at::kDouble).device(network.device));
+  const at::Tensor loss = at::zeros({}, at::TensorOptions(at::kDouble).device(network.device));
   for (int64_t step = 0; step < steps; ++step) {
-    model.BeginStep(BatchesOf(rows.TrainMicrobatches(step, shape, replica), network),
-                    std::make_unique<TokenLoss>(1.0));
-    RunSchedule(forwards, model, *network.links);
-    loss.add_(model.LossSum());
+    loss.add_(SumOfLosses(network, BatchesOf(rows.TrainMicrobatches(step, shape, replica), network)));
   }
-  mesh.AllReduce(loss, kDataAxes | AxisSet{Axis::kPp});
   HeldOutLoss result{.rows = rows.summary().stream_rows,
                      .tokens = rows.summary().tokens,
                      .target_tokens = rows.summary().targets};

@@ -1,7 +1,11 @@
 // The loss of rows that are not learnt, in every layout that trains.
 #pragma once
 
+#include <ATen/core/Tensor.h>
+
 #include <cstdint>
+
+#include <vector>
 
 #include "data/packing/packer.h"
 #include "launch/run/network.h"
@@ -16,6 +20,11 @@ struct HeldOutLoss {
   double Perplexity() const;
   double TokensPerSecond() const { return seconds > 0 ? static_cast<double>(tokens) / seconds : 0; }
 };
+
+// The sum of token losses of microbatches, as many on every rank, by forwards alone and without
+// dropout, in the order in which the layout's steps take them: a float64 scalar on the device, the
+// caller's own, the same on all ranks. Collective over the mesh.
+at::Tensor SumOfLosses(Network& network, std::vector<ModelBatch> batches);
 
 // Of one epoch of `rows`, which ends after it (RowStream::EndAfterEpochs) and has a target. Forwards
 // alone, without dropout, in microbatches and on stages as a step's; of the model nothing changes.
