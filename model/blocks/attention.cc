@@ -70,9 +70,33 @@ void AttentionBlock::ForwardInner(const at::Tensor& x, const BlockContext& conte
   if (q_norm_ == nullptr) Rotate(saved.q, saved.k, context, /*inverse=*/false);
   const auto [q, k] = RotatedQueryKey(saved, context);
   const MemoryScope scope(category);
+  if (!context.batch.caches.empty()) {
+    saved.attention_out = AttendCached(q, k, saved.v, context.batch);
+    return;
+  }
   AttentionResult result = AttentionForward(q, k, saved.v, context.batch.layout, Options());
   saved.attention_out = std::move(result.out);
   saved.lse = std::move(result.lse);
+}
+
+at::Tensor AttentionBlock::AttendCached(const at::Tensor& q, const at::Tensor& k,
+                                        const at::Tensor& v, const MicrobatchContext& batch) const {
+  const SequenceLayout& layout = batch.layout;
+  const int64_t documents = layout.documents();
+  TORCH_CHECK(static_cast<int64_t>(batch.caches.size()) == documents, batch.caches.size(),
+              " caches of ", documents, " documents");
+  const bool first = !batch.caches.front()->Knows(spec_.k.name);
+  std::vector<KeysAndValues> kept;
+  for (int64_t d = 0; d < documents; ++d) {
+    DocumentCache& cache = *batch.caches[d];
+    const int64_t begin = layout.cu_seqlens[d], tokens = layout.cu_seqlens[d + 1] - begin;
+    TORCH_CHECK(cache.Knows(spec_.k.name) != first && (first || tokens == 1), "document ", d,
+                " of a microbatch: either all documents begin or each goes on by one token");
+    kept.push_back(cache.Append(spec_.k.name, k.narrow(0, begin, tokens),
+                                v.narrow(0, begin, tokens), spec_.window));
+  }
+  if (first) return AttentionForward(q, k, v, layout, Options()).out;
+  return DecodeAttention(q, kept, Options());
 }
 
 at::Tensor AttentionBlock::ForwardOutput(const BlockContext& context, MemoryCategory category,

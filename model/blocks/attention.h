@@ -41,6 +41,9 @@ class AttentionBlock : public Block {
   // q and k as attention sees them, [T, heads, D], from what `saved` holds.
   std::pair<at::Tensor, at::Tensor> RotatedQueryKey(const AttentionSaved& saved,
                                                     const BlockContext& context) const;
+  // What documents whose caches are given see, the tokens of this forward appended: [T, N/tp, D].
+  at::Tensor AttendCached(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                          const MicrobatchContext& batch) const;
   // dy -> gradients of q, k, v as the projections returned them, [T, heads * D].
   std::vector<at::Tensor> BackwardCore(const at::Tensor& dy, const BlockContext& context,
                                        const AttentionSaved& saved) const;

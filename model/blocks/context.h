@@ -1,6 +1,9 @@
 // What blocks are told about a microbatch.
 #pragma once
 
+#include <vector>
+
+#include "model/blocks/key_value_cache.h"
 #include "model/config/spec.h"
 #include "model/kernels/sequence_layout.h"
 #include "model/linears/linears.h"
@@ -13,6 +16,10 @@ struct MicrobatchContext {
   DropoutContext dropout;
   // False: the base model alone, as a reference. Nothing is kept for a backward then.
   bool adapters = true;
+  // Where generation keeps the keys and values of each document of `layout`, whose positions are
+  // then those in the whole document; they outlive the forward. Empty: nothing is kept, documents
+  // are whole. Without padding.
+  std::vector<DocumentCache*> caches = {};
 };
 
 // cos and sin [max_positions, D/2] of the model's rope, times its attention factor, float32

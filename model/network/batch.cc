@@ -48,4 +48,29 @@ ModelBatch MakeModelBatch(const std::vector<int32_t>& input_ids,
   return batch;
 }
 
+ModelBatch MakeNextBatch(const std::vector<NextTokens>& documents, c10::Device device) {
+  std::vector<int64_t> ids, positions, last;
+  std::vector<int32_t> bounds = {0};
+  int64_t longest = 0;
+  ModelBatch batch;
+  for (const NextTokens& document : documents) {
+    int64_t position = document.position;
+    for (const int32_t id : document.ids) {
+      ids.push_back(id);
+      positions.push_back(position++);
+    }
+    longest = std::max(longest, position);
+    last.push_back(static_cast<int64_t>(ids.size()) - 1);
+    bounds.push_back(static_cast<int32_t>(ids.size()));
+    batch.context.caches.push_back(document.cache);
+  }
+  batch.input_ids = Upload(ids, device);
+  batch.input_ids_host = std::move(ids);
+  batch.target_rows = Upload(last, device);
+  batch.context.layout = MakeSequenceLayout(std::move(bounds), device);
+  batch.context.layout.positions = Upload(positions, device);
+  batch.context.layout.max_document_tokens = longest;
+  return batch;
+}
+
 }  // namespace fttrain

@@ -24,4 +24,14 @@ ModelBatch MakeModelBatch(const std::vector<int32_t>& input_ids,
                           const std::vector<int64_t>& token_index, uint64_t step_key,
                           int64_t pad_to_multiple_of, c10::Device device);
 
+// The next tokens of a document that is being written, the first of which has this position.
+struct NextTokens {
+  std::vector<int32_t> ids;
+  int64_t position = 0;
+  DocumentCache* cache = nullptr;  // of those before; takes these in
+};
+// A microbatch of them; its target_rows are the last token of each, whose logits choose what comes
+// next. Either all documents begin (position 0) or each goes on by one token.
+ModelBatch MakeNextBatch(const std::vector<NextTokens>& documents, c10::Device device);
+
 }  // namespace fttrain

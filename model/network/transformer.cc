@@ -169,8 +169,9 @@ at::Tensor Transformer::Forward(int chunk, int microbatch, at::Tensor input) {
         TORCH_CHECK(batch.context.adapters, "a backward without adapters");
         x = layers_.at(layer)->Forward(x, batch.context, rope_, &SavedOf(layer, microbatch));
       } else {
-        x = layers_.at(layer)->Forward(x, {batch.context.layout, {}, batch.context.adapters}, rope_,
-                                       nullptr);
+        MicrobatchContext context = batch.context;
+        context.dropout = {};
+        x = layers_.at(layer)->Forward(x, context, rope_, nullptr);
       }
     });
     if (inspect_) inspect_(layer, microbatch, x);
@@ -181,12 +182,12 @@ at::Tensor Transformer::Forward(int chunk, int microbatch, at::Tensor input) {
 }
 
 void Transformer::ForwardHead(const Visit& visit, const at::Tensor& x) {
-  if (logit_rows_.defined()) {
-    logits_ = head_->Logits(x, logit_rows_);
-    return;
-  }
   const ModelBatch& batch = batches_.at(visit.microbatch);
   Activations& mine = activations_.at(visit.microbatch);
+  if (objective_ == nullptr) {
+    mine.logits = head_->Logits(x, batch.target_rows);
+    return;
+  }
   const std::optional<double> constant = objective_->ConstantCoefficient();
   const Scores scores = head_->Forward(x, batch.target_rows, batch.targets, constant,
                                        visit.kept ? &mine.head : nullptr);
@@ -248,6 +249,10 @@ at::Tensor Transformer::LossSum() const {
   return at::zeros({}, at::TensorOptions(at::kDouble).device(device_));
 }
 
+at::Tensor Transformer::TakeLogits(int microbatch) {
+  return std::exchange(activations_.at(microbatch).logits, {});
+}
+
 double Transformer::EvaluateLoss(ModelBatch batch) {
   BeginStep({std::move(batch)}, std::make_unique<TokenLoss>(1.0));
   RunSchedule(ForwardsOnly(1, num_chunks(), 1), *this);
@@ -259,13 +264,12 @@ at::Tensor Transformer::Logits(ModelBatch batch, at::Tensor rows) {
 }
 
 at::Tensor Transformer::Logits(ModelBatch batch, at::Tensor rows, StageLinks& links) {
+  batch.target_rows = std::move(rows);
   BeginStep({std::move(batch)}, nullptr);
-  logit_rows_ = std::move(rows);
   const int stages = links.num_stages();
   RunSchedule(PipelineSchedule(static_cast<size_t>(stages), ForwardsOnly(stages, num_chunks(), 1)),
               *this, links);
-  logit_rows_.reset();
-  return std::move(logits_);
+  return TakeLogits(0);
 }
 
 }  // namespace fttrain

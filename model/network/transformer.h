@@ -41,8 +41,8 @@ class Transformer : public StageModule {
   using Inspector = std::function<void(int part, int microbatch, const at::Tensor& out)>;
   void InspectForwards(Inspector inspector) { inspect_ = std::move(inspector); }
 
-  // Microbatches of the next schedule, and what it minimises. What a schedule that failed has left
-  // is given up.
+  // Microbatches of the next schedule, and what it minimises; null: forwards alone, for logits.
+  // What a schedule that failed has left is given up.
   void BeginStep(std::vector<ModelBatch> batches, std::unique_ptr<const Objective> objective);
   // Chunk c is the c-th run of layers of this stage.
   int num_chunks() const { return static_cast<int>(chunks_.size()); }
@@ -53,6 +53,9 @@ class Transformer : public StageModule {
   // Sum of the losses of this rank's microbatches since BeginStep, as the objective gives it: a
   // float64 scalar on the device, the caller's own; 0 on all stages but the last.
   at::Tensor LossSum() const;
+  // Without an objective: the logits [M, V] of a microbatch's target_rows, once; undefined on all
+  // stages but the last. The same on all its tp ranks.
+  at::Tensor TakeLogits(int microbatch);
 
   // Evaluation of a stage that holds the whole model, nothing kept: loss sum, or logits [M, V] of
   // the given rows, of one batch. Collective over tp.
@@ -74,6 +77,7 @@ class Transformer : public StageModule {
     std::map<int, DecoderLayerSaved> layers;
     Head::Saved head;
     at::Tensor coefficients;  // of the objective, if they are not constant
+    at::Tensor logits;        // without one
   };
   bool train_base_, tied_;
   at::ScalarType compute_;
@@ -96,7 +100,6 @@ class Transformer : public StageModule {
   std::optional<KeptActivations> kept_;    // with activations_on_host
   std::unique_ptr<Resident> dequantized_;  // of NF4 weights
   std::unique_ptr<Resident> factors_;      // of adapters, as products read them
-  at::Tensor logit_rows_, logits_;         // of an evaluation that asks for logits
   // float64 scalar on the device: a step asks for it once, at its end.
   at::Tensor loss_sum_;
 };

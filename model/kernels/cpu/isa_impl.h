@@ -46,6 +46,8 @@ namespace FT_ISA {
 #include "model/kernels/cpu/gemm_impl.h"
 #include "model/kernels/cpu/attention_impl.h"
 #include "model/kernels/cpu/attention_backward_impl.h"
+#include "model/kernels/cpu/decode_attention_impl.h"
+#include "model/kernels/cpu/few_rows_impl.h"
 // clang-format on
 
 template <class T>
@@ -63,7 +65,9 @@ constexpr RowKernels<T> MakeRowKernels() {
           Round<T>,
           AttentionWorkspace<T>,
           AttentionForward<T>,
-          AttentionBackward<T>};
+          AttentionBackward<T>,
+          AttentionDecode<T>,
+          MultiplyFewRows<T>};
 }
 }  // namespace FT_ISA
 

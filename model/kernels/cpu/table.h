@@ -42,6 +42,30 @@ struct AttentionHead {
   T *dq = nullptr, *dk = nullptr, *dv = nullptr;
 };
 
+// One token's query heads of one kv head, one after the other, and the tokens it attends to: itself
+// and those before it. k and v at the first of them; kv_stride elements between tokens.
+template <class T>
+struct DecodeHead {
+  const T *q, *k, *v;
+  T* out;  // [group, head_dim], as q
+  int64_t kv_stride, length, group, head_dim;
+  double scale;
+};
+// Scores of a head take so many elements a query head: length, rounded up to a multiple of this.
+inline constexpr int64_t kDecodeUnit = 16;
+
+// A product with the transpose of a matrix of few rows (matmul/few_rows.h): sum[m, n] += alpha *
+// (a[m] . b[n]) for rows n of b. `a` and `sum` have statistics' type.
+template <class T>
+struct FewRows {
+  using S = typename StatisticsOf<T>::Type;
+  const S* a;  // [rows, inner], a_stride between rows
+  const T* b;  // [columns, inner], b_stride between rows
+  S* sum;      // [rows, columns], sum_stride between rows
+  int64_t a_stride, b_stride, sum_stride, rows, columns, inner;
+  S alpha;
+};
+
 // Operations on rows of T with statistics S. Semantics as in kernels.h.
 template <class T>
 struct RowKernels {
@@ -70,6 +94,9 @@ struct RowKernels {
   int64_t (*attention_workspace)(const AttentionHead<T>& head, bool backward);
   void (*attention_forward)(const AttentionHead<T>& head, void* workspace);
   void (*attention_backward)(const AttentionHead<T>& head, void* workspace);
+  // scores: [group, length rounded up to kDecodeUnit].
+  void (*attention_decode)(const DecodeHead<T>& head, S* scores);
+  void (*few_rows)(const FewRows<T>& product);
 };
 
 struct CpuKernels {

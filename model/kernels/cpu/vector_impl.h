@@ -30,11 +30,13 @@ template <>
 struct VectorOf<float> {
   using Type = FloatVector;
   using Bits = Int32Vector;
+  static constexpr int32_t kLane[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 };
 template <>
 struct VectorOf<double> {
   using Type = DoubleVector;
   using Bits = Int64Vector;
+  static constexpr int64_t kLane[] = {0, 1, 2, 3, 4, 5, 6, 7};
 };
 template <class S>
 using Vector = typename VectorOf<S>::Type;
@@ -112,6 +114,17 @@ FT_INLINE S SumLanes(const Vector<S>& v) {
     for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
   }
   return lanes[0];
+}
+// The same without a way through memory, for sums of a few vectors: each step adds the vector with
+// its halves exchanged, then quarters, ...
+template <class S>
+FT_INLINE S SumInRegister(Vector<S> v) {
+  const auto lane = LoadVector<typename VectorOf<S>::Bits>(VectorOf<S>::kLane);
+#pragma GCC unroll 4
+  for (int width = kLanes<S> / 2; width > 0; width /= 2) {
+    v += __builtin_shuffle(v, lane ^ width);
+  }
+  return v[0];
 }
 template <class S>
 FT_INLINE S MaxLanes(const Vector<S>& v) {

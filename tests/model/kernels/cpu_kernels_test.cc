@@ -102,8 +102,19 @@ std::vector<at::Tensor> RunEverything(const RowKernels<T>& kernels, at::ScalarTy
   kernels.accumulate(MutableData<S>(sum), Data<T>(dy), rows * columns);
   kernels.widen(Data<T>(dy), MutableData<S>(wide), rows * columns);
   kernels.round(Data<S>(sum), MutableData<T>(narrow), rows * columns);
+  const at::Tensor product = at::zeros({rows, rows}, dweight.options());
+  kernels.few_rows({.a = Data<S>(sum),
+                    .b = Data<T>(dy),
+                    .sum = MutableData<S>(product),
+                    .a_stride = columns,
+                    .b_stride = columns,
+                    .sum_stride = rows,
+                    .rows = rows,
+                    .columns = rows,
+                    .inner = columns,
+                    .alpha = S(0.5)});
   return {x,  y,      dx,        dweight, stats, logits, dropped, gate,
-          up, hidden, activated, rotated, sum,   wide,   narrow};
+          up, hidden, activated, rotated, sum,   wide,   narrow,  product};
 }
 
 TEST(CpuKernels, InstructionSetsAgreeToRounding) {

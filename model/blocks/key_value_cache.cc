@@ -1,0 +1,45 @@
+#include "model/blocks/key_value_cache.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+
+#include "runtime/memory/ledger.h"
+
+namespace fttrain {
+namespace {
+
+constexpr int64_t kLeastRoom = 32;  // tokens
+
+// The last `kept` tokens in tensors with room for `room`.
+void Move(KeysAndValues& layer, const at::Tensor& like, int64_t kept, int64_t room) {
+  const MemoryScope scope(MemoryCategory::kSaved);
+  for (at::Tensor* each : {&layer.keys, &layer.values}) {
+    const at::Tensor moved = at::empty({room, like.size(1), like.size(2)}, like.options());
+    if (kept > 0) moved.narrow(0, 0, kept).copy_(each->narrow(0, layer.tokens - kept, kept));
+    *each = moved;
+  }
+  layer.tokens = kept;
+}
+
+}  // namespace
+
+const KeysAndValues& DocumentCache::Append(const std::string& layer, const at::Tensor& keys,
+                                           const at::Tensor& values, int64_t window) {
+  KeysAndValues& mine = layers_[layer];
+  const int64_t added = window == 0 ? keys.size(0) : std::min(keys.size(0), window);
+  const int64_t room = mine.keys.defined() ? mine.keys.size(0) : 0;
+  if (mine.tokens + added > room) {
+    // Of the tokens before, the first of the new ones sees window - 1.
+    const int64_t kept = window == 0 ? mine.tokens : std::min(mine.tokens, window - 1);
+    const int64_t needed = kept + added;
+    Move(mine, keys, kept, std::max(kLeastRoom, needed + needed / 2));
+  }
+  const int64_t from = keys.size(0) - added;
+  mine.keys.narrow(0, mine.tokens, added).copy_(keys.narrow(0, from, added));
+  mine.values.narrow(0, mine.tokens, added).copy_(values.narrow(0, from, added));
+  mine.tokens += added;
+  return mine;
+}
+
+}  // namespace fttrain
