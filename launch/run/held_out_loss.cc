@@ -9,20 +9,10 @@
 #include <vector>
 
 #include "parallel/pipeline/executor.h"
-#include "parallel/pipeline/schedule.h"
 #include "runtime/math/ceil_divide.h"
 
 namespace fttrain {
 namespace {
-
-// Layer by layer weights arrive once for all microbatches, as in a step.
-PipelineSchedule Forwards(const Network& network, int microbatches) {
-  const int stages = network.links->num_stages(), chunks = network.transformer->num_chunks();
-  const bool layer_major = network.layout.schedule == PipelineKind::kLayerMajor;
-  const std::vector<PipelineStep> steps =
-      ForwardsOnly(layer_major ? microbatches : stages, chunks, microbatches);
-  return PipelineSchedule(static_cast<size_t>(stages), steps);
-}
 
 std::vector<ModelBatch> BatchesOf(const std::vector<Microbatch>& microbatches,
                                   const Network& network) {
@@ -40,7 +30,7 @@ double HeldOutLoss::Perplexity() const { return std::exp(loss); }
 
 at::Tensor SumOfLosses(Network& network, std::vector<ModelBatch> batches) {
   Transformer& model = *network.transformer;
-  const PipelineSchedule forwards = Forwards(network, static_cast<int>(batches.size()));
+  const PipelineSchedule forwards = ForwardSchedule(network, static_cast<int>(batches.size()));
   model.BeginStep(std::move(batches), std::make_unique<TokenLoss>(1.0));
   RunSchedule(forwards, model, *network.links);
   at::Tensor loss = model.LossSum();  // the last stages have it
@@ -63,8 +53,7 @@ HeldOutLoss EvaluateHeldOut(Network& network, RowStream& rows) {
                      .tokens = rows.summary().tokens,
                      .target_tokens = rows.summary().targets};
   result.loss = loss.item<double>() / static_cast<double>(result.target_tokens);
-  result.seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return result;
 }
 

@@ -102,6 +102,14 @@ std::vector<int64_t> LargestOverMesh(const std::vector<int64_t>& values, const N
   return {t.data_ptr<int64_t>(), t.data_ptr<int64_t>() + t.numel()};
 }
 
+PipelineSchedule ForwardSchedule(const Network& network, int microbatches) {
+  const int stages = network.links->num_stages(), chunks = network.transformer->num_chunks();
+  const bool layer_major = network.layout.schedule == PipelineKind::kLayerMajor;
+  const std::vector<PipelineStep> steps =
+      ForwardsOnly(layer_major ? microbatches : stages, chunks, microbatches);
+  return PipelineSchedule(static_cast<size_t>(stages), steps);
+}
+
 std::string TransportName(CommBackend backend, c10::Device device) {
   if (backend == CreateNcclCommunicator) return "NCCL";
   return device.is_cuda() ? "MPI through host memory, for ranks share a GPU" : "MPI";

@@ -47,6 +47,10 @@ std::vector<int64_t> LargestOverMesh(const std::vector<int64_t>& values, const N
 // on every rank.
 absl::StatusOr<CommBackend> AgreeOnBackend(c10::Device device, const Process& process);
 
+// Forwards alone of so many microbatches, on all stages. Layer by layer (kLayerMajor) weights
+// arrive once for all of them, as in a step.
+PipelineSchedule ForwardSchedule(const Network& network, int microbatches);
+
 // How ranks communicate, in words.
 std::string TransportName(CommBackend backend, c10::Device device);
 

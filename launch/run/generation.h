@@ -1,0 +1,36 @@
+// Answers to prompts, token by token, in every layout that trains.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "launch/run/network.h"
+#include "launch/run/sampling.h"
+
+namespace fttrain {
+
+struct Answer {
+  std::vector<int32_t> ids;  // without the token that ended it
+  bool ended = false;        // by one of the stop ids; else by max_new_tokens
+};
+
+struct GenerationOptions {
+  int64_t max_new_tokens = 64;
+  int64_t batch_size = 8;  // prompts that one replica answers at a time, at least one a stage
+  Sampling sampling = {};
+  std::vector<int32_t> stop_ids = {};
+  uint64_t first_prompt = 0;  // the number of the first prompt, by which draws are keyed
+  // Told of each token, on the ranks that answer its prompt. May be null.
+  std::function<void(size_t prompt, const std::vector<int32_t>& answer)> on_token = nullptr;
+};
+
+// The answers, in order, on every rank. `network` was built without sequence parallelism, for at
+// least as many positions as the longest prompt (none is empty) and max_new_tokens have together.
+// Replicas share the prompts. Each keeps keys and values of those that it answers (DocumentCache),
+// booked as kCache; what is answered makes room for the next. Without what the batches and rounding
+// are, an answer does not depend on the layout or on other prompts. Collective over the mesh.
+std::vector<Answer> Generate(Network& network, const std::vector<std::vector<int32_t>>& prompts,
+                             const GenerationOptions& options);
+
+}  // namespace fttrain
