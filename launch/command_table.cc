@@ -13,6 +13,9 @@ constexpr Flag kRun = {"config", "FILE", "",
                        "the run, as a word too: run.yaml. Without it, fttrain.yaml of this folder"};
 constexpr Flag kModelOfRun = {"config", "FILE", "",
                               "the run whose model and template to use, as a word too: run.yaml"};
+constexpr Flag kRunOfAnswers = {"config", "FILE", "",
+                                "the run whose model, template, layout and result to use, as a "
+                                "word too: run.yaml.\nWithout it all ranks share each layer"};
 constexpr Flag kSet = {"set", "KEY=VALUE", "",
                        "changes a key of the config, as adapter.r=8 and --adapter.r=8 do.\n"
                        "The last one of a key counts"};
@@ -20,6 +23,18 @@ constexpr Flag kModel = {"model", "FOLDER", "",
                          "a Hugging Face model: a folder, or ORG/NAME that is in its cache"};
 constexpr Flag kModelOfConfig = {"model", "FOLDER", "", "in place of the config's model.path"};
 constexpr Flag kAdapter = {"adapter", "FOLDER", "", "a PEFT adapter"};
+constexpr Flag kAdapterOfRun = {"adapter", "FOLDER", "",
+                                "a PEFT adapter; without it, what the config's run has left"};
+constexpr Flag kSystem = {"system", "TEXT", "", "the system's words, before the conversation"};
+constexpr Flag kMaxNewTokens = {"max_new_tokens", "N", "64", "most tokens of an answer"};
+constexpr Flag kTemperature = {"temperature", "T", "0",
+                               "0 takes the likeliest token, more draws among them"};
+constexpr Flag kTopK = {"top_k", "K", "0", "draws among the K likeliest; 0: among all"};
+constexpr Flag kTopP = {"top_p", "P", "1",
+                        "draws among the likeliest that have probability P together"};
+constexpr Flag kPenalty = {"repetition_penalty", "F", "1",
+                           "above 1: what is there already becomes less likely"};
+constexpr Flag kSeed = {"seed", "N", "0", "where the draws start"};
 constexpr Flag kNewFolder = {"output", "FOLDER", "", "where to write it: a new folder"};
 constexpr Flag kBlockSize = {"block_size", "N", "64", "elements that share a scale in NF4"};
 constexpr Flag kDoubleQuant = {"double_quant", "true|false", "true", "scales in 8 bits"};
@@ -173,16 +188,40 @@ const std::vector<Command>& Commands() {
        "device,\n73 no place to write, 74 ways between ranks that are slow or calls that fail, 76 "
        "ranks differ,\n80 bytes or sums arrive wrong, 82 ranks cannot be connected\n"},
       {"generate",
-       "answer a prompt",
+       "answer a prompt, or a file of them",
        "fttrain generate --model=models/m --adapter=runs/a/adapter --prompt=Hello",
-       {kModelOfRun,
+       {kRunOfAnswers,
         kModel,
-        kAdapter,
+        kAdapterOfRun,
         {"prompt", "TEXT", "", "what to answer"},
+        {"prompts", "FILE.jsonl", "",
+         "or many: rows of {\"prompt\": \"...\"} or {\"messages\": [...]}"},
+        {"output", "FILE.jsonl", "",
+         "their answers, in order: {\"text\": ..., \"token_ids\": ..., \"prompt_tokens\": ...,\n"
+         "\"finish_reason\": \"stop\" or \"length\"}"},
+        {"batch_size", "N", "8", "prompts that each replica answers at a time"},
+        kSystem,
         {"raw", "", "", "the prompt as it is, without the model's chat template"},
-        {"max_new_tokens", "N", "64", "most tokens of the answer"},
-        {"temperature", "T", "0", "0 takes the likeliest token, more draws among them"},
-        {"seed", "N", "0", "where the draws start"},
+        kMaxNewTokens,
+        kTemperature,
+        kTopK,
+        kTopP,
+        kPenalty,
+        kSeed,
+        kSet}},
+      {"chat",
+       "talk with a model in the terminal",
+       "fttrain chat --model=models/m --adapter=runs/a/adapter --temperature=0.7",
+       {kRunOfAnswers,
+        kModel,
+        kAdapterOfRun,
+        kSystem,
+        {"max_new_tokens", "N", "512", "most tokens of an answer"},
+        kTemperature,
+        kTopK,
+        kTopP,
+        kPenalty,
+        kSeed,
         kSet}},
       {"logits",
        "write the logits of token rows",

@@ -57,6 +57,7 @@ absl::Status Run(int argc, char** argv, const Process& process) {
   if (line->command == "eval") return EvalCommand(*line, process);
   if (line->command == "doctor") return DoctorCommand(*line, kProgram, process);
   if (line->command == "generate") return GenerateCommand(*line, process);
+  if (line->command == "chat") return ChatCommand(*line, process);
   if (line->command == "logits") return LogitsCommand(*line, process);
   if (line->command == "quantize") return process.AgreeOnStatus(QuantizeCommand(*line, process));
   if (line->command == "merge") return process.AgreeOnStatus(MergeCommand(*line, process));

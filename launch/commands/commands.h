@@ -28,7 +28,9 @@ absl::Status DoctorCommand(const CommandLine& line, const std::string& program,
 absl::Status CheckCommand(const CommandLine& line, const Process& process);
 // Prints a config to begin with. In one process, without weights.
 absl::Status InitCommand(const CommandLine& line, const Process& process);
+// Answers a prompt, or a file of them; and a person, line by line.
 absl::Status GenerateCommand(const CommandLine& line, const Process& process);
+absl::Status ChatCommand(const CommandLine& line, const Process& process);
 absl::Status LogitsCommand(const CommandLine& line, const Process& process);
 absl::Status QuantizeCommand(const CommandLine& line, const Process& process);
 absl::Status MergeCommand(const CommandLine& line, const Process& process);

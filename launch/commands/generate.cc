@@ -1,136 +1,196 @@
-#include <ATen/ATen.h>
+#include <algorithm>
+#include <chrono>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+#include <vector>
 
-#include <cmath>
-#include <cstdio>
-#include <limits>
-
-#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
-#include "data/chat/template.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "data/formats/dataset.h"
+#include "data/formats/prompts.h"
 #include "launch/commands/commands.h"
+#include "launch/commands/sampling_flags.h"
 #include "launch/exit_code.h"
 #include "launch/run/evaluation.h"
-#include "model/config/generation_config.h"
-#include "model/config/model_config.h"
-#include "runtime/math/philox.h"
+#include "launch/run/generation.h"
+#include "launch/run/speech.h"
+#include "runtime/files/whole_file.h"
 #include "runtime/process/check.h"
 #include "runtime/process/log.h"
 
 namespace fttrain {
 namespace {
 
-struct Sampling {
-  int64_t max_new_tokens = 0;
-  double temperature = 0.0;
-  uint64_t seed = 0;
+// What is asked, and in which words the answers come.
+struct Questions {
+  Speech speech;
+  std::vector<std::vector<int32_t>> prompts;
+  int64_t longest = 0;  // tokens
 };
 
-struct Prompt {
-  std::unique_ptr<Tokenizer> tokenizer;
-  std::vector<int32_t> ids;
-  std::vector<int32_t> stop_ids;
-};
-
-absl::StatusOr<Sampling> ParseSampling(const CommandLine& line) {
-  Sampling s;
-  FT_ASSIGN_OR_RETURN(
-      s.max_new_tokens,
-      line.Number<int64_t>(
-          "max_new_tokens",
-          [](int64_t n) { return n >= 1 && n <= std::numeric_limits<int32_t>::max(); },
-          "a whole number from 1 to 2^31 - 1"));
-  FT_ASSIGN_OR_RETURN(s.temperature,
-                      line.Number<double>(
-                          "temperature", [](double t) { return t >= 0 && !std::isinf(t); },
-                          "a number of at least 0 (0: greedy)"));
-  FT_ASSIGN_OR_RETURN(const int64_t seed,
-                      line.Number<int64_t>(
-                          "seed", [](int64_t) { return true; }, "a whole number"));
-  s.seed = static_cast<uint64_t>(seed);
-  return s;
+absl::Status CheckFlags(const CommandLine& line) {
+  const bool many = line.Has("prompts");
+  if (line.Has("prompt") == many) {
+    return absl::InvalidArgumentError(
+        "'generate' needs --prompt=TEXT, or --prompts=FILE.jsonl and --output=FILE.jsonl");
+  }
+  if (many != line.Has("output")) {
+    return absl::InvalidArgumentError(many ? "--prompts needs --output=FILE.jsonl for the answers"
+                                           : "--output is for the answers to --prompts");
+  }
+  if (line.Has("batch_size") && !many) {
+    return absl::InvalidArgumentError("--batch_size is of --prompts; --prompt is one");
+  }
+  if (line.Has("raw") && line.Has("system")) {
+    return absl::InvalidArgumentError(
+        "--system is for the template, which --raw leaves out: give one of them");
+  }
+  return absl::OkStatus();
 }
 
-absl::StatusOr<Prompt> MakePrompt(const CommandLine& line, const Task& task,
-                                  int64_t max_new_tokens) {
-  const ModelSpec& model = task.model;
-  Prompt prompt;
-  FT_ASSIGN_OR_RETURN(prompt.tokenizer, FromFile(Tokenizer::Load(task.model_path)));
-  FT_ASSIGN_OR_RETURN(const std::vector<int64_t> stop,
-                      FromFile(LoadStopTokenIds(task.model_path, model)));
-  prompt.stop_ids.assign(stop.begin(), stop.end());
-  if (!task.init_from.empty()) {  // where the adapter was taught to end
-    FT_ASSIGN_OR_RETURN(const std::vector<int64_t> taught,
-                        FromFile(GenerationEndIds(task.init_from)));
-    prompt.stop_ids.insert(prompt.stop_ids.end(), taught.begin(), taught.end());
+absl::StatusOr<std::vector<PromptRow>> ReadRows(const CommandLine& line) {
+  if (line.Has("prompt")) return std::vector<PromptRow>{{"", line.Get("prompt"), {}}};
+  FT_ASSIGN_OR_RETURN(PromptRows read, FromFile(LoadPrompts(line.Get("prompts"))));
+  for (const auto& [key, count] : read.unused) {
+    LogInfo(absl::StrCat("note       ", count, count == 1 ? " row has '" : " rows have '", key,
+                         "', which is not used"));
   }
-  if (prompt.tokenizer->EosId()) prompt.stop_ids.push_back(*prompt.tokenizer->EosId());
-  if (line.Has("raw")) {
-    FT_ASSIGN_OR_RETURN(prompt.ids, prompt.tokenizer->Encode(line.Get("prompt"), true));
-  } else {
-    FT_ASSIGN_OR_RETURN(ChatTemplate chat,
-                        ChatTemplate::Create(task.data.chat, task.model_path, *prompt.tokenizer));
-    Conversation asked;
-    asked.messages.push_back({"user", line.Get("prompt")});
-    FT_ASSIGN_OR_RETURN(const std::string text, chat.RenderPrompt(asked));
-    FT_ASSIGN_OR_RETURN(prompt.ids, prompt.tokenizer->Encode(text, false));
-    if (const auto id = prompt.tokenizer->TokenToId(chat.end_of_turn()))
-      prompt.stop_ids.push_back(*id);
-  }
-  if (prompt.ids.empty()) return absl::InvalidArgumentError("the prompt has no tokens");
-  FT_RETURN_IF_ERROR(CheckIdsFit(*prompt.tokenizer, prompt.ids, model.vocab_size));
-  FT_RETURN_IF_ERROR(CheckPositions(
-      model, static_cast<int64_t>(prompt.ids.size()) + max_new_tokens,
-      absl::StrCat("the prompt's ", prompt.ids.size(), " tokens and --max_new_tokens make"),
-      "shorten one of them"));
-  return prompt;
+  return std::move(read.rows);
 }
 
-// All ranks hold the same logits and draw the same number, so they choose the same token.
-int32_t ChooseToken(const at::Tensor& logits, const Sampling& sampling, int64_t position) {
-  if (sampling.temperature == 0) return static_cast<int32_t>(logits.argmax().item<int64_t>());
-  const at::Tensor cumulative =
-      at::softmax(logits.to(at::kDouble) / sampling.temperature, 0).cumsum(0).contiguous();
-  const double u =
-      UniformFromBits(Philox4x32(sampling.seed, position, StreamOfName("generate")).x[0]);
-  const double* begin = cumulative.data_ptr<double>();
-  const double* end = begin + cumulative.numel();
-  return static_cast<int32_t>(std::min(std::upper_bound(begin, end, u * end[-1]), end - 1) - begin);
+// With the system's words in front, which a conversation may have itself.
+absl::StatusOr<std::vector<int32_t>> TokensOf(const CommandLine& line, const Speech& speech,
+                                              const PromptRow& row) {
+  Conversation asked = row.conversation;
+  const bool text = asked.messages.empty();
+  if (speech.raw() && text) return speech.AskText(row.text);
+  if (speech.raw()) {
+    return absl::InvalidArgumentError("'messages' need the template that --raw leaves out");
+  }
+  if (text) asked.messages.push_back({"user", row.text});
+  if (line.Has("system")) {
+    if (asked.messages[0].role == "system" || asked.messages[0].role == "developer") {
+      return absl::InvalidArgumentError(
+          "the conversation has a system message, and so has "
+          "--system: keep one");
+    }
+    asked.messages.insert(asked.messages.begin(), {"system", line.Get("system")});
+  }
+  return speech.Ask(asked);
 }
 
-std::vector<int32_t> Sample(const Network& network, const EvaluationSetup& setup,
-                            const Prompt& prompt, const Sampling& sampling) {
-  std::vector<int32_t> ids = prompt.ids, answer;
-  const c10::Device device = network.device;
-  while (static_cast<int64_t>(answer.size()) < sampling.max_new_tokens) {
-    const auto tokens = static_cast<int32_t>(ids.size());
-    const at::Tensor last = at::full({1}, tokens - 1, at::TensorOptions(at::kLong).device(device));
-    const at::Tensor logits =
-        network.transformer->Logits(EvaluationBatch(ids, setup), last)[0].cpu();
-    const int32_t next = ChooseToken(logits, sampling, tokens);
-    if (absl::c_linear_search(prompt.stop_ids, next)) break;
-    ids.push_back(next);
-    answer.push_back(next);
+absl::StatusOr<Questions> ReadQuestions(const CommandLine& line, const Task& task,
+                                        int64_t max_new_tokens) {
+  FT_RETURN_IF_ERROR(CheckFlags(line));
+  FT_ASSIGN_OR_RETURN(Speech speech, Speech::Load(task, line.Has("raw")));
+  Questions questions{std::move(speech), {}, 0};
+  FT_ASSIGN_OR_RETURN(const std::vector<PromptRow> rows, ReadRows(line));
+  std::vector<std::string> faults;
+  const auto check = [&](const PromptRow& row) -> absl::Status {
+    FT_ASSIGN_OR_RETURN(std::vector<int32_t> ids, TokensOf(line, questions.speech, row));
+    const auto tokens = static_cast<int64_t>(ids.size());
+    questions.longest = std::max(questions.longest, tokens);
+    questions.prompts.push_back(std::move(ids));
+    return CheckPositions(
+        task.model, tokens + max_new_tokens,
+        absl::StrCat("the prompt's ", tokens, " tokens and --max_new_tokens make"),
+        "shorten one of them");
+  };
+  for (const PromptRow& row : rows) {
+    const absl::Status status = check(row);
+    if (status.ok()) continue;
+    if (row.where.empty()) return status;
+    faults.push_back(absl::StrCat(row.where, ": ", std::string(status.message())));
+    if (faults.size() == kMaxFaults) break;
   }
-  return answer;
+  if (!faults.empty()) {
+    return FromFile(absl::Status(absl::InvalidArgumentError(absl::StrJoin(faults, "\n"))));
+  }
+  return questions;
+}
+
+// The answers as rows of a file that is there when all of them are; null on every rank but the
+// first.
+absl::StatusOr<std::unique_ptr<AtomicFile>> CreateOutput(const CommandLine& line,
+                                                         const Process& process) {
+  if (process.rank() != 0 || !line.Has("output")) return nullptr;
+  auto file = std::make_unique<AtomicFile>();
+  FT_RETURN_IF_ERROR(file->Open(line.Get("output"), 0));
+  return file;
+}
+
+std::string RowOf(const Questions& questions, size_t prompt, const Answer& answer) {
+  const nlohmann::ordered_json row = {{"text", questions.speech.TextOf(answer.ids)},
+                                      {"token_ids", answer.ids},
+                                      {"prompt_tokens", questions.prompts[prompt].size()},
+                                      {"finish_reason", answer.ended ? "stop" : "length"}};
+  return row.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+}
+
+// So many at a time, that what is done is written and told.
+size_t Portion(const Network& network, int64_t batch_size) {
+  return static_cast<size_t>(
+      std::max<int64_t>(64, 8 * batch_size * network.mesh->shape().size(kDataAxes)));
+}
+
+// Agrees on errors.
+absl::Status AnswerAll(Network& network, const Questions& questions, GenerationOptions options,
+                       AtomicFile* output, const Process& process) {
+  const size_t portion = Portion(network, options.batch_size);
+  const auto start = std::chrono::steady_clock::now();
+  int64_t tokens = 0;
+  for (size_t begin = 0; begin < questions.prompts.size(); begin += portion) {
+    const size_t end = std::min(begin + portion, questions.prompts.size());
+    options.first_prompt = begin;
+    const std::vector<Answer> answers = Generate(
+        network, {questions.prompts.begin() + begin, questions.prompts.begin() + end}, options);
+    absl::Status written;
+    for (size_t i = 0; i < answers.size(); ++i) {
+      tokens += static_cast<int64_t>(answers[i].ids.size());
+      if (output == nullptr || !written.ok()) continue;
+      const std::string row = RowOf(questions, begin + i, answers[i]);
+      written = output->Append(row.data(), static_cast<int64_t>(row.size()));
+    }
+    FT_RETURN_IF_ERROR(process.AgreeOnStatus(written));
+    const double seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    LogInfo(absl::StrFormat("answered   %d of %d prompts, %d tokens, %.1f tokens/s", end,
+                            questions.prompts.size(), tokens, tokens / seconds));
+  }
+  return process.AgreeOnStatus(output == nullptr ? absl::OkStatus() : output->Commit());
 }
 
 }  // namespace
 
 absl::Status GenerateCommand(const CommandLine& line, const Process& process) {
-  if (!line.Has("prompt")) {
-    return process.AgreeOnStatus(absl::InvalidArgumentError("'generate' needs --prompt=TEXT"));
+  absl::StatusOr<GenerationOptions> options = ReadGenerationFlags(line);
+  if (options.ok()) {
+    const absl::StatusOr<int64_t> batch = line.Number<int64_t>(
+        "batch_size", [](int64_t n) { return n >= 1 && n <= 4096; },
+        "a whole number from 1 to 4096");
+    if (batch.ok()) options->batch_size = *batch;
+    if (!batch.ok()) options = batch.status();
   }
-  const absl::StatusOr<Sampling> sampling = ParseSampling(line);
-  FT_RETURN_IF_ERROR(process.AgreeOnStatus(sampling.status()));
-  // Positions are known once the prompt is tokenised, so the model's folder is read first.
-  FT_ASSIGN_OR_RETURN(const EvaluationSetup setup, PrepareEvaluation(line, process));
-  absl::StatusOr<Prompt> prompt = MakePrompt(line, setup.task, sampling->max_new_tokens);
-  FT_RETURN_IF_ERROR(process.AgreeOnStatus(prompt.status()));
-  const int64_t positions = static_cast<int64_t>(prompt->ids.size()) + sampling->max_new_tokens;
-  FT_ASSIGN_OR_RETURN(std::unique_ptr<Network> network,
-                      LoadForEvaluation(setup, positions, process));
-  const std::vector<int32_t> answer = Sample(*network, setup, *prompt, *sampling);
-  LogInfo(prompt->tokenizer->Decode(answer, /*skip_special=*/true));
+  FT_RETURN_IF_ERROR(process.AgreeOnStatus(options.ok() ? CheckFlags(line) : options.status()));
+  // Positions are known once the prompts are tokenised, so the model's folder is read first.
+  FT_ASSIGN_OR_RETURN(const EvaluationSetup setup, PrepareGeneration(line, process));
+  const absl::StatusOr<Questions> questions =
+      ReadQuestions(line, setup.task, options->max_new_tokens);
+  FT_RETURN_IF_ERROR(process.AgreeOnStatus(questions.status()));
+  const auto output = CreateOutput(line, process);
+  FT_RETURN_IF_ERROR(process.AgreeOnStatus(output.status()));
+  options->stop_ids = questions->speech.stop_ids();
+  FT_ASSIGN_OR_RETURN(
+      const std::unique_ptr<Network> network,
+      LoadForEvaluation(setup, questions->longest + options->max_new_tokens, process));
+  if (line.Has("prompt")) {
+    LogInfo(questions->speech.TextOf(Generate(*network, questions->prompts, *options)[0].ids));
+  } else {
+    FT_RETURN_IF_ERROR(AnswerAll(*network, *questions, *options, output->get(), process));
+  }
   process.Barrier();  // between hosts, what a rank has sent ends with its communicators
   return absl::OkStatus();
 }

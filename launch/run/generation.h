@@ -28,7 +28,7 @@ struct GenerationOptions {
 // The answers, in order, on every rank. `network` was built without sequence parallelism, for at
 // least as many positions as the longest prompt (none is empty) and max_new_tokens have together.
 // Replicas share the prompts. Each keeps keys and values of those that it answers (DocumentCache),
-// booked as kCache; what is answered makes room for the next. Without what the batches and rounding
+// booked as kSaved; what is answered makes room for the next. Without what the batches and rounding
 // are, an answer does not depend on the layout or on other prompts. Collective over the mesh.
 std::vector<Answer> Generate(Network& network, const std::vector<std::vector<int32_t>>& prompts,
                              const GenerationOptions& options);
