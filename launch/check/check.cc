@@ -79,6 +79,7 @@ class DryRun {
     absl::StatusOr<TrainPlan> plan = MakeTrainPlan(WithSteps(loaded_), process_, options_.rows);
     FT_RETURN_IF_ERROR(process_.AgreeOnStatus(plan.status()));
     FT_RETURN_IF_ERROR(CheckFits(*plan, process_));
+    plan->inputs.held_out = nullptr;  // which it looks at no more: steps alone are measured
     absl::StatusOr<std::vector<std::string>> warnings = std::vector<std::string>();
     if (process_.rank() == 0) warnings = PlanWarnings(*plan, process_.world_size());
     FT_RETURN_IF_ERROR(process_.AgreeOnStatus(warnings.status()));

@@ -131,7 +131,7 @@ void Foresee(const Source& source, const std::vector<DatasetReport>& files,
       run.train().micro_batch_size() * run.train().gradient_accumulation_steps() * dp;
   int64_t read = 0, all = 0;
   DatasetOptions options;
-  for (size_t i = 0; i < files.size(); ++i) {
+  for (size_t i = 0; i < source.task.files.size(); ++i) {  // those that are held out follow
     const absl::StatusOr<int64_t> rows = CountRows(source.task.files[i], options);
     read += files[i].rows;
     all += rows.value_or(files[i].rows);

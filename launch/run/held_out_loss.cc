@@ -39,16 +39,17 @@ at::Tensor SumOfLosses(Network& network, std::vector<ModelBatch> batches) {
   return loss;
 }
 
+at::Tensor SumOfStep(Network& network, RowStream& rows, int64_t step) {
+  const int replica = IndexIn(network.mesh->shape(), network.mesh->position(), kDataAxes);
+  const StepShape shape = StepShapeOf(network.task, network.layout);
+  return SumOfLosses(network, BatchesOf(rows.TrainMicrobatches(step, shape, replica), network));
+}
+
 HeldOutLoss EvaluateHeldOut(Network& network, RowStream& rows) {
   const auto start = std::chrono::steady_clock::now();
-  const Mesh& mesh = *network.mesh;
-  const StepShape shape = StepShapeOf(network.task, network.layout);
-  const int replica = IndexIn(mesh.shape(), mesh.position(), kDataAxes);
-  const int64_t steps = CeilDivide(rows.summary().stream_rows, shape.rows_per_step());
+  const int64_t steps = CeilDivide(rows.summary().stream_rows, network.task.rows_per_step);
   const at::Tensor loss = at::zeros({}, at::TensorOptions(at::kDouble).device(network.device));
-  for (int64_t step = 0; step < steps; ++step) {
-    loss.add_(SumOfLosses(network, BatchesOf(rows.TrainMicrobatches(step, shape, replica), network)));
-  }
+  for (int64_t step = 0; step < steps; ++step) loss.add_(SumOfStep(network, rows, step));
   HeldOutLoss result{.rows = rows.summary().stream_rows,
                      .tokens = rows.summary().tokens,
                      .target_tokens = rows.summary().targets};

@@ -26,10 +26,12 @@ struct HeldOutLoss {
 // caller's own, the same on all ranks. Collective over the mesh.
 at::Tensor SumOfLosses(Network& network, std::vector<ModelBatch> batches);
 
+// The same of the rows that step `step` takes of those that are held out.
+at::Tensor SumOfStep(Network& network, RowStream& rows, int64_t step);
+
 // Of one epoch of `rows`, which ends after it (RowStream::EndAfterEpochs) and has a target. Forwards
 // alone, without dropout, in microbatches and on stages as a step's; of the model nothing changes.
-// What the network holds beside its weights is less than in a step. Collective over the mesh; every
-// rank has the same numbers.
+// Collective over the mesh; every rank has the same numbers.
 HeldOutLoss EvaluateHeldOut(Network& network, RowStream& rows);
 
 }  // namespace fttrain

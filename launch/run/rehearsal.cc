@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "launch/run/held_out_loss.h"
 #include "launch/run/trainer.h"
 #include "runtime/math/ceil_divide.h"
 #include "runtime/memory/rehearsal.h"
@@ -37,26 +38,14 @@ Task WithFewMicrobatches(const Task& task, const Layout& layout) {
   return few;
 }
 
-absl::StatusOr<RankMemory> Rehearse(const Task& task, const Layout& layout, const JobInputs& inputs,
-                                    int rank, int64_t first_step) {
-  const std::unique_ptr<Process> process = Process::StandIn(rank, layout.mesh.world_size());
-  FT_ASSIGN_OR_RETURN(const std::unique_ptr<Job> job, Build(task, layout, inputs, *process));
-  RankMemory memory = BeginMemory(rank);
-  Trainer trainer(*job);
-  const int64_t end = std::min(task.steps, first_step + kSteps);
-  for (int64_t step = first_step; step < end; ++step) {
-    FT_RETURN_IF_ERROR(trainer.Step(step).status());
-  }
-  return WithPeaks(std::move(memory));
-}
-
-// The step, among the first hundred, of the microbatch with most tokens and targets; those of the
-// first many tokens.
-int64_t FullestStep(const Task& task, const Layout& layout, RowStream& rows, int rank) {
+// The step, among the first hundred of `steps`, of the microbatch with most tokens and targets;
+// those of the first many tokens.
+int64_t FullestStep(const Task& task, const Layout& layout, RowStream& rows, int64_t steps,
+                    int rank) {
   constexpr int64_t kMostSteps = 100, kMostTokens = int64_t{1} << 24;
   const int replica = IndexIn(layout.mesh, PositionOfRank(layout.mesh, rank), kDataAxes);
   int64_t fullest = 0, most = -1, seen = 0;
-  for (int64_t step = 0; step < std::min(task.steps, kMostSteps) && seen < kMostTokens; ++step) {
+  for (int64_t step = 0; step < std::min(steps, kMostSteps) && seen < kMostTokens; ++step) {
     for (const Microbatch& each :
          rows.TrainMicrobatches(step, StepShapeOf(task, layout), replica)) {
       const auto tokens = static_cast<int64_t>(each.input_ids.size());
@@ -67,6 +56,24 @@ int64_t FullestStep(const Task& task, const Layout& layout, RowStream& rows, int
     }
   }
   return fullest;
+}
+
+absl::StatusOr<RankMemory> Rehearse(const Task& task, const Layout& layout, const JobInputs& inputs,
+                                    int rank, int64_t first_step) {
+  const std::unique_ptr<Process> process = Process::StandIn(rank, layout.mesh.world_size());
+  FT_ASSIGN_OR_RETURN(const std::unique_ptr<Job> job, Build(task, layout, inputs, *process));
+  RankMemory memory = BeginMemory(rank);
+  Trainer trainer(*job);
+  const int64_t end = std::min(task.steps, first_step + kSteps);
+  for (int64_t step = first_step; step < end; ++step) {
+    FT_RETURN_IF_ERROR(trainer.Step(step).status());
+  }
+  if (inputs.held_out != nullptr) {
+    RowStream& rows = *inputs.held_out;
+    const int64_t steps = CeilDivide(rows.summary().stream_rows, task.rows_per_step);
+    SumOfStep(*job->network, rows, FullestStep(task, layout, rows, steps, rank));
+  }
+  return WithPeaks(std::move(memory));
 }
 
 }  // namespace
@@ -144,7 +151,7 @@ absl::StatusOr<std::vector<RankMemory>> RehearseAllRanks(const Task& task, const
 absl::StatusOr<RankMemory> RehearseOwnRows(const Task& task, const Layout& layout,
                                            const JobInputs& inputs, int rank) {
   const Task few = WithFewMicrobatches(task, layout);
-  const int64_t fullest = FullestStep(few, layout, *inputs.rows, rank);
+  const int64_t fullest = FullestStep(few, layout, *inputs.rows, task.steps, rank);
   const int64_t first = std::max<int64_t>(0, std::min(fullest, task.steps - kSteps));
   return RehearseRank(few, layout, inputs, rank, first);
 }

@@ -11,8 +11,8 @@
 
 namespace fttrain {
 
-// The memory of rank `rank` in two steps from `first_step` on: in the first memory is asked for
-// that stays, in the second all of that is there. `inputs` as Build's, but for weights, which are
+// The memory of rank `rank` in two steps from `first_step` on, in the first of which memory is asked
+// for that stays, and in the fullest step of what is held out. `inputs` as Build's, but for weights, which are
 // not read, and the backend; ranks are as if on one host, this rank's threads as many as this
 // process's; what a checkpoint copies to the host is not in it. Needs no other rank; while it works
 // the calling thread alone may use tensors. `largest_computed` as Rehearsal's. Errors as Build's
