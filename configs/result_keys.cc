@@ -61,7 +61,8 @@ std::map<std::string, std::string> ResultKeys(const RunConfig& config) {
     const size_t indent = line.find_first_not_of(' ');
     line.remove_prefix(indent);
     if (absl::ConsumePrefix(&line, "- ")) {
-      absl::StrAppend(&keys[absl::StrJoin(path, ".")], line, " ");
+      const std::string list = absl::StrJoin(path, ".");
+      if (Decides(list)) absl::StrAppend(&keys[list], line, " ");
       continue;
     }
     const std::pair<std::string, std::string> parts = absl::StrSplit(line, absl::MaxSplits(':', 1));

@@ -12,6 +12,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "configs/defaults.h"
 #include "configs/result_keys.h"
 #include "launch/exit_code.h"
 #include "runtime/files/file_system.h"
@@ -64,21 +65,26 @@ absl::StatusOr<std::string> ModelDigest(const std::string& folder) {
   return hash.Hex();
 }
 
+std::string DigestOf(absl::Span<const Example> examples) {
+  Sha256 hash;
+  for (const Example& example : examples) {
+    for (const std::vector<int32_t>* ids : {&example.input_ids, &example.labels}) {
+      const auto bytes = static_cast<int64_t>(ids->size() * sizeof(int32_t));
+      hash.Add(&bytes, sizeof(bytes));
+      hash.Add(ids->data(), bytes);
+    }
+  }
+  return hash.Hex();
+}
+
 // What each file's rows became.
 std::vector<std::string> DataDigests(const TrainPlan& plan) {
   const absl::Span<const Example> examples = plan.inputs.rows->examples();
   std::vector<std::string> digests;
-  size_t i = 0;
+  size_t begin = 0;
   for (const int64_t end : plan.file_ends) {
-    Sha256 hash;
-    for (; i < static_cast<size_t>(end); ++i) {
-      for (const std::vector<int32_t>* ids : {&examples[i].input_ids, &examples[i].labels}) {
-        const auto bytes = static_cast<int64_t>(ids->size() * sizeof(int32_t));
-        hash.Add(&bytes, sizeof(bytes));
-        hash.Add(ids->data(), bytes);
-      }
-    }
-    digests.push_back(hash.Hex());
+    digests.push_back(DigestOf(examples.subspan(begin, static_cast<size_t>(end) - begin)));
+    begin = static_cast<size_t>(end);
   }
   return digests;
 }
@@ -113,6 +119,11 @@ absl::StatusOr<RunIdentity> IdentityOf(const TrainPlan& plan) {
   const std::vector<std::string> data = DataDigests(plan);
   for (size_t i = 0; i < data.size(); ++i) {
     identity.digests[absl::StrCat("data.train[", i, "]")] = data[i];
+  }
+  if (plan.inputs.held_out != nullptr) {
+    identity.held_out = DigestOf(plan.inputs.held_out->examples());
+    const bool decides = plan.output.keeps_best || plan.task.stopping.patience > 0;
+    if (decides) identity.digests["data.eval"] = identity.held_out;
   }
   return identity;
 }
@@ -157,7 +168,14 @@ absl::Status CheckSameRun(const RunIdentity& saved, const RunIdentity& now,
     differences.push_back(text);
     if (std::count(names.begin(), names.end(), name) == 0) names.push_back(name);
   };
-  for (const auto& [key, values] : Different(saved.keys, now.keys)) {
+  // A key that the program of the checkpoint did not know had what is its default now.
+  std::map<std::string, std::string> then = saved.keys;
+  config::RunConfig plain;
+  config::FillDefaults(plain);
+  for (const auto& [key, value] : config::ResultKeys(plain)) {
+    if (now.keys.count(key) > 0) then.emplace(key, value);
+  }
+  for (const auto& [key, values] : Different(then, now.keys)) {
     add(key, Was(key, values.first, values.second));
   }
   for (const auto& [key, values] : Different(saved.digests, now.digests)) {
@@ -188,6 +206,7 @@ absl::Status CheckSameOnAllRanks(const RunIdentity& identity, const Process& pro
   for (const auto& [key, value] : identity.keys) lines.push_back(absl::StrCat(key, "=", value));
   for (const auto& [key, value] : identity.digests) lines.push_back(absl::StrCat(key, "=", value));
   lines.push_back(absl::StrCat("rows of a step=", identity.rows_per_step));
+  lines.push_back(absl::StrCat("held-out rows=", identity.held_out));
   const std::vector<std::string> all = process.GatherStrings(absl::StrJoin(lines, "\n"));
   std::set<std::string> keys;
   std::vector<std::map<std::string, std::string>> values;

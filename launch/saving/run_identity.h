@@ -18,6 +18,9 @@ struct RunIdentity {
   // and template.
   std::map<std::string, std::string> digests;
   int64_t rows_per_step = 0;
+  // Of what held-out rows became; empty: there are none. In `digests`, too, where evaluations decide
+  // the result.
+  std::string held_out = {};
 };
 
 // Reads the base's headers and samples of its tensors, not all of them. NotFound, DataLoss.

@@ -48,6 +48,11 @@ TEST(ResultKeys, HoldHowFilesAreReadButNotWhereTheyAre) {
   EXPECT_NE(KeysWith({"data.train.0.format=auto"}), KeysWith({}));
 }
 
+TEST(ResultKeys, DoNotHoldAListThatDecidesNothing) {
+  const auto keys = KeysWith({"data.eval=[{path: held_out.jsonl}]"});
+  EXPECT_EQ(keys.count("data.eval"), 0u);
+}
+
 TEST(ResultKeys, AKeyMayBeAllowedToChangeThatIsOneOfThem) {
   for (const char* name : {"data", "model", "optimizer.learning_rate", "train.max_steps",
                            "adapter.quantization.block_size"}) {
