@@ -18,7 +18,8 @@ namespace {
 int64_t CheckpointsAtOnce(const TrainPlan& plan) {
   const int64_t every = plan.output.save_steps, keep = plan.output.keep_checkpoints;
   const int64_t all = every > 0 ? CeilDivide(plan.task.steps, every) : 0;
-  return (plan.output.keeps_best ? 1 : 0) + (keep == 0 ? all : std::min(all, keep + 1));
+  // The best one, and the one before it until it is there.
+  return (plan.output.keeps_best ? 2 : 0) + (keep == 0 ? all : std::min(all, keep + 1));
 }
 
 // Those that are there, of the same size.

@@ -92,10 +92,12 @@ class SavedSteps {
 
   void TellStop() {
     const Evaluations& evaluations = run_.job.evaluations;
-    LogInfo(absl::StrCat("stopped    early: ", Counted(evaluations.in_a_row(), "evaluation"),
-                         " in a row without a lower loss than ", evaluations.best()->loss,
-                         " after step ", evaluations.best()->step,
-                         " (train.early_stopping_patience)"));
+    const auto& best = evaluations.best();
+    LogInfo(absl::StrCat(
+        "stopped    early: ", Counted(evaluations.in_a_row(), "evaluation"), " in a row ",
+        best ? absl::StrCat("without a lower loss than ", best->loss, " after step ", best->step)
+             : std::string("whose loss is not finite"),
+        " (train.early_stopping_patience)"));
   }
 
   absl::Status SaveWhatIsDue(int64_t steps_done, bool last, bool best, const Requests& asked) {
@@ -105,7 +107,11 @@ class SavedSteps {
       FT_RETURN_IF_ERROR(Finish(last ? IfLost::kGoOn : IfLost::kCount));
     }
     if (due || asked.stop || asked.save) {
-      const IfLost if_lost = last ? IfLost::kGoOn : asked.stop ? IfLost::kEnd : IfLost::kCount;
+      // A best one is a wish: without it the run has what its last step learns.
+      const bool wish = best && !asked.save && (every == 0 || steps_done % every != 0);
+      const IfLost if_lost = asked.stop && !last ? IfLost::kEnd
+                             : last || wish      ? IfLost::kGoOn
+                                                 : IfLost::kCount;
       trainer_.Rest();
       FT_RETURN_IF_ERROR(Judge(run_.saver.Begin(steps_done), if_lost));
       if (run_.saver.in_flight() && (asked.stop || last)) FT_RETURN_IF_ERROR(Finish(if_lost));

@@ -154,6 +154,11 @@ Saver::Part Saver::Write(const Copies& state) const {
   return manifest;
 }
 
+void Saver::BeganFrom(int64_t step) {
+  committed_ = began_from_ = step;
+  if (job_.evaluations.best()) saved_best_ = job_.evaluations.best()->step;
+}
+
 bool Saver::Written() const {
   return !written_.valid() ||
          written_.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
@@ -201,7 +206,10 @@ absl::Status Saver::Commit(const std::vector<std::string>& parts) {
   FT_FAILPOINT("ckpt.committed");
   std::set<int64_t> also_keep;
   if (committed_ == began_from_) also_keep.insert(began_from_);
-  if (best_) also_keep.insert(*best_);
+  if (best_ == staging_.step) saved_best_ = best_;
+  for (const std::optional<int64_t>& best : {best_, saved_best_}) {
+    if (plan_.output.keeps_best && best) also_keep.insert(*best);
+  }
   // It exists: what follows cannot lose it.
   for (const absl::Status& tidied :
        {folder_.PointLatest(staging_),

@@ -42,7 +42,7 @@ class Saver {
 
   // Of the newest that is committed by this saver or that the run began from.
   std::optional<int64_t> committed() const { return committed_; }
-  void BeganFrom(int64_t step) { committed_ = began_from_ = step; }
+  void BeganFrom(int64_t step);
 
  private:
   // What a rank has written: a manifest of its own files and tensors.
@@ -71,7 +71,9 @@ class Saver {
   CheckpointFolder folder_;
   std::vector<SavedPiece> pieces_;
   std::optional<int64_t> step_;  // in flight
-  std::optional<int64_t> best_;  // of the evaluations up to it, where the result is to be that one's
+  // Where the result is to be the best evaluation's: that up to the step in flight, and that of which
+  // there is a checkpoint, which a later one's loss must not cost.
+  std::optional<int64_t> best_, saved_best_;
   Staging staging_;
   std::future<Part> written_;
   std::optional<int64_t> committed_;
