@@ -198,6 +198,11 @@ void CheckEvaluation(const RunConfig& config, KeyFaults& faults) {
                "'train.early_stopping_patience' counts the evaluations of a run: set "
                "train.eval_steps");
   }
+  if (train.load_best_model_at_end() && train.eval_steps() == 0) {
+    faults.Add("train.load_best_model_at_end",
+               "'train.load_best_model_at_end' chooses among the evaluations of a run: set "
+               "train.eval_steps");
+  }
   if (train.early_stopping_threshold() > 0 && train.early_stopping_patience() == 0) {
     faults.Add("train.early_stopping_threshold",
                "'train.early_stopping_threshold' has no meaning without "

@@ -106,6 +106,9 @@ absl::Status ReadRows(const Task& task, Asked& asked) {
   LogInfo(FilesSummary(data.reports));
   FT_ASSIGN_OR_RETURN(asked.inputs.held_out,
                       FromFile(HeldOutRows(data_task, task.rows, task.rows_per_step, data)));
+  if (asked.inputs.held_out) {
+    LogInfo(HeldOutSummary(asked.inputs.held_out->summary(), task.rows.sequence_len, -1));
+  }
   return CheckPositions(task.model, PositionsOf(task, asked.inputs), "the longest example has",
                         "set data.sequence_len to at most that, so that examples are cut");
 }
@@ -160,6 +163,7 @@ std::string Row(const std::string& name, const HeldOutLoss& found) {
 }  // namespace
 
 absl::Status EvalCommand(const CommandLine& line, const Process& process) {
+  if (line.Has("json")) SendInfoToStderr();
   absl::StatusOr<Asked> asked = ReadAsked(line, process);
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(asked.status()));
   nlohmann::ordered_json all = nlohmann::ordered_json::array();

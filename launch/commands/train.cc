@@ -182,7 +182,8 @@ absl::Status TrainCommand(const CommandLine& line, const Process& process) {
   FT_ASSIGN_OR_RETURN(const std::unique_ptr<Job> job,
                       Build(plan->task, plan->layout, plan->inputs, process));
   LogInfo(StartSummary(*job));
-  if (job->held_out) LogInfo(HeldOutSummary(job->held_out->summary(), plan->output.eval_steps));
+  if (job->held_out) LogInfo(HeldOutSummary(job->held_out->summary(), plan->task.rows.sequence_len,
+                           plan->output.eval_steps));
 
   ReleaseFreedMemory();
   if (const int64_t limit = plan->output.memory_limit_bytes; limit > 0) {

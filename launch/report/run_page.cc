@@ -1,5 +1,6 @@
 #include "launch/report/run_page.h"
 
+#include <cmath>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -31,7 +32,7 @@ std::string HowFar(const RunPageHead& head, const RunCurves& curves, bool done) 
   std::string text =
       absl::StrCat("step ", WithCommas(step), " of ", WithCommas(head.steps), ", ",
                    Duration(curves.seconds), " of training");
-  if (done || step == 0) return absl::StrCat(text, done ? "; the run has ended" : "");
+  if (done || step == 0) return absl::StrCat(text, done ? "; the run is not going on" : "");
   const double left = curves.seconds / static_cast<double>(step) *
                       static_cast<double>(head.steps - step);
   return absl::StrCat(text, ", about ", Duration(left), " to go");
@@ -39,12 +40,10 @@ std::string HowFar(const RunPageHead& head, const RunCurves& curves, bool done) 
 
 std::string WhereTimeWent(const RunCurves& curves) {
   std::vector<Part> parts;
-  double named = 0;
   for (int i = 0; i < static_cast<int>(Phase::kCount); ++i) {
     const auto phase = static_cast<Phase>(i);
     if (curves.phases[phase] == 0) continue;
     parts.push_back({std::string(PhaseName(phase)), curves.phases[phase]});
-    named += curves.phases[phase];
   }
   const std::string bar = ShareBar(parts);
   return bar.empty() ? "" : absl::StrCat("<h2>Where rank 0's time went</h2>\n", bar);
@@ -73,13 +72,17 @@ void RunCurves::Add(const std::string& line) {
     const auto found = object.find(key);
     return found != object.end() && found->is_number() ? found->get<double>() : 0.0;
   };
+  // What is not finite was written as null.
+  const auto loss_of = [&](const char* key) {
+    return json.at(key).is_number() ? json.at(key).get<double>() : std::nan("");
+  };
   const auto step = static_cast<int64_t>(number(json, "step"));
   if (json.contains("eval_loss")) {
-    AddPoint(step, number(json, "eval_loss"), eval_loss);
+    AddPoint(step, loss_of("eval_loss"), eval_loss);
   } else if (json.contains("loss")) {
     StepMetrics metrics;
     metrics.step = step;
-    metrics.loss = number(json, "loss");
+    metrics.loss = loss_of("loss");
     metrics.grad_norm = number(json, "grad_norm");
     metrics.learning_rate = number(json, "learning_rate");
     metrics.tokens = static_cast<int64_t>(number(json, "tokens"));

@@ -206,10 +206,14 @@ std::string StartSummary(const Job& job) {
                       CountParameters(job.network->declared), job.rows->summary());
 }
 
-std::string HeldOutSummary(const DatasetSummary& data, int64_t eval_steps) {
+std::string HeldOutSummary(const DatasetSummary& data, int64_t sequence_len, int64_t eval_steps) {
+  std::string text = absl::StrCat("held out   ", Counted(data.examples, "example"), ", ",
+                                  WithCommas(data.tokens), " tokens, ", WithCommas(data.targets),
+                                  " with a target, ", Counted(data.rows, "row"),
+                                  Cut(data, sequence_len));
+  if (eval_steps < 0) return text;
   return absl::StrCat(
-      "held out   ", Counted(data.examples, "example"), ", ", WithCommas(data.tokens), " tokens, ",
-      WithCommas(data.targets), " with a target, ", Counted(data.rows, "row"), "; evaluated ",
+      text, "; evaluated ",
       eval_steps > 0 ? absl::StrCat("every ", Counted(eval_steps, "step"), " and ") : "",
       "at the end");
 }

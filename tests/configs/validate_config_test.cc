@@ -245,6 +245,8 @@ TEST(Evaluation, WhatIsHeldOutIsSaidOnce) {
 TEST(Evaluation, StoppingEarlyNeedsEvaluationsToCount) {
   EXPECT_THAT(FaultOf({"data.eval_fraction=0.1", "train.early_stopping_patience=2"}, 2),
               HasSubstr("set train.eval_steps"));
+  EXPECT_THAT(FaultOf({"data.eval_fraction=0.1", "train.load_best_model_at_end=true"}, 2),
+              HasSubstr("chooses among the evaluations of a run: set train.eval_steps"));
   EXPECT_THAT(FaultOf({"data.eval_fraction=0.1", "train.early_stopping_threshold=0.2"}, 2),
               HasSubstr("has no meaning without train.early_stopping_patience"));
 }

@@ -80,7 +80,7 @@ def trained(binary, folder, ranks, config):
 def evaluated(binary, folder, ranks, *flags):
     path = folder / "run.yaml"
     done = harness.run_or_fail(binary, ranks, ["eval", f"--config={path}", "--json", *flags])
-    return json.loads(done.stdout[done.stdout.index("[") :])
+    return json.loads(done.stdout)
 
 
 @torch.no_grad()
@@ -188,6 +188,61 @@ def patience_ends_a_run(binary, scratch):
     return f"after step {lines[-1]['step']} of 40"
 
 
+def what_is_held_out_may_move_but_not_change(binary, scratch):
+    """Between a stop and the start after it; where evaluations decide the result."""
+    folder, rows = fresh(scratch, "moved")
+    config = overfitting(folder, load_best_model_at_end=True, resume="auto")
+    config["train"]["gradient_accumulation_steps"] = 4
+    path = harness.write_config(folder, config)
+    (folder / "out").mkdir()
+    (folder / "out" / "STOP").touch()
+    stopped = harness.mpirun(binary, 1, ["train", f"--config={path}"], 120)
+    expect(stopped.returncode == 75, f"exit {stopped.returncode}: {stopped.stderr[-300:]}")
+    tiny_models.write_rows(folder / "elsewhere.jsonl", rows)
+    tiny_models.write_rows(folder / "held_out.jsonl", rows[:3])
+    changed = harness.mpirun(binary, 1, ["train", f"--config={path}"], 120)
+    expect(changed.returncode == 64, f"exit {changed.returncode}: {changed.stderr[-300:]}")
+    expect("what the rows of data.eval become is another" in changed.stderr, changed.stderr[-400:])
+    config["data"]["eval"][0]["path"] = str(folder / "elsewhere.jsonl")
+    path = harness.write_config(folder, config)
+    harness.run_or_fail(binary, 1, ["train", f"--config={path}"])
+    return "another path goes on, other rows are refused"
+
+
+def check_takes_such_a_run(binary, scratch):
+    folder, _ = fresh(scratch, "check")
+    config = config_of(folder)
+    config["train"]["gradient_accumulation_steps"] = 2
+    path = harness.write_config(folder, config)
+    done = harness.run_or_fail(binary, 2, ["check", f"--config={path}", "--accept=tokenizer", "--json"])
+    report = json.loads(done.stdout)
+    expect(report["passed"], f"{report}")
+    return f"{len(report['stages'])} stages"
+
+
+def longer_rows_than_are_learnt(binary, scratch):
+    """Of which an evaluation needs more memory than a step: refused before weights are read."""
+    folder, _ = fresh(scratch, "longer")
+    tiny_models.write_rows(
+        folder / "rows.jsonl", [{"input_ids": [5, 6, 7], "labels": [5, 6, 7]}] * 8
+    )
+    long = list(range(3, 250)) * 4
+    tiny_models.write_rows(folder / "held_out.jsonl", [{"input_ids": long, "labels": long}] * 8)
+    config = config_of(folder, memory={"limit": 0.003})
+    config["data"]["sequence_len"] = 256
+    config["train"].update({"micro_batch_size": 4, "gradient_accumulation_steps": 1})
+    held_out = config["data"].pop("eval")
+    del config["train"]["eval_steps"]
+    path = harness.write_config(folder, config)
+    harness.run_or_fail(binary, 1, ["train", f"--config={path}"])
+    config["data"]["eval"] = held_out
+    path = harness.write_config(folder, config)
+    done = harness.mpirun(binary, 1, ["train", f"--config={path}"], 120)
+    expect(done.returncode == 64, f"exit {done.returncode}: {done.stderr[-400:]}")
+    expect("the run does not fit" in done.stderr, done.stderr[:400])
+    return "told before it starts"
+
+
 def a_share_is_never_learnt(binary, scratch):
     """All but one of the rows held out: after many steps that one is known and the others are not."""
     folder, rows = fresh(scratch, "share")
@@ -213,6 +268,9 @@ CHECKS = [
     ("the best evaluation is the result", the_best_is_the_result),
     ("patience ends a run", patience_ends_a_run),
     ("a share is held out and never learnt", a_share_is_never_learnt),
+    ("what is held out may move but not change", what_is_held_out_may_move_but_not_change),
+    ("fttrain check takes such a run", check_takes_such_a_run),
+    ("longer rows than are learnt are planned for", longer_rows_than_are_learnt),
 ]
 
 

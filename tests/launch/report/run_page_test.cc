@@ -49,7 +49,7 @@ TEST(RunPage, OfARunThatHasEndedIsNotReadAgain) {
   RunCurves curves;
   curves.Add(Step(1, 1));
   const std::string page = RunPageText(Head(1), curves, /*done=*/true);
-  EXPECT_THAT(page, HasSubstr("the run has ended"));
+  EXPECT_THAT(page, HasSubstr("the run is not going on"));
   EXPECT_THAT(page, Not(HasSubstr("refresh")));
 }
 
@@ -80,6 +80,14 @@ TEST(RunPage, GoesOnFromTheLinesOfAnEarlierStart) {
   EXPECT_EQ(curves.phases[Phase::kBackward], 0.3);
 }
 
+TEST(RunPage, OfWhatWasNotFiniteHasAGapAlsoAfterAnotherStart) {
+  RunCurves curves;
+  curves.Add(R"({"step": 1, "loss": null, "seconds": 1})");
+  curves.Add(R"({"step": 1, "eval_loss": null})");
+  EXPECT_TRUE(std::isnan(curves.loss.y.at(0)));
+  EXPECT_TRUE(std::isnan(curves.eval_loss.y.at(0)));
+}
+
 TEST(RunPage, IsWrittenAtTheEndAndTellsOnceThatItCannotBe) {
   const TempFolder folder;
   const std::string path = folder.path() + "/report.html";
@@ -87,7 +95,7 @@ TEST(RunPage, IsWrittenAtTheEndAndTellsOnceThatItCannotBe) {
     RunPage page(path, Head(1), folder.path() + "/metrics.jsonl");
     EXPECT_TRUE(page.OnStep(Step(1, 1)).ok());
   }
-  EXPECT_THAT(*ReadFile(path), HasSubstr("the run has ended"));
+  EXPECT_THAT(*ReadFile(path), HasSubstr("the run is not going on"));
   RunPage nowhere(folder.path() + "/no/folder/report.html", Head(1), "");
   EXPECT_TRUE(nowhere.OnStep(Step(1, 1)).ok());
 }
