@@ -54,6 +54,10 @@ def unigram_json(target):
                                       show_progress=False)
     tokenizer.train_from_iterator(corpus(), trainer)
     spec = json.loads(tokenizer.to_str())
+    # Scores whose sums are exact: the trainer's differ from run to run, and of two ways through a long text that are
+    # as good as each other the last bit of a decimal number, which parsers read differently, would choose one.
+    for entry in spec["model"]["vocab"]:
+        entry[1] = round(entry[1] * 1024) / 1024
     target.write_text(json.dumps(spec), encoding="utf-8")
     # The same with a token for each byte.
     spec["model"]["byte_fallback"] = True
