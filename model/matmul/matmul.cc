@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "model/kernels/kernels.h"
+#include "model/matmul/few_rows.h"
 #include "model/matmul/float32_gemm.h"
 #include "runtime/memory/ledger.h"
 #include "runtime/memory/uncounted.h"
@@ -94,6 +95,11 @@ int64_t Operand::columns() const {
   return transposed_ ? packed_->layout.rows : packed_->layout.columns;
 }
 
+bool Operand::IsTransposeOfRows() const {
+  if (packed()) return transposed_;
+  return dense_.stride(0) == 1 && dense_.stride(1) >= dense_.size(0);
+}
+
 at::Tensor Operand::Dense() const {
   if (!packed()) return dense_;
   at::Tensor whole;
@@ -117,7 +123,9 @@ void AddProducts(at::Tensor out, c10::ArrayRef<MatrixProduct> products, bool acc
                  Bf16Gemm backend) {
   for (const MatrixProduct& product : products) CheckShapes(out, product);
   const MemoryScope scope(MemoryCategory::kWorkspace);
-  if (Expands(out, products, backend)) {
+  if (TakesFewRows(out, products)) {
+    MultiplyFewRows(out, products, accumulate, backend);
+  } else if (Expands(out, products, backend)) {
     Float32Gemm(products.size()).Run(out, products, accumulate);
   } else {
     NativeGemm(out, products, accumulate);
@@ -142,7 +150,7 @@ size_t CountLeftSides(c10::ArrayRef<ProductSum> sums) {
 void AddProductSums(c10::ArrayRef<ProductSum> sums, Bf16Gemm backend) {
   const size_t left = CountLeftSides(sums);
   const bool expands = std::all_of(sums.begin(), sums.end(), [&](const ProductSum& sum) {
-    return Expands(sum.out, sum.products, backend);
+    return Expands(sum.out, sum.products, backend) && !TakesFewRows(sum.out, sum.products);
   });
   if (left == 0 || !expands) {
     for (const ProductSum& sum : sums) {

@@ -51,6 +51,10 @@ class Operand {
   at::ScalarType dtype() const { return packed() ? dtype_ : dense_.scalar_type(); }
   // The matrix itself, or all of it dequantised.
   at::Tensor Dense() const;
+  // Whether its columns are the rows of what is stored, each contiguous.
+  bool IsTransposeOfRows() const;
+  // What is packed, not transposed.
+  const Nf4Matrix& matrix() const { return *packed_; }
 
  private:
   friend class ExpandedBlocks;

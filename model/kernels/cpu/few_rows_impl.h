@@ -16,7 +16,11 @@ FT_INLINE void FewRowsStep(const FewRows<T>& p, const StatisticsT<T>* a, const T
   using S = StatisticsT<T>;
   Vector<S> right[kRight];
 #pragma GCC unroll 8
-  for (int n = 0; n < kRight; ++n) right[n] = io.Get(b + n * p.b_stride);
+  for (int n = 0; n < kRight; ++n) {
+    right[n] = io.Get(b + n * p.b_stride);
+    // Where there is much to do with what has come, the processor does not look ahead itself.
+    if (kLeft > 1) __builtin_prefetch(b + (n + 2 * kRight) * p.b_stride);
+  }
 #pragma GCC unroll 8
   for (int m = 0; m < kLeft; ++m) {
     const Vector<S> left = io.Get(a + m * p.a_stride);

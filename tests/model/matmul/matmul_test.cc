@@ -187,6 +187,33 @@ INSTANTIATE_TEST_SUITE_P(Sizes, Matmul,
                                           testing::Values(Bf16Gemm::kNative, Bf16Gemm::kFloat32)),
                          CaseName);
 
+// Few rows, as generation has them, and one more than that.
+TEST(MatmulFewRows, EachIsTheSumOfBaseAndAdapterRoundedOnce) {
+  const at::Tensor w = Randn({203, 579}, at::kBFloat16, 2), b = Randn({203, 5}, at::kFloat, 5);
+  for (int64_t rows = 1; rows <= 17; ++rows) {
+    const at::Tensor x = Randn({rows, 579}, at::kBFloat16, 1);
+    const at::Tensor low = Randn({rows, 12}, at::kFloat, 4).narrow(1, 3, 5);
+    at::Tensor y = Randn({rows, 203}, at::kBFloat16, 3);
+    const at::Tensor want = Wide(y) + Wide(x).mm(Wide(w).t()) + Wide(low).mm(Wide(b).t()) * 0.5;
+    AddProducts(y, {{x, w.t()}, {low, b.t(), 0.5}}, /*accumulate=*/true, Bf16Gemm::kFloat32);
+    EXPECT_LE(LargestError(y, want), Largest(want) / 256) << rows << " rows";
+  }
+}
+
+TEST(MatmulFewRows, EachHasTheBitsThatItHasAlone) {
+  const Nf4Matrix packed = RandomNf4(203, 640);
+  const at::Tensor x = Randn({11, 640}, at::kBFloat16, 1);
+  const at::Tensor w = Randn({203, 640}, at::kBFloat16, 2);
+  for (const Operand& right : {Operand(w.t()), Operand(packed, at::kBFloat16).t()}) {
+    const at::Tensor all = at::empty({11, 203}, at::kFloat), one = at::empty({1, 203}, at::kFloat);
+    AddProducts(all, {{x, right}}, /*accumulate=*/false);
+    for (int64_t row = 0; row < 11; ++row) {
+      AddProducts(one, {{x.narrow(0, row, 1), right}}, /*accumulate=*/false);
+      EXPECT_TRUE(at::equal(all.narrow(0, row, 1), one)) << "row " << row;
+    }
+  }
+}
+
 TEST(MatmulPrecision, Float32ErrorIsNoLargerThanNativeBf16Error) {
   const at::Tensor x = Randn({64, 300}, at::kBFloat16, 1), w = Randn({80, 300}, at::kBFloat16, 2);
   const at::Tensor low = Randn({64, 8}, at::kFloat, 3), b = Randn({80, 8}, at::kFloat, 4);
