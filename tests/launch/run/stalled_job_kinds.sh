@@ -35,9 +35,10 @@ waits_of() {
   esac
 }
 
-# run KIND: output and exit code of one such job in $errors and $code.
+# run KIND: what one such job says on stderr, and its exit code, in $errors and $code. What it says on stdout is dropped: mpirun
+# puts one stream into the middle of a line of the other.
 run() {
-  errors=$(timeout 60 "$mpiexec" -np "$(ranks_of "$1")" "$program" --gtest_filter="Stalled.$1" 2>&1)
+  errors=$(timeout 60 "$mpiexec" -np "$(ranks_of "$1")" "$program" --gtest_filter="Stalled.$1" 2>&1 >/dev/null)
   code=$?
 }
 
