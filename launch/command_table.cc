@@ -127,7 +127,8 @@ const std::vector<Command>& Commands() {
         {"json", "", "", "prints it as JSON"},
         kSet}},
       {"init",
-       "print a config to begin with, fit to a model, its data and the machine (> run.yaml keeps it)",
+       "print a config to begin with, fit to a model, its data and the machine (> run.yaml keeps "
+       "it)",
        "fttrain init --model=models/m --method=qlora --data=train.jsonl",
        {kModel,
         {"data", "FILE", "", "what to learn from: .jsonl or .json; its format is found"},

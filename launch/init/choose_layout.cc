@@ -13,9 +13,6 @@
 namespace fttrain {
 namespace {
 
-// Of each card, left to others: what `fttrain plan --desktop` has by default.
-constexpr int64_t kDesktopBytes = int64_t{1} << 29;
-
 // A rank a GPU; as many replicas as divide a step's rows.
 ChosenLayout ForThisMachine(const Task& task) {
   const int gpus = Gpus().Count();
@@ -26,6 +23,13 @@ ChosenLayout ForThisMachine(const Task& task) {
                          : absl::StrCat(Counted(chosen.ranks, "rank"), " on this machine's ",
                                         Counted(gpus, "GPU"), ", a copy of the model each");
   return chosen;
+}
+
+// What of a host's memory the ranks take, where it is worth a word.
+std::string InHostMemory(double bytes) {
+  constexpr double kWorthAWord = 1 << 30;
+  if (bytes < kWorthAWord) return "";
+  return absl::StrCat("; it takes ", InGib(static_cast<int64_t>(bytes)), " of a host's memory");
 }
 
 }  // namespace
@@ -42,8 +46,9 @@ absl::StatusOr<ChosenLayout> ChooseLayout(const Task& task, const Layout& plain,
         absl::StrCat("--rig=", rig, ": ", search.reason, "; ", search.help));
   }
   const Candidate& best = search.chosen.candidate;
+  const double host = HostBytes(best.layout.mesh, search.chosen.needed, cards);
   return ChosenLayout{best.layout.mesh.world_size(), KeysOf(task, best.layout, best.moments),
-                      absl::StrCat("on ", cards.name, ": ", search.reason)};
+                      absl::StrCat("on ", cards.name, ": ", search.reason, InHostMemory(host))};
 }
 
 }  // namespace fttrain

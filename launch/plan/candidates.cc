@@ -13,16 +13,19 @@ constexpr double kCostOfALever = 0.005;
 // 8-bit moments change what is computed: they are the last to be preferred.
 constexpr int kWeights[kLevers] = {1, 1, 1, 1, 1, 4, 1};
 
+double HostFullness(const Candidate& candidate, const Rig& rig) {
+  return HostBytes(candidate.layout.mesh, candidate.estimate, rig) /
+         static_cast<double>(HostRoomOf(rig));
+}
+
 double Fullness(const Candidate& candidate, const std::vector<int64_t>& room, const Rig& rig) {
-  const MeshShape& mesh = candidate.layout.mesh;
-  double fullest = 0, host = 0;
+  double fullest = 0;
   for (size_t stage = 0; stage < room.size(); ++stage) {
     const RankBytes& bytes = candidate.estimate[stage];
     fullest =
         std::max(fullest, static_cast<double>(bytes.device) / static_cast<double>(room[stage]));
-    host += static_cast<double>(bytes.host) * mesh.tp * mesh.dp / rig.hosts;
   }
-  return std::max(fullest, host / static_cast<double>(HostRoomOf(rig)));
+  return std::max(fullest, HostFullness(candidate, rig));
 }
 
 class Maker {
@@ -74,6 +77,12 @@ class Maker {
 };
 
 }  // namespace
+
+double HostBytes(const MeshShape& mesh, const std::vector<RankBytes>& by_stage, const Rig& rig) {
+  double bytes = 0;
+  for (const RankBytes& stage : by_stage) bytes += static_cast<double>(stage.host);
+  return bytes * mesh.tp * mesh.dp / rig.hosts;
+}
 
 Candidates MakeCandidates(const SearchSpace& space) {
   Candidates found;

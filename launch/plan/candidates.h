@@ -21,6 +21,9 @@ struct Candidate {
   double cost = 0;
 };
 
+// Of each host's memory, on a rig of equal hosts over which all stages' ranks are spread.
+double HostBytes(const MeshShape& mesh, const std::vector<RankBytes>& by_stage, const Rig& rig);
+
 struct Candidates {
   // The cheapest first. Left out are those that need far more than there is, and, of those that
   // surely fit, what pulls levers without need.

@@ -100,6 +100,7 @@ Links LinksOf(const Layout& layout, const Rig& rig) {
   Links links;
   links.host = rig.host_copy;
   links.disk = rig.disk / rig.cards_per_host();
+  links.ranks_per_host = std::min(rig.cards_per_host(), mesh.world_size());
   const auto along = [&](Axis axis, bool closed, double within) {
     if (mesh.size(axis) == 1) return 0.0;
     return hosts.Rate(LinesAlong(mesh, axis), closed, within);

@@ -7,10 +7,11 @@
 namespace fttrain {
 
 // Bytes a second of each rank, while all ranks do the same: of rings along tp and dp, from stage to
-// stage, from its host's memory and disk. 0 where nothing is sent.
+// stage, from its host's memory and disk, which that many ranks share. 0 where nothing is sent.
 struct Links {
   double tp = 0, dp = 0, pp = 0;
   double host = 0, disk = 0;
+  int ranks_per_host = 1;
 };
 // Ranks are on the rig's hosts in order.
 Links LinksOf(const Layout& layout, const Rig& rig);

@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -89,6 +90,12 @@ absl::StatusOr<Group> ReadGroup(absl::string_view words, absl::string_view part)
       return Refuse(words, absl::StrCat("'", part, "' is not a number of cards, as 2x4090"));
     }
     name = part.substr(times + 1);
+  }
+  if (name.empty())
+    return Refuse(words, absl::StrCat("'", part, "' names no card, as 2x4090 does"));
+  if (absl::StrContains(name, ',')) {
+    return Refuse(
+        words, absl::StrCat("'", part, "': cards of two kinds are joined by +, as 1x3090+1xA6000"));
   }
   const absl::StatusOr<CardKind> kind = FindCard(std::string(name));
   if (!kind.ok()) return Refuse(words, kind.status().message());

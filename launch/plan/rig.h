@@ -11,6 +11,9 @@
 
 namespace fttrain {
 
+// Of each card, what a desktop takes: --desktop's default.
+inline constexpr int64_t kDesktopBytes = int64_t{1} << 29;
+
 // Cards by rank, and the links between them, in bytes a second.
 struct Rig {
   std::string name;               // "2 x RTX 4090", and what was assumed

@@ -52,13 +52,6 @@ double Share(int64_t bytes, int64_t room) {
   return static_cast<double>(bytes) / static_cast<double>(room);
 }
 
-// Of the host that the ranks of all stages share, on a rig of equal hosts.
-double HostBytes(const MeshShape& mesh, const std::vector<RankBytes>& by_stage, const Rig& rig) {
-  double bytes = 0;
-  for (const RankBytes& stage : by_stage) bytes += static_cast<double>(stage.host);
-  return bytes * mesh.tp * mesh.dp / rig.hosts;
-}
-
 std::vector<size_t> FullestFirst(const Candidate& candidate, const std::vector<int64_t>& room) {
   std::vector<size_t> stages(room.size());
   std::iota(stages.begin(), stages.end(), size_t{0});

@@ -8,7 +8,7 @@ namespace fttrain {
 namespace {
 
 constexpr double kGradientBytes = 4;
-// Of a host's memory, all its ranks' updates of state that is there.
+// Of a host's memory, in the updates of all its ranks together, of state that is there.
 constexpr double kHostUpdateBytesPerSecond = 20e9;
 
 // Bytes of an element that an AdamW step reads and writes beside its gradient.
@@ -196,8 +196,8 @@ class Stage {
       return parts;
     }
     const double copied = elements * kGradientBytes / links_.host;
-    const int ranks = layout_.mesh.world_size();
-    parts.host_copies = std::max(copied, traffic * ranks / kHostUpdateBytesPerSecond);
+    parts.host_copies =
+        std::max(copied, traffic * links_.ranks_per_host / kHostUpdateBytesPerSecond);
     return parts;
   }
 

@@ -50,7 +50,13 @@ std::string PlanJson(const PlanReport& report) {
   json["sequence_len"] = report.task.rows.sequence_len;
   json["rows_per_step"] = report.task.rows_per_step;
   if (!report.room.empty() && !report.rig) json["memory"] = report.room.front();
-  if (report.rig) json["rig"] = report.rig->name;
+  if (report.rig) {
+    json["rig"] = report.rig->name;
+    const int64_t room = HostRoomOf(*report.rig);
+    for (const int64_t needed : NeedOfHosts(report)) {
+      json["hosts"].push_back({{"needed", needed}, {"room", room}, {"fits", needed <= room}});
+    }
+  }
   if (report.time) AddTime(*report.time, json);
   if (!report.found) return json.dump(2);
   json["shape_from_table"] = report.from_table;

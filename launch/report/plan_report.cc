@@ -105,9 +105,18 @@ Fit FitOf(const FoundLayout& found, const PlanReport& report) {
     if (found.needed[stage].device == 0) continue;
     fit.needed = std::max(fit.needed, found.needed[stage].device);
     fit.left = std::min(fit.left, by_stage[stage] - found.needed[stage].device);
-    fit.host += found.needed[stage].host * mesh.tp * mesh.dp / report.rig->hosts;
   }
+  fit.host = static_cast<int64_t>(HostBytes(mesh, found.needed, *report.rig));
   return fit;
+}
+
+std::vector<int64_t> NeedOfHosts(const PlanReport& report) {
+  std::vector<int64_t> needed(static_cast<size_t>(report.rig->hosts));
+  const auto cards = static_cast<size_t>(report.rig->cards_per_host());
+  for (size_t rank = 0; rank < report.ranks.size(); ++rank) {
+    needed[rank / cards] += report.ranks[rank].memory.host.peak.total;
+  }
+  return needed;
 }
 
 std::vector<TimeShare> SharesOf(const StepTime& time) {

@@ -66,6 +66,8 @@ struct Fit {
   int64_t needed = 0, left = 0, host = 0;
 };
 Fit FitOf(const FoundLayout& found, const PlanReport& report);
+// Of a rig: what the ranks of each host need of its memory together, of which HostRoomOf is there.
+std::vector<int64_t> NeedOfHosts(const PlanReport& report);
 // "products", 0.61 and so on: what a step's time is spent on, the rest last; sums up to 1.
 struct TimeShare {
   const char* name;  // a word for programs: "host_copies"

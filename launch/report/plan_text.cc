@@ -61,6 +61,16 @@ std::string CategoryTable(const PlanReport& report) {
                       UntrackedText(report.device), "\n");
 }
 
+// The fullest host, where ranks keep anything in its memory.
+std::string HostLine(const PlanReport& report) {
+  if (!report.rig) return "";
+  const std::vector<int64_t> needed = NeedOfHosts(report);
+  const int64_t most = *std::max_element(needed.begin(), needed.end());
+  if (most == 0) return "";
+  const int64_t room = HostRoomOf(*report.rig);
+  return absl::StrCat("host       ", Gib(most), " GiB of its memory: ", Fits(most, &room), "\n");
+}
+
 // Letters and colours of PartsOf's parts, and of what is free.
 constexpr char kLetters[] = {'W', 'A', 'G', 'O', 'S', 'k', 'c', '?', 'u', '.'};
 constexpr int kColors[] = {33, 37, 35, 71, 178, 173, 132, 245, 240, 236};
@@ -192,13 +202,10 @@ std::string Headline(const PlanReport& report) {
   if (!report.rig) return text;
   const int64_t least = *std::min_element(report.room.begin(), report.room.end());
   const int64_t most = *std::max_element(report.room.begin(), report.room.end());
-  return absl::StrCat(
-      text, "room       ", Gib(least), most > least ? " to " + Gib(most) : "", " GiB of a card; ",
-      Gib(report.desktop_bytes), " of each are left to a desktop (--desktop)",
-      report.found ? absl::StrCat("; ", Gib(HostRoomOf(*report.rig)),
-                                  " of a host, nine tenths (-ramGB after the cards says otherwise)")
-                   : "",
-      "\n");
+  return absl::StrCat(text, "room       ", Gib(least), most > least ? " to " + Gib(most) : "",
+                      " GiB of a card; ", Gib(report.desktop_bytes),
+                      " of each are left to a desktop (--desktop); ", Gib(HostRoomOf(*report.rig)),
+                      " of a host, nine tenths (-ramGB after the cards says otherwise)\n");
 }
 
 }  // namespace
@@ -206,7 +213,7 @@ std::string Headline(const PlanReport& report) {
 std::string PlanText(const PlanReport& report, Bars bars) {
   std::string text =
       absl::StrCat(Headline(report), report.found ? SearchLines(report) : "", CategoryTable(report),
-                   TimeLines(report), BarLines(report, bars), report.help);
+                   HostLine(report), TimeLines(report), BarLines(report, bars), report.help);
   while (!text.empty() && text.back() == '\n') text.pop_back();
   return text;
 }

@@ -150,6 +150,25 @@ def times(binary):
     return f"{told['tokens_per_second']:,.0f} tokens/s"
 
 
+def hosts(binary):
+    """What ranks keep in their host's memory, beside what a rig's hosts have."""
+    with harness.scratch_folder() as scratch:
+        folder = Path(scratch)
+        keys = {"memory": {"base_weights": "host"}, "device": "auto", "precision": {"compute": "bf16"}, "parallel": {"zero_stage": 0}}
+        path = str(harness.write_config(folder, prepare(folder, "lora", keys)))
+        told = json.loads(said(binary, path, "--rig=4x3090/2nodes", "--json"))
+        of_ranks = [rank["host"]["tracked_peak"] for rank in told["ranks"]]
+        needed = [host["needed"] for host in told["hosts"]]
+        if needed != [sum(of_ranks[:2]), sum(of_ranks[2:])] or min(needed) <= 0:
+            raise harness.Failure(f"{told['hosts']} of {of_ranks}")
+        if not all(host["fits"] and host["room"] == 115200000000 for host in told["hosts"]):
+            raise harness.Failure(f"{told['hosts']}")
+        text = said(binary, path, "--rig=4x3090/2nodes")
+        if not re.search(r"\nhost       0\.\d\d GiB of its memory: fits, 107\.\d\d left", text):
+            raise harness.Failure(f"'{text}' does not say what a host needs")
+    return f"{needed[0]:,} bytes of each host"
+
+
 def main():
     binary = Path(sys.argv[1])
     checks = [(f"{method} on {ranks} ranks, {keys}", lambda r=(ranks, method, keys): is_foretold(binary, *r))
@@ -158,6 +177,7 @@ def main():
     checks.append(("what a person reads", lambda: tells(binary)))
     checks.append(("a search on a rig", lambda: searches(binary)))
     checks.append(("how long a step takes", lambda: times(binary)))
+    checks.append(("what hosts need", lambda: hosts(binary)))
     harness.run_checks(checks)
 
 

@@ -94,6 +94,12 @@ TEST(Rig, ThatIsNoneIsRefusedWithTheWordsThatAreKnown) {
   }
 }
 
+TEST(Rig, SaysWhatAWordLacks) {
+  EXPECT_THAT(ErrorOf("2x"), HasSubstr("'2x' names no card, as 2x4090 does"));
+  EXPECT_THAT(ErrorOf("0x4090"), HasSubstr("'0x4090' is not a number of cards"));
+  EXPECT_THAT(ErrorOf("1x3090,1xA6000"), HasSubstr("joined by +"));
+}
+
 TEST(Rig, RefusesLinksThatItsCardsCannotHave) {
   EXPECT_THAT(ErrorOf("2x4090-nvlink"), HasSubstr("RTX 4090 has none"));
   EXPECT_THAT(ErrorOf("4x3090-nvlink"), HasSubstr("joins two RTX 3090 of a host, and here are 4"));

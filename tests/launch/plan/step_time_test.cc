@@ -308,6 +308,19 @@ TEST(StepTime, OfANetworkIsSharedByTheRanksOfAHost) {
   EXPECT_GT(TimeOf(task, layout, slow).seconds, TimeOf(task, layout, fast).seconds);
 }
 
+TEST(StepTime, UpdatesOnAHostThatNoOtherHostsRanksSlowDown) {
+  const Task task = FullTask(8, 16);
+  Layout layout = {.mesh = {.dp = 8}, .zero_stage = 1};
+  layout.state = StatePlace::kHost;
+  EXPECT_EQ(LinksOf(layout, RigOf("8x4090")).ranks_per_host, 8);
+  EXPECT_EQ(LinksOf(layout, RigOf("8x4090/2nodes")).ranks_per_host, 4);
+  Rig one = ProductsAlone(8), two = one;
+  two.hosts = 2;
+  const double slower = TimeOf(task, layout, one).seconds,
+               quicker = TimeOf(task, layout, two).seconds;
+  EXPECT_GT(slower, 1.2 * quicker) << "two hosts' memories update at twice one's rate";
+}
+
 TEST(StepTime, SharesNeverAddUpToMoreThanTheStep) {
   for (const auto& task : {LoraTask(8, 16), QloraTask(8, 16), FullTask(8, 16)}) {
     for (const MeshShape mesh : {MeshShape{.tp = 4}, MeshShape{.pp = 4}, MeshShape{.dp = 4},
