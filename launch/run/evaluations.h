@@ -1,5 +1,5 @@
-// What a run's evaluations say of it: the lowest loss so far, and whether to go on. Pure: every rank
-// has the same numbers and comes to the same.
+// What a run's evaluations say of it: the lowest loss so far, and whether to go on. Pure: every
+// rank has the same numbers and comes to the same.
 #pragma once
 
 #include <cstdint>

@@ -71,7 +71,9 @@ std::string VersionEvent() { return Event(0).Bytes(kFileVersion, "brain.Event:2"
 
 // A reader forgets what it has of this step and later ones.
 std::string StartEvent(int64_t step) {
-  return Event(step).Bytes(kSessionLog, WireMessage().Integer(kStatus, kSessionStart).bytes()).bytes();
+  return Event(step)
+      .Bytes(kSessionLog, WireMessage().Integer(kStatus, kSessionStart).bytes())
+      .bytes();
 }
 
 std::array<uint32_t, 256> MakeTable() {
@@ -135,8 +137,8 @@ void EventFile::Append(const std::string& record) {
     written = write(file_, record.data(), record.size());
   } while (written < 0 && errno == EINTR);
   if (written == static_cast<ssize_t>(record.size())) return;
-  LogInfo(absl::StrCat("warning    ", path_, ": cannot write: ",
-                       std::strerror(written < 0 ? errno : ENOSPC),
+  LogInfo(absl::StrCat("warning    ", path_,
+                       ": cannot write: ", std::strerror(written < 0 ? errno : ENOSPC),
                        "; TensorBoard's curves end here, metrics.jsonl goes on"));
   close(file_);
   file_ = -1;
@@ -151,12 +153,12 @@ void EventFile::Write(int64_t step, const Scalars& scalars) {
 }
 
 absl::Status EventFile::OnStep(const StepMetrics& metrics) {
-  Write(metrics.step, {{"train/loss", metrics.loss},
-                       {"train/grad_norm", metrics.grad_norm},
-                       {"train/learning_rate", metrics.learning_rate},
-                       {"train/tokens_per_second", metrics.TokensPerSecond()},
-                       {"train/peak_memory_gib",
-                        static_cast<double>(metrics.peak_bytes) / (int64_t{1} << 30)}});
+  Write(metrics.step,
+        {{"train/loss", metrics.loss},
+         {"train/grad_norm", metrics.grad_norm},
+         {"train/learning_rate", metrics.learning_rate},
+         {"train/tokens_per_second", metrics.TokensPerSecond()},
+         {"train/peak_memory_gib", static_cast<double>(metrics.peak_bytes) / (int64_t{1} << 30)}});
   return absl::OkStatus();
 }
 

@@ -39,14 +39,22 @@ class TimedStage : public StageModule {
 
 std::string_view PhaseName(Phase phase) {
   switch (phase) {
-    case Phase::kData: return "data";
-    case Phase::kForward: return "forward";
-    case Phase::kBackward: return "backward";
-    case Phase::kWait: return "wait";
-    case Phase::kGradients: return "gradients";
-    case Phase::kOptimizer: return "optimizer";
-    case Phase::kSave: return "save";
-    case Phase::kCount: break;
+    case Phase::kData:
+      return "data";
+    case Phase::kForward:
+      return "forward";
+    case Phase::kBackward:
+      return "backward";
+    case Phase::kWait:
+      return "wait";
+    case Phase::kGradients:
+      return "gradients";
+    case Phase::kOptimizer:
+      return "optimizer";
+    case Phase::kSave:
+      return "save";
+    case Phase::kCount:
+      break;
   }
   FT_CHECK(false, "phase ", static_cast<int>(phase));
 }

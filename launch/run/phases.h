@@ -1,5 +1,5 @@
-// Where a step's time goes on one rank, as its device passes through it: on a CPU by the clock, on a
-// GPU by events that the step does not wait for.
+// Where a step's time goes on one rank, as its device passes through it: on a CPU by the clock, on
+// a GPU by events that the step does not wait for.
 #pragma once
 
 #include <c10/core/Device.h>
@@ -39,8 +39,8 @@ class PhaseClock {
  public:
   explicit PhaseClock(c10::Device device) : device_(device) {}
 
-  // From here to Stop the current stream's time is this phase's. Phases do not nest, but forwards and
-  // backwards in kWait, of which they do not count.
+  // From here to Stop the current stream's time is this phase's. Phases do not nest, but forwards
+  // and backwards in kWait, of which they do not count.
   void Start(Phase phase);
   void Stop(Phase phase);
   // The sums since the last call. The device has done all that was stopped.

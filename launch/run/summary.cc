@@ -207,10 +207,10 @@ std::string StartSummary(const Job& job) {
 }
 
 std::string HeldOutSummary(const DatasetSummary& data, int64_t sequence_len, int64_t eval_steps) {
-  std::string text = absl::StrCat("held out   ", Counted(data.examples, "example"), ", ",
-                                  WithCommas(data.tokens), " tokens, ", WithCommas(data.targets),
-                                  " with a target, ", Counted(data.rows, "row"),
-                                  Cut(data, sequence_len));
+  std::string text =
+      absl::StrCat("held out   ", Counted(data.examples, "example"), ", ", WithCommas(data.tokens),
+                   " tokens, ", WithCommas(data.targets), " with a target, ",
+                   Counted(data.rows, "row"), Cut(data, sequence_len));
   if (eval_steps < 0) return text;
   return absl::StrCat(
       text, "; evaluated ",

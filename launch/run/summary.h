@@ -26,8 +26,8 @@ std::string StartSummary(const Task& task, const Layout& layout, const Machine& 
                          const ParameterCounts& parameters, const DatasetSummary& data);
 std::string StartSummary(const Job& job);
 
-// What is held out of training, what of it is cut, and when it is evaluated (eval_steps below 0: not
-// said): a line.
+// What is held out of training, what of it is cut, and when it is evaluated (eval_steps below 0:
+// not said): a line.
 std::string HeldOutSummary(const DatasetSummary& data, int64_t sequence_len, int64_t eval_steps);
 
 // What was made of a file's rows: a line, and one for each thing that there is to say.
