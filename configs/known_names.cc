@@ -68,6 +68,8 @@ constexpr Names kNamesElsewhere[] = {
     {"train.load_best_model_at_end", "load_best_model save_best_model", ""},
     {"train.early_stopping_patience", "early_stopping early_stopping_steps patience",
      "evaluations without a lower loss"},
+    {"train.sample_prompts", "eval_prompts validation_prompts generation_prompts sample_prompt",
+     "a file of prompts"},
     {"train.save_steps", "save_strategy saves_per_epoch save_interval", "a count of steps"},
     {"train.resume", "resume_from_checkpoint auto_resume_from_checkpoints",
      "auto, never or a folder"},

@@ -26,6 +26,8 @@ constexpr const char* kOthers[] = {
     "train.micro_batch_size",
     "train.gradient_accumulation_steps",
     "train.eval_steps",
+    "train.sample_prompts",
+    "train.sample_max_new_tokens",
     "train.save_steps",
     "train.save_total_limit",
     "train.deterministic",

@@ -183,12 +183,14 @@ void CheckEvaluation(const RunConfig& config, KeyFaults& faults) {
                "'data.eval_fraction' and 'data.eval' both say what is held out: remove one");
   }
   if (!has_files && !has_share) {
-    for (const auto& [key, asked] : {std::pair{"train.eval_steps", train.eval_steps() > 0},
-                                     {"train.load_best_model_at_end", train.load_best_model_at_end()},
-                                     {"train.early_stopping_patience",
-                                      train.early_stopping_patience() > 0}}) {
+    for (const auto& [key, asked] :
+         {std::pair{"train.eval_steps", train.eval_steps() > 0},
+          {"train.load_best_model_at_end", train.load_best_model_at_end()},
+          {"train.sample_prompts", train.has_sample_prompts()},
+          {"train.early_stopping_patience", train.early_stopping_patience() > 0}}) {
       if (!asked) continue;
-      faults.Add(key, absl::StrCat("'", key, "' needs something to evaluate: give data.eval, a list of "
+      faults.Add(key, absl::StrCat("'", key,
+                                   "' needs something to evaluate: give data.eval, a list of "
                                    "files, or data.eval_fraction, a share of data.train"));
     }
     return;
@@ -202,6 +204,10 @@ void CheckEvaluation(const RunConfig& config, KeyFaults& faults) {
     faults.Add("train.load_best_model_at_end",
                "'train.load_best_model_at_end' chooses among the evaluations of a run: set "
                "train.eval_steps");
+  }
+  if (train.has_sample_max_new_tokens() && !train.has_sample_prompts()) {
+    faults.Add("train.sample_max_new_tokens",
+               "'train.sample_max_new_tokens' has no meaning without train.sample_prompts");
   }
   if (train.early_stopping_threshold() > 0 && train.early_stopping_patience() == 0) {
     faults.Add("train.early_stopping_threshold",

@@ -8,28 +8,18 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/str_join.h"
-#include "data/formats/dataset.h"
-#include "data/formats/prompts.h"
 #include "launch/commands/commands.h"
 #include "launch/commands/sampling_flags.h"
 #include "launch/exit_code.h"
 #include "launch/run/evaluation.h"
 #include "launch/run/generation.h"
-#include "launch/run/speech.h"
+#include "launch/run/questions.h"
 #include "runtime/files/whole_file.h"
 #include "runtime/process/check.h"
 #include "runtime/process/log.h"
 
 namespace fttrain {
 namespace {
-
-// What is asked, and in which words the answers come.
-struct Questions {
-  Speech speech;
-  std::vector<std::vector<int32_t>> prompts;
-  int64_t longest = 0;  // tokens
-};
 
 absl::Status CheckFlags(const CommandLine& line) {
   const bool many = line.Has("prompts");
@@ -51,65 +41,14 @@ absl::Status CheckFlags(const CommandLine& line) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::vector<PromptRow>> ReadRows(const CommandLine& line) {
-  if (line.Has("prompt")) return std::vector<PromptRow>{{"", line.Get("prompt"), {}}};
-  FT_ASSIGN_OR_RETURN(PromptRows read, FromFile(LoadPrompts(line.Get("prompts"))));
-  for (const auto& [key, count] : read.unused) {
-    LogInfo(absl::StrCat("note       ", count, count == 1 ? " row has '" : " rows have '", key,
-                         "', which is not used"));
-  }
-  return std::move(read.rows);
-}
-
-// With the system's words in front, which a conversation may have itself.
-absl::StatusOr<std::vector<int32_t>> TokensOf(const CommandLine& line, const Speech& speech,
-                                              const PromptRow& row) {
-  Conversation asked = row.conversation;
-  const bool text = asked.messages.empty();
-  if (speech.raw() && text) return speech.AskText(row.text);
-  if (speech.raw()) {
-    return absl::InvalidArgumentError("'messages' need the template that --raw leaves out");
-  }
-  if (text) asked.messages.push_back({"user", row.text});
-  if (line.Has("system")) {
-    if (asked.messages[0].role == "system" || asked.messages[0].role == "developer") {
-      return absl::InvalidArgumentError(
-          "the conversation has a system message, and so has "
-          "--system: keep one");
-    }
-    asked.messages.insert(asked.messages.begin(), {"system", line.Get("system")});
-  }
-  return speech.Ask(asked);
-}
-
 absl::StatusOr<Questions> ReadQuestions(const CommandLine& line, const Task& task,
                                         int64_t max_new_tokens) {
   FT_RETURN_IF_ERROR(CheckFlags(line));
   FT_ASSIGN_OR_RETURN(Speech speech, Speech::Load(task, line.Has("raw")));
-  Questions questions{std::move(speech), {}, 0};
-  FT_ASSIGN_OR_RETURN(const std::vector<PromptRow> rows, ReadRows(line));
-  std::vector<std::string> faults;
-  const auto check = [&](const PromptRow& row) -> absl::Status {
-    FT_ASSIGN_OR_RETURN(std::vector<int32_t> ids, TokensOf(line, questions.speech, row));
-    const auto tokens = static_cast<int64_t>(ids.size());
-    questions.longest = std::max(questions.longest, tokens);
-    questions.prompts.push_back(std::move(ids));
-    return CheckPositions(
-        task.model, tokens + max_new_tokens,
-        absl::StrCat("the prompt's ", tokens, " tokens and --max_new_tokens make"),
-        "shorten one of them");
-  };
-  for (const PromptRow& row : rows) {
-    const absl::Status status = check(row);
-    if (status.ok()) continue;
-    if (row.where.empty()) return status;
-    faults.push_back(absl::StrCat(row.where, ": ", std::string(status.message())));
-    if (faults.size() == kMaxFaults) break;
-  }
-  if (!faults.empty()) {
-    return FromFile(absl::Status(absl::InvalidArgumentError(absl::StrJoin(faults, "\n"))));
-  }
-  return questions;
+  std::vector<PromptRow> rows = {{"", line.Get("prompt"), {}}};
+  if (line.Has("prompts")) FT_ASSIGN_OR_RETURN(rows, ReadPromptRows(line.Get("prompts")));
+  return AskRows(std::move(rows), std::move(speech), task.model,
+                 {line.Get("system"), max_new_tokens});
 }
 
 // The answers as rows of a file that is there when all of them are; null on every rank but the

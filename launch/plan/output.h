@@ -22,6 +22,8 @@ struct Output {
   int64_t memory_limit_bytes = 0;    // of a rank's device; 0: what is free
   int64_t eval_steps = 0;            // from an evaluation to the next; 0: at the end alone
   bool keeps_best = false;           // the result is that of the lowest evaluation
+  std::string sample_prompts = {};   // a file of them, answered after evaluations; empty: none
+  int64_t sample_max_new_tokens = 64;
 };
 
 // Of a config with defaults filled and validated.
@@ -39,7 +41,9 @@ inline Output OutputOf(const config::RunConfig& run) {
           run.train().check_replicas_steps(),
           static_cast<int64_t>(run.memory().limit() * (int64_t{1} << 30)),
           run.train().eval_steps(),
-          run.train().load_best_model_at_end()};
+          run.train().load_best_model_at_end(),
+          run.train().sample_prompts(),
+          run.train().has_sample_max_new_tokens() ? run.train().sample_max_new_tokens() : 64};
 }
 
 }  // namespace fttrain

@@ -29,12 +29,11 @@ std::string Duration(double seconds) {
 
 std::string HowFar(const RunPageHead& head, const RunCurves& curves, bool done) {
   const int64_t step = curves.loss.x.empty() ? 0 : static_cast<int64_t>(curves.loss.x.back());
-  std::string text =
-      absl::StrCat("step ", WithCommas(step), " of ", WithCommas(head.steps), ", ",
-                   Duration(curves.seconds), " of training");
+  std::string text = absl::StrCat("step ", WithCommas(step), " of ", WithCommas(head.steps), ", ",
+                                  Duration(curves.seconds), " of training");
   if (done || step == 0) return absl::StrCat(text, done ? "; the run is not going on" : "");
-  const double left = curves.seconds / static_cast<double>(step) *
-                      static_cast<double>(head.steps - step);
+  const double left =
+      curves.seconds / static_cast<double>(step) * static_cast<double>(head.steps - step);
   return absl::StrCat(text, ", about ", Duration(left), " to go");
 }
 
@@ -48,6 +47,12 @@ std::string WhereTimeWent(const RunCurves& curves) {
   const std::string bar = ShareBar(parts);
   return bar.empty() ? "" : absl::StrCat("<h2>Where rank 0's time went</h2>\n", bar);
 }
+
+// Of very long answers the beginning.
+constexpr size_t kMostBytes = 2000;
+constexpr size_t kMostSamples = 50;
+
+std::string Shown(const std::string& text) { return HtmlEscaped(Beginning(text, kMostBytes)); }
 
 }  // namespace
 
@@ -97,21 +102,65 @@ void RunCurves::Add(const std::string& line) {
   }
 }
 
-std::string RunPageText(const RunPageHead& head, const RunCurves& curves, bool done) {
+void ShownSamples::Add(int64_t step, size_t index, const Sample& sample) {
+  Row& row = rows_[index];
+  row.prompt = sample.prompt;
+  row.last = {step, sample.answer};
+  if (row.first.step == 0) row.first = row.last;
+}
+
+void ShownSamples::Add(const std::string& line) {
+  const auto json = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
+  if (!json.is_object()) return;
+  const auto step = json.find("step"), index = json.find("sample");
+  const auto prompt = json.find("prompt"), answer = json.find("answer");
+  const auto end = json.end();
+  if (step == end || index == end || prompt == end || answer == end) return;
+  if (!step->is_number_integer() || !index->is_number_unsigned()) return;
+  if (!prompt->is_string() || !answer->is_string()) return;
+  Add(step->get<int64_t>(), index->get<size_t>(),
+      {prompt->get<std::string>(), answer->get<std::string>()});
+}
+
+std::string ShownSamples::Html() const {
+  if (rows_.empty()) return "";
+  std::string table = "<h2>Answers to the same prompts</h2>\n<table>\n";
+  size_t shown = 0;
+  for (const auto& [index, row] : rows_) {
+    if (++shown > kMostSamples) break;
+    absl::StrAppend(&table, "<tr><th colspan=\"2\">", Shown(row.prompt), "</th></tr>\n");
+    for (const Said* said : {&row.first, &row.last}) {
+      if (said == &row.last && row.last.step == row.first.step) continue;
+      absl::StrAppend(&table, "<tr><td class=\"key\">step ", WithCommas(said->step), "</td><td>",
+                      Shown(said->answer), "</td></tr>\n");
+    }
+  }
+  absl::StrAppend(&table, "</table>\n");
+  if (rows_.size() <= kMostSamples) return table;
+  return absl::StrCat(table, "<p class=\"key\">", rows_.size() - kMostSamples,
+                      " more are in samples.jsonl</p>\n");
+}
+
+std::string RunPageText(const RunPageHead& head, const RunCurves& curves,
+                        const ShownSamples& samples, bool done) {
   const std::string again = done ? "" : "<meta http-equiv=\"refresh\" content=\"30\">\n";
   return absl::StrCat(
       HtmlHead(head.title, again), "<p class=\"key\">", HowFar(head, curves, done), "</p>\n",
-      Chart("loss", {curves.loss, curves.eval_loss}), Chart("learning rate", {curves.learning_rate}),
-      Chart("gradient norm", {curves.grad_norm}),
-      Chart("speed", {curves.tokens_per_second}), Chart("memory of the fullest rank", {curves.memory}),
-      WhereTimeWent(curves), "<h2>Layout</h2>\n<pre>", HtmlEscaped(head.summary),
-      "</pre>\n<h2>Config</h2>\n<pre>", HtmlEscaped(head.config), "</pre>\n</body>\n</html>\n");
+      Chart("loss", {curves.loss, curves.eval_loss}),
+      Chart("learning rate", {curves.learning_rate}), Chart("gradient norm", {curves.grad_norm}),
+      Chart("speed", {curves.tokens_per_second}),
+      Chart("memory of the fullest rank", {curves.memory}), samples.Html(), WhereTimeWent(curves),
+      "<h2>Layout</h2>\n<pre>", HtmlEscaped(head.summary), "</pre>\n<h2>Config</h2>\n<pre>",
+      HtmlEscaped(head.config), "</pre>\n</body>\n</html>\n");
 }
 
-RunPage::RunPage(std::string path, RunPageHead head, const std::string& metrics_path)
+RunPage::RunPage(std::string path, RunPageHead head, const std::string& metrics_path,
+                 const std::string& samples_path)
     : path_(std::move(path)), head_(std::move(head)) {
   std::ifstream before(metrics_path);
   for (std::string line; std::getline(before, line);) curves_.Add(line);
+  std::ifstream said(samples_path);
+  for (std::string line; std::getline(said, line);) samples_.Add(line);
 }
 
 RunPage::~RunPage() { Write(/*done=*/true); }
@@ -119,7 +168,8 @@ RunPage::~RunPage() { Write(/*done=*/true); }
 void RunPage::Write(bool done) {
   written_ = std::chrono::steady_clock::now();
   if (failed_) return;
-  const absl::Status written = WriteFileAtomically(path_, RunPageText(head_, curves_, done));
+  const absl::Status written =
+      WriteFileAtomically(path_, RunPageText(head_, curves_, samples_, done));
   if (written.ok()) return;
   failed_ = true;
   LogInfo(absl::StrCat("warning    ", std::string(written.message()),
@@ -134,6 +184,11 @@ absl::Status RunPage::OnStep(const StepMetrics& metrics) {
 
 absl::Status RunPage::OnEvaluation(int64_t step, const HeldOutLoss& held_out, bool /*lowest*/) {
   curves_.Add(step, held_out);
+  return absl::OkStatus();
+}
+
+absl::Status RunPage::OnSamples(int64_t step, const std::vector<Sample>& samples) {
+  for (size_t i = 0; i < samples.size(); ++i) samples_.Add(step, i, samples[i]);
   return absl::OkStatus();
 }
 

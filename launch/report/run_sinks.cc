@@ -18,6 +18,10 @@ absl::StatusOr<std::unique_ptr<RunSinks>> RunSinks::Open(const TrainPlan& plan,
   auto sinks = absl::WrapUnique(new RunSinks());
   FT_ASSIGN_OR_RETURN(sinks->metrics_, MetricsFile::Create(metrics_path, steps_done));
   sinks->progress_ = std::make_unique<Progress>(plan.task.steps, plan.output.log_steps);
+  const std::string samples_path = absl::StrCat(folder, "/samples.jsonl");
+  if (plan.inputs.samples != nullptr) {
+    FT_ASSIGN_OR_RETURN(sinks->samples_, SamplesFile::Create(samples_path, steps_done));
+  }
   absl::StatusOr<std::unique_ptr<EventFile>> events =
       EventFile::Create(absl::StrCat(folder, "/tensorboard"), steps_done);
   if (events.ok()) {
@@ -28,12 +32,13 @@ absl::StatusOr<std::unique_ptr<RunSinks>> RunSinks::Open(const TrainPlan& plan,
   }
   RunPageHead head{folder, summary, config::ToYaml(plan.run), plan.task.steps};
   sinks->page_ = std::make_unique<RunPage>(absl::StrCat(folder, "/report.html"), std::move(head),
-                                           metrics_path);
+                                           metrics_path, sinks->samples_ ? samples_path : "");
   return sinks;
 }
 
 std::vector<MetricsSink*> RunSinks::All() const {
   std::vector<MetricsSink*> all = {metrics_.get(), progress_.get()};
+  if (samples_) all.push_back(samples_.get());
   if (events_) all.push_back(events_.get());
   all.push_back(page_.get());
   return all;

@@ -1,5 +1,5 @@
-// All that rank 0 tells of a run while it goes on: metrics.jsonl, the terminal, TensorBoard's file
-// and report.html.
+// All that rank 0 tells of a run while it goes on: metrics.jsonl, samples.jsonl, the terminal,
+// TensorBoard's file and report.html.
 #pragma once
 
 #include <memory>
@@ -10,6 +10,7 @@
 #include "launch/report/run_page.h"
 #include "launch/run/event_file.h"
 #include "launch/run/metrics.h"
+#include "launch/run/samples.h"
 #include "launch/run/train_plan.h"
 
 namespace fttrain {
@@ -28,7 +29,8 @@ class RunSinks {
   RunSinks() = default;
   std::unique_ptr<MetricsFile> metrics_;
   std::unique_ptr<Progress> progress_;
-  std::unique_ptr<EventFile> events_;  // may be null
+  std::unique_ptr<SamplesFile> samples_;  // null: the run has none
+  std::unique_ptr<EventFile> events_;     // may be null
   std::unique_ptr<RunPage> page_;
 };
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "launch/exit_code.h"
+#include "launch/run/samples.h"
 #include "launch/run/weights.h"
 #include "model/linears/adapter.h"
 #include "runtime/process/check.h"
@@ -45,7 +46,8 @@ int64_t PositionsOf(const Task& task, const JobInputs& inputs) {
   for (const auto& rows : {inputs.rows, inputs.held_out}) {
     if (rows) longest = std::max(longest, rows->summary().longest);
   }
-  return std::min(task.rows.sequence_len, longest);
+  const int64_t of_rows = std::min(task.rows.sequence_len, longest);
+  return inputs.samples ? std::max(of_rows, inputs.samples->positions()) : of_rows;
 }
 
 WeightSource WeightsFromFiles() { return LoadFiles; }
@@ -55,6 +57,7 @@ absl::StatusOr<std::unique_ptr<Job>> Build(const Task& task, const Layout& layou
   auto job = std::make_unique<Job>();
   job->rows = inputs.rows;
   job->held_out = inputs.held_out;
+  job->samples = inputs.samples;
   job->timeout_seconds = inputs.timeout_seconds;
   job->guard = LossGuard(task.guard);
   job->evaluations = Evaluations(task.stopping);

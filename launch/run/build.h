@@ -16,6 +16,8 @@
 
 namespace fttrain {
 
+struct Samples;  // samples.h
+
 // Gives this rank's parameters, which are zeros, their values. Agrees on errors. Collective over
 // the world of `process`, as ParameterStore::Write.
 using WeightSource = std::function<absl::Status(Network&, const Process&)>;
@@ -27,14 +29,15 @@ WeightSource WeightsFromFiles();
 struct JobInputs {
   WeightSource weights = WeightsFromFiles();
   std::shared_ptr<RowStream> rows;
-  std::shared_ptr<RowStream> held_out;  // evaluated; null: nothing is
+  std::shared_ptr<RowStream> held_out;     // evaluated; null: nothing is
+  std::shared_ptr<const Samples> samples;  // answered after evaluations; null: none
   std::string scratch_folder;  // of files without a name; a store that wants some makes it
   c10::Device device = c10::Device(c10::kCPU);  // this rank's, selected
   CommBackend backend = nullptr;                // as BuildNetwork
   int64_t timeout_seconds = 0;                  // as Output
 };
 
-// Of the longest document that rows and held-out rows have.
+// Of the longest document that rows, held-out rows and samples have.
 int64_t PositionsOf(const Task& task, const JobInputs& inputs);
 
 // Sees what a step computes; every rank has one or none has. May be collective.
@@ -53,6 +56,7 @@ struct Job {
   std::unique_ptr<Network> network;
   std::unique_ptr<Optimizer> optimizer;  // its state fresh
   std::shared_ptr<RowStream> rows, held_out;
+  std::shared_ptr<const Samples> samples;
   LossGuard guard;
   Evaluations evaluations;
   int64_t timeout_seconds = 0;           // as JobInputs

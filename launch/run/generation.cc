@@ -78,8 +78,9 @@ class Generator {
   }
 
   ModelBatch BatchOf(const std::vector<Document*>& documents) const {
+    const int64_t multiple = network_.layout.sequence_parallel ? network_.layout.mesh.tp : 1;
     if (documents.empty()) {  // a token that nobody asks for
-      return MakeModelBatch({0}, {0}, {0, 1}, {0}, /*step_key=*/0, 1, network_.device);
+      return MakeModelBatch({0}, {0}, {0, 1}, {0}, /*step_key=*/0, multiple, network_.device);
     }
     std::vector<NextTokens> next;
     for (Document* each : documents) {
@@ -87,7 +88,7 @@ class Generator {
           {{each->ids.begin() + each->cached, each->ids.end()}, each->cached, each->cache.get()});
       each->cached = static_cast<int64_t>(each->ids.size());
     }
-    return MakeNextBatch(next, network_.device);
+    return MakeNextBatch(next, multiple, network_.device);
   }
 
   void Round() {
@@ -109,7 +110,8 @@ class Generator {
 
   // A token for each document, of all lanes in turn. The last stage chooses and tells the others.
   std::vector<int64_t> Chosen(const std::vector<std::vector<Document*>>& asked) const {
-    const bool chooses = network_.links->stage() == network_.links->num_stages() - 1;
+    const bool chooses =
+        !options_.rehearsed && network_.links->stage() == network_.links->num_stages() - 1;
     std::vector<int64_t> chosen;
     for (size_t i = 0; i < asked.size(); ++i) {
       at::Tensor logits = network_.transformer->TakeLogits(static_cast<int>(i));
@@ -193,7 +195,6 @@ class Generator {
 
 std::vector<Answer> Generate(Network& network, const std::vector<std::vector<int32_t>>& prompts,
                              const GenerationOptions& options) {
-  TORCH_CHECK(!network.layout.sequence_parallel, "generation has no sequence to divide");
   return Generator(network, prompts, options).Run();
 }
 

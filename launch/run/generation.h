@@ -21,12 +21,13 @@ struct GenerationOptions {
   Sampling sampling = {};
   std::vector<int32_t> stop_ids = {};
   uint64_t first_prompt = 0;  // the number of the first prompt, by which draws are keyed
+  bool rehearsed = false;     // logits have no values (RehearseRank): each token is 0
   // Told of each token, on the ranks that answer its prompt. May be null.
   std::function<void(size_t prompt, const std::vector<int32_t>& answer)> on_token = nullptr;
 };
 
-// The answers, in order, on every rank. `network` was built without sequence parallelism, for at
-// least as many positions as the longest prompt (none is empty) and max_new_tokens have together.
+// The answers, in order, on every rank. `network` was built for at least as many positions as the
+// longest prompt (none is empty) and max_new_tokens have together; one that trains is as before.
 // Replicas share the prompts. Each keeps keys and values of those that it answers (DocumentCache),
 // booked as kSaved; what is answered makes room for the next. Without what the batches and rounding
 // are, an answer does not depend on the layout or on other prompts. Collective over the mesh.

@@ -15,6 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "launch/run/numbers.h"
+#include "launch/run/samples.h"
 #include "nlohmann/json.hpp"
 #include "runtime/files/whole_file.h"
 #include "runtime/process/check.h"
@@ -179,12 +180,25 @@ absl::Status Progress::OnStep(const StepMetrics& metrics) {
 
 // On a terminal below the bar, which goes on.
 absl::Status Progress::OnEvaluation(int64_t step, const HeldOutLoss& held_out, bool lowest) {
-  const std::string line = absl::StrFormat(
-      "eval %d/%d  loss %.4f  perplexity %.3f  %s in %.1f s%s", step, total_steps_, held_out.loss,
-      held_out.Perplexity(), Counted(held_out.target_tokens, "target token"), held_out.seconds,
-      lowest ? "  (the lowest so far)" : "");
+  const std::string line = absl::StrFormat("eval %d/%d  loss %.4f  perplexity %.3f  %s in %.1f s%s",
+                                           step, total_steps_, held_out.loss, held_out.Perplexity(),
+                                           Counted(held_out.target_tokens, "target token"),
+                                           held_out.seconds, lowest ? "  (the lowest so far)" : "");
   std::printf("%s%s\n", open_line_ ? "\n" : "", line.c_str());
   open_line_ = false;
+  std::fflush(stdout);
+  return absl::OkStatus();
+}
+
+// The first one's beginning: the file has them whole.
+absl::Status Progress::OnSamples(int64_t step, const std::vector<Sample>& samples) {
+  constexpr size_t kMostBytes = 100;
+  if (samples.empty()) return absl::OkStatus();
+  const std::string answer = Printable(samples.front().answer, kMostBytes);
+  const std::string others =
+      samples.size() == 1 ? ""
+                          : absl::StrCat("  (and ", Counted(samples.size() - 1, "answer"), ")");
+  std::printf("said %s\n", absl::StrCat(step, "/", total_steps_, "  ", answer, others).c_str());
   std::fflush(stdout);
   return absl::OkStatus();
 }

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "launch/run/held_out_loss.h"
@@ -70,6 +71,7 @@ class Progress : public MetricsSink {
   ~Progress() override;
   absl::Status OnStep(const StepMetrics& metrics) override;
   absl::Status OnEvaluation(int64_t step, const HeldOutLoss& held_out, bool lowest) override;
+  absl::Status OnSamples(int64_t step, const std::vector<Sample>& samples) override;
 
  private:
   int64_t total_steps_, log_steps_;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "absl/status/status.h"
 
@@ -9,6 +10,7 @@ namespace fttrain {
 
 struct StepMetrics;  // metrics.h
 struct HeldOutLoss;
+struct Sample;  // samples.h
 
 class MetricsSink {
  public:
@@ -17,6 +19,10 @@ class MetricsSink {
   virtual absl::Status OnStep(const StepMetrics& metrics) = 0;
   // After an evaluation, when `step` steps were done; `lowest`: its loss is, so far.
   virtual absl::Status OnEvaluation(int64_t step, const HeldOutLoss& held_out, bool lowest) = 0;
+  // After an evaluation, of a run that asks for answers.
+  virtual absl::Status OnSamples(int64_t /*step*/, const std::vector<Sample>& /*samples*/) {
+    return absl::OkStatus();
+  }
 };
 
 }  // namespace fttrain

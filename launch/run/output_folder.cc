@@ -18,10 +18,9 @@ namespace fttrain {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr const char* kResults[] = {"metrics.jsonl", "config.yaml",     "adapter",
-                                    "model",         "checkpoints",     "run_status.json",
-                                    "errors",        "memory.json",     "report.html",
-                                    "tensorboard"};
+constexpr const char* kResults[] = {
+    "metrics.jsonl", "config.yaml", "adapter",     "model",       "checkpoints",  "run_status.json",
+    "errors",        "memory.json", "report.html", "tensorboard", "samples.jsonl"};
 
 absl::Status Fail(const std::string& path, const std::error_code& error) {
   const std::string message = absl::StrCat(

@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "launch/run/held_out_loss.h"
+#include "launch/run/samples.h"
 #include "launch/run/trainer.h"
 #include "runtime/math/ceil_divide.h"
 #include "runtime/memory/rehearsal.h"
@@ -73,6 +74,7 @@ absl::StatusOr<RankMemory> Rehearse(const Task& task, const Layout& layout, cons
     const int64_t steps = CeilDivide(rows.summary().stream_rows, task.rows_per_step);
     SumOfStep(*job->network, rows, FullestStep(task, layout, rows, steps, rank));
   }
+  if (inputs.samples != nullptr) RehearseSamples(*job->network, *inputs.samples);
   return WithPeaks(std::move(memory));
 }
 

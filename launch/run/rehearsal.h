@@ -11,13 +11,13 @@
 
 namespace fttrain {
 
-// The memory of rank `rank` in two steps from `first_step` on, in the first of which memory is asked
-// for that stays, and in the fullest step of what is held out. `inputs` as Build's, but for weights, which are
-// not read, and the backend; ranks are as if on one host, this rank's threads as many as this
-// process's; what a checkpoint copies to the host is not in it. Needs no other rank; while it works
-// the calling thread alone may use tensors. `largest_computed` as Rehearsal's. Errors as Build's
-// and Trainer::Step's, and Internal where memory cannot even be imagined or an operation not be
-// rehearsed.
+// The memory of rank `rank` in two steps from `first_step` on, in the first of which memory is
+// asked for that stays, in the fullest step of what is held out, and in answers to samples.
+// `inputs` as Build's, but for weights, which are not read, and the backend; ranks are as if on one
+// host, this rank's threads as many as this process's; what a checkpoint copies to the host is not
+// in it. Needs no other rank; while it works the calling thread alone may use tensors.
+// `largest_computed` as Rehearsal's. Errors as Build's and Trainer::Step's, and Internal where
+// memory cannot even be imagined or an operation not be rehearsed.
 absl::StatusOr<RankMemory> RehearseRank(const Task& task, const Layout& layout,
                                         const JobInputs& inputs, int rank, int64_t first_step = 0,
                                         int64_t largest_computed = 4096);

@@ -10,6 +10,7 @@
 #include "launch/plan/base_form.h"
 #include "launch/plan/paths.h"
 #include "launch/run/output_folder.h"
+#include "launch/run/samples.h"
 #include "launch/run/summary.h"
 #include "launch/run/training_data.h"
 #include "launch/run/weights.h"
@@ -75,7 +76,11 @@ absl::StatusOr<TrainPlan> MakeTrainPlan(config::LoadedConfig loaded, const Proce
                                        plan.task.rows.sequence_len));
   for (const std::string& note : data.notes) LogInfo("note       " + note);
   LogInfo(FilesSummary(data.reports));
-  FT_ASSIGN_OR_RETURN(plan.inputs.held_out, FromFile(HeldOutRows(plan.task.data, plan.task.rows, plan.task.rows_per_step, data)));
+  FT_ASSIGN_OR_RETURN(plan.inputs.held_out, FromFile(HeldOutRows(plan.task.data, plan.task.rows,
+                                                                 plan.task.rows_per_step, data)));
+  FT_ASSIGN_OR_RETURN(
+      plan.inputs.samples,
+      ReadSamples(plan.output.sample_prompts, plan.output.sample_max_new_tokens, plan.task));
   FT_ASSIGN_OR_RETURN(plan.taught, FromFile(TaughtBy(data.examples, data.tokenizer.get(),
                                                      data.chat.get(), plan.task)));
   plan.file_ends = std::move(data.ends);

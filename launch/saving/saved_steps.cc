@@ -10,6 +10,7 @@
 #include "launch/run/metrics.h"
 #include "launch/run/numbers.h"
 #include "launch/run/replica_check.h"
+#include "launch/run/samples.h"
 #include "launch/run/trainer.h"
 #include "runtime/process/check.h"
 #include "runtime/process/failpoint.h"
@@ -35,8 +36,7 @@ class SavedSteps {
       metrics.phases[Phase::kSave] = std::exchange(save_seconds_, 0);
       FT_FAILPOINT("train.step");
       run_.status.SetStep(step + 1);
-      const absl::Status told =
-          Tell([&](MetricsSink& sink) { return sink.OnStep(metrics); });
+      const absl::Status told = Tell([&](MetricsSink& sink) { return sink.OnStep(metrics); });
       FT_FAILPOINT("train.told");
       FT_ASSIGN_OR_RETURN(const Requests asked, Exchange(told));
       const int64_t check = run_.plan.output.check_replicas_steps;
@@ -84,9 +84,13 @@ class SavedSteps {
     if (job.held_out == nullptr || !due) return false;
     const HeldOutLoss held_out = EvaluateHeldOut(*job.network, *job.held_out);
     const bool is_best = job.evaluations.Add(steps_done, held_out.loss);
-    FT_RETURN_IF_ERROR(run_.process.AgreeOnStatus(Tell([&](MetricsSink& sink) {
-      return sink.OnEvaluation(steps_done, held_out, is_best);
-    })));
+    FT_RETURN_IF_ERROR(run_.process.AgreeOnStatus(
+        Tell([&](MetricsSink& sink) { return sink.OnEvaluation(steps_done, held_out, is_best); })));
+    if (job.samples != nullptr) {
+      const std::vector<Sample> samples = TakeSamples(*job.network, *job.samples);
+      FT_RETURN_IF_ERROR(run_.process.AgreeOnStatus(
+          Tell([&](MetricsSink& sink) { return sink.OnSamples(steps_done, samples); })));
+    }
     return is_best;
   }
 

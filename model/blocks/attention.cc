@@ -88,12 +88,16 @@ at::Tensor AttentionBlock::AttendCached(const at::Tensor& q, const at::Tensor& k
   const bool first = !batch.caches.front()->Knows(spec_.k.name);
   std::vector<KeysAndValues> kept;
   for (int64_t d = 0; d < documents; ++d) {
-    DocumentCache& cache = *batch.caches[d];
     const int64_t begin = layout.cu_seqlens[d], tokens = layout.cu_seqlens[d + 1] - begin;
+    const at::Tensor keys = k.narrow(0, begin, tokens), values = v.narrow(0, begin, tokens);
+    if (batch.caches[d] == nullptr) {  // of padding: it sees itself
+      kept.push_back({keys.contiguous(), values.contiguous(), tokens});
+      continue;
+    }
+    DocumentCache& cache = *batch.caches[d];
     TORCH_CHECK(cache.Knows(spec_.k.name) != first && (first || tokens == 1), "document ", d,
                 " of a microbatch: either all documents begin or each goes on by one token");
-    kept.push_back(cache.Append(spec_.k.name, k.narrow(0, begin, tokens),
-                                v.narrow(0, begin, tokens), spec_.window));
+    kept.push_back(cache.Append(spec_.k.name, keys, values, spec_.window));
   }
   if (first) return AttentionForward(q, k, v, layout, Options()).out;
   return DecodeAttention(q, kept, Options());

@@ -18,7 +18,7 @@ struct MicrobatchContext {
   bool adapters = true;
   // Where generation keeps the keys and values of each document of `layout`, whose positions are
   // then those in the whole document; they outlive the forward. Empty: nothing is kept, documents
-  // are whole. Without padding.
+  // are whole. A null one is of padding, which is a document of one token.
   std::vector<DocumentCache*> caches = {};
 };
 

@@ -48,7 +48,8 @@ ModelBatch MakeModelBatch(const std::vector<int32_t>& input_ids,
   return batch;
 }
 
-ModelBatch MakeNextBatch(const std::vector<NextTokens>& documents, c10::Device device) {
+ModelBatch MakeNextBatch(const std::vector<NextTokens>& documents, int64_t pad_to_multiple_of,
+                         c10::Device device) {
   std::vector<int64_t> ids, positions, last;
   std::vector<int32_t> bounds = {0};
   int64_t longest = 0;
@@ -63,6 +64,12 @@ ModelBatch MakeNextBatch(const std::vector<NextTokens>& documents, c10::Device d
     last.push_back(static_cast<int64_t>(ids.size()) - 1);
     bounds.push_back(static_cast<int32_t>(ids.size()));
     batch.context.caches.push_back(document.cache);
+  }
+  while (static_cast<int64_t>(ids.size()) % pad_to_multiple_of != 0) {
+    ids.push_back(0);
+    positions.push_back(0);
+    bounds.push_back(static_cast<int32_t>(ids.size()));
+    batch.context.caches.push_back(nullptr);
   }
   batch.input_ids = Upload(ids, device);
   batch.input_ids_host = std::move(ids);

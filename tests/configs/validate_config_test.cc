@@ -229,7 +229,7 @@ TEST(Pipeline, ListsOfNumbersAreCheckedNumberByNumber) {
 
 TEST(Evaluation, KeysWithoutAnythingToEvaluateAreRefused) {
   for (const char* asked : {"train.eval_steps=5", "train.load_best_model_at_end=true",
-                            "train.early_stopping_patience=2"}) {
+                            "train.early_stopping_patience=2", "train.sample_prompts=p"}) {
     EXPECT_THAT(FaultOf({asked}, 2), HasSubstr("needs something to evaluate: give data.eval"))
         << asked;
     EXPECT_EQ(FaultOf({asked, "data.eval_fraction=0.1", "train.eval_steps=5"}, 2), "") << asked;
@@ -249,6 +249,11 @@ TEST(Evaluation, StoppingEarlyNeedsEvaluationsToCount) {
               HasSubstr("chooses among the evaluations of a run: set train.eval_steps"));
   EXPECT_THAT(FaultOf({"data.eval_fraction=0.1", "train.early_stopping_threshold=0.2"}, 2),
               HasSubstr("has no meaning without train.early_stopping_patience"));
+}
+
+TEST(Evaluation, AnswersAreOfPrompts) {
+  EXPECT_THAT(FaultOf({"data.eval_fraction=0.1", "train.sample_max_new_tokens=8"}, 2),
+              HasSubstr("has no meaning without train.sample_prompts"));
 }
 
 }  // namespace

@@ -243,6 +243,42 @@ def longer_rows_than_are_learnt(binary, scratch):
     return "told before it starts"
 
 
+def samples_are_what_generate_says(binary, scratch):
+    """Answers after each evaluation, in every layout; the last are those of the result."""
+    prompts = [{"prompt": "Hi"}, {"messages": [{"role": "user", "content": "So?"}]}, {"prompt": "a b c"}]
+    first = None
+    for name in ("one rank", "weights on disk", "dp 2, ZeRO 3", "tp 2, sequence parallel", "pp 2, tp 2"):
+        ranks, changes = LAYOUTS[name]
+        folder, _ = fresh(scratch, "samples")
+        asked = folder / "prompts.jsonl"
+        tiny_models.write_rows(asked, prompts)
+        config = config_of(folder, steps=4, **changes)
+        config["train"].update({"sample_prompts": str(asked), "sample_max_new_tokens": 9})
+        _, said = trained(binary, folder, ranks, config)
+        rows = [json.loads(line) for line in (folder / "out/samples.jsonl").read_text().splitlines()]
+        expect([(row["step"], row["sample"]) for row in rows] == [(s, i) for s in (2, 4) for i in range(3)], f"{name}: {rows}")
+        expect([row["prompt"] for row in rows[:3]] == ["Hi", "So?", "a b c"], f"{name}: {rows}")
+        expect("said 4/4  " in said, said[-900:])
+        page = (folder / "out/report.html").read_text()
+        expect("Answers to the same prompts" in page, "the page")
+        answers = [row["answer"] for row in rows]
+        first = first or answers
+        expect(answers == first, f"{name}: {answers} is not {first}")
+    flags = [f"--config={folder / 'run.yaml'}", f"--prompts={asked}", f"--output={folder / 'answers.jsonl'}"]
+    harness.run_or_fail(binary, 4, ["generate", *flags, "--max_new_tokens=9"])
+    texts = [json.loads(line)["text"] for line in (folder / "answers.jsonl").read_text().splitlines()]
+    expect(texts == answers[3:], f"{texts} is not {answers[3:]}")
+    for wrong, code, word in (
+        ({"sample_prompts": str(folder / "none.jsonl")}, 66, "none.jsonl"),
+        ({"sample_prompts": str(asked), "sample_max_new_tokens": 4000}, 65, "train.sample_max_new_tokens"),
+    ):
+        config["train"].update(wrong)
+        path = harness.write_config(folder, config)
+        done = harness.mpirun(binary, 4, ["train", f"--config={path}", "train.resume=never"], 60)
+        expect(done.returncode == code and word in done.stderr, f"{wrong}: {done.returncode} {done.stderr}")
+    return f"{answers[-1]!r} in 5 layouts"
+
+
 def a_share_is_never_learnt(binary, scratch):
     """All but one of the rows held out: after many steps that one is known and the others are not."""
     folder, rows = fresh(scratch, "share")
@@ -268,6 +304,7 @@ CHECKS = [
     ("the best evaluation is the result", the_best_is_the_result),
     ("patience ends a run", patience_ends_a_run),
     ("a share is held out and never learnt", a_share_is_never_learnt),
+    ("samples are what generate says", samples_are_what_generate_says),
     ("what is held out may move but not change", what_is_held_out_may_move_but_not_change),
     ("fttrain check takes such a run", check_takes_such_a_run),
     ("longer rows than are learnt are planned for", longer_rows_than_are_learnt),

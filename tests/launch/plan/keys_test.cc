@@ -167,6 +167,8 @@ Fields FieldsOf(const std::vector<std::string>& overrides) {
   fields["output.check_replicas_steps"] = Text(output.check_replicas_steps);
   fields["output.eval_steps"] = Text(output.eval_steps);
   fields["output.keeps_best"] = Text(output.keeps_best);
+  fields["output.sample_prompts"] = output.sample_prompts;
+  fields["output.sample_max_new_tokens"] = Text(output.sample_max_new_tokens);
   fields["output.disk_full_seconds"] = Text(output.disk_full_seconds);
   return fields;
 }
@@ -235,6 +237,8 @@ const Key kKeys[] = {
     {"train.check_replicas_steps=7", "output.check_replicas_steps=7"},
     {"train.eval_steps=7", "output.eval_steps=7"},
     {"train.load_best_model_at_end=true", "output.keeps_best=true"},
+    {"train.sample_prompts=p", "output.sample_prompts=p"},
+    {"train.sample_max_new_tokens=7", "output.sample_max_new_tokens=7"},
     {"train.early_stopping_patience=7", "task.stopping.patience=7"},
     {"train.early_stopping_threshold=0.5", "task.stopping.threshold=0.5"},
     {"optimizer.learning_rate=0.5", "task.lr.peak=0.5"},

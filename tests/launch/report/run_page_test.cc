@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "runtime/files/whole_file.h"
@@ -34,7 +35,7 @@ TEST(RunPage, ShowsEveryCurveTheLayoutTheConfigAndWhereTimeWent) {
   for (int i = 1; i <= 10; ++i) curves.Add(Step(i, 3.0 / i));
   curves.Add(5, HeldOutLoss{.loss = 2.5});
   curves.Add(10, HeldOutLoss{.loss = 2.25});
-  const std::string page = RunPageText(Head(40), curves, /*done=*/false);
+  const std::string page = RunPageText(Head(40), curves, {}, /*done=*/false);
   for (const char* part :
        {"<figcaption>loss", "train 0.3<", "held out 2.25<", "<figcaption>learning rate",
         "<figcaption>gradient norm", "<figcaption>speed", "tokens/s 2000", "<figcaption>memory",
@@ -48,7 +49,7 @@ TEST(RunPage, ShowsEveryCurveTheLayoutTheConfigAndWhereTimeWent) {
 TEST(RunPage, OfARunThatHasEndedIsNotReadAgain) {
   RunCurves curves;
   curves.Add(Step(1, 1));
-  const std::string page = RunPageText(Head(1), curves, /*done=*/true);
+  const std::string page = RunPageText(Head(1), curves, {}, /*done=*/true);
   EXPECT_THAT(page, HasSubstr("the run is not going on"));
   EXPECT_THAT(page, Not(HasSubstr("refresh")));
 }
@@ -56,15 +57,15 @@ TEST(RunPage, OfARunThatHasEndedIsNotReadAgain) {
 TEST(RunPage, OfThirtyThousandStepsIsSmall) {
   RunCurves curves;
   for (int i = 1; i <= 30000; ++i) curves.Add(Step(i, 2 + std::sin(i)));
-  EXPECT_LT(RunPageText(Head(30000), curves, true).size(), size_t{200} << 10);
+  EXPECT_LT(RunPageText(Head(30000), curves, {}, true).size(), size_t{200} << 10);
 }
 
 TEST(RunPage, WithoutAStepOrWithLossesThatAreNotFiniteIsAPageAllTheSame) {
   RunCurves curves;
-  EXPECT_THAT(RunPageText(Head(3), curves, false), HasSubstr("step 0 of 3"));
+  EXPECT_THAT(RunPageText(Head(3), curves, {}, false), HasSubstr("step 0 of 3"));
   curves.Add(Step(1, std::nan("")));
   curves.Add(Step(2, 1.5));
-  const std::string page = RunPageText(Head(3), curves, false);
+  const std::string page = RunPageText(Head(3), curves, {}, false);
   EXPECT_THAT(page, HasSubstr("train 1.5"));
   EXPECT_THAT(page, Not(HasSubstr("nan,")));
 }
@@ -88,15 +89,59 @@ TEST(RunPage, OfWhatWasNotFiniteHasAGapAlsoAfterAnotherStart) {
   EXPECT_TRUE(std::isnan(curves.eval_loss.y.at(0)));
 }
 
+TEST(RunPage, ShowsWhatWasSaidFirstAndLast) {
+  ShownSamples samples;
+  samples.Add(2, 0, {"What is <b>?", "early"});
+  samples.Add(4, 0, {"What is <b>?", "midway"});
+  samples.Add(ToJsonLine(6, 0, {"What is <b>?", "late & whole", true}));
+  samples.Add(R"({"step": 6, "sample": -1, "prompt": "a", "answer": "none of ours"})");
+  samples.Add("torn {");
+  const std::string page = RunPageText(Head(6), {}, samples, true);
+  for (const char* part :
+       {"What is &lt;b&gt;?", "step 2</td><td>early", "step 6</td><td>late &amp; whole"}) {
+    EXPECT_THAT(page, HasSubstr(part));
+  }
+  EXPECT_THAT(page, Not(HasSubstr("midway")));
+  EXPECT_THAT(page, Not(HasSubstr("none of ours")));
+  EXPECT_THAT(RunPageText(Head(6), {}, {}, true), Not(HasSubstr("same prompts")));
+}
+
+TEST(RunPage, OfVeryLongAnswersShowsTheBeginning) {
+  EXPECT_EQ(Beginning("short", 5), "short");
+  EXPECT_EQ(Beginning("a\u00e9", 2), "a...") << "whole characters";
+  ShownSamples samples;
+  for (size_t i = 0; i < 200; ++i) samples.Add(1, i, {"p", std::string(100000, 'x')});
+  const std::string page = RunPageText(Head(1), {}, samples, true);
+  EXPECT_LT(page.size(), size_t{200} << 10);
+  EXPECT_THAT(page, HasSubstr("150 more are in samples.jsonl"));
+}
+
+TEST(SamplesFile, KeepsTheLinesOfStepsThatWereDone) {
+  const TempFolder folder;
+  const std::string path = folder.path() + "/samples.jsonl";
+  {
+    auto file = SamplesFile::Create(path, 0);
+    ASSERT_TRUE(file.ok()) << file.status();
+    for (const int64_t step : {2, 4}) {
+      EXPECT_TRUE((*file)->OnSamples(step, {{"a", "\xff", false}, {"b", "c", true}}).ok());
+    }
+  }
+  ASSERT_TRUE(SamplesFile::Create(path, 3).ok());
+  const std::string text = *ReadFile(path);
+  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 2);
+  EXPECT_THAT(
+      text, HasSubstr(R"({"step":2,"sample":1,"prompt":"b","answer":"c","finish_reason":"stop"})"));
+}
+
 TEST(RunPage, IsWrittenAtTheEndAndTellsOnceThatItCannotBe) {
   const TempFolder folder;
   const std::string path = folder.path() + "/report.html";
   {
-    RunPage page(path, Head(1), folder.path() + "/metrics.jsonl");
+    RunPage page(path, Head(1), folder.path() + "/metrics.jsonl", folder.path() + "/samples.jsonl");
     EXPECT_TRUE(page.OnStep(Step(1, 1)).ok());
   }
   EXPECT_THAT(*ReadFile(path), HasSubstr("the run is not going on"));
-  RunPage nowhere(folder.path() + "/no/folder/report.html", Head(1), "");
+  RunPage nowhere(folder.path() + "/no/folder/report.html", Head(1), "", "");
   EXPECT_TRUE(nowhere.OnStep(Step(1, 1)).ok());
 }
 

@@ -91,9 +91,11 @@ std::vector<Layout> Layouts() {
   layouts.push_back(layer_major({.mesh = {world, 1, 1}, .frozen = FrozenPlace::kDisk}));
   layouts.push_back(layer_major({.mesh = {1, 1, world}, .zero_stage = 3}));
   layouts.push_back({.mesh = {1, world, 1}, .frozen = FrozenPlace::kHost});
+  layouts.push_back({.mesh = {world, 1, 1}, .sequence_parallel = true});
   if (world == 2) layouts.push_back({.mesh = {1, 2, 1}, .layers_per_run = {1, 1, 1, 1}});
   if (world == 4) {
     layouts.push_back({.mesh = {2, 2, 1}});
+    layouts.push_back({.mesh = {2, 2, 1}, .sequence_parallel = true});
     layouts.push_back({.mesh = {2, 1, 2}, .zero_stage = 3});
     layouts.push_back({.mesh = {1, 2, 2}, .zero_stage = 3, .frozen = FrozenPlace::kDisk});
   }
