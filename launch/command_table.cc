@@ -173,7 +173,9 @@ const std::vector<Command>& Commands() {
         kModelOfConfig,
         {"adapter", "FOLDER", "",
          "a PEFT adapter, as often as you like; without it, what the config's run has left"},
-        {"input", "FILE", "", "rows to evaluate in place of those that the config holds out"},
+        {"input", "FILE", "",
+         "rows to evaluate in place of those that the config holds out; with --model it needs "
+         "none"},
         {"json", "", "",
          "prints [{\"name\": ..., \"loss\": ..., \"perplexity\": ..., \"target_tokens\": ...}]"},
         kSet}},

@@ -183,9 +183,8 @@ absl::StatusOr<DataReport> MakeReport(const Asked& asked, const Shown& shown) {
                                                           report.rows.sequence_len));
   if (data.chat != nullptr) report.chat_template = data.chat->name();
   if (!model.note.empty()) data.notes.push_back(model.note);
-  FT_ASSIGN_OR_RETURN(
-      const std::shared_ptr<RowStream> held_out,
-      FromFile(HeldOutRows(task, report.rows, asked.step.rows_per_step(), data)));
+  FT_ASSIGN_OR_RETURN(const std::shared_ptr<RowStream> held_out,
+                      FromFile(HeldOutRows(task, report.rows, asked.step.rows_per_step(), data)));
   if (held_out != nullptr) report.held_out = held_out->summary();
   FT_ASSIGN_OR_RETURN(RowStream rows,
                       FromFile(RowStream::Create(std::move(data.examples), report.rows)));

@@ -44,6 +44,11 @@ struct Asked {
 
 std::string Quoted(const std::string& text) { return nlohmann::json(text).dump(); }
 
+// Whether --model and --input stand in for a config.
+bool IsWithoutConfig(const CommandLine& line) {
+  return !line.Has("config") && line.Has("model") && line.Has("input");
+}
+
 // With the rows of --input in place of those that the run holds out.
 absl::StatusOr<config::LoadedConfig> ConfigOf(const CommandLine& line) {
   CommandLine with = line;
@@ -53,7 +58,14 @@ absl::StatusOr<config::LoadedConfig> ConfigOf(const CommandLine& line) {
     set.push_back(absl::StrCat("data.eval=[{path: ", Quoted(line.Get("input")), "}]"));
     set.emplace_back("data.eval_fraction=0");
   }
-  return ReadRunConfig(with);
+  if (!IsWithoutConfig(line)) return ReadRunConfig(with);
+  // Keys that a run must have, of which none is used.
+  set.push_back(absl::StrCat("data.train=[{path: ", Quoted(line.Get("input")), "}]"));
+  FT_ASSIGN_OR_RETURN(
+      config::LoadedConfig loaded,
+      config::ParseRunConfig("{train: {max_steps: 1}, output_dir: .}", "command line", set));
+  ExpandPaths(loaded.config);
+  return loaded;
 }
 
 absl::StatusOr<Subject> WithAdapter(const Task& base, const std::string& folder) {
@@ -72,10 +84,12 @@ absl::StatusOr<std::vector<Subject>> SubjectsOf(const CommandLine& line, const A
   std::vector<Subject> subjects = {{"base", base}};
   std::vector<std::string> adapters = line.All("adapter");
   const bool trains_all = asked.loaded.config.adapter().method() == config::ADAPTER_METHOD_NONE;
-  const std::string result =
-      absl::StrCat(asked.output.folder, trains_all ? "/model" : "/adapter");
-  if (adapters.empty() && !std::filesystem::exists(result)) {
-    LogInfo(absl::StrCat("note       the run has left no ", result, ": the base alone is evaluated"));
+  const std::string result = absl::StrCat(asked.output.folder, trains_all ? "/model" : "/adapter");
+  if (adapters.empty() && IsWithoutConfig(line)) {
+    // The base alone.
+  } else if (adapters.empty() && !std::filesystem::exists(result)) {
+    LogInfo(
+        absl::StrCat("note       the run has left no ", result, ": the base alone is evaluated"));
   } else if (adapters.empty() && trains_all) {
     Subject trained{result, base};
     trained.task.model_path = result;
@@ -97,12 +111,13 @@ absl::Status ReadRows(const Task& task, Asked& asked) {
   if (data_task.held_out_share == 0) data_task.files.clear();  // not needed
   if (data_task.held_out_share == 0 && data_task.held_out_files.empty()) {
     return absl::InvalidArgumentError(
-        "there is nothing to evaluate: give --input=FILE, or data.eval or data.eval_fraction in the "
+        "there is nothing to evaluate: give --input=FILE, or data.eval or data.eval_fraction in "
+        "the "
         "config");
   }
-  FT_ASSIGN_OR_RETURN(TrainingData data,
-                      ReadTrainingData(data_task, task.model_path, task.model.vocab_size,
-                                       task.rows.sequence_len));
+  FT_ASSIGN_OR_RETURN(
+      TrainingData data,
+      ReadTrainingData(data_task, task.model_path, task.model.vocab_size, task.rows.sequence_len));
   LogInfo(FilesSummary(data.reports));
   FT_ASSIGN_OR_RETURN(asked.inputs.held_out,
                       FromFile(HeldOutRows(data_task, task.rows, task.rows_per_step, data)));

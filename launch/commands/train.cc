@@ -88,11 +88,14 @@ struct Start {
 bool IsFinished(const Start& start, const Process& process) {
   const TrainPlan& plan = start.plan;
   const bool at_the_end = start.checkpoint && start.checkpoint->step >= plan.task.steps;
-  const bool finished = process.rank() == 0 && plan.output.resume == "auto" &&
-                        std::filesystem::exists(ResultFolder(plan)) &&
-                        (at_the_end || WasDone(plan.output.folder, DigestOf(start.identity)));
-  if (!process.AnyRank(finished)) return false;
-  LogInfo(absl::StrCat("finished   this run is done, its ", plan.task.steps, " steps made ",
+  std::optional<int64_t> steps;
+  if (process.rank() == 0 && plan.output.resume == "auto" &&
+      std::filesystem::exists(ResultFolder(plan))) {
+    steps = at_the_end ? start.checkpoint->step
+                       : StepsOfDone(plan.output.folder, DigestOf(start.identity));
+  }
+  if (!process.AnyRank(steps.has_value())) return false;
+  LogInfo(absl::StrCat("finished   this run is done, its ", steps.value_or(0), " steps made ",
                        ResultFolder(plan), "; to train it again: train.resume=never"));
   return true;
 }
@@ -115,9 +118,10 @@ absl::Status ReadBest(const Start& start, Job& job, int64_t steps_trained, const
   const absl::StatusOr<Committed> checkpoint =
       OpenCheckpoint(best->step, start.plan.output.folder, files, start.disk, process);
   if (!checkpoint.ok()) {
-    LogInfo(absl::StrCat("warning    the result is what the last step has learnt: the best "
-                         "evaluation's checkpoint cannot be read: ",
-                         std::string(checkpoint.status().message())));
+    LogInfo(
+        absl::StrCat("warning    the result is what the last step has learnt: the best "
+                     "evaluation's checkpoint cannot be read: ",
+                     std::string(checkpoint.status().message())));
     return absl::OkStatus();
   }
   SavedState saved(files, *checkpoint);
@@ -144,8 +148,9 @@ absl::Status TrainFrom(const Start& start, Job& job, StopSignals& signals, RunSt
   std::unique_ptr<RunSinks> sinks;
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(OpenSinks(plan, job, process, steps_done, sinks)));
   const RankMemory held = BeginMemory(process.rank());
-  const RunParts parts{
-      plan, job, saver, control, status, sinks ? sinks->All() : std::vector<MetricsSink*>(), process};
+  const RunParts parts{plan,    job,    saver,
+                       control, status, sinks ? sinks->All() : std::vector<MetricsSink*>(),
+                       process};
   FT_RETURN_IF_ERROR(TrainSteps(parts, steps_done));
   FT_RETURN_IF_ERROR(WriteMemory(WithPeaks(held), plan.output.folder, process));
   FT_RETURN_IF_ERROR(ReadBest(start, job, status.step(), process));
@@ -182,7 +187,8 @@ absl::Status TrainCommand(const CommandLine& line, const Process& process) {
   FT_ASSIGN_OR_RETURN(const std::unique_ptr<Job> job,
                       Build(plan->task, plan->layout, plan->inputs, process));
   LogInfo(StartSummary(*job));
-  if (job->held_out) LogInfo(HeldOutSummary(job->held_out->summary(), plan->task.rows.sequence_len,
+  if (job->held_out)
+    LogInfo(HeldOutSummary(job->held_out->summary(), plan->task.rows.sequence_len,
                            plan->output.eval_steps));
 
   ReleaseFreedMemory();

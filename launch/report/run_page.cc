@@ -31,7 +31,9 @@ std::string HowFar(const RunPageHead& head, const RunCurves& curves, bool done) 
   const int64_t step = curves.loss.x.empty() ? 0 : static_cast<int64_t>(curves.loss.x.back());
   std::string text = absl::StrCat("step ", WithCommas(step), " of ", WithCommas(head.steps), ", ",
                                   Duration(curves.seconds), " of training");
-  if (done || step == 0) return absl::StrCat(text, done ? "; the run is not going on" : "");
+  if (done)
+    return absl::StrCat(text, step == head.steps ? "; it is done" : "; the run is not going on");
+  if (step == 0) return text;
   const double left =
       curves.seconds / static_cast<double>(step) * static_cast<double>(head.steps - step);
   return absl::StrCat(text, ", about ", Duration(left), " to go");

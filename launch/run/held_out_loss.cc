@@ -46,10 +46,18 @@ at::Tensor SumOfStep(Network& network, RowStream& rows, int64_t step) {
 }
 
 HeldOutLoss EvaluateHeldOut(Network& network, RowStream& rows) {
+  return *EvaluateHeldOut(network, rows, [] { return true; });
+}
+
+std::optional<HeldOutLoss> EvaluateHeldOut(Network& network, RowStream& rows,
+                                           const std::function<bool()>& goes_on) {
   const auto start = std::chrono::steady_clock::now();
   const int64_t steps = CeilDivide(rows.summary().stream_rows, network.task.rows_per_step);
   const at::Tensor loss = at::zeros({}, at::TensorOptions(at::kDouble).device(network.device));
-  for (int64_t step = 0; step < steps; ++step) loss.add_(SumOfStep(network, rows, step));
+  for (int64_t step = 0; step < steps; ++step) {
+    if (!goes_on()) return std::nullopt;
+    loss.add_(SumOfStep(network, rows, step));
+  }
   HeldOutLoss result{.rows = rows.summary().stream_rows,
                      .tokens = rows.summary().tokens,
                      .target_tokens = rows.summary().targets};

@@ -112,15 +112,17 @@ std::string ToJson(const ErrorRecord& record) {
   return Text(json);
 }
 
-bool WasDone(const std::string& folder, const std::string& identity) {
+std::optional<int64_t> StepsOfDone(const std::string& folder, const std::string& identity) {
   const std::string path = StatusPath(folder);
   const absl::StatusOr<std::string> text = ReadFile(path, kMaxStatusBytes);
-  if (!text.ok()) return false;
+  if (!text.ok()) return std::nullopt;
   const auto json = Json::parse(*text, nullptr, /*allow_exceptions=*/false);
   const auto is = [&](const char* key, const std::string& value) {
     return json.is_object() && json.contains(key) && json[key] == value;
   };
-  return is("state", "done") && is("identity", identity);
+  if (!is("state", "done") || !is("identity", identity)) return std::nullopt;
+  const auto step = json.find("step");
+  return step != json.end() && step->is_number_integer() ? step->get<int64_t>() : 0;
 }
 
 RunStatusFile::RunStatusFile(std::string folder, const Process& process, int64_t total_steps,

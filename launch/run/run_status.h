@@ -33,8 +33,8 @@ struct RunStatus {
 // One key a line, so that a shell can read it. Text is escaped and cut to 2000 bytes.
 std::string ToJson(const RunStatus& status);
 
-// Whether the folder says that a run of this identity is done.
-bool WasDone(const std::string& folder, const std::string& identity);
+// The steps of the run of this identity, if the folder says that it is done.
+std::optional<int64_t> StepsOfDone(const std::string& folder, const std::string& identity);
 
 // errors/rank-R.json. Nothing of the environment is in it.
 struct ErrorRecord {

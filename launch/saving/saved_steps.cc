@@ -38,12 +38,12 @@ class SavedSteps {
       run_.status.SetStep(step + 1);
       const absl::Status told = Tell([&](MetricsSink& sink) { return sink.OnStep(metrics); });
       FT_FAILPOINT("train.told");
-      FT_ASSIGN_OR_RETURN(const Requests asked, Exchange(told));
+      FT_ASSIGN_OR_RETURN(Requests asked, Exchange(told));
       const int64_t check = run_.plan.output.check_replicas_steps;
       if (check > 0 && (step + 1) % check == 0) {
         FT_RETURN_IF_ERROR(CheckReplicas(run_.job, step + 1, run_.process));
       }
-      FT_ASSIGN_OR_RETURN(const bool is_best, EvaluateWhatIsDue(step + 1));
+      FT_ASSIGN_OR_RETURN(const bool is_best, EvaluateWhatIsDue(step + 1, asked));
       const bool last = step + 1 == run_.plan.task.steps || evaluations.ShouldStop();
       const auto start = std::chrono::steady_clock::now();
       FT_RETURN_IF_ERROR(
@@ -76,17 +76,38 @@ class SavedSteps {
     return DecodeRequests(words[0]);
   }
 
-  // Whether the loss of what is held out was asked for and is the lowest so far.
-  absl::StatusOr<bool> EvaluateWhatIsDue(int64_t steps_done) {
+  // Whether an evaluation is of what the run leaves, or when it ends: then a stop waits for it.
+  bool EvaluationsDecide() const {
+    return run_.plan.output.keeps_best || run_.plan.task.stopping.patience > 0;
+  }
+
+  // Whether the loss of what is held out was asked for and is the lowest so far. `asked` may become
+  // a stop, for which an evaluation that decides nothing is given up.
+  absl::StatusOr<bool> EvaluateWhatIsDue(int64_t steps_done, Requests& asked) {
     const int64_t every = run_.plan.output.eval_steps;
     const bool due = steps_done == run_.plan.task.steps || (every > 0 && steps_done % every == 0);
     Job& job = run_.job;
     if (job.held_out == nullptr || !due) return false;
-    const HeldOutLoss held_out = EvaluateHeldOut(*job.network, *job.held_out);
-    const bool is_best = job.evaluations.Add(steps_done, held_out.loss);
-    FT_RETURN_IF_ERROR(run_.process.AgreeOnStatus(
-        Tell([&](MetricsSink& sink) { return sink.OnEvaluation(steps_done, held_out, is_best); })));
-    if (job.samples != nullptr) {
+    absl::Status heard;
+    const auto goes_on = [&] {
+      if (EvaluationsDecide()) return true;
+      if (asked.stop || !heard.ok()) return false;
+      const absl::StatusOr<Requests> now = Exchange(absl::OkStatus());
+      heard = now.status();
+      if (now.ok() && now->stop) asked = *now;
+      return now.ok() && !now->stop;
+    };
+    const auto held_out = EvaluateHeldOut(*job.network, *job.held_out, goes_on);
+    FT_RETURN_IF_ERROR(heard);
+    if (!held_out) {
+      LogInfo(absl::StrCat("note       the evaluation after step ", steps_done,
+                           " is given up, as the run is asked to stop"));
+      return false;
+    }
+    const bool is_best = job.evaluations.Add(steps_done, held_out->loss);
+    FT_RETURN_IF_ERROR(run_.process.AgreeOnStatus(Tell(
+        [&](MetricsSink& sink) { return sink.OnEvaluation(steps_done, *held_out, is_best); })));
+    if (job.samples != nullptr && !asked.stop) {
       const std::vector<Sample> samples = TakeSamples(*job.network, *job.samples);
       FT_RETURN_IF_ERROR(run_.process.AgreeOnStatus(
           Tell([&](MetricsSink& sink) { return sink.OnSamples(steps_done, samples); })));

@@ -148,7 +148,11 @@ def the_command_says_what_the_run_said(binary, scratch):
     expect(len(evaluated(binary, folder, 1)) == 1, "without a result there is the base alone")
     other = evaluated(binary, folder, 1, f"--input={folder / 'rows.jsonl'}")
     expect(other[0]["target_tokens"] != base["target_tokens"], "--input")
-    return f"base {base['loss']:.4f}, adapter {adapter['loss']:.4f}"
+    flags = [f"--model={folder / 'model'}", f"--input={folder / 'held_out.jsonl'}", "data.sequence_len=48"]
+    alone = harness.run_or_fail(binary, 1, ["eval", *flags, "--json", "device=cpu", "precision.compute=fp32"])
+    (alone,) = json.loads(alone.stdout)
+    expect(abs(alone["loss"] - want_base) <= SAME_LOSS, f"without a config: {alone}, not {want_base}")
+    return f"base {want_base:.4f}, adapter {adapter['loss']:.4f}"
 
 
 def overfitting(folder, **train):
@@ -184,7 +188,7 @@ def patience_ends_a_run(binary, scratch):
     expect((folder / "out" / "adapter" / "adapter_model.safetensors").exists(), "no result")
     config["train"]["resume"] = "auto"
     said = trained(binary, folder, 1, config)[1]
-    expect("this run is done" in said, said[-600:])
+    expect(f"this run is done, its {lines[-1]['step']} steps made" in said, said[-600:])
     return f"after step {lines[-1]['step']} of 40"
 
 
@@ -207,6 +211,23 @@ def what_is_held_out_may_move_but_not_change(binary, scratch):
     path = harness.write_config(folder, config)
     harness.run_or_fail(binary, 1, ["train", f"--config={path}"])
     return "another path goes on, other rows are refused"
+
+
+def a_stop_does_not_wait_for_an_evaluation(binary, scratch):
+    """But for one that decides what the run leaves."""
+    for keeps_best in (False, True):
+        folder, _ = fresh(scratch, "stopped")
+        config = config_of(folder, steps=6, every=1)
+        config["train"].update({"gradient_accumulation_steps": 2, "load_best_model_at_end": keeps_best})
+        path = harness.write_config(folder, config)
+        (folder / "out").mkdir()
+        (folder / "out" / "STOP").touch()
+        stopped = harness.mpirun(binary, 2, ["train", f"--config={path}"], 120)
+        expect(stopped.returncode == 75, f"exit {stopped.returncode}: {stopped.stderr[-300:]}")
+        given_up = "the evaluation after step 1 is given up" in stopped.stdout
+        lines = (folder / "out/metrics.jsonl").read_text()
+        expect(given_up != keeps_best and ("eval_loss" in lines) == keeps_best, stopped.stdout[-600:])
+    return "given up, unless it is of the best"
 
 
 def check_takes_such_a_run(binary, scratch):
@@ -306,6 +327,7 @@ CHECKS = [
     ("a share is held out and never learnt", a_share_is_never_learnt),
     ("samples are what generate says", samples_are_what_generate_says),
     ("what is held out may move but not change", what_is_held_out_may_move_but_not_change),
+    ("a stop does not wait for an evaluation", a_stop_does_not_wait_for_an_evaluation),
     ("fttrain check takes such a run", check_takes_such_a_run),
     ("longer rows than are learnt are planned for", longer_rows_than_are_learnt),
 ]

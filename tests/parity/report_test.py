@@ -74,7 +74,7 @@ def stopped_run(binary, folder):
 
 def page(binary, folder):
     text = (folder / "run" / "report.html").read_text()
-    for part in ("<figcaption>loss", "held out", "the run is not going on", "forward ", "eval_fraction"):
+    for part in ("<figcaption>loss", "held out", "it is done", "forward ", "eval_fraction"):
         expect(part in text, f"report.html lacks {part!r}")
     last = [line for line in lines_of(folder) if "loss" in line][-1]
     expect(f"train {last['loss']:.4g}<" in text, "the last loss")

@@ -50,7 +50,8 @@ TEST(RunPage, OfARunThatHasEndedIsNotReadAgain) {
   RunCurves curves;
   curves.Add(Step(1, 1));
   const std::string page = RunPageText(Head(1), curves, {}, /*done=*/true);
-  EXPECT_THAT(page, HasSubstr("the run is not going on"));
+  EXPECT_THAT(page, HasSubstr("it is done"));
+  EXPECT_THAT(RunPageText(Head(2), curves, {}, true), HasSubstr("the run is not going on"));
   EXPECT_THAT(page, Not(HasSubstr("refresh")));
 }
 
@@ -140,7 +141,7 @@ TEST(RunPage, IsWrittenAtTheEndAndTellsOnceThatItCannotBe) {
     RunPage page(path, Head(1), folder.path() + "/metrics.jsonl", folder.path() + "/samples.jsonl");
     EXPECT_TRUE(page.OnStep(Step(1, 1)).ok());
   }
-  EXPECT_THAT(*ReadFile(path), HasSubstr("the run is not going on"));
+  EXPECT_THAT(*ReadFile(path), HasSubstr("it is done"));
   RunPage nowhere(folder.path() + "/no/folder/report.html", Head(1), "", "");
   EXPECT_TRUE(nowhere.OnStep(Step(1, 1)).ok());
 }

@@ -25,6 +25,19 @@ int64_t LocalWeightBytes(const MeshShape& mesh) {
   return MemoryOf(MemoryCategory::kWeights).current_bytes - before;
 }
 
+TEST(HeldOutLoss, IsGivenUpWhereAStepOfItIsNotTakenAnyMore) {
+  const Task task = TinyTask({.packing = false});
+  const auto job = BuildTiny(task, {.mesh = {.dp = TestProcess().world_size()}});
+  int asked = 0;
+  EXPECT_FALSE(EvaluateHeldOut(*job->network, *HeldOut(task), [&] { return ++asked < 2; }));
+  EXPECT_EQ(asked, 2);
+  const double whole = EvaluateHeldOut(*job->network, *HeldOut(task)).loss;
+  const auto all = EvaluateHeldOut(*job->network, *HeldOut(task), [&] { return ++asked < 100; });
+  ASSERT_TRUE(all.has_value());
+  EXPECT_EQ(all->loss, whole);
+  EXPECT_EQ(asked, 5) << "40 rows are three steps";
+}
+
 // Matrices are divided, rows of the vocabulary as ceil(V / tp), shared kv heads and norms are not.
 int64_t WeightNumel(const LlamaShape& m, int tp, int tp_rank) {
   const int64_t h = m.hidden_size, d = m.head_dim;
