@@ -13,6 +13,7 @@ fi
 # shellcheck source=launch/env.sh
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
+export FTTRAIN_GRACE=${FTTRAIN_GRACE:-unlimited} # seconds that ranks have once they are asked to stop
 asked=0
 trap '
   [ -n "${!:-}" ] || exit 143 # nothing has begun

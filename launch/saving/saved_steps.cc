@@ -12,6 +12,7 @@
 #include "launch/run/replica_check.h"
 #include "launch/run/samples.h"
 #include "launch/run/trainer.h"
+#include "launch/saving/grace.h"
 #include "runtime/process/check.h"
 #include "runtime/process/failpoint.h"
 #include "runtime/process/log.h"
@@ -152,6 +153,8 @@ class SavedSteps {
     if (!finished.ok()) return absl::OkStatus();
     failed_saves_ = 0;
     if (run_.process.rank() != 0) return absl::OkStatus();
+    const std::string warning = GraceWarning(run_.saver.seconds());
+    if (!warning.empty() && !std::exchange(warned_, true)) LogInfo("warning    " + warning);
     const absl::Status told = run_.status.Committed(*run_.saver.committed());
     if (!told.ok()) LogInfo(absl::StrCat("note       ", std::string(told.message())));
     return absl::OkStatus();
@@ -184,6 +187,7 @@ class SavedSteps {
   Trainer trainer_;
   bool all_written_ = false;
   int failed_saves_ = 0;
+  bool warned_ = false;      // of a save that takes long
   double save_seconds_ = 0;  // since the last step was told
 };
 

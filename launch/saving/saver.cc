@@ -103,6 +103,7 @@ std::vector<AdapterTensor> Saver::AdapterOnHost() {
 
 absl::Status Saver::Begin(int64_t steps_done) {
   FT_CHECK(!in_flight(), "a checkpoint is in flight");
+  const auto start = std::chrono::steady_clock::now();
   FT_RETURN_IF_ERROR(MakeFolder(steps_done));
   FT_FAILPOINT("ckpt.staged");
   Copies copies{steps_done, CopiesOnHost(pieces_), AdapterOnHost(), job_.guard.State(),
@@ -111,8 +112,11 @@ absl::Status Saver::Begin(int64_t steps_done) {
   step_ = steps_done;
   best_.reset();
   if (plan_.output.keeps_best && job_.evaluations.best()) best_ = job_.evaluations.best()->step;
-  written_ =
-      std::async(std::launch::async, [this, copies = std::move(copies)] { return Write(copies); });
+  written_ = std::async(std::launch::async, [this, start, copies = std::move(copies)] {
+    Part part = Write(copies);
+    seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    return part;
+  });
   return absl::OkStatus();
 }
 

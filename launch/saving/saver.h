@@ -40,6 +40,9 @@ class Saver {
   // Collective.
   absl::Status Finish();
 
+  // What the newest one took this rank to copy and to write.
+  double seconds() const { return seconds_; }
+
   // Of the newest that is committed by this saver or that the run began from.
   std::optional<int64_t> committed() const { return committed_; }
   void BeganFrom(int64_t step);
@@ -71,11 +74,12 @@ class Saver {
   CheckpointFolder folder_;
   std::vector<SavedPiece> pieces_;
   std::optional<int64_t> step_;  // in flight
-  // Where the result is to be the best evaluation's: that up to the step in flight, and that of which
-  // there is a checkpoint, which a later one's loss must not cost.
+  // Where the result is to be the best evaluation's: that up to the step in flight, and that of
+  // which there is a checkpoint, which a later one's loss must not cost.
   std::optional<int64_t> best_, saved_best_;
   Staging staging_;
   std::future<Part> written_;
+  double seconds_ = 0;  // by the thread, until what it has written is asked for
   std::optional<int64_t> committed_;
   int64_t began_from_ = -1;
 };
