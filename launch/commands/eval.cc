@@ -13,14 +13,13 @@
 #include "launch/exit_code.h"
 #include "launch/plan/output.h"
 #include "launch/plan/paths.h"
+#include "launch/run/evaluation.h"
 #include "launch/run/held_out_loss.h"
 #include "launch/run/numbers.h"
 #include "launch/run/summary.h"
 #include "launch/run/train_plan.h"
 #include "launch/run/training_data.h"
 #include "launch/run/weights.h"
-#include "model/files/adapter_config.h"
-#include "model/linears/adapter_modules.h"
 #include "runtime/process/check.h"
 #include "runtime/process/log.h"
 
@@ -68,23 +67,13 @@ absl::StatusOr<config::LoadedConfig> ConfigOf(const CommandLine& line) {
   return loaded;
 }
 
-absl::StatusOr<Subject> WithAdapter(const Task& base, const std::string& folder) {
-  Subject subject{folder, base};
-  FT_ASSIGN_OR_RETURN(AdapterForm adapter, FromFile(ReadAdapterConfig(folder)));
-  adapter.dropout = 0.0;
-  FT_RETURN_IF_ERROR(FromFile(CheckAdapter(base.model, adapter, AdapterConfigPath(folder))));
-  subject.task.form.adapter = std::move(adapter);
-  subject.task.init_from = folder;
-  return subject;
-}
-
 // The base, and the adapters of --adapter or what the run has left: its adapter, or its model.
 absl::StatusOr<std::vector<Subject>> SubjectsOf(const CommandLine& line, const Asked& asked,
                                                 const Task& base) {
   std::vector<Subject> subjects = {{"base", base}};
   std::vector<std::string> adapters = line.All("adapter");
   const bool trains_all = asked.loaded.config.adapter().method() == config::ADAPTER_METHOD_NONE;
-  const std::string result = absl::StrCat(asked.output.folder, trains_all ? "/model" : "/adapter");
+  const std::string result = ResultFolder(asked.output.folder, trains_all);
   if (adapters.empty() && IsWithoutConfig(line)) {
     // The base alone.
   } else if (adapters.empty() && !std::filesystem::exists(result)) {
@@ -99,8 +88,7 @@ absl::StatusOr<std::vector<Subject>> SubjectsOf(const CommandLine& line, const A
     adapters.push_back(result);
   }
   for (const std::string& folder : adapters) {
-    FT_ASSIGN_OR_RETURN(Subject subject, WithAdapter(base, folder));
-    subjects.push_back(std::move(subject));
+    FT_RETURN_IF_ERROR(UseAdapter(folder, subjects.emplace_back(Subject{folder, base}).task));
   }
   for (const Subject& subject : subjects) FT_RETURN_IF_ERROR(CheckWeightFiles(subject.task));
   return subjects;
@@ -150,15 +138,10 @@ absl::StatusOr<Asked> ReadAsked(const CommandLine& line, const Process& process)
 // Collective over the world; agrees on errors.
 absl::StatusOr<HeldOutLoss> Evaluate(const Asked& asked, const Subject& subject,
                                      const Process& process) {
-  const StorageOptions storage{.zero_stage = asked.layout.zero_stage,
-                               .frozen = asked.layout.frozen,
-                               .disk_folder = asked.output.scratch_folder,
-                               .trains = false};
-  FT_ASSIGN_OR_RETURN(
-      const std::unique_ptr<Network> network,
-      BuildNetwork(subject.task, asked.layout, storage, PositionsOf(subject.task, asked.inputs),
-                   process, asked.inputs.device));
-  FT_RETURN_IF_ERROR(WeightsFromFiles()(*network, process));
+  const EvaluationSetup setup{subject.task, asked.layout, asked.output.scratch_folder,
+                              asked.inputs.device};
+  FT_ASSIGN_OR_RETURN(const std::unique_ptr<Network> network,
+                      LoadForEvaluation(setup, PositionsOf(subject.task, asked.inputs), process));
   return EvaluateHeldOut(*network, *asked.inputs.held_out);
 }
 

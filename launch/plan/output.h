@@ -46,4 +46,9 @@ inline Output OutputOf(const config::RunConfig& run) {
           run.train().has_sample_max_new_tokens() ? run.train().sample_max_new_tokens() : 64};
 }
 
+// Where a run leaves what it has trained: an adapter, or all weights.
+inline std::string ResultFolder(const std::string& output_folder, bool trains_all) {
+  return output_folder + (trains_all ? "/model" : "/adapter");
+}
+
 }  // namespace fttrain

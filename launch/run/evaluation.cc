@@ -62,20 +62,10 @@ absl::StatusOr<Layout> LayoutOfRun(const config::RunConfig& run, const ModelSpec
   return layout;
 }
 
-// With the adapter's own settings in place of the config's, and no dropout.
-absl::Status UseAdapter(const std::string& folder, Task& task) {
-  task.init_from = folder;
-  FT_ASSIGN_OR_RETURN(AdapterForm adapter, FromFile(ReadAdapterConfig(folder)));
-  adapter.dropout = 0.0;
-  FT_RETURN_IF_ERROR(FromFile(CheckAdapter(task.model, adapter, AdapterConfigPath(folder))));
-  task.form.adapter = std::move(adapter);
-  return absl::OkStatus();
-}
-
 // What the run has left, if anything.
 absl::Status UseResult(const config::RunConfig& run, Task& task) {
   const bool trains_all = run.adapter().method() == config::ADAPTER_METHOD_NONE;
-  const std::string result = absl::StrCat(run.output_dir(), trains_all ? "/model" : "/adapter");
+  const std::string result = ResultFolder(run.output_dir(), trains_all);
   if (!std::filesystem::exists(result)) {
     LogInfo(absl::StrCat("note       the run has left no ", result, ": the base alone answers"));
     return absl::OkStatus();
@@ -114,6 +104,15 @@ absl::StatusOr<EvaluationSetup> ReadEvaluation(const CommandLine& line, const Pr
 }
 
 }  // namespace
+
+absl::Status UseAdapter(const std::string& folder, Task& task) {
+  task.init_from = folder;
+  FT_ASSIGN_OR_RETURN(AdapterForm adapter, FromFile(ReadAdapterConfig(folder)));
+  adapter.dropout = 0.0;
+  FT_RETURN_IF_ERROR(FromFile(CheckAdapter(task.model, adapter, AdapterConfigPath(folder))));
+  task.form.adapter = std::move(adapter);
+  return absl::OkStatus();
+}
 
 absl::StatusOr<EvaluationSetup> PrepareEvaluation(const CommandLine& line, const Process& process) {
   absl::StatusOr<EvaluationSetup> setup = ReadEvaluation(line, process, /*generates=*/false);

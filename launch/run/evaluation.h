@@ -30,6 +30,10 @@ absl::StatusOr<std::unique_ptr<Network>> LoadForEvaluation(const EvaluationSetup
                                                            int64_t max_positions,
                                                            const Process& process);
 
+// With the settings of the adapter in `folder` in place of the config's, and no dropout. Errors as
+// ReadAdapterConfig's and CheckAdapter's, of a file.
+absl::Status UseAdapter(const std::string& folder, Task& task);
+
 // One document: no targets, and no dropout whose token indices would matter.
 ModelBatch EvaluationBatch(const std::vector<int32_t>& input_ids, const EvaluationSetup& setup);
 

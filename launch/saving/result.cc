@@ -36,7 +36,7 @@ int64_t CheckpointsThere(const TrainPlan& plan) {
 }  // namespace
 
 std::string ResultFolder(const TrainPlan& plan) {
-  return absl::StrCat(plan.output.folder, plan.task.form.adapter ? "/adapter" : "/model");
+  return ResultFolder(plan.output.folder, plan.task.form.train_base);
 }
 
 absl::Status CheckRoom(const TrainPlan& plan, const OutputFolder& output) {
