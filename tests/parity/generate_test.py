@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""generate_test.py BINARY [FAMILY ...]: answers are transformers' and PEFT's, token for token, in
+"""generate_test.py BINARY [--prompts=N] [FAMILY ...]: answers are transformers' and PEFT's, token for token, in
 every layout; files of prompts, a run's own result, and a conversation through a pipe."""
 
 import json
@@ -16,7 +16,7 @@ import harness
 import tiny_models
 
 FAMILIES = ["llama_grouped", "llama_tied", "mistral", "qwen2", "qwen3"]
-PROMPTS, NEW = 40, 24
+NEW = 24
 START, END = 256, 257  # <|im_start|>, <|im_end|> of the tiny tokenizer
 
 # name -> (ranks, what differs from one rank)
@@ -57,10 +57,10 @@ def write_rows(path, rows):
     return path
 
 
-def texts(seed):
+def texts(seed, count=20):
     draw = random.Random(seed)
     letters = "abcdefghij klmnop\nqrst .,?é"
-    return ["".join(draw.choice(letters) for _ in range(draw.randrange(1, 60))) for _ in range(PROMPTS)]
+    return ["".join(draw.choice(letters) for _ in range(draw.randrange(1, 60))) for _ in range(count)]
 
 
 def generated(binary, folder, ranks, *flags):
@@ -104,9 +104,9 @@ def compare(want, rows, what):
         expect(row["finish_reason"] == ("stop" if len(ids) < NEW else "length"), f"{what}: {row}")
 
 
-def greedy_is_transformers(binary, scratch, case):
+def greedy_is_transformers(binary, scratch, case, count):
     folder = fresh(scratch, case, case)
-    prompts = texts(case)
+    prompts = texts(case, count)
     path = write_rows(folder / "in.jsonl", [{"prompt": text} for text in prompts])
     adapter = folder / "adapter_trained"
     make_adapter(folder, adapter)
@@ -286,10 +286,12 @@ def a_conversation_through_a_pipe(binary, scratch):
 
 def main():
     binary = Path(sys.argv[1])
-    families = sys.argv[2:] or FAMILIES
+    arguments = sys.argv[2:]
+    counts = [int(each.removeprefix("--prompts=")) for each in arguments if each.startswith("--prompts=")]
+    families = [each for each in arguments if not each.startswith("--")] or FAMILIES
     torch.set_num_threads(1)
     checks = [
-        (f"greedy answers of {case} are transformers'", partial(greedy_is_transformers, case=case))
+        (f"greedy answers of {case} are transformers'", partial(greedy_is_transformers, case=case, count=(counts or [20])[0]))
         for case in families
     ]
     if len(families) == len(FAMILIES):
