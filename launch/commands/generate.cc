@@ -46,7 +46,9 @@ absl::StatusOr<Questions> ReadQuestions(const CommandLine& line, const Task& tas
   FT_RETURN_IF_ERROR(CheckFlags(line));
   FT_ASSIGN_OR_RETURN(Speech speech, Speech::Load(task, line.Has("raw")));
   std::vector<PromptRow> rows = {{"", line.Get("prompt"), {}}};
-  if (line.Has("prompts")) FT_ASSIGN_OR_RETURN(rows, ReadPromptRows(line.Get("prompts")));
+  if (line.Has("prompts")) {
+    FT_ASSIGN_OR_RETURN(rows, ReadPromptRows(line.Get("prompts")));
+  }
   return AskRows(std::move(rows), std::move(speech), task.model,
                  {line.Get("system"), max_new_tokens});
 }

@@ -152,9 +152,11 @@ absl::Status TrainFrom(const Start& start, Job& job, StopSignals& signals, RunSt
                        control, status, sinks ? sinks->All() : std::vector<MetricsSink*>(),
                        process};
   FT_RETURN_IF_ERROR(TrainSteps(parts, steps_done));
-  FT_RETURN_IF_ERROR(WriteMemory(WithPeaks(held), plan.output.folder, process));
+  const RankMemory memory = WithPeaks(held);
   FT_RETURN_IF_ERROR(ReadBest(start, job, status.step(), process));
+  // First what was learnt: where there is no room the others fail, and this waits for some.
   FT_RETURN_IF_ERROR(SaveResult(plan, job, process));
+  FT_RETURN_IF_ERROR(WriteMemory(memory, plan.output.folder, process));
   return process.AgreeOnStatus(sinks == nullptr ? absl::OkStatus() : sinks->Flush());
 }
 

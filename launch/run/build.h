@@ -30,7 +30,7 @@ struct JobInputs {
   WeightSource weights = WeightsFromFiles();
   std::shared_ptr<RowStream> rows;
   std::shared_ptr<RowStream> held_out;     // evaluated; null: nothing is
-  std::shared_ptr<const Samples> samples;  // answered after evaluations; null: none
+  std::shared_ptr<const Samples> samples = nullptr;  // answered after evaluations; null: none
   std::string scratch_folder;  // of files without a name; a store that wants some makes it
   c10::Device device = c10::Device(c10::kCPU);  // this rank's, selected
   CommBackend backend = nullptr;                // as BuildNetwork
