@@ -251,7 +251,12 @@ const std::vector<Command>& Commands() {
          "--lm_head as in the run): the very model that a qlora run trained, whose errors\n"
          "of quantisation the adapter has learnt to live with. A --model that is quantised\n"
          "has no other"},
-        {"quantize", "", "", "write the result as NF4 again"},
+        {"quantize", "", "",
+         "write the result as NF4 again: refused where its steps are coarser than the update,\n"
+         "as for most qlora adapters (--base=dequantized). 16 bits, or the adapter, keep it"},
+        {"least_share", "SHARE", "0.684",
+         "of the adapter's update that must be left in the result's bits, in all, or nothing is\n"
+         "written. A share s keeps 1 - (1 - s)^2 of what training gained: 0.684 nine tenths"},
         kBlockSize,
         kDoubleQuant,
         kLmHead}},
@@ -280,7 +285,8 @@ std::string Usage(const std::string& topic) {
       &text,
       "Without a command, `train`; without a file, fttrain.yaml of this folder.\n"
       "`fttrain help COMMAND` lists its flags, `fttrain --version` says what was built.\n"
-      "A run to try: mpirun -np 2 build/release/fttrain train configs/quickstart.yaml");
+      "A run to try, in the folder of its sources: mpirun -np 2 fttrain train "
+      "configs/quickstart.yaml");
   return text;
 }
 

@@ -1,4 +1,5 @@
 // `fttrain quantize` and `fttrain merge`: a model folder into another form, on files.
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
 
@@ -85,7 +86,7 @@ absl::Status ParseForm(const CommandLine& line, const SourceFolder& source, bool
   }
   if (!uses_nf4) return absl::OkStatus();
   FT_ASSIGN_OR_RETURN(conversion.nf4.rounding,
-                      FromFile(MatrixDtype(source, conversion.quantize_head)));
+                      FromFile(MatrixDtype(*source.files, source.model, conversion.quantize_head)));
   return absl::OkStatus();
 }
 
@@ -123,6 +124,37 @@ absl::Status ChooseForm(const CommandLine& line, const SourceFolder& source,
         "--base=dequantized");
   }
   return ParseForm(line, source, uses_nf4, conversion);
+}
+
+// "0.3%".
+std::string Percent(const UpdateShare& share) {
+  return absl::StrFormat("%.1f%%", 100 * share.value());
+}
+
+// The matrix with the smallest share and the one with the largest: "0.1% (lm_head) to 0.4% (...)".
+std::string Extremes(const Converted& done) {
+  const auto [least, most] = std::minmax_element(
+      done.updates.begin(), done.updates.end(),
+      [](const auto& a, const auto& b) { return a.second.value() < b.second.value(); });
+  return absl::StrCat("of a matrix ", Percent(least->second), " (", least->first, ") to ",
+                      Percent(most->second), " (", most->first, ")");
+}
+
+// InvalidArgument where a smaller share than --least_share of the adapter's update is left.
+absl::Status CheckUpdate(const Converted& done, bool write_nf4, double least_share) {
+  if (done.update.value() >= least_share) return absl::OkStatus();
+  const std::string bits = write_nf4 ? "into 4 bits" : "into the base's dtype";
+  return WithExitCode(
+      absl::InvalidArgumentError(absl::StrCat(
+          "merged ", bits, ", ", Percent(done.update), " of the adapter's update would be left (",
+          Extremes(done), "), and --least_share asks for ",
+          absl::StrFormat("%g%%", 100 * least_share),
+          ": what is less than half a step of these numbers is rounded away. Nothing was written. ",
+          write_nf4
+              ? "Merge into 16 bits (leave out --quantize), or keep the adapter beside its base"
+              : "Keep the adapter beside its base",
+          " (generate, chat, eval and PEFT take both); --least_share=0 writes it all the same")),
+      kExitUsage);
 }
 
 // ConvertFolder with a line every few seconds that says how far it is. Not a wrong use but a bad
@@ -180,9 +212,20 @@ absl::Status MergeCommand(const CommandLine& line, const Process& process) {
   conversion.adapter = line.Get("adapter");
   FT_RETURN_IF_ERROR(ChooseBase(line, source, conversion));
   FT_RETURN_IF_ERROR(ChooseForm(line, source, conversion));
+  FT_ASSIGN_OR_RETURN(
+      const double least_share,
+      line.Number<double>(
+          "least_share", [](double share) { return share >= 0 && share <= 1; }, "in [0, 1]"));
+  conversion.accept = [&](const Converted& done) {
+    return CheckUpdate(done, conversion.write_nf4, least_share);
+  };
   FT_ASSIGN_OR_RETURN(const Converted done, Convert(source, conversion, line.Get("output")));
   LogInfo(absl::StrCat("merged     ", done.adapted_matrices, " matrices, base ",
                        conversion.base == MergeBase::kOriginal ? "original" : "dequantized"));
+  if (!done.updates.empty()) {
+    LogInfo(absl::StrCat("update     ", Percent(done.update),
+                         " of it is left in what was written, ", Extremes(done)));
+  }
   if (done.quantized_matrices > 0) LogInfo(absl::StrCat("quantised  ", Described(done)));
   LogInfo(absl::StrCat("saved      ", line.Get("output")));
   return absl::OkStatus();

@@ -78,6 +78,7 @@ class Converter {
       FT_RETURN_IF_ERROR(Write(passage));
       conversion_.progress(*writer_);
     }
+    FT_RETURN_IF_ERROR(conversion_.accept(done_));
     FT_RETURN_IF_ERROR(writer_->Finish());
     return std::move(done_);
   }
@@ -182,6 +183,7 @@ class Converter {
     const int64_t block = conversion_.nf4.block_size, whole = block / std::gcd(block, columns);
     const int64_t step = std::max<int64_t>(1, kStagingElements / columns / whole) * whole;
     FT_RETURN_IF_ERROR(LoadAdapterOf(passage));
+    UpdateShare share;
     Nf4Matrix nf4;
     if (passage.dequantized) {
       nf4.layout = MakeNf4Layout(WholeParam(spec.name, spec.shape), conversion_.nf4);
@@ -197,7 +199,17 @@ class Converter {
         FT_RETURN_IF_ERROR(LoadSliceInto(*source_.files, spec.name, spec.shape, 0, range.offset,
                                          range.extent, values));
       }
-      FT_RETURN_IF_ERROR(Named(passage, take(passage.adapted ? Merged(values, range) : values)));
+      if (!passage.adapted) {
+        FT_RETURN_IF_ERROR(Named(passage, take(values)));
+        continue;
+      }
+      const at::Tensor sum = Updated(values, range), merged = sum.to(passage.dtype);
+      FT_RETURN_IF_ERROR(Named(passage, take(merged)));
+      share += ShareOfUpdate(values, sum, merged, passage.to_nf4 ? &conversion_.nf4 : nullptr);
+    }
+    if (passage.adapted) {
+      done_.updates.emplace_back(spec.module, share);
+      done_.update += share;
     }
     return absl::OkStatus();
   }
@@ -231,10 +243,9 @@ class Converter {
     return absl::OkStatus();
   }
 
-  at::Tensor Merged(const at::Tensor& values, const Range& rows) const {
-    at::Tensor sum = values.to(a_.scalar_type());
-    sum.addmm_(b_.narrow(0, rows.offset, rows.extent), a_, 1, scale_);
-    return sum.to(values.scalar_type());
+  at::Tensor Updated(const at::Tensor& values, const Range& rows) const {
+    at::Tensor sum = values.to(a_.scalar_type(), /*non_blocking=*/false, /*copy=*/true);
+    return sum.addmm_(b_.narrow(0, rows.offset, rows.extent), a_, 1, scale_);
   }
 
   const SourceFolder& source_;
@@ -259,24 +270,6 @@ absl::StatusOr<SourceFolder> OpenSource(const std::string& path) {
     source.nf4 = nf4.options;
   }
   return source;
-}
-
-absl::StatusOr<at::ScalarType> MatrixDtype(const SourceFolder& source, bool quantize_head) {
-  std::vector<TensorSpec> matrices = LinearMatrices(source.model);
-  if (!quantize_head) {
-    std::erase_if(matrices, [](const TensorSpec& matrix) { return matrix.module == kHeadModule; });
-  }
-  const auto dtype_of = [&](const TensorSpec& matrix) {
-    return *FloatTypeOf(source.files->Find(matrix.name)->dtype);
-  };
-  const at::ScalarType first = dtype_of(matrices.front());
-  for (const TensorSpec& matrix : matrices) {
-    if (dtype_of(matrix) == first) continue;
-    return absl::InvalidArgumentError(absl::StrCat(
-        source.path, ": '", matrix.name, "' is ", DtypeWord(dtype_of(matrix)), ", but '",
-        matrices.front().name, "' is ", DtypeWord(first), ": one dtype for all is supported"));
-  }
-  return first == at::kDouble ? at::kFloat : first;
 }
 
 absl::StatusOr<Converted> ConvertFolder(const SourceFolder& source, const Conversion& conversion,

@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -14,6 +15,7 @@
 #include "model/config/spec.h"
 #include "model/files/adapter.h"
 #include "model/files/folder_writer.h"
+#include "model/files/update_share.h"
 #include "model/nf4/nf4.h"
 #include "runtime/files/safetensors.h"
 
@@ -28,11 +30,17 @@ struct SourceFolder {
 };
 absl::StatusOr<SourceFolder> OpenSource(const std::string& path);
 
-// The dtype of the matrices that become NF4 of a folder that is not quantised, as quant states have
-// it: F64 counts as float32. InvalidArgument if they differ.
-absl::StatusOr<at::ScalarType> MatrixDtype(const SourceFolder& source, bool quantize_head);
-
 enum class MergeBase { kOriginal, kDequantized };
+
+// What was written, for the report.
+struct Converted {
+  int64_t quantized_matrices = 0, quantized_parameters = 0, quantized_bytes = 0;
+  int64_t adapted_matrices = 0;
+  std::vector<std::string> dense;  // linear layers that stay floating, lm_head among them
+  // What is left of the adapter's update, in all and of each adapted matrix: (module, share).
+  UpdateShare update;
+  std::vector<std::pair<std::string, UpdateShare>> updates;
+};
 
 struct Conversion {
   // Matrices that become NF4 on the way or in the output: their form, rounding included. Ignored
@@ -45,13 +53,10 @@ struct Conversion {
   int64_t max_shard_bytes = FolderWriter::kShardBytes;
   // Called after each tensor of the source: how far the output is.
   std::function<void(const FolderWriter&)> progress = [](const FolderWriter&) {};
-};
-
-// What was written, for the report.
-struct Converted {
-  int64_t quantized_matrices = 0, quantized_parameters = 0, quantized_bytes = 0;
-  int64_t adapted_matrices = 0;
-  std::vector<std::string> dense;  // linear layers that stay floating, lm_head among them
+  // Called when all is written, before anything is seen of it: an error is that of ConvertFolder.
+  std::function<absl::Status(const Converted&)> accept = [](const Converted&) {
+    return absl::OkStatus();
+  };
 };
 
 // Writes `output`: nothing of it is there unless all went well. Merged: W + scale B A formed in

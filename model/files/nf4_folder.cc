@@ -176,6 +176,27 @@ absl::Status CheckHeadCanBeNf4(const ModelSpec& model, const std::string& asked)
                    "is not quantised; leave it out"));
 }
 
+absl::StatusOr<at::ScalarType> MatrixDtype(const SafetensorsFolder& folder, const ModelSpec& model,
+                                           bool quantize_head) {
+  std::string first_name;
+  at::ScalarType first = at::kFloat;
+  for (const TensorSpec& matrix : LinearMatrices(model)) {
+    if (matrix.module == kHeadModule && !quantize_head) continue;
+    const SafetensorsEntry* entry = folder.Find(matrix.name);
+    if (entry == nullptr || !FloatTypeOf(entry->dtype)) continue;
+    const at::ScalarType dtype = *FloatTypeOf(entry->dtype);
+    if (first_name.empty()) {
+      first_name = matrix.name;
+      first = dtype;
+    }
+    if (dtype == first) continue;
+    return absl::InvalidArgumentError(absl::StrCat(
+        folder.path(), ": '", matrix.name, "' is ", DtypeWord(dtype), ", but '", first_name,
+        "' is ", DtypeWord(first), ": matrices in 4 bits are made from one dtype"));
+  }
+  return first == at::kDouble ? at::kFloat : first;
+}
+
 bool IsNf4Tensor(const SafetensorsFolder& folder, const std::string& weight) {
   for (const char* key : kKeys) {
     if (folder.Contains(weight + key)) return true;

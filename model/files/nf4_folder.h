@@ -26,6 +26,13 @@ inline constexpr char kHeadModule[] = "lm_head";
 // flag that asks for a quantised head, for the message.
 absl::Status CheckHeadCanBeNf4(const ModelSpec& model, const std::string& asked);
 
+// The dtype of the matrices that become NF4 of a folder that is not quantised, as quant states have
+// it: codes are made from the files' own values, whatever computes with them, and a dequantised
+// value is rounded to this dtype. F64 counts as float32. InvalidArgument if they differ. Of what is
+// not there, or is no number, CheckModelTensors tells.
+absl::StatusOr<at::ScalarType> MatrixDtype(const SafetensorsFolder& folder, const ModelSpec& model,
+                                           bool quantize_head);
+
 struct Nf4Folder {
   Nf4Options options;              // the same for every quantised matrix
   std::vector<std::string> dense;  // linear layers that are not quantised; a tied lm_head is one

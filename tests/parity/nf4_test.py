@@ -231,6 +231,30 @@ def merged_into_nf4_is_the_model_that_was_trained(binary, folder, rows):
     return ", ".join(said)
 
 
+def an_update_that_4_bits_forget_is_refused(binary, folder, rows):
+    """A thousandth of the adapter is below every half step of NF4: merged so it would be gone."""
+    small = fresh(folder / "small")
+    shutil.copytree(folder / "adapter_init", small)
+    tensors = safetensors.torch.load_file(small / "adapter_model.safetensors")
+    scaled = {name: value * (1e-3 if ".lora_B." in name else 1) for name, value in tensors.items()}
+    safetensors.torch.save_file(scaled, small / "adapter_model.safetensors")
+    nf4, output = quantize(binary, folder, folder / "nf4"), fresh(folder / "again")
+    words = ["merge", f"--model={nf4}", f"--adapter={small}", f"--output={output}"]
+    said = refused(binary, [*words, "--quantize"], USAGE, "of the adapter's update would be left", output)
+    for words_of_remedy in ["leave out --quantize", "keep the adapter"]:
+        refused(binary, [*words, "--quantize"], USAGE, words_of_remedy, output)
+    base = harness.logits(binary, folder, rows, model=nf4)
+    with_adapter = harness.logits(binary, folder, rows, model=nf4, adapter=small)
+    harness.run_or_fail(binary, 1, [*words, "--quantize", "--least_share=0"])
+    forgotten = harness.logits(binary, folder, rows, model=output)
+    merged = harness.logits(binary, folder, rows, model=merge(binary, folder, folder / "m", model=nf4, adapter=small))
+    moved = largest(with_adapter, base)
+    if not (largest(merged, with_adapter) < 0.1 * moved and largest(forgotten, with_adapter) > 0.5 * moved):
+        raise harness.Failure(f"the adapter moves {moved:.1e}; 32 bits and 4 are off by "
+                              f"{largest(merged, with_adapter):.1e} and {largest(forgotten, with_adapter):.1e}")
+    return said
+
+
 def refused(binary, arguments, code, must_say, output=None, ranks=1, wrapper=()):
     done = harness.mpirun(binary, ranks, arguments, 60, wrapper)
     said = done.stderr.strip()
@@ -320,6 +344,7 @@ def main():
             ("a quantised folder trains as its source", lambda: a_quantised_folder_trains_as_its_source(binary, folder, golden)),
             ("the weights' bytes are the closed form", lambda: held_weights_are_the_closed_form(binary, folder, golden)),
             ("merged into NF4: the model that was trained", lambda: merged_into_nf4_is_the_model_that_was_trained(binary, folder, rows)),
+            ("an update that 4 bits forget is refused", lambda: an_update_that_4_bits_forget_is_refused(binary, folder, rows)),
             *refusals(binary, folder),
         ]
         harness.run_checks([check for check in checks if wanted in check[0]])

@@ -40,7 +40,7 @@ class ConvertFolderTest : public testing::Test {
       tensors_.emplace_back(spec.name, at::randn(spec.shape).mul(0.05).to(dtype));
     }
     WriteTensors(base_ / "model.safetensors", tensors_);
-    std::vector<AdapterTensor> factors;
+    std::vector<AdapterTensor>& factors = factors_;
     for (const TensorSpec& matrix : LinearMatrices(*LoadModelConfig(base_.path()))) {
       const std::string& module = matrix.module;
       if (!module.ends_with("up_proj") && !module.ends_with("q_proj")) continue;
@@ -50,8 +50,7 @@ class ConvertFolderTest : public testing::Test {
       b_ = factors.back().value;
       a_ = factors[factors.size() - 2].value;
     }
-    const AdapterForm config{4, 6.0, 0.0, true, {{"up_proj", "q_proj"}}, ""};
-    EXPECT_TRUE(WriteAdapter(adapter_.path(), config, factors).ok());
+    EXPECT_TRUE(WriteAdapter(adapter_.path(), form_, factors).ok());
     conversion_.nf4 = {64, true, dtype};
   }
 
@@ -59,6 +58,12 @@ class ConvertFolderTest : public testing::Test {
     return std::find_if(tensors_.begin(), tensors_.end(),
                         [&](const auto& tensor) { return tensor.first == name; })
         ->second;
+  }
+  void ScaleAdapter(double factor) {
+    for (auto& each : factors_) {
+      if (each.name.find("lora_B") != std::string::npos) each.value = each.value * factor;
+    }
+    EXPECT_TRUE(WriteAdapter(adapter_.path(), form_, factors_).ok());
   }
   at::Tensor Delta() const { return at::matmul(b_, a_) * (6.0 / std::sqrt(4.0)); }
 
@@ -95,7 +100,9 @@ class ConvertFolderTest : public testing::Test {
     return Dequantized(*source->files, {name, Base(name).sizes().vec()}, conversion_.nf4);
   }
 
+  const AdapterForm form_{4, 6.0, 0.0, true, {{"up_proj", "q_proj"}}, ""};
   const TempFolder base_, adapter_, out_;
+  std::vector<AdapterTensor> factors_;
   NamedTensors tensors_;
   at::Tensor a_, b_;
   Conversion conversion_;
@@ -154,8 +161,8 @@ TEST_F(ConvertFolderTest, AHeadThatIsNotQuantisedMayHaveADtypeOfItsOwn) {
   ASSERT_EQ(tensors_.back().first, "lm_head.weight");
   WriteTensors(base_ / "model.safetensors", tensors_);
   const auto source = OpenSource(base_.path()).value();
-  EXPECT_EQ(*MatrixDtype(source, /*quantize_head=*/false), at::kBFloat16);
-  EXPECT_THAT(ErrorText(MatrixDtype(source, /*quantize_head=*/true)),
+  EXPECT_EQ(*MatrixDtype(*source.files, source.model, /*quantize_head=*/false), at::kBFloat16);
+  EXPECT_THAT(ErrorText(MatrixDtype(*source.files, source.model, /*quantize_head=*/true)),
               HasSubstr("'lm_head.weight' is float32, but "
                         "'model.layers.0.self_attn.q_proj.weight' is bfloat16"));
   conversion_.write_nf4 = true;
@@ -252,6 +259,48 @@ TEST_F(ConvertFolderTest, RequantisesAndLeavesMatricesWithoutAnAdapterBitForBit)
   const at::Tensor error = (Read(out_ / "merged", up).to(at::kFloat) - exact).abs();
   EXPECT_LT(error.mean().item<float>(), 0.12 * exact.abs().mean().item<float>());
   EXPECT_GT(error.mean().item<float>(), 0.01 * exact.abs().mean().item<float>());
+}
+
+// Of updates as large as the weights, and a hundredth of that.
+TEST_F(ConvertFolderTest, TellsHowMuchOfTheUpdateIsLeft) {
+  conversion_.adapter = adapter_.path();
+  const auto share = [&](MergeBase base, bool write_nf4, const std::string& output) {
+    conversion_.base = base;
+    conversion_.write_nf4 = write_nf4;
+    const auto done = Convert(base_.path(), out_ / output).value();
+    EXPECT_EQ(done.updates.size(), 4) << "q_proj and up_proj of two layers";
+    double squared = 0;
+    for (const auto& [module, update] : done.updates) squared += update.squared;
+    EXPECT_NEAR(squared, done.update.squared, 1e-9 * squared);
+    return done.update.value();
+  };
+  EXPECT_NEAR(share(MergeBase::kOriginal, false, "large16"), 1, 0.01);
+  EXPECT_NEAR(share(MergeBase::kOriginal, true, "large4"), 1, 0.1);
+  EXPECT_NEAR(share(MergeBase::kDequantized, true, "large44"), 1, 0.1);
+  ScaleAdapter(0.01);
+  EXPECT_NEAR(share(MergeBase::kDequantized, false, "small16"), 1, 0.2);
+  EXPECT_NEAR(share(MergeBase::kOriginal, true, "small4"), 1, 0.3) << "as often up as down";
+  EXPECT_LT(share(MergeBase::kDequantized, true, "small44"), 0.1) << "below half a step";
+}
+
+TEST_F(ConvertFolderTest, LeavesNothingOfWhatIsNotAccepted) {
+  conversion_.adapter = adapter_.path();
+  conversion_.accept = [](const Converted& done) {
+    return absl::InvalidArgumentError(absl::StrCat(done.updates.size(), " updates"));
+  };
+  EXPECT_THAT(Convert(base_.path(), out_ / "m"),
+              IsError(absl::StatusCode::kInvalidArgument, "4 updates"));
+  EXPECT_EQ(out_.FileCount(), 0);
+}
+
+TEST(ShareOfUpdate, IsThatOfTheElementsThatMove) {
+  const at::Tensor ones = at::ones({2, 2}, at::kBFloat16);
+  // bfloat16 has steps of 2^-7 above 1.
+  at::Tensor update = at::tensor({0.015625f, 0.001f, 0.0f, 0.001f}).view({2, 2});
+  const at::Tensor sum = ones.to(at::kFloat) + update;
+  const UpdateShare some = ShareOfUpdate(ones, sum, sum.to(at::kBFloat16), nullptr);
+  EXPECT_NEAR(some.value(), 0.015625 * 0.015625 / (0.015625 * 0.015625 + 2e-6), 1e-4);
+  EXPECT_EQ(ShareOfUpdate(ones, ones.to(at::kFloat), ones, nullptr).value(), 1.0) << "no update";
 }
 
 TEST_F(ConvertFolderTest, RefusesAnAdapterThatDoesNotFit) {
