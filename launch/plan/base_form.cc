@@ -14,9 +14,18 @@ bool HeadIsDense(const ParameterForm& form) {
   return std::count(form.nf4_dense.begin(), form.nf4_dense.end(), kHeadModule) > 0;
 }
 
+// As `fttrain quantize` would write it. Without weights, as for a plan, nothing is quantised, and
+// bytes are the same in any dtype. Whoever reads a folder's weights tells what is wrong with them.
+absl::StatusOr<at::ScalarType> RoundingOf(const std::string& folder, const ModelSpec& model,
+                                          bool quantize_head, at::ScalarType without_weights) {
+  const auto files = SafetensorsFolder::Open(folder);
+  return files.ok() ? MatrixDtype(**files, model, quantize_head) : without_weights;
+}
+
 // Quantised while loading. The head stays dense unless asked for, as in bitsandbytes.
 absl::Status QuantizeOnLoading(const config::QuantizationConfig& quantization,
-                               const ModelSpec& model, ParameterForm& form) {
+                               const std::string& folder, const ModelSpec& model,
+                               ParameterForm& form) {
   if (quantization.lm_head()) {
     FT_RETURN_IF_ERROR(CheckHeadCanBeNf4(model, "'adapter.quantization.lm_head'"));
   }
@@ -26,7 +35,9 @@ absl::Status QuantizeOnLoading(const config::QuantizationConfig& quantization,
     return absl::InvalidArgumentError(absl::StrCat(
         "'adapter.quantization.block_size' must be a power of two in [32, 4096], not ", block));
   }
-  form.nf4 = Nf4Options{block, quantization.double_quant(), form.compute};
+  FT_ASSIGN_OR_RETURN(const at::ScalarType rounding,
+                      FromFile(RoundingOf(folder, model, quantization.lm_head(), form.compute)));
+  form.nf4 = Nf4Options{block, quantization.double_quant(), rounding};
   if (!quantization.lm_head()) form.nf4_dense = {kHeadModule};
   return absl::OkStatus();
 }
@@ -67,7 +78,8 @@ absl::Status SetBaseForm(const config::LoadedConfig& loaded, const ModelSpec& mo
   const std::string& folder = run.model().path();
   const bool qlora = run.adapter().method() == config::ADAPTER_METHOD_QLORA;
   if (!model.quantized) {
-    return qlora ? QuantizeOnLoading(run.adapter().quantization(), model, form) : absl::OkStatus();
+    return qlora ? QuantizeOnLoading(run.adapter().quantization(), folder, model, form)
+                 : absl::OkStatus();
   }
   if (training && !qlora) {
     return absl::InvalidArgumentError(absl::StrCat(

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "launch/exit_code.h"
+#include "launch/run/masters.h"
 #include "launch/run/samples.h"
 #include "launch/run/weights.h"
 #include "model/linears/adapter.h"
@@ -70,6 +71,12 @@ absl::StatusOr<std::unique_ptr<Job>> Build(const Task& task, const Layout& layou
   job->optimizer = std::make_unique<Optimizer>(*job->network->store, adamw);
   FT_RETURN_IF_ERROR(inputs.weights(*job->network, process));
   job->optimizer->MastersFromParameters();
+  // Whoever gives other values than the files' gives all there is of them.
+  using FromFiles = absl::Status (*)(Network&, const Process&);
+  const FromFiles* source = inputs.weights.target<FromFiles>();
+  if (source != nullptr && *source == LoadFiles) {
+    FT_RETURN_IF_ERROR(process.AgreeOnStatus(LoadMasters(*job->optimizer, task)));
+  }
   return job;
 }
 

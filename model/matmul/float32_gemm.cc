@@ -81,6 +81,12 @@ void DequantizeWide(const Nf4Matrix& matrix, at::ScalarType dtype, const Range& 
     DequantizeNf4(matrix, rows, columns, to);
     return;
   }
+  if (dtype == at::kBFloat16 && matrix.rounding() == at::kFloat) {
+    Nf4Matrix rounded = matrix;  // float32 rounded to bfloat16 is what bfloat16 makes of it
+    rounded.layout.options.rounding = at::kBFloat16;
+    DequantizeNf4(rounded, rows, columns, to);
+    return;
+  }
   const at::Tensor narrow = at::empty(to.sizes(), to.options().dtype(dtype));
   DequantizeNf4(matrix, rows, columns, narrow);
   Widen(narrow, MutableData<float>(to));

@@ -220,7 +220,8 @@ def to_bfloat16_bits(values):
 def write_safetensors(path, tensors, dtype="F32"):
     header, position, blobs = {"__metadata__": {"format": "pt"}}, 0, []
     for name, values in tensors.items():
-        blob = (to_bfloat16_bits(values) if dtype == "BF16" else values.astype("<f4")).tobytes()
+        as_numbers = {"F32": "<f4", "F16": "<f2"}.get(dtype)
+        blob = (values.astype(as_numbers) if as_numbers else to_bfloat16_bits(values)).tobytes()
         header[name] = {
             "dtype": dtype,
             "shape": list(values.shape),
@@ -318,8 +319,10 @@ def write_tokenizer(folder):
     )
 
 
-def write_model(case, folder):
-    config, shards, dtype, _, _ = CASES[case]
+def write_model(case, folder, dtype=None):
+    """In the case's dtype, or another: F32, F16 or BF16."""
+    config, shards, own_dtype, _, _ = CASES[case]
+    dtype = dtype or own_dtype
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "config.json", config)
     write_tokenizer(folder)
