@@ -95,8 +95,7 @@ constexpr Names kNamesElsewhere[] = {
      "pipeline_parallel_size pipeline_parallel_degree pipeline_model_parallel_size "
      "pipeline_parallel pp_size pp",
      ""},
-    {"parallel.zero_stage", "deepspeed fsdp fsdp_config fsdp_version zero_optimization zero stage",
-     ""},
+    {"parallel.zero_stage", "deepspeed fsdp fsdp_config fsdp_version zero_optimization zero", ""},
     {"parallel.sequence_parallel", "enable_sequence_parallel", ""},
     {"parallel.pipeline_schedule", "pipeline_parallel_schedule", ""},
     {"parallel.timeout_seconds", "ddp_timeout nccl_timeout dist_timeout", ""},
@@ -119,6 +118,8 @@ constexpr Names kNamesElsewhere[] = {
 constexpr Names kNamesWithoutKey[] = {
     {"", "tokenizer tokenizer_name_or_path",
      "has no key: the tokenizer is read from the folder model.path"},
+    {"", "stage do_train",
+     "has no key: `train` is supervised fine-tuning (sft); ZeRO's stage is parallel.zero_stage"},
     {"", "trust_remote_code", "has no key: code of a model folder is never run"},
     {"", "load_in_8bit", "has no key: frozen weights are 16-bit (lora) or 4-bit (qlora)"},
     {"", "tf32", "has no key: precision.compute bf16 or fp32 decides"},
@@ -136,8 +137,27 @@ constexpr Names kNamesWithoutKey[] = {
     {"", "pad_to_sequence_len group_by_length", "has no key: nothing is padded"},
     {"", "train_on_eos train_on_eot", "has no key: the end of an answer that is learnt is learnt"},
     {"", "eot_tokens", "has no key: the token that ends a turn is found by the chat template"},
-    {"", "use_tensorboard report_to wandb_project",
-     "has no key: metrics are in metrics.jsonl of output_dir"},
+    {"", "gradient_checkpointing_kwargs use_reentrant",
+     "has no key: memory.recompute alone says what is computed again"},
+    {"", "bnb_4bit_compute_dtype", "has no key: precision.compute decides"},
+    {"", "bnb_4bit_quant_storage", "has no key: 4-bit codes are stored as bytes"},
+    {"", "overwrite_output_dir",
+     "has no key: an earlier run in output_dir moves to previous-N (train.resume: never)"},
+    {"",
+     "overwrite_cache preprocessing_num_workers dataset_num_proc dataloader_num_workers "
+     "dataset_prepared_path",
+     "has no key: rows are read at every start, by all threads"},
+    {"", "push_to_hub hub_model_id hub_strategy", "has no key: nothing is uploaded"},
+    {"", "remove_unused_columns", "has no key: columns not used are told by `fttrain data`"},
+    {"", "ddp_find_unused_parameters ddp_bucket_cap_mb", "has no key: there is no DDP wrapper"},
+    {"", "neftune_noise_alpha", "has no key: NEFTune is not implemented"},
+    {"", "save_safetensors", "has no key: results are always safetensors"},
+    {"", "rl pref_loss",
+     "has no key: preference training is not implemented; data.train[].format "
+     "preference learns the chosen answers"},
+    {"", "use_tensorboard report_to wandb_project wandb_entity wandb_run_id run_name plot_loss",
+     "has no key: metrics are in metrics.jsonl of output_dir, curves in report.html and "
+     "tensorboard/"},
 };
 
 constexpr Names kNamesOfSources[] = {
@@ -178,6 +198,9 @@ constexpr KnownWord kWords[] = {
     {"schedule.name", "constant_with_warmup", "constant"},
     {"data.chat_template", "tokenizer_default", "auto"},
     {"data.train_on", "assistant", "all"},
+    {"data.train_on", "gpt", "all"},
+    {"data.train_on", "human", "prompt"},
+    {"data.train_on", "user", "prompt"},
     {"data.train_on", "completion", "all"},
     {"data.train_on", "inputs", "prompt"},
     {"data.train_on", "everything", "prompt"},
@@ -197,6 +220,9 @@ constexpr KnownWord kWords[] = {
     {"data.train[].format", "chat", "messages"},
     {"data.train[].format", "openai", "messages"},
     {"data.train[].format", "conversation", "messages"},
+    {"data.train[].format", "conversations", "sharegpt"},
+    {"data.train[].format", "vicuna", "sharegpt"},
+    {"data.train[].format", "instruct", "alpaca"},
     {"data.train[].format", "dpo", "preference"},
     {"data.train[].format", "pretrain", "text"},
     {"data.train[].format", "tokenized", "tokens"},

@@ -1,12 +1,9 @@
 #include "configs/load_config.h"
 
 #include <algorithm>
-#include <cstddef>
 #include <limits>
 #include <memory>
-#include <string>
 #include <utility>
-#include <vector>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
@@ -221,6 +218,18 @@ YAML::Node OverrideValue(const std::string& text, const FieldDescriptor& field) 
   return is_word && !is_quoted ? YAML::Node(text) : YAML::Load(text);
 }
 
+// Two keys that say the same: the file's gives way to an override of the other.
+void TakeTheOthersPlace(const Target& target, KeyLocations& where) {
+  const bool steps = target.path == "train.max_steps";
+  if (!steps && target.path != "train.num_epochs") return;
+  const char* other = steps ? "num_epochs" : "max_steps";
+  const auto written = where.find(Joined("train", other));
+  if (written == where.end() || absl::StartsWith(written->second, "--set")) return;
+  const FieldDescriptor* field = target.section->GetDescriptor()->FindFieldByName(other);
+  target.section->GetReflection()->ClearField(target.section, field);
+  where.erase(written);
+}
+
 void ApplyOverride(const std::string& override_text, RunConfig& config, Faults& faults,
                    KeyLocations& where) {
   Reader reader(absl::StrCat("--set ", override_text), /*is_override=*/true, faults, where);
@@ -248,6 +257,7 @@ void ApplyOverride(const std::string& override_text, RunConfig& config, Faults& 
       where.erase(target.path);
     }
     reader.ReadField(value, 0, target.path, *target.field, *target.section);
+    if (!value.IsNull()) TakeTheOthersPlace(target, where);
   } catch (const YAML::Exception& error) {
     reader.Report(0, absl::StrCat("YAML syntax: ", error.msg));
   }

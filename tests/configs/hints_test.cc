@@ -54,12 +54,22 @@ TEST(Hints, KnowTheOthersNames) {
       "model_name_or_path lora_rank lora_target cutoff_len max_seq_length max_length "
       "per_device_train_batch_size batch_size mask_prompt roles_to_train mask_history date_string "
       "num_train_epochs epochs lr_scheduler_type "
-      "val_size template finetuning_type report_to",
+      "val_size template finetuning_type report_to stage do_train overwrite_output_dir "
+      "preprocessing_num_workers plot_loss gradient_checkpointing_kwargs bnb_4bit_compute_dtype "
+      "dataset_prepared_path push_to_hub remove_unused_columns run_name",
       ' ');
   for (const std::string& name : names) {
     const std::string message = UnknownKeyMessage(*RunConfig::descriptor(), "", name);
     EXPECT_THAT(message, ::testing::Not(::testing::HasSubstr("unknown key"))) << name;
   }
+}
+
+TEST(Hints, TellSupervisedFineTuningFromAShardedOptimizer) {
+  const std::string message = UnknownKeyMessage(*RunConfig::descriptor(), "", "stage");
+  EXPECT_THAT(message, ::testing::HasSubstr("`train` is supervised fine-tuning (sft)"));
+  EXPECT_EQ(WordKnownElsewhere("data.train_on", "gpt"), "all");
+  EXPECT_EQ(WordKnownElsewhere("data.train_on", "human"), "prompt");
+  EXPECT_EQ(WordKnownElsewhere("data.train[3].format", "conversations"), "sharegpt");
 }
 
 TEST(NearestWord, CountsInsertionDeletionReplacementAndSwapAsOne) {

@@ -257,6 +257,19 @@ TEST(LoadConfig, ClosingDocumentMarksByteOrderMarkAndWindowsLineEndsDoNotMatter)
   }
 }
 
+TEST(Overrides, OfOneOfTwoKeysThatSayTheSameTakesTheOthersPlace) {
+  const std::string epochs = "train: {num_epochs: 3}\n", steps = "train: {max_steps: 3}\n";
+  const RunConfig few = Load(epochs, {"train.max_steps=10"});
+  EXPECT_EQ(few.train().max_steps(), 10);
+  EXPECT_FALSE(few.train().has_num_epochs());
+  const RunConfig one = Load(steps, {"train.num_epochs=1"});
+  EXPECT_EQ(one.train().num_epochs(), 1);
+  EXPECT_FALSE(one.train().has_max_steps());
+  const RunConfig both = Load(epochs, {"train.num_epochs=2", "train.max_steps=10"});
+  EXPECT_TRUE(both.train().has_num_epochs()) << "written both ways: that is for validation";
+  EXPECT_TRUE(Load(epochs, {"train.max_steps="}).train().has_num_epochs());
+}
+
 TEST(Overrides, ReplaceAddAndRemove) {
   const std::string text =
       "train: {seed: 1, max_steps: 5}\n"

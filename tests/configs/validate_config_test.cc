@@ -72,7 +72,7 @@ const Contradiction kContradictions[] = {
      {"train.max_steps="},
      "run.yaml:3: 'train.max_steps' or 'train.num_epochs' is missing: how long to train"},
     {"TwoLengths",
-     {"train.num_epochs=2"},
+     {"train.num_epochs=2", "train.max_steps=3"},
      "--set train.num_epochs=2: 'train.max_steps' and 'train.num_epochs' exclude each other: "
      "remove one"},
     {"WarmupBeyondTheEnd",
