@@ -8,10 +8,12 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "launch/as_started.h"
 #include "launch/command_line.h"
 #include "launch/command_table.h"
 #include "launch/commands/commands.h"
 #include "launch/exit_code.h"
+#include "launch/wait_policy.h"
 #include "runtime/memory/ledger.h"
 #include "runtime/process/check.h"
 #include "runtime/process/launcher.h"
@@ -39,7 +41,7 @@ absl::Status Run(int argc, char** argv, const Process& process) {
   absl::StatusOr<CommandLine> line = ParseCommandLine(argc, argv);
   if (!line.ok()) return process.AgreeOnStatus(line.status());
   if (line->command == "help") {
-    LogInfo(Usage(line->topic));
+    LogInfo(AsStarted(Usage(line->topic)));
     return absl::OkStatus();
   }
   if (line->command == "version") {
@@ -71,7 +73,7 @@ int Report(const absl::Status& status, const Process& process) {
     LogInfo(absl::StrCat("stopped    ", std::string(status.message())));
   } else if (!status.ok() && process.rank() == 0) {
     for (absl::string_view fault : absl::StrSplit(status.message(), '\n', absl::SkipEmpty())) {
-      LogAgreedError(code, std::string(fault));
+      LogAgreedError(code, AsStarted(fault));
     }
   }
   // mpirun kills the ranks that are still busy once one has left with an error.
@@ -84,6 +86,7 @@ int Report(const absl::Status& status, const Process& process) {
 
 int main(int argc, char** argv) {
   using namespace fttrain;
+  ChooseWaitPolicy(argv);
   InstallMemoryLedger();
   // A full quota or a closed pipe is an error of the write that meets it, not the end of the
   // process.

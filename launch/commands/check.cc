@@ -7,6 +7,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "launch/check/rows.h"
+#include "launch/as_started.h"
 #include "launch/commands/commands.h"
 #include "launch/run/train_plan.h"
 #include "runtime/process/check.h"
@@ -42,7 +43,8 @@ absl::Status CheckCommand(const CommandLine& line, const Process& process) {
   const absl::Status status = Check(*loaded, *options, process, report);
   if (process.rank() == 0) {
     const std::string text =
-        absl::StrCat(json ? "" : "\n", json ? CheckJson(report) : CheckText(report), "\n");
+        json ? absl::StrCat(CheckJson(report), "\n")
+             : absl::StrCat("\n", AsStarted(CheckText(report)), "\n");
     std::fwrite(text.data(), 1, text.size(), stdout);
     std::fflush(stdout);
   }

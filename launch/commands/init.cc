@@ -3,6 +3,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "configs/validate_config.h"
+#include "launch/as_started.h"
 #include "launch/commands/commands.h"
 #include "launch/init/choose_layout.h"
 #include "launch/init/fit_to_rows.h"
@@ -88,7 +89,8 @@ absl::StatusOr<std::string> ConfigFor(const CommandLine& line) {
 absl::Status InitCommand(const CommandLine& line, const Process& process) {
   if (process.rank() > 0) return absl::OkStatus();
   SendInfoToStderr();  // stdout is the config
-  FT_ASSIGN_OR_RETURN(const std::string text, ConfigFor(line));
+  FT_ASSIGN_OR_RETURN(const std::string config, ConfigFor(line));
+  const std::string text = AsStarted(config);
   std::fwrite(text.data(), 1, text.size(), stdout);
   return absl::OkStatus();
 }

@@ -22,9 +22,12 @@ namespace fttrain {
 absl::StatusOr<config::LoadedConfig> ReadRunConfig(const CommandLine& line) {
   const std::string path = line.Has("config") ? line.Get("config") : "fttrain.yaml";
   if (!line.Has("config") && !std::filesystem::exists(path)) {
-    return absl::InvalidArgumentError(
-        "no config was given and there is no fttrain.yaml in this folder; try 'fttrain train "
-        "configs/quickstart.yaml', or 'fttrain help'");
+    const bool at_the_sources = std::filesystem::exists("configs/quickstart.yaml");
+    return absl::InvalidArgumentError(absl::StrCat(
+        "no config was given and there is no fttrain.yaml in this folder; ",
+        at_the_sources ? "try 'fttrain train configs/quickstart.yaml'"
+                       : "'fttrain init --model=FOLDER --data=FILE > fttrain.yaml' writes one",
+        ", or 'fttrain help'"));
   }
   FT_ASSIGN_OR_RETURN(config::LoadedConfig loaded, config::LoadRunConfig(path, line.All("set")));
   ExpandPaths(loaded.config);

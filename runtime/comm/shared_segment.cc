@@ -1,11 +1,14 @@
 #include "runtime/comm/shared_segment.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <thread>
 
 namespace fttrain {
 namespace {
@@ -66,5 +69,18 @@ std::unique_ptr<SharedSegment> SharedSegment::Create(MPI_Comm comm, int64_t byte
 }
 
 SharedSegment::~SharedSegment() { munmap(data_, static_cast<size_t>(bytes_)); }
+
+void Patience::YieldOrSleep() {
+  using std::chrono::microseconds;
+  constexpr auto kBeforeSleep = microseconds(2000), kLongestSleep = microseconds(250);
+  const auto now = std::chrono::steady_clock::now();
+  if (began_ == decltype(began_)()) began_ = now;
+  const auto waited = std::chrono::duration_cast<microseconds>(now - began_);
+  if (waited < kBeforeSleep) {
+    sched_yield();
+  } else {
+    std::this_thread::sleep_for(std::min(waited / 32, kLongestSleep));
+  }
+}
 
 }  // namespace fttrain

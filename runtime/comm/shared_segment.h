@@ -3,9 +3,9 @@
 #pragma once
 
 #include <mpi.h>
-#include <sched.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <memory>
 
@@ -33,17 +33,37 @@ class SharedSegment {
   int64_t bytes_;
 };
 
+// What a rank does between two looks for a peer, so that one which waits long leaves its core to
+// whoever has work: a peer, a thread, another program.
+class Patience {
+ public:
+  // At first nothing: a few microseconds, and no pause instruction, which costs more in a virtual
+  // machine than the whole exchange of a small tensor. Then the core is offered to others; after
+  // milliseconds it sleeps, a small part of what it has waited for.
+  void Pause() {
+    if (!IsLong()) {
+      ++looks_;
+    } else {
+      YieldOrSleep();
+    }
+  }
+  // Whether other work of this rank is due meanwhile.
+  bool IsLong() const { return looks_ >= kLooksBeforeYield; }
+
+ private:
+  static constexpr int kLooksBeforeYield = 4000;
+  void YieldOrSleep();
+  int looks_ = 0;
+  std::chrono::steady_clock::time_point began_ = {};
+};
+
 // Returns once done() is true. While it waits it calls poll() now and then, so that other
-// operations of this process get on, and offers its core to others.
+// operations of this process get on.
 template <typename Done, typename Poll>
 void WaitUntil(const Done& done, const Poll& poll) {
-  // A few microseconds. No pause instruction in between: in a virtual machine each costs more than
-  // the whole exchange of a small tensor.
-  constexpr int kLooksBeforeYield = 4000;
-  for (int looks = 0; !done(); ++looks) {
-    if (looks < kLooksBeforeYield) continue;
-    poll();
-    sched_yield();
+  for (Patience patience; !done();) {
+    if (patience.IsLong()) poll();
+    patience.Pause();
   }
 }
 

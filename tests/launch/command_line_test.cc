@@ -1,3 +1,4 @@
+#include "launch/as_started.h"
 #include "launch/command_line.h"
 
 #include <gmock/gmock.h>
@@ -144,6 +145,20 @@ TEST(CommandLine, HelpListsEveryCommandAndACommandsHelpEveryFlag) {
   }
   EXPECT_THAT(Usage("train"), HasSubstr("example: mpirun -np 2 fttrain train "));
   EXPECT_THAT(Usage("generate"), ContainsRegex("--max_new_tokens=N +.*\\(default: 64\\)\n"));
+}
+
+TEST(AsStarted, NamesTheProgramInCommandsAlone) {
+  const auto said = [](absl::string_view text) { return AsStarted(text, "build/fttrain"); };
+  EXPECT_EQ(said("try 'mpirun -np 2 fttrain train x.yaml', or `fttrain help`"),
+            "try 'mpirun -np 2 build/fttrain train x.yaml', or `build/fttrain help`");
+  EXPECT_EQ(said("fttrain --config=x\nfttrain run.yaml"),
+            "build/fttrain --config=x\nbuild/fttrain run.yaml");
+  for (const char* prose : {"fttrain train: fine-tune", "a fault of fttrain or of it", "fttrain",
+                            "fttrain: error", "build/release/fttrain train", "the fttrain plane"}) {
+    EXPECT_EQ(said(prose), prose);
+  }
+  EXPECT_EQ(AsStarted("fttrain plan", "fttrain"), "fttrain plan");
+  EXPECT_EQ(AsStarted("fttrain plan", "my dir/it's"), "'my dir/it'\\''s' plan");
 }
 
 // A default or an example that the program would refuse is a lie of the table's.

@@ -95,7 +95,7 @@ def answered(binary, scratch, ranks, settings, *expected_ranks, **parallel):
     refused = harness.mpirun(binary, ranks, arguments, LIMIT_SECONDS)
     if refused.returncode != USAGE:
         raise harness.Failure(f"exit {refused.returncode}, {USAGE} expected: {refused.stderr[:500]}")
-    lines = re.findall(r"'(mpirun -np \d+ fttrain .*?)' \(\d+ replicas?\)", refused.stderr)
+    lines = re.findall(r"'(mpirun -np \d+ \S*fttrain .*?)' \(\d+ replicas?\)", refused.stderr)
     proposed = [int(shlex.split(line)[2]) for line in lines]
     if proposed != list(expected_ranks):
         raise harness.Failure(f"{proposed} ranks proposed, {expected_ranks} expected: {refused.stderr}")

@@ -1,0 +1,28 @@
+#include "launch/wait_policy.h"
+
+#include <unistd.h>
+
+#include <cstdlib>
+
+#include "absl/strings/string_view.h"
+
+namespace fttrain {
+namespace {
+
+// Looks of a thread before it sleeps, each a pause instruction: about 0.1 ms
+// (bench/results/neighbour.md).
+constexpr char kSpinCount[] = "2000";
+
+bool IsSet(const char* name) { return std::getenv(name) != nullptr; }
+
+}  // namespace
+
+void ChooseWaitPolicy(char** argv) {
+  if (IsSet("OMP_WAIT_POLICY") || IsSet("GOMP_SPINCOUNT")) return;
+  const char* threads = std::getenv("OMP_NUM_THREADS");
+  if (threads != nullptr && absl::string_view(threads) == "1") return;
+  setenv("GOMP_SPINCOUNT", kSpinCount, 0);
+  execv("/proc/self/exe", argv);  // where that fails, threads spin
+}
+
+}  // namespace fttrain
