@@ -7,6 +7,7 @@
 #include "configs/to_yaml.h"
 #include "launch/commands/commands.h"
 #include "launch/exit_code.h"
+#include "launch/plan/idle.h"
 #include "launch/report/run_sinks.h"
 #include "launch/run/memory_need.h"
 #include "launch/run/output_folder.h"
@@ -48,12 +49,15 @@ absl::Status BeginOutput(const TrainPlan& plan, OutputFolder* output, bool goes_
                              config::ToYaml(plan.run));
 }
 
-// What of the data no adapter can learn.
+// What of the data no adapter can learn, and what of the ranks' time is lost.
 absl::Status Warn(const TrainPlan& plan, const Process& process) {
   if (process.rank() != 0) return absl::OkStatus();
   FT_ASSIGN_OR_RETURN(const std::vector<std::string> warnings,
                       FromFile(UntrainedRowWarnings(plan.task, plan.taught)));
   for (const std::string& warning : warnings) LogInfo("warning    " + warning);
+  if (const std::string idle = IdleWarning(plan.task, plan.layout); !idle.empty()) {
+    LogInfo("warning    " + idle);
+  }
   return absl::OkStatus();
 }
 

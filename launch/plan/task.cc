@@ -1,6 +1,9 @@
 #include "launch/plan/task.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "launch/plan/adapter_form.h"
 #include "launch/plan/base_form.h"
 #include "launch/plan/words.h"
@@ -57,6 +60,21 @@ LrSchedule LearningRateOf(const config::RunConfig& run) {
   schedule.total_steps = run.train().max_steps();
   schedule.min_ratio = run.schedule().min_ratio();
   return schedule;
+}
+
+// "; such rows are train.jsonl:6, train.jsonl:9 and 3 more".
+std::string RowsWithoutTarget(const RowStream& rows, int64_t sequence_len) {
+  constexpr size_t kNamed = 3;
+  std::vector<std::string> sources;
+  for (const Example& example : rows.examples()) {
+    const auto length = static_cast<int64_t>(example.input_ids.size());
+    if (CountTargets(example, std::min(length, sequence_len)) == 0) sources.push_back(example.source);
+  }
+  if (sources.empty()) return "";
+  const size_t more = sources.size() - std::min(kNamed, sources.size());
+  sources.resize(sources.size() - more);
+  return absl::StrCat("; such rows are ", absl::StrJoin(sources, ", "),
+                      more > 0 ? absl::StrCat(" and ", more, " more") : "");
 }
 
 }  // namespace
@@ -138,7 +156,10 @@ absl::Status SetSteps(Task& task, RowStream& rows) {
   task.row_documents = rows.summary().most_documents;
   const std::optional<int64_t> empty = rows.FirstStepWithoutTarget(task.steps, task.rows_per_step);
   if (!empty) return absl::OkStatus();
-  return NothingToLearn(*empty, RowsOfStep(rows.summary(), *empty, task.rows_per_step));
+  const absl::Status status =
+      NothingToLearn(*empty, RowsOfStep(rows.summary(), *empty, task.rows_per_step));
+  return absl::Status(status.code(), absl::StrCat(std::string(status.message()),
+                                                  RowsWithoutTarget(rows, task.rows.sequence_len)));
 }
 
 absl::Status CheckWarmup(const Task& task, const DatasetSummary& data,

@@ -1,6 +1,7 @@
 // What the rows decide of a task: its steps, and whether warm-up fits into them.
 #include <gmock/gmock.h>
 
+#include "absl/strings/str_cat.h"
 #include "launch/plan/task.h"
 #include "tests/status_text.h"
 
@@ -10,7 +11,9 @@ namespace {
 // Rows of two tokens, in file order; those of `masked` have no target.
 RowStream Rows(int count, const std::vector<size_t>& masked = {}) {
   std::vector<Example> examples(static_cast<size_t>(count), Example{{1, 2}, {1, 2}, "a:1"});
-  for (const size_t row : masked) examples[row].labels = {kNoTarget, kNoTarget};
+  for (const size_t row : masked) {
+    examples[row] = {{1, 2}, {kNoTarget, kNoTarget}, absl::StrCat("a:", row + 1)};
+  }
   return RowStream::Create(std::move(examples),
                            {.sequence_len = 4, .packing = false, .shuffle = false})
       .value();
@@ -47,6 +50,10 @@ TEST(SetSteps, RefusesAStepWithoutATargetAlsoWhereOnlyItsShortnessMakesItOne) {
   Task task = EightRowsAStep(0, 1);
   EXPECT_THAT(SetSteps(task, rows),
               IsError(absl::StatusCode::kDataLoss, "step 2: its one row has no token to learn"));
+  EXPECT_THAT(ErrorText(SetSteps(task, rows)), ::testing::EndsWith("; such rows are a:9"));
+  RowStream many = Rows(16, /*masked=*/{8, 9, 10, 11, 12, 13, 14, 15});
+  EXPECT_THAT(ErrorText(SetSteps(task, many)),
+              ::testing::EndsWith("; such rows are a:9, a:10, a:11 and 5 more"));
   RowStream filled = Rows(9, /*masked=*/{8});
   Task by_steps = EightRowsAStep(2, 0);
   EXPECT_TRUE(SetSteps(by_steps, filled).ok());
