@@ -6,7 +6,7 @@ launch=$(cd "$1" && pwd)
 work=$(mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 1
-mkdir bin out
+mkdir -p bin/toolkit out
 export PATH=$work/bin:$PATH CALLS=$work/calls OUT=$work/out/run_status.json
 
 fail() {
@@ -101,6 +101,41 @@ usr1"
   ended 138
   ends 64 "$launch/mpirun.sh"
   log_has 'mpirun.sh -np 4'
+}
+
+# build.sh in a folder of its own, with a cmake that writes down what it is asked.
+stand_in cmake <<'END'
+echo "cmake $*" >>"$CALLS"
+echo "-- fttrain: CUDA and NCCL paths: $CUDA_PATHS"
+END
+stand_in toolkit/nvcc <<'END'
+echo "Cuda compilation tools, release ${NVCC:-13.0}, V13.0.88"
+END
+test_build() {
+  local build=$work/tree/launch/build.sh PATH=/usr/bin:/bin:$work/bin
+  mkdir -p tree/launch tree/build/release torch
+  cp "$launch/build.sh" tree/launch
+  printf "cuda: Optional[str] = '13.0'\n" >torch/version.py
+  printf 'FTTRAIN_TORCH_ROOT:PATH=%s\nCMAKE_CUDA_COMPILER:STRING=NOTFOUND\n' "$work/torch" >tree/build/release/CMakeCache.txt
+  export CUDA_PATHS=OFF FTTRAIN_JOBS=3
+  PATH=$work/bin:$PATH ends 0 "$build" --target x
+  log_has 'for the CPU alone: no nvcc was found. For GPUs install the CUDA toolkit 13.0'
+  calls_are 'cmake --preset release -B build/release
+cmake --build build/release -j 3 --target x'
+
+  PATH=$work/bin/toolkit:$work/bin:$PATH ends 0 "$build" --install="$work/here"
+  calls_are "cmake --preset release -B build/release -U CMAKE_CUDA_COMPILER
+cmake --build build/release -j 3 --target fttrain
+cmake --install build/release --prefix $work/here"
+  log_has "export PATH=$work/here/bin:"
+
+  export CUDA_PATHS=ON
+  printf 'FTTRAIN_TORCH_ROOT:PATH=%s\nCMAKE_CUDA_COMPILER:STRING=%s\n' "$work/torch" "$work/bin/toolkit/nvcc" \
+    >tree/build/release/CMakeCache.txt
+  PATH=$work/bin:$PATH ends 0 "$build"
+  log_has 'with CUDA, by nvcc 13.0'
+  NVCC=12.4 PATH=$work/bin:$PATH ends 1 "$build"
+  log_has 'but .*/torch was made with CUDA 13.0'
 }
 
 # A command that ends with the codes of its arguments in turn, and with `status` beside one as run_status.json.
@@ -221,9 +256,10 @@ scontrol requeue 17"
 
 : >calls
 : >log
-for script in mpirun.sh keep_running.sh slurm.sbatch; do bash -n "$launch/$script" || fail "$script"; done
+for script in build.sh mpirun.sh keep_running.sh slurm.sbatch; do bash -n "$launch/$script" || fail "$script"; done
 test_mpirun
 test_keep_running
 test_keep_running_signals
 test_slurm
+test_build
 echo "all as expected"
