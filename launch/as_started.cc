@@ -49,7 +49,8 @@ std::string AsStarted(absl::string_view text, const std::string& program) {
     const absl::string_view before = text.substr(0, at), rest = text.substr(at + kName.size());
     const char last = before.empty() ? (result.empty() ? ' ' : result.back()) : before.back();
     const bool begins = absl::StrContains(" \n`'\"(", std::string(1, last));
-    absl::StrAppend(&result, before, begins && ContinuesCommand(rest) ? Quoted(program) : kName);
+    absl::StrAppend(&result, before,
+                    begins && ContinuesCommand(rest) ? Quoted(program) : std::string(kName));
     text = rest;
   }
 }

@@ -27,6 +27,14 @@ ModuleNames ModulesOf(const Texts& texts) {
   return {{texts.begin(), texts.end()}};
 }
 
+// As PEFT finds it, wherever it is started: the hub's name, or a folder's whole path.
+std::string NameOfBase(const std::string& path) {
+  std::string name = HubNameOf(path);
+  std::error_code error;
+  const bool is_folder = name == path && std::filesystem::is_directory(path, error);
+  return is_folder ? std::filesystem::absolute(path).lexically_normal().string() : name;
+}
+
 void AddModules(const ModuleNames& modules, Texts& texts) {
   if (!modules.regex.empty()) {
     // In brackets also what could be a name is none.
@@ -105,7 +113,7 @@ absl::StatusOr<AdapterForm> AdapterFormOf(const config::RunConfig& run, const Mo
   }
   AdapterForm form = saved;
   Apply(written, form);
-  form.base_model_name_or_path = HubNameOf(run.model().path());
+  form.base_model_name_or_path = NameOfBase(run.model().path());
   FT_RETURN_IF_ERROR(CheckAdapter(model, form, "adapter"));
   if (written.has_init_from()) {
     FT_RETURN_IF_ERROR(FromFile(CompareAdapters(folder, saved, form, model)));

@@ -19,7 +19,8 @@ bool HeadIsDense(const ParameterForm& form) {
 absl::StatusOr<at::ScalarType> RoundingOf(const std::string& folder, const ModelSpec& model,
                                           bool quantize_head, at::ScalarType without_weights) {
   const auto files = SafetensorsFolder::Open(folder);
-  return files.ok() ? MatrixDtype(**files, model, quantize_head) : without_weights;
+  if (!files.ok()) return without_weights;
+  return MatrixDtype(**files, model, quantize_head);
 }
 
 // Quantised while loading. The head stays dense unless asked for, as in bitsandbytes.

@@ -14,8 +14,8 @@ double IdleShareOf(const Layout& layout, int64_t microbatches) {
   const int stages = layout.mesh.pp;
   if (stages == 1) return 0;
   const int chunks = std::max(1, static_cast<int>(layout.layers_per_run.size()) / stages);
-  const absl::StatusOr<Simulation> played = Simulate(
-      MakeAllStages(layout.schedule, stages, chunks, static_cast<int>(microbatches)), {});
+  const absl::StatusOr<Simulation> played =
+      Simulate(MakeAllStages(layout.schedule, stages, chunks, static_cast<int>(microbatches)), {});
   FT_CHECK(played.ok(), played.status().ToString());
   const std::vector<double>& busy = played->busy_seconds;
   return 1 - std::accumulate(busy.begin(), busy.end(), 0.0) / (stages * played->seconds);

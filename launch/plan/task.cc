@@ -68,7 +68,8 @@ std::string RowsWithoutTarget(const RowStream& rows, int64_t sequence_len) {
   std::vector<std::string> sources;
   for (const Example& example : rows.examples()) {
     const auto length = static_cast<int64_t>(example.input_ids.size());
-    if (CountTargets(example, std::min(length, sequence_len)) == 0) sources.push_back(example.source);
+    if (CountTargets(example, std::min(length, sequence_len)) == 0)
+      sources.push_back(example.source);
   }
   if (sources.empty()) return "";
   const size_t more = sources.size() - std::min(kNamed, sources.size());

@@ -5,6 +5,7 @@ Masters and 4-bit codes are made from the values in the files, by train, quantiz
 """
 
 import json
+import re
 import sys
 from functools import partial
 from pathlib import Path
@@ -62,7 +63,10 @@ def masters_are_the_files_values(binary, scratch, dtype, ranks, **changes):
     if parts.keys() != want.keys():
         raise harness.Failure(f"masters of {sorted(parts)}")
     for name, pieces in parts.items():
-        got = tiny_models.np.concatenate([piece[-1] for piece in sorted(pieces, key=lambda p: p[:-1])])
+        got = [piece[-1] for piece in sorted(pieces, key=lambda p: p[:-1])]
+        if "tensor" in changes.get("parallel", {}) and re.search(r"(o|down)_proj", name):  # columns
+            got = [values.reshape(len(want[name]), -1) for values in got]
+        got = tiny_models.np.concatenate(got, axis=-1).ravel()
         if got.size != want[name].size:
             raise harness.Failure(f"{name}: {got.size} masters of {want[name].size}")
         different = int((got != want[name].ravel()).sum())

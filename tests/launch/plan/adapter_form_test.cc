@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -54,7 +55,15 @@ TEST_F(FromAnAdapter, WhatIsNotWrittenIsItsOwn) {
   EXPECT_THAT(form.layers_to_transform, ElementsAre(0, 2));
   EXPECT_EQ(form.On("model.layers.2.self_attn.v_proj")->r, 2);
   EXPECT_EQ(form.dropout, 0) << "of training";
-  EXPECT_EQ(form.base_model_name_or_path, "m");
+  EXPECT_EQ(form.base_model_name_or_path, "m") << "no folder: a name of the hub";
+}
+
+TEST_F(FromAnAdapter, NamesABaseThatIsAFolderByItsWholePath) {
+  Save(kSaved);
+  config::RunConfig run = Config("");
+  run.mutable_model()->set_path("./.");
+  const std::string here = (std::filesystem::current_path() / "").string();
+  EXPECT_EQ(AdapterFormOf(run, model_)->base_model_name_or_path, here);
 }
 
 TEST_F(FromAnAdapter, WhatIsWrittenMayMeanTheSameInOtherWords) {
