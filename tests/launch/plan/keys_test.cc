@@ -221,7 +221,7 @@ const Key kKeys[] = {
     {"data.turns=each", "task.data.turns=1"},
     {"data.on_bad_row=skip", "task.data.on_bad_row=1"},
     {"train.max_steps=7", "task.steps=7"},
-    {"train.num_epochs=1.5", "task.epochs=1.5"},
+    {"train.num_epochs=1.5", "task.epochs=1.5 task.steps=0"},
     {"train.micro_batch_size=3", "layout.micro_batch_rows=3"},
     {"train.gradient_accumulation_steps=5", "task.rows_per_step=5"},
     {"train.seed=7", "task.seed=7"},

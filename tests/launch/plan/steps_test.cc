@@ -23,6 +23,7 @@ RowStream Rows(int count, const std::vector<size_t>& masked = {}) {
 Task EightRowsAStep(int64_t steps, double epochs) {
   Task task;
   task.rows_per_step = 8;
+  task.rows.sequence_len = 4;
   task.steps = steps;
   task.epochs = epochs;
   return task;
