@@ -79,6 +79,7 @@ class GzipBytes : public ByteStream {
     }
     return all - stream_.avail_out;
   }
+  bool is_packed() const override { return true; }
 
  private:
   absl::Status Fill() {

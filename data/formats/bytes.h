@@ -17,6 +17,7 @@ class ByteStream {
   // At least one byte and at most `size`; 0 behind the last. Errors name the file: DataLoss where
   // it cannot be read, InvalidArgument for gzip data that is damaged or cut off.
   virtual absl::StatusOr<size_t> Read(char* to, size_t size) = 0;
+  virtual bool is_packed() const { return false; }  // in the file
 };
 
 // A path in messages: whole, or printable and cut where it has control characters.
@@ -40,6 +41,7 @@ class ByteReader {
     return ahead.empty() ? -1 : static_cast<unsigned char>(ahead[0]);
   }
   int64_t lines() const { return lines_; }  // LFs taken
+  bool is_packed() const { return stream_->is_packed(); }
   const absl::Status& status() const { return status_; }
 
  private:

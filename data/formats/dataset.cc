@@ -1,14 +1,13 @@
 #include "data/formats/dataset.h"
 
 #include <algorithm>
-#include <atomic>
-#include <exception>
-#include <system_error>
-#include <thread>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "data/formats/bytes.h"
+#include "data/formats/cells.h"
+#include "data/formats/for_each_index.h"
 #include "data/formats/formats.h"
 #include "data/formats/row_reader.h"
 #include "data/formats/row_source.h"
@@ -23,50 +22,21 @@ namespace {
 constexpr size_t kBatchRows = 1024;
 constexpr size_t kBatchBytes = size_t{1} << 24;
 
-// f(0), ..., f(count - 1), each once, on `threads` threads, or on those that start. Throws what the
-// first of them threw.
-template <typename F>
-void ForEachIndex(size_t count, int threads, const F& f) {
-  std::atomic<size_t> next = 0;
-  std::vector<std::exception_ptr> thrown(static_cast<size_t>(std::max(threads, 1)));
-  const auto work = [&](std::exception_ptr* caught) {
-    try {
-      for (size_t i = next++; i < count; i = next++) f(i);
-    } catch (...) {
-      *caught = std::current_exception();
-    }
-  };
-  std::vector<std::thread> others;
-  others.reserve(thrown.size());
-  try {
-    for (size_t t = 1; t < std::min(thrown.size(), count); ++t) {
-      others.emplace_back(work, &thrown[t]);
-    }
-  } catch (const std::system_error&) {
-    // A limit of the machine or the container: those there are do the work.
-  }
-  work(&thrown[0]);
-  for (std::thread& thread : others) thread.join();
-  for (const std::exception_ptr& caught : thrown) {
-    if (caught) std::rethrow_exception(caught);
-  }
-}
-
 // One file while it is read.
 class Loader {
  public:
-  Loader(const DatasetSpec& spec, const DatasetOptions& options, KeyNames names)
-      : path_(PathInWords(spec.path)), options_(options), names_(std::move(names)) {
-    out_.report.path = spec.path;
+  Loader(const DatasetSpec& spec, const DatasetOptions& options, KeyNames names, ExampleSink& sink)
+      : path_(PathInWords(spec.path)), options_(options), names_(std::move(names)), sink_(sink) {
+    report_.path = spec.path;
   }
 
-  absl::StatusOr<Dataset> Load(RowSource* rows, FoundFormat format) {
-    out_.report.format = format.format;
-    out_.report.why = std::move(format.why);
-    for (const std::string& key : rows->Beside()) out_.report.unused[Printable(key)] = 1;
+  absl::StatusOr<DatasetReport> Load(RowSource* rows, FoundFormat format) {
+    report_.format = format.format;
+    report_.why = std::move(format.why);
+    for (const std::string& key : rows->Beside()) report_.unused[Printable(key)] = 1;
     FT_RETURN_IF_ERROR(ReadAll(rows));
     FT_RETURN_IF_ERROR(CheckExamples());
-    return std::move(out_);
+    return std::move(report_);
   }
 
  private:
@@ -77,18 +47,14 @@ class Loader {
 
   // Of the file as a whole.
   absl::Status CheckExamples() const {
-    const DatasetReport& report = out_.report;
+    const DatasetReport& report = report_;
     if (report.rows == 0) {
       return absl::InvalidArgumentError(absl::StrCat(path_, ": there are no rows"));
     }
-    const bool any =
-        std::any_of(out_.examples.begin(), out_.examples.end(), [](const Example& example) {
-          return CountTargets(example, static_cast<int64_t>(example.input_ids.size())) > 0;
-        });
-    if (!any) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          path_, ": none of its ", report.rows == options_.most_rows ? "first " : "", report.rows,
-          " rows has a token to learn: every label is masked"));
+    if (!any_target_) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(path_, ": none of its ", report.rows == options_.most_rows ? "first " : "",
+                       report.rows, " rows has a token to learn: every label is masked"));
     }
     if (report.shifted_labels == 0 || report.shifted_labels < telling_labels_) {
       return absl::OkStatus();
@@ -107,7 +73,7 @@ class Loader {
     size_t bytes = 0;
     absl::Status ended;
     for (bool more = true; more;) {
-      const int64_t read = out_.report.rows + static_cast<int64_t>(batch.size());
+      const int64_t read = report_.rows + static_cast<int64_t>(batch.size());
       const bool enough = options_.most_rows > 0 && read >= options_.most_rows;
       absl::StatusOr<std::optional<SourceRow>> row = std::optional<SourceRow>();
       if (!enough) row = rows->Next();
@@ -117,7 +83,7 @@ class Loader {
         batch.push_back(**std::move(row));
         if (batch.size() < kBatchRows && bytes < kBatchBytes) continue;
       }
-      ReadBatch(batch);
+      FT_RETURN_IF_ERROR(ReadBatch(batch));
       ended = row.status();
       batch.clear();
       bytes = 0;
@@ -125,24 +91,25 @@ class Loader {
     return Verdict(ended);
   }
 
-  void ReadBatch(const std::vector<SourceRow>& rows) {
+  absl::Status ReadBatch(const std::vector<SourceRow>& rows) {
     std::vector<Read> read(rows.size());
     ForEachIndex(rows.size(), options_.threads, [&](size_t i) {
       const RowContext context{options_, names_, &read[i].notes};
-      read[i].examples = ReadRow(rows[i], out_.report.format, context);
+      read[i].examples = ReadRow(rows[i], report_.format, context);
     });
-    for (Read& row : read) Add(&row);
+    for (Read& row : read) FT_RETURN_IF_ERROR(Add(&row));
+    return absl::OkStatus();
   }
 
-  void Add(Read* row) {
-    DatasetReport& report = out_.report;
+  absl::Status Add(Read* row) {
+    DatasetReport& report = report_;
     ++report.rows;
     if (!row->examples.ok()) {
       ++report.skipped;
       if (report.faults.size() < kMaxFaults) {
         report.faults.emplace_back(row->examples.status().message());
       }
-      return;
+      return absl::OkStatus();
     }
     for (const std::string& key : row->notes.unused) ++report.unused[key];
     report.straddling += row->notes.straddling;
@@ -155,12 +122,17 @@ class Loader {
     }
     telling_labels_ += row->notes.labels_tell;
     if (row->notes.labels_are_shifted && report.shifted_labels++ == 0) report.first_shifted = where;
-    std::move(row->examples->begin(), row->examples->end(), std::back_inserter(out_.examples));
+    for (Example& example : *row->examples) {
+      const auto tokens = static_cast<int64_t>(example.input_ids.size());
+      any_target_ = any_target_ || CountTargets(example, tokens) > 0;
+      FT_RETURN_IF_ERROR(sink_.Add(std::move(example)));
+    }
+    return absl::OkStatus();
   }
 
   // The bad rows, if they end the reading, and what ended the file before its time.
   absl::Status Verdict(const absl::Status& ended) const {
-    const DatasetReport& report = out_.report;
+    const DatasetReport& report = report_;
     const bool all = report.skipped > 0 && report.skipped == report.rows;
     std::vector<std::string> lines;
     if (options_.on_bad_row == OnBadRow::kStop || all) lines = report.faults;
@@ -177,7 +149,9 @@ class Loader {
   std::string path_;
   const DatasetOptions& options_;
   KeyNames names_;
-  Dataset out_;
+  ExampleSink& sink_;
+  DatasetReport report_;
+  bool any_target_ = false;
   int64_t telling_labels_ = 0;  // rows that have enough of them
 };
 
@@ -237,8 +211,7 @@ absl::StatusOr<FoundFormat> FindFormat(const DatasetSpec& spec, const DatasetOpt
   for (;;) {
     FT_ASSIGN_OR_RETURN(const std::optional<SourceRow> row, rows->Next());
     if (!row.has_value()) break;
-    const absl::StatusOr<RowJson> json =
-        row->fault.ok() ? ParseRowJson(row->text, row->where) : row->fault;
+    const absl::StatusOr<RowJson> json = JsonOf(*row, *names);
     if (!json.ok() && first_fault.empty()) first_fault = std::string(json.status().message());
     if (!json.ok()) continue;
     const RowObject object(*json, row->where, KeyLevel::kRow, context);
@@ -268,13 +241,28 @@ absl::StatusOr<int64_t> CountRows(const DatasetSpec& spec, const DatasetOptions&
   }
 }
 
-absl::StatusOr<Dataset> LoadDataset(const DatasetSpec& spec, const DatasetOptions& options) {
+absl::StatusOr<DatasetReport> ReadDataset(const DatasetSpec& spec, const DatasetOptions& options,
+                                          ExampleSink& sink) {
   FT_ASSIGN_OR_RETURN(FoundFormat found, FindFormat(spec, options));
   absl::StatusOr<KeyNames> names = KeyNames::Create(spec.fields, found.format);
   if (!names.ok()) return InFile(spec, names.status().message());
   FT_RETURN_IF_ERROR(CheckOptions(spec, found.format, options));
   FT_ASSIGN_OR_RETURN(const std::unique_ptr<RowSource> rows, OpenFile(spec, options));
-  return Loader(spec, options, *std::move(names)).Load(rows.get(), std::move(found));
+  return Loader(spec, options, *std::move(names), sink).Load(rows.get(), std::move(found));
+}
+
+absl::StatusOr<Dataset> LoadDataset(const DatasetSpec& spec, const DatasetOptions& options) {
+  struct Kept : ExampleSink {
+    absl::Status Add(Example example) override {
+      examples.push_back(std::move(example));
+      return absl::OkStatus();
+    }
+    std::vector<Example> examples;
+  } kept;
+  Dataset out;
+  FT_ASSIGN_OR_RETURN(out.report, ReadDataset(spec, options, kept));
+  out.examples = std::move(kept.examples);
+  return out;
 }
 
 }  // namespace fttrain

@@ -21,6 +21,9 @@ struct DatasetSpec {
   // {"messages", "dialog"}, {"role", "speaker"}. What is read as `dialog` is not looked for as
   // `messages` any more: such a key is one that is not used.
   std::map<std::string, std::string> fields = {};
+  // How often an epoch has each of its examples: of the file that `path` is, or the files that it
+  // stands for (packing/mixture.h).
+  double weight = 1;
 };
 
 // Of texts and tokens it says nothing.
@@ -70,6 +73,13 @@ struct DatasetReport {
   std::string first_shifted;       // "train.jsonl:9"
 };
 
+// Takes a file's examples, in order. What it returns ends the reading.
+class ExampleSink {
+ public:
+  virtual ~ExampleSink() = default;
+  virtual absl::Status Add(Example example) = 0;
+};
+
 struct Dataset {
   std::vector<Example> examples;
   DatasetReport report;
@@ -96,5 +106,9 @@ absl::StatusOr<int64_t> CountRows(const DatasetSpec& spec, const DatasetOptions&
 // ready-made tokens where every row's labels are shifted already. What ends the reading before the
 // file's end is told last. NotFound if the file cannot be opened.
 absl::StatusOr<Dataset> LoadDataset(const DatasetSpec& spec, const DatasetOptions& options);
+
+// The same, of which the examples go to `sink` as they are read. Memory: a batch of rows.
+absl::StatusOr<DatasetReport> ReadDataset(const DatasetSpec& spec, const DatasetOptions& options,
+                                          ExampleSink& sink);
 
 }  // namespace fttrain

@@ -21,15 +21,15 @@ struct Kind {
 };
 
 constexpr Kind kKinds[] = {
-    {"PAR1", ".parquet", "a Parquet file", "read_parquet", ""},
+    {"PARE", "", "an encrypted Parquet file", "", "write it without encryption"},
+    {"", ".parquet", "called a Parquet file, but does not begin as one", "",
+     "it is damaged or something else: copy or write it again"},
     {"ARROW1", ".feather", "an Arrow file", "read_feather", ""},
     {"\xFF\xFF\xFF\xFF", ".arrow", "an Arrow stream", "",
      "write it as JSON Lines: datasets.Dataset.from_file(...).to_json('rows.jsonl')"},
     {"FEA1", "", "a Feather file", "read_feather", ""},
     {"ORC", ".orc", "an ORC file", "read_orc", ""},
     {"Obj\x01", ".avro", "an Avro file", "", "write it as JSON Lines"},
-    {"", ".csv", "a CSV table", "read_csv", ""},
-    {"", ".tsv", "a table", "read_csv", ""},
     {"", ".xlsx", "a spreadsheet", "read_excel", ""},
     {"", ".xls", "a spreadsheet", "read_excel", ""},
     {"\x93NUMPY", ".npy", "a NumPy array", "", "write its rows as JSON Lines"},
@@ -68,12 +68,16 @@ std::string WideEncoding(std::string_view head) {
 
 }  // namespace
 
-absl::Status CheckFirstBytes(const std::string& path, std::string_view head) {
+absl::StatusOr<FileKind> KindOf(const std::string& path, std::string_view head, bool is_packed) {
   const auto refuse = [&](const std::string& what, const std::string& remedy) {
     return absl::InvalidArgumentError(absl::StrCat(PathInWords(path), ": ", what, ": ", remedy));
   };
   const std::string wide = WideEncoding(head);
   if (!wide.empty()) return refuse(absl::StrCat("encoded as ", wide), "write it as UTF-8");
+  if (head.starts_with("PAR1")) {
+    if (!is_packed) return FileKind::kParquet;
+    return refuse("a Parquet file in a gzip file", "unpack it (gunzip)");
+  }
   const size_t first = std::min(head.find_first_not_of(" \t\r\n\xEF\xBB\xBF"), head.size());
   const bool json = first < head.size() && (head[first] == '{' || head[first] == '[');
   const std::string name =
@@ -86,7 +90,9 @@ absl::Status CheckFirstBytes(const std::string& path, std::string_view head) {
     if (*kind.pandas == 0) return refuse(kind.what, kind.remedy);
     return refuse(kind.what, absl::StrCat("write it ", kPandas, kind.pandas, kToJson));
   }
-  return absl::OkStatus();
+  if (json) return FileKind::kJson;
+  if (name.ends_with(".csv")) return FileKind::kCommas;
+  return name.ends_with(".tsv") ? FileKind::kTabs : FileKind::kJson;
 }
 
 }  // namespace fttrain

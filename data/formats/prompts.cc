@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "data/chat/jinja/error.h"
+#include "data/formats/cells.h"
 #include "data/formats/conversations.h"
 #include "data/formats/dataset.h"
 #include "data/formats/row.h"
@@ -39,8 +40,7 @@ absl::Status ReadMessages(const RowObject& row, PromptRow* out) {
 }
 
 absl::Status ReadPrompt(const SourceRow& source, const RowContext& context, PromptRow* out) {
-  FT_RETURN_IF_ERROR(source.fault);
-  FT_ASSIGN_OR_RETURN(const RowJson json, ParseRowJson(source.text, source.where));
+  FT_ASSIGN_OR_RETURN(const RowJson json, JsonOf(source, context.names));
   const RowObject row(json, source.where, KeyLevel::kRow, context);
   if (!json.is_object()) return NoObject(row);
   out->where = source.where;

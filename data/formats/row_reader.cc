@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "data/chat/jinja/error.h"
+#include "data/formats/cells.h"
 #include "data/formats/conversations.h"
 #include "data/formats/examples.h"
 #include "runtime/process/check.h"
@@ -37,8 +38,7 @@ absl::Status NoObject(const RowObject& row) {
 
 absl::StatusOr<std::vector<Example>> ReadRow(const SourceRow& row, RowFormat format,
                                              const RowContext& context) {
-  FT_RETURN_IF_ERROR(row.fault);
-  FT_ASSIGN_OR_RETURN(const RowJson json, ParseRowJson(row.text, row.where));
+  FT_ASSIGN_OR_RETURN(const RowJson json, JsonOf(row, context.names));
   const RowObject object(json, row.where, KeyLevel::kRow, context);
   if (!json.is_object()) return NoObject(object);
   try {

@@ -5,9 +5,11 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "data/formats/bytes.h"
+#include "data/formats/csv_rows.h"
 #include "data/formats/first_bytes.h"
 #include "data/formats/json_rows.h"
 #include "data/formats/json_scan.h"
+#include "data/formats/parquet_rows.h"
 #include "data/formats/row_json.h"
 #include "runtime/process/check.h"
 #include "runtime/process/log.h"
@@ -21,7 +23,7 @@ absl::StatusOr<ByteReader> Open(const std::string& path) {
 }
 
 struct Shape {
-  enum { kLines, kArray, kWrapped } kind = kLines;
+  enum { kLines, kArray, kWrapped, kCommas, kTabs, kParquet } kind = kLines;
   std::string list;                 // of kWrapped: the rows' key
   std::vector<std::string> beside;  // the other keys
 };
@@ -49,7 +51,11 @@ absl::StatusOr<Shape> Wrapped(const std::string& path, const FirstObject& object
 
 absl::StatusOr<Shape> ShapeOf(const std::string& path, const std::vector<std::string>& row_keys) {
   FT_ASSIGN_OR_RETURN(ByteReader in, Open(path));
-  FT_RETURN_IF_ERROR(CheckFirstBytes(path, in.Ahead().substr(0, kFirstBytes)));
+  FT_ASSIGN_OR_RETURN(const FileKind kind,
+                      KindOf(path, in.Ahead().substr(0, kFirstBytes), in.is_packed()));
+  if (kind == FileKind::kParquet) return Shape{Shape::kParquet, "", {}};
+  if (kind == FileKind::kCommas) return Shape{Shape::kCommas, "", {}};
+  if (kind == FileKind::kTabs) return Shape{Shape::kTabs, "", {}};
   SkipSpace(&in);
   const bool array = in.Peek() == '[';
   FT_RETURN_IF_ERROR(in.status());
@@ -71,7 +77,10 @@ absl::StatusOr<Shape> ShapeOf(const std::string& path, const std::vector<std::st
 absl::StatusOr<std::unique_ptr<RowSource>> OpenRows(const std::string& path, int64_t max_row_bytes,
                                                     const std::vector<std::string>& row_keys) {
   FT_ASSIGN_OR_RETURN(const Shape shape, ShapeOf(path, row_keys));
+  if (shape.kind == Shape::kParquet) return OpenParquet(path, max_row_bytes);
   FT_ASSIGN_OR_RETURN(ByteReader in, Open(path));
+  if (shape.kind == Shape::kCommas) return OpenCsv(std::move(in), path, max_row_bytes, ',');
+  if (shape.kind == Shape::kTabs) return OpenCsv(std::move(in), path, max_row_bytes, '\t');
   if (shape.kind == Shape::kLines) return OpenJsonLines(std::move(in), path, max_row_bytes);
   if (shape.kind == Shape::kArray) return OpenJsonArray(std::move(in), path, max_row_bytes);
   return OpenWrappedArray(std::move(in), path, max_row_bytes, shape.list, shape.beside);

@@ -1,5 +1,6 @@
 // Dataset files -> rows, not yet parsed. What a file is, is read off its first bytes, whatever its
-// name: a JSON array; an object that wraps one; else JSON Lines. Each may be gzip.
+// name: a Parquet table; a JSON array; an object that wraps one; else, where it is called .csv or
+// .tsv, a table of separated values; else JSON Lines. Each but Parquet may be gzip.
 #pragma once
 
 #include <cstdint>
@@ -16,6 +17,8 @@ struct SourceRow {
   std::string text;    // a JSON value in a good file; readers of rows say so otherwise
   std::string where;   // "train.jsonl:1841" or "train.json[17]", for messages
   absl::Status fault;  // of a row that is longer than allowed; `text` is cut off then
+  // Of a table: a row's lists may be JSON text, for the table's cells cannot hold them (cells.h).
+  bool is_of_table = false;
 };
 
 class RowSource {

@@ -1,0 +1,17 @@
+# Decides whether Parquet files are read. Sets FTTRAIN_WITH_PARQUET, FTTRAIN_PARQUET_LIBRARY (the path of the library that
+# reads them, empty without) and FTTRAIN_ARROW_ROOT (the wheel's folder: include/, libarrow.so.N, libparquet.so.N).
+set(FTTRAIN_WITH_PARQUET OFF)
+set(FTTRAIN_PARQUET_LIBRARY "")
+if(NOT FTTRAIN_PARQUET STREQUAL "OFF")
+  file(GLOB _arrow_candidates ${CMAKE_SOURCE_DIR}/.venv/lib/python3*/site-packages/pyarrow/include/parquet/arrow/reader.h)
+  if(_arrow_candidates)
+    list(GET _arrow_candidates 0 _arrow_header)
+    string(REPLACE "/include/parquet/arrow/reader.h" "" FTTRAIN_ARROW_ROOT ${_arrow_header})
+    file(GLOB FTTRAIN_ARROW_LIBRARIES ${FTTRAIN_ARROW_ROOT}/libarrow.so.*[0-9] ${FTTRAIN_ARROW_ROOT}/libparquet.so.*[0-9])
+    set(FTTRAIN_WITH_PARQUET ON)
+    set(FTTRAIN_PARQUET_LIBRARY ${CMAKE_BINARY_DIR}/libfttrain_parquet.so)
+  elseif(FTTRAIN_PARQUET STREQUAL "ON")
+    message(FATAL_ERROR "FTTRAIN_PARQUET=ON, but .venv has no pyarrow: run launch/setup.sh")
+  endif()
+endif()
+message(STATUS "fttrain: Parquet files: ${FTTRAIN_WITH_PARQUET}")
