@@ -23,6 +23,7 @@ constexpr const char* kOthers[] = {
     "data.train[].path",  // compared by their rows
     "data.eval",
     "data.on_bad_row",
+    "data.cache_dir",
     "train.micro_batch_size",
     "train.gradient_accumulation_steps",
     "train.eval_steps",

@@ -130,9 +130,13 @@ std::string SetText(const YAML::Node& value, const std::string& key, const Field
 std::string SetEnum(const YAML::Node& value, const std::string& key, const FieldDescriptor& field,
                     Message& message) {
   const google::protobuf::EnumDescriptor& type = *field.enum_type();
+  // Of a key that is true, false or a third: in any spelling of those two.
+  std::string word = absl::AsciiStrToLower(value.Scalar());
+  if (word == "yes" || word == "no") word = word == "yes" ? "true" : "false";
+  if (IsQuoted(value) || (word != "true" && word != "false")) word = value.Scalar();
   for (int i = 0; i < type.value_count(); ++i) {
     const auto* candidate = type.value(i);
-    if (candidate->number() == 0 || EnumWord(*candidate) != value.Scalar()) continue;
+    if (candidate->number() == 0 || EnumWord(*candidate) != word) continue;
     message.GetReflection()->SetEnum(&message, &field, candidate);
     return "";
   }

@@ -113,8 +113,8 @@ void CheckMemory(const RunConfig& config, KeyFaults& faults) {
   }
 }
 
-void CheckSources(const google::protobuf::RepeatedPtrField<DataSource>& sources,
-                  const std::string& list, KeyFaults& faults) {
+template <typename Sources>
+void CheckSources(const Sources& sources, const std::string& list, KeyFaults& faults) {
   for (int i = 0; i < sources.size(); ++i) {
     const std::string key = absl::StrCat(list, "[", i, "]");
     if (!sources[i].has_path()) faults.Add(key, absl::StrCat("'", key, "' has no path"));

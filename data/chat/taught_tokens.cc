@@ -4,18 +4,12 @@
 
 namespace fttrain {
 
-std::vector<TaughtToken> TaughtTokens(absl::Span<const Example> examples,
-                                      const Tokenizer& tokenizer, std::string_view end_of_turn) {
+std::vector<TaughtToken> TaughtTokens(const ExampleList& examples, const Tokenizer& tokenizer,
+                                      std::string_view end_of_turn) {
   const int32_t size = tokenizer.MaxId() + 1;
-  std::vector<bool> there(size), learnt(size);
-  for (const Example& example : examples) {
-    for (size_t i = 0; i < example.input_ids.size(); ++i) {
-      const int32_t id = example.input_ids[i];
-      if (id < 0 || id >= size) continue;  // of ready-made tokens
-      there[id] = true;
-      if (i > 0 && example.labels[i] != kNoTarget) learnt[id] = true;
-    }
-  }
+  auto [there, learnt] = examples.Use();
+  there.resize(static_cast<size_t>(size));  // ready-made tokens may have more
+  learnt.resize(static_cast<size_t>(size));
   const std::optional<int32_t> eos = tokenizer.EosId();
   const auto turn = end_of_turn.empty() ? std::nullopt : tokenizer.TokenToId(end_of_turn);
   std::vector<TaughtToken> taught;

@@ -6,8 +6,7 @@
 #include <string_view>
 #include <vector>
 
-#include "absl/types/span.h"
-#include "data/text/example.h"
+#include "data/text/example_list.h"
 #include "data/tokenizer/tokenizer.h"
 
 namespace fttrain {
@@ -22,7 +21,7 @@ struct TaughtToken {
 // By id: the tokenizer's added tokens among the examples' targets, and the tokens that end an
 // answer: `end_of_turn` (ChatTemplate's; empty: no conversations) if an example has it, learnt or
 // not, and the tokenizer's EOS if it is learnt.
-std::vector<TaughtToken> TaughtTokens(absl::Span<const Example> examples,
-                                      const Tokenizer& tokenizer, std::string_view end_of_turn);
+std::vector<TaughtToken> TaughtTokens(const ExampleList& examples, const Tokenizer& tokenizer,
+                                      std::string_view end_of_turn);
 
 }  // namespace fttrain

@@ -15,7 +15,13 @@ struct EpochRows {
 
 // First fit of `lengths[order[i]]`, i = 0, 1, ..., into rows of `capacity`, which no length
 // exceeds. O(n log n).
-EpochRows PackFirstFit(const std::vector<int64_t>& lengths, const std::vector<int64_t>& order,
+EpochRows PackFirstFit(const std::vector<int32_t>& lengths, std::vector<int64_t> order,
                        int64_t capacity);
+
+// Best fit decreasing (Johnson, "Near-optimal bin packing algorithms", 1973): the longest first, of
+// equal ones those that are first in `order`, each into the fullest row that has room for it.
+// Within a row examples keep their order, and rows are in that of their first example. O(n log n).
+EpochRows PackBestFit(const std::vector<int32_t>& lengths, std::vector<int64_t> order,
+                      int64_t capacity);
 
 }  // namespace fttrain

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "data/text/example.h"
+#include "data/text/example_list.h"
 
 namespace fttrain {
 
@@ -13,8 +13,7 @@ namespace fttrain {
 // order: the same in every layout and of every run with this seed. A row is held out with all that
 // became of it, such as the pieces of a text: neighbours that have one source. `ends`: examples of
 // the files up to each, which follow. InvalidArgument where no row would be left to learn.
-absl::StatusOr<std::vector<Example>> HoldOut(double share, uint64_t seed,
-                                             std::vector<Example>& examples,
-                                             std::vector<int64_t>& ends);
+absl::StatusOr<ExampleList> HoldOut(double share, uint64_t seed, ExampleList& examples,
+                                    std::vector<int64_t>& ends);
 
 }  // namespace fttrain

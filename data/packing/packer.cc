@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
+#include <numeric>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "data/packing/order.h"
 #include "runtime/math/ceil_divide.h"
 #include "runtime/process/check.h"
 
@@ -13,53 +15,90 @@ namespace {
 
 constexpr size_t kCachedEpochs = 2;  // a step may straddle two
 
-// How many of the lengths fit into one row: the shortest.
-int64_t MostThatFit(std::vector<int64_t> lengths, int64_t capacity) {
-  std::sort(lengths.begin(), lengths.end());
-  int64_t count = 0;
-  for (int64_t used = 0; count < static_cast<int64_t>(lengths.size()); ++count) {
-    used += lengths[static_cast<size_t>(count)];
-    if (used > capacity) break;
+// How many examples fit into one row: the shortest, each as often as an epoch may have it.
+int64_t MostThatFit(const std::vector<int32_t>& lengths, const Mixture& mixture, int64_t capacity) {
+  std::map<int32_t, int64_t> count_of;
+  size_t part = 0;
+  for (size_t i = 0; i < lengths.size(); ++i) {
+    while (static_cast<int64_t>(i) >= mixture.parts()[part].end) ++part;
+    count_of[lengths[i]] += mixture.MostOf(part);
   }
-  return count;
+  int64_t most = 0, left = capacity;
+  for (const auto& [length, count] : count_of) {
+    const int64_t fit = std::min(count, left / length);
+    most += fit;
+    left -= fit * length;
+    if (fit < count) break;
+  }
+  return most;
 }
 
 }  // namespace
-
-int64_t CountTargets(const Example& example, int64_t length) {
-  int64_t targets = 0;
-  for (int64_t i = 1; i < length; ++i)
-    targets += example.labels[static_cast<size_t>(i)] != kNoTarget;
-  return targets;
-}
 
 int64_t RowsOfStep(const DatasetSummary& data, int64_t step, int64_t rows_per_step) {
   if (data.stream_rows == 0) return rows_per_step;
   return std::clamp<int64_t>(data.stream_rows - step * rows_per_step, 0, rows_per_step);
 }
 
-absl::StatusOr<RowStream> RowStream::Create(std::vector<Example> examples, RowOptions options) {
+absl::StatusOr<RowStream> RowStream::Create(ExampleList examples, RowOptions options,
+                                            std::vector<WeightedPart> parts) {
   if (options.sequence_len < 2) {
     return absl::InvalidArgumentError(absl::StrCat("data.sequence_len is ", options.sequence_len,
                                                    ": at least 2 tokens make one target"));
   }
   if (examples.empty()) return absl::InvalidArgumentError("the dataset has no examples");
+  if (parts.empty()) parts = {{static_cast<int64_t>(examples.size()), 1}};
+  FT_CHECK(parts.back().end == static_cast<int64_t>(examples.size()), "parts end at ",
+           parts.back().end, " of ", examples.size());
   RowStream stream;
   stream.options_ = options;
+  stream.mixture_.emplace(parts, options.seed, options.shuffle);
+  FT_RETURN_IF_ERROR(stream.Keep(examples));
   DatasetSummary& sum = stream.summary_;
-  const bool rows_as_given = !options.packing && !options.shuffle;
+  if (sum.targets == 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("none of the ", examples.size(), " examples (first: ", examples.SourceOf(0),
+                     ") has a token to learn within data.sequence_len ", options.sequence_len,
+                     ": every label is masked"));
+  }
+  stream.examples_ = std::move(examples);
+  for (WeightedPart& part : parts) {
+    part.end =
+        std::lower_bound(stream.kept_.begin(), stream.kept_.end(), part.end) - stream.kept_.begin();
+  }
+  if (!stream.kept_.empty()) stream.mixture_.emplace(parts, options.seed, options.shuffle);
+  if (stream.mixture_->SizeOf(0) == 0) {
+    return absl::InvalidArgumentError(
+        "with these weights of data.train an epoch has no example: give larger ones");
+  }
+  if (options.packing) {
+    sum.most_documents = MostThatFit(stream.lengths_, *stream.mixture_, options.sequence_len);
+  }
+  sum.rows = stream.RowsInEpoch(0);
+  return stream;
+}
+
+absl::Status RowStream::Keep(const ExampleList& examples) {
+  const bool rows_as_given = !options_.packing && !options_.shuffle && !mixture_->weighs();
+  DatasetSummary& sum = summary_;
+  lengths_.reserve(examples.size());
   for (size_t i = 0; i < examples.size(); ++i) {
-    const Example& example = examples[i];
-    const int64_t full = static_cast<int64_t>(example.input_ids.size());
-    if (full == 0 || example.labels.size() != example.input_ids.size()) {
-      return absl::InvalidArgumentError(absl::StrCat(example.source, ": ", full, " tokens and ",
-                                                     example.labels.size(), " labels"));
+    const ExampleSize size = examples.SizeOf(i);
+    const int64_t full = size.tokens;
+    if (full == 0 || size.labels != full) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(examples.SourceOf(i), ": ", full, " tokens and ", size.labels, " labels"));
     }
-    const int64_t length = std::min(full, options.sequence_len);
-    const int64_t targets = CountTargets(example, length);
+    const int64_t length = std::min(full, options_.sequence_len);
+    // Only of one that is cut it takes its tokens to know.
+    const bool is_cut = full > length && size.targets > 0;
+    const int64_t targets = is_cut ? CountTargets(examples[i], length) : size.targets;
     sum.longest = std::max(sum.longest, full);
     if (targets == 0 && !rows_as_given) {
-      ++sum.dropped;
+      if (sum.dropped++ == 0) {
+        kept_.resize(i);
+        std::iota(kept_.begin(), kept_.end(), int64_t{0});
+      }
       sum.dropped_tokens += full;
       continue;
     }
@@ -68,45 +107,36 @@ absl::StatusOr<RowStream> RowStream::Create(std::vector<Example> examples, RowOp
     sum.targets += targets;
     sum.truncated += full > length;
     sum.cut_tokens += full - length;
-    stream.kept_.push_back(static_cast<int64_t>(i));
-    stream.lengths_.push_back(length);
+    if (sum.dropped > 0) kept_.push_back(static_cast<int64_t>(i));
+    lengths_.push_back(static_cast<int32_t>(length));
   }
-  if (sum.targets == 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("none of the ", examples.size(), " examples (first: ", examples.front().source,
-                     ") has a token to learn within data.sequence_len ", options.sequence_len,
-                     ": every label is masked"));
-  }
-  stream.examples_ = std::move(examples);
-  if (options.packing) sum.most_documents = MostThatFit(stream.lengths_, options.sequence_len);
-  sum.rows = stream.RowsInEpoch(0);
-  return stream;
+  return absl::OkStatus();
 }
 
 const EpochRows& RowStream::RowsOf(int64_t epoch) {
   for (const CachedEpoch& cached : cache_) {
     if (cached.epoch == epoch) return cached.rows;
   }
-  const int64_t n = static_cast<int64_t>(kept_.size());
-  const EpochOrder order(n, options_.seed, epoch, options_.shuffle);
-  std::vector<int64_t> positions(kept_.size());
-  for (int64_t i = 0; i < n; ++i) positions[static_cast<size_t>(i)] = order[i];
+  if (cache_.size() == kCachedEpochs) cache_.pop_front();
+  std::vector<int64_t> positions = mixture_->Epoch(epoch);
   EpochRows rows;
   if (options_.packing) {
-    rows = PackFirstFit(lengths_, positions, options_.sequence_len);
+    rows = (options_.fit == Fit::kBest ? PackBestFit : PackFirstFit)(lengths_, std::move(positions),
+                                                                     options_.sequence_len);
   } else {
-    rows.examples = positions;
-    for (int64_t i = 1; i <= n; ++i) rows.begin.push_back(i);
+    rows.begin.resize(positions.size() + 1);
+    std::iota(rows.begin.begin(), rows.begin.end(), int64_t{0});
+    rows.examples = std::move(positions);
   }
-  for (int64_t& example : rows.examples) example = kept_[static_cast<size_t>(example)];
-  if (cache_.size() == kCachedEpochs) cache_.pop_front();
+  for (int64_t& example : rows.examples) example = Kept(example);
   cache_.push_back({epoch, std::move(rows)});
   return cache_.back().rows;
 }
 
 int64_t RowStream::RowsInEpoch(int64_t epoch) {
   FT_CHECK(epoch >= 0, "epoch ", epoch);
-  if (!options_.packing) return static_cast<int64_t>(kept_.size());
+  const auto lock = Lock();
+  if (IsEven()) return summary_.examples;
   while (static_cast<int64_t>(epoch_begin_.size()) < epoch + 2) {
     const int64_t rows = RowsOf(static_cast<int64_t>(epoch_begin_.size()) - 1).size();
     epoch_begin_.push_back(epoch_begin_.back() + rows);
@@ -116,10 +146,7 @@ int64_t RowStream::RowsInEpoch(int64_t epoch) {
 
 RowStream::Place RowStream::PlaceOf(int64_t stream_row) {
   FT_CHECK(stream_row >= 0, "row ", stream_row);
-  if (!options_.packing) {
-    const int64_t n = static_cast<int64_t>(kept_.size());
-    return {stream_row / n, stream_row % n};
-  }
+  if (IsEven()) return {stream_row / summary_.examples, stream_row % summary_.examples};
   while (epoch_begin_.back() <= stream_row) {
     RowsInEpoch(static_cast<int64_t>(epoch_begin_.size()) - 1);
   }
@@ -147,13 +174,16 @@ int64_t RowStream::EndAfterEpochs(double num_epochs, int64_t rows_per_step) {
 
 std::optional<int64_t> RowStream::FirstStepWithoutTarget(int64_t steps,
                                                          int64_t rows_per_step) const {
-  if (options_.packing || options_.shuffle) return std::nullopt;
-  const int64_t n = static_cast<int64_t>(kept_.size());
+  if (options_.packing || options_.shuffle || mixture_->weighs()) return std::nullopt;
+  const int64_t n = summary_.examples;
   std::vector<int64_t> targets_before = {0};  // of the first rows of an epoch
   for (int64_t i = 0; i < n; ++i) {
-    const Example& example = examples_[static_cast<size_t>(kept_[static_cast<size_t>(i)])];
-    targets_before.push_back(targets_before.back() +
-                             CountTargets(example, lengths_[static_cast<size_t>(i)]));
+    const auto example = static_cast<size_t>(Kept(i));
+    const ExampleSize size = examples_.SizeOf(example);
+    const int32_t length = lengths_[static_cast<size_t>(i)];
+    const int64_t targets =
+        size.tokens > length ? CountTargets(examples_[example], length) : size.targets;
+    targets_before.push_back(targets_before.back() + targets);
   }
   const auto targets_of_first = [&](int64_t rows) {
     return rows / n * targets_before.back() + targets_before[static_cast<size_t>(rows % n)];
@@ -174,7 +204,7 @@ void RowStream::AppendRow(const EpochRows& rows, int64_t row, int64_t row_in_ste
   for (int64_t k = rows.begin[static_cast<size_t>(row)];
        k < rows.begin[static_cast<size_t>(row) + 1]; ++k) {
     const int64_t index = rows.examples[static_cast<size_t>(k)];
-    const Example& example = examples_[static_cast<size_t>(index)];
+    const Example example = examples_[static_cast<size_t>(index)];
     out->examples.push_back(index);
     const size_t length =
         std::min(example.input_ids.size(), static_cast<size_t>(options_.sequence_len));
@@ -194,6 +224,7 @@ Microbatch RowStream::TrainMicrobatch(int64_t step, const StepShape& shape,
   FT_CHECK(accumulation_index >= 0 && accumulation_index < shape.accumulation && dp_rank >= 0 &&
                dp_rank < shape.dp_size && step >= 0,
            "step ", step, " microbatch ", accumulation_index, " dp rank ", dp_rank);
+  const auto lock = Lock();
   Microbatch out;
   out.cu_seqlens.push_back(0);
   const int64_t first = (accumulation_index * shape.dp_size + dp_rank) * shape.micro_batch_size;

@@ -1,8 +1,10 @@
 // Examples -> rows -> microbatches, a pure function of (examples, options, step, rank): every
 // layout trains on the same rows in the same order, and a run's position is its step number.
-//   epoch e: the examples in the order EpochOrder(n, seed, e) gives. With packing each goes whole
-//     into the first row with room for it (first fit), rows hold at most sequence_len tokens;
-//     without packing a row is one example. Longer examples keep their first sequence_len tokens.
+//   epoch e: the examples in the order EpochOrder(n, seed, e) gives; where files have weights,
+//   those
+//     that Mixture gives (mixture.h). With packing each goes whole into a row with room for it, the
+//     first (first fit) or the fullest (best fit); rows hold at most sequence_len tokens; without
+//     packing a row is one example. Longer examples keep their first sequence_len tokens.
 //   stream: rows of epoch 0, 1, 2, ...; step s takes rows [s * R, (s + 1) * R), R = rows_per_step.
 //     A step that an epoch's end cuts is filled from the next epoch's start, but for one in which
 //     the stream ends (EndAfterEpochs): that one has the rows that are left.
@@ -12,13 +14,15 @@
 
 #include <cstdint>
 #include <deque>
+#include <memory>
+#include <mutex>
 #include <optional>
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "absl/types/span.h"
-#include "data/packing/first_fit.h"
-#include "data/text/example.h"
+#include "data/packing/fit.h"
+#include "data/packing/mixture.h"
+#include "data/text/example_list.h"
 
 namespace fttrain {
 
@@ -34,11 +38,14 @@ struct Microbatch {
   int64_t num_targets = 0;
 };
 
+enum class Fit { kFirst, kBest };
+
 struct RowOptions {
   int64_t sequence_len = 0;
   bool packing = true;
   bool shuffle = true;
   uint64_t seed = 0;
+  Fit fit = Fit::kFirst;  // of packing
 };
 
 struct StepShape {
@@ -48,7 +55,7 @@ struct StepShape {
   int64_t rows_per_step() const { return micro_batch_size * accumulation * dp_size; }
 };
 
-// Over one epoch, after truncation and dropping.
+// Over all examples, each once, after truncation and dropping.
 struct DatasetSummary {
   int64_t examples = 0;  // kept
   int64_t tokens = 0;
@@ -67,17 +74,20 @@ struct DatasetSummary {
 int64_t RowsOfStep(const DatasetSummary& data, int64_t step, int64_t rows_per_step);
 
 // The sequence of rows, endless unless EndAfterEpochs is called. Keeps the rows of the two latest
-// epochs; one thread at a time.
+// epochs. Threads that ask for rows at once wait for each other.
 class RowStream {
  public:
   // Examples without a target after truncation are dropped, except with packing and shuffle both
-  // off, where the rows are the file's rows exactly. InvalidArgument if sequence_len < 2, there are
-  // no examples, one is empty or has labels of another length, or no example has a target.
-  static absl::StatusOr<RowStream> Create(std::vector<Example> examples, RowOptions options);
+  // off, where the rows are the file's rows exactly. `parts`: of all examples, of which some have a
+  // weight; none: an epoch has every example once. InvalidArgument if sequence_len < 2, there are
+  // no examples, one is empty or has labels of another length, no example has a target, or an epoch
+  // of these weights has none.
+  static absl::StatusOr<RowStream> Create(ExampleList examples, RowOptions options,
+                                          std::vector<WeightedPart> parts = {});
 
   const DatasetSummary& summary() const { return summary_; }
   const RowOptions& options() const { return options_; }
-  absl::Span<const Example> examples() const { return examples_; }  // as given, with dropped ones
+  const ExampleList& examples() const { return examples_; }  // as given, with dropped ones
 
   int64_t RowsInEpoch(int64_t epoch);
   // Ends the stream after num_epochs > 0 epochs, of a fraction after as many rows, rounded up, so
@@ -104,17 +114,26 @@ class RowStream {
   };
 
   RowStream() = default;
+  absl::Status Keep(const ExampleList& examples);
+  // Whether every epoch has as many rows.
+  bool IsEven() const { return !options_.packing && !mixture_->weighs(); }
+  int64_t Kept(int64_t i) const { return kept_.empty() ? i : kept_[static_cast<size_t>(i)]; }
+  std::unique_lock<std::recursive_mutex> Lock() const {
+    return std::unique_lock<std::recursive_mutex>(*mutex_);
+  }
   Place PlaceOf(int64_t stream_row);  // O(epochs before it) the first time
   const EpochRows& RowsOf(int64_t epoch);
   void AppendRow(const EpochRows& rows, int64_t row, int64_t row_in_step, Microbatch* out) const;
 
-  std::vector<Example> examples_;
+  ExampleList examples_;
   RowOptions options_;
   DatasetSummary summary_;
-  std::vector<int64_t> kept_;            // dataset indices
-  std::vector<int64_t> lengths_;         // of kept_, cut to sequence_len
+  std::vector<int64_t> kept_;            // dataset indices; empty: all are kept
+  std::vector<int32_t> lengths_;         // of those that are kept, cut to sequence_len
+  std::optional<Mixture> mixture_;       // of those
   std::vector<int64_t> epoch_begin_{0};  // stream row at which epoch e begins, as far as known
   std::deque<CachedEpoch> cache_;
+  std::unique_ptr<std::recursive_mutex> mutex_ = std::make_unique<std::recursive_mutex>();
 };
 
 }  // namespace fttrain

@@ -1,9 +1,8 @@
 #include "data/packing/statistics.h"
 
 #include <algorithm>
-#include <string_view>
 
-#include "absl/container/flat_hash_set.h"
+#include "absl/container/flat_hash_map.h"
 #include "absl/hash/hash.h"
 #include "runtime/math/ceil_divide.h"
 
@@ -15,13 +14,23 @@ void Count(bool found, size_t example, Finding* finding) {
   if (finding->examples++ == 0) finding->first = static_cast<int64_t>(example);
 }
 
-// Examples by what is learnt from them, for a set.
-struct SameExample {
-  using Ids = const Example*;
-  size_t operator()(Ids e) const { return absl::HashOf(e->input_ids, e->labels); }
-  bool operator()(Ids a, Ids b) const {
-    return a->input_ids == b->input_ids && a->labels == b->labels;
+// Finds examples that were there before. Holds their hashes, not their tokens.
+class SeenBefore {
+ public:
+  explicit SeenBefore(const ExampleList& examples) : examples_(examples) {}
+
+  // Of all calls with equal examples but the first.
+  bool operator()(const Example& example, size_t index) {
+    const auto [known, is_new] =
+        first_.emplace(absl::HashOf(example.input_ids, example.labels), index);
+    if (is_new) return false;
+    const Example before = examples_[known->second];
+    return before.input_ids == example.input_ids && before.labels == example.labels;
   }
+
+ private:
+  const ExampleList& examples_;
+  absl::flat_hash_map<size_t, size_t> first_;
 };
 
 bool IsTarget(const Example& example, int64_t i) {
@@ -69,17 +78,17 @@ std::vector<LengthBin> LengthBins(const std::vector<int64_t>& lengths) {
 DatasetStatistics StatisticsOf(RowStream& rows, int64_t rows_per_step, const EndTokens& tokens) {
   DatasetStatistics out;
   out.summary = rows.summary();
-  const absl::Span<const Example> examples = rows.examples();
+  const ExampleList& examples = rows.examples();
   const int64_t sequence_len = rows.options().sequence_len;
   std::vector<int64_t> lengths;
-  absl::flat_hash_set<const Example*, SameExample, SameExample> seen;
+  SeenBefore seen(examples);
   for (size_t i = 0; i < examples.size(); ++i) {
-    const Example& example = examples[i];
+    const Example example = examples[i];
     const int64_t full = static_cast<int64_t>(example.input_ids.size());
     const int64_t length = std::min(full, sequence_len), all = CountTargets(example, full);
     lengths.push_back(full);
     Count(all == 0, i, &out.without_target);
-    Count(!seen.insert(&example).second, i, &out.duplicates);
+    Count(seen(example, i), i, &out.duplicates);
     Count(all > CountTargets(example, length), i, &out.cut_targets);
     Count(tokens.bos && full >= 2 && example.input_ids[0] == *tokens.bos &&
               example.input_ids[1] == *tokens.bos,

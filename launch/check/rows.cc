@@ -84,7 +84,7 @@ absl::Status CheckTemplate(const Source& source, const TrainingData& data) {
   const absl::StatusOr<TrainingData> written = source.Read(own);
   if (!written.ok() || written->chat == nullptr) return absl::OkStatus();
   for (size_t i = 0; i < data.examples.size() && i < written->examples.size(); ++i) {
-    const Example &ours = data.examples[i], &theirs = written->examples[i];
+    const Example ours = data.examples[i], theirs = written->examples[i];
     if (ours.input_ids == theirs.input_ids && ours.labels == theirs.labels) continue;
     return absl::InvalidArgumentError(
         absl::StrCat("data.chat_template ", source.task.chat.name, " writes ", ours.source,
@@ -123,20 +123,21 @@ std::string TextOf(const std::vector<DatasetReport>& files, const DatasetStatist
 }
 
 // By the tokens of the rows that were read, and how many rows the files have.
-void Foresee(const Source& source, const std::vector<DatasetReport>& files,
-             const DatasetSummary& summary, int world_size, RowsSeen& seen) {
+void Foresee(const Source& source, const TrainingData& data, const DatasetSummary& summary,
+             int world_size, RowsSeen& seen) {
   const config::RunConfig& run = source.loaded.config;
   const int64_t dp = world_size / (run.parallel().tensor() * run.parallel().pipeline());
   const int64_t a_step =
       run.train().micro_batch_size() * run.train().gradient_accumulation_steps() * dp;
-  int64_t read = 0, all = 0;
+  double read = 0, all = 0;  // an epoch has `all`
   DatasetOptions options;
-  for (size_t i = 0; i < source.task.files.size(); ++i) {  // those that are held out follow
-    const absl::StatusOr<int64_t> rows = CountRows(source.task.files[i], options);
-    read += files[i].rows;
-    all += rows.value_or(files[i].rows);
+  for (size_t i = 0; i < data.ends.size(); ++i) {  // those that are held out follow
+    const absl::StatusOr<int64_t> rows = CountRows(data.files[i].spec, options);
+    const auto rows_read = static_cast<double>(data.reports[i].rows);
+    read += rows_read;
+    all += data.files[i].spec.weight * (rows.ok() ? static_cast<double>(*rows) : rows_read);
   }
-  const double more = static_cast<double>(all) / static_cast<double>(read);
+  const double more = all / read;
   seen.examples = static_cast<double>(summary.examples) * more;
   seen.epoch_tokens = static_cast<double>(summary.tokens) * more;
   const double row_tokens = source.rows.packing
@@ -170,7 +171,8 @@ absl::StatusOr<RowsSeen> LookAtRows(config::LoadedConfig loaded, int world_size,
   if (uses_tokenizer) FT_RETURN_IF_ERROR(judge("tokenizer", CheckTokenizer(source, seen)));
   FT_RETURN_IF_ERROR(data.status());
   FT_RETURN_IF_ERROR(judge("template", CheckTemplate(source, *data)));
-  FT_ASSIGN_OR_RETURN(RowStream rows, FromFile(RowStream::Create(data->examples, source.rows)));
+  FT_ASSIGN_OR_RETURN(RowStream rows,
+                      FromFile(RowStream::Create(data->examples, source.rows, PartsOf(*data))));
   const EndTokens ends = EndTokensOf(*data, source.task);
   const DatasetStatistics statistics = StatisticsOf(rows, /*rows_per_step=*/1, ends);
   FT_RETURN_IF_ERROR(judge("ends", CheckEnds(*data, ends, statistics)));
@@ -181,7 +183,7 @@ absl::StatusOr<RowsSeen> LookAtRows(config::LoadedConfig loaded, int world_size,
   seen.longest = statistics.summary.longest;
   seen.uses_template = data->chat != nullptr;
   seen.text = TextOf(data->reports, statistics, data->chat.get());
-  Foresee(source, data->reports, statistics.summary, world_size, seen);
+  Foresee(source, *data, statistics.summary, world_size, seen);
   return seen;
 }
 

@@ -124,7 +124,7 @@ bool PadIsEos(const std::string& folder) {
 }
 
 // Indices of the examples to show. `ends` are those of the files.
-absl::StatusOr<std::vector<int64_t>> Choose(const Shown& shown, absl::Span<const Example> examples,
+absl::StatusOr<std::vector<int64_t>> Choose(const Shown& shown, const ExampleList& examples,
                                             absl::Span<const int64_t> ends,
                                             const Tokenizer* tokenizer) {
   const auto count = static_cast<int64_t>(examples.size());
@@ -170,6 +170,15 @@ void CountSteps(const config::TrainConfig& train, RowStream& rows, DataReport& r
   report.last_step_rows = RowsOfStep(rows.summary(), report.steps - 1, a_step);
 }
 
+// JSON is for programs: nothing else is printed with it.
+CacheChoice CacheOf(const config::RunConfig& run, const Shown& shown) {
+  CacheChoice choice{run.data().cache_dir()};
+  if (!shown.json) {
+    choice.say = [](const std::string& text) { LogInfo(absl::StrCat("data       ", text)); };
+  }
+  return choice;
+}
+
 absl::StatusOr<DataReport> MakeReport(const Asked& asked, const Shown& shown) {
   const config::RunConfig& run = asked.loaded.config;
   DataReport report;
@@ -178,16 +187,17 @@ absl::StatusOr<DataReport> MakeReport(const Asked& asked, const Shown& shown) {
   report.step = asked.step;
   const DataTask task = DataTaskOf(asked.loaded);
   FT_ASSIGN_OR_RETURN(const KnownModel model, LookAtModel(report.model_path));
-  FT_ASSIGN_OR_RETURN(TrainingData data, ReadTrainingData(task, report.model_path,
-                                                          model.spec ? model.spec->vocab_size : 0,
-                                                          report.rows.sequence_len));
+  FT_ASSIGN_OR_RETURN(
+      TrainingData data,
+      ReadTrainingData(task, report.model_path, model.spec ? model.spec->vocab_size : 0,
+                       report.rows.sequence_len, CacheOf(run, shown)));
   if (data.chat != nullptr) report.chat_template = data.chat->name();
   if (!model.note.empty()) data.notes.push_back(model.note);
   FT_ASSIGN_OR_RETURN(const std::shared_ptr<RowStream> held_out,
                       FromFile(HeldOutRows(task, report.rows, asked.step.rows_per_step(), data)));
   if (held_out != nullptr) report.held_out = held_out->summary();
   FT_ASSIGN_OR_RETURN(RowStream rows,
-                      FromFile(RowStream::Create(std::move(data.examples), report.rows)));
+                      FromFile(RowStream::Create(data.examples, report.rows, PartsOf(data))));
   if (model.spec) {
     const absl::Status positions =
         CheckPositions(*model.spec, std::min(report.rows.sequence_len, rows.summary().longest),

@@ -103,9 +103,9 @@ absl::Status ReadRows(const Task& task, Asked& asked) {
         "the "
         "config");
   }
-  FT_ASSIGN_OR_RETURN(
-      TrainingData data,
-      ReadTrainingData(data_task, task.model_path, task.model.vocab_size, task.rows.sequence_len));
+  FT_ASSIGN_OR_RETURN(TrainingData data,
+                      ReadTrainingData(data_task, task.model_path, task.model.vocab_size,
+                                       task.rows.sequence_len, {asked.output.token_cache}));
   LogInfo(FilesSummary(data.reports));
   FT_ASSIGN_OR_RETURN(asked.inputs.held_out,
                       FromFile(HeldOutRows(data_task, task.rows, task.rows_per_step, data)));

@@ -24,6 +24,7 @@ struct Output {
   bool keeps_best = false;           // the result is that of the lowest evaluation
   std::string sample_prompts = {};   // a file of them, answered after evaluations; empty: none
   int64_t sample_max_new_tokens = 64;
+  std::string token_cache = "auto";  // a folder, or auto, or none (run/token_cache.h)
 };
 
 // Of a config with defaults filled and validated.
@@ -43,7 +44,8 @@ inline Output OutputOf(const config::RunConfig& run) {
           run.train().eval_steps(),
           run.train().load_best_model_at_end(),
           run.train().sample_prompts(),
-          run.train().has_sample_max_new_tokens() ? run.train().sample_max_new_tokens() : 64};
+          run.train().has_sample_max_new_tokens() ? run.train().sample_max_new_tokens() : 64,
+          run.data().cache_dir()};
 }
 
 // Where a run leaves what it has trained: an adapter, or all weights.

@@ -84,11 +84,15 @@ DataTask DataTaskOf(const config::LoadedConfig& loaded) {
   const config::DataConfig& data = loaded.config.data();
   DataTask task;
   const auto add = [](const auto& sources, std::vector<DatasetSpec>& files) {
-    for (const config::DataSource& source : sources) {
+    for (const auto& source : sources) {
       files.push_back({source.path(), RowFormatOf(source.format()), FieldsOf(source.fields())});
     }
   };
   add(data.train(), task.files);
+  for (int i = 0; i < data.train_size(); ++i) {
+    const config::DataSource& source = data.train(i);
+    if (source.has_weight()) task.files[static_cast<size_t>(i)].weight = source.weight();
+  }
   add(data.eval(), task.held_out_files);
   task.held_out_share = data.eval_fraction();
   task.chat = {ExpandHome(data.chat_template()), data.date()};
@@ -106,8 +110,13 @@ DataTask DataTaskOf(const config::LoadedConfig& loaded) {
 
 RowOptions RowOptionsOf(const config::LoadedConfig& loaded) {
   const config::DataConfig& data = loaded.config.data();
-  return {data.sequence_len(), data.packing(), data.shuffle(),
-          static_cast<uint64_t>(loaded.config.train().seed())};
+  RowOptions rows;
+  rows.sequence_len = data.sequence_len();
+  rows.packing = data.packing() != config::PACKING_FALSE;
+  rows.fit = data.packing() == config::PACKING_BEST_FIT ? Fit::kBest : Fit::kFirst;
+  rows.shuffle = data.shuffle();
+  rows.seed = static_cast<uint64_t>(loaded.config.train().seed());
+  return rows;
 }
 
 absl::StatusOr<Task> TaskOf(const config::LoadedConfig& loaded, const ModelSpec& model,

@@ -13,8 +13,8 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 // "3 examples (the first: train.jsonl:12)"
-std::string Told(const Finding& finding, absl::Span<const Example> examples) {
-  const std::string& source = examples[static_cast<size_t>(finding.first)].source;
+std::string Told(const Finding& finding, const ExampleList& examples) {
+  const std::string source = examples.SourceOf(static_cast<size_t>(finding.first));
   return finding.examples == 1
              ? absl::StrCat("1 example (", source, ")")
              : absl::StrCat(Counted(finding.examples, "example"), " (the first: ", source, ")");
@@ -104,7 +104,7 @@ std::string LastStep(const DataReport& report) {
 
 std::vector<DataWarning> WarningsOf(const DatasetStatistics& statistics,
                                     absl::Span<const DatasetReport> files,
-                                    absl::Span<const Example> examples,
+                                    const ExampleList& examples,
                                     absl::Span<const std::string> notes, bool pad_is_eos) {
   std::vector<DataWarning> out;
   const auto add = [&](const char* kind, const std::string& text) { out.push_back({kind, text}); };
@@ -172,11 +172,11 @@ std::vector<DataFact> FactsOf(const DataReport& report) {
        absl::StrCat(WithCommas(data.tokens), " in ", Counted(data.examples, "example"), "; ",
                     WithCommas(data.targets), " learnt (", Share(data.targets, data.tokens), ")")});
   if (report.held_out) {
-    facts.push_back({"held out",
-                     absl::StrCat(WithCommas(report.held_out->tokens), " tokens in ",
-                                  Counted(report.held_out->examples, "example"),
-                                  ", to be evaluated; ", WithCommas(report.held_out->targets),
-                                  " with a target")});
+    facts.push_back(
+        {"held out",
+         absl::StrCat(WithCommas(report.held_out->tokens), " tokens in ",
+                      Counted(report.held_out->examples, "example"), ", to be evaluated; ",
+                      WithCommas(report.held_out->targets), " with a target")});
   }
   facts.push_back(CutFact(report));
   if (data.dropped > 0) {

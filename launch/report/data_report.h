@@ -23,11 +23,11 @@ struct DataReport {
   std::vector<DatasetReport> files;
   RowOptions rows;
   StepShape step;
-  DatasetStatistics statistics;             // of what is learnt
+  DatasetStatistics statistics;            // of what is learnt
   std::optional<DatasetSummary> held_out;  // of what is evaluated
-  int64_t steps = 0;           // of the run
-  double epochs = 0.0;         // that these are
-  int64_t last_step_rows = 0;  // of the run's last step
+  int64_t steps = 0;                       // of the run
+  double epochs = 0.0;                     // that these are
+  int64_t last_step_rows = 0;              // of the run's last step
   std::vector<DataWarning> warnings;
   std::vector<ShownExample> examples;
 };
@@ -36,7 +36,7 @@ struct DataReport {
 // `pad_is_eos` whether padding and the end of a text are one token.
 std::vector<DataWarning> WarningsOf(const DatasetStatistics& statistics,
                                     absl::Span<const DatasetReport> files,
-                                    absl::Span<const Example> examples,
+                                    const ExampleList& examples,
                                     absl::Span<const std::string> notes, bool pad_is_eos);
 
 enum class LearntAs { kMarks, kColor };  // [[...]], or colours of a terminal

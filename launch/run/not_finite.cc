@@ -54,7 +54,7 @@ std::string RowsText(Job& job, int64_t step, const StepPlace& place) {
                                                     place.microbatch, dp);
   std::vector<std::string> sources;
   for (const int64_t example : rows.examples) {
-    sources.push_back(job.rows->examples()[static_cast<size_t>(example)].source);
+    sources.push_back(job.rows->examples().SourceOf(static_cast<size_t>(example)));
   }
   const size_t all = sources.size();
   sources.resize(std::min(all, kMost));

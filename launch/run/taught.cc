@@ -38,7 +38,7 @@ std::string Warning(const TaughtToken& token, const EqualRows& equal, const Toke
 
 }  // namespace
 
-absl::StatusOr<Taught> TaughtBy(absl::Span<const Example> examples, const Tokenizer* tokenizer,
+absl::StatusOr<Taught> TaughtBy(const ExampleList& examples, const Tokenizer* tokenizer,
                                 const ChatTemplate* chat, const Task& task) {
   Taught taught;
   std::optional<int64_t> eos;

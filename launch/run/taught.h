@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "absl/types/span.h"
 #include "data/chat/taught_tokens.h"
 #include "data/chat/template.h"
 #include "launch/plan/task.h"
@@ -22,7 +21,7 @@ struct Taught {
 
 // Reads generation_config.json of the task's model and init_from. Tokenizer and template may be
 // null: of ready-made tokens nothing is known.
-absl::StatusOr<Taught> TaughtBy(absl::Span<const Example> examples, const Tokenizer* tokenizer,
+absl::StatusOr<Taught> TaughtBy(const ExampleList& examples, const Tokenizer* tokenizer,
                                 const ChatTemplate* chat, const Task& task);
 
 // A line for each token that is to be learnt though its row of the output head was never trained

@@ -43,6 +43,8 @@ absl::Status CheckInputFolders(const Task& task, const Output& output) {
   return CheckIsNotMoved("adapter.init_from", task.init_from, output.folder);
 }
 
+void SayData(const std::string& text) { LogInfo(absl::StrCat("data       ", text)); }
+
 }  // namespace
 
 absl::StatusOr<CheckedRun> CheckRun(const config::LoadedConfig& loaded, const ModelSpec& model,
@@ -74,9 +76,10 @@ absl::StatusOr<TrainPlan> MakeTrainPlan(config::LoadedConfig loaded, const Proce
   FT_ASSIGN_OR_RETURN(plan.inputs.device, SelectDevice(plan.layout.device, process));
   FT_RETURN_IF_ERROR(CheckInputFolders(plan.task, plan.output));
   FT_RETURN_IF_ERROR(CheckWeightFiles(plan.task));
-  FT_ASSIGN_OR_RETURN(TrainingData data,
-                      ReadTrainingData(plan.task.data, plan.task.model_path, model.vocab_size,
-                                       plan.task.rows.sequence_len));
+  FT_ASSIGN_OR_RETURN(
+      TrainingData data,
+      ReadTrainingData(plan.task.data, plan.task.model_path, model.vocab_size,
+                       plan.task.rows.sequence_len, {plan.output.token_cache, SayData}));
   for (const std::string& note : data.notes) LogInfo("note       " + note);
   LogInfo(FilesSummary(data.reports));
   FT_ASSIGN_OR_RETURN(plan.inputs.held_out, FromFile(HeldOutRows(plan.task.data, plan.task.rows,
@@ -88,7 +91,7 @@ absl::StatusOr<TrainPlan> MakeTrainPlan(config::LoadedConfig loaded, const Proce
                                                      data.chat.get(), plan.task)));
   plan.file_ends = std::move(data.ends);
   FT_ASSIGN_OR_RETURN(RowStream rows,
-                      FromFile(RowStream::Create(std::move(data.examples), plan.task.rows)));
+                      FromFile(RowStream::Create(data.examples, plan.task.rows, PartsOf(data))));
   plan.inputs.rows = std::make_shared<RowStream>(std::move(rows));
   plan.inputs.scratch_folder = plan.output.scratch_folder;
   plan.inputs.timeout_seconds = plan.output.timeout_seconds;

@@ -45,6 +45,12 @@ std::string Passed(const StepMetrics& metrics) {
   Process::EndFromAnyThread(stands_still ? kExitHang : kExitPeerLost, what);
 }
 
+// Whose rows this rank computes.
+int DataRankOf(const Job& job) {
+  const Mesh& mesh = *job.network->mesh;
+  return static_cast<int>(IndexIn(mesh.shape(), mesh.position(), kDataAxes));
+}
+
 int64_t TimeoutOf(const Job& job) {
   const bool alone = job.network->mesh->shape().world_size() == 1;
   return alone ? 0 : job.timeout_seconds;
@@ -54,6 +60,7 @@ int64_t TimeoutOf(const Job& job) {
 
 Trainer::Trainer(Job& job)
     : job_(&job),
+      ahead_(job.rows, StepShapeOf(job.task(), job.layout()), DataRankOf(job)),
       watchdog_(*job.network->activity, static_cast<double>(TimeoutOf(job)), kFirstStepSeconds,
                 EndJob, job.network->board.get()),
       clock_(job.network->device) {
@@ -65,13 +72,16 @@ Trainer::Trainer(Job& job)
 }
 
 StepRows ReadStepRows(const Job& job, int64_t step) {
+  return ToDevice(
+      job, step,
+      job.rows->TrainMicrobatches(step, StepShapeOf(job.task(), job.layout()), DataRankOf(job)));
+}
+
+StepRows ToDevice(const Job& job, int64_t step, const std::vector<Microbatch>& microbatches) {
   const Network& network = *job.network;
   StepRows rows;
   rows.step = step;
-  const Mesh& mesh = *network.mesh;
-  for (const Microbatch& m :
-       job.rows->TrainMicrobatches(step, StepShapeOf(network.task, network.layout),
-                                   IndexIn(mesh.shape(), mesh.position(), kDataAxes))) {
+  for (const Microbatch& m : microbatches) {
     rows.batches.push_back(MakeModelBatch(m.input_ids, m.targets, m.cu_seqlens, m.token_index,
                                           StepKey(network.task.seed, step), network.layout.mesh.tp,
                                           network.device));
@@ -139,8 +149,12 @@ absl::StatusOr<StepMetrics> Trainer::Step(int64_t step) {
   Transformer& model = *job_->network->transformer;
   Optimizer& optimizer = *job_->optimizer;
   watchdog_.BeginStep(step + 1);
-  if (!next_ || next_->step != step) At(Phase::kData, [&] { next_ = ReadStepRows(*job_, step); });
+  const auto read = [&](int64_t of) {
+    At(Phase::kData, [&] { next_ = ToDevice(*job_, of, ahead_.Take(of)); });
+  };
+  if (!next_ || next_->step != step) read(step);
   StepRows rows = *std::exchange(next_, std::nullopt);
+  if (step + 1 < task.steps) ahead_.Prepare(step + 1);
   // Every stage has all tokens of its replica. Here and below, numbers of a rehearsal mean nothing.
   std::vector<double> counts;
   At(Phase::kWait, [&] { counts = SumOverData({rows.tokens, rows.targets}, mesh, device); });
@@ -155,7 +169,7 @@ absl::StatusOr<StepMetrics> Trainer::Step(int64_t step) {
   RunStages();
   At(Phase::kGradients, [&] { optimizer.SyncGradients(); });
   // All of the step so far is issued and nothing of it is waited for: a device computes meanwhile.
-  if (step + 1 < task.steps) At(Phase::kData, [&] { next_ = ReadStepRows(*job_, step + 1); });
+  if (step + 1 < task.steps) read(step + 1);
 
   StepMetrics metrics;
   metrics.step = step + 1;

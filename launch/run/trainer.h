@@ -6,6 +6,7 @@
 
 #include "launch/run/build.h"
 #include "launch/run/phases.h"
+#include "launch/run/rows_ahead.h"
 #include "parallel/pipeline/schedule.h"
 #include "runtime/process/watchdog.h"
 
@@ -21,6 +22,7 @@ struct StepRows {
 };
 // On the job's device.
 StepRows ReadStepRows(const Job& job, int64_t step);
+StepRows ToDevice(const Job& job, int64_t step, const std::vector<Microbatch>& microbatches);
 
 // From its first step to the end of its life a rank of several that stands still for
 // JobInputs::timeout_seconds ends the job, with an error that says which rank of its host is to
@@ -55,7 +57,8 @@ class Trainer {
 
   Job* job_;
   PipelineSchedule schedule_;
-  std::optional<StepRows> next_;  // read while the device computed the step before
+  RowsAhead ahead_;               // of the next step, while this one computes
+  std::optional<StepRows> next_;  // on the device while that computed the step before
   Watchdog watchdog_;
   PhaseClock clock_;
 };

@@ -2,15 +2,20 @@
 
 #include <ATen/Parallel.h>
 
-#include <iterator>
+#include <algorithm>
+#include <cstdlib>
 #include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "data/formats/row.h"
+#include "data/packing/file_digest.h"
 #include "data/packing/held_out.h"
+#include "data/packing/token_cache.h"
 #include "launch/exit_code.h"
 #include "runtime/process/check.h"
+#include "runtime/process/process.h"
 
 namespace fttrain {
 namespace {
@@ -22,30 +27,15 @@ absl::Status CheckFields(const DatasetSpec& file, const std::string& key, RowFor
   return absl::InvalidArgumentError(absl::StrCat(key, ".", known.message()));
 }
 
-// Those to learn, then those that are held out.
-std::vector<DatasetSpec> AllFiles(const DataTask& task) {
-  std::vector<DatasetSpec> files = task.files;
-  files.insert(files.end(), task.held_out_files.begin(), task.held_out_files.end());
-  return files;
-}
-
-// Of a file of AllFiles.
-std::string KeyOf(const DataTask& task, size_t i) {
-  const size_t learnt = task.files.size();
-  return i < learnt ? absl::StrCat("data.train[", i, "]")
-                    : absl::StrCat("data.eval[", i - learnt, "]");
-}
-
 // Formats that the rows themselves tell. Ready-made tokens need neither tokenizer nor template, so
 // that a folder without them will do.
-absl::StatusOr<std::vector<FoundFormat>> FormatsOf(const DataTask& task,
+absl::StatusOr<std::vector<FoundFormat>> FormatsOf(const std::vector<DataFile>& files,
                                                    const DatasetOptions& options) {
   std::vector<FoundFormat> formats;
-  for (const DatasetSpec& file : AllFiles(task)) {
-    const std::string key = KeyOf(task, formats.size());
-    FT_RETURN_IF_ERROR(CheckFields(file, key, file.format));
-    FT_ASSIGN_OR_RETURN(FoundFormat found, FromFile(FindFormat(file, options)));
-    FT_RETURN_IF_ERROR(CheckFields(file, key, found.format));
+  for (const DataFile& file : files) {
+    FT_RETURN_IF_ERROR(CheckFields(file.spec, file.key, file.spec.format));
+    FT_ASSIGN_OR_RETURN(FoundFormat found, FromFile(FindFormat(file.spec, options)));
+    FT_RETURN_IF_ERROR(CheckFields(file.spec, file.key, found.format));
     formats.push_back(std::move(found));
   }
   return formats;
@@ -96,10 +86,73 @@ absl::Status WithReason(const absl::Status& status, const absl::Status& no_templ
                       absl::StrCat(status.message(), between, no_template.message()));
 }
 
+// fttrain/tokens in the user's cache folder.
+absl::StatusOr<std::string> UserCache() {
+  for (const auto& [variable, below] : {std::pair{"XDG_CACHE_HOME", ""}, {"HOME", "/.cache"}}) {
+    const char* const value = std::getenv(variable);
+    if (value != nullptr && *value != '\0') return absl::StrCat(value, below, "/fttrain/tokens");
+  }
+  return absl::InvalidArgumentError(
+      "data.cache_dir auto is a folder of the user's, but there is neither HOME nor "
+      "XDG_CACHE_HOME: "
+      "set data.cache_dir");
+}
+
+// Files of a run as examples, in memory or from the cache.
+class Files {
+ public:
+  Files(const DataTask& task, const std::string& folder, const CacheChoice& choice,
+        const DatasetOptions& options)
+      : task_(task), model_folder_(folder), choice_(choice), options_(options) {}
+
+  absl::StatusOr<CachedDataset> Load(const DatasetSpec& file) {
+    FT_ASSIGN_OR_RETURN(const bool cached, IsCached(file));
+    if (cached) {
+      FT_RETURN_IF_ERROR(Prepare());
+      DatasetOptions options = options_;
+      options.threads = std::max(options.threads, UsableCores());  // other ranks wait for this one
+      return LoadCached(file, options, cache_);
+    }
+    FT_ASSIGN_OR_RETURN(Dataset read, LoadDataset(file, options_));
+    return CachedDataset{std::move(read.examples), std::move(read.report)};
+  }
+
+ private:
+  absl::StatusOr<bool> IsCached(const DatasetSpec& file) const {
+    if (choice_.folder == "none" || options_.most_rows > 0) return false;
+    if (choice_.folder != "auto") return true;
+    FT_ASSIGN_OR_RETURN(const FileState state, StateOf(file.path));
+    return state.bytes >= kCachedBytes;
+  }
+  absl::Status Prepare() {
+    if (!cache_.texts.empty()) return absl::OkStatus();
+    cache_.folder = choice_.folder;
+    if (cache_.folder == "auto") {
+      FT_ASSIGN_OR_RETURN(cache_.folder, UserCache());
+    }
+    cache_.say = choice_.say;
+    FT_ASSIGN_OR_RETURN(const std::string program, DigestOfProgram());
+    FT_ASSIGN_OR_RETURN(const std::string model, DigestOfTokenizerFiles(model_folder_));
+    std::string chat;  // what no file of the model is
+    if (absl::EndsWith(task_.chat.name, ".jinja")) {
+      FT_ASSIGN_OR_RETURN(chat, DigestOfFile(task_.chat.name, 1));
+    }
+    cache_.texts = absl::StrJoin({program, model, task_.chat.name, chat, task_.chat.date}, " ");
+    return absl::OkStatus();
+  }
+
+  const DataTask& task_;
+  const std::string& model_folder_;
+  const CacheChoice& choice_;
+  const DatasetOptions& options_;
+  TokenCache cache_;
+};
+
 }  // namespace
 
 absl::StatusOr<TrainingData> ReadTrainingData(const DataTask& task, const std::string& folder,
-                                              int64_t vocab_size, int64_t sequence_len) {
+                                              int64_t vocab_size, int64_t sequence_len,
+                                              const CacheChoice& cache) {
   TrainingData data;
   DatasetOptions options;
   options.threads = at::get_num_threads();
@@ -108,7 +161,8 @@ absl::StatusOr<TrainingData> ReadTrainingData(const DataTask& task, const std::s
   options.turns = task.turns;
   options.on_bad_row = task.on_bad_row;
   options.most_rows = task.most_rows;
-  FT_ASSIGN_OR_RETURN(const std::vector<FoundFormat> formats, FormatsOf(task, options));
+  FT_ASSIGN_OR_RETURN(data.files, DataFilesOf(task));
+  FT_ASSIGN_OR_RETURN(const std::vector<FoundFormat> formats, FormatsOf(data.files, options));
   absl::Status no_template;
   FT_RETURN_IF_ERROR(ReadTexts(task, folder, vocab_size, formats, data, no_template));
   options.tokenizer = data.tokenizer.get();
@@ -116,20 +170,31 @@ absl::StatusOr<TrainingData> ReadTrainingData(const DataTask& task, const std::s
   options.vocab_size = vocab_size;
   if (vocab_size == 0 && data.tokenizer != nullptr)
     options.vocab_size = data.tokenizer->MaxId() + 1;
-  std::vector<DatasetSpec> files = AllFiles(task);
-  for (size_t i = 0; i < files.size(); ++i) {
-    DatasetSpec& file = files[i];
-    const bool is_learnt = i < task.files.size();
-    std::vector<Example>& examples = is_learnt ? data.examples : data.held_out;
+  Files files(task, folder, cache, options);
+  for (size_t i = 0; i < data.files.size(); ++i) {
+    DatasetSpec& file = data.files[i].spec;
     file.format = formats[i].format;
-    absl::StatusOr<Dataset> read = FromFile(LoadDataset(file, options));
+    absl::StatusOr<CachedDataset> read = FromFile(files.Load(file));
     FT_RETURN_IF_ERROR(WithReason(read.status(), no_template));
     read->report.why = formats[i].why;
-    std::move(read->examples.begin(), read->examples.end(), std::back_inserter(examples));
+    const bool is_learnt = data.files[i].is_learnt;
+    ExampleList& examples = is_learnt ? data.examples : data.held_out;
+    examples.Append(read->examples);
     data.reports.push_back(std::move(read->report));
     if (is_learnt) data.ends.push_back(static_cast<int64_t>(examples.size()));
   }
   return data;
+}
+
+std::vector<WeightedPart> PartsOf(const TrainingData& data) {
+  std::vector<WeightedPart> parts;
+  for (size_t i = 0; i < data.ends.size(); ++i) {
+    const DataFile& file = data.files[i];
+    // Files of one source are one part.
+    if (i > 0 && file.source == data.files[i - 1].source) parts.pop_back();
+    parts.push_back({data.ends[i], file.spec.weight});
+  }
+  return parts;
 }
 
 absl::StatusOr<std::shared_ptr<RowStream>> HeldOutRows(const DataTask& task, RowOptions options,

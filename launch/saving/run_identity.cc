@@ -65,25 +65,13 @@ absl::StatusOr<std::string> ModelDigest(const std::string& folder) {
   return hash.Hex();
 }
 
-std::string DigestOf(absl::Span<const Example> examples) {
-  Sha256 hash;
-  for (const Example& example : examples) {
-    for (const std::vector<int32_t>* ids : {&example.input_ids, &example.labels}) {
-      const auto bytes = static_cast<int64_t>(ids->size() * sizeof(int32_t));
-      hash.Add(&bytes, sizeof(bytes));
-      hash.Add(ids->data(), bytes);
-    }
-  }
-  return hash.Hex();
-}
-
 // What each file's rows became.
 std::vector<std::string> DataDigests(const TrainPlan& plan) {
-  const absl::Span<const Example> examples = plan.inputs.rows->examples();
+  const ExampleList& examples = plan.inputs.rows->examples();
   std::vector<std::string> digests;
   size_t begin = 0;
   for (const int64_t end : plan.file_ends) {
-    digests.push_back(DigestOf(examples.subspan(begin, static_cast<size_t>(end) - begin)));
+    digests.push_back(examples.Digest(begin, static_cast<size_t>(end)));
     begin = static_cast<size_t>(end);
   }
   return digests;
@@ -121,7 +109,8 @@ absl::StatusOr<RunIdentity> IdentityOf(const TrainPlan& plan) {
     identity.digests[absl::StrCat("data.train[", i, "]")] = data[i];
   }
   if (plan.inputs.held_out != nullptr) {
-    identity.held_out = DigestOf(plan.inputs.held_out->examples());
+    const ExampleList& held_out = plan.inputs.held_out->examples();
+    identity.held_out = held_out.Digest(0, held_out.size());
     const bool decides = plan.output.keeps_best || plan.task.stopping.patience > 0;
     if (decides) identity.digests["data.eval"] = identity.held_out;
   }

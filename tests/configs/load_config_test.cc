@@ -56,7 +56,7 @@ data:
        fields: {messages: t0, role: t1, content: t2, system: t3, tools: t4, documents: t5,
                 prompt: t6, completion: t7, instruction: t8, input: t9, output: t10,
                 history: t11, text: t12, input_ids: t13, labels: t14, attention_mask: t15,
-                chosen: t16, rejected: t17, weight: t18, reasoning_content: t19}}
+                chosen: t16, rejected: t17, weight: t18, reasoning_content: t19}, weight: 0.5}
     - {path: "b\\\"é.json", format: prompt_completion}
   eval:
     - {path: "null", format: text,
@@ -65,7 +65,8 @@ data:
                 history: e11, text: e12, input_ids: e13, labels: e14, attention_mask: e15,
                 chosen: e16, rejected: e17, weight: e18, reasoning_content: e19}}
   sequence_len: 100
-  packing: false
+  packing: no
+  cache_dir: ~/tokens
   shuffle: no
   chat_template: ~/templates/mine.jinja
   date: 2025-02-28
@@ -110,6 +111,9 @@ TEST(LoadConfig, ReadsEverySpellingOfAValue) {
   EXPECT_EQ(config.data().train(1).format(), DATA_FORMAT_PROMPT_COMPLETION);
   EXPECT_EQ(config.data().eval(0).path(), "null");
   EXPECT_FALSE(config.data().shuffle());
+  EXPECT_EQ(config.data().packing(), PACKING_FALSE);
+  EXPECT_EQ(config.data().train(0).weight(), 0.5);
+  EXPECT_FALSE(config.data().train(1).has_weight());
   EXPECT_EQ(config.data().train(0).fields().messages(), "t0");
   EXPECT_EQ(config.data().eval(0).fields().reasoning_content(), "e19");
   EXPECT_FALSE(config.data().train(1).has_fields());
@@ -136,7 +140,7 @@ constexpr char kDefaults[] = R"(
 adapter: {method: qlora, r: 16, alpha: 32, dropout: 0, target_modules: all-linear, use_rslora: false,
           quantization: {type: nf4, double_quant: true, block_size: 64, lm_head: false}}
 data: {sequence_len: 2048, packing: true, shuffle: true, chat_template: auto, date: 2024-07-26,
-       train_on: all, turns: whole, on_bad_row: stop, eval_fraction: 0}
+       train_on: all, turns: whole, on_bad_row: stop, eval_fraction: 0, cache_dir: auto}
 train: {micro_batch_size: 1, gradient_accumulation_steps: 1, seed: 42, eval_steps: 0, save_steps: 0,
         save_total_limit: 0, deterministic: false, log_steps: 1, resume: auto, disk_full_wait: 1800,
         max_skipped_steps: 3, skip_loss_spikes: 0, check_replicas_steps: 500,
@@ -230,7 +234,7 @@ TEST(LoadConfig, JsonIsYaml) {
   EXPECT_EQ(config.adapter().r(), 8);
   EXPECT_FALSE(config.adapter().has_init_from());
   EXPECT_EQ(config.optimizer().eps(), 1e-8);
-  EXPECT_FALSE(config.data().packing());
+  EXPECT_EQ(config.data().packing(), PACKING_FALSE);
 }
 
 TEST(LoadConfig, KeyWithoutValueIsAbsent) {
@@ -375,7 +379,7 @@ TEST(Recipes, QuickstartTakesEightDialoguesAStepOnTwoRanks) {
   const TrainConfig& train = loaded.config.train();
   EXPECT_EQ(loaded.config.parallel().pipeline(), 2);
   EXPECT_EQ(train.micro_batch_size() * train.gradient_accumulation_steps(), 8);
-  EXPECT_FALSE(loaded.config.data().packing());
+  EXPECT_EQ(loaded.config.data().packing(), PACKING_FALSE);
   EXPECT_TRUE(std::filesystem::exists(std::string(FTTRAIN_SOURCE_DIR "/") +
                                       loaded.config.data().train(0).path()));
 }

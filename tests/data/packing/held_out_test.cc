@@ -24,14 +24,14 @@ std::vector<Example> Rows(int count) {
   return examples;
 }
 
-std::set<std::string> SourcesOf(const std::vector<Example>& examples) {
+std::set<std::string> SourcesOf(const ExampleList& examples) {
   std::set<std::string> sources;
   for (const Example& example : examples) sources.insert(example.source);
   return sources;
 }
 
 TEST(HoldOut, TakesTheShareOfRowsWithAllThatBecameOfEach) {
-  std::vector<Example> examples = Rows(40);
+  ExampleList examples = Rows(40);
   const size_t all = examples.size();
   std::vector<int64_t> ends = {30, static_cast<int64_t>(all)};
   const auto held = HoldOut(0.25, 7, examples, ends);
@@ -44,7 +44,7 @@ TEST(HoldOut, TakesTheShareOfRowsWithAllThatBecameOfEach) {
 }
 
 TEST(HoldOut, LeavesWhatIsLearntInItsOrderAndItsFiles) {
-  std::vector<Example> examples = Rows(40);
+  ExampleList examples = Rows(40);
   const std::string first_of_second = examples[30].source;
   std::vector<int64_t> ends = {30, static_cast<int64_t>(examples.size())};
   ASSERT_TRUE(HoldOut(0.25, 7, examples, ends).ok());
@@ -60,7 +60,7 @@ TEST(HoldOut, LeavesWhatIsLearntInItsOrderAndItsFiles) {
 
 TEST(HoldOut, IsOneOfASeedAndAnotherOfTheNext) {
   std::vector<int64_t> ends;
-  std::vector<Example> a = Rows(100), b = Rows(100), c = Rows(100);
+  ExampleList a = Rows(100), b = Rows(100), c = Rows(100);
   const auto held_a = HoldOut(0.1, 1, a, ends), held_b = HoldOut(0.1, 1, b, ends),
              held_c = HoldOut(0.1, 2, c, ends);
   EXPECT_EQ(SourcesOf(*held_a), SourcesOf(*held_b));
@@ -69,7 +69,7 @@ TEST(HoldOut, IsOneOfASeedAndAnotherOfTheNext) {
 
 TEST(HoldOut, TakesOneRowAtLeastAndLeavesOneAtLeast) {
   std::vector<int64_t> ends;
-  std::vector<Example> two = Rows(2), one = Rows(1);
+  ExampleList two = Rows(2), one = Rows(1);
   EXPECT_EQ(HoldOut(0.001, 1, two, ends)->size(), 1u);
   EXPECT_THAT(ErrorText(HoldOut(0.5, 1, one, ends).status()),
               HasSubstr("'data.eval_fraction' 0.5 of 1 row leaves none to learn"));

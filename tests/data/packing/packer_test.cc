@@ -41,44 +41,6 @@ RowStream MustCreate(const std::vector<Example>& docs, RowOptions options) {
   return *std::move(stream);
 }
 
-TEST(PackFirstFit, PutsEachDocumentIntoTheFirstRowWithRoom) {
-  const EpochRows rows = PackFirstFit({6, 5, 4, 3, 2, 7}, {0, 1, 2, 3, 4, 5}, 10);
-  EXPECT_THAT(rows.examples, ElementsAre(0, 2, 1, 3, 4, 5));  // rows {6 4}, {5 3 2}, {7}
-  EXPECT_THAT(rows.begin, ElementsAre(0, 2, 5, 6));
-}
-
-TEST(PackFirstFit, EqualsTheNaiveSearchAndNeverSplitsDropsOrOverfills) {
-  for (uint64_t seed = 0; seed < 200; ++seed) {
-    const int64_t capacity = 1 + static_cast<int64_t>(seed) % 40,
-                  n = 1 + static_cast<int64_t>(seed * 13) % 150;
-    const EpochOrder random(1 << 20, seed, 0, true), shuffled(n, seed, 1, true);
-    std::vector<int64_t> lengths, order, room;
-    std::vector<std::vector<int64_t>> want;
-    for (int64_t i = 0; i < n; ++i) {
-      lengths.push_back(1 + random[i] % capacity);
-      order.push_back(shuffled[i]);
-    }
-    for (const int64_t example : order) {
-      const int64_t length = lengths[static_cast<size_t>(example)];
-      size_t row = 0;
-      while (row < room.size() && room[row] < length) ++row;
-      if (row == room.size()) {
-        room.push_back(capacity);
-        want.emplace_back();
-      }
-      room[row] -= length;
-      want[row].push_back(example);
-    }
-    const EpochRows rows = PackFirstFit(lengths, order, capacity);
-    ASSERT_EQ(rows.size(), static_cast<int64_t>(want.size())) << "seed " << seed;
-    for (size_t r = 0; r < want.size(); ++r) {
-      const std::vector<int64_t> got(rows.examples.begin() + rows.begin[r],
-                                     rows.examples.begin() + rows.begin[r + 1]);
-      EXPECT_EQ(got, want[r]) << "seed " << seed << " row " << r;
-    }
-  }
-}
-
 TEST(RowStream, MicrobatchOfOnePackedRowIsDocumentsBackToBack) {
   const std::vector<Example> docs = {Doc(0, 3, 1), Doc(1, 2)};
   RowStream stream = MustCreate(docs, {.sequence_len = 8, .packing = true, .shuffle = false});
@@ -326,6 +288,63 @@ TEST(RowStream, TargetsOfTheSummaryAreTheTargetsOfTheEpoch) {
   EXPECT_EQ(targets, stream.summary().targets);
   EXPECT_EQ(tokens, stream.summary().tokens);
   EXPECT_EQ(stream.summary().rows, stream.RowsInEpoch(0));
+}
+
+TEST(RowStream, WeightsSayHowOftenAnEpochHasAFilesExamples) {
+  for (const bool packing : {false, true}) {
+    const RowOptions options{.sequence_len = 30, .packing = packing, .seed = 9};
+    auto stream = RowStream::Create(Docs(41), options, {{10, 2}, {31, 0.5}, {41, 1}});
+    ASSERT_TRUE(stream.ok()) << stream.status();
+    const int64_t rows = stream->EndAfterEpochs(2, 1);
+    const auto times = TimesLearnt(*stream, rows, {});
+    EXPECT_EQ(times.size(), 41u);
+    for (const auto& [id, count] : times) {
+      EXPECT_EQ(count, id < 10000 ? 4 : id < 31000 ? 1 : 2) << "example of " << id;
+    }
+  }
+}
+
+TEST(RowStream, WeightsCountExamplesThatAreKept) {
+  // Of the second file one of two has a target.
+  const std::vector<Example> docs = {Doc(0, 2), Doc(1, 2), Doc(2, 2, 2), Doc(3, 2)};
+  auto stream = RowStream::Create(docs, {.sequence_len = 2, .packing = false}, {{2, 1}, {4, 3}});
+  ASSERT_TRUE(stream.ok()) << stream.status();
+  EXPECT_EQ(stream->RowsInEpoch(0), 2 + 3);
+  EXPECT_EQ(TimesLearnt(*stream, 5, {}), (std::map<int32_t, int>{{0, 1}, {1000, 1}, {3000, 3}}));
+  EXPECT_THAT(ErrorText(RowStream::Create(std::vector<Example>{Doc(0, 2), Doc(1, 2)},
+                                          {.sequence_len = 2}, {{2, 0.1}})),
+              HasSubstr("with these weights of data.train an epoch has no example"));
+}
+
+TEST(RowStream, WeightsOfOneAreNoWeights) {
+  const RowOptions options{.sequence_len = 24, .packing = true, .seed = 3};
+  RowStream plain = MustCreate(Docs(41), options);
+  auto weighed = RowStream::Create(Docs(41), options, {{10, 1}, {41, 1}});
+  for (int64_t step = 0; step < 20; ++step) {
+    EXPECT_EQ(plain.TrainMicrobatch(step, {}, 0, 0).input_ids,
+              weighed->TrainMicrobatch(step, {}, 0, 0).input_ids);
+  }
+}
+
+TEST(RowStream, BestFitHoldsEveryExampleOnceInRowsThatAreFull) {
+  std::vector<Example> docs;
+  for (int e = 0; e < 3000; ++e) docs.push_back(Doc(e, 2 + (e * 7919) % 157));
+  const RowOptions options{.sequence_len = 512, .seed = 5, .fit = Fit::kBest};
+  RowStream stream = MustCreate(docs, options), again = MustCreate(docs, options);
+  std::map<int32_t, int> times;
+  int64_t row = 0;
+  for (const int64_t epoch : {0, 1}) {
+    const auto rows = static_cast<double>(stream.RowsInEpoch(epoch));
+    EXPECT_GT(static_cast<double>(stream.summary().tokens) / (rows * 512), 0.99);
+    for (int64_t r = 0; r < stream.RowsInEpoch(epoch); ++r, ++row) {
+      const Microbatch m = stream.TrainMicrobatch(row, {}, 0, 0);
+      EXPECT_LE(m.input_ids.size(), 512u);
+      EXPECT_EQ(m.input_ids, again.TrainMicrobatch(row, {}, 0, 0).input_ids);
+      for (const int64_t example : m.examples) ++times[static_cast<int32_t>(example)];
+    }
+  }
+  EXPECT_EQ(times.size(), 3000u);
+  for (const auto& [example, count] : times) EXPECT_EQ(count, 2) << example;
 }
 
 }  // namespace

@@ -90,7 +90,7 @@ TEST(Statistics, EveryStretchThatIsLearntMustEnd) {
   // Of a text all is learnt.
   EXPECT_EQ(Of({Row({7, 8, 9}, "xxx")}, options).open_ends.examples, 0);
   // Nobody knows what ends a turn.
-  RowStream rows = *RowStream::Create({Row({7, 8, 9}, "--x")}, options);
+  RowStream rows = *RowStream::Create({{Row({7, 8, 9}, "--x")}}, options);
   EXPECT_EQ(StatisticsOf(rows, 1, {}).open_ends.examples, 0);
 }
 

@@ -39,6 +39,7 @@ void AddFiles(const std::string& name, const std::vector<DatasetSpec>& files, Fi
     absl::StrAppend(&fields[name + ".format"], Text(source.format));
     absl::StrAppend(&fields[name + ".fields"],
                     absl::StrJoin(source.fields, ",", absl::PairFormatter(":")));
+    absl::StrAppend(&fields[name + ".weight"], source.weight);
   }
 }
 
@@ -89,6 +90,7 @@ void AddTask(const Task& task, Fields& fields) {
   fields["task.data.on_bad_row"] = Text(task.data.on_bad_row);
   fields["task.sequence_len"] = Text(task.rows.sequence_len);
   fields["task.packing"] = Text(task.rows.packing);
+  fields["task.fit"] = Text(task.rows.fit);
   fields["task.shuffle"] = Text(task.rows.shuffle);
   fields["task.rows_per_step"] = Text(task.rows_per_step);
   EXPECT_EQ(task.rows.seed, task.seed);
@@ -170,6 +172,7 @@ Fields FieldsOf(const std::vector<std::string>& overrides) {
   fields["output.sample_prompts"] = output.sample_prompts;
   fields["output.sample_max_new_tokens"] = Text(output.sample_max_new_tokens);
   fields["output.disk_full_seconds"] = Text(output.disk_full_seconds);
+  fields["output.token_cache"] = output.token_cache;
   return fields;
 }
 
@@ -214,6 +217,9 @@ const Key kKeys[] = {
     {"data.eval_fraction=0.5", "task.held_out_share=0.5"},
     {"data.sequence_len=77", "task.sequence_len=77"},
     {"data.packing=false", "task.packing=false"},
+    {"data.packing=best_fit", "task.fit=1"},
+    {"data.train.0.weight=2.5", "task.data.weight=2.5"},
+    {"data.cache_dir=c", "output.token_cache=c"},
     {"data.shuffle=false", "task.shuffle=false"},
     {"data.chat_template=gemma", "task.data.chat.name=gemma"},
     {"data.date=2025-01-02", "task.data.chat.date=2025-01-02"},
@@ -317,7 +323,7 @@ TEST(Keys, AreAllHereOrHaveOneValue) {
   for (const Key& key : kKeys) known.insert(NameOf(key.override_));
   for (const std::string& key : config::AllKeys(*config::RunConfig::descriptor())) {
     if (FieldOf(key).message_type() != nullptr) continue;  // its keys follow
-    if (absl::StrContains(key, "[].fields.")) continue;  // above, all of them
+    if (absl::StrContains(key, "[].fields.")) continue;    // above, all of them
     EXPECT_TRUE(known.count(key) == 1 || WordsOf(key).size() == 1) << key;
   }
 }

@@ -155,8 +155,8 @@ KEYS = [
     Case(
         "a switch is a number",
         USAGE,
-        keys("data", packing=1),
-        AT + r"'data\.packing' must be true or false, not '1'",
+        keys("data", shuffle=1),
+        AT + r"'data\.shuffle' must be true or false, not '1'",
     ),
     Case(
         "a section is a word",

@@ -1,0 +1,106 @@
+#include "data/packing/mixture.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "data/packing/order.h"
+#include "runtime/process/check.h"
+
+namespace fttrain {
+namespace {
+
+// Apart from the order of all, and from each other.
+uint64_t SeedOf(uint64_t seed, size_t part) {
+  return seed ^ (0x9e3779b97f4a7c15ull * (static_cast<uint64_t>(part) + 1));
+}
+
+// Lists through each other: entry i of n stands at (2 i + 1) / 2 n of the way, of equal ones that
+// of the first list first.
+std::vector<int64_t> Interleave(const std::vector<std::vector<int64_t>>& lists) {
+  size_t all = 0;
+  for (const auto& list : lists) all += list.size();
+  std::vector<size_t> next(lists.size(), 0);
+  std::vector<int64_t> out;
+  out.reserve(all);
+  while (out.size() < all) {
+    size_t first = lists.size();
+    for (size_t p = 0; p < lists.size(); ++p) {
+      if (next[p] == lists[p].size()) continue;
+      const auto place = [&](size_t q) { return static_cast<__int128>(2 * next[q] + 1); };
+      const auto size = [&](size_t q) { return static_cast<__int128>(lists[q].size()); };
+      if (first == lists.size() || place(p) * size(first) < place(first) * size(p)) first = p;
+    }
+    out.push_back(lists[first][next[first]++]);
+  }
+  return out;
+}
+
+}  // namespace
+
+Mixture::Mixture(std::vector<WeightedPart> parts, uint64_t seed, bool shuffle)
+    : parts_(std::move(parts)), seed_(seed), shuffle_(shuffle) {
+  weighs_ = std::any_of(parts_.begin(), parts_.end(),
+                        [](const WeightedPart& part) { return part.weight != 1; });
+}
+
+int64_t Mixture::CountOf(size_t p) const {
+  return parts_[p].end - (p == 0 ? 0 : parts_[p - 1].end);
+}
+
+Mixture::Range Mixture::DrawsOf(size_t p, int64_t epoch) const {
+  const double an_epoch = parts_[p].weight * static_cast<double>(CountOf(p));
+  const auto before = [&](int64_t e) {
+    return static_cast<int64_t>(std::floor(static_cast<double>(e) * an_epoch));
+  };
+  return {before(epoch), before(epoch + 1)};
+}
+
+int64_t Mixture::SizeOf(int64_t epoch) const {
+  int64_t size = 0;
+  for (size_t p = 0; p < parts_.size(); ++p) {
+    const Range draws = weighs_ ? DrawsOf(p, epoch) : Range{0, CountOf(p)};
+    size += draws.end - draws.begin;
+  }
+  return size;
+}
+
+int64_t Mixture::MostOf(size_t p) const {
+  if (!weighs_) return 1;
+  return static_cast<int64_t>(std::ceil(parts_[p].weight)) + 1;  // a stretch cuts two rounds
+}
+
+std::vector<int64_t> Mixture::DrawFrom(size_t p, int64_t epoch) const {
+  const int64_t count = CountOf(p), begin = parts_[p].end - count;
+  const Range draws = DrawsOf(p, epoch);
+  std::vector<int64_t> out;
+  out.reserve(static_cast<size_t>(draws.end - draws.begin));
+  for (int64_t at = draws.begin; at < draws.end;) {
+    const int64_t round = at / count;
+    const EpochOrder order(count, SeedOf(seed_, p), round, shuffle_);
+    const int64_t end = std::min(draws.end, (round + 1) * count);
+    for (; at < end; ++at) out.push_back(begin + order[at - round * count]);
+  }
+  return out;
+}
+
+std::vector<int64_t> Mixture::Epoch(int64_t epoch) const {
+  FT_CHECK(epoch >= 0, "epoch ", epoch);
+  std::vector<int64_t> drawn;
+  if (weighs_) {
+    std::vector<std::vector<int64_t>> lists;
+    for (size_t p = 0; p < parts_.size(); ++p) lists.push_back(DrawFrom(p, epoch));
+    drawn = Interleave(lists);
+    if (!shuffle_) return drawn;
+  }
+  const int64_t size = SizeOf(epoch);
+  const EpochOrder order(size, seed_, epoch, shuffle_);
+  std::vector<int64_t> out(static_cast<size_t>(size));
+  for (int64_t i = 0; i < size; ++i) {
+    const int64_t at = order[i];
+    out[static_cast<size_t>(i)] = weighs_ ? drawn[static_cast<size_t>(at)] : at;
+  }
+  return out;
+}
+
+}  // namespace fttrain

@@ -1,0 +1,271 @@
+#include "data/packing/token_file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include <zlib.h>
+
+#include <cerrno>
+#include <cstring>
+#include <stdexcept>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "data/formats/bytes.h"
+#include "data/packing/report_json.h"
+#include "runtime/files/file_error.h"
+#include "runtime/files/sha256.h"
+#include "runtime/files/whole_file.h"
+#include "runtime/process/check.h"
+
+namespace fttrain {
+
+// Of an example.
+struct TokenFileWriter::Entry {
+  enum : uint32_t { kOwnLabels = 1, kInBrackets = 2 };
+  uint64_t begin;  // byte of its first word
+  uint64_t row;    // the N of "PATH:N" or, in brackets, "PATH[N]"
+  uint32_t tokens, targets, check_sum, flags;
+
+  uint64_t words() const { return uint64_t{tokens} * (flags & kOwnLabels ? 2 : 1); }
+};
+
+struct TokenFileWriter::End {
+  uint64_t index_begin, count, report_begin, report_bytes, file_bytes;
+  char sha256[64];  // of index and report
+  char magic[8];
+};
+
+namespace {
+
+constexpr char kMagic[9] = "fttokens";
+constexpr uint64_t kVersion = 1;
+constexpr uint32_t kIsTarget = uint32_t{1} << 31;
+constexpr size_t kBlock = size_t{1} << 20;
+constexpr int64_t kKeptBytes = int64_t{32} << 20;  // of the mapping, in this process
+
+uint32_t CheckSum(const void* words, uint64_t count) {
+  return static_cast<uint32_t>(
+      crc32_z(0, static_cast<const Bytef*>(words), count * sizeof(uint32_t)));
+}
+
+// Whether labels are the ids themselves, where there is one.
+bool LabelsAreIds(const Example& example) {
+  for (size_t i = 0; i < example.labels.size(); ++i) {
+    if (example.input_ids[i] < 0) return false;
+    if (example.labels[i] != kNoTarget && example.labels[i] != example.input_ids[i]) return false;
+  }
+  return true;
+}
+
+std::vector<uint32_t> WordsOf(const Example& example, bool own_labels) {
+  std::vector<uint32_t> words;
+  words.reserve(example.input_ids.size() * (own_labels ? 2 : 1));
+  for (size_t i = 0; i < example.input_ids.size(); ++i) {
+    const bool marked = !own_labels && example.labels[i] != kNoTarget;
+    words.push_back(static_cast<uint32_t>(example.input_ids[i]) | (marked ? kIsTarget : 0));
+  }
+  for (size_t i = 0; own_labels && i < example.labels.size(); ++i) {
+    words.push_back(static_cast<uint32_t>(example.labels[i]));
+  }
+  return words;
+}
+
+}  // namespace
+
+TokenFileWriter::TokenFileWriter(std::unique_ptr<NewFile> file, std::string source)
+    : file_(std::move(file)), source_(PathInWords(source)) {}
+
+TokenFileWriter::~TokenFileWriter() = default;
+
+absl::StatusOr<std::unique_ptr<TokenFileWriter>> TokenFileWriter::Create(
+    FileSystem& files, const std::string& path, const std::string& source) {
+  FT_ASSIGN_OR_RETURN(std::unique_ptr<NewFile> file, files.Create(path, 0));
+  std::unique_ptr<TokenFileWriter> writer(new TokenFileWriter(std::move(file), source));
+  FT_RETURN_IF_ERROR(writer->Append(kMagic, 8));
+  FT_RETURN_IF_ERROR(writer->Append(&kVersion, sizeof(kVersion)));
+  return writer;
+}
+
+absl::Status TokenFileWriter::Append(const void* data, int64_t bytes) {
+  buffer_.append(static_cast<const char*>(data), static_cast<size_t>(bytes));
+  bytes_ += bytes;
+  return buffer_.size() >= kBlock ? Flush() : absl::OkStatus();
+}
+
+absl::Status TokenFileWriter::Flush() {
+  FT_RETURN_IF_ERROR(file_->Append(buffer_.data(), static_cast<int64_t>(buffer_.size())));
+  buffer_.clear();
+  return absl::OkStatus();
+}
+
+absl::Status TokenFileWriter::Add(Example example) {
+  FT_CHECK(example.labels.size() == example.input_ids.size(), example.source);
+  const auto tokens = static_cast<int64_t>(example.input_ids.size());
+  const bool own_labels = !LabelsAreIds(example);
+  const std::vector<uint32_t> words = WordsOf(example, own_labels);
+  Entry entry = {};
+  entry.begin = static_cast<uint64_t>(bytes_);
+  entry.tokens = static_cast<uint32_t>(tokens);
+  entry.targets = static_cast<uint32_t>(CountTargets(example, tokens));
+  entry.check_sum = CheckSum(words.data(), words.size());
+  absl::string_view place = example.source;
+  const bool begins = absl::ConsumePrefix(&place, source_);
+  const bool brackets =
+      begins && absl::ConsumePrefix(&place, "[") && absl::ConsumeSuffix(&place, "]");
+  const bool is_place = begins && (brackets || absl::ConsumePrefix(&place, ":")) &&
+                        absl::SimpleAtoi(place, &entry.row);
+  FT_CHECK(is_place, "a row's place is ", example.source, " in ", source_);
+  entry.flags = (own_labels ? Entry::kOwnLabels : 0) | (brackets ? Entry::kInBrackets : 0);
+  index_.push_back(entry);
+  digest_.Add(example);
+  use_.Add(example);
+  return Append(words.data(), static_cast<int64_t>(words.size() * sizeof(uint32_t)));
+}
+
+absl::Status TokenFileWriter::Finish(const DatasetReport& report, const std::string& key) {
+  while (bytes_ % alignof(Entry) != 0) FT_RETURN_IF_ERROR(Append("", 1));
+  End end = {};
+  end.index_begin = static_cast<uint64_t>(bytes_);
+  end.count = index_.size();
+  const auto index_bytes = static_cast<int64_t>(index_.size() * sizeof(Entry));
+  FT_RETURN_IF_ERROR(Append(index_.data(), index_bytes));
+  end.report_begin = static_cast<uint64_t>(bytes_);
+  const std::string text = ReportJson({report, digest_.Hex(), key, use_}, source_);
+  end.report_bytes = text.size();
+  FT_RETURN_IF_ERROR(Append(text.data(), static_cast<int64_t>(text.size())));
+  end.file_bytes = static_cast<uint64_t>(bytes_) + sizeof(End);
+  Sha256 hash;
+  hash.Add(index_.data(), index_bytes);
+  hash.Add(text.data(), static_cast<int64_t>(text.size()));
+  const std::string hex = hash.Hex();
+  std::memcpy(end.sha256, hex.data(), sizeof(end.sha256));
+  std::memcpy(end.magic, kMagic, sizeof(end.magic));
+  FT_RETURN_IF_ERROR(Append(&end, sizeof(end)));
+  FT_RETURN_IF_ERROR(Flush());
+  FT_RETURN_IF_ERROR(file_->Sync());
+  return file_->Close();
+}
+
+absl::StatusOr<std::shared_ptr<const TokenFile>> TokenFile::Open(const std::string& path,
+                                                                 const std::string& source,
+                                                                 const std::string& key) {
+  std::shared_ptr<TokenFile> file(new TokenFile());
+  file->path_ = path;
+  file->source_ = PathInWords(source);
+  FT_RETURN_IF_ERROR(file->Map());
+  const absl::Status status = file->Check(key);
+  if (!status.ok())
+    return absl::DataLossError(absl::StrCat(path, ": ", std::string(status.message())));
+  return std::shared_ptr<const TokenFile>(std::move(file));
+}
+
+absl::Status TokenFile::Map() {
+  FT_ASSIGN_OR_RETURN(const int descriptor, OpenRegularFile(path_, &bytes_));
+  void* const data = bytes_ == 0 ? nullptr
+                                 : mmap(nullptr, static_cast<size_t>(bytes_), PROT_READ, MAP_SHARED,
+                                        descriptor, 0);
+  const int error = errno;
+  close(descriptor);
+  if (data == MAP_FAILED) return FailedRead(error, "map", path_);
+  data_ = static_cast<char*>(data);
+  // Examples are read in no order.
+  if (data_ != nullptr) madvise(data_, static_cast<size_t>(bytes_), MADV_RANDOM);
+  return absl::OkStatus();
+}
+
+absl::Status TokenFile::Check(const std::string& key) {
+  using End = TokenFileWriter::End;
+  const absl::Status damaged = absl::DataLossError("not a whole file of tokens");
+  if (bytes_ < static_cast<int64_t>(16 + sizeof(End))) return damaged;
+  uint64_t version = 0;
+  std::memcpy(&version, data_ + 8, sizeof(version));
+  End end;
+  std::memcpy(&end, data_ + bytes_ - sizeof(End), sizeof(End));
+  const auto size = static_cast<uint64_t>(bytes_);
+  if (std::memcmp(data_, kMagic, 8) != 0 || std::memcmp(end.magic, kMagic, 8) != 0 ||
+      version != kVersion || end.file_bytes != size || end.count > size / sizeof(Entry) ||
+      end.index_begin % alignof(Entry) != 0 || end.report_begin > size ||
+      end.index_begin + end.count * sizeof(Entry) != end.report_begin ||
+      end.report_begin + end.report_bytes + sizeof(End) != size) {
+    return damaged;
+  }
+  const char* const index = data_ + end.index_begin;
+  const auto described = static_cast<int64_t>(size - sizeof(End) - end.index_begin);
+  if (Sha256Hex({index, static_cast<size_t>(described)}) != std::string(end.sha256, 64)) {
+    return absl::DataLossError("its index is damaged");
+  }
+  count_ = static_cast<int64_t>(end.count);
+  index_ = reinterpret_cast<const Entry*>(index);
+  const std::string text(data_ + end.report_begin, end.report_bytes);
+  absl::StatusOr<StoredReport> stored = ParseReportJson(text, source_);
+  if (!stored.ok() || stored->key != key)
+    return absl::DataLossError("its report is of another file");
+  report_ = std::move(stored->report);
+  digest_ = std::move(stored->digest);
+  use_ = std::move(stored->use);
+  for (int64_t i = 0; i < count_; ++i) {
+    if (index_[i].begin + index_[i].words() * sizeof(uint32_t) > end.index_begin) return damaged;
+  }
+  Release(described);
+  return absl::OkStatus();
+}
+
+TokenFile::~TokenFile() {
+  if (data_ != nullptr) munmap(data_, static_cast<size_t>(bytes_));
+}
+
+const TokenFile::Entry& TokenFile::At(int64_t i) const {
+  FT_CHECK(i >= 0 && i < count_, "example ", i, " of ", count_);
+  return index_[i];
+}
+
+// After so many bytes were read all pages go: they are a copy of what the system has of the file.
+void TokenFile::Release(int64_t bytes) const {
+  if ((touched_ += bytes) < kKeptBytes) return;
+  touched_ = 0;
+  madvise(data_, static_cast<size_t>(bytes_), MADV_DONTNEED);
+}
+
+Example TokenFile::Get(int64_t i) const {
+  const Entry& entry = At(i);
+  const auto* const words = reinterpret_cast<const uint32_t*>(data_ + entry.begin);
+  if (CheckSum(words, entry.words()) != entry.check_sum) {
+    throw std::runtime_error(absl::StrCat(path_, ": the tokens of ", SourceOf(i),
+                                          " are damaged: remove this file, it is made again"));
+  }
+  Example example;
+  example.source = SourceOf(i);
+  example.input_ids.resize(entry.tokens);
+  example.labels.resize(entry.tokens);
+  const bool own_labels = entry.flags & Entry::kOwnLabels;
+  for (size_t t = 0; t < entry.tokens; ++t) {
+    const uint32_t word = words[t];
+    const auto id = static_cast<int32_t>(own_labels ? word : word & ~kIsTarget);
+    example.input_ids[t] = id;
+    example.labels[t] = own_labels         ? static_cast<int32_t>(words[entry.tokens + t])
+                        : word & kIsTarget ? id
+                                           : kNoTarget;
+  }
+  // A page at least, and one of the index.
+  Release(static_cast<int64_t>(entry.words() * sizeof(uint32_t)) + 8192);
+  return example;
+}
+
+ExampleSize TokenFile::SizeOf(int64_t i) const {
+  const Entry& entry = At(i);
+  const ExampleSize size{entry.tokens, entry.tokens, entry.targets};
+  Release(sizeof(Entry));
+  return size;
+}
+
+std::string TokenFile::SourceOf(int64_t i) const {
+  const Entry& entry = At(i);
+  return entry.flags & Entry::kInBrackets ? absl::StrCat(source_, "[", entry.row, "]")
+                                          : absl::StrCat(source_, ":", entry.row);
+}
+
+}  // namespace fttrain
