@@ -90,8 +90,8 @@ std::vector<int64_t> Mixture::Epoch(int64_t epoch) const {
   if (weighs_) {
     std::vector<std::vector<int64_t>> lists;
     for (size_t p = 0; p < parts_.size(); ++p) lists.push_back(DrawFrom(p, epoch));
-    drawn = Interleave(lists);
-    if (!shuffle_) return drawn;
+    if (!shuffle_) return Interleave(lists);
+    for (const auto& list : lists) drawn.insert(drawn.end(), list.begin(), list.end());
   }
   const int64_t size = SizeOf(epoch);
   const EpochOrder order(size, seed_, epoch, shuffle_);

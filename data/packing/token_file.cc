@@ -25,7 +25,7 @@ namespace fttrain {
 
 // Of an example.
 struct TokenFileWriter::Entry {
-  enum : uint32_t { kOwnLabels = 1, kInBrackets = 2 };
+  static constexpr uint32_t kOwnLabels = 1, kInBrackets = 2;  // flags
   uint64_t begin;  // byte of its first word
   uint64_t row;    // the N of "PATH:N" or, in brackets, "PATH[N]"
   uint32_t tokens, targets, check_sum, flags;
