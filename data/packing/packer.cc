@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <map>
 #include <numeric>
 #include <utility>
 
@@ -17,14 +16,17 @@ constexpr size_t kCachedEpochs = 2;  // a step may straddle two
 
 // How many examples fit into one row: the shortest, each as often as an epoch may have it.
 int64_t MostThatFit(const std::vector<int32_t>& lengths, const Mixture& mixture, int64_t capacity) {
-  std::map<int32_t, int64_t> count_of;
+  std::vector<int64_t> count_of;  // of each length
   size_t part = 0;
   for (size_t i = 0; i < lengths.size(); ++i) {
     while (static_cast<int64_t>(i) >= mixture.parts()[part].end) ++part;
-    count_of[lengths[i]] += mixture.MostOf(part);
+    const auto length = static_cast<size_t>(lengths[i]);
+    if (length >= count_of.size()) count_of.resize(length + 1, 0);
+    count_of[length] += mixture.MostOf(part);
   }
   int64_t most = 0, left = capacity;
-  for (const auto& [length, count] : count_of) {
+  for (int64_t length = 1; length < static_cast<int64_t>(count_of.size()); ++length) {
+    const int64_t count = count_of[static_cast<size_t>(length)];
     const int64_t fit = std::min(count, left / length);
     most += fit;
     left -= fit * length;
