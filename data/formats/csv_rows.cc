@@ -229,12 +229,12 @@ class CsvRows : public RowSource {
       row.fault = absl::InvalidArgumentError(absl::StrCat(row.where, ": ", fault));
       return row;
     }
-    row.text = "{";
+    row.text.push_back('{');
     for (size_t i = 0; i < keys_.size(); ++i) {
       absl::StrAppend(&row.text, i == 0 ? "" : ", ", keys_[i], ": ");
       AppendJsonString(record.fields[i], &row.text);
     }
-    row.text += "}";
+    row.text.push_back('}');
     return row;
   }
 

@@ -168,7 +168,7 @@ class File {
     while (batch_ == nullptr || row_ == batch_->num_rows()) {
       if (!NextBatch()) return false;
     }
-    text_ = "{";
+    text_.assign(1, '{');
     for (int c = 0; c < batch_->num_columns(); ++c) {
       if (c > 0) text_ += ',';
       AppendJsonString(batch_->column_name(c), &text_);
