@@ -48,7 +48,11 @@ absl::Status MakeFolders(const TokenCache& cache) {
 // Everything that decides what the rows become, but where the file is.
 std::string KeyOf(const DatasetSpec& spec, const DatasetOptions& options, const TokenCache& cache,
                   const std::string& digest) {
-  const std::string name = fs::path(spec.path).extension().string();  // tells tables from JSON
+  // The end of its name tells tables from JSON.
+  const fs::path path(spec.path);
+  const bool packed = path.extension() == ".gz";
+  const std::string name =
+      absl::StrCat((packed ? path.stem() : path).extension().string(), packed ? ".gz" : "");
   const std::string text =
       absl::StrCat("file ", digest, " ", name, "\ntexts ", cache.texts, "\nformat ",
                    static_cast<int>(spec.format), "\nfields ",

@@ -23,16 +23,6 @@
 
 namespace fttrain {
 
-// Of an example.
-struct TokenFileWriter::Entry {
-  static constexpr uint32_t kOwnLabels = 1, kInBrackets = 2;  // flags
-  uint64_t begin;  // byte of its first word
-  uint64_t row;    // the N of "PATH:N" or, in brackets, "PATH[N]"
-  uint32_t tokens, targets, check_sum, flags;
-
-  uint64_t words() const { return uint64_t{tokens} * (flags & kOwnLabels ? 2 : 1); }
-};
-
 struct TokenFileWriter::End {
   uint64_t index_begin, count, report_begin, report_bytes, file_bytes;
   char sha256[64];  // of index and report
@@ -45,7 +35,9 @@ constexpr char kMagic[9] = "fttokens";
 constexpr uint64_t kVersion = 1;
 constexpr uint32_t kIsTarget = uint32_t{1} << 31;
 constexpr size_t kBlock = size_t{1} << 20;
-constexpr int64_t kKeptBytes = int64_t{32} << 20;  // of the mapping, in this process
+constexpr size_t kPage = 4096;
+constexpr int64_t kMappedAtOnce = int64_t{64} << 10;
+constexpr int64_t kKeptBytes = int64_t{64} << 20;  // of the mapping, in this process
 
 uint32_t CheckSum(const void* words, uint64_t count) {
   return static_cast<uint32_t>(
@@ -131,16 +123,17 @@ absl::Status TokenFileWriter::Finish(const DatasetReport& report, const std::str
   End end = {};
   end.index_begin = static_cast<uint64_t>(bytes_);
   end.count = index_.size();
-  const auto index_bytes = static_cast<int64_t>(index_.size() * sizeof(Entry));
-  FT_RETURN_IF_ERROR(Append(index_.data(), index_bytes));
+  Sha256 hash;
+  for (const Entry& entry : index_) {
+    FT_RETURN_IF_ERROR(Append(&entry, sizeof(entry)));
+    hash.Add(&entry, sizeof(entry));
+  }
   end.report_begin = static_cast<uint64_t>(bytes_);
   const std::string text = ReportJson({report, digest_.Hex(), key, use_}, source_);
   end.report_bytes = text.size();
   FT_RETURN_IF_ERROR(Append(text.data(), static_cast<int64_t>(text.size())));
-  end.file_bytes = static_cast<uint64_t>(bytes_) + sizeof(End);
-  Sha256 hash;
-  hash.Add(index_.data(), index_bytes);
   hash.Add(text.data(), static_cast<int64_t>(text.size()));
+  end.file_bytes = static_cast<uint64_t>(bytes_) + sizeof(End);
   const std::string hex = hash.Hex();
   std::memcpy(end.sha256, hex.data(), sizeof(end.sha256));
   std::memcpy(end.magic, kMagic, sizeof(end.magic));
@@ -172,8 +165,6 @@ absl::Status TokenFile::Map() {
   close(descriptor);
   if (data == MAP_FAILED) return FailedRead(error, "map", path_);
   data_ = static_cast<char*>(data);
-  // Examples are read in no order.
-  if (data_ != nullptr) madvise(data_, static_cast<size_t>(bytes_), MADV_RANDOM);
   return absl::OkStatus();
 }
 
@@ -188,14 +179,14 @@ absl::Status TokenFile::Check(const std::string& key) {
   const auto size = static_cast<uint64_t>(bytes_);
   if (std::memcmp(data_, kMagic, 8) != 0 || std::memcmp(end.magic, kMagic, 8) != 0 ||
       version != kVersion || end.file_bytes != size || end.count > size / sizeof(Entry) ||
-      end.index_begin % alignof(Entry) != 0 || end.report_begin > size ||
+      end.index_begin % alignof(Entry) != 0 || end.index_begin > size || end.report_begin > size ||
       end.index_begin + end.count * sizeof(Entry) != end.report_begin ||
       end.report_begin + end.report_bytes + sizeof(End) != size) {
     return damaged;
   }
   const char* const index = data_ + end.index_begin;
-  const auto described = static_cast<int64_t>(size - sizeof(End) - end.index_begin);
-  if (Sha256Hex({index, static_cast<size_t>(described)}) != std::string(end.sha256, 64)) {
+  const size_t described = size - sizeof(End) - end.index_begin;
+  if (Sha256Hex({index, described}) != std::string(end.sha256, 64)) {
     return absl::DataLossError("its index is damaged");
   }
   count_ = static_cast<int64_t>(end.count);
@@ -210,7 +201,9 @@ absl::Status TokenFile::Check(const std::string& key) {
   for (int64_t i = 0; i < count_; ++i) {
     if (index_[i].begin + index_[i].words() * sizeof(uint32_t) > end.index_begin) return damaged;
   }
-  Release(described);
+  // Examples are read in no order: of what is around them nothing is wanted.
+  madvise(data_, end.index_begin / kPage * kPage, MADV_RANDOM);
+  Release(kKeptBytes);
   return absl::OkStatus();
 }
 
@@ -250,8 +243,8 @@ Example TokenFile::Get(int64_t i) const {
                         : word & kIsTarget ? id
                                            : kNoTarget;
   }
-  // A page at least, and one of the index.
-  Release(static_cast<int64_t>(entry.words() * sizeof(uint32_t)) + 8192);
+  // With a page that is read the system maps those around it: here and in the index.
+  Release(static_cast<int64_t>(entry.words() * sizeof(uint32_t)) + 2 * kMappedAtOnce);
   return example;
 }
 

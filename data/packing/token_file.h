@@ -12,6 +12,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <string>
 #include <vector>
@@ -38,7 +39,14 @@ class TokenFileWriter : public ExampleSink {
   absl::Status Finish(const DatasetReport& report, const std::string& key);
 
  private:
-  struct Entry;
+  struct Entry {                                                // of an example
+    static constexpr uint32_t kOwnLabels = 1, kInBrackets = 2;  // flags
+    uint64_t begin;                                             // byte of its first word
+    uint64_t row;  // the N of "PATH:N" or, in brackets, "PATH[N]"
+    uint32_t tokens, targets, check_sum, flags;
+
+    uint64_t words() const { return uint64_t{tokens} * (flags & kOwnLabels ? 2 : 1); }
+  };
   struct End;
   friend class TokenFile;
 
@@ -48,8 +56,8 @@ class TokenFileWriter : public ExampleSink {
 
   std::unique_ptr<NewFile> file_;
   std::string source_, buffer_;
-  std::vector<Entry> index_;
-  int64_t bytes_ = 0;  // that are appended
+  std::deque<Entry> index_;  // grows in place
+  int64_t bytes_ = 0;        // that are appended
   ExampleDigest digest_;
   TokenUse use_;
 };
