@@ -73,6 +73,9 @@ std::vector<std::string> Seeds() {
           "\x05{\"data\":[" + tokens + "],\"version\":1}",
           "\x01{\"prompt\":\"p\",\"completion\":\"c\"}\n",
           "\x01{\"instruction\":\"p\",\"input\":\"\",\"output\":\"c\"}\n",
+          "\x11text,n\n\"a \"\"b\"\"\nc\",1\r\n\nd,\n",
+          "\x11\xef\xbb\xbfmessages\n\"[{\"\"role\"\":\"\"user\"\",\"\"content\"\":\"\"hi\"\"},"
+          "{\"\"role\"\":\"\"assistant\"\",\"\"content\"\":\"\"yo\"\"}]\"\n",
           "\x01{\"conversations\":[{\"from\":\"human\",\"value\":\"a\"},{\"from\":\"gpt\","
           "\"value\":\"b\"}]}\n"};
 }
@@ -109,6 +112,8 @@ std::vector<std::string> Words() {
           "\xef\xbb\xbf",
           "\r\n",
           "\n",
+          "\"\"",
+          ",",
           "null",
           "{}",
           "[]",
@@ -138,8 +143,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   options.train_on = (data[0] & 2) != 0 ? TrainOn::kLast : TrainOn::kAll;
   options.turns = (data[0] & 4) != 0 ? Turns::kEach : Turns::kWhole;
   options.sequence_len = (data[0] & 8) != 0 ? 16 : 0;
-  const std::string path =
-      scratch.Write("rows", {reinterpret_cast<const char*>(data) + 1, size - 1});
+  const std::string path = scratch.Write((data[0] & 16) != 0 ? "rows.csv" : "rows",
+                                         {reinterpret_cast<const char*>(data) + 1, size - 1});
   const auto dataset = LoadDataset({path}, options);
   if (!dataset.ok()) return Refused(dataset.status());
   ++accepted;
