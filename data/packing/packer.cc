@@ -123,8 +123,8 @@ const EpochRows& RowStream::RowsOf(int64_t epoch) {
   std::vector<int64_t> positions = mixture_->Epoch(epoch);
   EpochRows rows;
   if (options_.packing) {
-    rows = (options_.fit == Fit::kBest ? PackBestFit : PackFirstFit)(lengths_, std::move(positions),
-                                                                     options_.sequence_len);
+    rows = (options_.fit == RowFit::kBest ? PackBestFit : PackFirstFit)(
+        lengths_, std::move(positions), options_.sequence_len);
   } else {
     rows.begin.resize(positions.size() + 1);
     std::iota(rows.begin.begin(), rows.begin.end(), int64_t{0});

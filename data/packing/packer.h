@@ -38,14 +38,14 @@ struct Microbatch {
   int64_t num_targets = 0;
 };
 
-enum class Fit { kFirst, kBest };
+enum class RowFit { kFirst, kBest };
 
 struct RowOptions {
   int64_t sequence_len = 0;
   bool packing = true;
   bool shuffle = true;
   uint64_t seed = 0;
-  Fit fit = Fit::kFirst;  // of packing
+  RowFit fit = RowFit::kFirst;  // of packing
 };
 
 struct StepShape {

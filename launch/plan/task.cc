@@ -113,7 +113,7 @@ RowOptions RowOptionsOf(const config::LoadedConfig& loaded) {
   RowOptions rows;
   rows.sequence_len = data.sequence_len();
   rows.packing = data.packing() != config::PACKING_FALSE;
-  rows.fit = data.packing() == config::PACKING_BEST_FIT ? Fit::kBest : Fit::kFirst;
+  rows.fit = data.packing() == config::PACKING_BEST_FIT ? RowFit::kBest : RowFit::kFirst;
   rows.shuffle = data.shuffle();
   rows.seed = static_cast<uint64_t>(loaded.config.train().seed());
   return rows;

@@ -329,7 +329,7 @@ TEST(RowStream, WeightsOfOneAreNoWeights) {
 TEST(RowStream, BestFitHoldsEveryExampleOnceInRowsThatAreFull) {
   std::vector<Example> docs;
   for (int e = 0; e < 3000; ++e) docs.push_back(Doc(e, 2 + (e * 7919) % 157));
-  const RowOptions options{.sequence_len = 512, .seed = 5, .fit = Fit::kBest};
+  const RowOptions options{.sequence_len = 512, .seed = 5, .fit = RowFit::kBest};
   RowStream stream = MustCreate(docs, options), again = MustCreate(docs, options);
   std::map<int32_t, int> times;
   int64_t row = 0;

@@ -143,7 +143,7 @@ TEST_F(TokenCacheTest, AStreamOfKeptTokensIsTheStreamOfRows) {
   for (const RowOptions& rows :
        {RowOptions{.sequence_len = 64, .seed = 1},
         {.sequence_len = 30, .packing = false},
-        {.sequence_len = 64, .packing = true, .seed = 2, .fit = Fit::kBest}}) {
+        {.sequence_len = 64, .packing = true, .seed = 2, .fit = RowFit::kBest}}) {
     auto a = RowStream::Create(read->examples, rows), b = RowStream::Create(kept->examples, rows);
     ASSERT_TRUE(a.ok() && b.ok()) << a.status() << b.status();
     for (int64_t step = 0; step < 50; ++step) {
