@@ -93,25 +93,36 @@ void AppendMap(const arrow::MapArray& array, int64_t i, std::string* out) {
 #define CASE_NUMBER(TYPE, ARRAY)                                         \
   case arrow::Type::TYPE:                                                \
     AppendNumber(static_cast<const arrow::ARRAY&>(array).Value(i), out); \
-    return
+    return true
+
+// Whether the array is of whole numbers.
+bool AppendWhole(const arrow::Array& array, int64_t i, std::string* out) {
+  switch (array.type_id()) {
+    CASE_NUMBER(INT8, Int8Array);
+    CASE_NUMBER(INT16, Int16Array);
+    CASE_NUMBER(INT32, Int32Array);
+    CASE_NUMBER(INT64, Int64Array);
+    CASE_NUMBER(UINT8, UInt8Array);
+    CASE_NUMBER(UINT16, UInt16Array);
+    CASE_NUMBER(UINT32, UInt32Array);
+    CASE_NUMBER(UINT64, UInt64Array);
+    default:
+      return false;
+  }
+}
+
+#undef CASE_NUMBER
 
 void AppendValue(const arrow::Array& array, int64_t i, std::string* out) {
   if (array.IsNull(i)) {
     *out += "null";
     return;
   }
+  if (AppendWhole(array, i, out)) return;
   switch (array.type_id()) {
     case arrow::Type::BOOL:
       *out += static_cast<const arrow::BooleanArray&>(array).Value(i) ? "true" : "false";
       return;
-      CASE_NUMBER(INT8, Int8Array);
-      CASE_NUMBER(INT16, Int16Array);
-      CASE_NUMBER(INT32, Int32Array);
-      CASE_NUMBER(INT64, Int64Array);
-      CASE_NUMBER(UINT8, UInt8Array);
-      CASE_NUMBER(UINT16, UInt16Array);
-      CASE_NUMBER(UINT32, UInt32Array);
-      CASE_NUMBER(UINT64, UInt64Array);
     case arrow::Type::FLOAT:
       return AppendReal(static_cast<const arrow::FloatArray&>(array).Value(i), out);
     case arrow::Type::DOUBLE:
@@ -144,8 +155,6 @@ void AppendValue(const arrow::Array& array, int64_t i, std::string* out) {
       *out += '}';
   }
 }
-
-#undef CASE_NUMBER
 
 class File {
  public:
