@@ -1,6 +1,7 @@
 // Which examples an epoch has, where some files' come more often than others', and in which order.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
