@@ -131,7 +131,7 @@ def prepare(cwd, binary):
     config = {
         "model": {"path": "models/m"},
         "data": {"train": [{"path": "train.jsonl"}], "eval": [{"path": "held_out.jsonl"}], "sequence_len": 128},
-        "train": {"max_steps": 4, "gradient_accumulation_steps": 2},
+        "train": {"max_steps": 6, "gradient_accumulation_steps": 2},
         "output_dir": "runs/a",
     }
     (cwd / "run.yaml").write_text(json.dumps(config))
