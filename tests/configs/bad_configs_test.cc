@@ -209,7 +209,7 @@ constexpr BadConfig kValues[] = {
     {"NumberForAPacking", "data: {packing: 1}\n",
      "run.yaml:1: 'data.packing' cannot be '1', only false, true, best_fit"},
     {"WeightOfWhatIsHeldOut", "data: {eval: [{path: a, weight: 2}]}\n",
-     "run.yaml:1: unknown key 'data.eval[0].weight'"},
+     "run.yaml:1: 'weight' is data.train[].weight or data.eval[].fields.weight here"},
     {"NoWeight", "data: {train: [{path: a, weight: 0}]}\n",
      "run.yaml:1: 'data.train[0].weight' must be above 0 and at most 1000, not '0'"},
     {"MisspeltWord", "schedule: {name: cosin}\n",

@@ -349,7 +349,7 @@ TEST(ToYaml, SaysOnceWhatTheKeysOfAFileMean) {
   const std::string yaml =
       ToYaml(Load("data: {train: [{path: a, fields: {role: \"who is\"}}, {path: b}]}\n"),
              Comments::kSchema);
-  EXPECT_THAT(yaml, ::testing::HasSubstr("    # path: A .jsonl or .json file, "));
+  EXPECT_THAT(yaml, ::testing::HasSubstr("    # path: A file of rows, "));
   EXPECT_THAT(yaml,
               ::testing::HasSubstr("\n    - {path: a, format: auto, fields: {role: \"who is\"}}\n"
                                    "    - {path: b, format: auto}\n"));
