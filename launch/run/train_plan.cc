@@ -89,7 +89,7 @@ absl::StatusOr<TrainPlan> MakeTrainPlan(config::LoadedConfig loaded, const Proce
       ReadSamples(plan.output.sample_prompts, plan.output.sample_max_new_tokens, plan.task));
   FT_ASSIGN_OR_RETURN(plan.taught, FromFile(TaughtBy(data.examples, data.tokenizer.get(),
                                                      data.chat.get(), plan.task)));
-  plan.file_ends = std::move(data.ends);
+  plan.file_ends = data.ends;
   FT_ASSIGN_OR_RETURN(RowStream rows,
                       FromFile(RowStream::Create(data.examples, plan.task.rows, PartsOf(data))));
   plan.inputs.rows = std::make_shared<RowStream>(std::move(rows));
