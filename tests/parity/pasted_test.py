@@ -172,6 +172,19 @@ def pasted(command, cwd):
     return f"{time.monotonic() - begun:.1f} s"
 
 
+def installed(binary, cwd):
+    """Found on PATH, the program says its name alone, and starts on ranks."""
+    prefix = cwd / "installed"
+    run(f"cmake --install {binary.resolve().parent} --prefix {prefix}", cwd)
+    recipes = {path.stem for path in (prefix / "share/fttrain/configs").glob("*.yaml")}
+    if recipes != set(RECIPES):
+        raise harness.Failure(f"recipes {sorted(recipes)} are installed")
+    on_path = f"export PATH={prefix}/bin:$PATH; "
+    run(on_path + "fttrain help plan | grep -q '^example: fttrain plan '", cwd)
+    run(on_path + ". installed/share/fttrain/launch/env.sh; mpirun -np 2 fttrain train run.yaml output_dir=runs/i", cwd)
+    return "with recipes and scripts"
+
+
 def main():
     wanted = sys.argv[2] if len(sys.argv) > 2 else ""
     with harness.scratch_folder() as scratch:
@@ -183,6 +196,7 @@ def main():
                 for command, where in all_commands(cwd).items()
                 if wanted in command
             ]
+            + [("an installed program", lambda: installed(Path(sys.argv[1]), cwd))]
         )
 
 
