@@ -108,7 +108,7 @@ check() {
 
 set_environment
 case $name in
-  fttrain) exec "$root/libexec/fttrain" "$@" ;;
+  fttrain) exec -a "$0" "$root/libexec/fttrain" "$@" ;; # which says commands as they were started
   mpirun | orted) exec "$root/mpi/bin/$name" "$@" ;;
   run) exec "$@" ;;
   check) check ;;

@@ -18,6 +18,8 @@ STAY = {
     "cuda_backend_of_programs",
     "benches_without_gpu",
     "data.tokenizer_differential",
+    "executable_scripts",
+    "parity.pasted",
 }
 
 
