@@ -24,7 +24,7 @@ struct Output {
   bool keeps_best = false;           // the result is that of the lowest evaluation
   std::string sample_prompts = {};   // a file of them, answered after evaluations; empty: none
   int64_t sample_max_new_tokens = 64;
-  std::string token_cache = "auto";  // a folder, or auto, or none (run/token_cache.h)
+  std::string token_cache = "auto";  // a folder, or auto, or none (run/training_data.h)
 };
 
 // Of a config with defaults filled and validated.
