@@ -146,10 +146,8 @@ constexpr Names kNamesWithoutKey[] = {
     {"", "bnb_4bit_quant_storage", "has no key: 4-bit codes are stored as bytes"},
     {"", "overwrite_output_dir",
      "has no key: an earlier run in output_dir moves to previous-N (train.resume: never)"},
-    {"",
-     "overwrite_cache preprocessing_num_workers dataset_num_proc dataloader_num_workers "
-     "dataset_prepared_path",
-     "has no key: rows are read at every start, by all threads"},
+    {"", "overwrite_cache preprocessing_num_workers dataset_num_proc dataloader_num_workers",
+     "has no key: rows are read by all threads, large files' once (data.cache_dir)"},
     {"", "push_to_hub hub_model_id hub_strategy", "has no key: nothing is uploaded"},
     {"", "remove_unused_columns", "has no key: columns not used are told by `fttrain data`"},
     {"", "ddp_find_unused_parameters ddp_bucket_cap_mb", "has no key: there is no DDP wrapper"},
