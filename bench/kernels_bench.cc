@@ -66,17 +66,17 @@ void RowKernelsAgainstCopy(c10::Device device, at::ScalarType type) {
     std::printf("  %-24s %7.1f GB/s  %.2f of copy\n", name, rate * 1e-9, rate / copy_rate);
   };
   const auto norm_backward = [](R& r, const Tensor& dweight) {
-    return RmsNormBackward(r.y, r.x, r.weight, 1e-5, r.z, dweight);
+    return NormBackward(r.y, r.x, r.weight, 1e-5, r.z, dweight);
   };
-  report("rms_norm", 2, [](R& r) { return RmsNormForward(r.x, r.weight, 1e-5); });
-  report("add_rms_norm", 4, [](R& r) { return AddRmsNormForward(r.copy, r.x, r.weight, 1e-5); });
+  report("rms_norm", 2, [](R& r) { return NormForward(r.x, r.weight, 1e-5); });
+  report("add_rms_norm", 4, [](R& r) { return AddNormForward(r.copy, r.x, r.weight, 1e-5); });
   report("rms_norm_backward", 4, [&](R& r) { return norm_backward(r, {}); });
   report("rms_norm_backward dw", 4, [&](R& r) { return norm_backward(r, r.dweight); });
   report("rope", 2, [](R& r) {
     return RopeInPlace(r.by_heads, r.angles, r.angles, r.tokens, false), Tensor();
   });
-  report("swiglu", 3, [](R& r) { return SwiGluForward(r.x, r.y); });
-  report("swiglu_backward", 6, [](R& r) { return SwiGluBackwardInPlace(r.y, r.copy, r.z, true); });
+  report("swiglu", 3, [](R& r) { return GluForward(r.x, r.y); });
+  report("swiglu_backward", 6, [](R& r) { return GluBackwardInPlace(r.y, r.copy, r.z, true); });
   report("dropout", 2, [&](R& r) { return Dropout(r.x, r.tokens, 0.05, {1, 2}, 0, columns); });
   report("cross_entropy_stats", 1, [](R& r) { return CrossEntropyStats(r.logits, r.targets, 0); });
   report("cross_entropy_backward", 2, [](R& r) {

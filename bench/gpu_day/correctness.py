@@ -180,9 +180,9 @@ def sanitizer_steps(root, device):
     )
     steps = []
     for tool, program, words in (
-        ("memcheck", "kernels_test", "*RmsNorm*:*SwiGlu*:*CrossEntropy*:*Accumulate*:*Rope*"),
+        ("memcheck", "kernels_test", "*Norm*:*GatedUnit*:*SoftCap*:*CrossEntropy*:*Accumulate*:*Rope*"),
         ("memcheck", "nf4_test", "*Slices.Concatenated*:*Slices.AnyRectangle*"),
-        ("racecheck", "kernels_test", "*RmsNorm*:*CrossEntropy*"),
+        ("racecheck", "kernels_test", "*Norm*:*CrossEntropy*"),
         ("racecheck", "adamw_int8_test", "*EveryDeviceGivesTheBitsOfTheCpu*"),
     ):
         command = [found or "compute-sanitizer", "--tool", tool, "--error-exitcode", 9]

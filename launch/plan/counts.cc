@@ -27,7 +27,7 @@ class LayerCounter {
         tokens_(MicrobatchTokens(task, layout)),
         width_(static_cast<double>(c10::elementSize(task.form.compute))),
         stream_bytes_(tokens_ / (sequence_parallel_ ? tp_ : 1) *
-                      static_cast<double>(layer.front().before.size) * width_) {}
+                      static_cast<double>(StreamWidth(layer.front())) * width_) {}
 
   LayerCounts Count() const {
     LayerCounts counts;
@@ -49,6 +49,7 @@ class LayerCounter {
  private:
   struct Sizes {
     double in = 0, out = 0, packed = 0, rank = 0;
+    double factor_in = 0;  // of the adapter's first factor, which parts of a module share
   };
 
   // Of a rank's slice.
@@ -57,11 +58,12 @@ class LayerCounter {
     const bool column = linear.split == LinearSplit::kColumn;
     Sizes sizes{column ? static_cast<double>(linear.in) : extent,
                 column ? extent : static_cast<double>(linear.out)};
-    if (task_.form.Nf4Of(linear.name)) {
-      sizes.packed = sizes.in * sizes.out * BytesPerElement(task_, linear.name);
+    if (task_.form.Nf4Of(linear.module())) {
+      sizes.packed = sizes.in * sizes.out * BytesPerElement(task_, linear.module());
     }
-    if (const auto adapter = task_.form.AdapterOf(linear.name)) {
+    if (const auto adapter = task_.form.AdapterOf(linear.module())) {
       sizes.rank = static_cast<double>(adapter->r);
+      sizes.factor_in = linear.stands_for_module() ? sizes.in : 0;
     }
     return sizes;
   }
@@ -76,12 +78,13 @@ class LayerCounter {
     double read = 0;
     for (const LinearSpec& linear : linears) {
       const Sizes sizes = SizesOf(linear);
-      counts.products += 2 * tokens_ * (sizes.in * sizes.out + sizes.rank * (sizes.in + sizes.out));
+      counts.products +=
+          2 * tokens_ * (sizes.in * sizes.out + sizes.rank * (sizes.factor_in + sizes.out));
       counts.dequantized += Expanded(sizes);
       if (sizes.rank == 0) continue;
       // The second factor's product is added to the linear's; unfused it is made, and then added.
       counts.streamed += tokens_ * width_ * (efficiencies_.fused ? 2 : 4) * sizes.out;
-      read = efficiencies_.fused ? sizes.in : read + sizes.in;
+      read = efficiencies_.fused ? sizes.in : read + sizes.factor_in;
     }
     counts.streamed += tokens_ * width_ * read;
     return counts;
@@ -93,7 +96,8 @@ class LayerCounter {
     for (const LinearSpec& linear : linears) {
       const Sizes sizes = SizesOf(linear);
       const double elements = sizes.in * sizes.out;
-      counts.products += 2 * tokens_ * (elements + sizes.rank * (3 * sizes.in + 2 * sizes.out));
+      counts.products +=
+          2 * tokens_ * (elements + sizes.rank * (3 * sizes.factor_in + 2 * sizes.out));
       counts.dequantized += Expanded(sizes);
       if (task_.form.train_base) {
         counts.products += 2 * tokens_ * elements;
@@ -112,7 +116,10 @@ class LayerCounter {
     Counts counts;
     if (const auto* attention = std::get_if<AttentionSpec>(&block.body)) {
       const double q = SizesOf(attention->q).out, k = SizesOf(attention->k).out;
-      const double turns = (efficiencies_.fused ? 1 : 3) + (attention->q_norm ? 1 : 0);
+      const double turns = (attention->rope < 0   ? 0
+                            : efficiencies_.fused ? 1
+                                                  : 3) +
+                           (attention->q_norm ? 1 : 0);
       counts.streamed = 2 * (q + k) * turns;
       counts.attention = 4 * PairsOf(*attention) * q * (backward ? kAttentionBackward : 1);
     } else {
@@ -143,7 +150,7 @@ class LayerCounter {
 
   // A gather or its mirror image; all_reduce is both.
   double HalfBytes() const {
-    return tokens_ * static_cast<double>(layer_.front().before.size) * width_ * (tp_ - 1) / tp_;
+    return tokens_ * static_cast<double>(StreamWidth(layer_.front())) * width_ * (tp_ - 1) / tp_;
   }
   Counts Enter() const {
     return sequence_parallel_ ? Counts{.sent = HalfBytes(), .collectives = 1} : Counts{};
@@ -155,14 +162,19 @@ class LayerCounter {
 
   // With the norm before it, and the sum that the norm takes along.
   Counts ForwardInner(size_t i) const {
-    Counts counts = Middle(layer_[i], /*backward=*/false) + Enter();
-    counts.streamed += stream_bytes_ * (!efficiencies_.fused ? 7 : i == 0 ? 2 : 4);
+    Counts counts = Middle(layer_[i], /*backward=*/false);
+    if (!layer_[i].beside) {
+      counts = counts + Enter();
+      counts.streamed += stream_bytes_ * (!efficiencies_.fused ? 7 : i == 0 ? 2 : 4);
+    }
     for (const auto& linears : Split(layer_[i], /*output=*/false))
       counts = counts + Forward(linears);
     return counts;
   }
   Counts ForwardOutput(size_t i) const {
-    return Forward(Split(layer_[i], /*output=*/true).front()) + Leave();
+    Counts counts = Forward(Split(layer_[i], /*output=*/true).front()) + Leave();
+    if (layer_[i].after) counts.streamed += stream_bytes_ * (efficiencies_.fused ? 2 : 6);
+    return counts;
   }
 
   Counts Backward(size_t i) const {
@@ -173,7 +185,8 @@ class LayerCounter {
       for (const LinearSpec& linear : linears) adapted |= SizesOf(linear).rank > 0;
     }
     // The normed input is made again for what is trained, and kept where recompute has made it.
-    counts.streamed += stream_bytes_ * (adapted ? 6 : 4);
+    counts.streamed +=
+        stream_bytes_ * (adapted ? 6 : 4) + (layer_[i].after ? 3 * stream_bytes_ : 0);
     if (adapted && layout_.recompute == Recompute::kNone) counts = counts + Enter();
     if (!efficiencies_.fused) counts.streamed = 1.6 * Unfused(i);
     return counts;

@@ -69,15 +69,16 @@ void AddLinear(const LinearSpec& linear, const Task& task, int tp, GroupBytes& b
     bytes.gradients += elements * kGradientBytes;
   } else {
     bytes.frozen +=
-        BytesPerElement(task, linear.name) * in * out + (linear.bias ? out * WidthOf(task) : 0);
+        BytesPerElement(task, linear.module()) * in * out + (linear.bias ? out * WidthOf(task) : 0);
   }
-  const std::optional<LowRank> adapter = task.form.AdapterOf(linear.name);
+  const std::optional<LowRank> adapter = task.form.AdapterOf(linear.module());
   if (!adapter) return;
   const auto rank = static_cast<double>(adapter->r);
   const auto factor = static_cast<double>(c10::elementSize(FactorDtype(task.form.compute)));
-  bytes.trained += rank * (in + out) * factor;
-  bytes.gradients += rank * (in + out) * kGradientBytes;
-  if (tp > 1) bytes.partial += rank * (column ? in : out) * kGradientBytes;
+  const double first = linear.stands_for_module() ? in : 0;  // parts of a module share factor A
+  bytes.trained += rank * (first + out) * factor;
+  bytes.gradients += rank * (first + out) * kGradientBytes;
+  if (tp > 1) bytes.partial += rank * (column ? first : out) * kGradientBytes;
 }
 
 void AddNorm(double size, const Task& task, GroupBytes& bytes) {

@@ -2,7 +2,9 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <functional>
+#include <map>
 #include <set>
 
 #include "absl/strings/str_cat.h"
@@ -15,6 +17,7 @@
 #include "model/files/weight_loader.h"
 #include "model/linears/adapter_modules.h"
 #include "model/linears/peft_names.h"
+#include "model/matmul/tensor_rows.h"
 #include "parallel/storage/param_gather.h"
 #include "runtime/files/whole_file.h"
 #include "runtime/process/check.h"
@@ -26,7 +29,7 @@ bool IsAdapter(const Parameter& p) { return ParsePeftName(p.slice.name).has_valu
 
 absl::Status LoadInto(const SafetensorsFolder& folder, Parameter& p,
                       const std::optional<Nf4Options>& nf4 = {}) {
-  const ParamSlice& s = p.slice;
+  const ParamSlice s = SliceInFile(p.slice);
   if (p.packed_bytes > 0) {
     FT_CHECK(nf4.has_value(), s.name, " is packed in a model without NF4");
     return LoadNf4(folder, s.name, s.global_shape, {MakeNf4Layout(s, *nf4), p.value});
@@ -41,6 +44,49 @@ std::vector<Parameter*> AdapterParameters(const ParameterSet& set) {
   }
   return adapters;
 }
+
+// The tensors of files that parameters are, whole or in rows.
+class FileTensors {
+ public:
+  explicit FileTensors(const std::vector<Parameter*>& parameters) : parameters_(parameters) {
+    for (size_t i = 0; i < parameters.size(); ++i) {
+      const std::string& name = parameters[i]->slice.name;
+      parameter_names_.push_back(name);
+      const std::optional<TensorRows> rows = RowsOfName(name);
+      std::vector<Piece>& pieces = pieces_[rows ? rows->tensor : name];
+      if (pieces.empty()) names_.push_back(rows ? rows->tensor : name);
+      pieces.push_back({i, rows ? rows->begin : 0});
+    }
+    for (auto& [name, pieces] : pieces_) {
+      std::sort(pieces.begin(), pieces.end(),
+                [](const Piece& a, const Piece& b) { return a.begin < b.begin; });
+    }
+  }
+  const std::vector<std::string>& names() const { return names_; }
+  const std::vector<std::string>& parameter_names() const { return parameter_names_; }
+
+  // As GatherOnFirstStage; `stages` of all parameters.
+  at::Tensor Gather(const std::string& name, const std::vector<int>& stages,
+                    const ParameterSet& set, ParameterStore& store) const {
+    std::vector<at::Tensor> parts;
+    for (const Piece& piece : pieces_.at(name)) {
+      const at::Tensor part =
+          GatherOnFirstStage(*parameters_[piece.parameter], stages[piece.parameter], set, store);
+      if (part.defined()) parts.push_back(part);
+    }
+    if (parts.size() < pieces_.at(name).size()) return {};
+    return parts.size() == 1 ? parts.front() : at::cat(parts);
+  }
+
+ private:
+  struct Piece {
+    size_t parameter;
+    int64_t begin;
+  };
+  std::vector<Parameter*> parameters_;
+  std::vector<std::string> names_, parameter_names_;
+  std::map<std::string, std::vector<Piece>> pieces_;
+};
 
 bool IsFirst(const Mesh& mesh) { return IndexIn(mesh.shape(), mesh.position(), kAllAxes) == 0; }
 
@@ -99,12 +145,12 @@ absl::Status LoadAdapter(ParameterStore& store, const ModelSpec& model, const st
 std::vector<AdapterTensor> GatherAdapter(const ParameterSet& set, ParameterStore& store,
                                          const ParameterSet& declared) {
   const std::vector<Parameter*> adapters = AdapterParameters(declared);
-  std::vector<std::string> names;
-  for (const Parameter* p : adapters) names.push_back(p->slice.name);
-  const std::vector<int> stages = StagesOf(names, set, store.mesh(), store.device());
+  const FileTensors files(adapters);
+  const std::vector<int> stages =
+      StagesOf(files.parameter_names(), set, store.mesh(), store.device());
   std::vector<AdapterTensor> tensors;
-  for (size_t i = 0; i < adapters.size(); ++i) {
-    tensors.push_back({names[i], GatherOnFirstStage(*adapters[i], stages[i], set, store)});
+  for (const std::string& name : files.names()) {
+    tensors.push_back({name, files.Gather(name, stages, set, store)});
   }
   return tensors;
 }
@@ -135,13 +181,14 @@ absl::Status SaveModel(const ParameterSet& set, ParameterStore& store, const Par
       status = writer->PutFile(kGenerationConfigFile, generation_config);
     }
   }
-  std::vector<std::string> names;
-  for (const TensorSpec& spec : specs) names.push_back(spec.name);
-  const std::vector<int> stages = StagesOf(names, set, mesh, store.device());
+  std::vector<Parameter*> parameters;
+  for (const auto& p : declared.all()) parameters.push_back(p.get());
+  const FileTensors files(parameters);
+  const std::vector<int> stages = StagesOf(files.parameter_names(), set, mesh, store.device());
   // A writer that fails still takes part in gathering what is left, or the others would wait for
   // it.
-  for (size_t i = 0; i < names.size(); ++i) {
-    const at::Tensor whole = GatherOnFirstStage(*declared.Find(names[i]), stages[i], set, store);
+  for (const TensorSpec& spec : specs) {
+    const at::Tensor whole = files.Gather(spec.name, stages, set, store);
     if (writer != nullptr && status.ok()) status = writer->Append(whole, save_dtype);
   }
   if (writer != nullptr && status.ok()) status = writer->Finish();

@@ -1,5 +1,9 @@
 #include "model/blocks/attention.h"
 
+#include <ATen/ATen.h>
+
+#include <tuple>
+
 #include "model/kernels/dispatch.h"
 
 namespace fttrain {
@@ -13,47 +17,54 @@ at::Tensor Flat(const at::Tensor& heads) {
   return heads.view({heads.size(0), heads.size(1) * heads.size(2)});
 }
 
-void Rotate(const at::Tensor& q, const at::Tensor& k, const BlockContext& context, bool inverse) {
-  for (const at::Tensor* each : {&q, &k}) {
-    RopeInPlace(*each, context.rope.cos, context.rope.sin, context.batch.layout.positions, inverse);
-  }
-}
-
 }  // namespace
 
 AttentionSaved::AttentionSaved(const AttentionSpec& spec, TensorRank tp, at::ScalarType compute)
     : heads_(SliceOf(spec.q, tp).range.extent / spec.head_dim),
       kv_heads_(SliceOf(spec.k, tp).range.extent / spec.head_dim),
       head_dim_(spec.head_dim),
+      statistics_(QueryKeyNorm::HasStatistics(spec, tp)),
       compute_(compute) {}
 
 std::vector<SavedTensor> AttentionSaved::Inner(int64_t tokens) {
   const std::vector<int64_t> queries = {tokens, heads_, head_dim_};
   const std::vector<int64_t> keys = {tokens, kv_heads_, head_dim_};
   const at::ScalarType statistic = StatisticsType(compute_);
-  return {{"q", &q, queries, compute_},
-          {"k", &k, keys, compute_},
-          {"v", &v, keys, compute_},
-          {"attention_out", &attention_out, queries, compute_},
-          {"lse", &lse, {heads_, tokens}, statistic}};
+  std::vector<SavedTensor> inner = {{"q", &q, queries, compute_},
+                                    {"k", &k, keys, compute_},
+                                    {"v", &v, keys, compute_},
+                                    {"attention_out", &attention_out, queries, compute_},
+                                    {"lse", &lse, {heads_, tokens}, statistic}};
+  if (statistics_) inner.push_back({"rstd", &rstd, {tokens, 2}, statistic});
+  return inner;
 }
 
 AttentionBlock::AttentionBlock(const AttentionSpec& spec, const BlockSetup& setup)
     : Block(setup),
       spec_(spec),
       qkv_(setup.Make({spec.q, spec.k, spec.v})),
-      o_(setup.Make({spec.o})) {
-  if (spec.q_norm) q_norm_ = setup.Norm(*spec.q_norm);
-  if (spec.k_norm) k_norm_ = setup.Norm(*spec.k_norm);
+      o_(setup.Make({spec.o})),
+      norm_(spec, setup) {}
+
+void AttentionBlock::Rotate(const at::Tensor& q, const at::Tensor& k, const BlockContext& context,
+                            bool inverse) const {
+  if (spec_.rope < 0) return;
+  const RopeTable& table = context.ropes.at(static_cast<size_t>(spec_.rope));
+  const SequenceLayout& layout = context.batch.layout;
+  const int64_t begin = table.TakesLong(layout) ? table.positions() : 0;
+  const at::Tensor cos = table.cos.narrow(0, begin, table.positions());
+  const at::Tensor sin = table.sin.narrow(0, begin, table.positions());
+  for (const at::Tensor* each : {&q, &k}) {
+    RopeInPlace(*each, cos, sin, layout.positions, inverse, table.interleaved);
+  }
 }
 
 std::pair<at::Tensor, at::Tensor> AttentionBlock::RotatedQueryKey(
     const AttentionSaved& saved, const BlockContext& context) const {
-  if (q_norm_ == nullptr) return {saved.q, saved.k};
-  const at::Tensor q = RmsNormForward(saved.q, q_norm_->value, spec_.q_norm->eps);
-  const at::Tensor k = RmsNormForward(saved.k, k_norm_->value, spec_.k_norm->eps);
-  Rotate(q, k, context, /*inverse=*/false);
-  return {q, k};
+  if (!norm_.exists()) return {saved.q, saved.k};
+  std::pair<at::Tensor, at::Tensor> normed = norm_.Forward(saved.q, saved.k, saved.rstd);
+  Rotate(normed.first, normed.second, context, /*inverse=*/false);
+  return normed;
 }
 
 void AttentionBlock::ForwardInner(const at::Tensor& x, const BlockContext& context,
@@ -67,7 +78,13 @@ void AttentionBlock::ForwardInner(const at::Tensor& x, const BlockContext& conte
     saved.k = Heads(qkv[1], spec_.head_dim);
     saved.v = Heads(qkv[2], spec_.head_dim);
   }
-  if (q_norm_ == nullptr) Rotate(saved.q, saved.k, context, /*inverse=*/false);
+  if (norm_.exists()) {
+    const at::Tensor rstd = norm_.Statistics(saved.q, saved.k);
+    const MemoryScope scope(category);
+    if (rstd.defined()) saved.rstd = rstd.clone();
+  } else {
+    Rotate(saved.q, saved.k, context, /*inverse=*/false);
+  }
   const auto [q, k] = RotatedQueryKey(saved, context);
   const MemoryScope scope(category);
   if (!context.batch.caches.empty()) {
@@ -126,11 +143,8 @@ std::vector<at::Tensor> AttentionBlock::BackwardCore(const at::Tensor& dy,
                               {saved.attention_out, saved.lse}, context.batch.layout, Options());
   }
   Rotate(grads.dq, grads.dk, context, /*inverse=*/true);
-  if (q_norm_ != nullptr) {
-    grads.dq =
-        RmsNormBackward(grads.dq, saved.q, q_norm_->value, spec_.q_norm->eps, {}, q_norm_->grad);
-    grads.dk =
-        RmsNormBackward(grads.dk, saved.k, k_norm_->value, spec_.k_norm->eps, {}, k_norm_->grad);
+  if (norm_.exists()) {
+    std::tie(grads.dq, grads.dk) = norm_.Backward(grads.dq, grads.dk, saved.q, saved.k, saved.rstd);
   }
   return {Flat(grads.dq), Flat(grads.dk), Flat(grads.dv)};
 }

@@ -5,11 +5,13 @@
 #include <utility>
 
 #include "model/blocks/block.h"
+#include "model/blocks/query_key_norm.h"
 #include "model/kernels/attention.h"
 
 namespace fttrain {
 
-// A token: 2 (N + K) D elements and N statistics, heads divided by tp.
+// A token: 2 (N + K) D elements and N statistics, heads divided by tp; with norms over all heads of
+// several ranks 2 more.
 struct AttentionSaved : BlockSaved {
   AttentionSaved(const AttentionSpec& spec, TensorRank tp, at::ScalarType compute);
   std::vector<SavedTensor> Inner(int64_t tokens) override;
@@ -18,9 +20,11 @@ struct AttentionSaved : BlockSaved {
   at::Tensor q, k;
   at::Tensor v;                   // [T, K/tp, D]
   at::Tensor attention_out, lse;  // [T, N/tp, D], [N/tp, T] float32 (float64)
+  at::Tensor rstd;                // QueryKeyNorm::Statistics, if there are any
 
  private:
   int64_t heads_, kv_heads_, head_dim_;  // of this rank
+  bool statistics_;
   at::ScalarType compute_;
 };
 
@@ -37,7 +41,11 @@ class AttentionBlock : public Block {
   std::vector<Linears*> InOrder() override { return {&qkv_, &o_}; }
 
  private:
-  AttentionOptions Options() const { return {.scale = spec_.scale, .window = spec_.window}; }
+  AttentionOptions Options() const {
+    return {.scale = spec_.scale, .window = spec_.window, .soft_cap = spec_.soft_cap};
+  }
+  void Rotate(const at::Tensor& q, const at::Tensor& k, const BlockContext& context,
+              bool inverse) const;
   // q and k as attention sees them, [T, heads, D], from what `saved` holds.
   std::pair<at::Tensor, at::Tensor> RotatedQueryKey(const AttentionSaved& saved,
                                                     const BlockContext& context) const;
@@ -50,8 +58,7 @@ class AttentionBlock : public Block {
 
   AttentionSpec spec_;
   Linears qkv_, o_;
-  Parameter* q_norm_ = nullptr;
-  Parameter* k_norm_ = nullptr;
+  QueryKeyNorm norm_;
 };
 
 }  // namespace fttrain

@@ -33,7 +33,9 @@ struct BlockSaved {
     for (const SavedTensor& each : Inner(0)) each.tensor->reset();
   }
 
-  at::Tensor input;  // [T/tp, H], the residual stream before the block's norm
+  // [T/tp, H], the residual stream before the block's norm; of one beside another that one's.
+  at::Tensor input;
+  at::Tensor output;  // [T/tp, H], what the block made, where a norm is behind it
   // [T, H], what the block's first linears read. Never kept: under sequence parallelism a recompute
   // leaves it for the gradients of parameters, without a second gather.
   at::Tensor normed;

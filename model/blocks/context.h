@@ -22,17 +22,26 @@ struct MicrobatchContext {
   std::vector<DocumentCache*> caches = {};
 };
 
-// cos and sin [max_positions, D/2] of the model's rope, times its attention factor, float32
-// (float64 in float64 compute).
-struct RopeTables {
+// cos and sin [max_positions, R/2] of one of the model's rotary embeddings, times its attention
+// factor, float32 (float64 in float64 compute). One with a long form has twice the rows, those of
+// the long form behind the others.
+struct RopeTable {
   at::Tensor cos, sin;
+  bool interleaved = false;
+  int64_t long_from = 0;  // documents of more tokens take the long form; 0: there is none
+  int64_t positions() const { return long_from > 0 ? cos.size(0) / 2 : cos.size(0); }
+  // Whether a microbatch of this layout takes the long form: its longest document decides for all.
+  bool TakesLong(const SequenceLayout& layout) const {
+    return long_from > 0 && layout.max_document_tokens > long_from;
+  }
 };
-RopeTables MakeRopeTables(const RopeSpec& rope, int64_t max_positions, at::ScalarType compute,
-                          c10::Device device);
+using RopeTables = std::vector<RopeTable>;  // by AttentionSpec::rope
+RopeTables MakeRopeTables(const std::vector<RopeSpec>& ropes, int64_t max_positions,
+                          at::ScalarType compute, c10::Device device);
 
 struct BlockContext {
   const MicrobatchContext& batch;
-  const RopeTables& rope;
+  const RopeTables& ropes;
 };
 
 }  // namespace fttrain

@@ -1,7 +1,6 @@
 #include "model/blocks/decoder_layer.h"
 
 #include <ATen/ATen.h>
-#include <c10/util/accumulate.h>
 
 #include <algorithm>
 #include <string>
@@ -24,16 +23,29 @@ void CheckInner(BlockSaved& saved, int64_t tokens) {
 
 }  // namespace
 
-RopeTables MakeRopeTables(const RopeSpec& rope, int64_t max_positions, at::ScalarType compute,
-                          c10::Device device) {
+RopeTables MakeRopeTables(const std::vector<RopeSpec>& ropes, int64_t max_positions,
+                          at::ScalarType compute, c10::Device device) {
   // Angles are float32 products, as the pre-trained models saw them; float64 only where all is
   // float64.
   const at::ScalarType dtype = StatisticsType(compute);
-  const std::vector<double> frequencies = RopeInverseFrequencies(rope);
-  const at::Tensor inverse = at::tensor(frequencies, at::kDouble).to(dtype);
-  const at::Tensor angles = at::outer(at::arange(max_positions, at::TensorOptions(dtype)), inverse);
-  return {angles.cos().mul_(rope.attention_factor).to(device),
-          angles.sin().mul_(rope.attention_factor).to(device)};
+  const auto angles = [&](const std::vector<double>& frequencies) {
+    const at::Tensor inverse = at::tensor(frequencies, at::kDouble).to(dtype);
+    return at::outer(at::arange(max_positions, at::TensorOptions(dtype)), inverse);
+  };
+  RopeTables tables;
+  for (const RopeSpec& rope : ropes) {
+    at::Tensor turns = angles(RopeInverseFrequencies(rope));
+    // Rows of no more than so many tokens never take the long form.
+    const int64_t border = rope.original_max_position_embeddings;
+    const bool has_long = rope.has_long_form() && max_positions > border;
+    if (has_long) {
+      turns = at::cat({turns, angles(RopeInverseFrequencies(rope, /*long_form=*/true))});
+    }
+    tables.push_back({turns.cos().mul_(rope.attention_factor).to(device),
+                      turns.sin().mul_(rope.attention_factor).to(device), rope.interleaved,
+                      has_long ? border : 0});
+  }
+  return tables;
 }
 
 std::vector<KeptTensor> DecoderLayerSaved::Kept() {
@@ -41,6 +53,7 @@ std::vector<KeptTensor> DecoderLayerSaved::Kept() {
   for (size_t i = 0; i < blocks.size(); ++i) {
     const std::string prefix = "block " + std::to_string(i) + " ";
     kept.push_back({prefix + "input", &blocks[i]->input});
+    kept.push_back({prefix + "output", &blocks[i]->output});
     for (const SavedTensor& each : blocks[i]->Inner(0)) {
       kept.push_back({prefix + each.name, each.tensor});
     }
@@ -57,36 +70,78 @@ DecoderLayer::DecoderLayer(const LayerSpec& layer, const ModelOptions& options, 
       region_(tp, options.sequence_parallel) {
   const BlockSetup setup = {options, tp, set, ahead};
   for (const BlockSpec& block : layer) {
-    norms_.push_back(setup.Norm(block.before));
+    norms_.push_back({block.before ? setup.Norm(*block.before) : nullptr,
+                      block.after ? setup.Norm(*block.after) : nullptr});
     blocks_.push_back(MakeBlock(block, setup));
   }
 }
 
+size_t DecoderLayer::First(size_t i) const {
+  while (spec_[i].beside) --i;
+  return i;
+}
+
+at::Tensor DecoderLayer::Input(size_t i, at::Tensor& stream, at::Tensor delta) const {
+  Parameter* const norm = norms_[i].before;
+  at::Tensor input;
+  if (!delta.defined()) {
+    return region_.Enter(norm == nullptr ? stream
+                                         : NormForward(stream, norm->value, spec_[i].before->form));
+  }
+  if (norm != nullptr) {
+    input = AddNormForward(delta, stream, norm->value, spec_[i].before->form);
+  } else {
+    input = delta.add_(stream);
+  }
+  stream = std::move(delta);
+  return region_.Enter(input);
+}
+
+at::Tensor DecoderLayer::InputAgain(size_t i, const DecoderLayerSaved& saved) const {
+  at::Tensor stream = saved.blocks[i]->input;
+  return Input(i, stream, {});
+}
+
+at::Tensor DecoderLayer::Delta(size_t i, const BlockContext& context, MemoryCategory category,
+                               MemoryCategory output, BlockSaved& mine, bool last_use) const {
+  Parameter* const norm = norms_[i].after;
+  at::Tensor delta =
+      blocks_[i]->ForwardOutput(context, norm == nullptr ? category : output, mine, last_use);
+  const MemoryScope scope(category);
+  if (norm != nullptr) {
+    mine.output = std::move(delta);
+    delta = NormForward(mine.output, norm->value, spec_[i].after->form);
+  }
+  if (spec_[i].residual_scale != 1.0) delta.mul_(spec_[i].residual_scale);
+  return delta;
+}
+
 at::Tensor DecoderLayer::Forward(const at::Tensor& x, const MicrobatchContext& context,
-                                 const RopeTables& rope, DecoderLayerSaved* saved) const {
+                                 const RopeTables& ropes, DecoderLayerSaved* saved) const {
   const MemoryScope workspace(MemoryCategory::kWorkspace);
-  const BlockContext block_context = {context, rope};
+  const BlockContext block_context = {context, ropes};
   const auto category = [&](bool kept) {
     return saved != nullptr && kept ? MemoryCategory::kSaved : MemoryCategory::kWorkspace;
   };
+  const bool inputs = recompute_ != Recompute::kFull;
   const bool all = saved != nullptr && recompute_ == Recompute::kNone;
-  at::Tensor stream = x, delta;
+  at::Tensor stream = x, delta, input;
   DecoderLayerSaved made;
   for (size_t i = 0; i < blocks_.size(); ++i) {
-    const Block& block = *blocks_[i];
-    const double eps = spec_[i].before.eps;
     std::unique_ptr<BlockSaved> mine = NewSaved(spec_[i], RankIn(region_.tp()), compute_);
-    block.ForwardInner(
-        region_.Enter(i == 0 ? RmsNormForward(stream, norms_[i]->value, eps)
-                             : AddRmsNormForward(delta, stream, norms_[i]->value, eps)),
-        block_context, category(all), *mine);
-    if (i > 0) stream = std::move(delta);  // the norm has added the stream to it
-    if (i == 0 || recompute_ != Recompute::kFull) mine->input = stream;
+    const bool first = !spec_[i].beside, shared = i + 1 < blocks_.size() && spec_[i + 1].beside;
+    if (first) input = Input(i, stream, std::exchange(delta, {}));
+    blocks_[i]->ForwardInner(shared ? input : std::exchange(input, {}), block_context,
+                             category(all), *mine);
+    if (first && (i == 0 || inputs)) mine->input = stream;
     if (all) CheckInner(*mine, context.layout.tokens());
     // The last block's output becomes the next layer's input.
-    const bool kept = i + 1 == blocks_.size() || recompute_ != Recompute::kFull;
-    delta = block.ForwardOutput(block_context, category(kept), *mine, /*last_use=*/!all);
+    const bool kept = i + 1 == blocks_.size() || inputs;
+    const at::Tensor before = std::exchange(delta, {});
+    delta = Delta(i, block_context, category(kept), category(inputs), *mine, /*last_use=*/!all);
+    if (before.defined()) delta.add_(before);
     if (!all) mine->FreeInner();
+    if (saved == nullptr || !inputs) mine->output.reset();
     made.blocks.push_back(std::move(mine));
   }
   at::Tensor y = delta.add_(stream);
@@ -94,52 +149,84 @@ at::Tensor DecoderLayer::Forward(const at::Tensor& x, const MicrobatchContext& c
   return y;
 }
 
-at::Tensor DecoderLayer::InputAgain(size_t i, const DecoderLayerSaved& saved) const {
-  return region_.Enter(
-      RmsNormForward(saved.blocks[i]->input, norms_[i]->value, spec_[i].before.eps));
+at::Tensor DecoderLayer::InputFromBefore(size_t i, const BlockContext& context,
+                                         DecoderLayerSaved& saved) const {
+  constexpr MemoryCategory kWorkspace = MemoryCategory::kWorkspace;
+  const size_t begin = First(i - 1);
+  at::Tensor delta;
+  for (size_t j = begin; j < i; ++j) {
+    const at::Tensor before = std::exchange(delta, {});
+    delta = Delta(j, context, kWorkspace, kWorkspace, *saved.blocks[j], /*last_use=*/false);
+    if (before.defined()) delta.add_(before);
+  }
+  at::Tensor stream = saved.blocks[begin]->input;
+  at::Tensor normed = Input(i, stream, std::move(delta));
+  saved.blocks[i]->input = std::move(stream);
+  return normed;
 }
 
 void DecoderLayer::MakeInner(size_t i, const BlockContext& context,
                              DecoderLayerSaved& saved) const {
   BlockSaved& mine = *saved.blocks[i];
   if (mine.HasInner()) return;
-  const bool has_input = mine.input.defined();
-  if (!has_input) MakeInner(i - 1, context, saved);
+  const size_t first = First(i);
+  const bool has_input = saved.blocks[first]->input.defined();
+  for (size_t j = has_input ? first : First(first - 1); j < first; ++j) {
+    MakeInner(j, context, saved);
+  }
   // Products with NF4 matrices belong to a forward that Backward repeats.
   if (ahead_ != nullptr) ahead_->SetRecomputing(true);
   const absl::Cleanup done = [&] {
     if (ahead_ != nullptr) ahead_->SetRecomputing(false);
   };
-  at::Tensor normed;
-  if (has_input) {
-    normed = InputAgain(i, saved);
-  } else {
-    BlockSaved& before = *saved.blocks[i - 1];
-    mine.input = blocks_[i - 1]->ForwardOutput(context, MemoryCategory::kWorkspace, before,
-                                               /*last_use=*/false);
-    normed = region_.Enter(
-        AddRmsNormForward(mine.input, before.input, norms_[i]->value, spec_[i].before.eps));
+  const at::Tensor input =
+      has_input ? InputAgain(first, saved) : InputFromBefore(first, context, saved);
+  blocks_[i]->ForwardInner(input, context, MemoryCategory::kWorkspace, mine);
+  if (region_.sequence_parallel() && blocks_[i]->NeedsInput()) mine.normed = input;
+}
+
+at::Tensor DecoderLayer::OutputGradient(size_t i, const at::Tensor& dy, const BlockContext& context,
+                                        BlockSaved& mine) const {
+  at::Tensor ddelta = spec_[i].residual_scale == 1.0 ? dy : dy * spec_[i].residual_scale;
+  Parameter* const norm = norms_[i].after;
+  if (norm == nullptr) return ddelta;
+  if (!mine.output.defined()) {
+    if (ahead_ != nullptr) ahead_->SetRecomputing(true);
+    mine.output = blocks_[i]->ForwardOutput(context, MemoryCategory::kWorkspace, mine,
+                                            /*last_use=*/false);
+    if (ahead_ != nullptr) ahead_->SetRecomputing(false);
   }
-  blocks_[i]->ForwardInner(normed, context, MemoryCategory::kWorkspace, mine);
-  if (region_.sequence_parallel() && blocks_[i]->NeedsInput()) mine.normed = normed;
+  ddelta = NormBackward(ddelta, mine.output, norm->value, spec_[i].after->form, {}, norm->grad);
+  mine.output.reset();
+  return ddelta;
+}
+
+at::Tensor DecoderLayer::InputGradient(size_t i, at::Tensor dx, const at::Tensor& dy,
+                                       const BlockSaved& mine) const {
+  Parameter* const norm = norms_[i].before;
+  if (norm == nullptr) return dx.add_(dy);
+  return NormBackward(dx, mine.input, norm->value, spec_[i].before->form, dy, norm->grad);
 }
 
 at::Tensor DecoderLayer::Backward(at::Tensor dy, const MicrobatchContext& context,
-                                  const RopeTables& rope, DecoderLayerSaved& saved,
+                                  const RopeTables& ropes, DecoderLayerSaved& saved,
                                   bool need_dx) const {
   const MemoryScope workspace(MemoryCategory::kWorkspace);
-  const BlockContext block_context = {context, rope};
+  const BlockContext block_context = {context, ropes};
+  at::Tensor dx;
   for (size_t i = blocks_.size(); i-- > 0;) {
     MakeInner(i, block_context, saved);
     BlockSaved& mine = *saved.blocks[i];
+    const size_t first = First(i);
     const auto input = [&] {
-      return mine.normed.defined() ? std::move(mine.normed) : InputAgain(i, saved);
+      return mine.normed.defined() ? std::move(mine.normed) : InputAgain(first, saved);
     };
-    const bool below = i > 0 || need_dx || norms_[i]->trainable;
-    const at::Tensor dx = blocks_[i]->Backward(dy, block_context, input, mine, below);
-    dy = below ? RmsNormBackward(dx, mine.input, norms_[i]->value, spec_[i].before.eps, dy,
-                                 norms_[i]->grad)
-               : at::Tensor();
+    const Parameter* const norm = norms_[first].before;
+    const bool below = first > 0 || need_dx || (norm != nullptr && norm->trainable);
+    at::Tensor mine_dx = blocks_[i]->Backward(OutputGradient(i, dy, block_context, mine),
+                                              block_context, input, mine, below);
+    dx = dx.defined() ? dx.add_(mine_dx) : std::move(mine_dx);
+    if (i == first) dy = below ? InputGradient(i, std::exchange(dx, {}), dy, mine) : at::Tensor();
     saved.blocks.pop_back();
   }
   return dy;
@@ -155,51 +242,6 @@ void DecoderLayer::HoldFactors(bool hold) {
   for (const auto& block : blocks_) {
     for (Linears* linears : block->InOrder()) linears->HoldFactors(hold);
   }
-}
-
-int64_t KeptBytes(const LayerSpec& layer, const ModelOptions& options, int tp, int64_t tokens) {
-  const int64_t width = static_cast<int64_t>(c10::elementSize(options.compute));
-  const int64_t rows = options.sequence_parallel ? tokens / tp : tokens;
-  int64_t bytes = 0;
-  for (size_t i = 0; i < layer.size(); ++i) {
-    if (i == 0 || options.recompute != Recompute::kFull) {
-      bytes += rows * layer[i].before.size * width;
-    }
-    if (options.recompute != Recompute::kNone) continue;
-    for (const SavedTensor& each : NewSaved(layer[i], {0, tp}, options.compute)->Inner(tokens)) {
-      bytes +=
-          c10::multiply_integers(each.sizes) * static_cast<int64_t>(c10::elementSize(each.dtype));
-    }
-  }
-  return bytes;
-}
-
-int64_t AttentionWorkspace(const LayerSpec& layer, at::ScalarType compute, int tp,
-                           AttentionShape microbatch, bool deterministic) {
-  int64_t most = 0;
-  for (const BlockSpec& block : layer) {
-    const auto* attention = std::get_if<AttentionSpec>(&block.body);
-    if (attention == nullptr) continue;
-    AttentionShape shape = microbatch;
-    shape.head_dim = attention->head_dim;
-    shape.heads = SliceOf(attention->q, {0, tp}).range.extent / shape.head_dim;
-    shape.kv_heads = SliceOf(attention->k, {0, tp}).range.extent / shape.head_dim;
-    shape.window = attention->window;
-    shape.type = compute;
-    most = std::max(most, CudaAttentionWorkspace(shape, deterministic));
-  }
-  return most;
-}
-
-int64_t FactorCopyBytes(const LayerSpec& layer, const ModelOptions& options, int tp,
-                        c10::Device device) {
-  int64_t bytes = 0;
-  for (const BlockSpec& block : layer) {
-    for (const std::vector<LinearSpec>& linears : LinearsByInput(block)) {
-      bytes += FactorCopyBytes(linears, options, {0, tp}, device);
-    }
-  }
-  return bytes;
 }
 
 }  // namespace fttrain

@@ -17,7 +17,7 @@ void MlpBlock::ForwardInner(const at::Tensor& x, const BlockContext& context,
 at::Tensor MlpBlock::ForwardOutput(const BlockContext& context, MemoryCategory category,
                                    BlockSaved& base, bool last_use) const {
   auto& saved = static_cast<MlpSaved&>(base);
-  const at::Tensor hidden = SwiGluForward(saved.gate, saved.up);
+  const at::Tensor hidden = GluForward(saved.gate, saved.up, activation_);
   if (last_use) saved.FreeInner();
   return ForwardAndLeave(down_, hidden, context, category);
 }
@@ -32,7 +32,7 @@ at::Tensor MlpBlock::Backward(const at::Tensor& dy, const BlockContext& context,
     const at::Tensor dlow = down_.BackwardInput({dfull}, dropout, dhidden);
     // From here gate and up hold their gradients.
     const at::Tensor hidden =
-        SwiGluBackwardInPlace(dhidden, saved.gate, saved.up, down_.HasTrainable());
+        GluBackwardInPlace(dhidden, saved.gate, saved.up, down_.HasTrainable(), activation_);
     dhidden.reset();
     if (down_.HasTrainable()) down_.BackwardParams({dfull}, dlow, hidden, dropout);
   }

@@ -1,4 +1,4 @@
-// SwiGLU feed-forward as a block, its columns split over the tp axis (Megatron-LM,
+// Gated feed-forward (SwiGLU, GeGLU) as a block, its columns split over the tp axis (Megatron-LM,
 // arXiv:1909.08053, sec. 3).
 #pragma once
 
@@ -24,7 +24,10 @@ struct MlpSaved : BlockSaved {
 class MlpBlock : public Block {
  public:
   MlpBlock(const MlpSpec& spec, const BlockSetup& setup)
-      : Block(setup), gate_up_(setup.Make({spec.gate, spec.up})), down_(setup.Make({spec.down})) {}
+      : Block(setup),
+        activation_(spec.activation),
+        gate_up_(setup.Make({spec.gate, spec.up})),
+        down_(setup.Make({spec.down})) {}
   void ForwardInner(const at::Tensor& x, const BlockContext& context, MemoryCategory category,
                     BlockSaved& saved) const override;
   at::Tensor ForwardOutput(const BlockContext& context, MemoryCategory category, BlockSaved& saved,
@@ -36,6 +39,7 @@ class MlpBlock : public Block {
   std::vector<Linears*> InOrder() override { return {&gate_up_, &down_}; }
 
  private:
+  Activation activation_;
   Linears gate_up_, down_;
 };
 

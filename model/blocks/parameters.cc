@@ -10,9 +10,10 @@ AxisGradient NormGradient(const ModelOptions& options, TensorRank tp) {
 void DeclareLayer(const LayerSpec& layer, const ModelOptions& options, TensorRank tp,
                   ParameterSet& set) {
   const auto norm = [&](const NormSpec& spec) {
-    // A weight for all heads: each rank sees only its own heads.
+    // One weight for every head: each rank sees only its own heads.
     const AxisGradient of_heads = tp.size > 1 ? AxisGradient::kPartial : AxisGradient::kOwned;
-    DeclareNorm(spec, spec.per_head ? of_heads : NormGradient(options, tp), options, set);
+    DeclareNorm(spec, spec.over == NormOver::kHead ? of_heads : NormGradient(options, tp), options,
+                tp, set);
   };
   const auto linear = [&](const LinearSpec& spec) { DeclareLinear(spec, options, tp, set); };
   for (const BlockSpec& block : layer) ForEachPart(block, norm, linear);

@@ -45,11 +45,16 @@ struct YarnRamp {
 
 }  // namespace
 
-std::vector<double> RopeInverseFrequencies(const RopeSpec& rope) {
+std::vector<double> RopeInverseFrequencies(const RopeSpec& rope, bool long_form) {
+  const std::vector<double>& factors = long_form ? rope.long_factors : rope.short_factors;
   std::vector<double> frequencies(static_cast<size_t>(rope.dim / 2));
   for (size_t i = 0; i < frequencies.size(); ++i) {
     const double plain =
         std::pow(rope.theta, -2.0 * static_cast<double>(i) / static_cast<double>(rope.dim));
+    if (rope.type == RopeType::kLongrope) {
+      frequencies[i] = plain / factors.at(i);
+      continue;
+    }
     double keep = 1.0;
     if (rope.type == RopeType::kLinear) keep = 0.0;
     if (rope.type == RopeType::kLlama3) keep = Llama3Keeps(rope, plain);

@@ -5,6 +5,17 @@
 #include "absl/strings/str_cat.h"
 
 namespace fttrain {
+namespace {
+
+LinearSpec WholeModule(LinearSpec linear) {
+  if (!linear.part) return linear;
+  linear.name = linear.part->module;
+  linear.out = linear.part->rows;
+  linear.part.reset();
+  return linear;
+}
+
+}  // namespace
 
 std::vector<std::vector<LinearSpec>> LinearsByInput(const BlockSpec& block) {
   if (const auto* attention = std::get_if<AttentionSpec>(&block.body)) {
@@ -16,7 +27,7 @@ std::vector<std::vector<LinearSpec>> LinearsByInput(const BlockSpec& block) {
 
 void ForEachPart(const BlockSpec& block, const std::function<void(const NormSpec&)>& norm,
                  const std::function<void(const LinearSpec&)>& linear) {
-  norm(block.before);
+  if (block.before) norm(*block.before);
   for (const std::vector<LinearSpec>& linears : LinearsByInput(block)) {
     for (const LinearSpec& each : linears) linear(each);
   }
@@ -24,6 +35,7 @@ void ForEachPart(const BlockSpec& block, const std::function<void(const NormSpec
     if (attention->q_norm) norm(*attention->q_norm);
     if (attention->k_norm) norm(*attention->k_norm);
   }
+  if (block.after) norm(*block.after);
 }
 
 std::vector<LinearSpec> LinearsOf(const LayerSpec& layer) {
@@ -36,6 +48,16 @@ std::vector<LinearSpec> LinearsOf(const LayerSpec& layer) {
   return linears;
 }
 
+std::vector<LinearSpec> ModulesOf(const LayerSpec& layer) {
+  std::vector<LinearSpec> modules;
+  for (const LinearSpec& linear : LinearsOf(layer)) {
+    if (linear.stands_for_module()) modules.push_back(WholeModule(linear));
+  }
+  return modules;
+}
+
+int64_t StreamWidth(const BlockSpec& block) { return LinearsByInput(block).front().front().in; }
+
 std::string LeafName(const std::string& module) { return module.substr(module.rfind('.') + 1); }
 
 std::vector<TensorSpec> ModelTensors(const ModelSpec& model) {
@@ -44,7 +66,9 @@ std::vector<TensorSpec> ModelTensors(const ModelSpec& model) {
   const auto norm = [&](const NormSpec& spec) {
     tensors.push_back({spec.name + ".weight", {spec.size}});
   };
-  const auto linear = [&](const LinearSpec& spec) {
+  const auto linear = [&](const LinearSpec& part) {
+    if (!part.stands_for_module()) return;
+    const LinearSpec spec = WholeModule(part);
     tensors.push_back({spec.name + ".weight", {spec.out, spec.in}, spec.name});
     if (spec.bias) tensors.push_back({spec.name + ".bias", {spec.out}});
   };

@@ -81,7 +81,7 @@ Parameter* DeclareEmbedding(const ModelSpec& model, const ModelOptions& options,
 
 void DeclareHead(const ModelSpec& model, const ModelOptions& options, TensorRank tp,
                  ParameterSet& set) {
-  DeclareNorm(model.head.norm, NormGradient(options, tp), options, set);
+  DeclareNorm(model.head.norm, NormGradient(options, tp), options, tp, set);
   if (model.head.tied) return;
   DeclareMatrix(Table(model.head.name, model, options, tp), options.Nf4Of(model.head.name), set);
 }
@@ -90,10 +90,21 @@ Embedding::Embedding(const ModelSpec& model, const ModelOptions& options, Commun
                      const ParameterSet& set)
     : region_(tp, options.sequence_parallel),
       rows_(VocabularyRows(model, RankIn(tp))),
-      weight_(set.Get(model.embedding + ".weight")) {}
+      scale_(model.embedding_scale),
+      weight_(set.Get(model.embedding + ".weight")) {
+  if (model.rounds_embedding_scale) {
+    scale_ = at::scalar_tensor(scale_, at::TensorOptions(options.compute)).item<double>();
+  }
+}
 
 at::Tensor Embedding::Forward(const at::Tensor& input_ids,
                               c10::ArrayRef<int64_t> input_ids_host) const {
+  const at::Tensor rows = Lookup(input_ids, input_ids_host);
+  return scale_ == 1.0 ? rows : at::Tensor(rows).mul_(scale_);
+}
+
+at::Tensor Embedding::Lookup(const at::Tensor& input_ids,
+                             c10::ArrayRef<int64_t> input_ids_host) const {
   const at::Tensor& table = weight_->value;
   const bool on_host = table.device() != input_ids.device();
   // Rows of a table in host memory are gathered there, in pinned memory, and copied while the host
@@ -132,13 +143,15 @@ void Embedding::Backward(const at::Tensor& dy, const at::Tensor& input_ids) cons
   if (rows_.extent < weight_->slice.global_shape[0]) {
     rows = rows.masked_fill(ids.mine.logical_not().unsqueeze(1), 0);
   }
-  weight_->grad.index_add_(0, ids.local, rows);
+  weight_->grad.index_add_(0, ids.local, rows, scale_);
 }
 
 Head::Head(const ModelSpec& model, const ModelOptions& options, Communicator& tp,
            const ParameterSet& set)
     : region_(tp, options.sequence_parallel),
-      eps_(model.head.norm.eps),
+      norm_form_(model.head.norm.form),
+      logit_scale_(model.head.logit_scale),
+      soft_cap_(model.head.soft_cap),
       chunk_rows_(options.loss_chunk_rows),
       vocab_size_(model.vocab_size),
       rows_(VocabularyRows(model, RankIn(tp))),
@@ -155,7 +168,12 @@ at::Tensor Head::WeightGradient() const {
 }
 
 at::Tensor Head::Normed(const at::Tensor& x) const {
-  return region_.Enter(RmsNormForward(x, norm_->value, eps_));
+  return region_.Enter(NormForward(x, norm_->value, norm_form_));
+}
+
+void Head::MakeLogits(const at::Tensor& normed, const at::Tensor& logits) const {
+  AddProducts(logits, {{normed, table_.operand().t(), logit_scale_}}, /*accumulate=*/false);
+  if (soft_cap_ > 0) SoftCapInPlace(logits, soft_cap_);
 }
 
 template <typename Work>
@@ -172,7 +190,7 @@ void Head::ForChunks(const at::Tensor& normed, const at::Tensor& rows, const at:
     Chunk chunk{rows.narrow(0, begin, count), targets.narrow(0, begin, count), {}, {}};
     chunk.x = normed.index_select(0, chunk.rows);
     chunk.logits = at::empty({count, rows_.extent}, chunk.x.options());
-    AddProducts(chunk.logits, {{chunk.x, table_.operand().t()}}, /*accumulate=*/false);
+    MakeLogits(chunk.x, chunk.logits);
     work(chunk, begin);
   }
 }
@@ -218,13 +236,14 @@ Scores Head::Forward(const at::Tensor& x, const at::Tensor& target_rows, const a
 void Head::Gradients(const Chunk& chunk, const at::Tensor& lse, const at::Tensor& coefficients,
                      at::Tensor& dnormed) const {
   if (rows_.extent == 0) return;
-  CrossEntropyBackwardInPlace(chunk.logits, lse, chunk.targets, rows_.offset, coefficients);
+  CrossEntropyBackwardInPlace(chunk.logits, lse, chunk.targets, rows_.offset, coefficients,
+                              soft_cap_);
   // A row has one target, so rows are distinct and a copy suffices.
   const at::Tensor dx = at::empty_like(chunk.x);
-  AddProducts(dx, {{chunk.logits, table_.operand()}}, /*accumulate=*/false);
+  AddProducts(dx, {{chunk.logits, table_.operand(), logit_scale_}}, /*accumulate=*/false);
   dnormed.index_copy_(0, chunk.rows, dx);
   if (const at::Tensor grad = WeightGradient(); grad.defined()) {
-    AddProducts(grad, {{chunk.logits.t(), chunk.x}}, /*accumulate=*/true);
+    AddProducts(grad, {{chunk.logits.t(), chunk.x, logit_scale_}}, /*accumulate=*/true);
   }
 }
 
@@ -242,7 +261,8 @@ at::Tensor Head::Backward(const at::Tensor& coefficients, Saved& saved) const {
     });
     saved.dnormed = region_.Leave(std::move(dnormed));
   }
-  at::Tensor dx = RmsNormBackward(saved.dnormed, saved.input, norm_->value, eps_, {}, norm_->grad);
+  at::Tensor dx =
+      NormBackward(saved.dnormed, saved.input, norm_->value, norm_form_, {}, norm_->grad);
   saved = {};
   return dx;
 }
@@ -251,7 +271,7 @@ at::Tensor Head::Logits(const at::Tensor& x, const at::Tensor& rows) const {
   const MemoryScope workspace(MemoryCategory::kWorkspace);
   const at::Tensor normed = Normed(x);
   const at::Tensor local = at::empty({rows.size(0), rows_.extent}, normed.options());
-  AddProducts(local, {{normed.index_select(0, rows), table_.operand().t()}}, /*accumulate=*/false);
+  MakeLogits(normed.index_select(0, rows), local);
   const at::ScalarType dtype = StatisticsType(local);
   Communicator& tp = region_.tp();
   if (tp.size() == 1) return local.to(dtype);

@@ -36,8 +36,12 @@ class Embedding {
   void Backward(const at::Tensor& dy, const at::Tensor& input_ids) const;
 
  private:
+  // Forward without the model's factor.
+  at::Tensor Lookup(const at::Tensor& input_ids, c10::ArrayRef<int64_t> input_ids_host) const;
+
   SequenceRegion region_;
   Range rows_;
+  double scale_;
   Parameter* weight_;
 };
 
@@ -82,6 +86,8 @@ class Head {
   template <typename Work>
   void ForChunks(const at::Tensor& normed, const at::Tensor& rows, const at::Tensor& targets,
                  const Work& work) const;
+  // Of normed rows [C, H], this rank's [C, V/tp]: scaled and capped as the model has it.
+  void MakeLogits(const at::Tensor& normed, const at::Tensor& logits) const;
   // Writes the gradient of the chunk's rows into dnormed and adds to the head's. Overwrites logits.
   void Gradients(const Chunk& chunk, const at::Tensor& lse, const at::Tensor& coefficients,
                  at::Tensor& dnormed) const;
@@ -91,7 +97,8 @@ class Head {
   at::Tensor WeightGradient() const;
 
   SequenceRegion region_;
-  double eps_;
+  NormForm norm_form_;
+  double logit_scale_, soft_cap_;
   int64_t chunk_rows_;
   int64_t vocab_size_;
   Range rows_;

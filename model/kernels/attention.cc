@@ -27,11 +27,12 @@ void CheckShapes(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
               q.toString(), ", k ", k.toString());
   TORCH_CHECK(q.size(0) == layout.tokens() && k.size(0) == layout.tokens(), "attention: q ",
               q.sizes(), ", k ", k.sizes(), " for ", layout.tokens(), " tokens");
-  TORCH_CHECK(options.window >= 0, "attention: window ", options.window);
+  TORCH_CHECK(options.window >= 0 && options.soft_cap >= 0, "attention: window ", options.window,
+              ", soft cap ", options.soft_cap);
 }
 
-bool TakesFlash(const at::Tensor& q) {
-  return q.is_cuda() && FlashAttentionTakes(q.scalar_type(), q.size(2));
+bool TakesFlash(const at::Tensor& q, const AttentionOptions& options) {
+  return q.is_cuda() && options.soft_cap == 0 && FlashAttentionTakes(q.scalar_type(), q.size(2));
 }
 
 // One (document, kv head): the unit of work, and of the sums of dk and dv.
@@ -91,7 +92,8 @@ AttentionHead<T> HeadOf(const Item& item, const at::Tensor& q, const at::Tensor&
                         group,
                         dim,
                         options.window,
-                        options.scale};
+                        options.scale,
+                        options.soft_cap};
   return head;
 }
 
@@ -100,7 +102,7 @@ AttentionHead<T> HeadOf(const Item& item, const at::Tensor& q, const at::Tensor&
 AttentionResult AttentionForward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                                  const SequenceLayout& layout, const AttentionOptions& options) {
   CheckShapes(q, k, v, layout, options);
-  if (TakesFlash(q)) return FlashAttentionForward(q, k, v, layout, options);
+  if (TakesFlash(q, options)) return FlashAttentionForward(q, k, v, layout, options);
   if (q.is_cuda()) return PlainAttentionForward(q, k, v, layout, options);
   AttentionResult result{at::empty_like(q),
                          at::empty({q.size(1), q.size(0)}, q.options().dtype(StatisticsType(q)))};
@@ -120,7 +122,7 @@ AttentionGradients AttentionBackward(const at::Tensor& dout, const at::Tensor& q
   CheckSame("attention's out", q, forward.out);
   CheckOperand("attention's log-sum-exp", q, forward.lse, {q.size(1), q.size(0)},
                StatisticsType(q));
-  if (TakesFlash(q)) {
+  if (TakesFlash(q, options)) {
     return FlashAttentionBackward(dout, q, k, v, forward, layout, options);
   }
   if (q.is_cuda()) return PlainAttentionBackward(dout, q, k, v, forward, layout, options);
@@ -141,9 +143,14 @@ AttentionGradients AttentionBackward(const at::Tensor& dout, const at::Tensor& q
 }
 
 int64_t CudaAttentionWorkspace(const AttentionShape& shape, bool deterministic) {
-  return FlashAttentionTakes(shape.type, shape.head_dim)
-             ? FlashAttentionWorkspace(shape, deterministic)
-             : PlainAttentionWorkspace(shape);
+  return PlainAttentionReason(shape).empty() ? FlashAttentionWorkspace(shape, deterministic)
+                                             : PlainAttentionWorkspace(shape);
+}
+
+std::string PlainAttentionReason(const AttentionShape& shape) {
+  if (shape.capped) return "it has no soft cap of scores";
+  if (FlashAttentionTakes(shape.type, shape.head_dim)) return "";
+  return "it takes bf16 heads of a multiple of 8 up to 256";
 }
 
 }  // namespace fttrain

@@ -4,6 +4,8 @@
 // does not take, plain products (plain_attention.h).
 #pragma once
 
+#include <string>
+
 #include "model/kernels/sequence_layout.h"
 
 namespace fttrain {
@@ -13,17 +15,19 @@ struct AttentionShape {
   int64_t tokens = 0, documents = 1, longest = 0;  // longest: tokens of one document, at most
   int64_t heads = 0, kv_heads = 0, head_dim = 0;
   int64_t window = 0;
+  bool capped = false;  // AttentionOptions::soft_cap
   at::ScalarType type = at::kFloat;
 };
 
 struct AttentionOptions {
-  double scale = 0.0;  // softmax(scale * q k^T)
-  int64_t window = 0;  // sliding window incl. the token itself; 0: none
+  double scale = 0.0;     // softmax(scale * q k^T)
+  int64_t window = 0;     // sliding window incl. the token itself; 0: none
+  double soft_cap = 0.0;  // scaled scores x become cap tanh(x / cap); 0: none
 };
 
 struct AttentionResult {
   at::Tensor out;  // [T, N, D], dtype of q
-  at::Tensor lse;  // [N, T] float32 (float64 for float64 q), natural log, of the scaled scores
+  at::Tensor lse;  // [N, T] float32 (float64 for float64 q), natural log, of the scores
 };
 
 // q [T, N, D], k and v [T, K, D] with N % K == 0; query head n attends kv head n / (N / K).
@@ -41,5 +45,8 @@ AttentionGradients AttentionBackward(const at::Tensor& dout, const at::Tensor& q
 // Bytes that AttentionBackward allocates on a CUDA device beside its operands and results, at most;
 // AttentionForward takes less. `deterministic`: as ATen is told to be. Pure.
 int64_t CudaAttentionWorkspace(const AttentionShape& shape, bool deterministic);
+// Why a CUDA device computes such attention by plain products; empty where flash attention takes
+// it.
+std::string PlainAttentionReason(const AttentionShape& shape);
 
 }  // namespace fttrain

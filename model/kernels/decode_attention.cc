@@ -63,7 +63,8 @@ void DecodeOnCpu(const at::Tensor& q, c10::ArrayRef<KeysAndValues> documents,
       const int64_t kv_at = (seen.offset * kv_heads + head) * dim;
       kernels.attention_decode(
           {Data<T>(q) + q_at, Data<T>(kept.keys) + kv_at, Data<T>(kept.values) + kv_at,
-           MutableData<T>(out) + q_at, kv_heads * dim, seen.extent, group, dim, options.scale},
+           MutableData<T>(out) + q_at, kv_heads * dim, seen.extent, group, dim, options.scale,
+           options.soft_cap},
           MutableData<S>(scores) + item * room);
     }
   });
@@ -96,6 +97,9 @@ at::Tensor PlainDecodeAttention(const at::Tensor& q, c10::ArrayRef<KeysAndValues
     const at::Tensor queries = row.to(type).view({kv_heads, group, q.size(2)});
     const at::Tensor scores =
         at::bmm(queries, by_head(documents[d].keys).transpose(1, 2)).mul_(options.scale);
+    if (options.soft_cap > 0) {
+      scores.div_(options.soft_cap).tanh_().mul_(options.soft_cap);
+    }
     const at::Tensor sum = at::bmm(scores.softmax(-1), by_head(documents[d].values));
     out.select(0, static_cast<int64_t>(d)).copy_(sum.view(row.sizes()));
   }

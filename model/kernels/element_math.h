@@ -48,18 +48,18 @@ struct Element<double> {
   }
 };
 
-// e^r on |r| <= ln(2)/2: 1 + r + r^2 q(r), q interpolating at Chebyshev nodes.
+// e^r - 1 on |r| <= ln(2)/2: r + r^2 q(r), q interpolating at Chebyshev nodes.
 template <class V>
-FT_HOST_DEVICE V ExpReduced(V r, float) {
+FT_HOST_DEVICE V Expm1Reduced(V r, float) {
   V q = r * 1.98909882e-4f + 1.39336474e-3f;
   q = q * r + 8.33331048e-3f;
   q = q * r + 4.16664667e-2f;
   q = q * r + 1.66666672e-1f;
   q = q * r + 0.5f;
-  return (q * r) * r + r + 1.0f;
+  return (q * r) * r + r;
 }
 template <class V>
-FT_HOST_DEVICE V ExpReduced(V r, double) {
+FT_HOST_DEVICE V Expm1Reduced(V r, double) {
   V q = r * 1.6086626642965137e-10 + 2.0918135766484712e-09;
   q = q * r + 2.5052071097844777e-08;
   q = q * r + 2.755726328441651e-07;
@@ -71,7 +71,7 @@ FT_HOST_DEVICE V ExpReduced(V r, double) {
   q = q * r + 4.166666666666668e-02;
   q = q * r + 1.6666666666666666e-01;
   q = q * r + 0.5;
-  return (q * r) * r + r + 1.0;
+  return (q * r) * r + r;
 }
 
 // Constants of the range reduction x = n ln(2) + r. kRound pushes the fraction out of the
@@ -105,7 +105,8 @@ FT_HOST_DEVICE V Exp(V x) {
   const V shifted = x * K::kLog2e + K::kRound;
   const V n = shifted - K::kRound;
   const V r = (x - n * K::kLn2High) - n * K::kLn2Low;
-  const V power = Element<V>::FromBits(Element<V>::ToBits(ExpReduced(r, Scalar(0))) +
+  const V reduced = Expm1Reduced(r, Scalar(0)) + Scalar(1);
+  const V power = Element<V>::FromBits(Element<V>::ToBits(reduced) +
                                        (Element<V>::ToBits(shifted) << K::kSignificandBits));
   const V finite_or_nan = x <= K::kMax ? power : x * K::kLargest;
   return x < K::kMin ? V() : finite_or_nan;
@@ -117,20 +118,77 @@ FT_HOST_DEVICE V Sigmoid(V x) {
   return Scalar(1) / (Scalar(1) + Exp(-x));
 }
 
+// To about two units in the last place, near 0 too: (e^2x - 1) / (e^2x + 1), and e^2x - 1 with 2x =
+// n ln(2) + r is 2^n (e^r - 1) + (2^n - 1).
 template <class V>
-FT_HOST_DEVICE V SwiGlu(V gate, V up) {
-  return gate * Sigmoid(gate) * up;
+FT_HOST_DEVICE V Tanh(V x) {
+  using Scalar = typename Element<V>::Scalar;
+  using K = ExpConstants<Scalar>;
+  const Scalar limit = Scalar(40);  // 1 beyond, in either type
+  V twice = x + x;
+  twice = twice > limit ? V() + limit : twice;
+  twice = twice < -limit ? V() - limit : twice;
+  const V shifted = twice * K::kLog2e + K::kRound;
+  const V n = shifted - K::kRound;
+  const V r = (twice - n * K::kLn2High) - n * K::kLn2Low;
+  const V power = Element<V>::FromBits(Element<V>::ToBits(V() + Scalar(1)) +
+                                       (Element<V>::ToBits(shifted) << K::kSignificandBits));
+  const V less_one = power * Expm1Reduced(r, Scalar(0)) + (power - Scalar(1));
+  return less_one / (less_one + Scalar(2));
+}
+
+// cap tanh(x / cap), and its derivative where it is y.
+template <class V, class Scalar>
+FT_HOST_DEVICE V SoftCap(V x, Scalar cap) {
+  return Tanh<V>(x / cap) * cap;
+}
+template <class V, class Scalar>
+FT_HOST_DEVICE V SoftCapDerivative(V y, Scalar cap) {
+  const V share = y / cap;
+  return Scalar(1) - share * share;
+}
+
+// Gated feed-forward: gate sigmoid(g(gate)) up. SwiGLU has g(x) = x; GeGLU, with the tanh form of
+// GELU, g(x) = sqrt(8 / pi) (x + 0.044715 x^3).
+struct SiluGate {
+  template <class V>
+  static FT_HOST_DEVICE V Argument(V x) {
+    return x;
+  }
+  template <class V>
+  static FT_HOST_DEVICE V Derivative(V sigmoid, V activation, V /*x*/) {
+    using Scalar = typename Element<V>::Scalar;
+    return sigmoid + activation * (Scalar(1) - sigmoid);
+  }
+};
+struct GeluTanhGate {
+  static constexpr double kScale = 1.5957691216057308, kCubic = 0.044715;
+  template <class V>
+  static FT_HOST_DEVICE V Argument(V x) {
+    using Scalar = typename Element<V>::Scalar;
+    return (x * x * Scalar(kCubic) + Scalar(1)) * x * Scalar(kScale);
+  }
+  template <class V>
+  static FT_HOST_DEVICE V Derivative(V sigmoid, V activation, V x) {
+    using Scalar = typename Element<V>::Scalar;
+    const V slope = (x * x * Scalar(3 * kCubic) + Scalar(1)) * Scalar(kScale);
+    return sigmoid + activation * (Scalar(1) - sigmoid) * slope;
+  }
+};
+template <class Gate, class V>
+FT_HOST_DEVICE V Glu(V gate, V up) {
+  return gate * Sigmoid(Gate::Argument(gate)) * up;
 }
 
 template <class V>
-struct SwiGluGradient {
+struct GluGradient {
   V dgate, dup, hidden;
 };
-template <class V>
-FT_HOST_DEVICE SwiGluGradient<V> SwiGluBackward(V dhidden, V gate, V up) {
-  using Scalar = typename Element<V>::Scalar;
-  const V sigmoid = Sigmoid(gate), silu = gate * sigmoid;
-  return {dhidden * up * (sigmoid + silu * (Scalar(1) - sigmoid)), dhidden * silu, silu * up};
+template <class Gate, class V>
+FT_HOST_DEVICE GluGradient<V> GluBackward(V dhidden, V gate, V up) {
+  const V sigmoid = Sigmoid(Gate::Argument(gate)), activation = gate * sigmoid;
+  return {dhidden * up * Gate::Derivative(sigmoid, activation, gate), dhidden * activation,
+          activation * up};
 }
 
 // One pair of the rotate-half layout, turned by the angle whose cosine and sine are given.
@@ -149,9 +207,9 @@ FT_HOST_DEVICE V CrossEntropyGradient(V logit, Scalar lse, Scalar target, Scalar
 }
 
 // dx of y = w * x * rstd, rstd = (mean(x^2) + eps)^-1/2; mean_gx = mean(dy * w * x) * rstd^2 over
-// the row.
+// the row. Of LayerNorm x is less its mean, and so is dy * w.
 template <class V, class Scalar>
-FT_HOST_DEVICE V RmsNormGradient(V dy_times_weight, V x, Scalar rstd, Scalar mean_gx) {
+FT_HOST_DEVICE V NormInputGradient(V dy_times_weight, V x, Scalar rstd, Scalar mean_gx) {
   return (dy_times_weight - x * mean_gx) * rstd;
 }
 

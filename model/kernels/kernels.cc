@@ -21,18 +21,19 @@ void OnCpu(const at::Tensor& x, int64_t items, int64_t elements_per_item, const 
 
 int64_t RowCount(const at::Tensor& x) { return x.size(-1) == 0 ? 0 : x.numel() / x.size(-1); }
 
-at::Tensor RmsNorm(at::Tensor x, const at::Tensor& delta, const at::Tensor& weight, double eps) {
+at::Tensor Norm(at::Tensor x, const at::Tensor& delta, const at::Tensor& weight,
+                const NormForm& form) {
   const int64_t columns = x.size(-1), rows = RowCount(x);
-  CheckOperand("RMSNorm's weight", x, weight, {columns}, x.scalar_type());
+  CheckOperand("a norm's weight", x, weight, {columns}, x.scalar_type());
   at::Tensor y = at::empty_like(x);
-  if (FT_ON_CUDA(x, RmsNorm, DtypeOf(x), MutableData<void>(x), Data<void>(delta),
-                 Data<void>(weight), MutableData<void>(y), rows, columns, eps)) {
+  if (FT_ON_CUDA(x, Norm, DtypeOf(x), MutableData<void>(x), Data<void>(delta), Data<void>(weight),
+                 MutableData<void>(y), rows, columns, form)) {
     return y;
   }
   OnCpu(x, rows, columns, [&]<class T>(const RowKernels<T>& kernels, int64_t begin, int64_t end) {
-    kernels.rms_norm(MutableData<T>(x) + begin * columns,
-                     delta.defined() ? Data<T>(delta) + begin * columns : nullptr, Data<T>(weight),
-                     MutableData<T>(y) + begin * columns, end - begin, columns, eps);
+    kernels.norm(MutableData<T>(x) + begin * columns,
+                 delta.defined() ? Data<T>(delta) + begin * columns : nullptr, Data<T>(weight),
+                 MutableData<T>(y) + begin * columns, end - begin, columns, form);
   });
   return y;
 }
@@ -42,9 +43,9 @@ at::Tensor RmsNorm(at::Tensor x, const at::Tensor& delta, const at::Tensor& weig
 constexpr int64_t kRowsPerPart = 32;
 
 template <class T>
-void RmsNormBackwardOnCpu(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& weight,
-                          double eps, const at::Tensor& dresidual, at::Tensor dx,
-                          at::Tensor dweight) {
+void NormBackwardOnCpu(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& weight,
+                       const NormForm& form, const at::Tensor& dresidual, at::Tensor dx,
+                       at::Tensor dweight) {
   using S = typename StatisticsOf<T>::Type;
   const CpuKernels& selected = SelectedCpuKernels();
   const int64_t columns = x.size(-1), rows = RowCount(x);
@@ -54,11 +55,11 @@ void RmsNormBackwardOnCpu(const at::Tensor& dy, const at::Tensor& x, const at::T
   ParallelItems(parts, kRowsPerPart * columns, [&](int64_t begin, int64_t end) {
     for (int64_t part = begin; part < end; ++part) {
       const int64_t row = part * kRowsPerPart, at = row * columns;
-      RowsOf<T>(selected).rms_norm_backward(
+      RowsOf<T>(selected).norm_backward(
           Data<T>(dy) + at, Data<T>(x) + at, Data<T>(weight),
           dresidual.defined() ? Data<T>(dresidual) + at : nullptr, MutableData<T>(dx) + at,
           partial.defined() ? MutableData<S>(partial) + part * columns : nullptr,
-          std::min(kRowsPerPart, rows - row), columns, eps);
+          std::min(kRowsPerPart, rows - row), columns, form);
     }
   });
   if (!dweight.defined()) return;
@@ -78,25 +79,25 @@ void CheckTargets(const at::Tensor& logits, const at::Tensor& targets) {
 
 }  // namespace
 
-at::Tensor RmsNormForward(const at::Tensor& x, const at::Tensor& weight, double eps) {
-  CheckInput("RMSNorm", x);
-  return RmsNorm(x, {}, weight, eps);
+at::Tensor NormForward(const at::Tensor& x, const at::Tensor& weight, const NormForm& form) {
+  CheckInput("a norm", x);
+  return Norm(x, {}, weight, form);
 }
 
-at::Tensor AddRmsNormForward(at::Tensor x, const at::Tensor& delta, const at::Tensor& weight,
-                             double eps) {
-  CheckSame("add + RMSNorm", x, delta);
-  return RmsNorm(x, delta, weight, eps);
+at::Tensor AddNormForward(at::Tensor x, const at::Tensor& delta, const at::Tensor& weight,
+                          const NormForm& form) {
+  CheckSame("add + norm", x, delta);
+  return Norm(x, delta, weight, form);
 }
 
-at::Tensor RmsNormBackward(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& weight,
-                           double eps, const at::Tensor& dresidual, at::Tensor dweight) {
+at::Tensor NormBackward(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& weight,
+                        const NormForm& form, const at::Tensor& dresidual, at::Tensor dweight) {
   const int64_t columns = x.size(-1);
-  CheckSame("RMSNorm backward", x, dy);
-  CheckOperand("RMSNorm's weight", x, weight, {columns}, x.scalar_type());
-  if (dresidual.defined()) CheckSame("RMSNorm backward's residual", x, dresidual);
+  CheckSame("norm backward", x, dy);
+  CheckOperand("a norm's weight", x, weight, {columns}, x.scalar_type());
+  if (dresidual.defined()) CheckSame("norm backward's residual", x, dresidual);
   if (dweight.defined()) {
-    CheckOperand("RMSNorm's weight gradient", x, dweight, {columns}, StatisticsType(x));
+    CheckOperand("a norm's weight gradient", x, dweight, {columns}, StatisticsType(x));
   }
   at::Tensor dx = at::empty_like(x);
 #if defined(FTTRAIN_WITH_CUDA)
@@ -104,9 +105,9 @@ at::Tensor RmsNormBackward(const at::Tensor& dy, const at::Tensor& x, const at::
   if (x.is_cuda() && dweight.defined()) {
     partial = at::empty({cuda::kDweightParts, columns}, dweight.options());
   }
-  if (FT_ON_CUDA(x, RmsNormBackward, DtypeOf(x), Data<void>(dy), Data<void>(x), Data<void>(weight),
+  if (FT_ON_CUDA(x, NormBackward, DtypeOf(x), Data<void>(dy), Data<void>(x), Data<void>(weight),
                  Data<void>(dresidual), MutableData<void>(dx), MutableData<void>(partial),
-                 RowCount(x), columns, eps)) {
+                 RowCount(x), columns, form)) {
     if (dweight.defined()) dweight.add_(partial.sum(0));
     return dx;
   }
@@ -114,22 +115,22 @@ at::Tensor RmsNormBackward(const at::Tensor& dy, const at::Tensor& x, const at::
   RefuseCuda(x);
 #endif
   WithElementType(
-      x, [&]<class T>(T) { RmsNormBackwardOnCpu<T>(dy, x, weight, eps, dresidual, dx, dweight); });
+      x, [&]<class T>(T) { NormBackwardOnCpu<T>(dy, x, weight, form, dresidual, dx, dweight); });
   return dx;
 }
 
 void RopeInPlace(at::Tensor x, const at::Tensor& cos, const at::Tensor& sin,
-                 const at::Tensor& positions, bool inverse) {
+                 const at::Tensor& positions, bool inverse, bool interleaved) {
   CheckInput("rotary", x);
-  TORCH_CHECK(x.dim() == 3 && x.size(2) % 2 == 0, "rotary: x ", x.sizes(),
-              " is not [T, heads, even D]");
+  TORCH_CHECK(x.dim() == 3 && cos.dim() == 2 && 2 * cos.size(1) <= x.size(2), "rotary: x ",
+              x.sizes(), " is not [T, heads, D] of a cos ", cos.sizes(), " of D / 2 or fewer");
   const int64_t rows = x.size(0), heads = x.size(1), head_dim = x.size(2);
-  TORCH_CHECK(cos.dim() == 2, "rotary: cos ", cos.sizes(), " is no matrix");
-  CheckOperand("rotary's cos", x, cos, {cos.size(0), head_dim / 2}, StatisticsType(x));
+  const int64_t turned = 2 * cos.size(1);
+  CheckOperand("rotary's cos", x, cos, cos.sizes(), StatisticsType(x));
   CheckOperand("rotary's sin", x, sin, cos.sizes(), StatisticsType(x));
   CheckOperand("rotary's positions", x, positions, {rows}, at::kLong);
   if (FT_ON_CUDA(x, Rope, DtypeOf(x), MutableData<void>(x), Data<void>(cos), Data<void>(sin),
-                 Data<int64_t>(positions), rows, heads, head_dim, inverse)) {
+                 Data<int64_t>(positions), rows, heads, head_dim, inverse, turned, interleaved)) {
     return;
   }
   const int64_t* position = Data<int64_t>(positions);
@@ -137,46 +138,56 @@ void RopeInPlace(at::Tensor x, const at::Tensor& cos, const at::Tensor& sin,
     TORCH_CHECK(position[t] >= 0 && position[t] < cos.size(0), "rotary: position ", position[t],
                 " of token ", t, " is beyond the table of ", cos.size(0));
   }
-  OnCpu(x, rows, heads * head_dim,
+  OnCpu(x, rows, heads * turned,
         [&]<class T>(const RowKernels<T>& kernels, int64_t begin, int64_t end) {
           using S = typename StatisticsOf<T>::Type;
           kernels.rope(MutableData<T>(x) + begin * heads * head_dim, Data<S>(cos), Data<S>(sin),
-                       position + begin, end - begin, heads, head_dim, inverse);
+                       position + begin, end - begin, heads, head_dim, inverse, turned,
+                       interleaved);
         });
 }
 
-at::Tensor SwiGluForward(const at::Tensor& gate, const at::Tensor& up) {
-  CheckSame("SwiGLU", gate, up);
+at::Tensor GluForward(const at::Tensor& gate, const at::Tensor& up, Activation activation) {
+  CheckSame("gated unit", gate, up);
   at::Tensor hidden = at::empty_like(gate);
-  if (FT_ON_CUDA(gate, SwiGlu, DtypeOf(gate), Data<void>(gate), Data<void>(up),
-                 MutableData<void>(hidden), gate.numel())) {
+  if (FT_ON_CUDA(gate, Glu, DtypeOf(gate), Data<void>(gate), Data<void>(up),
+                 MutableData<void>(hidden), gate.numel(), activation)) {
     return hidden;
   }
   OnCpu(gate, gate.numel(), 1,
         [&]<class T>(const RowKernels<T>& kernels, int64_t begin, int64_t end) {
-          kernels.swiglu(Data<T>(gate) + begin, Data<T>(up) + begin, MutableData<T>(hidden) + begin,
-                         end - begin);
+          kernels.glu(Data<T>(gate) + begin, Data<T>(up) + begin, MutableData<T>(hidden) + begin,
+                      end - begin, activation);
         });
   return hidden;
 }
 
-at::Tensor SwiGluBackwardInPlace(const at::Tensor& dhidden, at::Tensor gate, at::Tensor up,
-                                 bool with_hidden) {
-  CheckSame("SwiGLU backward", gate, up);
-  CheckSame("SwiGLU backward", gate, dhidden);
+at::Tensor GluBackwardInPlace(const at::Tensor& dhidden, at::Tensor gate, at::Tensor up,
+                              bool with_hidden, Activation activation) {
+  CheckSame("gated unit backward", gate, up);
+  CheckSame("gated unit backward", gate, dhidden);
   at::Tensor hidden;
   if (with_hidden) hidden = at::empty_like(gate);
-  if (FT_ON_CUDA(gate, SwiGluBackward, DtypeOf(gate), Data<void>(dhidden), MutableData<void>(gate),
-                 MutableData<void>(up), MutableData<void>(hidden), gate.numel())) {
+  if (FT_ON_CUDA(gate, GluBackward, DtypeOf(gate), Data<void>(dhidden), MutableData<void>(gate),
+                 MutableData<void>(up), MutableData<void>(hidden), gate.numel(), activation)) {
     return hidden;
   }
   OnCpu(gate, gate.numel(), 1,
         [&]<class T>(const RowKernels<T>& kernels, int64_t begin, int64_t end) {
-          kernels.swiglu_backward(
+          kernels.glu_backward(
               Data<T>(dhidden) + begin, MutableData<T>(gate) + begin, MutableData<T>(up) + begin,
-              with_hidden ? MutableData<T>(hidden) + begin : nullptr, end - begin);
+              with_hidden ? MutableData<T>(hidden) + begin : nullptr, end - begin, activation);
         });
   return hidden;
+}
+
+void SoftCapInPlace(at::Tensor x, double cap) {
+  CheckInput("soft cap", x);
+  TORCH_CHECK(cap > 0, "soft cap: ", cap);
+  if (FT_ON_CUDA(x, SoftCap, DtypeOf(x), MutableData<void>(x), x.numel(), cap)) return;
+  OnCpu(x, x.numel(), 1, [&]<class T>(const RowKernels<T>& kernels, int64_t begin, int64_t end) {
+    kernels.soft_cap(MutableData<T>(x) + begin, end - begin, cap);
+  });
 }
 
 at::Tensor Dropout(const at::Tensor& x, const at::Tensor& token_index, double p, DropoutKey key,
@@ -224,7 +235,7 @@ at::Tensor CrossEntropyStats(const at::Tensor& logits, const at::Tensor& targets
 
 void CrossEntropyBackwardInPlace(at::Tensor logits, const at::Tensor& lse,
                                  const at::Tensor& targets, int64_t vocab_offset,
-                                 const at::Tensor& coefficients) {
+                                 const at::Tensor& coefficients, double soft_cap) {
   CheckTargets(logits, targets);
   const int64_t rows = logits.size(0), vocab = logits.size(1);
   CheckOperand("cross entropy's log-sum-exp", logits, lse, {rows}, StatisticsType(logits));
@@ -232,7 +243,7 @@ void CrossEntropyBackwardInPlace(at::Tensor logits, const at::Tensor& lse,
                StatisticsType(logits));
   if (FT_ON_CUDA(logits, CrossEntropyBackward, DtypeOf(logits), MutableData<void>(logits),
                  Data<void>(lse), Data<int64_t>(targets), Data<void>(coefficients), rows, vocab,
-                 vocab_offset)) {
+                 vocab_offset, soft_cap)) {
     return;
   }
   OnCpu(logits, rows, vocab,
@@ -241,7 +252,7 @@ void CrossEntropyBackwardInPlace(at::Tensor logits, const at::Tensor& lse,
           kernels.cross_entropy_backward(MutableData<T>(logits) + begin * vocab,
                                          Data<S>(lse) + begin, Data<int64_t>(targets) + begin,
                                          Data<S>(coefficients) + begin, end - begin, vocab,
-                                         vocab_offset);
+                                         vocab_offset, soft_cap);
         });
 }
 

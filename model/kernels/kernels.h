@@ -9,34 +9,40 @@
 
 #include <cstdint>
 
+#include "model/config/forms.h"
+
 namespace fttrain {
 
-// RMSNorm (Zhang & Sennrich, arXiv:1910.07467), as transformers computes it: the normalised value
-// is rounded to x's dtype before the product with weight. x [..., H], weight [H] of x's dtype ->
-// [..., H].
-at::Tensor RmsNormForward(const at::Tensor& x, const at::Tensor& weight, double eps);
-// h = x + delta is written to x (in place), RMSNorm(h) returned: the residual add fused into the
+// RMSNorm (Zhang & Sennrich, arXiv:1910.07467) or LayerNorm without a bias, as NormForm says; a
+// plain eps is Llama's RMSNorm. x [..., H], weight [H] of x's dtype -> [..., H].
+at::Tensor NormForward(const at::Tensor& x, const at::Tensor& weight, const NormForm& form);
+// h = x + delta is written to x (in place), its norm returned: the residual add fused into the
 // norm.
-at::Tensor AddRmsNormForward(at::Tensor x, const at::Tensor& delta, const at::Tensor& weight,
-                             double eps);
-// dx = d RMSNorm(x)^T dy + dresidual (if defined); statistics are recomputed from x. dweight
-// (float32, or float64; [H]), if defined, is added to.
-at::Tensor RmsNormBackward(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& weight,
-                           double eps, const at::Tensor& dresidual, at::Tensor dweight);
+at::Tensor AddNormForward(at::Tensor x, const at::Tensor& delta, const at::Tensor& weight,
+                          const NormForm& form);
+// dx = d norm(x)^T dy + dresidual (if defined); statistics are recomputed from x. dweight (float32,
+// or float64; [H]), if defined, is added to.
+at::Tensor NormBackward(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& weight,
+                        const NormForm& form, const at::Tensor& dresidual, at::Tensor dweight);
 
-// Rotary embedding, rotate-half layout (Su et al., arXiv:2104.09864). In place on x [T, heads, D];
-// cos, sin [max_positions, D/2] float32 (float64 for float64 x); positions int64 [T]. inverse: the
+// Rotary embedding (Su et al., arXiv:2104.09864) of the first R elements of each head, in pairs
+// (0, R/2), (1, R/2 + 1), ... or, interleaved, (0, 1), (2, 3), ... In place on x [T, heads, D];
+// cos, sin [max_positions, R/2] float32 (float64 for float64 x); positions int64 [T]. inverse: the
 // transpose (backward).
 void RopeInPlace(at::Tensor x, const at::Tensor& cos, const at::Tensor& sin,
-                 const at::Tensor& positions, bool inverse);
+                 const at::Tensor& positions, bool inverse, bool interleaved = false);
 
-// SwiGLU (Shazeer, arXiv:2002.05202): silu(gate) * up. All [T, F].
-at::Tensor SwiGluForward(const at::Tensor& gate, const at::Tensor& up);
-// Overwrites gate with d gate and up with d up. Returns h = silu(gate) * up if with_hidden, else
-// undefined (h is what the down projection's adapter and weight gradients need, so it is not
+// Gated linear unit (Shazeer, arXiv:2002.05202): activation(gate) * up. All [T, F].
+at::Tensor GluForward(const at::Tensor& gate, const at::Tensor& up,
+                      Activation activation = Activation::kSilu);
+// Overwrites gate with d gate and up with d up. Returns h = activation(gate) * up if with_hidden,
+// else undefined (h is what the down projection's adapter and weight gradients need, so it is not
 // saved).
-at::Tensor SwiGluBackwardInPlace(const at::Tensor& dhidden, at::Tensor gate, at::Tensor up,
-                                 bool with_hidden);
+at::Tensor GluBackwardInPlace(const at::Tensor& dhidden, at::Tensor gate, at::Tensor up,
+                              bool with_hidden, Activation activation = Activation::kSilu);
+
+// x becomes cap tanh(x / cap).
+void SoftCapInPlace(at::Tensor x, double cap);
 
 // Inverted dropout with a mask that depends only on (key, stream, token_index[t], feature_offset +
 // j): y[t, j] = keep ? x[t, j] / (1 - p) : 0. x [T, F_local], token_index int64 [T]. The element's
@@ -56,10 +62,11 @@ at::Tensor Dropout(const at::Tensor& x, const at::Tensor& token_index, double p,
 at::Tensor CrossEntropyStats(const at::Tensor& logits, const at::Tensor& targets,
                              int64_t vocab_offset);
 // In place: logits[c, v] = (exp(logits[c, v] - lse[c]) - [v == target]) * coefficients[c]. lse and
-// coefficients float32 (float64) [C].
+// coefficients float32 (float64) [C]. Where logits are SoftCapInPlace's (soft_cap > 0): the
+// gradient of what was capped.
 void CrossEntropyBackwardInPlace(at::Tensor logits, const at::Tensor& lse,
                                  const at::Tensor& targets, int64_t vocab_offset,
-                                 const at::Tensor& coefficients);
+                                 const at::Tensor& coefficients, double soft_cap = 0.0);
 
 // accumulator (float32 / float64) += value (any float dtype), same shape.
 void AccumulateInto(at::Tensor accumulator, const at::Tensor& value);

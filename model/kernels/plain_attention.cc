@@ -65,11 +65,17 @@ void ForBlocks(const SequenceLayout& layout, const AttentionOptions& options, co
   }
 }
 
-// scale * q k^T [K, group * rows, keys], -inf where a query does not look.
+// scale * q k^T [K, group * rows, keys], capped, -inf where a query does not look. `slope`, if
+// given, becomes the cap's derivative.
 at::Tensor Scores(const Heads& heads, const at::Tensor& q, const at::Tensor& k, const Block& block,
-                  const AttentionOptions& options) {
+                  const AttentionOptions& options, at::Tensor* slope = nullptr) {
   const int64_t rows = block.end - block.begin, keys = block.end - block.first;
   at::Tensor scores = at::bmm(q, k.transpose(1, 2)).mul_(options.scale);
+  if (options.soft_cap > 0) {
+    scores.div_(options.soft_cap).tanh_();
+    if (slope != nullptr) *slope = scores.square().neg_().add_(1);
+    scores.mul_(options.soft_cap);
+  }
   const auto on_device = q.options().dtype(at::kLong);
   const at::Tensor distance = at::arange(block.begin, block.end, on_device).unsqueeze(1) -
                               at::arange(block.first, block.end, on_device);
@@ -105,7 +111,7 @@ int64_t PlainAttentionWorkspace(const AttentionShape& shape) {
   const int64_t most =
       std::max({scores + hidden, scores + held_queries + std::max(twice, of_queries),
                 2 * scores + std::max(of_queries, of_keys)});
-  return sums + 2 * held_queries + held_keys + statistics + most;
+  return sums + 2 * held_queries + held_keys + statistics + most + (shape.capped ? scores : 0);
 }
 
 AttentionResult PlainAttentionForward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
@@ -146,7 +152,8 @@ AttentionGradients PlainAttentionBackward(const at::Tensor& dout, const at::Tens
     const at::Tensor queries = heads.Of(q, block.begin, block.end);
     const at::Tensor keys = heads.Of(k, block.first, block.end);
     const at::Tensor dy = heads.Of(dout, block.begin, block.end);
-    const at::Tensor p = Scores(heads, queries, keys, block, options)
+    at::Tensor slope;
+    const at::Tensor p = Scores(heads, queries, keys, block, options, &slope)
                              .sub_(heads.Statistics(forward.lse, block.begin, block.end))
                              .exp_();
     add(at::bmm(p.transpose(1, 2), dy), dv, block);
@@ -157,6 +164,7 @@ AttentionGradients PlainAttentionBackward(const at::Tensor& dout, const at::Tens
                               .sub_(delta)
                               .mul_(p)
                               .mul_(options.scale);
+    if (slope.defined()) ds.mul_(slope);
     heads.Put(at::bmm(ds, keys), grads.dq, block.begin, block.end);
     add(at::bmm(ds.transpose(1, 2), queries), dk, block);
   });

@@ -1,6 +1,6 @@
 // Attention by products of matrices and a softmax, on every device: what CUDA does where flash
-// attention does not go (float32, float64, head dimensions that are no multiple of 8). Blocks of
-// query rows bound the scores; nothing is kept but out and lse.
+// attention does not go (float32, float64, head dimensions that are no multiple of 8, soft caps).
+// Blocks of query rows bound the scores; nothing is kept but out and lse.
 #pragma once
 
 #include "model/kernels/attention.h"

@@ -44,7 +44,7 @@ std::optional<LowRank> AdapterForm::On(const std::string& module) const {
 std::vector<TensorSpec> AdapterTensors(const ModelSpec& model, const AdapterForm& form) {
   std::vector<TensorSpec> tensors;
   for (const LayerSpec& layer : model.layers) {
-    for (const LinearSpec& linear : LinearsOf(layer)) {
+    for (const LinearSpec& linear : ModulesOf(layer)) {
       const std::optional<LowRank> adapter = form.On(linear.name);
       if (!adapter) continue;
       tensors.push_back({PeftName(linear.name, Factor::kA), {adapter->r, linear.in}, linear.name});

@@ -21,7 +21,7 @@ namespace fttrain {
 std::vector<std::string> LinearModules(const ModelSpec& model) {
   std::vector<std::string> names;
   for (const LayerSpec& layer : model.layers) {
-    for (const LinearSpec& linear : LinearsOf(layer)) names.push_back(linear.name);
+    for (const LinearSpec& linear : ModulesOf(layer)) names.push_back(linear.name);
   }
   return names;
 }

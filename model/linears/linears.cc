@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "model/linears/peft_names.h"
 #include "runtime/math/philox.h"
 #include "runtime/memory/ledger.h"
 
@@ -30,31 +29,42 @@ Linears::Linears(const std::vector<LinearSpec>& specs, const ParameterForm& form
                  const ParameterSet& set, Nf4Ahead* ahead)
     : compute_(form.compute), dropout_(form.adapter ? form.adapter->dropout : 0.0) {
   for (const LinearSpec& spec : specs) {
-    const bool row = spec.split == LinearSplit::kRow;
-    Member member{.spec = spec,
-                  .weight = WeightMatrix(set.Get(spec.name + ".weight"), form.compute,
-                                         form.Nf4Of(spec.name), ahead),
-                  .bias = set.Find(spec.name + ".bias"),
-                  .adds_bias = !row || tp.rank == 0,
-                  .a = set.Find(PeftName(spec.name, Factor::kA)),
-                  .b = set.Find(PeftName(spec.name, Factor::kB)),
-                  .input_offset = row ? SliceOf(spec, tp).range.offset : 0};
-    if (const std::optional<LowRank> adapter = form.AdapterOf(spec.name)) {
-      TORCH_CHECK(member.a != nullptr && member.b != nullptr, spec.name,
-                  " has no adapter in the set");
-      member.scale = adapter->scale;
-      member.columns = {rank_, member.a->slice.global_shape[0]};
-      rank_ += member.columns.extent;
-      adapted_.push_back(members_.size());
-    }
-    members_.push_back(std::move(member));
+    const LinearNames names(spec);
+    members_.push_back({.spec = spec,
+                        .weight = WeightMatrix(set.Get(names.weight), form.compute,
+                                               form.Nf4Of(spec.module()), ahead),
+                        .bias = set.Find(names.bias),
+                        .adds_bias = spec.split == LinearSplit::kColumn || tp.rank == 0});
+    const std::optional<LowRank> adapter = form.AdapterOf(spec.module());
+    if (adapter) AddAdapter(spec, *adapter, tp, set);
   }
 }
 
+void Linears::AddAdapter(const LinearSpec& spec, const LowRank& form, TensorRank tp,
+                         const ParameterSet& set) {
+  const LinearNames names(spec);
+  Parameter* const a = set.Find(names.a);
+  members_.back().b = set.Find(names.b);
+  TORCH_CHECK(a != nullptr && members_.back().b != nullptr, spec.name,
+              " has no adapter in the set");
+  if (adapters_.empty() || adapters_.back().module != spec.module()) {
+    const bool row = spec.split == LinearSplit::kRow;
+    adapters_.push_back({.module = spec.module(),
+                         .a = a,
+                         .members = {},
+                         .input_offset = row ? SliceOf(spec, tp).range.offset : 0,
+                         .inputs = spec.in,
+                         .columns = {rank_, a->slice.global_shape[0]},
+                         .scale = form.scale});
+    rank_ += a->slice.global_shape[0];
+  }
+  adapters_.back().members.push_back(members_.size() - 1);
+}
+
 bool Linears::HasTrainable() const {
-  return !adapted_.empty() || std::any_of(members_.begin(), members_.end(), [](const Member& each) {
-    return each.weight.parameter()->trainable;
-  });
+  return !adapters_.empty() ||
+         std::any_of(members_.begin(), members_.end(),
+                     [](const Member& each) { return each.weight.parameter()->trainable; });
 }
 
 void Linears::Hold(bool hold) {
@@ -64,39 +74,40 @@ void Linears::Hold(bool hold) {
 void Linears::HoldFactors(bool hold) {
   a_copy_.reset();
   for (Member& member : members_) member.b_copy.reset();
-  if (!hold || adapted_.empty()) return;
-  const at::Tensor& first = members_[adapted_.front()].a->value;
-  const CopiedFactors copies = CopiesOf(adapted_.size(), compute_, dropout_, first.device());
+  if (!hold || adapters_.empty()) return;
+  const at::Tensor& first = adapters_.front().a->value;
+  const CopiedFactors copies = CopiesOf(adapters_.size(), compute_, dropout_, first.device());
   const MemoryScope scope(MemoryCategory::kAdapters);
   if (copies.a) a_copy_ = at::empty({rank_, first.size(1)}, first.options().dtype(copies.dtype));
-  for (const size_t i : adapted_) {
-    Member& member = members_[i];
-    if (copies.a) FactorA(member).copy_(member.a->value);
-    if (copies.b) member.b_copy = member.b->value.to(copies.dtype);
+  for (const Adapter& adapter : adapters_) {
+    if (copies.a) FactorA(adapter).copy_(adapter.a->value);
+    if (!copies.b) continue;
+    for (const size_t i : adapter.members) {
+      members_[i].b_copy = members_[i].b->value.to(copies.dtype);
+    }
   }
 }
 
 bool Linears::Drops(const DropoutContext& dropout) const {
-  return !adapted_.empty() && dropout_ > 0.0 && dropout.token_index.defined();
+  return !adapters_.empty() && dropout_ > 0.0 && dropout.token_index.defined();
 }
 
-at::Tensor Linears::Dropped(const Member& member, const at::Tensor& x,
+at::Tensor Linears::Dropped(const Adapter& adapter, const at::Tensor& x,
                             const DropoutContext& dropout) const {
-  return Dropout(x, dropout.token_index, dropout_,
-                 {dropout.step_key, StreamOfName(member.spec.name)}, member.input_offset,
-                 member.spec.in);
+  return Dropout(x, dropout.token_index, dropout_, {dropout.step_key, StreamOfName(adapter.module)},
+                 adapter.input_offset, adapter.inputs);
 }
 
-at::Tensor Linears::FactorA(const Member& member) const {
-  if (!a_copy_.defined()) return member.a->value;
-  return a_copy_.narrow(0, member.columns.offset, member.columns.extent);
+at::Tensor Linears::FactorA(const Adapter& adapter) const {
+  if (!a_copy_.defined()) return adapter.a->value;
+  return a_copy_.narrow(0, adapter.columns.offset, adapter.columns.extent);
 }
 
 at::Tensor Linears::StackedA() const {
   if (a_copy_.defined()) return a_copy_;
-  if (adapted_.size() == 1) return members_[adapted_.front()].a->value;
+  if (adapters_.size() == 1) return adapters_.front().a->value;
   std::vector<at::Tensor> factors;
-  for (const size_t i : adapted_) factors.push_back(members_[i].a->value);
+  for (const Adapter& adapter : adapters_) factors.push_back(adapter.a->value);
   return at::cat(factors);
 }
 
@@ -115,16 +126,17 @@ std::vector<at::Tensor> Linears::Forward(const at::Tensor& x, const DropoutConte
   }
   const MemoryScope scope(MemoryCategory::kWorkspace);
   std::vector<ProductSum> first;
-  if (adapters && !adapted_.empty()) {
+  if (adapters && !adapters_.empty()) {
     const at::Tensor low = EmptyLowRank(x, rank_);
     if (!Drops(dropout)) first.push_back({low, {{x, StackedA().t()}}});
-    for (const size_t i : adapted_) {
-      const Member& member = members_[i];
-      const at::Tensor part = member.Part(low);
+    for (const Adapter& adapter : adapters_) {
+      const at::Tensor part = adapter.Part(low);
       if (Drops(dropout)) {
-        AddProducts(part, {{Dropped(member, x, dropout), FactorA(member).t()}}, false);
+        AddProducts(part, {{Dropped(adapter, x, dropout), FactorA(adapter).t()}}, false);
       }
-      sums[i].products.push_back({part, member.B().t(), member.scale});
+      for (const size_t i : adapter.members) {
+        sums[i].products.push_back({part, members_[i].B().t(), adapter.scale});
+      }
     }
   }
   first.insert(first.end(), sums.begin(), sums.end());
@@ -135,9 +147,13 @@ std::vector<at::Tensor> Linears::Forward(const at::Tensor& x, const DropoutConte
 std::vector<ProductSum> Linears::LowGradients(const std::vector<at::Tensor>& dy,
                                               const at::Tensor& dlow) const {
   std::vector<ProductSum> sums;
-  for (const size_t i : adapted_) {
-    const Member& member = members_[i];
-    sums.push_back({member.Part(dlow), {{dy[i], member.B(), member.scale}}});
+  for (const Adapter& adapter : adapters_) {
+    ProductSum sum;
+    sum.out = adapter.Part(dlow);
+    for (const size_t i : adapter.members) {
+      sum.products.push_back({dy[i], members_[i].B(), adapter.scale});
+    }
+    sums.push_back(std::move(sum));
   }
   return sums;
 }
@@ -153,7 +169,7 @@ at::Tensor Linears::BackwardInput(const std::vector<at::Tensor>& dy, const Dropo
   for (size_t i = 0; i < members_.size(); ++i) {
     input.products.push_back({dy[i], members_[i].weight.operand()});
   }
-  if (adapted_.empty()) {
+  if (adapters_.empty()) {
     AddProductSums(input);
     return {};
   }
@@ -165,16 +181,15 @@ at::Tensor Linears::BackwardInput(const std::vector<at::Tensor>& dy, const Dropo
   AddProductSums(sums);
   if (!Drops(dropout)) return dlow;
   at::Tensor dadapter = at::empty_like(dx);
-  for (const size_t i : adapted_) {
-    const Member& member = members_[i];
-    AddProducts(dadapter, {{member.Part(dlow), FactorA(member)}}, false);
-    dx.add_(Dropped(member, dadapter, dropout));
+  for (const Adapter& adapter : adapters_) {
+    AddProducts(dadapter, {{adapter.Part(dlow), FactorA(adapter)}}, false);
+    dx.add_(Dropped(adapter, dadapter, dropout));
   }
   return dlow;
 }
 
 at::Tensor Linears::BackwardLow(const std::vector<at::Tensor>& dy) const {
-  if (adapted_.empty()) return {};
+  if (adapters_.empty()) return {};
   const at::Tensor dlow = EmptyLowRank(dy.front(), rank_);
   AddProductSums(LowGradients(dy, dlow));
   return dlow;
@@ -191,7 +206,7 @@ void Linears::BackwardParams(const std::vector<at::Tensor>& dy, const at::Tensor
     const at::Tensor& grad = member.bias->grad;
     grad.add_(at::sum(dy[i], {0}, false, grad.scalar_type()));
   }
-  if (adapted_.empty()) return;
+  if (adapters_.empty()) return;
   if (Drops(dropout)) {
     DroppedAdapterGradients(dy, dlow, x, dropout);
   } else {
@@ -199,33 +214,38 @@ void Linears::BackwardParams(const std::vector<at::Tensor>& dy, const at::Tensor
   }
 }
 
+void Linears::GradientsOfB(const Adapter& adapter, const std::vector<at::Tensor>& dy,
+                           const at::Tensor& low) const {
+  for (const size_t i : adapter.members) {
+    AddProducts(members_[i].b->grad, {{dy[i].t(), low, adapter.scale}}, /*accumulate=*/true);
+  }
+}
+
 // dA_i = dlow_i^T x and dB_i = s_i dy_i^T (x A_i^T).
 void Linears::AdapterGradients(const std::vector<at::Tensor>& dy, const at::Tensor& dlow,
                                const at::Tensor& x) const {
   const at::Tensor a = StackedA();
-  const at::Tensor da = at::zeros(a.sizes(), members_[adapted_.front()].a->grad.options());
+  const at::Tensor da = at::zeros(a.sizes(), adapters_.front().a->grad.options());
   const at::Tensor low = EmptyLowRank(x, rank_);
   ForRows(x, [&](int64_t begin, const at::Tensor& rows) {
     const int64_t count = rows.size(0);
     AddProducts(low.narrow(0, begin, count), {{rows, a.t()}}, /*accumulate=*/false);
     AddProducts(da, {{dlow.narrow(0, begin, count).t(), rows}}, /*accumulate=*/true);
   });
-  for (const size_t i : adapted_) {
-    const Member& member = members_[i];
-    member.a->grad.add_(da.narrow(0, member.columns.offset, member.columns.extent));
-    AddProducts(member.b->grad, {{dy[i].t(), member.Part(low), member.scale}}, /*accumulate=*/true);
+  for (const Adapter& adapter : adapters_) {
+    adapter.a->grad.add_(da.narrow(0, adapter.columns.offset, adapter.columns.extent));
+    GradientsOfB(adapter, dy, adapter.Part(low));
   }
 }
 
 void Linears::DroppedAdapterGradients(const std::vector<at::Tensor>& dy, const at::Tensor& dlow,
                                       const at::Tensor& x, const DropoutContext& dropout) const {
-  for (const size_t i : adapted_) {
-    const Member& member = members_[i];
-    const at::Tensor dropped = Dropped(member, x, dropout);
-    const at::Tensor low = EmptyLowRank(dropped, member.columns.extent);
-    AddProducts(low, {{dropped, FactorA(member).t()}}, /*accumulate=*/false);
-    AddProducts(member.a->grad, {{member.Part(dlow).t(), dropped}}, /*accumulate=*/true);
-    AddProducts(member.b->grad, {{dy[i].t(), low, member.scale}}, /*accumulate=*/true);
+  for (const Adapter& adapter : adapters_) {
+    const at::Tensor dropped = Dropped(adapter, x, dropout);
+    const at::Tensor low = EmptyLowRank(dropped, adapter.columns.extent);
+    AddProducts(low, {{dropped, FactorA(adapter).t()}}, /*accumulate=*/false);
+    AddProducts(adapter.a->grad, {{adapter.Part(dlow).t(), dropped}}, /*accumulate=*/true);
+    GradientsOfB(adapter, dy, low);
   }
 }
 
@@ -234,12 +254,14 @@ int64_t FactorCopyBytes(const std::vector<LinearSpec>& specs, const ParameterFor
   size_t adapters = 0;
   int64_t a = 0, b = 0;  // elements
   for (const LinearSpec& spec : specs) {
-    const std::optional<LowRank> adapter = form.AdapterOf(spec.name);
+    const std::optional<LowRank> adapter = form.AdapterOf(spec.module());
     if (!adapter) continue;
-    ++adapters;
     const int64_t mine = SliceOf(spec, tp).range.extent;
     const bool column = spec.split == LinearSplit::kColumn;
-    a += adapter->r * (column ? spec.in : mine);
+    if (spec.stands_for_module()) {
+      ++adapters;
+      a += adapter->r * (column ? spec.in : mine);
+    }
     b += adapter->r * (column ? mine : spec.out);
   }
   if (adapters == 0) return 0;

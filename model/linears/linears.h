@@ -3,9 +3,11 @@
 // arXiv:2305.14314). They run together: the input is read once for all adapters' first factors,
 // stacked to one [R, in], and once for their gradients; the input's gradient is one sum. With
 // dropout each adapter sees its own mask of the input, and products of its own. R is the sum of the
-// adapters' ranks, in the order of the linears. They never communicate.
+// adapters' ranks, in the order of the linears. Parts of one module (LinearSpec::Part) have one
+// adapter, whose second factor each has its rows of. They never communicate.
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include "model/kernels/kernels.h"
@@ -59,32 +61,43 @@ class Linears {
     WeightMatrix weight;
     Parameter* bias;  // may be null
     bool adds_bias;
-    Parameter *a, *b;          // null without an adapter
-    at::Tensor b_copy = {};    // while factors are held, if they are converted
-    int64_t input_offset = 0;  // of x's features in the whole input
-    Range columns = {};        // the adapter's, of [T, R]
-    double scale = 0.0;        // of its product
+    Parameter* b = nullptr;  // null without an adapter
+    at::Tensor b_copy = {};  // while factors are held, if they are converted
+    const at::Tensor& B() const { return b_copy.defined() ? b_copy : b->value; }
+  };
+  // Of a linear, or of the parts of a module.
+  struct Adapter {
+    std::string module;
+    Parameter* a;
+    std::vector<size_t> members;
+    int64_t input_offset = 0, inputs = 0;  // of x's features in the whole input, which has so many
+    Range columns = {};                    // of [T, R]
+    double scale = 0.0;                    // of its product
     at::Tensor Part(const at::Tensor& low) const {
       return low.narrow(1, columns.offset, columns.extent);
     }
-    const at::Tensor& B() const { return b_copy.defined() ? b_copy : b->value; }
   };
+  void AddAdapter(const LinearSpec& spec, const LowRank& form, TensorRank tp,
+                  const ParameterSet& set);
   bool Drops(const DropoutContext& dropout) const;
-  // The adapter's input, or its gradient: x under this linear's mask.
-  at::Tensor Dropped(const Member& member, const at::Tensor& x,
+  // The adapter's input, or its gradient: x under its mask.
+  at::Tensor Dropped(const Adapter& adapter, const at::Tensor& x,
                      const DropoutContext& dropout) const;
-  at::Tensor StackedA() const;                     // [R, in]
-  at::Tensor FactorA(const Member& member) const;  // its rows
+  at::Tensor StackedA() const;                       // [R, in]
+  at::Tensor FactorA(const Adapter& adapter) const;  // its rows
   // s_i dy_i B_i into the columns of dlow.
   std::vector<ProductSum> LowGradients(const std::vector<at::Tensor>& dy,
                                        const at::Tensor& dlow) const;
+  // dB_i = s_i dy_i^T low.
+  void GradientsOfB(const Adapter& adapter, const std::vector<at::Tensor>& dy,
+                    const at::Tensor& low) const;
   void AdapterGradients(const std::vector<at::Tensor>& dy, const at::Tensor& dlow,
                         const at::Tensor& x) const;
   void DroppedAdapterGradients(const std::vector<at::Tensor>& dy, const at::Tensor& dlow,
                                const at::Tensor& x, const DropoutContext& dropout) const;
 
   std::vector<Member> members_;
-  std::vector<size_t> adapted_;  // members with an adapter
+  std::vector<Adapter> adapters_;
   at::ScalarType compute_;
   double dropout_ = 0.0;
   int64_t rank_ = 0;   // R

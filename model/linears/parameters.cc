@@ -5,6 +5,7 @@
 
 #include "absl/algorithm/container.h"
 #include "model/linears/peft_names.h"
+#include "model/matmul/tensor_rows.h"
 #include "model/matmul/weight_matrix.h"
 
 namespace fttrain {
@@ -29,6 +30,13 @@ std::optional<LowRank> ParameterForm::AdapterOf(const std::string& module) const
   return adapter ? adapter->On(module) : std::nullopt;
 }
 
+LinearSlice SliceOf(const NormSpec& spec, TensorRank tp) {
+  return SliceOf(
+      LinearSpec{
+          .name = spec.name, .out = spec.size, .unit = spec.unit, .may_share = spec.may_share},
+      tp);
+}
+
 LinearSlice SliceOf(const LinearSpec& spec, TensorRank tp) {
   const int64_t units = spec.units();
   if (units % tp.size == 0) {
@@ -40,32 +48,46 @@ LinearSlice SliceOf(const LinearSpec& spec, TensorRank tp) {
   return {{tp.rank * units / tp.size * spec.unit, spec.unit}, true};
 }
 
+LinearNames::LinearNames(const LinearSpec& spec) {
+  const auto rows = [&](std::string tensor) {
+    if (!spec.part) return tensor;
+    const int64_t begin = spec.part->offset;
+    return NameOfRows({std::move(tensor), begin, begin + spec.out, spec.part->rows});
+  };
+  weight = rows(spec.module() + ".weight");
+  bias = rows(spec.module() + ".bias");
+  a = PeftName(spec.module(), Factor::kA);
+  b = rows(PeftName(spec.module(), Factor::kB));
+}
+
 void DeclareLinear(const LinearSpec& spec, const ParameterForm& form, TensorRank tp,
                    ParameterSet& set) {
+  const LinearNames names(spec);
   const LinearSlice mine = SliceOf(spec, tp);
   const bool column = spec.split == LinearSplit::kColumn;
+  TORCH_CHECK(column || !spec.part, spec.name, ": part of a module split by its input");
   const AxisGradient sliced = mine.shared ? AxisGradient::kShared : AxisGradient::kOwned;
   const auto when_split = [&](AxisGradient gradient) {
     return tp.size > 1 ? gradient : AxisGradient::kOwned;
   };
   const ParamSlice weight =
-      SliceAlong(spec.name + ".weight", {spec.out, spec.in}, column ? 0 : 1, mine.range);
-  DeclareMatrix(BaseParameter(weight, sliced, form), form.Nf4Of(spec.name), set);
+      SliceAlong(names.weight, {spec.out, spec.in}, column ? 0 : 1, mine.range);
+  DeclareMatrix(BaseParameter(weight, sliced, form), form.Nf4Of(spec.module()), set);
   if (spec.bias) {
-    Parameter bias = BaseParameter(WholeParam(spec.name + ".bias", {spec.out}),
+    Parameter bias = BaseParameter(WholeParam(names.bias, {spec.out}),
                                    when_split(AxisGradient::kIdentical), form);
     if (column) {
-      bias.slice = SliceAlong(bias.slice.name, {spec.out}, 0, mine.range);
+      bias.slice = SliceAlong(names.bias, {spec.out}, 0, mine.range);
       bias.placement.tp = sliced;
     }
     bias.weight_decay = false;
     set.Declare(std::move(bias));
   }
-  const std::optional<LowRank> adapter = form.AdapterOf(spec.name);
+  const std::optional<LowRank> adapter = form.AdapterOf(spec.module());
   if (!adapter) return;
-  const auto declare = [&](Factor factor, std::vector<int64_t> shape, int dim, bool split) {
+  const auto declare = [&](const std::string& name, std::vector<int64_t> shape, int dim,
+                           bool split) {
     Parameter parameter;
-    const std::string name = PeftName(spec.name, factor);
     parameter.slice =
         split ? SliceAlong(name, std::move(shape), dim, mine.range) : WholeParam(name, shape);
     parameter.placement.tp = split ? sliced : when_split(AxisGradient::kPartial);
@@ -74,13 +96,19 @@ void DeclareLinear(const LinearSpec& spec, const ParameterForm& form, TensorRank
     parameter.dtype = FactorDtype(form.compute);
     set.Declare(std::move(parameter));
   };
-  declare(Factor::kA, {adapter->r, spec.in}, 1, !column);
-  declare(Factor::kB, {spec.out, adapter->r}, 0, column);
+  const bool declared = spec.part && set.Find(names.a) != nullptr;
+  if (!declared) declare(names.a, {adapter->r, spec.in}, 1, !column);
+  declare(names.b, {spec.out, adapter->r}, 0, column);
 }
 
 void DeclareNorm(const NormSpec& spec, AxisGradient gradient, const ParameterForm& form,
-                 ParameterSet& set) {
+                 TensorRank tp, ParameterSet& set) {
   Parameter norm = BaseParameter(WholeParam(spec.name + ".weight", {spec.size}), gradient, form);
+  if (spec.over == NormOver::kAllHeads) {
+    const LinearSlice mine = SliceOf(spec, tp);
+    norm.slice = SliceAlong(norm.slice.name, {spec.size}, 0, mine.range);
+    norm.placement.tp = mine.shared ? AxisGradient::kShared : AxisGradient::kOwned;
+  }
   norm.weight_decay = false;
   set.Declare(std::move(norm));
 }

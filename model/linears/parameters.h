@@ -46,15 +46,25 @@ struct LinearSlice {
   bool shared = false;  // several ranks hold the same
 };
 LinearSlice SliceOf(const LinearSpec& spec, TensorRank tp);
+// Of the weight of a norm over all heads.
+LinearSlice SliceOf(const NormSpec& spec, TensorRank tp);
 
-// `name`.weight, `name`.bias, and the adapter's factors if the form adapts the module. Column
-// split: B sliced, A whole (kPartial); row split: A sliced, B whole (kPartial). Throws c10::Error
-// for a trained matrix in NF4.
+// The names of a linear's parameters: `name`.weight, `name`.bias, the adapter's factors; of a part
+// of a module its rows of the module's (tensor_rows.h), but for factor A, which is the module's.
+struct LinearNames {
+  explicit LinearNames(const LinearSpec& spec);
+  std::string weight, bias, a, b;
+};
+
+// Weight, bias, and the adapter's factors if the form adapts the module. Column split: B sliced, A
+// whole (kPartial); row split: A sliced, B whole (kPartial). Parts of one module are declared in
+// turn. Throws c10::Error for a trained matrix in NF4.
 void DeclareLinear(const LinearSpec& spec, const ParameterForm& form, TensorRank tp,
                    ParameterSet& set);
 
-// An RMSNorm weight [size], trainable with the base, without weight decay.
+// A norm's weight [size], trainable with the base, without weight decay; a rank's own part of one
+// over all heads (`gradient` is then not read).
 void DeclareNorm(const NormSpec& spec, AxisGradient gradient, const ParameterForm& form,
-                 ParameterSet& set);
+                 TensorRank tp, ParameterSet& set);
 
 }  // namespace fttrain

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "model/matmul/float32_gemm.h"
+#include "model/matmul/tensor_rows.h"
 #include "runtime/memory/ledger.h"
 
 namespace fttrain {
@@ -13,7 +14,7 @@ Parameter* DeclareMatrix(Parameter matrix, const std::optional<Nf4Options>& nf4,
                          ParameterSet& set) {
   TORCH_CHECK(!nf4 || !matrix.trainable, matrix.slice.name,
               ": an NF4 matrix is frozen, only adapters can be trained");
-  const int64_t bytes = nf4 ? MakeNf4Layout(matrix.slice, *nf4).bytes : 0;
+  const int64_t bytes = nf4 ? MakeNf4Layout(SliceInFile(matrix.slice), *nf4).bytes : 0;
   if (bytes > 0) {  // else the slice is empty, as good dense
     matrix.packed_bytes = bytes;
     matrix.dtype = at::kByte;
@@ -27,7 +28,7 @@ WeightMatrix::WeightMatrix(Parameter* matrix, at::ScalarType compute,
   const std::vector<int64_t> shape = matrix->slice.LocalShape();
   out_ = shape.at(0);
   in_ = shape.at(1);
-  if (matrix->packed_bytes > 0) layout_ = MakeNf4Layout(matrix->slice, nf4.value());
+  if (matrix->packed_bytes > 0) layout_ = MakeNf4Layout(SliceInFile(matrix->slice), nf4.value());
 }
 
 Nf4Matrix WeightMatrix::Packed() const { return {*layout_, parameter_->value}; }

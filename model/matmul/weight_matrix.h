@@ -9,8 +9,8 @@
 namespace fttrain {
 
 // Declares a matrix (slice, placement, trainable and dtype, the compute dtype, are set). With
-// `nf4` it becomes MakeNf4Layout(slice, *nf4).bytes packed bytes, kByte, unless the slice is empty.
-// Throws c10::Error for a trainable matrix with nf4.
+// `nf4` it becomes packed bytes, kByte, as MakeNf4Layout says of its SliceInFile, unless the slice
+// is empty. Throws c10::Error for a trainable matrix with nf4.
 Parameter* DeclareMatrix(Parameter matrix, const std::optional<Nf4Options>& nf4, ParameterSet& set);
 
 class WeightMatrix {

@@ -76,8 +76,8 @@ Transformer::Transformer(const ModelSpec& model, const ModelOptions& options, co
       device_(device),
       region_(mesh.tp(), options.sequence_parallel),
       // The document that pads a microbatch has up to tp - 1 tokens.
-      rope_(MakeRopeTables(model.rope, std::max<int64_t>(max_positions, mesh.tp().size()),
-                           options.compute, device)),
+      max_positions_(std::max<int64_t>(max_positions, mesh.tp().size())),
+      ropes_(MakeRopeTables(model.ropes, max_positions_, options.compute, device)),
       ahead_(options.nf4 && options.weights_stay && device.is_cuda()
                  ? std::make_unique<Nf4Ahead>(device, options.compute)
                  : nullptr) {
@@ -128,9 +128,9 @@ void Transformer::BeginStep(std::vector<ModelBatch> batches,
   batches_ = std::move(batches);
   // Kernels on a GPU look positions up unchecked.
   for (const ModelBatch& batch : batches_) {
-    TORCH_CHECK(batch.context.layout.max_document_tokens <= rope_.cos.size(0), "a document of ",
+    TORCH_CHECK(batch.context.layout.max_document_tokens <= max_positions_, "a document of ",
                 batch.context.layout.max_document_tokens, " tokens, with positions for ",
-                rope_.cos.size(0));
+                max_positions_);
   }
   activations_.clear();
   activations_.resize(batches_.size());
@@ -167,11 +167,11 @@ at::Tensor Transformer::Forward(int chunk, int microbatch, at::Tensor input) {
     At(layer, kPass, microbatch, [&](const Visit& visit) {
       if (visit.kept) {
         TORCH_CHECK(batch.context.adapters, "a backward without adapters");
-        x = layers_.at(layer)->Forward(x, batch.context, rope_, &SavedOf(layer, microbatch));
+        x = layers_.at(layer)->Forward(x, batch.context, ropes_, &SavedOf(layer, microbatch));
       } else {
         MicrobatchContext context = batch.context;
         context.dropout = {};
-        x = layers_.at(layer)->Forward(x, context, rope_, nullptr);
+        x = layers_.at(layer)->Forward(x, context, ropes_, nullptr);
       }
     });
     if (inspect_) inspect_(layer, microbatch, x);
@@ -217,7 +217,7 @@ at::Tensor Transformer::Backward(int chunk, int microbatch, at::Tensor doutput) 
       // A frozen embedding is the bottom: nothing needs the first layer's input gradient.
       const bool need_dx = layer > 0 || train_base_;
       DecoderLayerSaved& saved = SavedOf(layer, microbatch);
-      dx = layers_.at(layer)->Backward(std::move(dx), batch.context, rope_, saved, need_dx);
+      dx = layers_.at(layer)->Backward(std::move(dx), batch.context, ropes_, saved, need_dx);
     });
     activations_.at(microbatch).layers.erase(layer);
   }

@@ -84,7 +84,8 @@ class Transformer : public StageModule {
   int64_t hidden_size_;
   c10::Device device_;
   SequenceRegion region_;
-  RopeTables rope_;
+  int64_t max_positions_;
+  RopeTables ropes_;
   std::unique_ptr<Nf4Ahead> ahead_;       // on CUDA, of NF4 weights that stay
   std::unique_ptr<Embedding> embedding_;  // of the first stage
   std::vector<LayerRun> chunks_;

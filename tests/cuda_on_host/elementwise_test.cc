@@ -13,7 +13,10 @@ TYPED_TEST(CudaKernel, RopeEqualsTheCpus) {
     for (Layout layout : kLayouts) {
       SCOPED_TRACE(std::to_string(head_dim) + ", misaligned " + std::to_string(layout.odd));
       const bool inverse = layout.odd % 2 == 0;
-      const int64_t rows = 5, heads = 3, half = head_dim / 2;
+      // Of longer heads a part turns, in neighbouring pairs.
+      const bool interleaved = head_dim == 80 && layout.at_end;
+      const int64_t turned = head_dim == 128 || interleaved ? head_dim / 4 * 3 : head_dim;
+      const int64_t rows = 5, heads = 3, half = turned / 2;
       const auto x = this->Random(rows * heads * head_dim);
       const std::vector<int64_t> positions = {6, 0, 1, 6, 3};
       std::vector<double> cos(this->Size(7 * half)), sin(cos.size());
@@ -26,19 +29,23 @@ TYPED_TEST(CudaKernel, RopeEqualsTheCpus) {
           sines("sin", this->ToStatistics(sin), layout.Next());
       const Guarded<int64_t> places("positions", positions, layout.Next());
       cuda::Rope(TypeParam::kDtype, rotated.data(), cosines.data(), sines.data(), places.data(),
-                 rows, heads, head_dim, inverse, nullptr);
+                 rows, heads, head_dim, inverse, turned, interleaved, nullptr);
 
       std::vector<double> want = this->Wide(x);
       this->cpu_.rope(want.data(), cos.data(), sin.data(), positions.data(), rows, heads, head_dim,
-                      inverse);
+                      inverse, turned, interleaved);
       this->ExpectNear("x", rotated, want, 1);
     }
   }
 }
 
+Activation ActivationOf(int64_t count) {
+  return count % 2 == 0 ? Activation::kSilu : Activation::kGeluTanh;
+}
+
 constexpr int64_t kCounts[] = {0, 1, 7, 8, 96, 2051, 4096};
 
-TYPED_TEST(CudaKernel, SwiGluEqualsTheCpus) {
+TYPED_TEST(CudaKernel, GatedUnitEqualsTheCpus) {
   using T = typename TypeParam::T;
   for (const int64_t count : kCounts) {
     for (Layout layout : kLayouts) {
@@ -46,15 +53,17 @@ TYPED_TEST(CudaKernel, SwiGluEqualsTheCpus) {
       const auto gate = this->Random(count, 4.0), up = this->Random(count);
       const Guarded<T> gates("gate", gate, layout.Next()), ups("up", up, layout.Next()),
           hidden("hidden", gate, layout.Next());
-      cuda::SwiGlu(TypeParam::kDtype, gates.data(), ups.data(), hidden.data(), count, nullptr);
+      cuda::Glu(TypeParam::kDtype, gates.data(), ups.data(), hidden.data(), count,
+                ActivationOf(count), nullptr);
       std::vector<double> want(gate.size());
-      this->cpu_.swiglu(this->Wide(gate).data(), this->Wide(up).data(), want.data(), count);
+      this->cpu_.glu(this->Wide(gate).data(), this->Wide(up).data(), want.data(), count,
+                     ActivationOf(count));
       this->ExpectNear("hidden", hidden, want, 1);
     }
   }
 }
 
-TYPED_TEST(CudaKernel, SwiGluBackwardEqualsTheCpus) {
+TYPED_TEST(CudaKernel, GatedUnitBackwardEqualsTheCpus) {
   using T = typename TypeParam::T;
   for (const int64_t count : kCounts) {
     for (Layout layout : kLayouts) {
@@ -65,14 +74,29 @@ TYPED_TEST(CudaKernel, SwiGluBackwardEqualsTheCpus) {
       const Guarded<T> dhiddens("dhidden", dhidden, layout.Next()),
           gates("gate", gate, layout.Next()), ups("up", up, layout.Next()),
           hidden("hidden", gate, layout.Next());
-      cuda::SwiGluBackward(TypeParam::kDtype, dhiddens.data(), gates.data(), ups.data(),
-                           with_hidden ? hidden.data() : nullptr, count, nullptr);
+      cuda::GluBackward(TypeParam::kDtype, dhiddens.data(), gates.data(), ups.data(),
+                        with_hidden ? hidden.data() : nullptr, count, ActivationOf(count), nullptr);
       std::vector<double> dgate = this->Wide(gate), dup = this->Wide(up), want(gate.size());
-      this->cpu_.swiglu_backward(this->Wide(dhidden).data(), dgate.data(), dup.data(), want.data(),
-                                 count);
+      this->cpu_.glu_backward(this->Wide(dhidden).data(), dgate.data(), dup.data(), want.data(),
+                              count, ActivationOf(count));
       this->ExpectNear("dgate", gates, dgate, 1);
       this->ExpectNear("dup", ups, dup, 1);
       this->ExpectNear("hidden", hidden, with_hidden ? want : this->Wide(gate), 1);
+    }
+  }
+}
+
+TYPED_TEST(CudaKernel, SoftCapEqualsTheCpus) {
+  using T = typename TypeParam::T;
+  for (const int64_t count : kCounts) {
+    for (Layout layout : kLayouts) {
+      SCOPED_TRACE(std::to_string(count) + ", misaligned " + std::to_string(layout.odd));
+      const auto x = this->Random(count, 4.0);
+      const Guarded<T> capped("x", x, layout.Next());
+      cuda::SoftCap(TypeParam::kDtype, capped.data(), count, 2.5, nullptr);
+      std::vector<double> want = this->Wide(x);
+      this->cpu_.soft_cap(want.data(), count, 2.5);
+      this->ExpectNear("x", capped, want, 1);
     }
   }
 }

@@ -6,6 +6,7 @@
 #include <limits>
 #include <string_view>
 
+#include "model/matmul/tensor_rows.h"
 #include "runtime/math/philox.h"
 #include "tests/model/nf4_matrices.h"
 
@@ -17,32 +18,69 @@ at::Tensor Wide(const at::Tensor& x) {
   return x.scalar_type() == at::kBFloat16 ? x.to(at::kFloat) : x;
 }
 
-at::Tensor RmsNorm(const at::Tensor& x, const at::Tensor& weight, double eps) {
-  const at::Tensor wide = Wide(x);
-  const at::Tensor normed = wide * (wide.square().mean(-1, /*keepdim=*/true) + eps).rsqrt();
-  return normed.to(x.scalar_type()) * weight;
+at::Tensor Norm(const at::Tensor& x, const at::Tensor& weight, const LlamaShape& config) {
+  at::Tensor wide = Wide(x);
+  if (config.norm.centered) wide = wide - wide.mean(-1, /*keepdim=*/true);
+  const at::Tensor normed =
+      wide * (wide.square().mean(-1, /*keepdim=*/true) + config.rms_norm_eps).rsqrt();
+  if (config.norm.rounds_once) {
+    return (normed * (Wide(weight) + config.norm.offset)).to(x.scalar_type());
+  }
+  return normed.to(x.scalar_type()) * (weight + config.norm.offset);
 }
 
-const at::Tensor& Param(const OracleModel& model, const std::string& name) {
-  const auto found = model.params.find(name);
-  TORCH_CHECK(found != model.params.end(), "the block declared no parameter ", name);
-  return found->second;
+at::Tensor Capped(const at::Tensor& x, double cap) { return cap > 0 ? at::tanh(x / cap) * cap : x; }
+
+// Rows that are parameters of their own, "NAME[begin:end/rows]", by where they begin.
+std::map<int64_t, std::string> PartsOf(const NamedTensors& params, const std::string& name) {
+  std::map<int64_t, std::string> parts;
+  for (auto each = params.lower_bound(name + "["); each != params.end(); ++each) {
+    if (!each->first.starts_with(name + "[")) break;
+    parts[std::stoll(each->first.substr(name.size() + 1))] = each->first;
+  }
+  return parts;
 }
 
-bool Has(const OracleModel& model, const std::string& name) { return model.params.contains(name); }
+at::Tensor Find(const NamedTensors& params, const std::string& name) {
+  if (const auto found = params.find(name); found != params.end()) return found->second;
+  std::vector<at::Tensor> parts;
+  for (const auto& [begin, part] : PartsOf(params, name)) parts.push_back(params.at(part));
+  return parts.empty() ? at::Tensor() : at::cat(parts);
+}
 
-// x [T, heads, D], rotate-half.
-at::Tensor Rope(const at::Tensor& x, const at::Tensor& positions, const LlamaShape& config) {
-  TORCH_CHECK(config.rope.type == RopeType::kDefault, "not of this oracle");
-  const double log_theta = std::log(config.rope.theta) / static_cast<double>(x.size(2));
-  const at::Tensor inverse = at::arange(0, x.size(2), 2, at::kDouble).mul(-log_theta).exp();
+at::Tensor Param(const OracleModel& model, const std::string& name) {
+  const at::Tensor found = Find(model.params, name);
+  TORCH_CHECK(found.defined(), "the block declared no parameter ", name);
+  return found;
+}
+
+bool Has(const OracleModel& model, const std::string& name) {
+  return Find(model.params, name).defined();
+}
+
+// x [T, heads, D], whose first elements turn.
+at::Tensor Rope(const at::Tensor& x, const at::Tensor& positions, const LlamaShape& config,
+                const RopeSpec& rope) {
+  TORCH_CHECK(rope.type == RopeType::kDefault, "not of this oracle");
+  const int64_t turned = config.rotary_dim > 0 ? config.rotary_dim : x.size(2);
+  const double log_theta = std::log(rope.theta) / static_cast<double>(turned);
+  const at::Tensor inverse = at::arange(0, turned, 2, at::kDouble).mul(-log_theta).exp();
   const at::Tensor angles = at::outer(positions.to(at::kDouble), inverse).unsqueeze(1);
-  const at::Tensor both = at::cat({angles, angles}, -1);
-  const at::Tensor cos = both.cos().mul(config.rope.attention_factor).to(x.scalar_type());
-  const at::Tensor sin = both.sin().mul(config.rope.attention_factor).to(x.scalar_type());
-  const int64_t half = x.size(2) / 2;
-  const at::Tensor rotated = at::cat({-x.narrow(2, half, half), x.narrow(2, 0, half)}, -1);
-  return x * cos + rotated * sin;
+  const at::Tensor part = x.narrow(2, 0, turned), rest = x.narrow(2, turned, x.size(2) - turned);
+  const at::Tensor cos = angles.cos().mul(rope.attention_factor).to(x.scalar_type());
+  const at::Tensor sin = angles.sin().mul(rope.attention_factor).to(x.scalar_type());
+  // Pairs as [T, heads, pairs].
+  at::Tensor first, second;
+  if (rope.interleaved) {
+    const at::Tensor pairs = part.unflatten(2, {turned / 2, 2});
+    first = pairs.select(3, 0), second = pairs.select(3, 1);
+  } else {
+    first = part.narrow(2, 0, turned / 2), second = part.narrow(2, turned / 2, turned / 2);
+  }
+  const at::Tensor a = first * cos - second * sin, b = second * cos + first * sin;
+  const at::Tensor rotated =
+      rope.interleaved ? at::stack({a, b}, 3).flatten(2) : at::cat({a, b}, 2);
+  return at::cat({rotated, rest}, 2);
 }
 
 // bool [T, T]: whether row may attend column.
@@ -61,10 +99,13 @@ at::Tensor AllowedPairs(const SequenceLayout& layout, int64_t window) {
 }
 
 at::Tensor Attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                     const SequenceLayout& layout, int64_t window) {
+                     const SequenceLayout& layout, int64_t window, const LlamaShape& config) {
+  const double scale =
+      config.attention_scale > 0 ? config.attention_scale : 1 / std::sqrt(double(q.size(2)));
   const int64_t group = q.size(1) / k.size(1);
   const at::Tensor keys = k.repeat_interleave(group, 1), values = v.repeat_interleave(group, 1);
-  at::Tensor scores = at::einsum("tnd,snd->nts", {q, keys}) / std::sqrt(double(q.size(2)));
+  at::Tensor scores =
+      Capped(at::einsum("tnd,snd->nts", {q, keys}) * scale, config.attention_soft_cap);
   scores = scores.masked_fill(AllowedPairs(layout, window).logical_not(),
                               -std::numeric_limits<double>::infinity());
   return at::einsum("nts,snd->tnd", {Wide(scores).softmax(-1).to(q.scalar_type()), values});
@@ -124,51 +165,98 @@ at::Tensor OracleLinear(const OracleModel& model, const std::string& name, const
                          .matmul(Param(model, adapter + ".lora_B.weight").t());
 }
 
+namespace {
+
+// The layer's modules and switches.
+struct Layer {
+  const OracleModel& model;
+  int index;
+  const MicrobatchContext& context;
+  const LlamaShape& config = model.config;
+  std::string prefix = "model.layers." + std::to_string(index) + ".";
+
+  at::Tensor Linear(const std::string& module, const at::Tensor& x) const {
+    return OracleLinear(model, prefix + module, x, context.dropout);
+  }
+  // Without a name: x itself.
+  at::Tensor Normed(const std::string& module, const at::Tensor& x) const {
+    return module.empty() ? x : Norm(x, Param(model, prefix + module + ".weight"), config);
+  }
+  int64_t window() const {
+    const size_t i = static_cast<size_t>(index);
+    return i < config.layer_windows.size() ? config.layer_windows[i] : 0;
+  }
+  at::Tensor Rotated(const at::Tensor& x) const {
+    const size_t i = static_cast<size_t>(index);
+    if (i < config.layer_has_rope.size() && !config.layer_has_rope[i]) return x;
+    const bool other = window() > 0 && config.window_rope;
+    return Rope(x, context.layout.positions, config, other ? *config.window_rope : config.rope);
+  }
+};
+
+at::Tensor AttentionBranch(const Layer& layer, const at::Tensor& x) {
+  const LlamaShape& config = layer.config;
+  const int64_t d = config.head_dim, queries = config.num_heads * d, keys = config.num_kv_heads * d;
+  std::vector<at::Tensor> qkv;
+  if (config.fused_qkv) {
+    qkv = layer.Linear("self_attn.qkv_proj", x).split_with_sizes({queries, keys, keys}, 1);
+  } else {
+    for (const char* name : {"q_proj", "k_proj", "v_proj"}) {
+      qkv.push_back(layer.Linear(std::string("self_attn.") + name, x));
+    }
+  }
+  const auto heads = [&](const at::Tensor& flat) { return flat.reshape({flat.size(0), -1, d}); };
+  at::Tensor q = heads(qkv[0]), k = heads(qkv[1]);
+  if (config.qk_norm_over_all_heads) {
+    q = heads(layer.Normed("self_attn.q_norm", qkv[0]));
+    k = heads(layer.Normed("self_attn.k_norm", qkv[1]));
+  } else if (config.qk_norm) {
+    q = layer.Normed("self_attn.q_norm", q);
+    k = layer.Normed("self_attn.k_norm", k);
+  }
+  const at::Tensor attended = Attention(layer.Rotated(q), layer.Rotated(k), heads(qkv[2]),
+                                        layer.context.layout, layer.window(), config);
+  return layer.Linear("self_attn.o_proj", attended.reshape({x.size(0), queries}));
+}
+
+at::Tensor MlpBranch(const Layer& layer, const at::Tensor& x) {
+  at::Tensor gate, up;
+  if (layer.config.fused_gate_up) {
+    const auto both = layer.Linear("mlp.gate_up_proj", x).chunk(2, 1);
+    gate = both[0], up = both[1];
+  } else {
+    gate = layer.Linear("mlp.gate_proj", x), up = layer.Linear("mlp.up_proj", x);
+  }
+  const bool silu = layer.config.activation == Activation::kSilu;
+  return layer.Linear("mlp.down_proj", (silu ? at::silu(gate) : at::gelu(gate, "tanh")) * up);
+}
+
+}  // namespace
+
 at::Tensor OracleDecoderLayer(const OracleModel& model, int index, const at::Tensor& x,
                               const MicrobatchContext& context) {
+  const Layer layer{model, index, context};
   const LlamaShape& config = model.config;
-  const std::string layer = "model.layers." + std::to_string(index) + ".";
-  const double eps = config.rms_norm_eps;
-  const size_t given = config.layer_windows.size(), i = static_cast<size_t>(index);
-  const int64_t window = i < given ? config.layer_windows[i] : 0;
-  const auto linear = [&](const std::string& module, const at::Tensor& input) {
-    return OracleLinear(model, layer + module, input, context.dropout);
-  };
-  const auto norm = [&](const std::string& module, const at::Tensor& input) {
-    return RmsNorm(input, Param(model, layer + module + ".weight"), eps);
-  };
-  const at::Tensor normed = norm("input_layernorm", x);
-  at::Tensor q = linear("self_attn.q_proj", normed).view({-1, config.num_heads, config.head_dim});
-  at::Tensor k =
-      linear("self_attn.k_proj", normed).view({-1, config.num_kv_heads, config.head_dim});
-  const at::Tensor v =
-      linear("self_attn.v_proj", normed).view({-1, config.num_kv_heads, config.head_dim});
-  if (config.qk_norm) {
-    q = norm("self_attn.q_norm", q);
-    k = norm("self_attn.k_norm", k);
-  }
-  q = Rope(q, context.layout.positions, config);
-  k = Rope(k, context.layout.positions, config);
-  const at::Tensor attended = Attention(q, k, v, context.layout, window);
-  const at::Tensor residual =
-      x +
-      linear("self_attn.o_proj", attended.reshape({x.size(0), config.num_heads * config.head_dim}));
-  const at::Tensor normed2 = norm("post_attention_layernorm", residual);
-  const at::Tensor hidden =
-      at::silu(linear("mlp.gate_proj", normed2)) * linear("mlp.up_proj", normed2);
-  return residual + linear("mlp.down_proj", hidden);
+  const NormNames& names = config.norm_names;
+  const at::Tensor normed = layer.Normed(names.before_attention, x);
+  const at::Tensor attention =
+      layer.Normed(names.after_attention, AttentionBranch(layer, normed)) * config.residual_scale;
+  const at::Tensor between = x + attention;
+  const at::Tensor read = config.parallel_blocks ? normed : layer.Normed(names.before_mlp, between);
+  return between + layer.Normed(names.after_mlp, MlpBranch(layer, read)) * config.residual_scale;
 }
 
 at::Tensor OracleEmbedding(const OracleModel& model, const at::Tensor& input_ids) {
-  return Param(model, "model.embed_tokens.weight").index_select(0, input_ids);
+  return Param(model, "model.embed_tokens.weight").index_select(0, input_ids) *
+         model.config.embedding_scale;
 }
 
 at::Tensor OracleLogits(const OracleModel& model, const at::Tensor& x) {
-  const at::Tensor normed =
-      RmsNorm(x, Param(model, "model.norm.weight"), model.config.rms_norm_eps);
+  const at::Tensor normed = Norm(x, Param(model, "model.norm.weight"), model.config);
   const char* head =
       model.config.tie_word_embeddings ? "model.embed_tokens.weight" : "lm_head.weight";
-  return normed.matmul(Param(model, head).t());
+  return Capped(normed.matmul(Param(model, head).t()) * model.config.logit_scale,
+                model.config.logit_soft_cap);
 }
 
 at::Tensor OracleScores(const OracleModel& model, const at::Tensor& x,
@@ -208,16 +296,23 @@ void CopyValues(ParameterSet& set, const NamedTensors& params) {
 }
 
 void QuantizeValues(ParameterSet& set, const Nf4Options& options, NamedTensors& params) {
+  const NamedTensors dense = params;
   for (const auto& parameter : set.all()) {
     const ParamSlice& slice = parameter->slice;
     // A rank may own no rows of a head that others hold packed.
     const bool empty_head = slice.name == "lm_head.weight" && slice.LocalNumel() == 0;
     if (parameter->packed_bytes == 0 && !empty_head) continue;
-    at::Tensor& whole = params.at(slice.name);
-    if (!empty_head) parameter->value.copy_(QuantizedNf4(whole, slice, options).bytes);
-    const ParamSlice all = WholeParam(slice.name, slice.global_shape);
-    const at::Tensor values = DequantizedNf4(QuantizedNf4(whole, all, options), at::kDouble);
-    whole = values.set_requires_grad(true);
+    // Of some rows the whole tensor is quantised.
+    const ParamSlice in_file = SliceInFile(slice);
+    const at::Tensor whole = Find(dense, in_file.name).detach();
+    if (!empty_head) parameter->value.copy_(QuantizedNf4(whole, in_file, options).bytes);
+    const ParamSlice all = WholeParam(in_file.name, in_file.global_shape);
+    at::Tensor values = DequantizedNf4(QuantizedNf4(whole, all, options), at::kDouble);
+    for (const auto& [begin, part] : PartsOf(dense, in_file.name)) {
+      if (part != slice.name) continue;
+      values = values.narrow(0, begin, slice.global_shape[0]).clone();
+    }
+    params.at(slice.name) = values.set_requires_grad(true);
   }
 }
 

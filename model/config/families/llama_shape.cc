@@ -8,13 +8,23 @@
 namespace fttrain {
 namespace {
 
+NormForm FormOf(const LlamaShape& shape) {
+  NormForm form = shape.norm;
+  form.eps = shape.rms_norm_eps;
+  return form;
+}
+
 // Builds one layer's linears and norms.
 struct LayerNames {
   const LlamaShape& shape;
   std::string prefix;  // model.layers.<i>.
 
-  NormSpec Norm(const char* name, int64_t size, bool per_head = false) const {
-    return {prefix + name, size, shape.rms_norm_eps, per_head};
+  NormSpec Norm(const char* name, int64_t size, NormOver over = NormOver::kStream) const {
+    return {prefix + name, size, FormOf(shape), over};
+  }
+  std::optional<NormSpec> StreamNorm(const char* name) const {
+    if (*name == 0) return std::nullopt;
+    return Norm(name, shape.hidden_size);
   }
   LinearSpec Column(const char* name, int64_t out, int64_t unit, bool bias) const {
     return {.name = prefix + name, .in = shape.hidden_size, .out = out, .unit = unit, .bias = bias};
@@ -27,9 +37,37 @@ struct LayerNames {
             .unit = unit,
             .bias = bias};
   }
+  // Makes the linears parts of one module, their rows one after another.
+  void Fuse(const char* name, const std::vector<LinearSpec*>& parts) const {
+    int64_t rows = 0;
+    for (const LinearSpec* part : parts) rows += part->out;
+    int64_t offset = 0;
+    for (LinearSpec* part : parts) {
+      part->part = {prefix + name, rows, offset};
+      part->name = absl::StrCat(prefix, name, "[", offset, ":", offset + part->out, "]");
+      offset += part->out;
+    }
+  }
 };
 
-AttentionSpec AttentionOf(const LayerNames& names, int64_t window) {
+void AddQueryKeyNorms(const LayerNames& names, AttentionSpec& attention) {
+  const int64_t d = names.shape.head_dim;
+  if (!names.shape.qk_norm_over_all_heads) {
+    attention.q_norm = names.Norm("self_attn.q_norm", d, NormOver::kHead);
+    attention.k_norm = names.Norm("self_attn.k_norm", d, NormOver::kHead);
+    return;
+  }
+  const auto over_all = [&](const char* name, const LinearSpec& of) {
+    NormSpec norm = names.Norm(name, of.out, NormOver::kAllHeads);
+    norm.unit = of.unit;
+    norm.may_share = of.may_share;
+    return norm;
+  };
+  attention.q_norm = over_all("self_attn.q_norm", attention.q);
+  attention.k_norm = over_all("self_attn.k_norm", attention.k);
+}
+
+AttentionSpec AttentionOf(const LayerNames& names, int64_t window, int rope) {
   const LlamaShape& shape = names.shape;
   const int64_t d = shape.head_dim;
   const int64_t queries = shape.num_heads * d, keys = shape.num_kv_heads * d;
@@ -38,25 +76,49 @@ AttentionSpec AttentionOf(const LayerNames& names, int64_t window) {
   attention.k = names.Column("self_attn.k_proj", keys, d, shape.qkv_bias);
   attention.v = names.Column("self_attn.v_proj", keys, d, shape.qkv_bias);
   attention.k.may_share = attention.v.may_share = true;
+  if (shape.fused_qkv) {
+    names.Fuse("self_attn.qkv_proj", {&attention.q, &attention.k, &attention.v});
+  }
   attention.o = names.Row("self_attn.o_proj", queries, d, shape.o_bias);
   attention.heads = shape.num_heads;
   attention.kv_heads = shape.num_kv_heads;
   attention.head_dim = d;
-  if (shape.qk_norm) {
-    attention.q_norm = names.Norm("self_attn.q_norm", d, /*per_head=*/true);
-    attention.k_norm = names.Norm("self_attn.k_norm", d, /*per_head=*/true);
-  }
-  attention.scale = 1.0 / std::sqrt(static_cast<double>(d));
+  if (shape.qk_norm) AddQueryKeyNorms(names, attention);
+  attention.scale =
+      shape.attention_scale > 0 ? shape.attention_scale : 1.0 / std::sqrt(static_cast<double>(d));
+  attention.soft_cap = shape.attention_soft_cap;
   attention.window = window;
+  attention.rope = rope;
   return attention;
 }
 
 MlpSpec MlpOf(const LayerNames& names) {
   const LlamaShape& shape = names.shape;
   const int64_t ffn = shape.intermediate_size;
-  return {.gate = names.Column("mlp.gate_proj", ffn, 1, shape.mlp_bias),
-          .up = names.Column("mlp.up_proj", ffn, 1, shape.mlp_bias),
-          .down = names.Row("mlp.down_proj", ffn, 1, shape.mlp_bias)};
+  MlpSpec mlp = {.gate = names.Column("mlp.gate_proj", ffn, 1, shape.mlp_bias),
+                 .up = names.Column("mlp.up_proj", ffn, 1, shape.mlp_bias),
+                 .down = names.Row("mlp.down_proj", ffn, 1, shape.mlp_bias),
+                 .activation = shape.activation};
+  if (shape.fused_gate_up) names.Fuse("mlp.gate_up_proj", {&mlp.gate, &mlp.up});
+  return mlp;
+}
+
+LayerSpec LayerOf(const LlamaShape& shape, int64_t i) {
+  const LayerNames names{shape, absl::StrCat("model.layers.", i, ".")};
+  const size_t index = static_cast<size_t>(i);
+  const int64_t window = index < shape.layer_windows.size() ? shape.layer_windows[index] : 0;
+  int rope = window > 0 && shape.window_rope ? 1 : 0;
+  if (index < shape.layer_has_rope.size() && !shape.layer_has_rope[index]) rope = -1;
+  BlockSpec attention = {.before = names.StreamNorm(shape.norm_names.before_attention),
+                         .body = AttentionOf(names, window, rope),
+                         .after = names.StreamNorm(shape.norm_names.after_attention),
+                         .residual_scale = shape.residual_scale};
+  BlockSpec mlp = {.before = names.StreamNorm(shape.norm_names.before_mlp),
+                   .body = MlpOf(names),
+                   .after = names.StreamNorm(shape.norm_names.after_mlp),
+                   .beside = shape.parallel_blocks,
+                   .residual_scale = shape.residual_scale};
+  return {std::move(attention), std::move(mlp)};
 }
 
 }  // namespace
@@ -66,22 +128,22 @@ ModelSpec LlamaLike(const LlamaShape& shape) {
   model.hidden_size = shape.hidden_size;
   model.vocab_size = shape.vocab_size;
   model.max_position_embeddings = shape.max_position_embeddings;
-  model.rope = shape.rope;
-  model.rope.dim = shape.head_dim;
+  model.ropes = {shape.rope};
+  if (shape.window_rope) model.ropes.push_back(*shape.window_rope);
+  for (RopeSpec& rope : model.ropes) {
+    rope.dim = shape.rotary_dim > 0 ? shape.rotary_dim : shape.head_dim;
+  }
   model.notes = shape.notes;
   model.embedding = "model.embed_tokens";
-  for (int64_t i = 0; i < shape.num_layers; ++i) {
-    const LayerNames names{shape, absl::StrCat("model.layers.", i, ".")};
-    const size_t index = static_cast<size_t>(i);
-    const int64_t window = index < shape.layer_windows.size() ? shape.layer_windows[index] : 0;
-    model.layers.push_back(
-        {{names.Norm("input_layernorm", shape.hidden_size), AttentionOf(names, window)},
-         {names.Norm("post_attention_layernorm", shape.hidden_size), MlpOf(names)}});
-  }
+  model.embedding_scale = shape.embedding_scale;
+  model.rounds_embedding_scale = shape.rounds_embedding_scale;
+  for (int64_t i = 0; i < shape.num_layers; ++i) model.layers.push_back(LayerOf(shape, i));
   const bool tied = shape.tie_word_embeddings;
-  model.head = {{"model.norm", shape.hidden_size, shape.rms_norm_eps},
-                tied ? model.embedding : "lm_head",
-                tied};
+  model.head = {.norm = {"model.norm", shape.hidden_size, FormOf(shape)},
+                .name = tied ? model.embedding : "lm_head",
+                .tied = tied,
+                .logit_scale = shape.logit_scale,
+                .soft_cap = shape.logit_soft_cap};
   return model;
 }
 

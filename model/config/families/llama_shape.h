@@ -3,12 +3,21 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "model/config/spec.h"
 
 namespace fttrain {
+
+// Modules of a layer's norms; empty: there is none.
+struct NormNames {
+  const char* before_attention = "input_layernorm";
+  const char* after_attention = "";
+  const char* before_mlp = "post_attention_layernorm";
+  const char* after_mlp = "";
+};
 
 struct LlamaShape {
   int64_t hidden_size = 0;
@@ -27,8 +36,25 @@ struct LlamaShape {
   bool qk_norm = false;  // RMSNorm over head_dim of q and k, before rotary
   // [num_layers] as AttentionSpec::window; missing ones are 0.
   std::vector<int64_t> layer_windows = {};
-  RopeSpec rope = {};                   // its dim is head_dim
+  RopeSpec rope = {};                   // its dim is rotary_dim
   std::vector<std::string> notes = {};  // as ModelSpec's
+
+  // What later families have beside; the defaults are Llama's.
+  int64_t rotary_dim = 0;                    // of each head's elements; 0: all
+  std::optional<RopeSpec> window_rope = {};  // of the layers with a window, if it is another
+  std::vector<bool> layer_has_rope = {};     // [num_layers]; missing ones have it
+  NormNames norm_names = {};                 // norms of a layer
+  NormForm norm = {};                        // all norms'; its eps is rms_norm_eps
+  bool qk_norm_over_all_heads = false;       // with qk_norm
+  bool parallel_blocks = false;              // attention and MLP read the same normed input
+  bool fused_qkv = false,
+       fused_gate_up = false;  // qkv_proj, gate_up_proj: one matrix, in this order
+  double attention_scale = 0;  // 0: head_dim^-1/2
+  double attention_soft_cap = 0;
+  Activation activation = Activation::kSilu;
+  double embedding_scale = 1, residual_scale = 1, logit_scale = 1;
+  bool rounds_embedding_scale = false;
+  double logit_soft_cap = 0;
 };
 
 ModelSpec LlamaLike(const LlamaShape& shape);

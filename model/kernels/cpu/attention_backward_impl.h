@@ -60,22 +60,24 @@ void PrepareQueryBlock(const AttentionHead<T>& h, const HeadShape<T>& shape,
 
 // Scores and the gradients of the probabilities -> probabilities and the gradients of the scores,
 // as rows and, for dq, as packed B.
-template <class T, bool kMasked>
-void GradientBlock(const BackwardWorkspace<T>& w, int64_t rows, int64_t columns,
-                   const typename StatisticsOf<T>::Type* lse,
+template <class T, bool kMasked, bool kCapped>
+void GradientBlock(const AttentionHead<T>& h, const BackwardWorkspace<T>& w, int64_t rows,
+                   int64_t columns, const typename StatisticsOf<T>::Type* lse,
                    const typename StatisticsOf<T>::Type* delta,
-                   typename StatisticsOf<T>::Type scale,
                    const Visible<typename StatisticsOf<T>::Type>& visible) {
   using S = typename StatisticsOf<T>::Type;
+  const S scale = static_cast<S>(h.scale), cap = static_cast<S>(h.soft_cap);
   for (int64_t c = 0; c < columns; c += kLanes<S>) {
     const Vector<S> row_lse = Load(lse + c), row_delta = Load(delta + c);
     for (int64_t r = 0; r < rows; r += 2) {
       Vector<S> dscore[2];
       for (int64_t e = 0; e < 2; ++e) {
         const int64_t at = (r + e) * kBlock + c;
-        Vector<S> probability = Exp<Vector<S>>(Load(w.scores + at) * scale - row_lse);
+        const Vector<S> score = kCapped ? Load(w.scores + at) : Load(w.scores + at) * scale;
+        Vector<S> probability = Exp<Vector<S>>(score - row_lse);
         if (kMasked) probability = visible.Select(r + e, c, probability, Vector<S>());
         dscore[e] = probability * (Load(w.dprobabilities + at) - row_delta) * scale;
+        if (kCapped) dscore[e] *= SoftCapDerivative(score, cap);
         Store(w.probabilities + at, probability);
         Store(w.dscores + at, dscore[e]);
       }
@@ -96,10 +98,14 @@ void BackwardBlock(const AttentionHead<T>& h, const HeadShape<T>& shape,
           false);
   Gemm<T>({w.v + keys_at, dim, w.dout_transposed + at, kBlock, w.dprobabilities, kBlock, dim}, rows,
           columns, false);
+  CapScores(h, w.scores, rows, columns);
   const Visible<S> visible(j, i, shape.window);
-  const auto gradient = shape.Full(j, i) ? GradientBlock<T, false> : GradientBlock<T, true>;
-  gradient(w, rows, columns, w.lse + index * kBlock, w.delta + index * kBlock,
-           static_cast<S>(h.scale), visible);
+  const auto plain =
+      shape.Full(j, i) ? GradientBlock<T, false, false> : GradientBlock<T, true, false>;
+  const auto capped =
+      shape.Full(j, i) ? GradientBlock<T, false, true> : GradientBlock<T, true, true>;
+  (h.soft_cap > 0 ? capped : plain)(h, w, rows, columns, w.lse + index * kBlock,
+                                    w.delta + index * kBlock, visible);
   Gemm<T>({w.probabilities, kBlock, w.dout_rows + at, dim, w.dv, dim, queries}, rows, dim, true);
   Gemm<T>({w.dscores, kBlock, w.q_rows + at, dim, w.dk, dim, queries}, rows, dim, true);
   Gemm<T>({w.k_transposed + keys_at, kBlock, w.dscores_packed, kBlock, w.dq + at, kBlock, rows},

@@ -163,6 +163,26 @@ struct ForwardWorkspace {
   S *scores, *out, *max, *sum;
 };
 
+// What scores are multiplied by before the softmax; capped ones are scaled already.
+template <class T>
+FT_INLINE typename StatisticsOf<T>::Type ScoreScale(const AttentionHead<T>& h) {
+  return h.soft_cap > 0 ? 1 : static_cast<typename StatisticsOf<T>::Type>(h.scale);
+}
+// Scales and caps the scores of a block where the head has a cap.
+template <class T>
+void CapScores(const AttentionHead<T>& h, typename StatisticsOf<T>::Type* scores, int64_t rows,
+               int64_t columns) {
+  using S = typename StatisticsOf<T>::Type;
+  if (h.soft_cap == 0) return;
+  const S scale = static_cast<S>(h.scale), cap = static_cast<S>(h.soft_cap);
+  for (int64_t r = 0; r < rows; ++r) {
+    for (int64_t c = 0; c < columns; c += kLanes<S>) {
+      S* at = scores + r * kBlock + c;
+      Store(at, SoftCap<Vector<S>>(Load(at) * scale, cap));
+    }
+  }
+}
+
 // Scores of one block -> probabilities under the new running maximum; earlier sums are rescaled to
 // it.
 template <class T, bool kMasked>
@@ -223,11 +243,12 @@ void ForwardQueryBlock(const AttentionHead<T>& h, const HeadShape<T>& shape,
     const int64_t rows = shape.Rows(j);
     Gemm<T>({w.k + j * kBlock * dim, dim, w.q, kBlock, w.scores, kBlock, dim}, rows, columns,
             false);
+    CapScores(h, w.scores, rows, columns);
     const Visible<S> visible(j, i, shape.window);
     if (shape.Full(j, i)) {
-      SoftmaxBlock<T, false>(w, rows, columns, dim, static_cast<S>(h.scale), visible);
+      SoftmaxBlock<T, false>(w, rows, columns, dim, ScoreScale(h), visible);
     } else {
-      SoftmaxBlock<T, true>(w, rows, columns, dim, static_cast<S>(h.scale), visible);
+      SoftmaxBlock<T, true>(w, rows, columns, dim, ScoreScale(h), visible);
     }
     Gemm<T>(
         {w.v_transposed + j * kBlock * dim, kBlock, w.probabilities, kBlock, w.out, kBlock, rows},

@@ -13,7 +13,9 @@ void AttentionDecode(const DecodeHead<T>& h, typename StatisticsOf<T>::Type* sco
       Vector<S> sum = Vector<S>();
       ForEachVector<S>(h.head_dim,
                        [&](int64_t i, auto io) { sum += io.Get(query + i) * io.Get(key + i); });
-      scores[g * stride + t] = SumInRegister<S>(sum) * static_cast<S>(h.scale);
+      const S score = SumInRegister<S>(sum) * static_cast<S>(h.scale);
+      scores[g * stride + t] =
+          h.soft_cap > 0 ? SoftCap<S>(score, static_cast<S>(h.soft_cap)) : score;
     }
   }
   for (int64_t g = 0; g < h.group; ++g) {

@@ -52,11 +52,12 @@ namespace FT_ISA {
 
 template <class T>
 constexpr RowKernels<T> MakeRowKernels() {
-  return {RmsNorm<T>,
-          RmsNormBackward<T>,
+  return {Norm<T>,
+          NormBackward<T>,
           Rope<T>,
-          SwiGluForward<T>,
-          SwiGluBackwardInPlace<T>,
+          GluForward<T>,
+          GluBackwardInPlace<T>,
+          SoftCapInPlace<T>,
           Dropout<T>,
           CrossEntropyStats<T>,
           CrossEntropyBackward<T>,

@@ -7,54 +7,101 @@ using StatisticsT = typename StatisticsOf<T>::Type;
 FT_INLINE float SquareRoot(float x) { return __builtin_sqrtf(x); }
 FT_INLINE double SquareRoot(double x) { return __builtin_sqrt(x); }
 
+// The mean over a row of (x - m)^2, and m.
+template <class S>
+struct RowMoments {
+  S mean, squares;
+};
 template <class T>
-void RmsNorm(T* x, const T* delta, const T* weight, T* y, int64_t rows, int64_t columns,
-             double eps) {
+RowMoments<StatisticsT<T>> CenteredMoments(const T* x, int64_t columns) {
   using S = StatisticsT<T>;
+  const S mean =
+      SumOverRow<S>(columns, [&](int64_t i, auto io) { return io.Get(x + i); }) / S(columns);
+  const S squares = SumOverRow<S>(columns, [&](int64_t i, auto io) {
+    const Vector<S> value = io.Only(io.Get(x + i) - mean);
+    return value * value;
+  });
+  return {mean, squares / S(columns)};
+}
+template <class T>
+RowMoments<StatisticsT<T>> PlainMoments(const T* x, int64_t columns) {
+  using S = StatisticsT<T>;
+  const S squares = SumOverRow<S>(columns, [&](int64_t i, auto io) {
+    const Vector<S> value = io.Get(x + i);
+    return value * value;
+  });
+  return {S(0), squares / S(columns)};
+}
+
+// x += delta, and its plain moments.
+template <class T>
+RowMoments<StatisticsT<T>> AddDelta(T* x, const T* delta, int64_t columns) {
+  using S = StatisticsT<T>;
+  const S squares = SumOverRow<S>(columns, [&](int64_t i, auto io) {
+    const Vector<S> sum = RoundTo(io.Get(x + i) + io.Get(delta + i), x);
+    io.Put(x + i, sum);
+    return sum * sum;
+  });
+  return {S(0), squares / S(columns)};
+}
+
+template <class T>
+void Norm(T* x, const T* delta, const T* weight, T* y, int64_t rows, int64_t columns,
+          const NormForm& form) {
+  using S = StatisticsT<T>;
+  const S offset = S(form.offset);
+  const bool rounds_once = form.rounds_once;
   for (int64_t r = 0; r < rows; ++r, x += columns, y += columns) {
-    S squares;
+    RowMoments<S> row;
     if (delta != nullptr) {
-      squares = SumOverRow<S>(columns, [&](int64_t i, auto io) {
-        const Vector<S> sum = RoundTo(io.Get(x + i) + io.Get(delta + i), x);
-        io.Put(x + i, sum);
-        return sum * sum;
-      });
+      row = AddDelta(x, delta, columns);
       delta += columns;
-    } else {
-      squares = SumOverRow<S>(columns, [&](int64_t i, auto io) {
-        const Vector<S> value = io.Get(x + i);
-        return value * value;
-      });
+    } else if (!form.centered) {
+      row = PlainMoments(x, columns);
     }
-    const S rstd = S(1) / SquareRoot(squares / S(columns) + S(eps));
+    if (form.centered) row = CenteredMoments(x, columns);
+    const S mean = row.mean, rstd = S(1) / SquareRoot(row.squares + S(form.eps));
     ForEachVector<S>(columns, [&](int64_t i, auto io) {
-      const Vector<S> normalized = RoundTo(io.Get(x + i) * rstd, x);
-      io.Put(y + i, normalized * io.Get(weight + i));
+      const Vector<S> quotient = (io.Get(x + i) - mean) * rstd;
+      const Vector<S> normalized = rounds_once ? quotient : RoundTo(quotient, x);
+      io.Put(y + i, normalized * (io.Get(weight + i) + offset));
     });
   }
 }
 
 template <class T>
-void RmsNormBackward(const T* dy, const T* x, const T* weight, const T* dresidual, T* dx,
-                     StatisticsT<T>* dweight, int64_t rows, int64_t columns, double eps) {
+void NormBackward(const T* dy, const T* x, const T* weight, const T* dresidual, T* dx,
+                  StatisticsT<T>* dweight, int64_t rows, int64_t columns, const NormForm& form) {
   using S = StatisticsT<T>;
+  const S offset = S(form.offset);
+  const bool rounds_once = form.rounds_once;
   for (int64_t r = 0; r < rows; ++r) {
-    const S squares = SumOverRow<S>(columns, [&](int64_t i, auto io) {
-      const Vector<S> value = io.Get(x + i);
-      return value * value;
-    });
+    const RowMoments<S> row =
+        form.centered ? CenteredMoments(x, columns) : PlainMoments(x, columns);
+    const S mean = row.mean;
     const S products = SumOverRow<S>(columns, [&](int64_t i, auto io) {
-      return io.Get(dy + i) * io.Get(weight + i) * io.Get(x + i);
+      return io.Get(dy + i) * (io.Get(weight + i) + offset) * (io.Get(x + i) - mean);
     });
-    const S rstd = S(1) / SquareRoot(squares / S(columns) + S(eps));
+    S mean_g = 0;
+    if (form.centered) {
+      mean_g = SumOverRow<S>(columns,
+                             [&](int64_t i, auto io) {
+                               return io.Get(dy + i) * (io.Get(weight + i) + offset);
+                             }) /
+               S(columns);
+    }
+    const S rstd = S(1) / SquareRoot(row.squares + S(form.eps));
     const S mean_gx = products / S(columns) * rstd * rstd;
     ForEachVector<S>(columns, [&](int64_t i, auto io) {
-      const Vector<S> value = io.Get(x + i), grad = io.Get(dy + i);
-      Vector<S> out = RmsNormGradient(grad * io.Get(weight + i), value, rstd, mean_gx);
+      const Vector<S> value = io.Get(x + i) - mean, grad = io.Get(dy + i);
+      Vector<S> out =
+          NormInputGradient(grad * (io.Get(weight + i) + offset) - mean_g, value, rstd, mean_gx);
       if (dresidual != nullptr) out += io.Get(dresidual + i);
       io.Put(dx + i, out);
       if (dweight != nullptr) {
-        io.Put(dweight + i, io.Get(dweight + i) + grad * RoundTo(value * rstd, x));
+        const Vector<S> quotient = value * rstd;
+        io.Put(dweight + i,
+               io.Get(dweight + i) + grad * (rounds_once ? quotient : RoundTo(quotient, x)));
       }
     });
     dy += columns, x += columns, dx += columns;
@@ -62,15 +109,36 @@ void RmsNormBackward(const T* dy, const T* x, const T* weight, const T* dresidua
   }
 }
 
+// Pairs that are neighbours.
+template <class T>
+void RotateNeighbours(T* x, const StatisticsT<T>* cos, const StatisticsT<T>* sin, int64_t pairs,
+                      StatisticsT<T> sign) {
+  using S = StatisticsT<T>;
+  for (int64_t i = 0; i < pairs; ++i) {
+    const Vector<S> pair = LoadPart(x + 2 * i, 2);
+    S first = pair[0], second = pair[1];
+    RotatePair<S>(first, second, cos[i], sin[i] * sign);
+    Vector<S> turned = Vector<S>();
+    turned[0] = first;
+    turned[1] = second;
+    StorePart(x + 2 * i, turned, 2);
+  }
+}
+
 template <class T>
 void Rope(T* x, const StatisticsT<T>* cos, const StatisticsT<T>* sin, const int64_t* positions,
-          int64_t rows, int64_t heads, int64_t head_dim, bool inverse) {
+          int64_t rows, int64_t heads, int64_t head_dim, bool inverse, int64_t turned,
+          bool interleaved) {
   using S = StatisticsT<T>;
-  const int64_t half = head_dim / 2;
+  const int64_t half = turned / 2;
   const S sign = inverse ? S(-1) : S(1);
   for (int64_t r = 0; r < rows; ++r) {
     const S *c = cos + positions[r] * half, *s = sin + positions[r] * half;
     for (int64_t h = 0; h < heads; ++h, x += head_dim) {
+      if (interleaved) {
+        RotateNeighbours(x, c, s, half, sign);
+        continue;
+      }
       ForEachVector<S>(half, [&](int64_t i, auto io) {
         Vector<S> first = io.Get(x + i), second = io.Get(x + half + i);
         RotatePair<Vector<S>>(first, second, io.Get(c + i), io.Get(s + i) * sign);
@@ -81,23 +149,43 @@ void Rope(T* x, const StatisticsT<T>* cos, const StatisticsT<T>* sin, const int6
   }
 }
 
-template <class T>
-void SwiGluForward(const T* gate, const T* up, T* hidden, int64_t count) {
+template <class Gate, class T>
+void GluRows(const T* gate, const T* up, T* hidden, int64_t count) {
   using S = StatisticsT<T>;
   ForEachVector<S>(count, [&](int64_t i, auto io) {
-    io.Put(hidden + i, SwiGlu<Vector<S>>(io.Get(gate + i), io.Get(up + i)));
+    io.Put(hidden + i, Glu<Gate, Vector<S>>(io.Get(gate + i), io.Get(up + i)));
   });
 }
-
 template <class T>
-void SwiGluBackwardInPlace(const T* dhidden, T* gate, T* up, T* hidden, int64_t count) {
+void GluForward(const T* gate, const T* up, T* hidden, int64_t count, Activation activation) {
+  const bool silu = activation == Activation::kSilu;
+  (silu ? GluRows<SiluGate, T> : GluRows<GeluTanhGate, T>)(gate, up, hidden, count);
+}
+
+template <class Gate, class T>
+void GluBackwardRows(const T* dhidden, T* gate, T* up, T* hidden, int64_t count) {
   using S = StatisticsT<T>;
   ForEachVector<S>(count, [&](int64_t i, auto io) {
-    const auto g = SwiGluBackward<Vector<S>>(io.Get(dhidden + i), io.Get(gate + i), io.Get(up + i));
+    const auto g =
+        GluBackward<Gate, Vector<S>>(io.Get(dhidden + i), io.Get(gate + i), io.Get(up + i));
     io.Put(gate + i, g.dgate);
     io.Put(up + i, g.dup);
     if (hidden != nullptr) io.Put(hidden + i, g.hidden);
   });
+}
+template <class T>
+void GluBackwardInPlace(const T* dhidden, T* gate, T* up, T* hidden, int64_t count,
+                        Activation activation) {
+  const bool silu = activation == Activation::kSilu;
+  (silu ? GluBackwardRows<SiluGate, T> : GluBackwardRows<GeluTanhGate, T>)(dhidden, gate, up,
+                                                                           hidden, count);
+}
+
+template <class T>
+void SoftCapInPlace(T* x, int64_t count, double cap) {
+  using S = StatisticsT<T>;
+  ForEachVector<S>(
+      count, [&](int64_t i, auto io) { io.Put(x + i, SoftCap<Vector<S>>(io.Get(x + i), S(cap))); });
 }
 
 // Random words of kDropoutBlocks consecutive Philox blocks, in element order. Structure of arrays,
@@ -189,18 +277,22 @@ void CrossEntropyStats(const T* logits, const int64_t* targets, StatisticsT<T>* 
 template <class T>
 void CrossEntropyBackward(T* logits, const StatisticsT<T>* lse, const int64_t* targets,
                           const StatisticsT<T>* coefficients, int64_t rows, int64_t vocab,
-                          int64_t vocab_offset) {
+                          int64_t vocab_offset, double soft_cap) {
   using S = StatisticsT<T>;
   for (int64_t r = 0; r < rows; ++r, logits += vocab) {
     const int64_t target = targets[r] - vocab_offset;
     const bool local = target >= 0 && target < vocab;
     const S target_logit = local ? LoadPart(logits + target, 1)[0] : S(0);
+    const S cap = S(soft_cap);
     ForEachVector<S>(vocab, [&](int64_t i, auto io) {
-      io.Put(logits + i,
-             CrossEntropyGradient<Vector<S>>(io.Get(logits + i), lse[r], S(0), coefficients[r]));
+      const Vector<S> logit = io.Get(logits + i);
+      const Vector<S> gradient =
+          CrossEntropyGradient<Vector<S>>(logit, lse[r], S(0), coefficients[r]);
+      io.Put(logits + i, cap == 0 ? gradient : gradient * SoftCapDerivative(logit, cap));
     });
     if (local) {
-      const S value = CrossEntropyGradient<S>(target_logit, lse[r], S(1), coefficients[r]);
+      S value = CrossEntropyGradient<S>(target_logit, lse[r], S(1), coefficients[r]);
+      if (cap != 0) value *= SoftCapDerivative(target_logit, cap);
       StorePart(logits + target, Vector<S>() + value, 1);
     }
   }

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "model/config/forms.h"
 #include "runtime/math/bf16.h"
 
 namespace fttrain {
@@ -37,7 +38,7 @@ struct AttentionHead {
   S* lse;  // [group, tokens of the batch]; row stride lse_stride
   int64_t q_stride, kv_stride, lse_stride;
   int64_t length, group, head_dim, window;
-  double scale;
+  double scale, soft_cap = 0;
   const T* dout = nullptr;  // backward only, as the four below; laid out as q, q, k, v
   T *dq = nullptr, *dk = nullptr, *dv = nullptr;
 };
@@ -49,7 +50,7 @@ struct DecodeHead {
   const T *q, *k, *v;
   T* out;  // [group, head_dim], as q
   int64_t kv_stride, length, group, head_dim;
-  double scale;
+  double scale, soft_cap = 0;
 };
 // Scores of a head take so many elements a query head: length, rounded up to a multiple of this.
 inline constexpr int64_t kDecodeUnit = 16;
@@ -71,22 +72,25 @@ template <class T>
 struct RowKernels {
   using S = typename StatisticsOf<T>::Type;
   // delta, if any, is added to x first (in place).
-  void (*rms_norm)(T* x, const T* delta, const T* weight, T* y, int64_t rows, int64_t columns,
-                   double eps);
+  void (*norm)(T* x, const T* delta, const T* weight, T* y, int64_t rows, int64_t columns,
+               const NormForm& form);
   // dresidual and dweight may be null.
-  void (*rms_norm_backward)(const T* dy, const T* x, const T* weight, const T* dresidual, T* dx,
-                            S* dweight, int64_t rows, int64_t columns, double eps);
+  void (*norm_backward)(const T* dy, const T* x, const T* weight, const T* dresidual, T* dx,
+                        S* dweight, int64_t rows, int64_t columns, const NormForm& form);
+  // cos, sin [positions, turned / 2]: the first `turned` elements of each head turn.
   void (*rope)(T* x, const S* cos, const S* sin, const int64_t* positions, int64_t rows,
-               int64_t heads, int64_t head_dim, bool inverse);
-  void (*swiglu)(const T* gate, const T* up, T* hidden, int64_t count);
-  void (*swiglu_backward)(const T* dhidden, T* gate, T* up, T* hidden, int64_t count);
+               int64_t heads, int64_t head_dim, bool inverse, int64_t turned, bool interleaved);
+  void (*glu)(const T* gate, const T* up, T* hidden, int64_t count, Activation activation);
+  void (*glu_backward)(const T* dhidden, T* gate, T* up, T* hidden, int64_t count,
+                       Activation activation);
+  void (*soft_cap)(T* x, int64_t count, double cap);
   void (*dropout)(const T* x, const int64_t* tokens, T* y, int64_t rows, int64_t columns,
                   const DropoutSlice& slice);
   void (*cross_entropy_stats)(const T* logits, const int64_t* targets, S* stats, int64_t rows,
                               int64_t vocab, int64_t vocab_offset);
   void (*cross_entropy_backward)(T* logits, const S* lse, const int64_t* targets,
                                  const S* coefficients, int64_t rows, int64_t vocab,
-                                 int64_t vocab_offset);
+                                 int64_t vocab_offset, double soft_cap);
   void (*accumulate)(S* accumulator, const T* value, int64_t count);
   void (*widen)(const T* x, S* y, int64_t count);
   void (*round)(const S* x, T* y, int64_t count);

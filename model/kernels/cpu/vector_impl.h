@@ -147,6 +147,11 @@ struct Whole {
   static FT_INLINE void Put(T* to, const V& v) {
     Store(to, v);
   }
+  // v where there are elements, else 0.
+  template <class V>
+  static FT_INLINE V Only(const V& v) {
+    return v;
+  }
 };
 struct Part {
   int64_t count;
@@ -157,6 +162,12 @@ struct Part {
   template <class T, class V>
   FT_INLINE void Put(T* to, const V& v) const {
     StorePart(to, v, count);
+  }
+  template <class V>
+  FT_INLINE V Only(const V& v) const {
+    decltype(v[0] + 0) buffer[sizeof(V) / sizeof(v[0])];
+    StorePart(buffer, v, count);
+    return LoadPart(buffer, count);
   }
 };
 template <class S, class Body>

@@ -59,7 +59,7 @@ template <class T, int N>
 __global__ void CrossEntropyBackwardKernel(T* logits, const typename Statistics<T>::Type* lse,
                                            const int64_t* targets,
                                            const typename Statistics<T>::Type* coefficients,
-                                           int64_t vocab, int64_t vocab_offset) {
+                                           int64_t vocab, int64_t vocab_offset, double soft_cap) {
   using S = typename Statistics<T>::Type;
   T* row = logits + blockIdx.x * vocab;
   const S row_lse = lse[blockIdx.x], coefficient = coefficients[blockIdx.x];
@@ -67,9 +67,10 @@ __global__ void CrossEntropyBackwardKernel(T* logits, const typename Statistics<
   for (int64_t i = threadIdx.x * N; i < vocab; i += static_cast<int64_t>(blockDim.x) * N) {
     Pack<T, N> pack = LoadPack<T, N>(row + i);
     for (int e = 0; e < N; ++e) {
-      const S is_target = i + e == target ? S(1) : S(0);
+      const S is_target = i + e == target ? S(1) : S(0), logit = Widen(pack.v[e]);
+      const S gradient = CrossEntropyGradient(logit, row_lse, is_target, coefficient);
       pack.v[e] =
-          Narrow<T>(CrossEntropyGradient(Widen(pack.v[e]), row_lse, is_target, coefficient));
+          Narrow<T>(soft_cap == 0 ? gradient : gradient * SoftCapDerivative(logit, S(soft_cap)));
     }
     StorePack<T, N>(row + i, pack);
   }
@@ -89,12 +90,12 @@ void CrossEntropyStats(Dtype type, const void* logits, const int64_t* targets, v
 
 void CrossEntropyBackward(Dtype type, void* logits, const void* lse, const int64_t* targets,
                           const void* coefficients, int64_t rows, int64_t vocab,
-                          int64_t vocab_offset, void* stream) {
+                          int64_t vocab_offset, double soft_cap, void* stream) {
   if (rows == 0) return;
   WithPacks(type, vocab, {logits}, [&](auto tag, auto n) {
     Launch("CrossEntropyBackward", CrossEntropyBackwardKernel<decltype(tag), n>,
            static_cast<unsigned>(rows), RowThreads(vocab / n), stream, logits, lse, targets,
-           coefficients, vocab, vocab_offset);
+           coefficients, vocab, vocab_offset, soft_cap);
   });
 }
 

@@ -1,4 +1,6 @@
 // Operations without sums: one pack of 16 bytes per thread and operand.
+#include <numeric>
+
 #include "model/kernels/cuda/common.h"
 #include "runtime/math/philox.h"
 
@@ -12,13 +14,14 @@ __device__ __forceinline__ int64_t FlatIndex() {
 template <class T, int N>
 __global__ void RopeKernel(T* x, const typename Statistics<T>::Type* cos,
                            const typename Statistics<T>::Type* sin, const int64_t* positions,
-                           int64_t packs, int64_t heads, int64_t half, bool inverse) {
+                           int64_t packs, int64_t heads, int64_t head_dim, int64_t half,
+                           bool inverse) {
   using S = typename Statistics<T>::Type;
   const int64_t index = FlatIndex();
   if (index >= packs) return;
   const int64_t packs_per_head = half / N;
   const int64_t head = index / packs_per_head, i = index % packs_per_head * N;
-  T* first = x + head * 2 * half + i;
+  T* first = x + head * head_dim + i;
   const int64_t angle = positions[head / heads] * half + i;
   Pack<T, N> a = LoadPack<T, N>(first), b = LoadPack<T, N>(first + half);
   for (int e = 0; e < N; ++e) {
@@ -31,24 +34,44 @@ __global__ void RopeKernel(T* x, const typename Statistics<T>::Type* cos,
   StorePack<T, N>(first + half, b);
 }
 
-template <class T, int N>
-__global__ void SwiGluKernel(const T* gate, const T* up, T* hidden, int64_t count) {
+// Pairs that are neighbours, one a thread.
+template <class T>
+__global__ void RopeNeighboursKernel(T* x, const typename Statistics<T>::Type* cos,
+                                     const typename Statistics<T>::Type* sin,
+                                     const int64_t* positions, int64_t pairs, int64_t heads,
+                                     int64_t head_dim, int64_t half, bool inverse) {
+  using S = typename Statistics<T>::Type;
+  const int64_t index = FlatIndex();
+  if (index >= pairs) return;
+  const int64_t head = index / half, i = index % half;
+  T* first = x + head * head_dim + 2 * i;
+  const int64_t angle = positions[head / heads] * half + i;
+  S u = Widen(first[0]), w = Widen(first[1]);
+  RotatePair(u, w, cos[angle], inverse ? -sin[angle] : sin[angle]);
+  first[0] = Narrow<T>(u);
+  first[1] = Narrow<T>(w);
+}
+
+template <class Gate, class T, int N>
+__global__ void GluKernel(const T* gate, const T* up, T* hidden, int64_t count) {
   const int64_t i = FlatIndex() * N;
   if (i >= count) return;
   Pack<T, N> g = LoadPack<T, N>(gate + i);
   const Pack<T, N> u = LoadPack<T, N>(up + i);
-  for (int e = 0; e < N; ++e) g.v[e] = Narrow<T>(fttrain::SwiGlu(Widen(g.v[e]), Widen(u.v[e])));
+  for (int e = 0; e < N; ++e) {
+    g.v[e] = Narrow<T>(fttrain::Glu<Gate>(Widen(g.v[e]), Widen(u.v[e])));
+  }
   StorePack<T, N>(hidden + i, g);
 }
 
-template <class T, int N>
-__global__ void SwiGluBackwardKernel(const T* dhidden, T* gate, T* up, T* hidden, int64_t count) {
+template <class Gate, class T, int N>
+__global__ void GluBackwardKernel(const T* dhidden, T* gate, T* up, T* hidden, int64_t count) {
   const int64_t i = FlatIndex() * N;
   if (i >= count) return;
   const Pack<T, N> dh = LoadPack<T, N>(dhidden + i);
   Pack<T, N> g = LoadPack<T, N>(gate + i), u = LoadPack<T, N>(up + i), h;
   for (int e = 0; e < N; ++e) {
-    const auto grads = fttrain::SwiGluBackward(Widen(dh.v[e]), Widen(g.v[e]), Widen(u.v[e]));
+    const auto grads = fttrain::GluBackward<Gate>(Widen(dh.v[e]), Widen(g.v[e]), Widen(u.v[e]));
     g.v[e] = Narrow<T>(grads.dgate);
     u.v[e] = Narrow<T>(grads.dup);
     h.v[e] = Narrow<T>(grads.hidden);
@@ -56,6 +79,18 @@ __global__ void SwiGluBackwardKernel(const T* dhidden, T* gate, T* up, T* hidden
   StorePack<T, N>(gate + i, g);
   StorePack<T, N>(up + i, u);
   if (hidden != nullptr) StorePack<T, N>(hidden + i, h);
+}
+
+template <class T, int N>
+__global__ void SoftCapKernel(T* x, int64_t count, double cap) {
+  using S = typename Statistics<T>::Type;
+  const int64_t i = FlatIndex() * N;
+  if (i >= count) return;
+  Pack<T, N> values = LoadPack<T, N>(x + i);
+  for (int e = 0; e < N; ++e) {
+    values.v[e] = Narrow<T>(fttrain::SoftCap<S>(Widen(values.v[e]), S(cap)));
+  }
+  StorePack<T, N>(x + i, values);
 }
 
 // Two Philox blocks, eight elements, a thread; blockIdx.y is the row, and strides over them. The
@@ -103,31 +138,52 @@ __global__ void AccumulateKernel(typename Statistics<T>::Type* accumulator, cons
 }  // namespace
 
 void Rope(Dtype type, void* x, const void* cos, const void* sin, const int64_t* positions,
-          int64_t rows, int64_t heads, int64_t head_dim, bool inverse, void* stream) {
-  const int64_t half = head_dim / 2;
-  if (rows * heads * half == 0) return;
-  WithPacks(type, half, {x}, [&](auto tag, auto n) {
-    const int64_t packs = rows * heads * half / n;
+          int64_t rows, int64_t heads, int64_t head_dim, bool inverse, int64_t turned,
+          bool interleaved, void* stream) {
+  const int64_t half = turned / 2, pairs = rows * heads * half;
+  if (pairs == 0) return;
+  if (interleaved) {
+    WithDtype(type, [&](auto tag) {
+      Launch("RopeNeighbours", RopeNeighboursKernel<decltype(tag)>, FlatBlocks(pairs), 256, stream,
+             x, cos, sin, positions, pairs, heads, head_dim, half, inverse);
+    });
+    return;
+  }
+  // Packs stay within the halves, and each head begins with one.
+  WithPacks(type, std::gcd(half, head_dim), {x}, [&](auto tag, auto n) {
+    const int64_t packs = pairs / n;
     Launch("Rope", RopeKernel<decltype(tag), n>, FlatBlocks(packs), 256, stream, x, cos, sin,
-           positions, packs, heads, half, inverse);
+           positions, packs, heads, head_dim, half, inverse);
   });
 }
 
-void SwiGlu(Dtype type, const void* gate, const void* up, void* hidden, int64_t count,
-            void* stream) {
+void Glu(Dtype type, const void* gate, const void* up, void* hidden, int64_t count,
+         Activation activation, void* stream) {
   if (count == 0) return;
   WithPacks(type, count, {gate, up, hidden}, [&](auto tag, auto n) {
-    Launch("SwiGlu", SwiGluKernel<decltype(tag), n>, FlatBlocks(count / n), 256, stream, gate, up,
-           hidden, count);
+    const auto kernel = activation == Activation::kSilu ? GluKernel<SiluGate, decltype(tag), n>
+                                                        : GluKernel<GeluTanhGate, decltype(tag), n>;
+    Launch("Glu", kernel, FlatBlocks(count / n), 256, stream, gate, up, hidden, count);
   });
 }
 
-void SwiGluBackward(Dtype type, const void* dhidden, void* gate, void* up, void* hidden,
-                    int64_t count, void* stream) {
+void GluBackward(Dtype type, const void* dhidden, void* gate, void* up, void* hidden, int64_t count,
+                 Activation activation, void* stream) {
   if (count == 0) return;
   WithPacks(type, count, {dhidden, gate, up, hidden}, [&](auto tag, auto n) {
-    Launch("SwiGluBackward", SwiGluBackwardKernel<decltype(tag), n>, FlatBlocks(count / n), 256,
-           stream, dhidden, gate, up, hidden, count);
+    const auto kernel = activation == Activation::kSilu
+                            ? GluBackwardKernel<SiluGate, decltype(tag), n>
+                            : GluBackwardKernel<GeluTanhGate, decltype(tag), n>;
+    Launch("GluBackward", kernel, FlatBlocks(count / n), 256, stream, dhidden, gate, up, hidden,
+           count);
+  });
+}
+
+void SoftCap(Dtype type, void* x, int64_t count, double cap, void* stream) {
+  if (count == 0) return;
+  WithPacks(type, count, {x}, [&](auto tag, auto n) {
+    Launch("SoftCap", SoftCapKernel<decltype(tag), n>, FlatBlocks(count / n), 256, stream, x, count,
+           cap);
   });
 }
 

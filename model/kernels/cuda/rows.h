@@ -6,27 +6,30 @@
 
 #include <cstdint>
 
+#include "model/config/forms.h"
 #include "model/kernels/dtype.h"
 
 namespace fttrain::cuda {
 
-// x += delta (if not null), then y = RMSNorm(x) * weight. [rows, columns].
-void RmsNorm(Dtype type, void* x, const void* delta, const void* weight, void* y, int64_t rows,
-             int64_t columns, double eps, void* stream);
+// x += delta (if not null), then y = norm(x). [rows, columns].
+void Norm(Dtype type, void* x, const void* delta, const void* weight, void* y, int64_t rows,
+          int64_t columns, const NormForm& form, void* stream);
 // dresidual may be null. partial_dweight, if not null: S [kDweightParts, columns], overwritten; the
 // sum over its rows is the gradient.
 inline constexpr int64_t kDweightParts = 256;
-void RmsNormBackward(Dtype type, const void* dy, const void* x, const void* weight,
-                     const void* dresidual, void* dx, void* partial_dweight, int64_t rows,
-                     int64_t columns, double eps, void* stream);
-// x [rows, heads, head_dim]; cos, sin S [*, head_dim / 2].
+void NormBackward(Dtype type, const void* dy, const void* x, const void* weight,
+                  const void* dresidual, void* dx, void* partial_dweight, int64_t rows,
+                  int64_t columns, const NormForm& form, void* stream);
+// x [rows, heads, head_dim]; cos, sin S [*, turned / 2].
 void Rope(Dtype type, void* x, const void* cos, const void* sin, const int64_t* positions,
-          int64_t rows, int64_t heads, int64_t head_dim, bool inverse, void* stream);
-void SwiGlu(Dtype type, const void* gate, const void* up, void* hidden, int64_t count,
-            void* stream);
+          int64_t rows, int64_t heads, int64_t head_dim, bool inverse, int64_t turned,
+          bool interleaved, void* stream);
+void Glu(Dtype type, const void* gate, const void* up, void* hidden, int64_t count,
+         Activation activation, void* stream);
 // hidden may be null.
-void SwiGluBackward(Dtype type, const void* dhidden, void* gate, void* up, void* hidden,
-                    int64_t count, void* stream);
+void GluBackward(Dtype type, const void* dhidden, void* gate, void* up, void* hidden, int64_t count,
+                 Activation activation, void* stream);
+void SoftCap(Dtype type, void* x, int64_t count, double cap, void* stream);
 
 struct DropoutArguments {
   uint64_t key, stream;
@@ -41,7 +44,7 @@ void CrossEntropyStats(Dtype type, const void* logits, const int64_t* targets, v
                        int64_t rows, int64_t vocab, int64_t vocab_offset, void* stream);
 void CrossEntropyBackward(Dtype type, void* logits, const void* lse, const int64_t* targets,
                           const void* coefficients, int64_t rows, int64_t vocab,
-                          int64_t vocab_offset, void* stream);
+                          int64_t vocab_offset, double soft_cap, void* stream);
 // accumulator S += value.
 void Accumulate(Dtype type, void* accumulator, const void* value, int64_t count, void* stream);
 

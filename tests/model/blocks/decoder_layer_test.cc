@@ -6,6 +6,7 @@
 #include "model/blocks/parameters.h"
 #include "runtime/math/philox.h"
 #include "tests/local_rows.h"
+#include "tests/model/family_shapes.h"
 #include "tests/model/rig.h"
 
 namespace fttrain {
@@ -24,11 +25,11 @@ struct LayerOnTp : PartOnMesh {
     Communicator& tp = mesh->tp();
     DeclareLayer(model.layers[1], options, RankIn(tp), set);
     layer = std::make_unique<DecoderLayer>(model.layers[1], options, tp, set);
-    rope = MakeRopeTables(model.rope, 16, options.compute, at::kCPU);
+    ropes = MakeRopeTables(model.ropes, 16, options.compute, at::kCPU);
     FillDeclared();
   }
   std::unique_ptr<DecoderLayer> layer;
-  RopeTables rope;
+  RopeTables ropes;
 };
 
 class DecoderLayerOnTp : public ::testing::TestWithParam<std::tuple<ModelVariant, bool>> {};
@@ -45,15 +46,15 @@ TEST_P(DecoderLayerOnTp, ValuesAndGradientsEqualAutogradInFloat64) {
   const c10::NoGradGuard no_grad;
   DecoderLayerSaved saved;
   const at::Tensor x_local = rig.Local(x);
-  const at::Tensor y = rig.layer->Forward(x_local, context, rig.rope, &saved);
+  const at::Tensor y = rig.layer->Forward(x_local, context, rig.ropes, &saved);
   EXPECT_LE(RelativeError(y, rig.Local(want)), 1e-10);
   EXPECT_TRUE(at::equal(x_local, rig.Local(x))) << "the input was overwritten";
-  EXPECT_TRUE(at::equal(rig.layer->Forward(x_local, context, rig.rope, nullptr), y))
+  EXPECT_TRUE(at::equal(rig.layer->Forward(x_local, context, rig.ropes, nullptr), y))
       << "what is not saved has the same values";
 
   rig.optimizer->ZeroGradients();
   const at::Tensor dx =
-      rig.layer->Backward(rig.Local(dy), context, rig.rope, saved, /*need_dx=*/true);
+      rig.layer->Backward(rig.Local(dy), context, rig.ropes, saved, /*need_dx=*/true);
   rig.optimizer->SyncGradients();
   EXPECT_LE(RelativeError(dx, rig.Local(x.grad())), 1e-10);
   EXPECT_TRUE(saved.blocks.empty());
@@ -72,7 +73,42 @@ constexpr auto kAllOptions = [](LlamaShape& c, ModelOptions& o) {
   o.adapter->use_rslora = true;
 };
 
+// The wiring of other families, with all of it trained and adapters on all.
+const std::vector<std::string> kFusedLinears = {"qkv_proj", "q_proj",       "k_proj",
+                                                "v_proj",   "gate_up_proj", "gate_proj",
+                                                "up_proj",  "o_proj",       "down_proj"};
+template <void (*like)(LlamaShape&)>
+void TrainAll(LlamaShape& c, ModelOptions& o) {
+  like(c);
+  o.train_base = true;
+  UseLora(o, kFusedLinears);
+  o.adapter->dropout = 0.25;
+}
+template <void (*like)(LlamaShape&)>
+void TrainAllOfOneKvHead(LlamaShape& c, ModelOptions& o) {
+  c.num_kv_heads = 1;
+  TrainAll<like>(c, o);
+}
+template <void (*like)(LlamaShape&)>
+void AdaptNf4(LlamaShape& c, ModelOptions& o) {
+  like(c);
+  UseNf4(o);
+  UseLora(o, kFusedLinears);
+}
+
 const ModelVariant kVariants[] = {
+    {"Gemma2", TrainAll<LikeGemma2>},
+    {"Gemma3OneKvHead", TrainAllOfOneKvHead<LikeGemma3>},
+    {"Olmo2", TrainAll<LikeOlmo2>},
+    {"Olmo2OneKvHead", TrainAllOfOneKvHead<LikeOlmo2>},
+    {"Olmo2Nf4", AdaptNf4<LikeOlmo2>},
+    {"Granite", TrainAll<LikeGranite>},
+    {"Cohere2", TrainAll<LikeCohere2>},
+    {"Glm4", TrainAll<LikeGlm4>},
+    {"Phi3", TrainAll<LikePhi3>},
+    {"Phi3OneKvHead", TrainAllOfOneKvHead<LikePhi3>},
+    {"Phi3Nf4", AdaptNf4<LikePhi3>},
+    {"Glm4Nf4", AdaptNf4<LikeGlm4>},
     {"FrozenBase", [](LlamaShape&, ModelOptions&) {}},
     {"TrainBase", [](LlamaShape&, ModelOptions& o) { o.train_base = true; }},
     {"TrainBaseManyKvHeadsQkvBias",
@@ -131,7 +167,7 @@ constexpr Recompute kLevels[] = {Recompute::kNone, Recompute::kSmart, Recompute:
 
 // y, dx and the gradients of `layers`, one after another.
 std::vector<at::Tensor> RunLayers(const std::vector<LayerSpec>& layers, const ModelOptions& options,
-                                  const RopeSpec& rope) {
+                                  const std::vector<RopeSpec>& ropes) {
   const auto mesh = TestMesh(TestProcess().world_size());
   Communicator& tp = mesh->tp();
   ParameterSet set;
@@ -142,7 +178,7 @@ std::vector<at::Tensor> RunLayers(const std::vector<LayerSpec>& layers, const Mo
   }
   AllocateForTest(set);
   CopyValues(set, SeededTensors(set));
-  const RopeTables tables = MakeRopeTables(rope, 16, options.compute, at::kCPU);
+  const RopeTables tables = MakeRopeTables(ropes, 16, options.compute, at::kCPU);
   const SequenceRegion region(tp, options.sequence_parallel);
   const int64_t hidden = TinyLlama().hidden_size;
   at::Tensor x = LocalRows(region, SeededTensor({12, hidden}, "x").detach());
@@ -160,19 +196,33 @@ std::vector<at::Tensor> RunLayers(const std::vector<LayerSpec>& layers, const Mo
   return results;
 }
 
+// The tiny model's shapes of every family, Llama's first.
+std::vector<LlamaShape> AllShapes() {
+  std::vector<LlamaShape> shapes = {TinyLlama()};
+  for (const FamilyShape& family : kFamilyShapes) family.apply(shapes.emplace_back(TinyLlama()));
+  return shapes;
+}
+
 TEST(DecoderLayer, OneOfFourBlocksIsTwoLayersOneAfterAnother) {
   const c10::NoGradGuard no_grad;
-  const ModelSpec model = LlamaLike(TinyLlama());
-  LayerSpec both = model.layers[0];
-  both.insert(both.end(), model.layers[1].begin(), model.layers[1].end());
-  for (const Recompute level : kLevels) {
-    ModelOptions options = Float64Options();
-    options.recompute = level;
-    options.train_base = true;
-    const std::vector<at::Tensor> want = RunLayers(model.layers, options, model.rope);
-    const std::vector<at::Tensor> got = RunLayers({both}, options, model.rope);
-    ASSERT_EQ(got.size(), want.size());
-    for (size_t i = 0; i < got.size(); ++i) EXPECT_LE(RelativeError(got[i], want[i]), 1e-12) << i;
+  for (const LlamaShape& shape : AllShapes()) {
+    const ModelSpec model = LlamaLike(shape);
+    LayerSpec both = model.layers[0];
+    both.insert(both.end(), model.layers[1].begin(), model.layers[1].end());
+    std::vector<at::Tensor> kept;
+    for (const Recompute level : kLevels) {
+      ModelOptions options = Float64Options();
+      options.recompute = level;
+      options.train_base = true;
+      const std::vector<at::Tensor> want = RunLayers(model.layers, options, model.ropes);
+      const std::vector<at::Tensor> got = RunLayers({both}, options, model.ropes);
+      ASSERT_EQ(got.size(), want.size());
+      for (size_t i = 0; i < got.size(); ++i) EXPECT_LE(RelativeError(got[i], want[i]), 1e-12) << i;
+      if (level == Recompute::kNone) kept = got;
+      for (size_t i = 0; i < got.size(); ++i) {
+        EXPECT_TRUE(at::equal(got[i], kept[i])) << "recomputed differently: " << i;
+      }
+    }
   }
 }
 
@@ -190,7 +240,7 @@ TEST(DecoderLayer, KeepsExactlyTheTensorsOfItsContract) {
       const at::Tensor x = SeededTensor({tokens / tp, h}, "x").detach().to(compute);
       const int64_t before = MemoryOf(MemoryCategory::kSaved).current_bytes;
       DecoderLayerSaved saved;
-      const at::Tensor y = rig.layer->Forward(x, PackedContext(), rig.rope, &saved);
+      const at::Tensor y = rig.layer->Forward(x, PackedContext(), rig.ropes, &saved);
       // The next layer's input, after attention, and the rest.
       int64_t want = bytes * tokens / tp * h;
       if (level != Recompute::kFull) want *= 2;
@@ -206,6 +256,38 @@ TEST(DecoderLayer, KeepsExactlyTheTensorsOfItsContract) {
   }
 }
 
+TEST(DecoderLayer, KeepsWhatIsCountedInEveryFamily) {
+  const c10::NoGradGuard no_grad;
+  for (const FamilyShape& family : kFamilyShapes) {
+    for (const Recompute level : kLevels) {
+      SCOPED_TRACE(std::string(family.name) + " " + std::to_string(static_cast<int>(level)));
+      const auto mesh = TestMesh(TestProcess().world_size());
+      LlamaShape shape = TinyLlama();
+      family.apply(shape);
+      const ModelSpec model = LlamaLike(shape);
+      ModelOptions options = Float64Options();
+      options.recompute = level;
+      ParameterSet set;
+      DeclareLayer(model.layers[1], options, RankIn(mesh->tp()), set);
+      const DecoderLayer layer(model.layers[1], options, mesh->tp(), set);
+      AllocateForTest(set);
+      CopyValues(set, SeededTensors(set));
+      const RopeTables ropes = MakeRopeTables(model.ropes, 16, options.compute, at::kCPU);
+      const SequenceRegion region(mesh->tp(), options.sequence_parallel);
+      const at::Tensor x = LocalRows(region, SeededTensor({12, shape.hidden_size}, "x").detach());
+      const int64_t before = MemoryOf(MemoryCategory::kSaved).current_bytes;
+      DecoderLayerSaved saved;
+      at::Tensor y = layer.Forward(x, PackedContext(), ropes, &saved);
+      const int64_t kept = MemoryOf(MemoryCategory::kSaved).current_bytes - before;
+      EXPECT_EQ(kept, KeptBytes(model.layers[1], options, mesh->tp().size(), 12));
+      const int64_t workspace = MemoryOf(MemoryCategory::kWorkspace).current_bytes;
+      at::Tensor dx = layer.Backward(at::ones_like(y), PackedContext(), ropes, saved, true);
+      dx.reset();
+      EXPECT_EQ(MemoryOf(MemoryCategory::kWorkspace).current_bytes, workspace);
+    }
+  }
+}
+
 TEST(DecoderLayer, WhatIsRecomputedIsWorkspaceAndGoneAfterwards) {
   const ModelVariant lora{"", [](LlamaShape&, ModelOptions& o) { UseLora(o, AllLinear()); }};
   for (const Recompute level : {Recompute::kSmart, Recompute::kFull}) {
@@ -214,11 +296,11 @@ TEST(DecoderLayer, WhatIsRecomputedIsWorkspaceAndGoneAfterwards) {
     const int64_t workspace = MemoryOf(MemoryCategory::kWorkspace).current_bytes;
     const at::Tensor x = rig.Local(SeededTensor({12, rig.config.hidden_size}, "x"));
     DecoderLayerSaved saved;
-    const at::Tensor y = rig.layer->Forward(x, PackedContext(), rig.rope, &saved);
+    const at::Tensor y = rig.layer->Forward(x, PackedContext(), rig.ropes, &saved);
     EXPECT_EQ(MemoryOf(MemoryCategory::kWorkspace).current_bytes, workspace);
     ResetMemoryPeaks();
     const int64_t kept = MemoryOf(MemoryCategory::kSaved).current_bytes;
-    at::Tensor dx = rig.layer->Backward(at::ones_like(y), PackedContext(), rig.rope, saved, true);
+    at::Tensor dx = rig.layer->Backward(at::ones_like(y), PackedContext(), rig.ropes, saved, true);
     EXPECT_EQ(MemoryOf(MemoryCategory::kSaved).peak_bytes, kept);
     dx.reset();
     EXPECT_EQ(MemoryOf(MemoryCategory::kWorkspace).current_bytes, workspace);

@@ -96,10 +96,10 @@ TEST(ModelConfig, ReadsLlama) {
   EXPECT_EQ(MlpOf(model).gate.out, 176);
   EXPECT_EQ(AttentionOf(model).head_dim, 16) << "hidden_size / num_attention_heads";
   EXPECT_EQ(AttentionOf(model).scale, 0.25);
-  EXPECT_EQ(model.rope.dim, 16);
+  EXPECT_EQ(model.ropes.at(0).dim, 16);
   EXPECT_EQ(model.max_position_embeddings, 512);
-  EXPECT_EQ(model.head.norm.eps, 1e-5);
-  EXPECT_EQ(model.layers[3][1].before.eps, 1e-5);
+  EXPECT_EQ(model.head.norm.form.eps, 1e-5);
+  EXPECT_EQ(model.layers[3][1].before->form.eps, 1e-5);
   EXPECT_FALSE(model.head.tied || AttentionOf(model).q_norm);
   EXPECT_EQ(Biases(model), "");
   EXPECT_THAT(Windows(Common("llama")), ElementsAre(0, 0, 0, 0));
@@ -123,10 +123,10 @@ TEST(ModelConfig, MissingKeysHaveTransformersDefaults) {
       kv_heads(With(Without(Common("mistral"), "num_key_value_heads"), "num_attention_heads", 16)),
       8);
   EXPECT_EQ(AttentionOf(Parsed(Common("qwen3"))).head_dim, 128);
-  EXPECT_EQ(Parsed(Without(Common("llama"), "rms_norm_eps")).head.norm.eps, 1e-6);
+  EXPECT_EQ(Parsed(Without(Common("llama"), "rms_norm_eps")).head.norm.form.eps, 1e-6);
   const ModelSpec llama = Parsed(Without(Common("llama"), "eos_token_id"));
   EXPECT_THAT(llama.eos_token_ids, ElementsAre(2));
-  EXPECT_EQ(llama.rope.theta, 10000.0);
+  EXPECT_EQ(llama.ropes.at(0).theta, 10000.0);
   EXPECT_TRUE(Parsed(Without(Common("qwen2"), "eos_token_id")).eos_token_ids.empty());
 }
 
@@ -142,7 +142,7 @@ TEST(ModelConfig, BothRopeSpellingsMeanTheSame) {
   old["rope_scaling"].erase("rope_type");
   old["rope_scaling"]["type"] = "llama3";
   for (const Json& json : {v4, v5, old}) {
-    const RopeSpec rope = Parsed(json).rope;
+    const RopeSpec rope = Parsed(json).ropes.at(0);
     EXPECT_EQ(rope.type, RopeType::kLlama3);
     EXPECT_EQ(rope.theta, 500000.0);
     EXPECT_EQ(rope.factor, 8.0);
@@ -302,9 +302,9 @@ TEST(RopeInverseFrequencies, AreThetaToTheMinusTwoIOverD) {
 
 TEST(RopeInverseFrequencies, Llama3SlowsLongWavesAndKeepsShortOnes) {
   Json json = With(With(Common("llama"), "head_dim", 16), "rope_theta", 500000.0);
-  const std::vector<double> plain = RopeInverseFrequencies(Parsed(json).rope);
+  const std::vector<double> plain = RopeInverseFrequencies(Parsed(json).ropes.at(0));
   const std::vector<double> scaled =
-      RopeInverseFrequencies(Parsed(With(json, "rope_scaling", kLlama3)).rope);
+      RopeInverseFrequencies(Parsed(With(json, "rope_scaling", kLlama3)).ropes.at(0));
   ASSERT_EQ(scaled.size(), 8);
   EXPECT_DOUBLE_EQ(scaled[0], 1.0);  // 40.7 turns within 256 positions: kept
   // 256 / (2 pi) * 500000^(-1/4) = 1.532 turns lie between 1 and 4.

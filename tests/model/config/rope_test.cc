@@ -40,7 +40,7 @@ absl::StatusOr<ModelSpec> Read(const Json& json) {
 RopeSpec RopeOf(const Json& json) {
   const absl::StatusOr<ModelSpec> model = Read(json);
   EXPECT_TRUE(model.ok()) << model.status() << json;
-  return model.value_or(ModelSpec()).rope;
+  return model.ok() ? model->ropes.at(0) : RopeSpec();
 }
 
 std::vector<std::string> NotesOf(const Json& json) {

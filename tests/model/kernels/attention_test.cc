@@ -23,6 +23,7 @@ struct Case {
   std::string name;
   std::vector<int32_t> cu_seqlens;
   int64_t heads, kv_heads, head_dim, window;
+  double soft_cap = 0;
 };
 void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
 
@@ -58,9 +59,10 @@ Reference PlainAttention(const Case& c, const Inputs& in, double scale, at::Scal
   }
   const at::Tensor keys = k.repeat_interleave(group, 1).permute({1, 2, 0});
   const at::Tensor values = v.repeat_interleave(group, 1).transpose(0, 1);
+  at::Tensor raw = at::matmul(q.transpose(0, 1), keys) * scale;
+  if (c.soft_cap > 0) raw = at::tanh(raw / c.soft_cap) * c.soft_cap;
   const at::Tensor scores =
-      (at::matmul(q.transpose(0, 1), keys) * scale)
-          .masked_fill(allowed.logical_not(), -std::numeric_limits<double>::infinity());
+      raw.masked_fill(allowed.logical_not(), -std::numeric_limits<double>::infinity());
   const at::Tensor out = at::matmul(at::softmax(scores, -1), values).transpose(0, 1);
   out.backward(in.dout.to(at::kCPU, type));
   return {out.detach(), scores.detach().logsumexp(-1), q.grad(), k.grad(), v.grad()};
@@ -76,7 +78,7 @@ TEST_P(PackedAttention, EqualsMaskedSoftmaxAndItsAutogradGradients) {
   const Inputs in = MakeInputs(c(), type());
   const double scale = 1.0 / std::sqrt(static_cast<double>(c().head_dim));
   const SequenceLayout layout = MakeSequenceLayout(c().cu_seqlens, TestDevice());
-  const AttentionOptions options{scale, c().window};
+  const AttentionOptions options{scale, c().window, c().soft_cap};
 
   const Reference want = PlainAttention(c(), in, scale, at::kDouble);
   const Reference plain = PlainAttention(c(), in, scale, type());
@@ -113,7 +115,9 @@ std::vector<Case> Cases() {
           {"WindowOfOneToken", {0, 9, 20}, 2, 1, 16, 1},
           {"WindowInsideABlock", {0, 100, 177}, 4, 2, 16, 7},
           {"WindowOverBlocks", {0, 300}, 4, 2, 32, 100},
-          {"WindowLongerThanDocuments", {0, 20, 50}, 2, 2, 16, 64}};
+          {"WindowLongerThanDocuments", {0, 20, 50}, 2, 2, 16, 64},
+          {"SoftCap", {0, 9, 140}, 4, 2, 24, 0, 1.5},
+          {"SoftCapAndWindowHeadDim256", {0, 70, 161}, 2, 1, 256, 30, 2.0}};
 }
 
 std::string CaseName(const testing::TestParamInfo<PackedAttention::ParamType>& info) {
@@ -129,6 +133,7 @@ struct Geometry {
   std::vector<int32_t> cu_seqlens;
   int64_t heads, kv_heads, head_dim, window;
   at::ScalarType type;
+  double soft_cap = 0;
 };
 
 class AttentionMemory : public testing::TestWithParam<Geometry> {
@@ -144,6 +149,7 @@ class AttentionMemory : public testing::TestWithParam<Geometry> {
               .kv_heads = g.kv_heads,
               .head_dim = g.head_dim,
               .window = g.window,
+              .capped = g.soft_cap > 0,
               .type = g.type};
     q_ = Randn({shape_.tokens, g.heads, g.head_dim}, g.type, 1);
     k_ = Randn({shape_.tokens, g.kv_heads, g.head_dim}, g.type, 2);
@@ -151,7 +157,7 @@ class AttentionMemory : public testing::TestWithParam<Geometry> {
   // What a backward allocates at once beside its results.
   template <class Forward, class Backward>
   int64_t PeakOf(const Forward& forward, const Backward& backward) const {
-    const AttentionOptions options{0.25, GetParam().window};
+    const AttentionOptions options{0.25, GetParam().window, GetParam().soft_cap};
     const AttentionResult result = forward(q_, k_, k_, layout_, options);
     ResetMemoryPeaks();
     const int64_t before = TotalMemory().current_bytes;
@@ -169,7 +175,7 @@ TEST_P(AttentionMemory, IsWhatIsCounted) {
   const int64_t workspace = PlainAttentionWorkspace(shape_);
   EXPECT_LE(peak, workspace);
   EXPECT_GT(static_cast<double>(peak), 0.9 * static_cast<double>(workspace));
-  if (!TestDevice().is_cuda() || !FlashAttentionTakes(shape_.type, shape_.head_dim)) return;
+  if (!TestDevice().is_cuda() || !PlainAttentionReason(shape_).empty()) return;
   EXPECT_EQ(PeakOf(AttentionForward, AttentionBackward), FlashAttentionWorkspace(shape_, false));
 }
 
@@ -180,6 +186,8 @@ INSTANTIATE_TEST_SUITE_P(Geometries, AttentionMemory,
                                          Geometry{{0, 50, 90}, 2, 2, 256, 0, at::kDouble},
                                          Geometry{{0, 50, 90}, 6, 2, 256, 0, at::kBFloat16},
                                          Geometry{{0, 600, 650}, 4, 4, 32, 100, at::kFloat},
+                                         Geometry{{0, 300, 700}, 4, 2, 64, 0, at::kBFloat16, 50.0},
+                                         Geometry{{0, 600, 650}, 4, 4, 32, 100, at::kFloat, 50.0},
                                          Geometry{{0, 3, 9}, 1, 1, 8, 0, at::kFloat}));
 
 TEST(FlashAttentionWorkspace, IsTheSumOfWhatItsBackwardAllocates) {
@@ -224,6 +232,9 @@ TEST(CudaAttentionWorkspace, IsThatOfTheWayThatTheTypeAndHeadsTake) {
     EXPECT_EQ(bytes(), PlainAttentionWorkspace(shape)) << dim;
   }
   shape.head_dim = 64;
+  shape.capped = true;
+  EXPECT_EQ(bytes(), PlainAttentionWorkspace(shape));
+  shape.capped = false;
   shape.type = at::kFloat;
   EXPECT_EQ(bytes(), PlainAttentionWorkspace(shape));
 }

@@ -6,6 +6,7 @@
 
 #include <cmath>
 #include <limits>
+#include <utility>
 #include <vector>
 
 #include "model/kernels/attention.h"
@@ -57,6 +58,17 @@ TEST(ElementMath, SigmoidStaysFiniteForEveryArgument) {
   }
 }
 
+TEST(ElementMath, TanhIsExactNearZeroToo) {
+  for (const double x : {0.0, 1e-9, 1e-4, 0.02, 0.17, 0.36, 0.7, 3.0, 9.0, 21.0, 1e30}) {
+    for (const double signed_x : {x, -x}) {
+      const double want = std::tanh(signed_x), share = std::abs(want);
+      EXPECT_NEAR(Tanh(signed_x), want, 4e-16 * share) << signed_x;
+      EXPECT_NEAR(Tanh(static_cast<float>(signed_x)), want, 2.5e-7 * share) << signed_x;
+    }
+  }
+  EXPECT_TRUE(std::isnan(Tanh(std::nanf(""))));
+}
+
 TEST(ElementMath, Bf16RoundsToNearestEvenAsAtenDoes) {
   std::vector<float> values = {0.0f, -0.0f, 1.00390625f, 1.01171875f, 3.4e38f, -3.4e38f, 1e-30f};
   for (int i = 0; i < 5000; ++i) values.push_back(std::sin(static_cast<float>(i)) * 1000.0f);
@@ -65,8 +77,14 @@ TEST(ElementMath, Bf16RoundsToNearestEvenAsAtenDoes) {
 }
 
 // Results of one set of loops, for T of `type`: of every entry of the table but attention's.
+// `other_forms`: those that Llama does not have.
 template <class T>
-std::vector<at::Tensor> RunEverything(const RowKernels<T>& kernels, at::ScalarType type) {
+std::vector<at::Tensor> RunEverything(const RowKernels<T>& kernels, at::ScalarType type,
+                                      bool other_forms) {
+  const Activation activation = other_forms ? Activation::kGeluTanh : Activation::kSilu;
+  NormForm form;
+  form.centered = form.rounds_once = other_forms;
+  form.offset = other_forms ? 1 : 0;
   using S = typename StatisticsOf<T>::Type;
   const int64_t rows = 7, columns = 203;
   const auto input = [&](uint64_t seed) { return Randn({rows, columns}, type, seed, 2.0); };
@@ -78,25 +96,27 @@ std::vector<at::Tensor> RunEverything(const RowKernels<T>& kernels, at::ScalarTy
   const at::Tensor gate = input(4), up = input(5), logits = input(6),
                    lse = at::full({rows}, 6.0, dweight.options()),
                    coefficients = at::linspace(-1.0, 2.0, rows, dweight.options());
-  kernels.rms_norm(MutableData<T>(x), Data<T>(dy), Data<T>(weight), MutableData<T>(y), rows,
-                   columns, 1e-6);
-  kernels.rms_norm_backward(Data<T>(dy), Data<T>(x), Data<T>(weight), nullptr, MutableData<T>(dx),
-                            MutableData<S>(dweight), rows, columns, 1e-6);
+  kernels.norm(MutableData<T>(x), Data<T>(dy), Data<T>(weight), MutableData<T>(y), rows, columns,
+               form);
+  kernels.norm_backward(Data<T>(dy), Data<T>(x), Data<T>(weight), nullptr, MutableData<T>(dx),
+                        MutableData<S>(dweight), rows, columns, form);
   kernels.cross_entropy_stats(Data<T>(logits), Data<int64_t>(targets), MutableData<S>(stats), rows,
                               columns, 0);
   kernels.cross_entropy_backward(MutableData<T>(logits), Data<S>(lse), Data<int64_t>(targets),
-                                 Data<S>(coefficients), rows, columns, 0);
+                                 Data<S>(coefficients), rows, columns, 0, other_forms ? 8.0 : 0.0);
   kernels.dropout(Data<T>(x), Data<int64_t>(targets), MutableData<T>(dropped), rows, columns,
                   {1, 2, 0.25, 3, 300});
-  kernels.swiglu_backward(Data<T>(dy), MutableData<T>(gate), MutableData<T>(up),
-                          MutableData<T>(hidden), rows * columns);
+  kernels.glu_backward(Data<T>(dy), MutableData<T>(gate), MutableData<T>(up),
+                       MutableData<T>(hidden), rows * columns, activation);
   const at::Tensor activated = at::empty_like(x), rotated = input(7), narrow = at::empty_like(x);
-  kernels.swiglu(Data<T>(dx), Data<T>(dy), MutableData<T>(activated), rows * columns);
+  const at::Tensor capped = input(10);
+  kernels.glu(Data<T>(dx), Data<T>(dy), MutableData<T>(activated), rows * columns, activation);
+  kernels.soft_cap(MutableData<T>(capped), rows * columns, 2.0);
   // 7 heads of 28 in rows of 196 elements; the cosines and sines of 14 frequencies.
   const at::Tensor angle = Randn({rows, 14}, dweight.scalar_type(), 8, 3.0);
   const at::Tensor cos = angle.cos(), sin = angle.sin();
   kernels.rope(MutableData<T>(rotated), Data<S>(cos), Data<S>(sin), Data<int64_t>(targets), rows, 7,
-               28, /*inverse=*/false);
+               28, /*inverse=*/false, /*turned=*/28, other_forms);
   const at::Tensor sum = Randn({rows, columns}, dweight.scalar_type(), 9),
                    wide = at::empty_like(sum);
   kernels.accumulate(MutableData<S>(sum), Data<T>(dy), rows * columns);
@@ -113,17 +133,21 @@ std::vector<at::Tensor> RunEverything(const RowKernels<T>& kernels, at::ScalarTy
                     .columns = rows,
                     .inner = columns,
                     .alpha = S(0.5)});
-  return {x,  y,      dx,        dweight, stats, logits, dropped, gate,
-          up, hidden, activated, rotated, sum,   wide,   narrow,  product};
+  return {x,      y,         dx,      dweight, stats, logits, dropped, gate,  up,
+          hidden, activated, rotated, sum,     wide,  narrow, product, capped};
 }
 
 TEST(CpuKernels, InstructionSetsAgreeToRounding) {
   const std::vector<const CpuKernels*> usable = UsableCpuKernels();
+  std::vector<std::pair<const CpuKernels*, bool>> runs;
+  for (const CpuKernels* kernels : usable) {
+    for (const bool other_forms : {false, true}) runs.emplace_back(kernels, other_forms);
+  }
   for (const at::ScalarType type : {at::kDouble, at::kFloat, at::kBFloat16}) {
     WithElementType(at::empty({1}, type), [&]<class T>(T) {
-      const auto want = RunEverything(RowsOf<T>(*usable.front()), type);
-      for (const CpuKernels* kernels : usable) {
-        const auto got = RunEverything(RowsOf<T>(*kernels), type);
+      for (const auto& [kernels, other_forms] : runs) {
+        const auto want = RunEverything(RowsOf<T>(*usable.front()), type, other_forms);
+        const auto got = RunEverything(RowsOf<T>(*kernels), type, other_forms);
         const double bound = type == at::kDouble ? 1e-13 : type == at::kFloat ? 1e-6 : 2e-3;
         for (size_t i = 0; i < got.size(); ++i) {
           EXPECT_LE(RelativeError(got[i], want[i]), bound) << kernels->name << " result " << i;
@@ -190,11 +214,11 @@ TEST(CpuKernels, ResultsDoNotDependOnTheNumberOfThreads) {
       at::set_num_threads(threads);
       const at::Tensor gate = x.clone(), up = dy.clone();
       at::Tensor dweight = at::zeros({columns});
-      const at::Tensor dx = RmsNormBackward(dy, x, weight, 1e-6, dy, dweight);
-      const at::Tensor hidden = SwiGluBackwardInPlace(dy, gate, up, true);
+      const at::Tensor dx = NormBackward(dy, x, weight, 1e-6, dy, dweight);
+      const at::Tensor hidden = GluBackwardInPlace(dy, gate, up, true);
       const AttentionResult forward = AttentionForward(q, k, v, layout, {0.2, 0});
       const AttentionGradients g = AttentionBackward(dout, q, k, v, forward, layout, {0.2, 0});
-      const std::vector<at::Tensor> results = {RmsNormForward(x, weight, 1e-6),
+      const std::vector<at::Tensor> results = {NormForward(x, weight, 1e-6),
                                                Dropout(x, index, 0.1, {1, 2}, 0, columns),
                                                CrossEntropyStats(x, index, 0),
                                                dx,

@@ -21,6 +21,7 @@ namespace {
 struct Case {
   std::string name;
   int64_t heads, kv_heads, head_dim, window;
+  double soft_cap = 0;
 };
 void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
 
@@ -40,7 +41,8 @@ struct LastRows {
   at::Tensor decoded, plain, whole;
 };
 LastRows LastRowsOf(const Case& c, const Inputs& in) {
-  const AttentionOptions options{1.0 / std::sqrt(static_cast<double>(c.head_dim)), c.window};
+  const AttentionOptions options{1.0 / std::sqrt(static_cast<double>(c.head_dim)), c.window,
+                                 c.soft_cap};
   std::vector<KeysAndValues> kept;
   std::vector<int64_t> last;
   for (size_t d = 0; d + 1 < kBounds.size(); ++d) {
@@ -103,7 +105,8 @@ TEST_P(Decoding, IsTheSameByEveryInstructionSet) {
 INSTANTIATE_TEST_SUITE_P(Shapes, Decoding,
                          testing::Values(Case{"plain", 4, 4, 64, 0}, Case{"grouped", 9, 3, 64, 0},
                                          Case{"odd", 6, 2, 10, 0}, Case{"window", 8, 2, 24, 7},
-                                         Case{"wide", 2, 1, 256, 40}),
+                                         Case{"wide", 2, 1, 256, 40},
+                                         Case{"capped", 4, 2, 24, 0, 1.5}),
                          [](const auto& each) { return each.param.name; });
 
 // Token by token, with what falls out of the window forgotten, as a layer does it.

@@ -27,12 +27,25 @@ at::Tensor Leaf(const at::Tensor& x, at::ScalarType type) {
 at::Tensor Statistics(const at::Tensor& x) {
   return x.to(x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat);
 }
-at::Tensor PlainRmsNorm(const at::Tensor& x, const at::Tensor& weight) {
-  const at::Tensor wide = Statistics(x);
-  const at::Tensor rstd = (wide.pow(2).mean(-1, /*keepdim=*/true) + kEps).rsqrt();
-  return weight * (wide * rstd).to(x.scalar_type());
+at::Tensor PlainNorm(const at::Tensor& x, const at::Tensor& weight, const NormForm& form = kEps) {
+  at::Tensor wide = Statistics(x);
+  if (form.centered) wide = wide - wide.mean(-1, /*keepdim=*/true);
+  const at::Tensor rstd = (wide.pow(2).mean(-1, /*keepdim=*/true) + form.eps).rsqrt();
+  if (!form.rounds_once) return weight * (wide * rstd).to(x.scalar_type());
+  return ((Statistics(weight) + form.offset) * (wide * rstd)).to(x.scalar_type());
 }
-at::Tensor PlainSwiGlu(const at::Tensor& gate, const at::Tensor& up) { return at::silu(gate) * up; }
+at::Tensor PlainGlu(const at::Tensor& gate, const at::Tensor& up, Activation activation) {
+  const bool silu = activation == Activation::kSilu;
+  return (silu ? at::silu(gate) : at::gelu(gate, "tanh")) * up;
+}
+
+// Llama's, Gemma's, LayerNorm.
+std::vector<NormForm> Forms() {
+  std::vector<NormForm> forms(3, NormForm(kEps));
+  forms[1].offset = 1;
+  forms[1].rounds_once = forms[2].rounds_once = forms[2].centered = true;
+  return forms;
+}
 
 struct Shape {
   int64_t rows, columns;
@@ -60,11 +73,10 @@ class Kernel : public testing::TestWithParam<std::tuple<Shape, at::ScalarType>> 
   }
 };
 
-TEST_P(Kernel, RmsNormEqualsThePlainFormulaAndRoundsBeforeTheWeightAsTransformersDoes) {
+TEST_P(Kernel, NormEqualsThePlainFormulaAndRoundsBeforeTheWeightAsTransformersDoes) {
   const at::Tensor x = Input(1, 3.0), weight = Randn({columns()}, type(), 2);
-  const at::Tensor got = RmsNormForward(x, weight, kEps),
-                   plain = PlainRmsNorm(x.cpu(), weight.cpu());
-  ExpectNear("y", got, PlainRmsNorm(Wide(x), Wide(weight)), plain);
+  const at::Tensor got = NormForward(x, weight, kEps), plain = PlainNorm(x.cpu(), weight.cpu());
+  ExpectNear("y", got, PlainNorm(Wide(x), Wide(weight)), plain);
   // A different order of the sum of squares may move a few values across a rounding boundary, no
   // more.
   const double different = (got.cpu() != plain).to(at::kDouble).mean().item<double>();
@@ -77,55 +89,80 @@ TEST_P(Kernel, RmsNormEqualsThePlainFormulaAndRoundsBeforeTheWeightAsTransformer
 TEST_P(Kernel, AddRmsNormWritesTheSumAndReturnsItsNorm) {
   const at::Tensor x = Input(1), delta = Input(2), weight = Randn({columns()}, type(), 3);
   at::Tensor sum = x.clone();
-  const at::Tensor y = AddRmsNormForward(sum, delta, weight, kEps);
+  const at::Tensor y = AddNormForward(sum, delta, weight, kEps);
   EXPECT_TRUE(at::equal(sum, x + delta));
-  EXPECT_TRUE(at::equal(y, RmsNormForward(sum, weight, kEps)));
+  EXPECT_TRUE(at::equal(y, NormForward(sum, weight, kEps)));
 }
 
-TEST_P(Kernel, RmsNormBackwardEqualsAutograd) {
+TEST_P(Kernel, NormsOfOtherFormsEqualThePlainFormula) {
+  const at::Tensor x = Input(1, 3.0) + 1, weight = Randn({columns()}, type(), 2);
+  if (columns() == 1) return;  // LayerNorm of one element is 0, whatever rounds to
+  for (const NormForm& form : Forms()) {
+    ExpectNear("y", NormForward(x, weight, form), PlainNorm(Wide(x), Wide(weight), form),
+               PlainNorm(x.cpu(), weight.cpu(), form));
+  }
+}
+
+TEST_P(Kernel, NormBackwardEqualsAutograd) {
   const at::Tensor x = Input(1, 3.0), weight = Randn({columns()}, type(), 2), dy = Input(3);
   const at::Tensor dresidual = Input(4), before = Randn({columns()}, statistics_type(), 5);
-  const auto autograd = [&](at::ScalarType t) {
-    const at::Tensor leaf = Leaf(x, t), w = Leaf(weight, t);
-    PlainRmsNorm(leaf, w).backward(dy.to(at::kCPU, t));
-    return std::tuple(leaf.grad() + dresidual.to(at::kCPU, t), before.cpu() + w.grad());
-  };
-  const auto [exact_dx, exact_dw] = autograd(at::kDouble);
-  const auto [plain_dx, plain_dw] = autograd(type());
+  for (const NormForm& form : Forms()) {
+    if (form.centered && columns() == 1) continue;
+    const auto autograd = [&](at::ScalarType t) {
+      const at::Tensor leaf = Leaf(x, t), w = Leaf(weight, t);
+      PlainNorm(leaf, w, form).backward(dy.to(at::kCPU, t));
+      return std::tuple(leaf.grad() + dresidual.to(at::kCPU, t), before.cpu() + w.grad());
+    };
+    const auto [exact_dx, exact_dw] = autograd(at::kDouble);
+    const auto [plain_dx, plain_dw] = autograd(type());
 
-  at::Tensor dweight = before.clone();
-  ExpectNear("dx", RmsNormBackward(dy, x, weight, kEps, dresidual, dweight), exact_dx, plain_dx);
-  ExpectNear("dweight", dweight, exact_dw, plain_dw);
-  const at::Tensor frozen = RmsNormBackward(dy, x, weight, kEps, {}, {});
-  EXPECT_TRUE(at::equal(frozen, RmsNormBackward(dy, x, weight, kEps, at::zeros_like(dy), dweight)));
+    at::Tensor dweight = before.clone();
+    ExpectNear("dx", NormBackward(dy, x, weight, form, dresidual, dweight), exact_dx, plain_dx);
+    ExpectNear("dweight", dweight, exact_dw, plain_dw);
+    const at::Tensor frozen = NormBackward(dy, x, weight, form, {}, {});
+    EXPECT_TRUE(at::equal(frozen, NormBackward(dy, x, weight, form, at::zeros_like(dy), dweight)));
+  }
 }
 
-TEST_P(Kernel, SwiGluEqualsThePlainFormula) {
+constexpr Activation kActivations[] = {Activation::kSilu, Activation::kGeluTanh};
+
+TEST_P(Kernel, GatedUnitEqualsThePlainFormula) {
   const at::Tensor gate = Input(1, 4.0), up = Input(2);
-  ExpectNear("h", SwiGluForward(gate, up), PlainSwiGlu(Wide(gate), Wide(up)),
-             PlainSwiGlu(gate.cpu(), up.cpu()));
+  for (const Activation activation : kActivations) {
+    ExpectNear("h", GluForward(gate, up, activation), PlainGlu(Wide(gate), Wide(up), activation),
+               PlainGlu(gate.cpu(), up.cpu(), activation));
+  }
 }
 
-TEST_P(Kernel, SwiGluBackwardOverwritesGateAndUpWithTheirGradients) {
+TEST_P(Kernel, GatedUnitBackwardOverwritesGateAndUpWithTheirGradients) {
   const at::Tensor gate = Input(1, 4.0), up = Input(2), dh = Input(3);
-  const auto autograd = [&](at::ScalarType t) {
-    const at::Tensor g = Leaf(gate, t), u = Leaf(up, t);
-    PlainSwiGlu(g, u).backward(dh.to(at::kCPU, t));
-    return std::tuple(g.grad(), u.grad());
-  };
-  const auto [exact_dg, exact_du] = autograd(at::kDouble);
-  const auto [plain_dg, plain_du] = autograd(type());
+  for (const Activation activation : kActivations) {
+    const auto autograd = [&](at::ScalarType t) {
+      const at::Tensor g = Leaf(gate, t), u = Leaf(up, t);
+      PlainGlu(g, u, activation).backward(dh.to(at::kCPU, t));
+      return std::tuple(g.grad(), u.grad());
+    };
+    const auto [exact_dg, exact_du] = autograd(at::kDouble);
+    const auto [plain_dg, plain_du] = autograd(type());
 
-  for (const bool with_hidden : {false, true}) {
-    const at::Tensor dgate = gate.clone(), dup = up.clone();
-    const at::Tensor h = SwiGluBackwardInPlace(dh, dgate, dup, with_hidden);
-    ExpectNear("dgate", dgate, exact_dg, plain_dg);
-    ExpectNear("dup", dup, exact_du, plain_du);
-    ASSERT_EQ(h.defined(), with_hidden);
-    if (with_hidden) {
-      EXPECT_TRUE(at::equal(h, SwiGluForward(gate, up)));
+    for (const bool with_hidden : {false, true}) {
+      const at::Tensor dgate = gate.clone(), dup = up.clone();
+      const at::Tensor h = GluBackwardInPlace(dh, dgate, dup, with_hidden, activation);
+      ExpectNear("dgate", dgate, exact_dg, plain_dg);
+      ExpectNear("dup", dup, exact_du, plain_du);
+      ASSERT_EQ(h.defined(), with_hidden);
+      if (with_hidden) {
+        EXPECT_TRUE(at::equal(h, GluForward(gate, up, activation)));
+      }
     }
   }
+}
+
+TEST_P(Kernel, SoftCapIsATanhOfTheShareOfTheCap) {
+  const at::Tensor x = Input(1, 4.0), capped = x.clone();
+  const auto plain = [](const at::Tensor& in) { return at::tanh(in / 2.5) * 2.5; };
+  SoftCapInPlace(capped, 2.5);
+  ExpectNear("x", capped, plain(Wide(x)), plain(x.cpu()));
 }
 
 TEST_P(Kernel, CrossEntropySlicesCombineToTheWholeVocabulary) {
@@ -211,6 +248,28 @@ TEST_P(Kernel, DropoutFollowsTheDocumentedBitsForEveryTokenSubsetAndFeatureSlice
   EXPECT_TRUE(at::equal(part, whole.narrow(0, first, rows() - first).narrow(1, offset, width)));
 }
 
+TEST_P(Kernel, CrossEntropysGradientGoesThroughTheSoftCap) {
+  const at::Tensor logits = Input(1, 3.0), capped = logits.clone();
+  const at::Tensor targets = at::arange(rows(), at::kLong).remainder(columns());
+  const double cap = 2.5;
+  SoftCapInPlace(capped, cap);
+  const at::Tensor seen = Wide(capped), lse = seen.logsumexp(-1);
+  const at::Tensor target = at::one_hot(targets, columns()).to(at::kDouble);
+  // Of the capped logits as they were stored.
+  const at::Tensor exact = (seen.softmax(-1) - target) * (1 - (seen / cap).square());
+  CrossEntropyBackwardInPlace(capped, lse.to(TestDevice(), statistics_type()),
+                              targets.to(TestDevice()), 0,
+                              at::ones_like(lse).to(TestDevice(), statistics_type()), cap);
+  const double rounding = type() == at::kBFloat16 ? 0.005 : type() == at::kFloat ? 1e-5 : 1e-11;
+  const at::Tensor bound = exact.abs() * rounding + (type() == at::kDouble ? 1e-15 : 1e-6);
+  EXPECT_TRUE(((Wide(capped) - exact).abs() <= bound).all().item<bool>());
+  if (type() != at::kDouble) return;
+  const at::Tensor leaf = Leaf(logits, at::kDouble);
+  const at::Tensor scores = at::log_softmax(at::tanh(leaf / cap) * cap, -1);
+  at::nll_loss(scores, targets, {}, /*reduction=*/2, -100).backward();
+  EXPECT_LE((Wide(capped) - leaf.grad()).abs().max().item<double>(), 1e-12);
+}
+
 std::string KernelName(const testing::TestParamInfo<Kernel::ParamType>& info) {
   const auto [shape, type] = info.param;
   return std::to_string(shape.rows) + "x" + std::to_string(shape.columns) + "_" +
@@ -254,6 +313,30 @@ TEST_P(Rope, RotatesHalvesByThePositionsAngleAndInverseIsTheTranspose) {
   EXPECT_LE(RelativeError(rotate(dy, true), leaf.grad()), bound);
 }
 
+TEST_P(Rope, TurnsAPartOfLongerHeadsAndNeighbouringPairs) {
+  const auto& [turned, type] = GetParam();
+  const at::ScalarType wide = type == at::kDouble ? at::kDouble : at::kFloat;
+  const at::Tensor positions = at::tensor({0, 4, 2}, at::kLong).to(TestDevice());
+  const at::Tensor angles = Randn({5, turned / 2}, wide, 3);
+  const at::Tensor cos = angles.cos(), sin = angles.sin(), x = Randn({3, 2, turned + 3}, type, 1);
+  const at::Tensor part = x.narrow(2, 0, turned).contiguous();
+  const auto rotated = [&](at::Tensor in, bool interleaved) {
+    RopeInPlace(in, cos, sin, positions, /*inverse=*/false, interleaved);
+    return in;
+  };
+  const at::Tensor halves = rotated(x.clone(), false);
+  EXPECT_TRUE(at::equal(halves.narrow(2, 0, turned), rotated(part.clone(), false)));
+  EXPECT_TRUE(at::equal(halves.narrow(2, turned, 3), x.narrow(2, turned, 3)));
+  // Neighbours are halves in another order.
+  const at::Tensor apart =
+      part.view({3, 2, turned / 2, 2}).transpose(2, 3).reshape({3, 2, turned}).contiguous();
+  const at::Tensor together =
+      rotated(apart, false).view({3, 2, 2, turned / 2}).transpose(2, 3).reshape({3, 2, turned});
+  const at::Tensor neighbours = rotated(x.clone(), true);
+  EXPECT_TRUE(at::equal(neighbours.narrow(2, 0, turned), together));
+  EXPECT_TRUE(at::equal(neighbours.narrow(2, turned, 3), x.narrow(2, turned, 3)));
+}
+
 INSTANTIATE_TEST_SUITE_P(HeadDims, Rope,
                          testing::Combine(testing::Values(2, 6, 40, 64, 128),
                                           testing::Values(at::kDouble, at::kFloat, at::kBFloat16)));
@@ -272,11 +355,11 @@ TEST(Dropout, KeepsTheStatedShareAndEveryStreamDiffers) {
 TEST(Kernels, RefuseShapesAndDtypesThatDoNotFit) {
   const at::Tensor x = at::ones({4, 8}, TestDevice()), half_wide = at::ones({4, 4}, TestDevice());
   const at::Tensor weight = at::ones({8}, TestDevice());
-  EXPECT_THROW(RmsNormForward(x, at::ones({7}, TestDevice()), kEps), c10::Error);
-  EXPECT_THROW(RmsNormForward(x, weight.to(at::kDouble), kEps), c10::Error);
-  EXPECT_THROW(RmsNormForward(x.t(), at::ones({4}, TestDevice()), kEps), c10::Error);
-  EXPECT_THROW(RmsNormForward(x.to(at::kInt), weight.to(at::kInt), kEps), c10::Error);
-  EXPECT_THROW(SwiGluForward(x, half_wide), c10::Error);
+  EXPECT_THROW(NormForward(x, at::ones({7}, TestDevice()), kEps), c10::Error);
+  EXPECT_THROW(NormForward(x, weight.to(at::kDouble), kEps), c10::Error);
+  EXPECT_THROW(NormForward(x.t(), at::ones({4}, TestDevice()), kEps), c10::Error);
+  EXPECT_THROW(NormForward(x.to(at::kInt), weight.to(at::kInt), kEps), c10::Error);
+  EXPECT_THROW(GluForward(x, half_wide), c10::Error);
   EXPECT_THROW(AccumulateInto(x, half_wide), c10::Error);
   const at::Tensor targets = at::zeros({4}, x.options().dtype(at::kLong));
   EXPECT_THROW(CrossEntropyStats(x, targets.narrow(0, 0, 3), 0), c10::Error);

@@ -7,6 +7,7 @@
 
 #include "parallel/pipeline/schedule.h"
 #include "runtime/math/philox.h"
+#include "tests/model/family_shapes.h"
 #include "tests/model/rig.h"
 
 namespace fttrain {
@@ -135,6 +136,30 @@ const ModelVariant kVariants[] = {
        UseNf4(o, {.block_size = 32, .double_quant = false}, {"model.layers.0.mlp.up_proj"});
        UseLora(o, {"q_proj", "v_proj"});
        o.embedding_on_host = true;
+     }},
+    {"Gemma2Full",
+     [](LlamaShape& c, ModelOptions& o) {
+       LikeGemma2(c), c.tie_word_embeddings = o.train_base = true;
+     }},
+    {"Gemma3LoraWithDropout",
+     [](LlamaShape& c, ModelOptions& o) {
+       LikeGemma3(c), UseLora(o, AllLinear());
+       o.adapter->dropout = 0.2;
+     }},
+    {"Olmo2Full", [](LlamaShape& c, ModelOptions& o) { LikeOlmo2(c), o.train_base = true; }},
+    {"GraniteFull",
+     [](LlamaShape& c, ModelOptions& o) {
+       LikeGranite(c), c.tie_word_embeddings = o.train_base = true;
+     }},
+    {"Cohere2FullWithLora",
+     [](LlamaShape& c, ModelOptions& o) {
+       LikeCohere2(c), UseLora(o, AllLinear());
+       o.train_base = true;
+     }},
+    {"Phi3QloraWithDropout",
+     [](LlamaShape& c, ModelOptions& o) {
+       LikePhi3(c), UseNf4(o), UseLora(o, {"qkv_proj", "o_proj", "gate_up_proj"});
+       o.adapter->dropout = 0.2;
      }},
     {"QloraWithATiedHead",
      [](LlamaShape& c, ModelOptions& o) {

@@ -1,0 +1,89 @@
+// A decoder layer as data: its blocks, and their matrices and norms. No tensors here.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "model/config/forms.h"
+
+namespace fttrain {
+
+// What a norm is over, and so what a tensor-parallel rank sees of it.
+enum class NormOver {
+  kStream,    // the residual stream's rows: whole
+  kHead,      // each head: the rank's own heads
+  kAllHeads,  // all heads together: the rank's own, so ranks sum squares; the weight is split
+};
+
+// A norm with a weight `name`.weight [size].
+struct NormSpec {
+  std::string name;
+  int64_t size = 0;
+  NormForm form;
+  NormOver over = NormOver::kStream;
+  // kAllHeads: split as the linear whose output it norms (LinearSpec).
+  int64_t unit = 1;
+  bool may_share = false;
+};
+
+// Which dimension tensor parallelism splits: out [out/tp, in], or in [out, in/tp].
+enum class LinearSplit { kColumn, kRow };
+
+// `name`.weight [out, in], and `name`.bias [out].
+struct LinearSpec {
+  // Hugging Face path of the module: model.layers.0.self_attn.q_proj. Of a part the module's and
+  // which rows.
+  std::string name;
+  int64_t in = 0, out = 0;
+  LinearSplit split = LinearSplit::kColumn;
+  int64_t unit = 1;  // slices are whole units of the split dimension: a head
+  bool bias = false;
+  // Fewer units than ranks: several ranks hold the same one (kv heads). Else the ranks divide them.
+  bool may_share = false;
+  // Rows [offset, offset + out) of a module of `rows`, as of a fused q, k and v: files have one
+  // tensor, adapters one pair of factors, the first of which all parts read. Column split.
+  struct Part {
+    std::string module;
+    int64_t rows = 0, offset = 0;
+  };
+  std::optional<Part> part = {};
+
+  // What files, adapters and quantisation know it by.
+  const std::string& module() const { return part ? part->module : name; }
+  // Whether it is its module, or stands for it: the first part.
+  bool stands_for_module() const { return !part || part->offset == 0; }
+  int64_t units() const { return (split == LinearSplit::kColumn ? out : in) / unit; }
+};
+
+// Causal attention with grouped queries. Norms of q and k come before rotary.
+struct AttentionSpec {
+  LinearSpec q, k, v, o;
+  int64_t heads = 0, kv_heads = 0, head_dim = 0;  // kv_heads divides heads
+  std::optional<NormSpec> q_norm, k_norm;         // both or none
+  double scale = 1.0;                             // of the scores
+  double soft_cap = 0;                            // then cap tanh(score / cap); 0: none
+  int64_t window = 0;                             // tokens seen, incl. the token itself; 0: all
+  int rope = 0;  // which of ModelSpec::ropes turns q and k; below 0: none
+};
+
+// down(activation(gate x) * up x).
+struct MlpSpec {
+  LinearSpec gate, up, down;
+  Activation activation = Activation::kSilu;
+};
+
+// x += residual_scale * after(body(before(x))), without the norms that are not there.
+struct BlockSpec {
+  std::optional<NormSpec> before;
+  std::variant<AttentionSpec, MlpSpec> body;
+  std::optional<NormSpec> after = {};
+  // Reads what the block before it reads, norm included, not what that one has made of it.
+  bool beside = false;
+  double residual_scale = 1.0;
+};
+using LayerSpec = std::vector<BlockSpec>;
+
+}  // namespace fttrain
