@@ -1,5 +1,6 @@
 #include "model/config/model_config.h"
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "model/config/families/families.h"
@@ -65,8 +66,9 @@ constexpr const char* kOfOtherFamilies[] = {"attention_multiplier",
                                             "num_experts",
                                             "auto_map"};
 
-void NoteOtherFamilies(JsonKeys& keys, ModelSpec& model) {
+void NoteOtherFamilies(JsonKeys& keys, const Family& family, ModelSpec& model) {
   for (const char* key : kOfOtherFamilies) {
+    if (absl::c_linear_search(family.own_keys, key)) continue;
     const Json* value = keys.Find(key);
     if (value == nullptr || *value == false) continue;
     model.notes.push_back(absl::StrCat(keys.where(), ": '", key, "' is not read for ", model.family,
@@ -94,7 +96,7 @@ absl::StatusOr<ModelSpec> ParseModelConfig(std::string_view config_json, const s
   ModelSpec model = family->read(keys);
   model.family = family->model_type;
   RefuseOtherModels(keys);
-  NoteOtherFamilies(keys, model);
+  NoteOtherFamilies(keys, *family, model);
   FT_RETURN_IF_ERROR(keys.status());
   FT_RETURN_IF_ERROR(ReadQuantization(keys, model));
   for (const int64_t id : model.eos_token_ids) {

@@ -2,7 +2,7 @@
 """Computes tests/golden/parity.json: what transformers, PEFT and bitsandbytes make of the cases of
 tiny_models.py.
 
-    .venv/bin/python tests/golden/make_parity_golden.py
+    .venv/bin/python tests/golden/make_parity_golden.py [--only CASE ...]
 
 float32 on one CPU thread, eager attention, each row on its own (no padding). Run it only when a
 case changes; the versions it ran with are recorded. The semantics the numbers rest on:
@@ -164,7 +164,12 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--output", type=Path, default=Path(__file__).with_name("parity.json"))
-    output = parser.parse_args().output
+    parser.add_argument(
+        "--only", nargs="*", help="cases to compute; the file's others stay as they are"
+    )
+    arguments = parser.parse_args()
+    output = arguments.output
+    kept = json.loads(output.read_text())["cases"] if arguments.only else {}
     torch.set_num_threads(1)
     golden = {
         "versions": {m.__name__: m.__version__ for m in (torch, transformers, peft, bitsandbytes)},
@@ -175,6 +180,9 @@ def main():
         "cases": {},
     }
     for case in tiny_models.CASES:
+        if arguments.only and case not in arguments.only:
+            golden["cases"][case] = kept[case]
+            continue
         with tempfile.TemporaryDirectory() as folder:
             golden["cases"][case] = result = run_case(case, Path(folder))
         print(

@@ -18,6 +18,8 @@ ROWS_PER_STEP = 4
 ROW_TOKENS = (12, 48)  # shortest and longest
 LORA_RANK, LORA_ALPHA = 4, 8
 ALL_LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+FUSED_LINEAR = ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"]
+HALF_FUSED_LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_up_proj", "down_proj"]
 
 COMMON = {
     "hidden_size": 64,
@@ -33,6 +35,16 @@ COMMON = {
     "bos_token_id": 1,
     "eos_token_id": 2,
     "torch_dtype": "float32",
+}
+
+GEMMA = {
+    **{k: v for k, v in COMMON.items() if k != "hidden_act"},
+    "hidden_activation": "gelu_pytorch_tanh",
+    "head_dim": 32,
+    "sliding_window": 10,
+    "tie_word_embeddings": True,
+    "attention_bias": False,
+    "pad_token_id": None,
 }
 
 # name -> (config.json, shards of the checkpoint, stored type, LoRA targets, rank-stabilised scale)
@@ -153,6 +165,147 @@ CASES = {
         ALL_LINEAR,
         True,
     ),
+    # Soft caps that bite, windows in every other layer, norms before and behind blocks.
+    "gemma2": (
+        {
+            **GEMMA,
+            "architectures": ["Gemma2ForCausalLM"],
+            "model_type": "gemma2",
+            "rope_theta": 10000.0,
+            "query_pre_attn_scalar": 20,
+            "attn_logit_softcapping": 2.0,
+            "final_logit_softcapping": 4.0,
+        },
+        1,
+        "F32",
+        ALL_LINEAR,
+        False,
+    ),
+    # Two rotary bases, one of them scaled; one kv head, which two ranks share.
+    "gemma3": (
+        {
+            **GEMMA,
+            "architectures": ["Gemma3ForCausalLM"],
+            "model_type": "gemma3_text",
+            "num_key_value_heads": 1,
+            "rope_theta": 100000.0,
+            "rope_local_base_freq": 10000.0,
+            "rope_scaling": {"rope_type": "linear", "factor": 4.0},
+            "query_pre_attn_scalar": 40,
+            "sliding_window_pattern": 3,
+        },
+        1,
+        "F32",
+        ALL_LINEAR,
+        False,
+    ),
+    # Norms behind blocks alone; those of q and k over all heads.
+    "olmo2": (
+        {
+            **COMMON,
+            "architectures": ["Olmo2ForCausalLM"],
+            "model_type": "olmo2",
+            "rope_theta": 500000.0,
+            "pad_token_id": None,
+        },
+        1,
+        "F32",
+        ALL_LINEAR,
+        False,
+    ),
+    # Four multipliers, a tied head.
+    "granite": (
+        {
+            **COMMON,
+            "architectures": ["GraniteForCausalLM"],
+            "model_type": "granite",
+            "tie_word_embeddings": True,
+            "rope_theta": 10000.0,
+            "embedding_multiplier": 6.0,
+            "logits_scaling": 0.5,
+            "residual_multiplier": 0.6,
+            "attention_multiplier": 0.15,
+        },
+        1,
+        "F32",
+        ALL_LINEAR,
+        False,
+    ),
+    # The middle layer does not turn.
+    "smollm3": (
+        {
+            **COMMON,
+            "architectures": ["SmolLM3ForCausalLM"],
+            "model_type": "smollm3",
+            "tie_word_embeddings": True,
+            "rope_theta": 5000000.0,
+            "no_rope_layers": [1, 0, 1],
+            "use_sliding_window": False,
+            "pad_token_id": None,
+        },
+        1,
+        "F32",
+        ALL_LINEAR,
+        False,
+    ),
+    # Half of each head turns, in neighbouring pairs; four norms; gate and up in one matrix.
+    "glm4": (
+        {
+            **COMMON,
+            "architectures": ["Glm4ForCausalLM"],
+            "model_type": "glm4",
+            "head_dim": 16,
+            "attention_bias": True,
+            "rope_theta": 10000.0,
+            "pad_token_id": None,
+        },
+        1,
+        "F32",
+        HALF_FUSED_LINEAR,
+        False,
+    ),
+    # One LayerNorm a layer, blocks side by side; the last layer has neither window nor rotation.
+    "cohere2": (
+        {
+            **{k: v for k, v in COMMON.items() if k != "rms_norm_eps"},
+            "architectures": ["Cohere2ForCausalLM"],
+            "model_type": "cohere2",
+            "tie_word_embeddings": True,
+            "layer_norm_eps": 1e-5,
+            "logit_scale": 0.6,
+            "sliding_window": 10,
+            "sliding_window_pattern": 3,
+            "rope_theta": 50000.0,
+            "pad_token_id": None,
+        },
+        1,
+        "F32",
+        ALL_LINEAR,
+        False,
+    ),
+    # q, k and v in one matrix; of half of each head frequencies divided by the long factors, as
+    # every row is longer than the original context.
+    "phi3": (
+        {
+            **COMMON,
+            "architectures": ["Phi3ForCausalLM"],
+            "model_type": "phi3",
+            "rope_theta": 20000.0,
+            "original_max_position_embeddings": 8,
+            "partial_rotary_factor": 0.5,
+            "rope_scaling": {
+                "type": "longrope",
+                "short_factor": [1.0, 1.1, 1.25, 1.6],
+                "long_factor": [1.2, 2.0, 5.0, 8.0],
+            },
+            "sliding_window": 24,
+            "pad_token_id": None,
+        },
+        1,
+        "F32",
+        FUSED_LINEAR,
+        False,
+    ),
 }
 
 
@@ -170,15 +323,34 @@ def linear_shapes(config):
     )
     head_dim = config.get("head_dim", hidden // heads)
     q, kv = heads * head_dim, config["num_key_value_heads"] * head_dim
-    return {
+    qkv = {
         "self_attn.q_proj": (q, hidden),
         "self_attn.k_proj": (kv, hidden),
         "self_attn.v_proj": (kv, hidden),
+    }
+    gate_up = {"mlp.gate_proj": (ffn, hidden), "mlp.up_proj": (ffn, hidden)}
+    if config["model_type"] == "phi3":
+        qkv = {"self_attn.qkv_proj": (q + 2 * kv, hidden)}
+    if config["model_type"] in ("phi3", "glm4"):
+        gate_up = {"mlp.gate_up_proj": (2 * ffn, hidden)}
+    return {
+        **qkv,
         "self_attn.o_proj": (hidden, q),
-        "mlp.gate_proj": (ffn, hidden),
-        "mlp.up_proj": (ffn, hidden),
+        **gate_up,
         "mlp.down_proj": (hidden, ffn),
     }
+
+
+NORMS = ("input_layernorm", "post_attention_layernorm")
+GEMMA_NORMS = (*NORMS, "pre_feedforward_layernorm", "post_feedforward_layernorm")
+# The norms of a layer, where a family does not have NORMS.
+LAYER_NORMS = {
+    "gemma2": GEMMA_NORMS,
+    "gemma3_text": GEMMA_NORMS,
+    "olmo2": ("post_attention_layernorm", "post_feedforward_layernorm"),
+    "glm4": (*NORMS, "post_self_attn_layernorm", "post_mlp_layernorm"),
+    "cohere2": ("input_layernorm",),
+}
 
 
 def weight_shapes(config):
@@ -188,13 +360,18 @@ def weight_shapes(config):
         prefix = f"model.layers.{layer}."
         for module, shape in linear_shapes(config).items():
             shapes[f"{prefix}{module}.weight"] = shape
-            if config["model_type"] == "qwen2" and module[-6] in "qkv" and "self_attn" in module:
+            biases = config["model_type"] in ("qwen2", "glm4")
+            if biases and module[-6] in "qkv" and "self_attn" in module:
                 shapes[f"{prefix}{module}.bias"] = shape[:1]
-        for norm in ("input_layernorm", "post_attention_layernorm"):
+        for norm in LAYER_NORMS.get(config["model_type"], NORMS):
             shapes[f"{prefix}{norm}.weight"] = (hidden,)
-        if config["model_type"] == "qwen3":
+        if config["model_type"] in ("qwen3", "gemma3_text"):
             for norm in ("q_norm", "k_norm"):
                 shapes[f"{prefix}self_attn.{norm}.weight"] = (config["head_dim"],)
+        if config["model_type"] == "olmo2":
+            for side in "qk":
+                width = linear_shapes(config)[f"self_attn.{side}_proj"][:1]
+                shapes[f"{prefix}self_attn.{side}_norm.weight"] = width
     shapes["model.norm.weight"] = (hidden,)
     if not config["tie_word_embeddings"]:
         shapes["lm_head.weight"] = (vocab, hidden)

@@ -9,16 +9,22 @@ using Json = JsonKeys::Json;
 
 constexpr int64_t kMaxLayers = 10'000;
 
-void RefuseUnsupported(JsonKeys& keys) {
+void RefuseDropout(JsonKeys& keys) {
   if (const Json* dropout = keys.Find("attention_dropout"); dropout != nullptr && *dropout != 0) {
     keys.Fail("attention_dropout",
               absl::StrCat("is ", Printable(dropout->dump()), ", only 0 is supported"));
   }
-  const std::string activation = keys.Text("hidden_act", "silu");
-  if (activation != "silu") {
-    keys.Fail("hidden_act",
-              absl::StrCat("'", Printable(activation), "' is not supported (silu is)"));
+}
+
+Activation ReadActivation(JsonKeys& keys, const LlamaDefaults& defaults) {
+  const std::string name = keys.Text(defaults.activation_key, defaults.activation);
+  if (name == "silu") return Activation::kSilu;
+  if (name != "gelu_pytorch_tanh") {
+    keys.Fail(
+        defaults.activation_key,
+        absl::StrCat("'", Printable(name), "' is not supported (silu and gelu_pytorch_tanh are)"));
   }
+  return Activation::kGeluTanh;
 }
 
 void ReadHeads(JsonKeys& keys, const LlamaDefaults& defaults, LlamaShape& shape) {
@@ -69,16 +75,17 @@ std::vector<bool> ReadLayerTypes(JsonKeys& keys, int64_t num_layers) {
 }  // namespace
 
 LlamaShape ReadShape(JsonKeys& keys, const LlamaDefaults& defaults) {
-  RefuseUnsupported(keys);
+  RefuseDropout(keys);
   LlamaShape shape;
+  shape.activation = ReadActivation(keys, defaults);
   shape.hidden_size = keys.Int("hidden_size", 1);
   shape.intermediate_size = keys.Int("intermediate_size", 1);
   shape.num_layers = keys.Int("num_hidden_layers", 1);
   shape.num_heads = keys.Int("num_attention_heads", 1);
   shape.vocab_size = keys.Int("vocab_size", 1);
   shape.max_position_embeddings = keys.Int("max_position_embeddings", 1);
-  shape.rms_norm_eps = keys.Positive("rms_norm_eps", 1e-6);
-  shape.tie_word_embeddings = keys.Bool("tie_word_embeddings", false);
+  shape.rms_norm_eps = keys.Positive(defaults.eps_key, defaults.eps);
+  shape.tie_word_embeddings = keys.Bool("tie_word_embeddings", defaults.tied);
   if (shape.num_layers > kMaxLayers) {
     keys.Fail("num_hidden_layers", absl::StrCat("exceeds ", kMaxLayers));
     shape.num_layers = 1;  // nothing of that size is built
@@ -96,17 +103,48 @@ int64_t SlidingWindow(JsonKeys& keys) {
   return is_null ? 0 : keys.Int("sliding_window", 1, 4096);
 }
 
-void ReadWindows(JsonKeys& keys, int64_t window, int64_t first, LlamaShape& shape) {
+int64_t SlidingWindowIfAny(JsonKeys& keys) {
+  return keys.Find("sliding_window") ? SlidingWindow(keys) : 0;
+}
+
+double PositiveOrNone(JsonKeys& keys, const char* key, double absent) {
+  const bool is_null = keys.Contains(key) && !keys.Find(key);
+  return is_null || (absent == 0 && !keys.Find(key)) ? 0.0 : keys.Positive(key, absent);
+}
+
+namespace {
+
+// shape.layer_windows where layer_types says so, else where `has` does.
+template <typename Has>
+void SetWindows(JsonKeys& keys, int64_t window, const Has& has, LlamaShape& shape) {
   std::vector<bool> windowed = ReadLayerTypes(keys, shape.num_layers);
   if (windowed.empty()) {
-    for (int64_t layer = 0; layer < shape.num_layers; ++layer) {
-      windowed.push_back(window > 0 && layer >= first);
-    }
+    for (int64_t layer = 0; layer < shape.num_layers; ++layer) windowed.push_back(has(layer));
   }
   // A window without a size means nothing.
   const bool any = std::find(windowed.begin(), windowed.end(), true) != windowed.end();
   if (any && window == 0) keys.Fail("layer_types", "contradicts 'sliding_window'");
-  for (const bool has : windowed) shape.layer_windows.push_back(has ? window : 0);
+  for (const bool each : windowed) shape.layer_windows.push_back(each ? window : 0);
+}
+
+}  // namespace
+
+void ReadWindows(JsonKeys& keys, int64_t window, int64_t first, LlamaShape& shape) {
+  SetWindows(
+      keys, window, [&](int64_t layer) { return window > 0 && layer >= first; }, shape);
+}
+
+void ReadWindowPattern(JsonKeys& keys, int64_t window, int64_t period, LlamaShape& shape) {
+  SetWindows(
+      keys, window, [&](int64_t layer) { return (layer + 1) % period != 0; }, shape);
+}
+
+void ReadOneWindow(JsonKeys& keys, int64_t window, LlamaShape& shape) {
+  ReadWindows(keys, window, /*first=*/0, shape);
+  const std::vector<int64_t>& windows = shape.layer_windows;
+  if (std::count(windows.begin(), windows.end(), window) != shape.num_layers) {
+    keys.Fail("layer_types", "contradicts 'sliding_window'");
+  }
 }
 
 void ReadQwenWindows(JsonKeys& keys, LlamaShape& shape) {

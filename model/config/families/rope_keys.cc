@@ -12,10 +12,21 @@ namespace {
 
 using Json = JsonKeys::Json;
 
-void RefusePartialRotary(JsonKeys& keys) {
-  if (keys.Find("partial_rotary_factor") && keys.Positive("partial_rotary_factor") != 1.0) {
-    keys.Fail("partial_rotary_factor", "other than 1 is not supported");
+// shape.rotary_dim of partial_rotary_factor.
+void ReadPartialRotary(JsonKeys& keys, const RopeRules& rules, LlamaShape& shape) {
+  const char* key = "partial_rotary_factor";
+  const bool given = keys.Find(key) != nullptr;
+  if (!rules.partial) {
+    if (given && keys.Positive(key) != 1.0) keys.Fail(key, "other than 1 is not supported");
+    return;
   }
+  if (!given && shape.rotary_dim > 0) return;  // said elsewhere
+  const double factor = keys.Positive(key, rules.partial_absent);
+  shape.rotary_dim = static_cast<int64_t>(static_cast<double>(shape.head_dim) * factor);
+  if (factor <= 1 && shape.rotary_dim >= 2 && shape.rotary_dim % 2 == 0) return;
+  keys.Fail(key, absl::StrCat("is ", factor, ": of heads of ", shape.head_dim, " that turns ",
+                              shape.rotary_dim, " elements, which must be even, and all at most"));
+  shape.rotary_dim = shape.head_dim;
 }
 
 // A number that counts only if it is not 0, as transformers takes several; 0 if it is not there.
@@ -28,19 +39,28 @@ double NumberOrZero(JsonKeys& keys, const char* key) {
 // The keys of one object: rope_scaling, rope_parameters, or a layer type's in one of them.
 class RopeReader {
  public:
-  // `outside`: the config's own keys. Notes go to `notes`.
-  RopeReader(JsonKeys& outside, const Json& object, const std::string& where, int64_t max_positions,
-             std::vector<std::string>& notes)
+  // `outside`: the config's own keys. Notes go to the shape's.
+  RopeReader(JsonKeys& outside, const Json& object, const std::string& where,
+             const RopeRules& rules, LlamaShape& shape)
       : outside_(outside),
         object_(object),
         keys_(object, absl::StrCat(outside.where(), ": ", where)),
-        max_positions_(max_positions),
-        notes_(notes) {}
+        max_positions_(shape.max_position_embeddings),
+        rules_(rules),
+        shape_(shape),
+        notes_(shape.notes) {}
 
   RopeSpec Read(RopeSpec rope) {
     rope.theta = keys_.Positive("rope_theta", rope.theta);
     const std::string type = Type();
-    if (type == "linear") {
+    ReadPartialRotary(keys_, rules_, shape_);
+    if (rules_.longrope) {
+      if (type == "longrope" || type == "su" || type == "yarn") {
+        ReadLongrope(rope);
+      } else if (type != "default") {
+        RefuseType(type, "default, longrope");
+      }
+    } else if (type == "linear") {
       ReadLinear(rope);
     } else if (type == "dynamic") {
       // Frequencies change for positions beyond max_position_embeddings alone, which rows never
@@ -51,17 +71,19 @@ class RopeReader {
     } else if (type == "yarn") {
       ReadYarn(rope);
     } else if (type != "default") {
-      keys_.Fail(type_key_,
-                 absl::StrCat("'", Printable(type),
-                              "' is not supported (default, linear, dynamic, llama3, yarn are)"));
+      RefuseType(type, "default, linear, dynamic, llama3, yarn");
     }
-    RefusePartialRotary(keys_);
     NoteUnread(type);
     outside_.Adopt(keys_.status());
     return rope;
   }
 
  private:
+  void RefuseType(const std::string& type, const char* known) {
+    keys_.Fail(type_key_,
+               absl::StrCat("'", Printable(type), "' is not supported (", known, " are)"));
+  }
+
   std::string Type() {
     type_key_ = keys_.Find("rope_type") || !keys_.Find("type") ? "rope_type" : "type";
     return keys_.Text(type_key_, "default");
@@ -76,6 +98,7 @@ class RopeReader {
   int64_t OriginalContext() {
     const char* key = "original_max_position_embeddings";
     const int64_t inside = keys_.Int(key, 1, max_positions_);
+    if (!outside_.Find(key) && rules_.original_context > 0) return rules_.original_context;
     if (!outside_.Find(key)) {
       read_.insert(key);
       return inside;
@@ -88,6 +111,36 @@ class RopeReader {
   void ReadLinear(RopeSpec& rope) {
     rope.type = RopeType::kLinear;
     rope.factor = Factor();
+  }
+
+  // One number for each pair.
+  std::vector<double> PairFactors(const char* key) {
+    read_.insert(key);
+    const int64_t dim = shape_.rotary_dim > 0 ? shape_.rotary_dim : shape_.head_dim;
+    const Json* list = keys_.Find(key);
+    const bool numbers =
+        list != nullptr && list->is_array() && absl::c_all_of(*list, [](const Json& each) {
+          return each.is_number() && each.get<double>() > 0;
+        });
+    if (numbers && static_cast<int64_t>(list->size()) == dim / 2) {
+      return list->get<std::vector<double>>();
+    }
+    keys_.Fail(key, absl::StrCat("must list ", dim / 2, " positive numbers, one for each pair of ",
+                                 dim, " elements that turn"));
+    return std::vector<double>(static_cast<size_t>(dim / 2), 1.0);
+  }
+
+  void ReadLongrope(RopeSpec& rope) {
+    rope.type = RopeType::kLongrope;
+    rope.original_max_position_embeddings = OriginalContext();
+    rope.short_factors = PairFactors("short_factor");
+    rope.long_factors = PairFactors("long_factor");
+    const auto context = static_cast<double>(rope.original_max_position_embeddings);
+    read_.insert({"factor", "attention_factor"});
+    const double factor = keys_.Positive("factor", static_cast<double>(max_positions_) / context);
+    const double grown =
+        factor <= 1 || context <= 1 ? 1.0 : std::sqrt(1 + std::log(factor) / std::log(context));
+    rope.attention_factor = keys_.Positive("attention_factor", grown);
   }
 
   void ReadLlama3(RopeSpec& rope) {
@@ -147,6 +200,8 @@ class RopeReader {
   const Json& object_;
   JsonKeys keys_;
   int64_t max_positions_;
+  const RopeRules& rules_;
+  LlamaShape& shape_;
   std::vector<std::string>& notes_;
   const char* type_key_ = "rope_type";
   std::set<std::string, std::less<>> read_;
@@ -164,7 +219,7 @@ std::vector<std::string> LayerTypes(const LlamaShape& shape) {
 
 // {"full_attention": {...}, "sliding_attention": {...}}
 RopeSpec ReadByLayerType(JsonKeys& keys, const Json& object, const std::string& where,
-                         const RopeSpec& absent, LlamaShape& shape) {
+                         const RopeSpec& absent, const RopeRules& rules, LlamaShape& shape) {
   std::optional<RopeSpec> first;
   for (const std::string& type : LayerTypes(shape)) {
     const auto settings = object.find(type);
@@ -172,9 +227,8 @@ RopeSpec ReadByLayerType(JsonKeys& keys, const Json& object, const std::string& 
       keys.Fail(where, absl::StrCat("has no settings for the model's ", type, " layers"));
       return absent;
     }
-    RopeReader reader(keys, *settings, absl::StrCat(where, ".", type),
-                      shape.max_position_embeddings, shape.notes);
-    const RopeSpec rope = reader.Read(absent);
+    const RopeSpec rope =
+        ReadRopeSettings(keys, *settings, absl::StrCat(where, ".", type), absent, shape, rules);
     if (!first) first = rope;
     if (rope == *first) continue;
     keys.Fail(where,
@@ -191,10 +245,15 @@ RopeSpec ReadByLayerType(JsonKeys& keys, const Json& object, const std::string& 
 
 }  // namespace
 
-void ReadRope(JsonKeys& keys, LlamaShape& shape) {
-  RefusePartialRotary(keys);
+RopeSpec ReadRopeSettings(JsonKeys& keys, const Json& object, const std::string& where,
+                          const RopeSpec& absent, LlamaShape& shape, const RopeRules& rules) {
+  return RopeReader(keys, object, where, rules, shape).Read(absent);
+}
+
+void ReadRope(JsonKeys& keys, LlamaShape& shape, const RopeRules& rules) {
+  ReadPartialRotary(keys, rules, shape);
   RopeSpec absent;
-  absent.theta = keys.Positive("rope_theta", absent.theta);
+  absent.theta = keys.Positive("rope_theta", rules.theta);
   std::optional<RopeSpec> found;
   // Version 5 has all in rope_parameters; version 4 theta beside, and the rest in rope_scaling.
   for (const char* where : {"rope_scaling", "rope_parameters"}) {
@@ -206,10 +265,9 @@ void ReadRope(JsonKeys& keys, LlamaShape& shape) {
         object->contains("full_attention");
     RopeSpec rope;
     if (nested) {
-      rope = ReadByLayerType(keys, *object, where, absent, shape);
+      rope = ReadByLayerType(keys, *object, where, absent, rules, shape);
     } else {
-      rope =
-          RopeReader(keys, *object, where, shape.max_position_embeddings, shape.notes).Read(absent);
+      rope = ReadRopeSettings(keys, *object, where, absent, shape, rules);
     }
     if (found && *found != rope) keys.Fail("rope_parameters", "contradicts 'rope_scaling'");
     found = rope;
