@@ -149,7 +149,7 @@ absl::Status ChatCommand(const CommandLine& line, const Process& process) {
   const absl::StatusOr<Speech> speech = Speech::Load(setup.task, /*raw=*/false);
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(speech.status()));
   options->stop_ids = speech->stop_ids();
-  const int64_t room = std::min(setup.task.model.max_position_embeddings, kMostTokens);
+  const int64_t room = std::min(MostAnswerTokens(setup.task.model), kMostTokens);
   FT_ASSIGN_OR_RETURN(const std::unique_ptr<Network> network,
                       LoadForEvaluation(setup, room, process));
   const bool first = process.rank() == 0, terminal = first && isatty(STDIN_FILENO) != 0;

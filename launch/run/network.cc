@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "data/text/example.h"
 #include "launch/exit_code.h"
@@ -25,6 +27,26 @@ absl::Status CheckPositions(const ModelSpec& model, int64_t tokens, const std::s
   return absl::InvalidArgumentError(
       absl::StrCat(what, " ", tokens, " tokens, more than the model's max_position_embeddings ",
                    model.max_position_embeddings, "; ", remedy));
+}
+
+int64_t MostAnswerTokens(const ModelSpec& model) {
+  int64_t most = model.max_position_embeddings;
+  for (const RopeSpec& rope : model.ropes) {
+    if (rope.has_long_form()) most = std::min(most, rope.original_max_position_embeddings);
+  }
+  return most;
+}
+
+absl::Status CheckAnswers(const ModelSpec& model, int64_t tokens, const std::string& what,
+                          const std::string& remedy) {
+  FT_RETURN_IF_ERROR(CheckPositions(model, tokens, what, remedy));
+  const int64_t most = MostAnswerTokens(model);
+  if (tokens <= most) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(what, " ", tokens, " tokens; beyond ", most,
+                   " this model's rotary embedding is another (longrope), and no answers are "
+                   "written there; ",
+                   remedy));
 }
 
 namespace {

@@ -23,6 +23,12 @@ absl::StatusOr<ModelSpec> ReadModel(const std::string& folder);
 // ends the sentence.
 absl::Status CheckPositions(const ModelSpec& model, int64_t tokens, const std::string& what,
                             const std::string& remedy);
+// Tokens that a question and its answer have at most: the model's positions, but no more than those
+// before its rotary embedding changes (longrope), with which what is kept of their tokens would.
+int64_t MostAnswerTokens(const ModelSpec& model);
+// CheckPositions of a question and its answer.
+absl::Status CheckAnswers(const ModelSpec& model, int64_t tokens, const std::string& what,
+                          const std::string& remedy);
 
 struct Network {
   Task task;

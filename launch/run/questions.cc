@@ -54,7 +54,7 @@ absl::StatusOr<Questions> AskRows(std::vector<PromptRow> rows, Speech speech,
     const auto tokens = static_cast<int64_t>(ids.size());
     questions.longest = std::max(questions.longest, tokens);
     questions.prompts.push_back(std::move(ids));
-    return CheckPositions(
+    return CheckAnswers(
         model, tokens + options.max_new_tokens,
         absl::StrCat("the prompt's ", tokens, " tokens and ", options.limit, " make"),
         "shorten one of them");

@@ -185,6 +185,9 @@ std::string StartSummary(const Task& task, const Layout& layout, const Machine& 
     if (task.form.nf4) lines.push_back(FormOfBase(task, layout, parameters));
     lines.push_back(FormOfAdapter(task));
   }
+  const std::string plain =
+      machine.device.is_cuda() ? PlainAttention(task.model.layers, task.form.compute) : "";
+  if (!plain.empty()) lines.push_back("attention  " + plain);
   lines.push_back(Kept(task, layout));
   lines.push_back(absl::StrFormat(
       "data       %d examples, %s tokens, %s with a target (%s), %d rows an epoch%s", data.examples,
