@@ -20,6 +20,7 @@ struct Family {
   const char* architecture;
   int64_t vocab_size;
   int64_t positions;
+  const char* more = "{}";  // keys of its config; null takes one away
 };
 constexpr Family kLlama2 = {"llama", "LlamaForCausalLM", 32000, 4096};
 constexpr Family kLlama3 = {"llama", "LlamaForCausalLM", 128256, 8192};
@@ -33,11 +34,36 @@ constexpr Family kQwen2 = {"qwen2", "Qwen2ForCausalLM", 151936, 32768};
 constexpr Family kQwen2Large = {"qwen2", "Qwen2ForCausalLM", 152064, 131072};
 constexpr Family kQwen3 = {"qwen3", "Qwen3ForCausalLM", 151936, 40960};
 
+constexpr Family kGemma2 = {"gemma2", "Gemma2ForCausalLM", 256000, 8192,
+                            R"({"sliding_window": 4096, "rms_norm_eps": 1e-6})"};
+constexpr const char* kGemma3More = R"({"sliding_window": 1024, "rms_norm_eps": 1e-6,
+    "rope_scaling": {"rope_type": "linear", "factor": 8.0}})";
+constexpr Family kGemma3 = {"gemma3_text", "Gemma3ForCausalLM", 262208, 131072, kGemma3More};
+constexpr Family kGemma3Small = {"gemma3_text", "Gemma3ForCausalLM", 262144, 32768,
+                                 R"({"sliding_window": 512, "rms_norm_eps": 1e-6})"};
+constexpr Family kPhi3 = {"phi3", "Phi3ForCausalLM", 32064, 4096};
+constexpr Family kPhi4 = {"phi3", "Phi3ForCausalLM", 100352, 16384, R"({"rope_theta": 250000})"};
+constexpr Family kPhi4Mini = {"phi3", "Phi3ForCausalLM", 200064, 131072,
+                              R"({"partial_rotary_factor": 0.75})"};
+constexpr Family kOlmo2 = {"olmo2", "Olmo2ForCausalLM", 100352, 4096,
+                           R"({"rope_theta": 500000, "rms_norm_eps": 1e-6,
+                               "eos_token_id": 100257})"};
+constexpr Family kGranite = {"granite", "GraniteForCausalLM", 49155, 131072,
+                             R"({"embedding_multiplier": 12.0, "residual_multiplier": 0.22,
+                                 "rope_theta": 10000000})"};
+constexpr Family kSmolLm3 = {"smollm3", "SmolLM3ForCausalLM", 128256, 65536,
+                             R"({"rope_theta": 5000000, "rms_norm_eps": 1e-6})"};
+constexpr Family kGlm4 = {"glm4", "Glm4ForCausalLM", 151552, 32768};
+constexpr Family kCohere2 = {"cohere2", "Cohere2ForCausalLM", 256000, 131072,
+                             R"({"sliding_window": 4096, "rope_theta": 50000, "logit_scale": 0.25,
+                                 "rms_norm_eps": null})"};
+
 struct Row {
   const char* name;
   const Family& family;
   int64_t hidden, ffn, layers, heads, kv_heads, head_dim;
   bool tied = false;
+  const char* more = "{}";  // as the family's
 };
 
 constexpr Row kRows[] = {
@@ -74,12 +100,38 @@ constexpr Row kRows[] = {
     {"smollm2-135m", kSmolLm2, 576, 1536, 30, 9, 3, 64, true},
     {"smollm2-360m", kSmolLm2, 960, 2560, 32, 15, 5, 64, true},
     {"smollm2-1.7b", kSmolLm2, 2048, 8192, 24, 32, 32, 64, true},
+    {"smollm3-3b", kSmolLm3, 2048, 11008, 36, 16, 4, 128, true},
+    {"gemma-2-2b", kGemma2, 2304, 9216, 26, 8, 4, 256, true},
+    {"gemma-2-9b", kGemma2, 3584, 14336, 42, 16, 8, 256, true},
+    {"gemma-2-27b", kGemma2, 4608, 36864, 46, 32, 16, 128, true,
+     R"({"query_pre_attn_scalar": 144})"},
+    {"gemma-3-1b", kGemma3Small, 1152, 6912, 26, 4, 1, 256, true},
+    {"gemma-3-4b", kGemma3, 2560, 10240, 34, 8, 4, 256, true},
+    {"gemma-3-12b", kGemma3, 3840, 15360, 48, 16, 8, 256, true},
+    {"gemma-3-27b", kGemma3, 5376, 21504, 62, 32, 16, 128, true,
+     R"({"query_pre_attn_scalar": 168})"},
+    {"phi-3-mini-4k", kPhi3, 3072, 8192, 32, 32, 32, 96, false, R"({"sliding_window": 2047})"},
+    {"phi-3-medium-4k", kPhi3, 5120, 17920, 40, 40, 10, 128, false, R"({"sliding_window": 2047})"},
+    {"phi-4", kPhi4, 5120, 17920, 40, 40, 10, 128},
+    {"phi-4-mini", kPhi4Mini, 3072, 8192, 32, 24, 8, 128, true},
+    {"olmo-2-1b", kOlmo2, 2048, 8192, 16, 16, 16, 128},
+    {"olmo-2-7b", kOlmo2, 4096, 11008, 32, 32, 32, 128},
+    {"olmo-2-13b", kOlmo2, 5120, 13824, 40, 40, 40, 128},
+    {"olmo-2-32b", kOlmo2, 5120, 27648, 64, 40, 8, 128},
+    {"granite-3.3-2b", kGranite, 2048, 8192, 40, 32, 8, 64, true,
+     R"({"attention_multiplier": 0.015625, "logits_scaling": 8.0})"},
+    {"granite-3.3-8b", kGranite, 4096, 12800, 40, 32, 8, 128, true,
+     R"({"attention_multiplier": 0.0078125, "logits_scaling": 16.0})"},
+    {"glm-4-9b", kGlm4, 4096, 13696, 40, 32, 2, 128},
+    {"command-r7b", kCohere2, 4096, 14336, 32, 32, 8, 128, true},
+    {"command-a-111b", kCohere2, 12288, 36864, 64, 96, 8, 128, true},
 };
 
 // Words of a repository's name that say how a model was trained or stored, not what shape it has.
-constexpr const char* kNoShape[] = {"meta", "instruct", "chat", "base", "hf",     "it",   "v0.1",
-                                    "v0.2", "v0.3",     "bf16", "2407", "2411",   "2501", "nf4",
-                                    "bnb",  "4bit",     "1.5",  "2507", "unsloth"};
+constexpr const char* kNoShape[] = {"meta",    "instruct", "chat", "base", "hf",   "it",
+                                    "v0.1",    "v0.2",     "v0.3", "bf16", "2407", "2411",
+                                    "2501",    "nf4",      "bnb",  "4bit", "1.5",  "2507",
+                                    "unsloth", "0414",     "1124", "0325", "0425"};
 
 // What of a name counts: its words without those, and of the sizes, where one is given beside a
 // name that has but one, nothing is lost: "Mistral-Nemo-Instruct-2407" -> "mistralnemo".
@@ -109,19 +161,22 @@ std::string Essence(std::string_view name, bool is_table_name) {
 }
 
 std::string ConfigOf(const Row& row) {
-  const nlohmann::json json = {{"model_type", row.family.model_type},
-                               {"architectures", {row.family.architecture}},
-                               {"hidden_size", row.hidden},
-                               {"intermediate_size", row.ffn},
-                               {"num_hidden_layers", row.layers},
-                               {"num_attention_heads", row.heads},
-                               {"num_key_value_heads", row.kv_heads},
-                               {"head_dim", row.head_dim},
-                               {"vocab_size", row.family.vocab_size},
-                               {"max_position_embeddings", row.family.positions},
-                               {"tie_word_embeddings", row.tied},
-                               {"sliding_window", nullptr},
-                               {"rms_norm_eps", 1e-5}};
+  nlohmann::json json = {{"model_type", row.family.model_type},
+                         {"architectures", {row.family.architecture}},
+                         {"hidden_size", row.hidden},
+                         {"intermediate_size", row.ffn},
+                         {"num_hidden_layers", row.layers},
+                         {"num_attention_heads", row.heads},
+                         {"num_key_value_heads", row.kv_heads},
+                         {"head_dim", row.head_dim},
+                         {"vocab_size", row.family.vocab_size},
+                         {"max_position_embeddings", row.family.positions},
+                         {"tie_word_embeddings", row.tied},
+                         {"sliding_window", nullptr},
+                         {"rms_norm_eps", 1e-5}};
+  for (const char* more : {row.family.more, row.more}) {
+    json.merge_patch(nlohmann::json::parse(more));
+  }
   return json.dump();
 }
 

@@ -29,17 +29,39 @@ int64_t ParametersOf(const std::string& name) {
 }
 
 TEST(Shapes, HaveTheParametersOfTheirModels) {
-  const std::map<std::string, int64_t> known = {
-      {"llama-3.2-1b", 1'235'814'400},      {"llama-3.2-3b", 3'212'749'824},
-      {"llama-3.1-8b", 8'030'261'248},      {"llama-3.1-70b", 70'553'706'496},
-      {"llama-3.1-405b", 405'853'388'800},  {"llama-2-7b", 6'738'415'616},
-      {"llama-2-13b", 13'015'864'320},      {"llama-2-70b", 68'976'648'192},
-      {"qwen2.5-0.5b", 494'032'768},        {"qwen2.5-7b", 7'615'616'512},
-      {"qwen2.5-32b", 32'763'876'352},      {"qwen2.5-72b", 72'706'203'648},
-      {"qwen3-0.6b", 596'049'920},          {"qwen3-8b", 8'190'735'360},
-      {"qwen3-32b", 32'762'123'264},        {"mistral-7b", 7'248'023'552},
-      {"mistral-nemo-12b", 12'247'782'400}, {"mistral-large-123b", 122'610'069'504},
-      {"yi-34b", 34'388'917'248},           {"smollm2-135m", 134'515'008}};
+  const std::map<std::string, int64_t> known = {{"llama-3.2-1b", 1'235'814'400},
+                                                {"llama-3.2-3b", 3'212'749'824},
+                                                {"llama-3.1-8b", 8'030'261'248},
+                                                {"llama-3.1-70b", 70'553'706'496},
+                                                {"llama-3.1-405b", 405'853'388'800},
+                                                {"llama-2-7b", 6'738'415'616},
+                                                {"llama-2-13b", 13'015'864'320},
+                                                {"llama-2-70b", 68'976'648'192},
+                                                {"qwen2.5-0.5b", 494'032'768},
+                                                {"qwen2.5-7b", 7'615'616'512},
+                                                {"qwen2.5-32b", 32'763'876'352},
+                                                {"qwen2.5-72b", 72'706'203'648},
+                                                {"qwen3-0.6b", 596'049'920},
+                                                {"qwen3-8b", 8'190'735'360},
+                                                {"qwen3-32b", 32'762'123'264},
+                                                {"mistral-7b", 7'248'023'552},
+                                                {"mistral-nemo-12b", 12'247'782'400},
+                                                {"mistral-large-123b", 122'610'069'504},
+                                                {"yi-34b", 34'388'917'248},
+                                                {"smollm2-135m", 134'515'008},
+                                                {"gemma-2-2b", 2'614'341'888},
+                                                {"gemma-2-27b", 27'227'128'320},
+                                                {"gemma-3-1b", 999'885'952},
+                                                {"phi-3-mini-4k", 3'821'079'552},
+                                                {"phi-4", 14'659'507'200},
+                                                {"phi-4-mini", 3'836'021'760},
+                                                {"olmo-2-1b", 1'484'916'736},
+                                                {"olmo-2-7b", 7'298'617'344},
+                                                {"granite-3.3-2b", 2'533'531'648},
+                                                {"granite-3.3-8b", 8'170'848'256},
+                                                {"smollm3-3b", 3'075'098'624},
+                                                {"glm-4-9b", 9'400'279'040},
+                                                {"command-a-111b", 111'057'580'032}};
   for (const auto& [name, parameters] : known) EXPECT_EQ(ParametersOf(name), parameters) << name;
 }
 
@@ -59,7 +81,13 @@ TEST(Shapes, HaveLenientNames) {
       {"mistralai/Mistral-7B-Instruct-v0.3", "mistral-7b"},
       {"Mistral-Nemo-Instruct-2407", "mistral-nemo-12b"},
       {"mistralai/Mistral-Large-Instruct-2407", "mistral-large-123b"},
-      {"01-ai/Yi-1.5-34B-Chat", "yi-34b"}};
+      {"01-ai/Yi-1.5-34B-Chat", "yi-34b"},
+      {"google/gemma-3-27b-it", "gemma-3-27b"},
+      {"microsoft/phi-4", "phi-4"},
+      {"microsoft/Phi-4-mini-instruct", "phi-4-mini"},
+      {"HuggingFaceTB/SmolLM3-3B", "smollm3-3b"},
+      {"zai-org/GLM-4-9B-0414", "glm-4-9b"},
+      {"allenai/OLMo-2-1124-7B-Instruct", "olmo-2-7b"}};
   for (const auto& [written, name] : meant) {
     const auto shape = FindShape(written);
     ASSERT_TRUE(shape.ok()) << shape.status();
