@@ -182,6 +182,7 @@ TEST(CpuKernels, AttentionAgreesBetweenInstructionSets) {
                                    dim,
                                    /*window=*/90,
                                    /*scale=*/0.15,
+                                   /*soft_cap=*/1.5,
                                    Data<Bf16>(dout),
                                    MutableData<Bf16>(dq),
                                    MutableData<Bf16>(dk),
