@@ -9,9 +9,10 @@
 namespace fttrain {
 namespace {
 
-// Looks of a thread before it sleeps, each a pause instruction: about 0.1 ms
-// (bench/results/neighbour.md).
-constexpr char kSpinCount[] = "2000";
+// Looks of a thread before it sleeps, each a pause instruction: about 0.01 ms, which is enough from
+// one loop to the next. Ten times as many made steps beside other programs two to three times as
+// long (bench/neighbour.py).
+constexpr char kSpinCount[] = "200";
 
 bool IsSet(const char* name) { return std::getenv(name) != nullptr; }
 
