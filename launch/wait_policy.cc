@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <climits>
 #include <cstdlib>
 
 #include "absl/strings/string_view.h"
@@ -23,7 +24,9 @@ void ChooseWaitPolicy(char** argv) {
   const char* threads = std::getenv("OMP_NUM_THREADS");
   if (threads != nullptr && absl::string_view(threads) == "1") return;
   setenv("GOMP_SPINCOUNT", kSpinCount, 0);
-  execv("/proc/self/exe", argv);  // where that fails, threads spin
+  // By its path, so that lists of processes call it by its name. Where that fails, threads spin.
+  char path[PATH_MAX] = {};
+  if (readlink("/proc/self/exe", path, sizeof path - 1) > 0) execv(path, argv);
 }
 
 }  // namespace fttrain
