@@ -14,12 +14,14 @@ bool HeadIsDense(const ParameterForm& form) {
   return std::count(form.nf4_dense.begin(), form.nf4_dense.end(), kHeadModule) > 0;
 }
 
-// As `fttrain quantize` would write it. Without weights, as for a plan, nothing is quantised, and
-// bytes are the same in any dtype. Whoever reads a folder's weights tells what is wrong with them.
+// As `fttrain quantize` would write it; of a float32 run float32, which holds what any file has.
+// Without weights, as for a plan, nothing is quantised, and bytes are the same in any dtype.
+// Whoever reads a folder's weights tells what is wrong with them.
 absl::StatusOr<at::ScalarType> RoundingOf(const std::string& folder, const ModelSpec& model,
-                                          bool quantize_head, at::ScalarType without_weights) {
+                                          bool quantize_head, at::ScalarType compute) {
+  if (compute != at::kBFloat16) return compute;
   const auto files = SafetensorsFolder::Open(folder);
-  if (!files.ok()) return without_weights;
+  if (!files.ok()) return compute;
   return MatrixDtype(**files, model, quantize_head);
 }
 
