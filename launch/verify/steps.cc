@@ -128,7 +128,9 @@ absl::StatusOr<std::vector<Deviation>> WatchSteps(Job& job, const ReplicaMap& re
                                                   int64_t steps, const Watch& watch) {
   Watcher watcher(job, replicas, watch);
   watcher.Observe(Quantity::kValues, 0);
-  if (watch.follow != nullptr) job.optimizer->MastersFromParameters();
+  // Not from the files, in more bits: a master halfway between two values of its parameter would turn
+  // rounding's noise into a difference.
+  job.optimizer->MastersFromParameters();
   Trainer trainer(job);
   for (int64_t step = 0; step < steps; ++step) FT_RETURN_IF_ERROR(trainer.Step(step).status());
   return watcher.deviations();

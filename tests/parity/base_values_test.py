@@ -28,7 +28,8 @@ def stored(path):
     for name, entry in header.items():
         begin, end = (base + offset for offset in entry["data_offsets"])
         if entry["dtype"] in NUMBERS:
-            tensors[name] = np.frombuffer(data[begin:end], NUMBERS[entry["dtype"]]).astype("f4")
+            flat = np.frombuffer(data[begin:end], NUMBERS[entry["dtype"]]).astype("f4")
+            tensors[name] = flat.reshape(entry["shape"])
     return tensors
 
 

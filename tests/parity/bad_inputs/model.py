@@ -133,7 +133,7 @@ CONFIG_JSON = [
         "an activation is unknown",
         BAD_FILE,
         model_config(hidden_act="gelu"),
-        r"config\.json: 'hidden_act' 'gelu' is not supported \(silu is\)",
+        r"config\.json: 'hidden_act' 'gelu' is not supported \(silu and gelu_pytorch_tanh are\)",
     ),
     Case(
         "a rotary embedding is unknown",
