@@ -25,7 +25,7 @@ absl::StatusOr<config::LoadedConfig> ReadRunConfig(const CommandLine& line) {
     const bool at_the_sources = std::filesystem::exists("configs/quickstart.yaml");
     return absl::InvalidArgumentError(absl::StrCat(
         "no config was given and there is no fttrain.yaml in this folder; ",
-        at_the_sources ? "try 'fttrain train configs/quickstart.yaml'"
+        at_the_sources ? "try 'mpirun -np 2 fttrain train configs/quickstart.yaml'"
                        : "'fttrain init --model=FOLDER --data=FILE > fttrain.yaml' writes one",
         ", or 'fttrain help'"));
   }

@@ -127,7 +127,7 @@ def prepare(cwd, binary):
             write_model(cwd / "models" / name)
     for name in ["train", "my", "held_out"]:
         write_rows(cwd / f"{name}.jsonl", ROWS)
-    tiny_models.write_rows(cwd / "rows.jsonl", [list(range(10, 30)), list(range(40, 60))])
+    tiny_models.write_rows(cwd / "rows.jsonl", [{"input_ids": list(range(at, at + 20))} for at in (10, 40)])
     config = {
         "model": {"path": "models/m"},
         "data": {"train": [{"path": "train.jsonl"}], "eval": [{"path": "held_out.jsonl"}], "sequence_len": 128},
