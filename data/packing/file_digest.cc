@@ -15,8 +15,8 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "data/formats/for_each_index.h"
-#include "data/packing/file_lock.h"
 #include "runtime/files/file_error.h"
+#include "runtime/files/file_lock.h"
 #include "runtime/files/sha256.h"
 #include "runtime/files/whole_file.h"
 #include "runtime/process/check.h"
@@ -112,7 +112,7 @@ absl::StatusOr<std::string> RememberedDigest(const std::string& path, const std:
   };
   if (std::string digest = remembered(); !digest.empty()) return digest;
   // A folder that is read only has files of tokens all the same: what cannot be kept is not.
-  const auto lock = FileLock::Take(kept + ".lock", nullptr);
+  const auto lock = FileLock::WaitFor(kept + ".lock", nullptr);
   if (std::string digest = remembered(); !digest.empty()) return digest;
   const int64_t begun = Now();
   FT_ASSIGN_OR_RETURN(const std::string digest, DigestOfFile(path, threads));

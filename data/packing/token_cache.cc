@@ -9,8 +9,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "data/packing/file_digest.h"
-#include "data/packing/file_lock.h"
 #include "data/packing/token_file.h"
+#include "runtime/files/file_lock.h"
 #include "runtime/files/file_system.h"
 #include "runtime/files/sha256.h"
 #include "runtime/process/check.h"
@@ -81,7 +81,7 @@ class Builder {
     const auto say = [&] {
       Say(absl::StrCat("another process makes tokens of ", Printable(spec_.path), ": waiting"));
     };
-    auto lock = FileLock::Take(path_ + ".lock", say);
+    auto lock = FileLock::WaitFor(path_ + ".lock", say);
     if (!lock.ok()) return Unusable(cache_, lock.status());
     there = Open();
     if (there.ok()) return there;

@@ -11,7 +11,7 @@
 //   on errors  rank 0 Abandon; another attempt has another nonce
 //
 // An error says that this attempt is lost, never that an earlier checkpoint is. One attempt at a
-// time; the caller holds the run's lock (FolderLock). Paths and errors as in file_system.h.
+// time; the caller holds the run's lock (LockFolder). Paths and errors as in file_system.h.
 #pragma once
 
 #include <chrono>

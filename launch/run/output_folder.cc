@@ -76,7 +76,7 @@ absl::StatusOr<std::unique_ptr<OutputFolder>> OutputFolder::Open(const std::stri
   std::error_code error;
   fs::create_directories(folder, error);
   if (error) return Fail(folder, error);
-  FT_ASSIGN_OR_RETURN(std::unique_ptr<FolderLock> lock, FolderLock::Take(folder));
+  FT_ASSIGN_OR_RETURN(std::unique_ptr<FileLock> lock, LockFolder(folder));
   const fs::path probe = fs::path(folder) / ".writable";
   const absl::Status probed = WriteFileAtomically(probe.string(), "fttrain\n");
   if (absl::IsUnavailable(probed)) return WithExitCode(probed, kExitCannotCreate);

@@ -22,7 +22,7 @@ struct FolderCalls {
 };
 FolderCalls SystemsOwn();
 
-// Until it is gone no other run writes there (FolderLock).
+// Until it is gone no other run writes there (LockFolder).
 class OutputFolder {
  public:
   // Creates the folder and its parents, locks it, and proves that it can be written to. What is in
@@ -42,13 +42,13 @@ class OutputFolder {
   absl::StatusOr<std::string> KeepEarlierResults();
 
  private:
-  OutputFolder(std::string folder, FolderCalls system, std::unique_ptr<FolderLock> lock)
+  OutputFolder(std::string folder, FolderCalls system, std::unique_ptr<FileLock> lock)
       : folder_(std::move(folder)), system_(std::move(system)), lock_(std::move(lock)) {}
   std::error_code Move(const std::filesystem::path& from, const std::filesystem::path& to) const;
 
   std::string folder_;
   FolderCalls system_;
-  std::unique_ptr<FolderLock> lock_;
+  std::unique_ptr<FileLock> lock_;
 };
 
 // InvalidArgument if `path`, which the run reads under the key `key`, is among what
