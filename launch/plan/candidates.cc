@@ -13,11 +13,6 @@ constexpr double kCostOfALever = 0.005;
 // 8-bit moments change what is computed: they are the last to be preferred.
 constexpr int kWeights[kLevers] = {1, 1, 1, 1, 1, 4, 1};
 
-double HostFullness(const Candidate& candidate, const Rig& rig) {
-  return HostBytes(candidate.layout.mesh, candidate.estimate, rig) /
-         static_cast<double>(HostRoomOf(rig));
-}
-
 double Fullness(const Candidate& candidate, const std::vector<int64_t>& room, const Rig& rig) {
   double fullest = 0;
   for (size_t stage = 0; stage < room.size(); ++stage) {
@@ -25,7 +20,8 @@ double Fullness(const Candidate& candidate, const std::vector<int64_t>& room, co
     fullest =
         std::max(fullest, static_cast<double>(bytes.device) / static_cast<double>(room[stage]));
   }
-  return std::max(fullest, HostFullness(candidate, rig));
+  const double host = HostBytes(candidate.layout.mesh, candidate.estimate, rig);
+  return std::max(fullest, host / static_cast<double>(HostRoomOf(rig)));
 }
 
 class Maker {
