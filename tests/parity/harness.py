@@ -150,16 +150,18 @@ def logits(binary, folder, rows, adapter=None, device="cpu", model=None, ranks=1
 def run_checks(checks):
     """Runs (name, function that returns a short text or raises Failure) pairs, a line each.
 
-    Exits the process: 0 if all hold, 1 if any failed or there was none.
+    Failures are said again at the end, where a log that is cut keeps them. Exits the process: 0 if
+    all hold, 1 if any failed or there was none.
     """
-    failed = 0
+    failed = []
     for name, check in checks:
         try:
-            verdict, text = "ok  ", check()
+            line = f"ok   {name}: {check()}"
         except (Failure, OSError, KeyError, ValueError) as problem:
-            verdict, text, failed = "FAIL", f"{type(problem).__name__}: {problem}", failed + 1
-        print(f"{verdict} {name}: {text}", flush=True)
-    print(f"{len(checks) - failed} of {len(checks)} hold")
+            line = f"FAIL {name}: {type(problem).__name__}: {problem}"
+            failed.append(line)
+        print(line, flush=True)
+    print(f"{len(checks) - len(failed)} of {len(checks)} hold", *failed, sep="\n")
     sys.exit(1 if failed or not checks else 0)
 
 

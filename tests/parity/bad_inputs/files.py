@@ -138,16 +138,22 @@ CASES = [
         r"rows\.jsonl: the gzip data is damaged \(incorrect data check\)",
     ),
     Case(
-        "a table",
+        "a table without a column for tokens",
         BAD_FILE,
         file_named("rows.csv", "prompt,completion\na,b\n"),
-        r"rows\.csv: a CSV table: write it as JSON Lines: pandas\.read_csv",
+        r"rows\.csv:2: key 'input_ids' is missing; there is 'prompt', 'completion': fields says",
     ),
     Case(
-        "a table with a ragged row and an open quote",
+        "a table with a ragged row",
         BAD_FILE,
-        file_named("rows.csv", 'prompt,completion\na,b,c\n"a,b\n'),
-        r"rows\.csv: a CSV table: write it as JSON Lines",
+        file_named("rows.csv", "prompt,completion\na,b,c\n"),
+        r"rows\.csv:2: 3 fields, but the header names 2: a separator or a line end in a text must",
+    ),
+    Case(
+        "a table with an open quote",
+        BAD_FILE,
+        file_named("rows.csv", 'prompt,completion\n"a,b\n'),
+        r"rows\.csv:2: the quote that opens here is not closed",
     ),
     Case(
         "a table of another name",
@@ -156,10 +162,10 @@ CASES = [
         r"rows\.jsonl:1: not valid JSON at byte 1",
     ),
     Case(
-        "a Parquet file",
+        "a Parquet file that is cut off",
         BAD_FILE,
         write(ROWS, b"PAR1\x15\x04\x15\x00"),
-        r"rows\.jsonl: a Parquet file: write it as JSON Lines: pandas\.read_parquet",
+        r"rows\.jsonl: the Parquet file is damaged: .* copy or write it again",
     ),
     Case(
         "a web page",
