@@ -31,8 +31,14 @@ def load_golden():
 
 
 def mpirun(binary, ranks, arguments, timeout, wrapper=()):
-    """CompletedProcess of `mpirun -np ranks [wrapper] binary arguments`, or Failure: no end."""
-    command = ["mpirun", "-np", str(ranks), *wrapper, str(binary), *map(str, arguments)]
+    """CompletedProcess of `mpirun -np ranks [wrapper] binary arguments`, or Failure: no end.
+
+    One rank is started as people do it, without mpirun: that also spares the second which mpirun
+    gives to the other ranks of a failed job.
+    """
+    command = [*wrapper, str(binary), *map(str, arguments)]
+    if ranks > 1 or wrapper:
+        command = ["mpirun", "-np", str(ranks), *command]
     environment = {**os.environ, **MPI_ENVIRONMENT}
     try:
         return subprocess.run(
