@@ -207,10 +207,13 @@ FT_HOST_DEVICE V CrossEntropyGradient(V logit, Scalar lse, Scalar target, Scalar
 }
 
 // dx of y = w * x * rstd, rstd = (mean(x^2) + eps)^-1/2; mean_gx = mean(dy * w * x) * rstd^2 over
-// the row. Of LayerNorm x is less its mean, and so is dy * w.
+// the row. Of LayerNorm x is less its mean; mean_g = mean(dy * w), else 0. The product dy * w, by
+// far the larger one, must meet its subtrahend alone, so that a fused multiply-add takes it
+// unrounded.
 template <class V, class Scalar>
-FT_HOST_DEVICE V NormInputGradient(V dy_times_weight, V x, Scalar rstd, Scalar mean_gx) {
-  return (dy_times_weight - x * mean_gx) * rstd;
+FT_HOST_DEVICE V NormInputGradient(V dy, V weight, V x, Scalar rstd, Scalar mean_gx,
+                                   Scalar mean_g) {
+  return (dy * weight - (x * mean_gx + mean_g)) * rstd;
 }
 
 }  // namespace fttrain

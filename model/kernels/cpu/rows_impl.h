@@ -94,8 +94,8 @@ void NormBackward(const T* dy, const T* x, const T* weight, const T* dresidual, 
     const S mean_gx = products / S(columns) * rstd * rstd;
     ForEachVector<S>(columns, [&](int64_t i, auto io) {
       const Vector<S> value = io.Get(x + i) - mean, grad = io.Get(dy + i);
-      Vector<S> out =
-          NormInputGradient(grad * (io.Get(weight + i) + offset) - mean_g, value, rstd, mean_gx);
+      const Vector<S> factor = io.Get(weight + i) + offset;
+      Vector<S> out = NormInputGradient(grad, factor, value, rstd, mean_gx, mean_g);
       if (dresidual != nullptr) out += io.Get(dresidual + i);
       io.Put(dx + i, out);
       if (dweight != nullptr) {

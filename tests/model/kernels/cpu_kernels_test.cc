@@ -6,6 +6,7 @@
 
 #include <cmath>
 #include <limits>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -199,6 +200,22 @@ TEST(CpuKernels, AttentionAgreesBetweenInstructionSets) {
       EXPECT_LE(RelativeError(got[i], want[i]), i == 1 ? 1e-6 : 0.01)
           << kernels->name << " result " << i;
     }
+  }
+}
+
+// dy * weight is by far the larger product of a norm's gradient. A model without a mean to subtract
+// must not pay for those that have one with a rounding of it: 1 + 2^-11 + 2^-24 here, of which
+// float32 keeps 1 + 2^-11.
+TEST(CpuKernels, AFusedMultiplyAddTakesTheProductOfANormsGradientUnrounded) {
+  const std::vector<float> x = {1, 1}, dy = {1 + 0x1p-12f, 1 + 0x1p-11f},
+                           weight = {1 + 0x1p-12f, 1};
+  for (const CpuKernels* kernels : UsableCpuKernels()) {
+    std::vector<float> dx = {-1, -1};
+    kernels->float32.norm_backward(dy.data(), x.data(), weight.data(), nullptr, dx.data(), nullptr,
+                                   /*rows=*/1, /*columns=*/2, /*form=*/0.0);
+    const bool may_lack_it = std::string_view(kernels->name) == "baseline";
+    EXPECT_TRUE(dx[0] == 0x1p-24f || (may_lack_it && dx[0] == 0.0f)) << kernels->name << dx[0];
+    EXPECT_EQ(dx[1], 0.0f) << kernels->name;
   }
 }
 
