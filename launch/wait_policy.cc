@@ -2,10 +2,10 @@
 
 #include <unistd.h>
 
-#include <climits>
 #include <cstdlib>
 
 #include "absl/strings/string_view.h"
+#include "runtime/process/program_path.h"
 
 namespace fttrain {
 namespace {
@@ -25,8 +25,7 @@ void ChooseWaitPolicy(char** argv) {
   if (threads != nullptr && absl::string_view(threads) == "1") return;
   setenv("GOMP_SPINCOUNT", kSpinCount, 0);
   // By its path, so that lists of processes call it by its name. Where that fails, threads spin.
-  char path[PATH_MAX] = {};
-  if (readlink("/proc/self/exe", path, sizeof path - 1) > 0) execv(path, argv);
+  execv(ProgramPath().c_str(), argv);
 }
 
 }  // namespace fttrain

@@ -12,6 +12,7 @@
 #include "runtime/files/whole_file.h"
 #include "runtime/process/check.h"
 #include "runtime/process/log.h"
+#include "runtime/process/program_path.h"
 
 namespace fttrain {
 namespace {
@@ -21,9 +22,7 @@ constexpr const char* kOtherwise =
     "lines=True)";
 
 std::string BesideTheProgram() {
-  char path[4096] = {};
-  const ssize_t size = readlink("/proc/self/exe", path, sizeof(path) - 1);
-  const std::string program(path, size > 0 ? static_cast<size_t>(size) : 0);
+  const std::string program = ProgramPath();
   return absl::StrCat(program.substr(0, program.rfind('/') + 1), "libfttrain_parquet.so");
 }
 

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <filesystem>
 #include <functional>
 #include <limits>
 #include <memory>
@@ -15,6 +14,7 @@
 #include "launch/verify/compare.h"
 #include "launch/verify/reference.h"
 #include "launch/verify/steps.h"
+#include "runtime/files/user_path.h"
 #include "runtime/memory/ledger.h"
 #include "runtime/process/check.h"
 #include "runtime/process/device.h"
@@ -29,16 +29,6 @@ struct Verification {
   std::optional<MeshShape> reference;
   std::optional<double> tolerance;
 };
-
-// The first folder that exists on the way up from output_dir, which verification does not make.
-std::string ScratchFolder(const std::string& output_dir) {
-  std::error_code error;
-  std::filesystem::path folder = std::filesystem::absolute(output_dir, error);
-  while (!std::filesystem::is_directory(folder, error) && folder.has_relative_path()) {
-    folder = folder.parent_path();
-  }
-  return folder.string();
-}
 
 absl::StatusOr<Verification> PlanVerification(const CommandLine& line,
                                               const config::LoadedConfig& loaded,
@@ -59,7 +49,8 @@ absl::StatusOr<Verification> PlanVerification(const CommandLine& line,
   FT_ASSIGN_OR_RETURN(made.plan, MakeTrainPlan(loaded, process));
   made.plan.task.guard = {};  // a step that is not finite is an answer
   std::string& scratch = made.plan.inputs.scratch_folder;
-  if (scratch == made.plan.output.folder) scratch = ScratchFolder(made.plan.output.folder);
+  // Which verification does not make.
+  if (scratch == made.plan.output.folder) scratch = ExistingFolder(made.plan.output.folder);
   FT_RETURN_IF_ERROR(MakeScratchFolder(scratch));
   const int64_t steps = made.plan.task.steps;
   if (!line.Has("steps")) made.steps = std::min(made.steps, steps);

@@ -9,10 +9,10 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
-#include <filesystem>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "runtime/files/user_path.h"
 
 namespace fttrain {
 namespace {
@@ -21,17 +21,6 @@ using Clock = std::chrono::steady_clock;
 
 double SecondsSince(Clock::time_point begin) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
-}
-
-// The first folder that exists on the way up.
-std::string Existing(const std::string& folder) {
-  std::error_code error;
-  std::filesystem::path path = std::filesystem::absolute(folder, error).lexically_normal();
-  while (!std::filesystem::is_directory(path, error) && path.has_relative_path()) {
-    path = path.parent_path();
-  }
-  if (!path.has_filename() && path.has_relative_path()) path = path.parent_path();  // a last slash
-  return path.string();
 }
 
 class TrialFile {
@@ -103,7 +92,7 @@ DiskFacts TryDisk(const std::string& folder, const DiskTrial& trial,
                   const std::function<void()>& moved) {
   DiskFacts facts;
   facts.folder = folder;
-  facts.tested = Existing(folder);
+  facts.tested = ExistingFolder(folder);
   struct statvfs space = {};
   if (statvfs(facts.tested.c_str(), &space) == 0) {
     facts.free_bytes = static_cast<int64_t>(space.f_bavail) * static_cast<int64_t>(space.f_frsize);
