@@ -1,19 +1,13 @@
 #include "launch/commands/color.h"
 
-#include <unistd.h>
-
 #include <cstdlib>
 #include <string_view>
 
 #include "absl/strings/str_cat.h"
+#include "launch/terminal.h"
 #include "runtime/process/log.h"
 
 namespace fttrain {
-
-// mpirun gives its ranks a terminal, wherever its own output goes.
-bool StdoutIsTerminal() {
-  return isatty(STDOUT_FILENO) == 1 && std::getenv("OMPI_COMM_WORLD_SIZE") == nullptr;
-}
 
 absl::StatusOr<bool> WantsColor(const CommandLine& line) {
   const std::string color = line.Get("color");

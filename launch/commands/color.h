@@ -6,7 +6,6 @@
 
 namespace fttrain {
 
-bool StdoutIsTerminal();
 // Whether to colour: of `auto` where stdout is a terminal that shows colours and NO_COLOR does not
 // forbid it. InvalidArgument for another word than auto, always and never.
 absl::StatusOr<bool> WantsColor(const CommandLine& line);

@@ -16,6 +16,7 @@
 #include "launch/run/rehearsal.h"
 #include "launch/run/rig_search.h"
 #include "launch/run/train_plan.h"
+#include "launch/terminal.h"
 #include "runtime/files/whole_file.h"
 #include "runtime/process/check.h"
 #include "runtime/process/log.h"

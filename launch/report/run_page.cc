@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "launch/report/html.h"
 #include "launch/run/numbers.h"
 #include "runtime/files/whole_file.h"
@@ -22,21 +21,16 @@ void AddPoint(int64_t step, double y, Curve& curve) {
   curve.y.push_back(y);
 }
 
-std::string Duration(double seconds) {
-  const auto s = static_cast<int64_t>(seconds);
-  return absl::StrFormat("%d:%02d:%02d", s / 3600, s / 60 % 60, s % 60);
-}
-
 std::string HowFar(const RunPageHead& head, const RunCurves& curves, bool done) {
   const int64_t step = curves.loss.x.empty() ? 0 : static_cast<int64_t>(curves.loss.x.back());
   std::string text = absl::StrCat("step ", WithCommas(step), " of ", WithCommas(head.steps), ", ",
-                                  Duration(curves.seconds), " of training");
+                                  ClockTime(curves.seconds), " of training");
   if (done)
     return absl::StrCat(text, step == head.steps ? "; it is done" : "; the run is not going on");
   if (step == 0) return text;
   const double left =
       curves.seconds / static_cast<double>(step) * static_cast<double>(head.steps - step);
-  return absl::StrCat(text, ", about ", Duration(left), " to go");
+  return absl::StrCat(text, ", about ", ClockTime(left), " to go");
 }
 
 std::string WhereTimeWent(const RunCurves& curves) {

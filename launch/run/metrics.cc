@@ -5,17 +5,15 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cmath>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "launch/run/numbers.h"
 #include "launch/run/samples.h"
+#include "launch/terminal.h"
 #include "nlohmann/json.hpp"
 #include "runtime/files/whole_file.h"
 #include "runtime/process/check.h"
@@ -23,23 +21,6 @@
 
 namespace fttrain {
 namespace {
-
-std::string ClockTime(double seconds) {
-  const int64_t s = std::llround(std::max(0.0, seconds));
-  return s >= 3600 ? absl::StrFormat("%d:%02d:%02d", s / 3600, s / 60 % 60, s % 60)
-                   : absl::StrFormat("%d:%02d", s / 60, s % 60);
-}
-
-// mpirun gives its first rank a terminal of its own whatever it writes to itself, so there the
-// question is what the parent's stdout is.
-bool StdoutIsTerminal() {
-  if (isatty(STDOUT_FILENO) == 0) return false;
-  if (std::getenv("OMPI_COMM_WORLD_SIZE") == nullptr) return true;
-  std::error_code error;
-  const std::string target =
-      std::filesystem::read_symlink(absl::StrCat("/proc/", getppid(), "/fd/1"), error).string();
-  return !error && (absl::StartsWith(target, "/dev/pts/") || absl::StartsWith(target, "/dev/tty"));
-}
 
 }  // namespace
 

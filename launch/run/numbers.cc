@@ -1,5 +1,8 @@
 #include "launch/run/numbers.h"
 
+#include <algorithm>
+#include <cmath>
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 
@@ -18,6 +21,12 @@ std::string Share(int64_t part, int64_t whole) {
 
 std::string Counted(int64_t n, const std::string& one, const std::string& several) {
   return absl::StrCat(WithCommas(n), " ", n == 1 ? one : several);
+}
+
+std::string ClockTime(double seconds) {
+  const int64_t s = std::llround(std::max(0.0, seconds));
+  return s >= 3600 ? absl::StrFormat("%d:%02d:%02d", s / 3600, s / 60 % 60, s % 60)
+                   : absl::StrFormat("%d:%02d", s / 60, s % 60);
 }
 
 std::string InGib(int64_t bytes) {

@@ -16,6 +16,9 @@ std::string Share(int64_t part, int64_t whole);
 std::string Counted(int64_t n, const std::string& one, const std::string& several);
 inline std::string Counted(int64_t n, const std::string& one) { return Counted(n, one, one + "s"); }
 
+// "0:09", "12:34", "1:02:03"; at least 0.
+std::string ClockTime(double seconds);
+
 // Bytes: "17.70 GiB", however few.
 std::string InGib(int64_t bytes);
 // "17.70 GiB", "3.25 MiB", "905,696 bytes".
