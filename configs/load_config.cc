@@ -6,14 +6,12 @@
 #include <utility>
 
 #include "absl/strings/ascii.h"
-#include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
-#include "absl/strings/str_split.h"
 #include "configs/defaults.h"
 #include "configs/faults.h"
 #include "configs/hints.h"
+#include "configs/override_target.h"
 #include "configs/scalar.h"
 #include "configs/schema.h"
 #include "configs/yaml_map.h"
@@ -24,10 +22,6 @@ namespace {
 using google::protobuf::Descriptor;
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
-
-std::string Joined(const std::string& path, const std::string& key) {
-  return path.empty() ? key : absl::StrCat(path, ".", key);
-}
 
 // How to write section `field`, with the bare value that was given where it fits its first key:
 // "adapter: lora" gives "adapter: {method: lora}".
@@ -167,69 +161,6 @@ class Reader {
   KeyLocations& where_;
 };
 
-// Where an override points: the message that holds the field, and the field.
-struct Target {
-  Message* section = nullptr;
-  const FieldDescriptor* field = nullptr;
-  std::string path;
-};
-
-// Walks "data.train.0.path" down from `root`. Returns "" or what is wrong.
-std::string FindTarget(const std::string& dotted, Message& root, Target& target) {
-  target.section = &root;
-  const std::vector<std::string> words = absl::StrSplit(dotted, '.');
-  for (size_t i = 0; i < words.size(); ++i) {
-    Message& section = *target.section;
-    target.field = section.GetDescriptor()->FindFieldByName(words[i]);
-    if (target.field == nullptr) {
-      return UnknownKeyMessage(*section.GetDescriptor(), target.path, words[i]);
-    }
-    target.path = Joined(target.path, words[i]);
-    if (i + 1 == words.size()) return "";
-    const FieldDescriptor& field = *target.field;
-    if (field.message_type() == nullptr) {
-      return absl::StrCat("'", target.path, "' is a value: it has no key '", words[i + 1], "'");
-    }
-    if (!field.is_repeated()) {
-      target.section = section.GetReflection()->MutableMessage(&section, &field);
-      continue;
-    }
-    const int size = section.GetReflection()->FieldSize(section, &field);
-    int index = -1;
-    if (!absl::SimpleAtoi(words[++i], &index) || index < 0 || index >= size) {
-      return absl::StrCat("'", target.path, "' has no element ", words[i], " (its length is ", size,
-                          ", the first is 0)");
-    }
-    absl::StrAppend(&target.path, "[", index, "]");
-    if (i + 1 == words.size()) return absl::StrCat("name a key of '", target.path, "'");
-    target.section = section.GetReflection()->MutableRepeatedMessage(&section, &field, index);
-  }
-  return "";
-}
-
-// The value of an override as YAML. Text and words are taken as they are unless quoted, so that
-// paths with ':' or '#' need no second quoting.
-YAML::Node OverrideValue(const std::string& text, const FieldDescriptor& field) {
-  const bool is_word =
-      !field.is_repeated() && (field.cpp_type() == FieldDescriptor::CPPTYPE_STRING ||
-                               field.cpp_type() == FieldDescriptor::CPPTYPE_ENUM);
-  const bool is_quoted = absl::StartsWith(text, "\"") || absl::StartsWith(text, "'");
-  if (text.empty()) return YAML::Node(YAML::NodeType::Null);
-  return is_word && !is_quoted ? YAML::Node(text) : YAML::Load(text);
-}
-
-// Two keys that say the same: the file's gives way to an override of the other.
-void TakeTheOthersPlace(const Target& target, KeyLocations& where) {
-  const bool steps = target.path == "train.max_steps";
-  if (!steps && target.path != "train.num_epochs") return;
-  const char* other = steps ? "num_epochs" : "max_steps";
-  const auto written = where.find(Joined("train", other));
-  if (written == where.end() || absl::StartsWith(written->second, "--set")) return;
-  const FieldDescriptor* field = target.section->GetDescriptor()->FindFieldByName(other);
-  target.section->GetReflection()->ClearField(target.section, field);
-  where.erase(written);
-}
-
 void ApplyOverride(const std::string& override_text, RunConfig& config, Faults& faults,
                    KeyLocations& where) {
   Reader reader(absl::StrCat("--set ", override_text), /*is_override=*/true, faults, where);
@@ -240,7 +171,7 @@ void ApplyOverride(const std::string& override_text, RunConfig& config, Faults& 
   }
   const std::string dotted =
       absl::StrReplaceAll(override_text.substr(0, equals), {{"[", "."}, {"]", ""}});
-  Target target;
+  OverrideTarget target;
   if (const std::string fault = FindTarget(dotted, config, target); !fault.empty()) {
     reader.Report(0, fault);
     return;
