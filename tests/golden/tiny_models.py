@@ -394,10 +394,13 @@ def to_bfloat16_bits(values):
     return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
 
 
+NUMBERS = {"F32": "<f4", "F16": "<f2"}
+
+
 def write_safetensors(path, tensors, dtype="F32"):
     header, position, blobs = {"__metadata__": {"format": "pt"}}, 0, []
     for name, values in tensors.items():
-        as_numbers = {"F32": "<f4", "F16": "<f2"}.get(dtype)
+        as_numbers = NUMBERS.get(dtype)
         blob = (values.astype(as_numbers) if as_numbers else to_bfloat16_bits(values)).tobytes()
         header[name] = {
             "dtype": dtype,
@@ -411,20 +414,21 @@ def write_safetensors(path, tensors, dtype="F32"):
     Path(path).write_bytes(len(text).to_bytes(8, "little") + text + b"".join(blobs))
 
 
-def read_safetensors(path):
-    """{name: float32 array} of a file of F32 tensors."""
+def read_safetensors(path, others="refuse"):
+    """{name: float32 array} of a file's F32 and F16 tensors; it may have others to "skip"."""
     data = Path(path).read_bytes()
     size = int.from_bytes(data[:8], "little")
     header, base = json.loads(data[8 : 8 + size]), 8 + size
     header.pop("__metadata__", None)
     tensors = {}
     for name, entry in header.items():
-        if entry["dtype"] != "F32":
-            raise ValueError(f"{path}: {name} is {entry['dtype']}, not F32")
-        begin, end = entry["data_offsets"]
-        tensors[name] = np.frombuffer(data[base + begin : base + end], "<f4").reshape(
-            entry["shape"]
-        )
+        if entry["dtype"] not in NUMBERS:
+            if others == "skip":
+                continue
+            raise ValueError(f"{path}: {name} is {entry['dtype']}")
+        begin, end = (base + offset for offset in entry["data_offsets"])
+        flat = np.frombuffer(data[begin:end], NUMBERS[entry["dtype"]]).astype("f4")
+        tensors[name] = flat.reshape(entry["shape"])
     return tensors
 
 

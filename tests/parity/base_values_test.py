@@ -4,7 +4,6 @@
 Masters and 4-bit codes are made from the values in the files, by train, quantize and merge alike.
 """
 
-import json
 import re
 import sys
 from functools import partial
@@ -14,23 +13,10 @@ import harness
 import tiny_models
 
 CASE = "llama_grouped"
-NUMBERS = {"F32": "<f4", "F16": "<f2"}
 
 
 def stored(path):
-    """{name: float32 array} of all tensors of a file that are numbers."""
-    np = tiny_models.np
-    data = Path(path).read_bytes()
-    size = int.from_bytes(data[:8], "little")
-    header, base = json.loads(data[8 : 8 + size]), 8 + size
-    header.pop("__metadata__", None)
-    tensors = {}
-    for name, entry in header.items():
-        begin, end = (base + offset for offset in entry["data_offsets"])
-        if entry["dtype"] in NUMBERS:
-            flat = np.frombuffer(data[begin:end], NUMBERS[entry["dtype"]]).astype("f4")
-            tensors[name] = flat.reshape(entry["shape"])
-    return tensors
+    return tiny_models.read_safetensors(path, others="skip")
 
 
 def stored_in(folder):
@@ -111,7 +97,7 @@ def main():
         folder = Path(scratch)
         tiny_models.write_case(CASE, folder)
         checks = []
-        for dtype in NUMBERS:
+        for dtype in tiny_models.NUMBERS:
             tiny_models.write_model(CASE, folder / dtype, dtype)
             masters = partial(masters_are_the_files_values, binary, scratch, dtype)
             checks += [
