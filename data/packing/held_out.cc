@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -15,17 +14,9 @@ namespace {
 // Of a draw that no epoch's order has.
 constexpr int64_t kDraw = std::numeric_limits<int64_t>::max();
 
-// The row of each example, from 0 on.
-std::vector<int64_t> RowsOf(const ExampleList& examples) {
-  std::vector<int64_t> rows;
-  rows.reserve(examples.size());
-  std::string before;
-  for (size_t i = 0; i < examples.size(); ++i) {
-    std::string source = examples.SourceOf(i);
-    const bool begins = i == 0 || source != before;
-    rows.push_back(i == 0 ? 0 : rows.back() + (begins ? 1 : 0));
-    before = std::move(source);
-  }
+int64_t CountRowsOf(const ExampleList& examples) {
+  int64_t rows = 0;
+  for (size_t i = 0; i < examples.size(); ++i) rows += examples.BeginsRow(i) ? 1 : 0;
   return rows;
 }
 
@@ -33,8 +24,7 @@ std::vector<int64_t> RowsOf(const ExampleList& examples) {
 
 absl::StatusOr<ExampleList> HoldOut(double share, uint64_t seed, ExampleList& examples,
                                     std::vector<int64_t>& ends) {
-  const std::vector<int64_t> rows = RowsOf(examples);
-  const int64_t count = rows.empty() ? 0 : rows.back() + 1;
+  const int64_t count = CountRowsOf(examples);
   const int64_t taken = std::max<int64_t>(1, std::llround(share * static_cast<double>(count)));
   if (taken >= count) {
     return absl::InvalidArgumentError(absl::StrCat("'data.eval_fraction' ", share, " of ", count,
@@ -45,15 +35,20 @@ absl::StatusOr<ExampleList> HoldOut(double share, uint64_t seed, ExampleList& ex
   std::vector<bool> is_held(static_cast<size_t>(count), false);
   for (int64_t i = 0; i < taken; ++i) is_held[static_cast<size_t>(order[i])] = true;
   std::vector<bool> is_left(examples.size()), is_taken(examples.size());
-  std::vector<int64_t> left_before = {0};  // of the first examples
+  std::vector<int64_t> left(ends.size(), 0);  // of the examples before each end
+  int64_t row = -1, lefts = 0;
+  size_t file = 0;
   for (size_t i = 0; i < examples.size(); ++i) {
-    is_taken[i] = is_held[static_cast<size_t>(rows[i])];
+    row += examples.BeginsRow(i) ? 1 : 0;
+    is_taken[i] = is_held[static_cast<size_t>(row)];
     is_left[i] = !is_taken[i];
-    left_before.push_back(left_before.back() + (is_left[i] ? 1 : 0));
+    for (; file < ends.size() && ends[file] <= static_cast<int64_t>(i); ++file) left[file] = lefts;
+    lefts += is_left[i] ? 1 : 0;
   }
+  for (; file < ends.size(); ++file) left[file] = lefts;
   ExampleList held = examples.Only(is_taken);
   examples = examples.Only(is_left);
-  for (int64_t& end : ends) end = left_before[static_cast<size_t>(end)];
+  ends = std::move(left);
   return held;
 }
 

@@ -5,6 +5,7 @@
 #include <unistd.h>
 #include <zlib.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <stdexcept>
@@ -184,13 +185,9 @@ absl::Status TokenFile::Check(const std::string& key) {
       end.report_begin + end.report_bytes + sizeof(End) != size) {
     return damaged;
   }
-  const char* const index = data_ + end.index_begin;
-  const size_t described = size - sizeof(End) - end.index_begin;
-  if (Sha256Hex({index, described}) != std::string(end.sha256, 64)) {
-    return absl::DataLossError("its index is damaged");
-  }
   count_ = static_cast<int64_t>(end.count);
-  index_ = reinterpret_cast<const Entry*>(index);
+  index_ = reinterpret_cast<const Entry*>(data_ + end.index_begin);
+  FT_RETURN_IF_ERROR(CheckIndex(end.index_begin, std::string(end.sha256, 64)));
   const std::string text(data_ + end.report_begin, end.report_bytes);
   absl::StatusOr<StoredReport> stored = ParseReportJson(text, source_);
   if (!stored.ok() || stored->key != key)
@@ -198,12 +195,28 @@ absl::Status TokenFile::Check(const std::string& key) {
   report_ = std::move(stored->report);
   digest_ = std::move(stored->digest);
   use_ = std::move(stored->use);
-  for (int64_t i = 0; i < count_; ++i) {
-    if (index_[i].begin + index_[i].words() * sizeof(uint32_t) > end.index_begin) return damaged;
-  }
   // Examples are read in no order: of what is around them nothing is wanted.
   madvise(data_, end.index_begin / kPage * kPage, MADV_RANDOM);
   Release(kKeptBytes);
+  return absl::OkStatus();
+}
+
+// Piece by piece, of which few stay.
+absl::Status TokenFile::CheckIndex(uint64_t index_begin, const std::string& sha256) {
+  constexpr int64_t kPiece = 1 << 16;
+  Sha256 hash;
+  bool is_inside = true;
+  for (int64_t first = 0; first < count_; first += kPiece) {
+    const int64_t last = std::min(count_, first + kPiece);
+    hash.Add(index_ + first, (last - first) * static_cast<int64_t>(sizeof(Entry)));
+    for (int64_t i = first; i < last; ++i) {
+      is_inside &= index_[i].begin + index_[i].words() * sizeof(uint32_t) <= index_begin;
+    }
+    Release((last - first) * static_cast<int64_t>(sizeof(Entry)));
+  }
+  const char* const report = reinterpret_cast<const char*>(index_ + count_);
+  hash.Add(report, data_ + bytes_ - sizeof(TokenFileWriter::End) - report);
+  if (hash.Hex() != sha256 || !is_inside) return absl::DataLossError("its index is damaged");
   return absl::OkStatus();
 }
 
@@ -253,6 +266,12 @@ ExampleSize TokenFile::SizeOf(int64_t i) const {
   const ExampleSize size{entry.tokens, entry.tokens, entry.targets};
   Release(sizeof(Entry));
   return size;
+}
+
+bool TokenFile::BeginsRow(int64_t i) const {
+  const bool begins = At(i).row != At(i - 1).row;
+  Release(sizeof(Entry));
+  return begins;
 }
 
 std::string TokenFile::SourceOf(int64_t i) const {

@@ -80,8 +80,9 @@ class TokenFile : public ExampleStore {
   Example Get(int64_t i) const override;
   ExampleSize SizeOf(int64_t i) const override;
   std::string SourceOf(int64_t i) const override;
-  const std::string* digest() const override { return &digest_; }
-  const TokenUse* use() const override { return &use_; }
+  bool BeginsRow(int64_t i) const override;
+  std::string Digest() const override { return digest_; }
+  const TokenUse& Use() const override { return use_; }
 
   const DatasetReport& report() const { return report_; }  // but path and why
 
@@ -91,6 +92,7 @@ class TokenFile : public ExampleStore {
   TokenFile() = default;
   absl::Status Map();
   absl::Status Check(const std::string& key);
+  absl::Status CheckIndex(uint64_t index_begin, const std::string& sha256);
   const Entry& At(int64_t i) const;
   void Release(int64_t bytes) const;
 

@@ -18,6 +18,10 @@ struct Example {
   std::string source;  // "train.jsonl:1841" or "train.json[17]", for messages
 };
 
+// An example's place among those of a dataset: 4 bytes, for there are lists of all of them.
+using ExampleIndex = uint32_t;
+inline constexpr int64_t kMostExamples = int64_t{1} << 31;
+
 // Number of targets after the shift in the first `length` tokens.
 int64_t CountTargets(const Example& example, int64_t length);
 

@@ -1,8 +1,11 @@
 #include "data/text/example_list.h"
 
 #include <algorithm>
+#include <mutex>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "runtime/files/sha256.h"
 #include "runtime/process/check.h"
 
@@ -38,11 +41,33 @@ class InMemory : public ExampleStore {
     const auto labels = static_cast<int64_t>(example.labels.size());
     return {tokens, labels, tokens == labels ? CountTargets(example, tokens) : 0};
   }
+  std::string Digest() const override {
+    FindOut();
+    return digest_;
+  }
+  const TokenUse& Use() const override {
+    FindOut();
+    return use_;
+  }
 
  private:
   const Example& At(int64_t i) const { return examples_[static_cast<size_t>(i)]; }
 
+  void FindOut() const {
+    std::call_once(found_out_, [this] {
+      ExampleDigest digest;
+      for (const Example& example : examples_) {
+        digest.Add(example);
+        use_.Add(example);
+      }
+      digest_ = digest.Hex();
+    });
+  }
+
   std::vector<Example> examples_;
+  mutable std::once_flag found_out_;
+  mutable std::string digest_;
+  mutable TokenUse use_;
 };
 
 }  // namespace
@@ -117,6 +142,13 @@ std::string ExampleList::SourceOf(size_t i) const {
   return place.store->SourceOf(place.index);
 }
 
+bool ExampleList::BeginsRow(size_t i) const {
+  if (i == 0) return true;
+  const Place place = PlaceOf(i), before = PlaceOf(i - 1);
+  const bool neighbours = place.store == before.store && place.index == before.index + 1;
+  return neighbours ? place.store->BeginsRow(place.index) : SourceOf(i) != SourceOf(i - 1);
+}
+
 void ExampleList::Append(const ExampleList& more) {
   const auto before = static_cast<int64_t>(size());
   for (Part part : more.parts_) {
@@ -128,12 +160,13 @@ void ExampleList::Append(const ExampleList& more) {
 ExampleList ExampleList::Only(const std::vector<bool>& wanted) const {
   ExampleList out;
   for (size_t p = 0; p < parts_.size(); ++p) {
-    auto picked = std::make_shared<std::vector<int64_t>>();
+    auto picked = std::make_shared<std::vector<ExampleIndex>>();
     const int64_t begin = BeginOf(p);
     for (int64_t i = begin; i < parts_[p].end; ++i) {
       if (!wanted[static_cast<size_t>(i)]) continue;
       const auto inside = static_cast<size_t>(i - begin);
-      picked->push_back(parts_[p].picked ? (*parts_[p].picked)[inside] : i - begin);
+      picked->push_back(parts_[p].picked ? (*parts_[p].picked)[inside]
+                                         : static_cast<ExampleIndex>(i - begin));
     }
     if (picked->empty()) continue;
     const int64_t end = static_cast<int64_t>(out.size() + picked->size());
@@ -143,27 +176,25 @@ ExampleList ExampleList::Only(const std::vector<bool>& wanted) const {
 }
 
 std::string ExampleList::Digest(size_t begin, size_t end) const {
+  std::vector<std::string> digests;
   for (size_t p = 0; p < parts_.size(); ++p) {
-    const bool all = static_cast<size_t>(BeginOf(p)) == begin &&
-                     static_cast<size_t>(parts_[p].end) == end && parts_[p].picked == nullptr;
-    if (all && parts_[p].store->digest() != nullptr) return *parts_[p].store->digest();
+    const auto from = static_cast<size_t>(BeginOf(p)), to = static_cast<size_t>(parts_[p].end);
+    if (to <= begin || from >= end) continue;
+    FT_CHECK(from >= begin && to <= end, "examples ", from, " to ", to, " of ", begin, " to ", end);
+    digests.push_back(parts_[p].store->Digest());
+    if (parts_[p].picked == nullptr) continue;
+    const std::vector<ExampleIndex>& picked = *parts_[p].picked;
+    Sha256 hash;
+    hash.Add(picked.data(), static_cast<int64_t>(picked.size() * sizeof(ExampleIndex)));
+    absl::StrAppend(&digests.back(), " ", hash.Hex());
   }
-  ExampleDigest digest;
-  for (size_t i = begin; i < end; ++i) digest.Add((*this)[i]);
-  return digest.Hex();
+  const bool is_one_store = digests.size() == 1 && digests[0].find(' ') == std::string::npos;
+  return is_one_store ? digests[0] : Sha256Hex(absl::StrJoin(digests, "\n"));
 }
 
 TokenUse ExampleList::Use() const {
   TokenUse use;
-  for (size_t p = 0; p < parts_.size(); ++p) {
-    const TokenUse* known = parts_[p].picked == nullptr ? parts_[p].store->use() : nullptr;
-    if (known != nullptr) {
-      use.Add(*known);
-      continue;
-    }
-    const auto end = static_cast<size_t>(parts_[p].end);
-    for (size_t i = static_cast<size_t>(BeginOf(p)); i < end; ++i) use.Add((*this)[i]);
-  }
+  for (const Part& part : parts_) use.Add(part.store->Use());
   return use;
 }
 

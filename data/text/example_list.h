@@ -49,9 +49,11 @@ class ExampleStore {
   virtual Example Get(int64_t i) const = 0;
   virtual ExampleSize SizeOf(int64_t i) const = 0;
   virtual std::string SourceOf(int64_t i) const = 0;
-  // What is known of all of them together; null: it has to be found out.
-  virtual const std::string* digest() const { return nullptr; }
-  virtual const TokenUse* use() const { return nullptr; }
+  // Whether it is of another row than the one before it; i > 0.
+  virtual bool BeginsRow(int64_t i) const { return SourceOf(i) != SourceOf(i - 1); }
+  // Of all of them together: known, or found out once.
+  virtual std::string Digest() const = 0;
+  virtual const TokenUse& Use() const = 0;
 };
 
 // Cheap to copy. An element is a copy of the example.
@@ -67,14 +69,16 @@ class ExampleList {
   Example front() const { return (*this)[0]; }
   ExampleSize SizeOf(size_t i) const;
   std::string SourceOf(size_t i) const;
+  bool BeginsRow(size_t i) const;  // a row: what has one source, neighbours all
 
   void Append(const ExampleList& more);
   // Those of which `wanted` says so, in order.
   ExampleList Only(const std::vector<bool>& wanted) const;
 
-  // Of the examples from `begin` to before `end`; at once where these are all of a store that
-  // knows.
+  // Of the examples from `begin` to before `end`, between which stores are whole: theirs, and which
+  // of their examples are picked. Does not read examples of stores that know theirs.
   std::string Digest(size_t begin, size_t end) const;
+  // Of the stores: with those of their examples that are not picked.
   TokenUse Use() const;
 
   class Iterator {
@@ -97,8 +101,8 @@ class ExampleList {
  private:
   struct Part {
     std::shared_ptr<const ExampleStore> store;
-    std::shared_ptr<const std::vector<int64_t>> picked;  // of the store; null: all of it
-    int64_t end = 0;                                     // in the list
+    std::shared_ptr<const std::vector<ExampleIndex>> picked;  // of the store; null: all of it
+    int64_t end = 0;                                          // in the list
   };
   struct Place {
     const ExampleStore* store;
