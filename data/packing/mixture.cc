@@ -17,11 +17,11 @@ uint64_t SeedOf(uint64_t seed, size_t part) {
 
 // Lists through each other: entry i of n stands at (2 i + 1) / 2 n of the way, of equal ones that
 // of the first list first.
-std::vector<int64_t> Interleave(const std::vector<std::vector<int64_t>>& lists) {
+std::vector<ExampleIndex> Interleave(const std::vector<std::vector<ExampleIndex>>& lists) {
   size_t all = 0;
   for (const auto& list : lists) all += list.size();
   std::vector<size_t> next(lists.size(), 0);
-  std::vector<int64_t> out;
+  std::vector<ExampleIndex> out;
   out.reserve(all);
   while (out.size() < all) {
     size_t first = lists.size();
@@ -70,35 +70,33 @@ int64_t Mixture::MostOf(size_t p) const {
   return static_cast<int64_t>(std::ceil(parts_[p].weight)) + 1;  // a stretch cuts two rounds
 }
 
-std::vector<int64_t> Mixture::DrawFrom(size_t p, int64_t epoch) const {
+std::vector<ExampleIndex> Mixture::DrawFrom(size_t p, int64_t epoch) const {
   const int64_t count = CountOf(p), begin = parts_[p].end - count;
   const Range draws = DrawsOf(p, epoch);
-  std::vector<int64_t> out;
+  std::vector<ExampleIndex> out;
   out.reserve(static_cast<size_t>(draws.end - draws.begin));
   for (int64_t at = draws.begin; at < draws.end;) {
     const int64_t round = at / count;
     const EpochOrder order(count, SeedOf(seed_, p), round, shuffle_);
     const int64_t end = std::min(draws.end, (round + 1) * count);
-    for (; at < end; ++at) out.push_back(begin + order[at - round * count]);
+    for (; at < end; ++at)
+      out.push_back(static_cast<ExampleIndex>(begin + order[at - round * count]));
   }
   return out;
 }
 
-std::vector<int64_t> Mixture::Epoch(int64_t epoch) const {
+std::vector<ExampleIndex> Mixture::Epoch(int64_t epoch) const {
   FT_CHECK(epoch >= 0, "epoch ", epoch);
-  std::vector<int64_t> drawn;
+  std::vector<ExampleIndex> drawn;
   if (weighs_) {
-    std::vector<std::vector<int64_t>> lists;
+    std::vector<std::vector<ExampleIndex>> lists;
     for (size_t p = 0; p < parts_.size(); ++p) lists.push_back(DrawFrom(p, epoch));
     if (!shuffle_) return Interleave(lists);
     for (const auto& list : lists) drawn.insert(drawn.end(), list.begin(), list.end());
   }
-  const int64_t size = SizeOf(epoch);
-  const EpochOrder order(size, seed_, epoch, shuffle_);
-  std::vector<int64_t> out(static_cast<size_t>(size));
-  for (int64_t i = 0; i < size; ++i) {
-    const int64_t at = order[i];
-    out[static_cast<size_t>(i)] = weighs_ ? drawn[static_cast<size_t>(at)] : at;
+  std::vector<ExampleIndex> out = EpochOrder(SizeOf(epoch), seed_, epoch, shuffle_).All();
+  if (weighs_) {
+    for (ExampleIndex& place : out) place = drawn[place];
   }
   return out;
 }

@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "data/text/example.h"
+
 namespace fttrain {
 
 // Neighbouring examples, up to before `end`, and how often an epoch has each.
@@ -23,7 +25,7 @@ class Mixture {
   Mixture(std::vector<WeightedPart> parts, uint64_t seed, bool shuffle);
 
   // Without parts of other weights than 1 the epoch is EpochOrder's of all examples.
-  std::vector<int64_t> Epoch(int64_t epoch) const;
+  std::vector<ExampleIndex> Epoch(int64_t epoch) const;
   int64_t SizeOf(int64_t epoch) const;
   // How often an epoch has one example of part p, at most.
   int64_t MostOf(size_t p) const;
@@ -37,7 +39,7 @@ class Mixture {
   };
   int64_t CountOf(size_t p) const;
   Range DrawsOf(size_t p, int64_t epoch) const;
-  std::vector<int64_t> DrawFrom(size_t p, int64_t epoch) const;
+  std::vector<ExampleIndex> DrawFrom(size_t p, int64_t epoch) const;
 
   std::vector<WeightedPart> parts_;
   uint64_t seed_;

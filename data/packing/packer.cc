@@ -3,20 +3,24 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "data/packing/order.h"
+#include "runtime/files/sha256.h"
 #include "runtime/math/ceil_divide.h"
 #include "runtime/process/check.h"
 
 namespace fttrain {
 namespace {
 
-constexpr size_t kCachedEpochs = 2;  // a step may straddle two
+constexpr size_t kLatestEpochs = 2;  // a step may straddle two
 
-// How many examples fit into one row: the shortest, each as often as an epoch may have it.
-int64_t MostThatFit(const std::vector<int32_t>& lengths, const Mixture& mixture, int64_t capacity) {
-  std::vector<int64_t> count_of;  // of each length
+// Of an epoch, at most: examples by their length.
+std::vector<int64_t> CountByLength(const std::vector<int32_t>& lengths, const Mixture& mixture) {
+  std::vector<int64_t> count_of;
   size_t part = 0;
   for (size_t i = 0; i < lengths.size(); ++i) {
     while (static_cast<int64_t>(i) >= mixture.parts()[part].end) ++part;
@@ -24,15 +28,21 @@ int64_t MostThatFit(const std::vector<int32_t>& lengths, const Mixture& mixture,
     if (length >= count_of.size()) count_of.resize(length + 1, 0);
     count_of[length] += mixture.MostOf(part);
   }
-  int64_t most = 0, left = capacity;
-  for (int64_t length = 1; length < static_cast<int64_t>(count_of.size()); ++length) {
-    const int64_t count = count_of[static_cast<size_t>(length)];
-    const int64_t fit = std::min(count, left / length);
-    most += fit;
-    left -= fit * length;
-    if (fit < count) break;
+  return count_of;
+}
+
+// Of all that decides how examples are packed.
+std::string KeyOf(const ExampleList& examples, const RowOptions& options,
+                  const std::vector<WeightedPart>& parts, const RowCache& cache) {
+  std::string text =
+      absl::StrCat("examples ", examples.Digest(0, examples.size()), "\nprogram ", cache.program,
+                   "\nsequence_len ", options.sequence_len, "\nfit ", static_cast<int>(options.fit),
+                   "\nshuffle ", options.shuffle, "\nseed ", options.seed);
+  for (const WeightedPart& part : parts) {
+    // Every digit: 0.1 and its neighbours draw otherwise.
+    absl::StrAppendFormat(&text, "\npart %d %a", part.end, part.weight);
   }
-  return most;
+  return Sha256Hex(text);
 }
 
 }  // namespace
@@ -43,63 +53,68 @@ int64_t RowsOfStep(const DatasetSummary& data, int64_t step, int64_t rows_per_st
 }
 
 absl::StatusOr<RowStream> RowStream::Create(ExampleList examples, RowOptions options,
-                                            std::vector<WeightedPart> parts) {
+                                            std::vector<WeightedPart> parts,
+                                            const RowCache& cache) {
   if (options.sequence_len < 2) {
     return absl::InvalidArgumentError(absl::StrCat("data.sequence_len is ", options.sequence_len,
                                                    ": at least 2 tokens make one target"));
   }
-  if (examples.empty()) return absl::InvalidArgumentError("the dataset has no examples");
-  if (parts.empty()) parts = {{static_cast<int64_t>(examples.size()), 1}};
-  FT_CHECK(parts.back().end == static_cast<int64_t>(examples.size()), "parts end at ",
-           parts.back().end, " of ", examples.size());
+  const auto count = static_cast<int64_t>(examples.size());
+  if (count == 0) return absl::InvalidArgumentError("the dataset has no examples");
+  if (count > kMostExamples) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the dataset has ", count, " examples: more than ", kMostExamples));
+  }
+  if (parts.empty()) parts = {{count, 1}};
+  FT_CHECK(parts.back().end == count, "parts end at ", parts.back().end, " of ", count);
   RowStream stream;
   stream.options_ = options;
   stream.mixture_.emplace(parts, options.seed, options.shuffle);
-  FT_RETURN_IF_ERROR(stream.Keep(examples));
-  DatasetSummary& sum = stream.summary_;
-  if (sum.targets == 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("none of the ", examples.size(), " examples (first: ", examples.SourceOf(0),
-                     ") has a token to learn within data.sequence_len ", options.sequence_len,
-                     ": every label is masked"));
-  }
   stream.examples_ = std::move(examples);
-  for (WeightedPart& part : parts) {
-    part.end =
-        std::lower_bound(stream.kept_.begin(), stream.kept_.end(), part.end) - stream.kept_.begin();
-  }
-  if (!stream.kept_.empty()) stream.mixture_.emplace(parts, options.seed, options.shuffle);
-  if (stream.mixture_->SizeOf(0) == 0) {
-    return absl::InvalidArgumentError(
-        "with these weights of data.train an epoch has no example: give larger ones");
-  }
   if (options.packing) {
-    sum.most_documents = MostThatFit(stream.lengths_, *stream.mixture_, options.sequence_len);
+    const bool keeps = !cache.folder.empty();
+    stream.kept_rows_.emplace(cache, keeps ? KeyOf(stream.examples_, options, parts, cache) : "");
   }
-  sum.rows = stream.RowsInEpoch(0);
+  FT_RETURN_IF_ERROR(stream.Begin());
   return stream;
 }
 
-absl::Status RowStream::Keep(const ExampleList& examples) {
+absl::Status RowStream::Begin() {
+  if (options_.packing) {
+    const auto pack = [this]() -> absl::StatusOr<PackedRows> {
+      FT_ASSIGN_OR_RETURN(const DatasetSummary found, Measure());
+      return PackedRows(found, MakeRows(0));
+    };
+    FT_ASSIGN_OR_RETURN(PackedRows rows, kept_rows_->Get(0, pack));
+    summary_ = rows.summary();
+    latest_.push_back({0, std::move(rows)});
+  } else {
+    FT_ASSIGN_OR_RETURN(summary_, Measure());
+  }
+  summary_.rows = RowsInEpoch(0);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<DatasetSummary> RowStream::Measure() {
   const bool rows_as_given = !options_.packing && !options_.shuffle && !mixture_->weighs();
-  DatasetSummary& sum = summary_;
-  lengths_.reserve(examples.size());
-  for (size_t i = 0; i < examples.size(); ++i) {
-    const ExampleSize size = examples.SizeOf(i);
+  DatasetSummary sum;
+  lengths_.reserve(examples_.size());
+  for (size_t i = 0; i < examples_.size(); ++i) {
+    const ExampleSize size = examples_.SizeOf(i);
     const int64_t full = size.tokens;
     if (full == 0 || size.labels != full) {
       return absl::InvalidArgumentError(
-          absl::StrCat(examples.SourceOf(i), ": ", full, " tokens and ", size.labels, " labels"));
+          absl::StrCat(examples_.SourceOf(i), ": ", full, " tokens and ", size.labels, " labels"));
     }
     const int64_t length = std::min(full, options_.sequence_len);
     // Only of one that is cut it takes its tokens to know.
     const bool is_cut = full > length && size.targets > 0;
-    const int64_t targets = is_cut ? CountTargets(examples[i], length) : size.targets;
+    const int64_t targets = is_cut ? CountTargets(examples_[i], length) : size.targets;
     sum.longest = std::max(sum.longest, full);
     if (targets == 0 && !rows_as_given) {
       if (sum.dropped++ == 0) {
         kept_.resize(i);
-        std::iota(kept_.begin(), kept_.end(), int64_t{0});
+        std::iota(kept_.begin(), kept_.end(), ExampleIndex{0});
       }
       sum.dropped_tokens += full;
       continue;
@@ -109,30 +124,62 @@ absl::Status RowStream::Keep(const ExampleList& examples) {
     sum.targets += targets;
     sum.truncated += full > length;
     sum.cut_tokens += full - length;
-    if (sum.dropped > 0) kept_.push_back(static_cast<int64_t>(i));
+    if (sum.dropped > 0) kept_.push_back(static_cast<ExampleIndex>(i));
     lengths_.push_back(static_cast<int32_t>(length));
   }
-  return absl::OkStatus();
+  if (sum.targets == 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("none of the ", examples_.size(), " examples (first: ", examples_.SourceOf(0),
+                     ") has a token to learn within data.sequence_len ", options_.sequence_len,
+                     ": every label is masked"));
+  }
+  if (!kept_.empty()) {
+    std::vector<WeightedPart> parts = mixture_->parts();
+    for (WeightedPart& part : parts) {
+      part.end = std::lower_bound(kept_.begin(), kept_.end(), part.end) - kept_.begin();
+    }
+    mixture_.emplace(parts, options_.seed, options_.shuffle);
+  }
+  if (mixture_->SizeOf(0) == 0) {
+    return absl::InvalidArgumentError(
+        "with these weights of data.train an epoch has no example: give larger ones");
+  }
+  if (options_.packing) {
+    sum.most_documents = MostThatFit(CountByLength(lengths_, *mixture_), options_.sequence_len);
+  }
+  return sum;
 }
 
-const EpochRows& RowStream::RowsOf(int64_t epoch) {
-  for (const CachedEpoch& cached : cache_) {
-    if (cached.epoch == epoch) return cached.rows;
-  }
-  if (cache_.size() == kCachedEpochs) cache_.pop_front();
-  std::vector<int64_t> positions = mixture_->Epoch(epoch);
+EpochRows RowStream::MakeRows(int64_t epoch) const {
+  std::vector<ExampleIndex> order = mixture_->Epoch(epoch);
   EpochRows rows;
   if (options_.packing) {
-    rows = (options_.fit == RowFit::kBest ? PackBestFit : PackFirstFit)(
-        lengths_, std::move(positions), options_.sequence_len);
+    const auto pack = options_.fit == RowFit::kBest ? PackBestFit : PackFirstFit;
+    rows = pack(lengths_, order, options_.sequence_len);
   } else {
-    rows.begin.resize(positions.size() + 1);
-    std::iota(rows.begin.begin(), rows.begin.end(), int64_t{0});
-    rows.examples = std::move(positions);
+    rows.begin.resize(order.size() + 1);
+    std::iota(rows.begin.begin(), rows.begin.end(), ExampleIndex{0});
+    rows.examples = std::move(order);
   }
-  for (int64_t& example : rows.examples) example = Kept(example);
-  cache_.push_back({epoch, std::move(rows)});
-  return cache_.back().rows;
+  for (ExampleIndex& example : rows.examples) example = static_cast<ExampleIndex>(Kept(example));
+  return rows;
+}
+
+const PackedRows& RowStream::RowsOf(int64_t epoch) {
+  for (const LatestEpoch& latest : latest_) {
+    if (latest.epoch == epoch) return latest.rows;
+  }
+  if (latest_.size() == kLatestEpochs) latest_.pop_front();
+  const auto make = [&]() -> absl::StatusOr<PackedRows> {
+    if (lengths_.empty()) {  // the first epoch's rows were kept
+      FT_RETURN_IF_ERROR(Measure().status());
+    }
+    return PackedRows(summary_, MakeRows(epoch));
+  };
+  absl::StatusOr<PackedRows> rows = kept_rows_ ? kept_rows_->Get(epoch, make) : make();
+  FT_CHECK(rows.ok(), rows.status().ToString());  // the first epoch had its rows
+  latest_.push_back({epoch, *std::move(rows)});
+  return latest_.back().rows;
 }
 
 int64_t RowStream::RowsInEpoch(int64_t epoch) {
@@ -140,7 +187,8 @@ int64_t RowStream::RowsInEpoch(int64_t epoch) {
   const auto lock = Lock();
   if (IsEven()) return summary_.examples;
   while (static_cast<int64_t>(epoch_begin_.size()) < epoch + 2) {
-    const int64_t rows = RowsOf(static_cast<int64_t>(epoch_begin_.size()) - 1).size();
+    const auto next = static_cast<int64_t>(epoch_begin_.size()) - 1;
+    const int64_t rows = options_.packing ? RowsOf(next).size() : mixture_->SizeOf(next);
     epoch_begin_.push_back(epoch_begin_.back() + rows);
   }
   return epoch_begin_[static_cast<size_t>(epoch) + 1] - epoch_begin_[static_cast<size_t>(epoch)];
@@ -200,13 +248,11 @@ std::optional<int64_t> RowStream::FirstStepWithoutTarget(int64_t steps,
   return std::nullopt;
 }
 
-void RowStream::AppendRow(const EpochRows& rows, int64_t row, int64_t row_in_step,
+void RowStream::AppendRow(absl::Span<const ExampleIndex> row, int64_t row_in_step,
                           Microbatch* out) const {
   int64_t position = row_in_step * options_.sequence_len;
-  for (int64_t k = rows.begin[static_cast<size_t>(row)];
-       k < rows.begin[static_cast<size_t>(row) + 1]; ++k) {
-    const int64_t index = rows.examples[static_cast<size_t>(k)];
-    const Example example = examples_[static_cast<size_t>(index)];
+  for (const ExampleIndex index : row) {
+    const Example example = examples_[index];
     out->examples.push_back(index);
     const size_t length =
         std::min(example.input_ids.size(), static_cast<size_t>(options_.sequence_len));
@@ -233,7 +279,13 @@ Microbatch RowStream::TrainMicrobatch(int64_t step, const StepShape& shape,
   const int64_t rows = RowsOfStep(summary_, step, shape.rows_per_step());
   for (int64_t r = first; r < std::min(rows, first + shape.micro_batch_size); ++r) {
     const Place place = PlaceOf(step * shape.rows_per_step() + r);
-    AppendRow(RowsOf(place.epoch), place.row, r, &out);
+    if (IsEven()) {
+      const EpochOrder order(summary_.examples, options_.seed, place.epoch, options_.shuffle);
+      const auto example = static_cast<ExampleIndex>(Kept(order[place.row]));
+      AppendRow({&example, 1}, r, &out);
+    } else {
+      AppendRow(RowsOf(place.epoch)[place.row], r, &out);
+    }
   }
   return out;
 }

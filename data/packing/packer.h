@@ -20,8 +20,8 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "data/packing/fit.h"
 #include "data/packing/mixture.h"
+#include "data/packing/packed_rows.h"
 #include "data/text/example_list.h"
 
 namespace fttrain {
@@ -55,21 +55,6 @@ struct StepShape {
   int64_t rows_per_step() const { return micro_batch_size * accumulation * dp_size; }
 };
 
-// Over all examples, each once, after truncation and dropping.
-struct DatasetSummary {
-  int64_t examples = 0;  // kept
-  int64_t tokens = 0;
-  int64_t targets = 0;         // after the shift
-  int64_t truncated = 0;       // kept, but cut to sequence_len
-  int64_t dropped = 0;         // without a target once cut
-  int64_t cut_tokens = 0;      // of the truncated ones, those behind sequence_len
-  int64_t dropped_tokens = 0;  // of the dropped ones, before cutting
-  int64_t longest = 0;         // tokens of the longest example before cutting
-  int64_t rows = 0;            // of epoch 0; packed epochs may differ by a few
-  int64_t stream_rows = 0;     // after which the stream ends; 0: it does not
-  int64_t most_documents = 1;  // of a row of any epoch, at most: of the shortest that fit
-};
-
 // Rows that step `step` takes of the stream: rows_per_step, but for the step in which it ends.
 int64_t RowsOfStep(const DatasetSummary& data, int64_t step, int64_t rows_per_step);
 
@@ -79,11 +64,13 @@ class RowStream {
  public:
   // Examples without a target after truncation are dropped, except with packing and shuffle both
   // off, where the rows are the file's rows exactly. `parts`: of all examples, of which some have a
-  // weight; none: an epoch has every example once. InvalidArgument if sequence_len < 2, there are
-  // no examples, one is empty or has labels of another length, no example has a target, or an epoch
-  // of these weights has none.
+  // weight; none: an epoch has every example once. `cache`: where packed rows are kept, which are
+  // the same. InvalidArgument if sequence_len < 2, there are no examples or more than
+  // kMostExamples, one is empty or has labels of another length, no example has a target, or an
+  // epoch of these weights has none.
   static absl::StatusOr<RowStream> Create(ExampleList examples, RowOptions options,
-                                          std::vector<WeightedPart> parts = {});
+                                          std::vector<WeightedPart> parts = {},
+                                          const RowCache& cache = {});
 
   const DatasetSummary& summary() const { return summary_; }
   const RowOptions& options() const { return options_; }
@@ -108,31 +95,35 @@ class RowStream {
   struct Place {
     int64_t epoch, row;
   };
-  struct CachedEpoch {
+  struct LatestEpoch {
     int64_t epoch;
-    EpochRows rows;
+    PackedRows rows;
   };
 
   RowStream() = default;
-  absl::Status Keep(const ExampleList& examples);
-  // Whether every epoch has as many rows.
+  // Finds the lengths and the order of the examples, where they are not known yet.
+  absl::StatusOr<DatasetSummary> Measure();
+  absl::Status Begin();  // of the summary and the first epoch
+  // Whether every epoch has each example once, as a row.
   bool IsEven() const { return !options_.packing && !mixture_->weighs(); }
   int64_t Kept(int64_t i) const { return kept_.empty() ? i : kept_[static_cast<size_t>(i)]; }
   std::unique_lock<std::recursive_mutex> Lock() const {
     return std::unique_lock<std::recursive_mutex>(*mutex_);
   }
   Place PlaceOf(int64_t stream_row);  // O(epochs before it) the first time
-  const EpochRows& RowsOf(int64_t epoch);
-  void AppendRow(const EpochRows& rows, int64_t row, int64_t row_in_step, Microbatch* out) const;
+  EpochRows MakeRows(int64_t epoch) const;
+  const PackedRows& RowsOf(int64_t epoch);
+  void AppendRow(absl::Span<const ExampleIndex> row, int64_t row_in_step, Microbatch* out) const;
 
   ExampleList examples_;
   RowOptions options_;
   DatasetSummary summary_;
-  std::vector<int64_t> kept_;            // dataset indices; empty: all are kept
+  std::vector<ExampleIndex> kept_;       // dataset indices; empty: all are kept
   std::vector<int32_t> lengths_;         // of those that are kept, cut to sequence_len
-  std::optional<Mixture> mixture_;       // of those
+  std::optional<Mixture> mixture_;       // of those; of all while there are no lengths
+  std::optional<KeptRows> kept_rows_;    // of packing
   std::vector<int64_t> epoch_begin_{0};  // stream row at which epoch e begins, as far as known
-  std::deque<CachedEpoch> cache_;
+  std::deque<LatestEpoch> latest_;
   std::unique_ptr<std::recursive_mutex> mutex_ = std::make_unique<std::recursive_mutex>();
 };
 

@@ -196,8 +196,8 @@ absl::StatusOr<DataReport> MakeReport(const Asked& asked, const Shown& shown) {
   FT_ASSIGN_OR_RETURN(const std::shared_ptr<RowStream> held_out,
                       FromFile(HeldOutRows(task, report.rows, asked.step.rows_per_step(), data)));
   if (held_out != nullptr) report.held_out = held_out->summary();
-  FT_ASSIGN_OR_RETURN(RowStream rows,
-                      FromFile(RowStream::Create(data.examples, report.rows, PartsOf(data))));
+  FT_ASSIGN_OR_RETURN(RowStream rows, FromFile(RowStream::Create(data.examples, report.rows,
+                                                                 PartsOf(data), data.rows)));
   if (model.spec) {
     const absl::Status positions =
         CheckPositions(*model.spec, std::min(report.rows.sequence_len, rows.summary().longest),

@@ -90,8 +90,8 @@ absl::StatusOr<TrainPlan> MakeTrainPlan(config::LoadedConfig loaded, const Proce
   FT_ASSIGN_OR_RETURN(plan.taught, FromFile(TaughtBy(data.examples, data.tokenizer.get(),
                                                      data.chat.get(), plan.task)));
   plan.file_ends = data.ends;
-  FT_ASSIGN_OR_RETURN(RowStream rows,
-                      FromFile(RowStream::Create(data.examples, plan.task.rows, PartsOf(data))));
+  FT_ASSIGN_OR_RETURN(RowStream rows, FromFile(RowStream::Create(data.examples, plan.task.rows,
+                                                                 PartsOf(data), data.rows)));
   plan.inputs.rows = std::make_shared<RowStream>(std::move(rows));
   plan.inputs.scratch_folder = plan.output.scratch_folder;
   plan.inputs.timeout_seconds = plan.output.timeout_seconds;

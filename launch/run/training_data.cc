@@ -116,6 +116,8 @@ class Files {
     FT_ASSIGN_OR_RETURN(Dataset read, LoadDataset(file, options_));
     return CachedDataset{std::move(read.examples), std::move(read.report)};
   }
+  // Of the files that were loaded.
+  RowCache rows() const { return rows_; }
 
  private:
   absl::StatusOr<bool> IsCached(const DatasetSpec& file) const {
@@ -137,6 +139,7 @@ class Files {
     if (absl::EndsWith(task_.chat.name, ".jinja")) {
       FT_ASSIGN_OR_RETURN(chat, DigestOfFile(task_.chat.name, 1));
     }
+    rows_ = {cache_.folder, program};
     cache_.texts = absl::StrJoin({program, model, task_.chat.name, chat, task_.chat.date}, " ");
     return absl::OkStatus();
   }
@@ -146,6 +149,7 @@ class Files {
   const CacheChoice& choice_;
   const DatasetOptions& options_;
   TokenCache cache_;
+  RowCache rows_;
 };
 
 }  // namespace
@@ -183,6 +187,7 @@ absl::StatusOr<TrainingData> ReadTrainingData(const DataTask& task, const std::s
     data.reports.push_back(std::move(read->report));
     if (is_learnt) data.ends.push_back(static_cast<int64_t>(examples.size()));
   }
+  data.rows = files.rows();
   return data;
 }
 
@@ -205,7 +210,8 @@ absl::StatusOr<std::shared_ptr<RowStream>> HeldOutRows(const DataTask& task, Row
   }
   if (data.held_out.empty()) return nullptr;
   options.shuffle = false;
-  absl::StatusOr<RowStream> rows = RowStream::Create(std::move(data.held_out), options);
+  absl::StatusOr<RowStream> rows =
+      RowStream::Create(std::move(data.held_out), options, {}, data.rows);
   if (!rows.ok()) {
     return absl::Status(rows.status().code(),
                         absl::StrCat("held-out rows: ", std::string(rows.status().message())));

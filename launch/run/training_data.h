@@ -31,6 +31,7 @@ struct TrainingData {
   std::vector<DatasetReport> reports;    // of each file
   std::vector<int64_t> ends;             // `examples` of the files up to this one
   std::vector<std::string> notes;        // of tokenizer and template
+  RowCache rows;                         // of packing, where tokens of a file are kept
 };
 
 // The tokenizer and the template are those of `folder`. `vocab_size` are the embedding's rows,

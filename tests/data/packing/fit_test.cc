@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
+#include <utility>
 
 #include "data/packing/order.h"
 
@@ -25,14 +27,15 @@ TEST(PackFirstFit, EqualsTheNaiveSearchAndNeverSplitsDropsOrOverfills) {
                   n = 1 + static_cast<int64_t>(seed * 13) % 150;
     const EpochOrder random(1 << 20, seed, 0, true), shuffled(n, seed, 1, true);
     std::vector<int32_t> lengths;
-    std::vector<int64_t> order, room;
-    std::vector<std::vector<int64_t>> want;
+    std::vector<ExampleIndex> order;
+    std::vector<int64_t> room;
+    std::vector<std::vector<ExampleIndex>> want;
     for (int64_t i = 0; i < n; ++i) {
       lengths.push_back(static_cast<int32_t>(1 + random[i] % capacity));
-      order.push_back(shuffled[i]);
+      order.push_back(static_cast<ExampleIndex>(shuffled[i]));
     }
-    for (const int64_t example : order) {
-      const int64_t length = lengths[static_cast<size_t>(example)];
+    for (const ExampleIndex example : order) {
+      const int64_t length = lengths[example];
       size_t row = 0;
       while (row < room.size() && room[row] < length) ++row;
       if (row == room.size()) {
@@ -45,8 +48,8 @@ TEST(PackFirstFit, EqualsTheNaiveSearchAndNeverSplitsDropsOrOverfills) {
     const EpochRows rows = PackFirstFit(lengths, order, capacity);
     ASSERT_EQ(rows.size(), static_cast<int64_t>(want.size())) << "seed " << seed;
     for (size_t r = 0; r < want.size(); ++r) {
-      const std::vector<int64_t> got(rows.examples.begin() + rows.begin[r],
-                                     rows.examples.begin() + rows.begin[r + 1]);
+      const std::vector<ExampleIndex> got(rows.examples.begin() + rows.begin[r],
+                                          rows.examples.begin() + rows.begin[r + 1]);
       EXPECT_EQ(got, want[r]) << "seed " << seed << " row " << r;
     }
   }
@@ -65,22 +68,63 @@ TEST(PackBestFit, TakesEqualLengthsInTheirOrder) {
   EXPECT_THAT(rows.begin, ElementsAre(0, 2, 4));
 }
 
+TEST(PackBestFit, EqualsTheNaiveSearch) {
+  for (uint64_t seed = 0; seed < 200; ++seed) {
+    const int64_t capacity = 1 + static_cast<int64_t>(seed * 31) % 300, n = 150;
+    const EpochOrder random(1 << 20, seed, 0, true), shuffled(n, seed, 1, true);
+    std::vector<int32_t> lengths;
+    for (int64_t i = 0; i < n; ++i)
+      lengths.push_back(static_cast<int32_t>(1 + random[i] % capacity));
+    std::vector<ExampleIndex> order = shuffled.All(), longest_first = order;
+    std::stable_sort(longest_first.begin(), longest_first.end(),
+                     [&](ExampleIndex a, ExampleIndex b) { return lengths[a] > lengths[b]; });
+    // Free tokens, and when a row got them: of equally full rows the latest is taken.
+    std::vector<std::pair<int64_t, int>> rows;
+    std::vector<std::set<ExampleIndex>> want;
+    for (int time = 0; time < n; ++time) {
+      const ExampleIndex example = longest_first[static_cast<size_t>(time)];
+      size_t best = rows.size();
+      for (size_t r = 0; r < rows.size(); ++r) {
+        if (rows[r].first < lengths[example]) continue;
+        if (best == rows.size() || rows[r].first < rows[best].first ||
+            (rows[r].first == rows[best].first && rows[r].second > rows[best].second)) {
+          best = r;
+        }
+      }
+      if (best == rows.size()) {
+        rows.push_back({capacity, 0});
+        want.emplace_back();
+      }
+      rows[best] = {rows[best].first - lengths[example], time};
+      want[best].insert(example);
+    }
+    const EpochRows packed = PackBestFit(lengths, order, capacity);
+    std::set<std::set<ExampleIndex>> got;
+    for (int64_t r = 0; r < packed.size(); ++r) {
+      got.insert({packed.examples.begin() + packed.begin[static_cast<size_t>(r)],
+                  packed.examples.begin() + packed.begin[static_cast<size_t>(r) + 1]});
+    }
+    EXPECT_EQ(got, std::set<std::set<ExampleIndex>>(want.begin(), want.end())) << seed;
+  }
+}
+
 TEST(PackBestFit, NeverSplitsDropsOrOverfillsAndKeepsTheOrderWithinARow) {
   for (uint64_t seed = 0; seed < 200; ++seed) {
     const int64_t capacity = 1 + static_cast<int64_t>(seed) % 40,
                   n = 1 + static_cast<int64_t>(seed * 13) % 150;
     const EpochOrder random(1 << 20, seed, 0, true), shuffled(n, seed, 1, true);
     std::vector<int32_t> lengths;
-    std::vector<int64_t> order, place(static_cast<size_t>(n));
+    std::vector<ExampleIndex> order;
+    std::vector<int64_t> place(static_cast<size_t>(n));
     int64_t tokens = 0;
     for (int64_t i = 0; i < n; ++i) {
       lengths.push_back(static_cast<int32_t>(1 + random[i] % capacity));
       tokens += lengths.back();
-      order.push_back(shuffled[i]);
+      order.push_back(static_cast<ExampleIndex>(shuffled[i]));
       place[static_cast<size_t>(shuffled[i])] = i;
     }
     const EpochRows rows = PackBestFit(lengths, order, capacity);
-    std::vector<int64_t> all = rows.examples;
+    std::vector<ExampleIndex> all = rows.examples;
     std::sort(all.begin(), all.end());
     for (int64_t i = 0; i < n; ++i) ASSERT_EQ(all[static_cast<size_t>(i)], i) << seed;
     int64_t first = -1;

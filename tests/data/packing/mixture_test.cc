@@ -15,7 +15,7 @@ using testing::ElementsAre;
 std::map<int64_t, int> TimesOf(const Mixture& mixture, int64_t epochs) {
   std::map<int64_t, int> times;
   for (int64_t e = 0; e < epochs; ++e) {
-    const std::vector<int64_t> epoch = mixture.Epoch(e);
+    const std::vector<ExampleIndex> epoch = mixture.Epoch(e);
     EXPECT_EQ(static_cast<int64_t>(epoch.size()), mixture.SizeOf(e));
     for (const int64_t example : epoch) ++times[example];
   }
@@ -26,7 +26,7 @@ TEST(Mixture, WithoutWeightsIsTheOrderOfTheEpoch) {
   const Mixture mixture({{7, 1}, {20, 1}}, 3, true);
   for (int64_t e = 0; e < 3; ++e) {
     const EpochOrder order(20, 3, e, true);
-    const std::vector<int64_t> epoch = mixture.Epoch(e);
+    const std::vector<ExampleIndex> epoch = mixture.Epoch(e);
     ASSERT_EQ(epoch.size(), 20u);
     for (int64_t i = 0; i < 20; ++i) EXPECT_EQ(epoch[static_cast<size_t>(i)], order[i]);
   }

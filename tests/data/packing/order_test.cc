@@ -35,6 +35,15 @@ TEST(EpochOrder, IsABijectionForEverySize) {
   }
 }
 
+TEST(EpochOrder, AllAtOnceIsEachByItself) {
+  for (const bool shuffle : {true, false}) {
+    for (const int64_t n : {0, 1, 3, 4, 7, 8, 9, 65, 257, 5000}) {
+      const EpochOrder order(n, 42, 3, shuffle);
+      EXPECT_THAT(order.All(), testing::ElementsAreArray(All(order))) << n;
+    }
+  }
+}
+
 TEST(EpochOrder, WithoutShuffleIsTheFileOrder) {
   EXPECT_EQ(All(EpochOrder(50, 42, 3, false)), Iota(50));
 }
