@@ -103,6 +103,7 @@ class Chat {
     GenerationOptions options = options_;
     options.max_new_tokens = std::min(options.max_new_tokens, left);
     options.first_prompt = asked_++;
+    options.remembered = &remembered_;
     Teller teller(speech_, speaks_);
     options.on_token = [&](size_t, const std::vector<int32_t>& answer) {
       teller.Tell(answer, /*whole=*/false);
@@ -122,6 +123,7 @@ class Chat {
   int64_t room_;
   std::string system_;
   std::vector<Message> turns_;
+  Remembered remembered_;  // turns are not computed again
   uint64_t asked_ = 0;
 };
 

@@ -9,6 +9,7 @@
 #include "data/text/example.h"
 #include "parallel/pipeline/executor.h"
 #include "runtime/math/ceil_divide.h"
+#include "runtime/process/check.h"
 
 namespace fttrain {
 namespace {
@@ -71,10 +72,40 @@ class Generator {
       if (!begun.empty() && tokens > kPromptTokens) break;
       lane.push_back(std::make_unique<Document>(
           Document{next_, prompts_[next_], 0, std::make_unique<DocumentCache>()}));
+      if (options_.remembered != nullptr) Recall(*lane.back());
       begun.push_back(lane.back().get());
       next_ += static_cast<size_t>(replicas_);
     }
     return begun;
+  }
+
+  // What the prompt begins with as the one before did; a token at least is left to be computed.
+  void Recall(Document& document) const {
+    Remembered& before = *options_.remembered;
+    before.recalled = 0;
+    if (before.cache == nullptr) return;
+    const auto most = std::min(before.ids.size(), document.ids.size() - 1);
+    const auto differ = std::mismatch(
+        before.ids.begin(), before.ids.begin() + static_cast<int64_t>(most), document.ids.begin());
+    const int64_t common = differ.first - before.ids.begin();
+    std::unique_ptr<DocumentCache> cache = std::move(before.cache);
+    // Layers of one stage may have windows and those of another none.
+    bool recalls = common > 0 && cache->CutTo(common);
+    if (lanes_.size() > 1) {
+      const at::Tensor any_forgot =
+          at::full({1}, int64_t{!recalls}, at::TensorOptions(at::kLong).device(network_.device));
+      network_.mesh->AllReduce(any_forgot, {Axis::kPp}, ReduceOp::kMax);
+      recalls = any_forgot.item<int64_t>() == 0;
+    }
+    if (!recalls) return;
+    document.cached = before.recalled = common;
+    document.cache = std::move(cache);
+  }
+
+  void Remember(Document& document) const {
+    const auto end = document.ids.begin() + document.cached;
+    *options_.remembered = {
+        {document.ids.begin(), end}, std::move(document.cache), options_.remembered->recalled};
   }
 
   ModelBatch BatchOf(const std::vector<Document*>& documents) const {
@@ -145,7 +176,9 @@ class Generator {
           if (options_.on_token) options_.on_token(document->prompt, answer.ids);
         }
         const auto length = static_cast<int64_t>(answer.ids.size());
-        if (answer.ended || length == options_.max_new_tokens) document->cache.reset();
+        if (!answer.ended && length < options_.max_new_tokens) continue;
+        if (options_.remembered != nullptr) Remember(*document);
+        document->cache.reset();
       }
       std::erase_if(lanes_[i], [](const auto& document) { return document->cache == nullptr; });
     }
@@ -195,6 +228,7 @@ class Generator {
 
 std::vector<Answer> Generate(Network& network, const std::vector<std::vector<int32_t>>& prompts,
                              const GenerationOptions& options) {
+  FT_CHECK(options.remembered == nullptr || prompts.size() == 1, prompts.size(), " prompts");
   return Generator(network, prompts, options).Run();
 }
 

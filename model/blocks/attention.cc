@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <tuple>
 
 #include "model/kernels/dispatch.h"
@@ -15,6 +16,21 @@ at::Tensor Heads(const at::Tensor& flat, int64_t head_dim) {
 }
 at::Tensor Flat(const at::Tensor& heads) {
   return heads.view({heads.size(0), heads.size(1) * heads.size(2)});
+}
+
+// Of each token over what it sees, so many at once: each has scores of its own.
+at::Tensor DecodeAll(const at::Tensor& q, c10::ArrayRef<KeysAndValues> seen,
+                     const AttentionOptions& options) {
+  constexpr size_t kAtOnce = 64;
+  if (seen.size() <= kAtOnce) return DecodeAttention(q, seen, options);
+  const at::Tensor out = at::empty_like(q);
+  for (size_t begin = 0; begin < seen.size(); begin += kAtOnce) {
+    const size_t count = std::min(kAtOnce, seen.size() - begin);
+    const auto from = static_cast<int64_t>(begin), extent = static_cast<int64_t>(count);
+    out.narrow(0, from, extent)
+        .copy_(DecodeAttention(q.narrow(0, from, extent), seen.slice(begin, count), options));
+  }
+  return out;
 }
 
 }  // namespace
@@ -107,17 +123,20 @@ at::Tensor AttentionBlock::AttendCached(const at::Tensor& q, const at::Tensor& k
   for (int64_t d = 0; d < documents; ++d) {
     const int64_t begin = layout.cu_seqlens[d], tokens = layout.cu_seqlens[d + 1] - begin;
     const at::Tensor keys = k.narrow(0, begin, tokens), values = v.narrow(0, begin, tokens);
-    if (batch.caches[d] == nullptr) {  // of padding: it sees itself
+    if (batch.caches[d] == nullptr) {  // of padding, a token: it sees itself
       kept.push_back({keys.contiguous(), values.contiguous(), tokens});
       continue;
     }
     DocumentCache& cache = *batch.caches[d];
-    TORCH_CHECK(cache.Knows(spec_.k.name) != first && (first || tokens == 1), "document ", d,
-                " of a microbatch: either all documents begin or each goes on by one token");
-    kept.push_back(cache.Append(spec_.k.name, keys, values, spec_.window));
+    TORCH_CHECK(cache.Knows(spec_.k.name) != first, "document ", d,
+                " of a microbatch: either all documents begin or all go on");
+    const KeysAndValues& all = cache.Append(spec_.k.name, keys, values, spec_.window);
+    if (first) continue;
+    for (int64_t after = tokens - 1; after >= 0; --after) {
+      kept.push_back({all.keys, all.values, all.tokens - after});
+    }
   }
-  if (first) return AttentionForward(q, k, v, layout, Options()).out;
-  return DecodeAttention(q, kept, Options());
+  return first ? AttentionForward(q, k, v, layout, Options()).out : DecodeAll(q, kept, Options());
 }
 
 at::Tensor AttentionBlock::ForwardOutput(const BlockContext& context, MemoryCategory category,

@@ -24,10 +24,12 @@ void Move(KeysAndValues& layer, const at::Tensor& like, int64_t kept, int64_t ro
 
 }  // namespace
 
-const KeysAndValues& DocumentCache::Append(const std::string& layer, const at::Tensor& keys,
+const KeysAndValues& DocumentCache::Append(const std::string& name, const at::Tensor& keys,
                                            const at::Tensor& values, int64_t window) {
-  KeysAndValues& mine = layers_[layer];
-  const int64_t added = window == 0 ? keys.size(0) : std::min(keys.size(0), window);
+  Layer& layer = layers_[name];
+  KeysAndValues& mine = layer.kept;
+  const bool sees_all = window == 0 || layer.tokens > 0;
+  const int64_t added = sees_all ? keys.size(0) : std::min(keys.size(0), window);
   const int64_t room = mine.keys.defined() ? mine.keys.size(0) : 0;
   if (mine.tokens + added > room) {
     // Of the tokens before, the first of the new ones sees window - 1.
@@ -39,7 +41,22 @@ const KeysAndValues& DocumentCache::Append(const std::string& layer, const at::T
   mine.keys.narrow(0, mine.tokens, added).copy_(keys.narrow(0, from, added));
   mine.values.narrow(0, mine.tokens, added).copy_(values.narrow(0, from, added));
   mine.tokens += added;
+  layer.tokens += keys.size(0);
+  layer.window = window;
   return mine;
+}
+
+bool DocumentCache::CutTo(int64_t tokens) {
+  for (const auto& [name, layer] : layers_) {
+    const int64_t left = layer.kept.tokens - (layer.tokens - tokens);
+    const int64_t seen = layer.window == 0 ? tokens : std::min(tokens, layer.window - 1);
+    if (tokens > layer.tokens || left < seen) return false;
+  }
+  for (auto& [name, layer] : layers_) {
+    layer.kept.tokens -= layer.tokens - tokens;
+    layer.tokens = tokens;
+  }
+  return true;
 }
 
 }  // namespace fttrain

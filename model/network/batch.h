@@ -31,7 +31,7 @@ struct NextTokens {
   DocumentCache* cache = nullptr;  // of those before; takes these in
 };
 // A microbatch of them; its target_rows are the last token of each, whose logits choose what comes
-// next. Either all documents begin (position 0) or each goes on by one token. What pads it to
+// next. Either all documents begin (position 0) or all go on. What pads it to
 // `pad_to_multiple_of` tokens are documents of one token without a cache.
 ModelBatch MakeNextBatch(const std::vector<NextTokens>& documents, int64_t pad_to_multiple_of,
                          c10::Device device);

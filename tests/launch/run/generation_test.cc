@@ -165,6 +165,43 @@ TEST(Generation, APartOfThePromptsIsAnsweredAsAllAre) {
              {all.begin() + 4, all.end()});
 }
 
+// Each prompt is the one before with its answer and something new, as in a chat; the last is not.
+TEST(Generation, AConversationComputesWhatIsNewAndAnswersAsIfItComputedAll) {
+  GenerationOptions options = Greedy();
+  options.max_new_tokens = 5;
+  const auto alone = BuildForGeneration({});
+  std::vector<Tokens> prompts = {Prompts()[3]};
+  for (const size_t stays : {3, 5}) {  // of the answer: a template may give it another end
+    Tokens next = prompts.back();
+    const Tokens answer = Recomputed(*alone, {next}, options)[0].ids;
+    next.insert(next.end(), answer.begin(), answer.begin() + static_cast<int64_t>(stays));
+    next.push_back((answer[std::min<size_t>(stays, 4)] + 1) % kVocabulary);
+    next.insert(next.end(), {3, 1, 4});
+    prompts.push_back(next);
+  }
+  prompts.push_back(Prompts()[6]);
+  std::vector<Answer> want;
+  for (const Tokens& prompt : prompts) want.push_back(Recomputed(*alone, {prompt}, options)[0]);
+  const int64_t held = MemoryOf(MemoryCategory::kSaved).current_bytes;
+  for (const Layout& layout : Layouts()) {
+    SCOPED_TRACE(ToString(layout));
+    const auto network = BuildForGeneration(layout, false);
+    Remembered remembered;
+    options.remembered = &remembered;
+    std::vector<Answer> got;
+    std::vector<int64_t> recalled;
+    for (const Tokens& prompt : prompts) {
+      got.push_back(Generate(*network, {prompt}, options)[0]);
+      recalled.push_back(remembered.recalled);
+    }
+    ExpectSame(got, want);
+    if (network->mesh->position().dp > 0) continue;  // another replica answers
+    const auto length = [&](size_t i) { return static_cast<int64_t>(prompts[i].size()); };
+    EXPECT_EQ(recalled, (std::vector<int64_t>{0, length(0) + 3, length(1) + 4, 0}));
+  }
+  EXPECT_EQ(MemoryOf(MemoryCategory::kSaved).current_bytes, held);
+}
+
 TEST(Generation, WhatIsAnsweredIsForgotten) {
   const auto network = BuildForGeneration({});
   const int64_t before = MemoryOf(MemoryCategory::kSaved).current_bytes;

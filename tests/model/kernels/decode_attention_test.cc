@@ -135,6 +135,39 @@ TEST(DocumentCache, KeepsWhatTheNextTokenSees) {
   }
 }
 
+// As a conversation does: some of the last tokens are others now, and several follow at once.
+TEST(DocumentCache, GoesOnFromWhereItIsCut) {
+  for (const int64_t window : {0, 1, 9, 40}) {
+    const Case c{"", 4, 2, 16, window};
+    const Inputs in(c, at::kDouble);
+    const AttentionOptions options{0.25, window};
+    const int64_t begin = kBounds[3], tokens = kBounds[4] - begin, prompt = 30, more = tokens - 28;
+    const at::Tensor q = in.q.narrow(0, begin, tokens), k = in.k.narrow(0, begin, tokens),
+                     v = in.v.narrow(0, begin, tokens);
+    const SequenceLayout layout =
+        MakeSequenceLayout({0, static_cast<int32_t>(tokens)}, in.q.device());
+    const at::Tensor want = AttentionForward(q, k, v, layout, options).out;
+    DocumentCache cache;
+    cache.Append("layer", k.narrow(0, 0, prompt), v.narrow(0, 0, prompt), window);
+    for (int64_t t = 0; t < 4; ++t) {  // others, of which two stay forgotten
+      cache.Append("layer", k.narrow(0, prompt, 1), v.narrow(0, prompt, 1), window);
+    }
+    ASSERT_TRUE(cache.CutTo(prompt));
+    EXPECT_FALSE(cache.CutTo(prompt + 1));
+    if (window == 9) EXPECT_FALSE(cache.CutTo(20));
+    const bool cut = cache.CutTo(28);
+    EXPECT_EQ(cut, window == 0 || window == 40) << window;
+    const int64_t from = cut ? 28 : 30;
+    const KeysAndValues& all = cache.Append("layer", k.narrow(0, from, more - (from - 28)),
+                                            v.narrow(0, from, more - (from - 28)), window);
+    for (int64_t t = from; t < tokens; ++t) {
+      const KeysAndValues seen{all.keys, all.values, all.tokens - (tokens - 1 - t)};
+      const at::Tensor got = DecodeAttention(q.narrow(0, t, 1), seen, options);
+      ASSERT_LE(RelativeError(got, want.narrow(0, t, 1)), 1e-10) << window << " token " << t;
+    }
+  }
+}
+
 TEST(DocumentCache, IsBookedAsCache) {
   UseMemoryLedger();
   const Inputs in({"", 4, 2, 16, 0}, at::kFloat);
