@@ -120,7 +120,7 @@ absl::Status ReadBest(const Start& start, Job& job, int64_t steps_trained, const
   }
   FileSystem& files = RealFileSystem();
   const absl::StatusOr<Committed> checkpoint =
-      OpenCheckpoint(best->step, start.plan.output.folder, files, start.disk, process);
+      OpenBest(*best, start.plan.output.folder, files, start.disk, process);
   if (!checkpoint.ok()) {
     LogInfo(
         absl::StrCat("warning    the result is what the last step has learnt: the best "
@@ -143,7 +143,9 @@ absl::Status TrainFrom(const Start& start, Job& job, StopSignals& signals, RunSt
   Saver saver(job, plan, start.identity, RealFileSystem(), start.disk, process);
   std::optional<int64_t> saved;
   if (start.checkpoint) {
+    const std::string& from = start.checkpoint->path;
     FT_RETURN_IF_ERROR(GoOnFrom(*start.checkpoint, job, RealFileSystem(), process));
+    if (!IsIn(plan.output.folder, from)) job.evaluations.BestIsIn(FolderOf(from));
     saver.BeganFrom(steps_done);
     saved = steps_done;
   }

@@ -17,6 +17,7 @@ class Evaluations {
   struct Best {
     int64_t step = 0;  // steps done
     double loss = 0;
+    std::string folder = {};  // of its checkpoint; empty: the run's own
   };
 
   explicit Evaluations(const StoppingOptions& options = {}) : options_(options) {}
@@ -27,6 +28,9 @@ class Evaluations {
   // Without a loss that is lower by more than the threshold.
   int64_t in_a_row() const { return in_a_row_; }
   const std::optional<Best>& best() const { return best_; }
+
+  // What was the best so far was another run's, which keeps its checkpoints there.
+  void BestIsIn(const std::string& folder);
 
   // What it has seen, for a run that goes on; exact. False for a text that State() did not make.
   std::string State() const;

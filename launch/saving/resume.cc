@@ -171,6 +171,12 @@ bool IsIn(const std::string& output_folder, const std::string& checkpoint) {
   return !error && fs::weakly_canonical(checkpoint, error).parent_path() == own && !error;
 }
 
+std::string FolderOf(const std::string& checkpoint) {
+  std::error_code error;
+  const fs::path whole = fs::absolute(checkpoint, error).lexically_normal();
+  return (whole.filename().empty() ? whole.parent_path() : whole).parent_path().string();
+}
+
 absl::Status GoOnFrom(const Committed& checkpoint, Job& job, FileSystem& files,
                       const Process& process) {
   const Manifest& manifest = checkpoint.manifest;
@@ -221,11 +227,11 @@ absl::Status GoOnFrom(const Committed& checkpoint, Job& job, FileSystem& files,
   return absl::OkStatus();
 }
 
-absl::StatusOr<Committed> OpenCheckpoint(int64_t step, const std::string& output_folder,
-                                         FileSystem& files, const Disk& disk,
-                                         const Process& process) {
-  const std::string folder = CheckpointFolder(files, output_folder).path();
-  return Open(absl::StrCat(folder, "/", StepName(step)), files, disk, process);
+absl::StatusOr<Committed> OpenBest(const Evaluations::Best& best, const std::string& output_folder,
+                                   FileSystem& files, const Disk& disk, const Process& process) {
+  const std::string folder =
+      best.folder.empty() ? CheckpointFolder(files, output_folder).path() : best.folder;
+  return Open(absl::StrCat(folder, "/", StepName(best.step)), files, disk, process);
 }
 
 }  // namespace fttrain

@@ -26,15 +26,18 @@ absl::StatusOr<std::optional<Committed>> FindCheckpoint(const TrainPlan& plan,
 // Whether a checkpoint's folder is one of the output folder's own.
 bool IsIn(const std::string& output_folder, const std::string& checkpoint);
 
+// The folder that it is in, whole: a later start may be made from elsewhere.
+std::string FolderOf(const std::string& checkpoint);
+
 // The job is as it was when the checkpoint was made; says what of it is not. Collective over the
 // world; agrees on errors.
 absl::Status GoOnFrom(const Committed& checkpoint, Job& job, FileSystem& files,
                       const Process& process);
 
-// The output folder's checkpoint of `step`, every file of it read and hashed by a rank. Collective
-// over the world; agrees on errors.
-absl::StatusOr<Committed> OpenCheckpoint(int64_t step, const std::string& output_folder,
-                                         FileSystem& files, const Disk& disk,
-                                         const Process& process);
+// The checkpoint of the best evaluation, every file of it read and hashed by a rank: the output
+// folder's, or that of the run that this one went on from. Collective over the world; agrees on
+// errors.
+absl::StatusOr<Committed> OpenBest(const Evaluations::Best& best, const std::string& output_folder,
+                                   FileSystem& files, const Disk& disk, const Process& process);
 
 }  // namespace fttrain

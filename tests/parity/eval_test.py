@@ -192,6 +192,30 @@ def patience_ends_a_run(binary, scratch):
     return f"after step {lines[-1]['step']} of 40"
 
 
+def the_best_of_another_folder_is_the_result(binary, scratch):
+    """A run that goes on elsewhere, is stopped there and goes on again, learns nothing better."""
+    folder, _ = fresh(scratch, "elsewhere")
+    config = overfitting(folder, load_best_model_at_end=True, save_steps=20)
+    lines, _ = trained(binary, folder, 1, config)
+    best = min(lines, key=lambda line: line["eval_loss"])
+    expect(best["step"] < 20, f"{best} is before the step that is gone on from")
+    result = (folder / "out" / "adapter" / "adapter_model.safetensors").read_bytes()
+    (folder / "out").rename(folder / "first")
+    (folder / "out").mkdir()
+    (folder / "out" / "STOP").touch()
+    config["train"]["resume"] = str(folder / "first" / "checkpoints" / "step-20") + "/"
+    path = harness.write_config(folder, config)
+    stopped = harness.mpirun(binary, 1, ["train", f"--config={path}"], 120)
+    expect(stopped.returncode == 75, f"exit {stopped.returncode}: {stopped.stderr[-300:]}")
+    config["train"]["resume"] = "auto"
+    _, said = trained(binary, folder, 1, config)
+    expect("after step 21" in said, said[-600:])
+    expect(f"the result is that of step {best['step']}," in said, said[-600:])
+    again = (folder / "out" / "adapter" / "adapter_model.safetensors").read_bytes()
+    expect(again == result, "another result than that of the run that was not stopped")
+    return f"step {best['step']} of the first folder"
+
+
 def what_is_held_out_may_move_but_not_change(binary, scratch):
     """Between a stop and the start after it; where evaluations decide the result."""
     folder, rows = fresh(scratch, "moved")
@@ -323,6 +347,7 @@ CHECKS = [
     ("it is the same in every layout", the_same_in_every_layout),
     ("fttrain eval says what the run said", the_command_says_what_the_run_said),
     ("the best evaluation is the result", the_best_is_the_result),
+    ("the best of the folder that is gone on from", the_best_of_another_folder_is_the_result),
     ("patience ends a run", patience_ends_a_run),
     ("a share is held out and never learnt", a_share_is_never_learnt),
     ("samples are what generate says", samples_are_what_generate_says),

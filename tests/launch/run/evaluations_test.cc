@@ -61,8 +61,22 @@ TEST(Evaluations, GoOnFromWhatTheyHadSeenToTheLastBit) {
   EXPECT_FALSE(other.best().has_value());
 }
 
+TEST(Evaluations, TheBestOfAnotherRunStaysThereUntilThereIsABetter) {
+  Evaluations seen;
+  seen.BestIsIn("/a b/checkpoints");
+  seen.Add(10, 2.0);
+  EXPECT_EQ(seen.best()->folder, "");
+  seen.BestIsIn("/a b/checkpoints");
+  seen.BestIsIn("/c");  // of a run that went on from one that went on
+  Evaluations other;
+  ASSERT_TRUE(other.Restore(seen.State())) << seen.State();
+  EXPECT_EQ(other.best()->folder, "/a b/checkpoints");
+  other.Add(20, 1.0);
+  EXPECT_EQ(other.best()->folder, "");
+}
+
 TEST(Evaluations, OtherTextsAreNotTheirs) {
-  for (const char* text : {"", "x", "-1", "1 2", "1 2 x", "1 2 ", "1 2 3 4"}) {
+  for (const char* text : {"", "x", "-1", "1 2", "1 2 x", "1 2 ", "1 2 3 4", "1 2 3 "}) {
     EXPECT_FALSE(Evaluations().Restore(text)) << text;
   }
 }
