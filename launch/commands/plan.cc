@@ -15,7 +15,9 @@
 #include "launch/run/planned_model.h"
 #include "launch/run/rehearsal.h"
 #include "launch/run/rig_search.h"
+#include "launch/run/samples.h"
 #include "launch/run/train_plan.h"
+#include "launch/saving/saver.h"
 #include "launch/terminal.h"
 #include "runtime/files/whole_file.h"
 #include "runtime/process/check.h"
@@ -151,7 +153,7 @@ absl::StatusOr<std::vector<int64_t>> RoomOf(const CommandLine& line, int64_t lim
 }
 
 // What would make the rank that lacks most fit; empty where none lacks anything, or nobody knows.
-std::string Help(const PlanReport& report) {
+std::string Help(const PlanReport& report, const JobInputs& beside) {
   if (report.room.empty()) return "";
   size_t most = 0;
   const auto lacks = [&](size_t rank) { return report.ranks[rank].bytes - report.room[rank]; };
@@ -165,15 +167,15 @@ std::string Help(const PlanReport& report) {
       Levers(report.task, report.layout, report.device, report.room[most], report.ranks[most].bytes,
              [&](const Task& task, const Layout& layout) -> absl::StatusOr<int64_t> {
                FT_ASSIGN_OR_RETURN(const RankMemory memory,
-                                   RehearseFullRows(task, layout, report.device, rank));
+                                   RehearseFullRows(task, layout, report.device, rank, beside));
                return NeedOf(memory, report.device, ranks).bytes;
              }));
 }
 
-absl::Status Rehearse(PlanReport& report) {
+absl::Status Rehearse(const JobInputs& beside, PlanReport& report) {
   const int ranks = report.layout.mesh.world_size();
   FT_ASSIGN_OR_RETURN(const std::vector<RankMemory> all,
-                      RehearseAllRanks(report.task, report.layout, report.device));
+                      RehearseAllRanks(report.task, report.layout, report.device, beside));
   for (const RankMemory& memory : all) {
     report.ranks.push_back(NeedOf(memory, report.device, ranks));
   }
@@ -182,7 +184,7 @@ absl::Status Rehearse(PlanReport& report) {
 
 // The report becomes that of the best layout.
 absl::Status Search(const config::LoadedConfig& loaded, const CommandLine& line,
-                    PlanReport& report) {
+                    const JobInputs& beside, PlanReport& report) {
   const bool counted = loaded.where.count("train.gradient_accumulation_steps") > 0;
   if (line.Has("rows_per_step") || (IsWithoutConfig(line) && !counted)) {
     FT_ASSIGN_OR_RETURN(report.task.rows_per_step, RowsPerStep(line));
@@ -192,15 +194,35 @@ absl::Status Search(const config::LoadedConfig& loaded, const CommandLine& line,
     if (loaded.where.count(key) > 0) space.kept.insert(key);
   }
   report.kept.assign(space.kept.begin(), space.kept.end());
-  FT_ASSIGN_OR_RETURN(RigSearch search, SearchRig(space));
+  FT_ASSIGN_OR_RETURN(RigSearch search, SearchRig(space, beside));
   report.found = std::move(search.found);
   report.reason = std::move(search.reason);
-  report.longest_sequence_len = search.longest_sequence_len;
+  report.longest = search.longest;
   report.help = std::move(search.help);
+  if (search.fewer) {
+    report.room = search.fewer->room;
+    report.rig = search.fewer->rig;
+  }
   report.layout = search.chosen.candidate.layout;
   report.task.moments = search.chosen.candidate.moments;
   report.time = TimeOf(report.task, report.layout, *report.rig);
   return absl::OkStatus();
+}
+
+// What such a run does beside its steps. A plan needs no files: without those of its samples it
+// says so.
+JobInputs BesideSteps(const Output& output, PlanReport& report) {
+  JobInputs beside;
+  if (output.saves()) beside.saving = RehearseSave;
+  auto samples = ReadSamples(output.sample_prompts, output.sample_max_new_tokens, report.task);
+  if (samples.ok()) {
+    beside.samples = *std::move(samples);
+  } else {
+    report.notes.push_back(
+        absl::StrCat("what answers to train.sample_prompts keep is not counted: ",
+                     std::string(samples.status().message())));
+  }
+  return beside;
 }
 
 absl::Status SetRig(const CommandLine& line, PlanReport& report) {
@@ -238,13 +260,14 @@ absl::StatusOr<PlanReport> MakeReport(const CommandLine& line, const Process& pr
   }
   FT_ASSIGN_OR_RETURN(report.room,
                       RoomOf(line, OutputOf(loaded.config).memory_limit_bytes, report, ranks));
+  const JobInputs beside = BesideSteps(OutputOf(loaded.config), report);
   if (IsSearch(line)) {
-    FT_RETURN_IF_ERROR(Search(loaded, line, report));
+    FT_RETURN_IF_ERROR(Search(loaded, line, beside, report));
   } else if (report.rig) {
     report.time = TimeOf(report.task, report.layout, *report.rig);
   }
-  FT_RETURN_IF_ERROR(Rehearse(report));
-  if (!report.found) report.help = Help(report);
+  FT_RETURN_IF_ERROR(Rehearse(beside, report));
+  if (!report.found) report.help = Help(report, beside);
   return report;
 }
 

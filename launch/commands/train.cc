@@ -176,8 +176,9 @@ absl::Status TrainCommand(const CommandLine& line, const Process& process) {
     return absl::OkStatus();
   }
   StopSignals signals;  // one that comes early is heard at the first step's end
-  const absl::StatusOr<TrainPlan> plan = MakeTrainPlan(*loaded, process);
+  absl::StatusOr<TrainPlan> plan = MakeTrainPlan(*loaded, process);
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(plan.status()));
+  if (plan->output.saves()) plan->inputs.saving = RehearseSave;
   const absl::StatusOr<RunIdentity> identity = IdentityOf(*plan);
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(identity.status()));
   FT_RETURN_IF_ERROR(CheckSameOnAllRanks(*identity, process));

@@ -46,7 +46,8 @@ absl::StatusOr<ChosenLayout> ChooseLayout(const Task& task, const Layout& plain,
         absl::StrCat("--rig=", rig, ": ", search.reason, "; ", search.help));
   }
   const Candidate& best = search.chosen.candidate;
-  const double host = HostBytes(best.layout.mesh, search.chosen.needed, cards);
+  const double host =
+      HostBytes(best.layout.mesh, search.chosen.needed, search.fewer ? search.fewer->rig : cards);
   return ChosenLayout{best.layout.mesh.world_size(), KeysOf(task, best.layout, best.moments),
                       absl::StrCat("on ", cards.name, ": ", search.reason, InHostMemory(host))};
 }

@@ -10,6 +10,8 @@ namespace {
 // where it is above the second.
 constexpr double kSurelyFits = 0.85, kSurelyNot = 1.12;
 constexpr double kCostOfALever = 0.005;
+// Of all that the ranks may take of a host's memory: what else would be in it, files above all.
+constexpr double kCostOfTheHost = 0.02;
 // 8-bit moments change what is computed: they are the last to be preferred.
 constexpr int kWeights[kLevers] = {1, 1, 1, 1, 1, 4, 1};
 
@@ -64,7 +66,9 @@ class Maker {
     candidate.time.stages.clear();  // of thousands
     int weight = 0;
     for (size_t i = 0; i < kLevers; ++i) weight += pulled[i] * kWeights[i];
-    candidate.cost = candidate.time.seconds * (1 + kCostOfALever * weight);
+    const double host = HostBytes(candidate.layout.mesh, candidate.estimate, space_.rig) /
+                        static_cast<double>(HostRoomOf(space_.rig));
+    candidate.cost = candidate.time.seconds * (1 + kCostOfALever * weight + kCostOfTheHost * host);
   }
 
   const SearchSpace& space_;

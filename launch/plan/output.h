@@ -25,6 +25,8 @@ struct Output {
   std::string sample_prompts = {};   // a file of them, answered after evaluations; empty: none
   int64_t sample_max_new_tokens = 64;
   std::string token_cache = "auto";  // a folder, or auto, or none (run/training_data.h)
+
+  bool saves() const { return save_steps > 0 || keeps_best; }  // checkpoints, while it trains
 };
 
 // Of a config with defaults filled and validated.

@@ -215,8 +215,8 @@ absl::StatusOr<Found> SearchLayouts(const SearchSpace& space, size_t layouts,
   return found;
 }
 
-absl::StatusOr<int64_t> LongestRows(const SearchSpace& space, const FoundLayout& layout,
-                                    const BytesOfRank& bytes_of) {
+absl::StatusOr<LongestFit> LongestRows(const SearchSpace& space, const FoundLayout& layout,
+                                       const BytesOfRank& bytes_of) {
   const Trial trial(space, bytes_of);
   const int64_t most = space.task.model.max_position_embeddings;
   int64_t fits = space.task.rows.sequence_len, too_long = 0;
@@ -227,7 +227,7 @@ absl::StatusOr<int64_t> LongestRows(const SearchSpace& space, const FoundLayout&
     FT_ASSIGN_OR_RETURN(const FoundLayout tried, trial.Try(layout.candidate, next));
     (tried.fits ? fits : too_long) = next;
   }
-  return fits;
+  return LongestFit{fits, too_long};
 }
 
 std::string ReasonFor(const Found& found) {

@@ -41,10 +41,15 @@ std::vector<int> FullestRanks(const Layout& layout, MomentStorage moments, int s
 absl::StatusOr<Found> SearchLayouts(const SearchSpace& space, size_t layouts,
                                     const BytesOfRank& bytes_of);
 
-// The longest rows, in tokens, that fit in a layout which does: found by powers of two, then to a
-// sixteenth; at most the model's positions.
-absl::StatusOr<int64_t> LongestRows(const SearchSpace& space, const FoundLayout& layout,
-                                    const BytesOfRank& bytes_of);
+// Rows, in tokens, that fit in a layout, and the shortest that were tried and do not; 0: all that
+// the model has positions for fit.
+struct LongestFit {
+  int64_t tokens = 0, too_long = 0;
+};
+// By powers of two, then to a sixteenth or 64 tokens: each length is a rehearsal, so what lies
+// between is not tried. Of a layout in which the task's rows fit.
+absl::StatusOr<LongestFit> LongestRows(const SearchSpace& space, const FoundLayout& layout,
+                                       const BytesOfRank& bytes_of);
 
 // Why the first of what fits is the first, in a sentence; or that none does.
 std::string ReasonFor(const Found& found);

@@ -58,6 +58,7 @@ std::string PlanJson(const PlanReport& report) {
     }
   }
   if (report.time) AddTime(*report.time, json);
+  if (!report.notes.empty()) json["notes"] = report.notes;
   if (!report.found) return json.dump(2);
   json["shape_from_table"] = report.from_table;
   json["layouts"] = Json::array();
@@ -69,7 +70,8 @@ std::string PlanJson(const PlanReport& report) {
     json["too_big"].push_back(JsonOf(each, report));
   }
   json["reason"] = report.reason;
-  json["longest_sequence_len"] = report.longest_sequence_len;
+  json["longest_sequence_len"] = report.longest.tokens;
+  json["too_long_sequence_len"] = report.longest.too_long;
   if (!report.help.empty()) json["help"] = report.help;
   return json.dump(2);
 }

@@ -77,9 +77,8 @@ std::string Facts(const PlanReport& report) {
     out += Fact("of a step", absl::StrJoin(shares, ", "));
   }
   if (report.found) out += Fact("why", report.reason);
-  if (report.longest_sequence_len > 0) {
-    out += Fact("longest rows", absl::StrCat(WithCommas(report.longest_sequence_len), " tokens"));
-  }
+  if (report.longest.tokens > 0) out += Fact("longest rows", LongestWords(report));
+  for (const std::string& note : report.notes) out += Fact("note", note);
   if (!report.help.empty()) out += Fact("what helps", report.help);
   return out + "</table>\n";
 }
@@ -159,7 +158,8 @@ std::string Schedule(const StepTime& time) {
   return absl::StrCat(
       out,
       "</svg>\n<p class=\"key legend\"><span><i style=\"background:var(--forward)\"></i>forward"
-      "</span><span><i style=\"background:var(--backward)\"></i>backward</span><span> (the number is "
+      "</span><span><i style=\"background:var(--backward)\"></i>backward</span><span> (the number "
+      "is "
       "the microbatch's; paler: chunks with odd numbers)</span></p>\n");
 }
 

@@ -83,6 +83,16 @@ std::string LayoutName(const Layout& layout) {
   return name;
 }
 
+std::string LongestWords(const PlanReport& report) {
+  const LongestFit& longest = report.longest;
+  const std::string words = absl::StrCat(WithCommas(longest.tokens), " tokens");
+  if (longest.too_long > 0) {
+    return absl::StrCat(words, "; ", WithCommas(longest.too_long),
+                        " do not fit, what is between was not tried");
+  }
+  return absl::StrCat(words, ", as many as the model has positions");
+}
+
 std::string MethodName(const Task& task) {
   if (!task.form.adapter) return "all weights";
   return absl::StrCat(task.form.nf4 ? "qlora" : "lora", " r ", task.form.adapter->r);

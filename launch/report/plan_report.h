@@ -21,8 +21,9 @@ struct PlanReport {
   Layout layout;
   c10::Device device = c10::Device(c10::kCPU);
   std::vector<MemoryNeed> ranks;
-  std::vector<int64_t> room;  // of each rank's device; empty: not known
-  std::string help;           // where a rank has too little
+  std::vector<int64_t> room;       // of each rank's device; empty: not known
+  std::string help;                // where a rank has too little
+  std::vector<std::string> notes;  // of what is not counted
 
   // With a rig.
   std::optional<Rig> rig;
@@ -31,9 +32,9 @@ struct PlanReport {
 
   // Of a search: `layout` is the first of what fits, or else the nearest.
   std::optional<Found> found;
-  std::vector<std::string> kept;     // keys that were not searched
-  std::string reason;                // for the first
-  int64_t longest_sequence_len = 0;  // in it; 0 where nothing fits
+  std::vector<std::string> kept;  // keys that were not searched
+  std::string reason;             // for the first
+  LongestFit longest;             // in it; 0 where nothing fits
 };
 
 enum class Bars { kNone, kLetters, kColors };
@@ -56,6 +57,8 @@ std::vector<std::vector<int>> AlikeRanks(const PlanReport& report);
 std::string RankNames(const std::vector<int>& ranks);
 // "tensor 2 x pipeline 2, interleaved 4".
 std::string LayoutName(const Layout& layout);
+// "26,624 tokens; 28,160 do not fit, what is between was not tried".
+std::string LongestWords(const PlanReport& report);
 // "qlora r 16", "all weights".
 std::string MethodName(const Task& task);
 // "embedding=host, recompute=smart"; "none".

@@ -174,13 +174,15 @@ std::string SearchLines(const PlanReport& report) {
       "\n\nwhy        ",
       report.reason, "\n");
   if (found.fits.empty()) return text;
-  return absl::StrCat(text, "longest    rows of ", WithCommas(report.longest_sequence_len),
-                      " tokens fit in the first layout",
-                      report.longest_sequence_len >= report.task.model.max_position_embeddings
-                          ? ", as many as the model has positions"
-                          : "",
+  return absl::StrCat(text, "longest    rows that fit in the first layout: ", LongestWords(report),
                       "\n\n", YamlOf(KeysOf(report.task, report.layout, report.task.moments)),
                       "\n");
+}
+
+std::string NoteLines(const PlanReport& report) {
+  std::string text;
+  for (const std::string& note : report.notes) absl::StrAppend(&text, "note       ", note, "\n");
+  return text;
 }
 
 std::string Headline(const PlanReport& report) {
@@ -211,9 +213,9 @@ std::string Headline(const PlanReport& report) {
 }  // namespace
 
 std::string PlanText(const PlanReport& report, Bars bars) {
-  std::string text =
-      absl::StrCat(Headline(report), report.found ? SearchLines(report) : "", CategoryTable(report),
-                   HostLine(report), TimeLines(report), BarLines(report, bars), report.help);
+  std::string text = absl::StrCat(Headline(report), report.found ? SearchLines(report) : "",
+                                  CategoryTable(report), HostLine(report), TimeLines(report),
+                                  NoteLines(report), BarLines(report, bars), report.help);
   while (!text.empty() && text.back() == '\n') text.pop_back();
   return text;
 }

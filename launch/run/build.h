@@ -17,6 +17,7 @@
 namespace fttrain {
 
 struct Samples;  // samples.h
+struct Job;
 
 // Gives this rank's parameters, which are zeros, their values. Agrees on errors. Collective over
 // the world of `process`, as ParameterStore::Write.
@@ -29,8 +30,10 @@ WeightSource WeightsFromFiles();
 struct JobInputs {
   WeightSource weights = WeightsFromFiles();
   std::shared_ptr<RowStream> rows;
-  std::shared_ptr<RowStream> held_out;     // evaluated; null: nothing is
+  std::shared_ptr<RowStream> held_out;               // evaluated; null: nothing is
   std::shared_ptr<const Samples> samples = nullptr;  // answered after evaluations; null: none
+  // In a rehearsal done after its steps: the copies of a checkpoint (RehearseSave). May be null.
+  std::function<void(Job&, const Process&)> saving = nullptr;
   std::string scratch_folder;  // of files without a name; a store that wants some makes it
   c10::Device device = c10::Device(c10::kCPU);  // this rank's, selected
   CommBackend backend = nullptr;                // as BuildNetwork

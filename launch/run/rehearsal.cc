@@ -75,6 +75,7 @@ absl::StatusOr<RankMemory> Rehearse(const Task& task, const Layout& layout, cons
     SumOfStep(*job->network, rows, FullestStep(task, layout, rows, steps, rank));
   }
   if (inputs.samples != nullptr) RehearseSamples(*job->network, *inputs.samples);
+  if (inputs.saving) inputs.saving(*job, *process);
   return WithPeaks(std::move(memory));
 }
 
@@ -98,21 +99,22 @@ absl::StatusOr<RankMemory> RehearseRank(const Task& task, const Layout& layout,
 }
 
 absl::StatusOr<RankMemory> RehearseFullRows(const Task& task, const Layout& layout,
-                                            c10::Device device, int rank) {
+                                            c10::Device device, int rank, const JobInputs& beside) {
   Task full = WithFewMicrobatches(task, layout);
   full.steps = kSteps;
   full.epochs = 0;
   const std::vector<int32_t> ids(static_cast<size_t>(task.rows.sequence_len), 0);
   const std::vector<Example> examples(static_cast<size_t>(full.rows_per_step), {ids, ids, "full"});
   FT_ASSIGN_OR_RETURN(RowStream rows, RowStream::Create(examples, full.rows));
-  JobInputs inputs;
+  JobInputs inputs = beside;
   inputs.rows = std::make_shared<RowStream>(std::move(rows));
   inputs.device = device;
   return RehearseRank(full, layout, inputs, rank);
 }
 
 absl::StatusOr<std::vector<RankMemory>> RehearseAllRanks(const Task& task, const Layout& layout,
-                                                         c10::Device device) {
+                                                         c10::Device device,
+                                                         const JobInputs& beside) {
   const MeshShape& mesh = layout.mesh;
   std::vector<std::optional<RankMemory>> known(static_cast<size_t>(mesh.world_size()));
   const auto rank_at = [&](int stage, int tp, int dp) {
@@ -121,7 +123,7 @@ absl::StatusOr<std::vector<RankMemory>> RehearseAllRanks(const Task& task, const
   const auto rehearse = [&](size_t rank) -> absl::Status {
     if (known[rank]) return absl::OkStatus();
     FT_ASSIGN_OR_RETURN(known[rank],
-                        RehearseFullRows(task, layout, device, static_cast<int>(rank)));
+                        RehearseFullRows(task, layout, device, static_cast<int>(rank), beside));
     return absl::OkStatus();
   };
   for (int stage = 0; stage < mesh.pp; ++stage) {

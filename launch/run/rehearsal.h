@@ -12,26 +12,28 @@
 namespace fttrain {
 
 // The memory of rank `rank` in two steps from `first_step` on, in the first of which memory is
-// asked for that stays, in the fullest step of what is held out, and in answers to samples.
-// `inputs` as Build's, but for weights, which are not read, and the backend; ranks are as if on one
-// host, this rank's threads as many as this process's; what a checkpoint copies to the host is not
-// in it. Needs no other rank; while it works the calling thread alone may use tensors.
-// `largest_computed` as Rehearsal's. Errors as Build's and Trainer::Step's, and Internal where
-// memory cannot even be imagined or an operation not be rehearsed.
+// asked for that stays, in the fullest step of what is held out, in answers to samples and in the
+// copies of a checkpoint. `inputs` as Build's, but for weights, which are not read, and the
+// backend; ranks are as if on one host, this rank's threads as many as this process's. Needs no
+// other rank; while it works the calling thread alone may use tensors. `largest_computed` as
+// Rehearsal's. Errors as Build's and Trainer::Step's, and Internal where memory cannot even be
+// imagined or an operation not be rehearsed.
 absl::StatusOr<RankMemory> RehearseRank(const Task& task, const Layout& layout,
                                         const JobInputs& inputs, int rank, int64_t first_step = 0,
                                         int64_t largest_computed = 4096);
 
 // For a plan: of rows of sequence_len tokens, each of one document, of which all are learnt. Of
 // steps of very many microbatches those beyond a pipeline's depth are left out: of each the token
-// ids alone stay on a device.
+// ids alone stay on a device. `beside`: samples and saving of such a run.
 absl::StatusOr<RankMemory> RehearseFullRows(const Task& task, const Layout& layout,
-                                            c10::Device device, int rank);
+                                            c10::Device device, int rank,
+                                            const JobInputs& beside = {});
 
 // The same of every rank, by rank. Slices and shards are longest at the first ranks of an axis and
 // shortest at its last: where these need the same, so do those between.
 absl::StatusOr<std::vector<RankMemory>> RehearseAllRanks(const Task& task, const Layout& layout,
-                                                         c10::Device device);
+                                                         c10::Device device,
+                                                         const JobInputs& beside = {});
 
 // For a run: of its own rows, from the step with this rank's fullest microbatch among its first
 // ones. Later rows may ask for more.

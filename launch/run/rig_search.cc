@@ -16,9 +16,12 @@ constexpr size_t kLayouts = 5;
 
 const c10::Device kGpu(c10::kCUDA, 0);
 
-absl::StatusOr<RankBytes> ExactBytes(const Task& task, const Layout& layout, int rank) {
-  FT_ASSIGN_OR_RETURN(const RankMemory memory, RehearseFullRows(task, layout, kGpu, rank));
-  return RankBytes{NeedOf(memory, kGpu, layout.mesh.world_size()).bytes, memory.host.peak.total};
+BytesOfRank ExactBytes(const JobInputs& beside) {
+  return [&beside](const Task& task, const Layout& layout, int rank) -> absl::StatusOr<RankBytes> {
+    FT_ASSIGN_OR_RETURN(const RankMemory memory,
+                        RehearseFullRows(task, layout, kGpu, rank, beside));
+    return RankBytes{NeedOf(memory, kGpu, layout.mesh.world_size()).bytes, memory.host.peak.total};
+  };
 }
 
 // Of the fullest stage of a layout.
@@ -38,7 +41,8 @@ Lack LackOf(const FoundLayout& found, const SearchSpace& space) {
 }
 
 // Nothing fits: what is nearest, how much it lacks, and the levers in their order, disk included.
-absl::Status SayWhatHelps(const SearchSpace& space, RigSearch& search) {
+absl::Status SayWhatHelps(const SearchSpace& space, const BytesOfRank& bytes_of,
+                          RigSearch& search) {
   const auto& too_big = search.found.too_big;
   search.chosen = *std::min_element(
       too_big.begin(), too_big.end(), [&](const FoundLayout& a, const FoundLayout& b) {
@@ -62,7 +66,7 @@ absl::Status SayWhatHelps(const SearchSpace& space, RigSearch& search) {
   plain.zero_stage = 1;
   const int rank = lack.stage * plain.mesh.tp;
   const auto needed = [&](const Task& task, const Layout& layout) -> absl::StatusOr<int64_t> {
-    FT_ASSIGN_OR_RETURN(const RankBytes bytes, ExactBytes(task, layout, rank));
+    FT_ASSIGN_OR_RETURN(const RankBytes bytes, bytes_of(task, layout, rank));
     return bytes.device;
   };
   FT_ASSIGN_OR_RETURN(const int64_t without, needed(space.task, plain));
@@ -73,16 +77,24 @@ absl::Status SayWhatHelps(const SearchSpace& space, RigSearch& search) {
 
 }  // namespace
 
-absl::StatusOr<RigSearch> SearchRig(const SearchSpace& space) {
+absl::StatusOr<RigSearch> SearchRig(const SearchSpace& space, const JobInputs& beside) {
+  const BytesOfRank bytes_of = ExactBytes(beside);
   RigSearch search;
-  FT_ASSIGN_OR_RETURN(search.found, SearchLayouts(space, kLayouts, ExactBytes));
+  const absl::StatusOr<Found> all = SearchLayouts(space, kLayouts, bytes_of);
+  if (all.ok()) search.found = *all;
+  FT_ASSIGN_OR_RETURN(search.fewer, SearchFewerCards(space, search.found, kLayouts, bytes_of));
+  if (!search.fewer) FT_RETURN_IF_ERROR(all.status());
+  if (search.fewer) search.found = search.fewer->found;
   if (search.found.fits.empty()) {
-    FT_RETURN_IF_ERROR(SayWhatHelps(space, search));
+    FT_RETURN_IF_ERROR(SayWhatHelps(space, bytes_of, search));
     return search;
   }
   search.chosen = search.found.fits.front();
   search.reason = ReasonFor(search.found);
-  FT_ASSIGN_OR_RETURN(search.longest_sequence_len, LongestRows(space, search.chosen, ExactBytes));
+  if (search.fewer) absl::StrAppend(&search.reason, "; ", search.fewer->gain);
+  const SearchSpace part{space.task, space.base, search.fewer ? search.fewer->rig : space.rig,
+                         space.kept, search.fewer ? search.fewer->room : space.room};
+  FT_ASSIGN_OR_RETURN(search.longest, LongestRows(part, search.chosen, bytes_of));
   return search;
 }
 

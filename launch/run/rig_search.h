@@ -1,23 +1,26 @@
 // A search for layouts (launch/plan/search.h) with rehearsals as its judge.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "launch/plan/search.h"
+#include "launch/plan/fewer_cards.h"
+#include "launch/run/build.h"
 
 namespace fttrain {
 
 struct RigSearch {
   Found found;
+  std::optional<FewerCards> fewer;  // where some of the cards do better, to which the rest belongs
   std::string reason;
-  int64_t longest_sequence_len = 0;  // in the first layout; 0 where none fits
-  FoundLayout chosen;                // the first, or what lacks least
+  LongestFit longest;  // in the first layout; 0 where none fits
+  FoundLayout chosen;  // the first, or what lacks least
   // Where nothing fits: keys that would help beyond those that were searched (Levers).
   std::string help;
 };
 
-// As SearchLayouts, with at most five layouts.
-absl::StatusOr<RigSearch> SearchRig(const SearchSpace& space);
+// As SearchLayouts and SearchFewerCards, with at most five layouts. `beside` as RehearseFullRows'.
+absl::StatusOr<RigSearch> SearchRig(const SearchSpace& space, const JobInputs& beside = {});
 
 }  // namespace fttrain

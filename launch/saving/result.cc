@@ -41,7 +41,7 @@ std::string ResultFolder(const TrainPlan& plan) {
 
 absl::Status CheckRoom(const TrainPlan& plan, const OutputFolder& output) {
   int64_t bytes = ResultBytes(plan.task);
-  if (plan.output.save_steps > 0 || plan.output.keeps_best) {
+  if (plan.output.saves()) {
     const int64_t more = std::max<int64_t>(1, CheckpointsAtOnce(plan) - CheckpointsThere(plan));
     bytes += more * CheckpointBytes(plan.task, Declare(plan.task));
   }

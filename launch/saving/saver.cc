@@ -40,6 +40,22 @@ absl::StatusOr<ManifestFile> Adopt(FileSystem& files, const std::string& folder,
   return ManifestFile{name, bytes, std::move(hash), host};
 }
 
+// On rank 0. Collective.
+std::vector<AdapterTensor> AdapterOnHost(const Job& job, const Process& process) {
+  const Network& network = *job.network;
+  if (!job.task().form.adapter) return {};
+  std::vector<AdapterTensor> tensors =
+      GatherAdapter(network.parameters, *network.store, network.declared);
+  if (process.rank() != 0) return {};
+  const MemoryScope scope(MemoryCategory::kAdapters);
+  for (AdapterTensor& tensor : tensors) {
+    const at::Tensor copy =
+        EmptyOnHost(tensor.value.sizes(), tensor.value.scalar_type(), c10::Device(c10::kCPU));
+    tensor.value = copy.copy_(tensor.value);
+  }
+  return tensors;
+}
+
 }  // namespace
 
 std::string LayoutText(const Job& job) {
@@ -86,28 +102,13 @@ absl::Status Saver::MakeFolder(int64_t steps_done) {
   return status;
 }
 
-std::vector<AdapterTensor> Saver::AdapterOnHost() {
-  const Network& network = *job_.network;
-  if (!plan_.task.form.adapter) return {};
-  std::vector<AdapterTensor> tensors =
-      GatherAdapter(network.parameters, *network.store, network.declared);
-  if (process_.rank() != 0) return {};
-  const MemoryScope scope(MemoryCategory::kAdapters);
-  for (AdapterTensor& tensor : tensors) {
-    const at::Tensor copy =
-        EmptyOnHost(tensor.value.sizes(), tensor.value.scalar_type(), c10::Device(c10::kCPU));
-    tensor.value = copy.copy_(tensor.value);
-  }
-  return tensors;
-}
-
 absl::Status Saver::Begin(int64_t steps_done) {
   FT_CHECK(!in_flight(), "a checkpoint is in flight");
   const auto start = std::chrono::steady_clock::now();
   FT_RETURN_IF_ERROR(MakeFolder(steps_done));
   FT_FAILPOINT("ckpt.staged");
-  Copies copies{steps_done, CopiesOnHost(pieces_), AdapterOnHost(), job_.guard.State(),
-                job_.evaluations.State()};
+  Copies copies{steps_done, CopiesOnHost(pieces_), AdapterOnHost(job_, process_),
+                job_.guard.State(), job_.evaluations.State()};
   FT_FAILPOINT("ckpt.copied");
   step_ = steps_done;
   best_.reset();
@@ -118,6 +119,15 @@ absl::Status Saver::Begin(int64_t steps_done) {
     return part;
   });
   return absl::OkStatus();
+}
+
+void RehearseSave(Job& job, const Process& process) {
+  const Layout& layout = job.layout();
+  const bool is_a_copy =
+      PositionOfRank(layout.mesh, process.rank()).dp > 0 && layout.zero_stage == 0;
+  std::vector<SavedPiece> copies;
+  if (!is_a_copy) copies = CopiesOnHost(PiecesToSave(job, Disk{{process.rank()}}, process));
+  AdapterOnHost(job, process);
 }
 
 // Of a thread: no MPI, and nothing that trains.

@@ -61,7 +61,6 @@ class Saver {
 
   bool leads() const { return disk_.leader() == process_.rank(); }
   absl::Status MakeFolder(int64_t steps_done);
-  std::vector<AdapterTensor> AdapterOnHost();
   Part Write(const Copies& copies) const;
   absl::Status Commit(const std::vector<std::string>& parts);
 
@@ -83,6 +82,10 @@ class Saver {
   std::optional<int64_t> committed_;
   int64_t began_from_ = -1;
 };
+
+// In a rehearsal: asks for the memory that Begin does. What several tensor ranks have is counted on
+// each, though the first alone saves it.
+void RehearseSave(Job& job, const Process& process);
 
 inline constexpr char kPartNote[] = "part";         // whose state it is, where it is not all ranks'
 inline constexpr char kGuardNote[] = "loss_guard";  // LossGuard::State

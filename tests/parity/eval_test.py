@@ -313,6 +313,15 @@ def samples_are_what_generate_says(binary, scratch):
     harness.run_or_fail(binary, 4, ["generate", *flags, "--max_new_tokens=9"])
     texts = [json.loads(line)["text"] for line in (folder / "answers.jsonl").read_text().splitlines()]
     expect(texts == answers[3:], f"{texts} is not {answers[3:]}")
+    planned = {}
+    for tokens in (9, 200):
+        config["train"]["sample_max_new_tokens"] = tokens
+        path = harness.write_config(folder, config)
+        done = harness.run_or_fail(binary, 1, ["plan", f"--config={path}", "--ranks=4", "--json"])
+        planned[tokens] = json.loads(done.stdout)
+        expect("notes" not in planned[tokens], f"{planned[tokens].get('notes')}")
+    cached = [planned[tokens]["ranks"][0]["peak"]["saved"] for tokens in planned]
+    expect(cached[0] < cached[1], f"kept keys and values are not planned: {cached}")
     for wrong, code, word in (
         ({"sample_prompts": str(folder / "none.jsonl")}, 66, "none.jsonl"),
         ({"sample_prompts": str(asked), "sample_max_new_tokens": 4000}, 65, "train.sample_max_new_tokens"),

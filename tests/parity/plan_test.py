@@ -169,6 +169,27 @@ def hosts(binary):
     return f"{needed[0]:,} bytes of each host"
 
 
+def beside_steps(binary):
+    """A checkpoint's copies and what answers to samples keep, counted as they are measured."""
+    with harness.scratch_folder() as scratch:
+        folder = Path(scratch)
+        config = prepare(folder, "lora", {})
+        plain = plan(binary, folder, config, 1)["ranks"][0]
+        config["train"]["save_steps"] = 1
+        saving = plan(binary, folder, config, 1)["ranks"][0]
+        if saving["host"]["tracked_peak"] <= plain["host"]["tracked_peak"]:
+            raise harness.Failure(f"{saving['host']}, and without saving {plain['host']}")
+        harness.train(binary, folder, 1, config)
+        measured = json.loads((Path(config["output_dir"]) / "memory.json").read_text())["ranks"][0]
+        if any(measured[key] != saving[key] for key in measured):
+            raise harness.Failure(f"planned {saving}, measured {measured}")
+        config["train"]["sample_prompts"] = str(folder / "none.jsonl")
+        noted = plan(binary, folder, config, 1)["notes"]
+        if len(noted) != 1 or "train.sample_prompts" not in noted[0] or "none.jsonl" not in noted[0]:
+            raise harness.Failure(f"{noted}")
+    return f"{saving['host']['tracked_peak']:,} bytes on the host"
+
+
 def main():
     binary = Path(sys.argv[1])
     checks = [(f"{method} on {ranks} ranks, {keys}", lambda r=(ranks, method, keys): is_foretold(binary, *r))
@@ -178,6 +199,7 @@ def main():
     checks.append(("a search on a rig", lambda: searches(binary)))
     checks.append(("how long a step takes", lambda: times(binary)))
     checks.append(("what hosts need", lambda: hosts(binary)))
+    checks.append(("beside the steps", lambda: beside_steps(binary)))
     harness.run_checks(checks)
 
 

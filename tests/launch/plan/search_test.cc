@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "configs/load_config.h"
+#include "launch/plan/fewer_cards.h"
 #include "launch/plan/layout_keys.h"
 #include "model/config/families/llama_shape.h"
 
@@ -203,8 +204,59 @@ TEST(LongestRows, AreFoundToASixteenth) {
                       return RankBytes{task.rows.sequence_len <= longest ? 0 : 100 * kGib, 0};
                     });
     ASSERT_TRUE(rows.ok());
-    EXPECT_LE(*rows, longest);
-    EXPECT_GE(*rows, std::min<int64_t>(longest * 15 / 16, 8192)) << "as the model has positions";
+    EXPECT_LE(rows->tokens, longest);
+    EXPECT_GE(rows->tokens, std::min<int64_t>(longest * 15 / 16, 8192));
+    if (longest > 8192) {
+      EXPECT_EQ(rows->too_long, 0) << "as many as the model has positions";
+    } else {
+      EXPECT_GT(rows->too_long, longest);
+      EXPECT_LE(rows->too_long, rows->tokens + std::max<int64_t>(128, rows->tokens / 15));
+    }
+  }
+}
+
+TEST(FewerCards, AreThoseOfFasterKindsAndPowersOfTwo) {
+  const auto tried = [](const char* words) { return CardsToTryAlone(ParseRig(words).value()); };
+  using Cards = std::vector<int>;
+  EXPECT_THAT(tried("4x4090"), IsEmpty());
+  EXPECT_THAT(tried("6x4090/2nodes"), IsEmpty());
+  EXPECT_THAT(tried("3x4090"), testing::ElementsAre(Cards{0, 1}));
+  EXPECT_THAT(tried("1x3090+1xH100"), testing::ElementsAre(Cards{1}));
+  EXPECT_THAT(tried("3xH100+1x3090"), testing::ElementsAre(Cards{0, 1, 2}, Cards{0, 1}));
+}
+
+TEST(FewerCards, AreTakenWhereAllTakeLonger) {
+  for (const auto& [words, alone] :
+       {std::pair{"1xH100+1x3090", true}, {"2x4090", false}, {"1x4090+1xA6000", false}}) {
+    Searched searched(words);
+    const auto all = SearchLayouts(searched.space, 5, Nothing);
+    ASSERT_TRUE(all.ok()) << all.status();
+    const auto fewer = SearchFewerCards(searched.space, *all, 5, Nothing);
+    ASSERT_TRUE(fewer.ok()) << fewer.status();
+    ASSERT_EQ(fewer->has_value(), alone) << words;
+    if (!alone) continue;
+    EXPECT_THAT((*fewer)->cards, testing::ElementsAre(0));
+    EXPECT_THAT((*fewer)->room, SizeIs(1));
+    EXPECT_LT((*fewer)->found.fits[0].candidate.cost, all->fits[0].candidate.cost);
+    EXPECT_THAT((*fewer)->gain, HasSubstr("(CUDA_VISIBLE_DEVICES=0): all of them take "));
+  }
+}
+
+// A card too small for its part keeps the others from nothing.
+TEST(FewerCards, AreTakenWhereNothingFitsOnAll) {
+  Searched searched("2xH100+1x24GB");
+  const auto all = SearchLayouts(searched.space, 5, Nothing);
+  ASSERT_TRUE(all.ok()) << all.status();
+  const auto fewer = SearchFewerCards(searched.space, Found{}, 5, Nothing);
+  ASSERT_TRUE(fewer.ok() && fewer->has_value()) << fewer.status();
+  EXPECT_THAT((*fewer)->gain, HasSubstr("with all of them nothing fits"));
+}
+
+TEST(Candidates, OfEqualTimesTheOneThatTakesLessOfTheHostIsCheaper) {
+  Searched searched("2x4090", LoraTask(32));
+  for (const Candidate& each : MakeCandidates(searched.space).all) {
+    const double host = HostBytes(each.layout.mesh, each.estimate, searched.rig);
+    EXPECT_GE(each.cost, each.time.seconds * (1 + 0.02 * host / HostRoomOf(searched.rig)) * 0.999);
   }
 }
 
