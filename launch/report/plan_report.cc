@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "launch/run/numbers.h"
 
 namespace fttrain {
 namespace {
