@@ -76,6 +76,7 @@ std::vector<std::string_view> BuiltinChatTokens(std::string_view name) {
       {"chatml", chatml},
       {"deepseek", {"<｜User｜>", "<｜Assistant｜>", "<｜end▁of▁sentence｜>"}},
       {"gemma", {"<end_of_turn>", "<start_of_turn>"}},
+      {"glm4", {"<|user|>", "<|assistant|>", "[gMASK]", "<sop>"}},
       {"llama3", llama3},
       {"llama3.1", llama3},
       {"llama3.2", llama3},

@@ -152,6 +152,9 @@ TEST(ChatSource, BuiltInOnesWriteWhatTheirFamiliesDo) {
        "<BOS>S<\uff5cUser\uff5c>Q1<\uff5cAssistant\uff5c>[A1<\uff5cend\u2581of\u2581sentence\uff5c>"
        "]"
        "<\uff5cUser\uff5c>Q2<\uff5cAssistant\uff5c>[A2<\uff5cend\u2581of\u2581sentence\uff5c>]"},
+      {"glm4",
+       "[gMASK]<sop><|system|>\nS<|user|>\nQ1<|assistant|>\n[A1<|user|>]\nQ2<|assistant|>\n"
+       "[A2<|user|>]"},
       {"llama2",
        "<BOS>[INST] <<SYS>>\nS\n<</SYS>>\n\nQ1 [/INST][ A1 <EOS>]<BOS>[INST] Q2 [/INST][ A2 "
        "<EOS>]"},
