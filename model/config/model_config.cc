@@ -30,6 +30,14 @@ const Family* FindFamily(JsonKeys& keys) {
     }
     return &family;
   }
+  if (const Json* text = keys.Find("text_config"); text != nullptr && text->is_object()) {
+    keys.Fail("model_type",
+              absl::StrCat("'", Printable(type),
+                           "' has other parts beside the text model, which "
+                           "'text_config' is of, and is not supported: write the text model into a "
+                           "folder of its own (configs/gemma3-27b-qlora.yaml shows how)"));
+    return nullptr;
+  }
   const auto name = [](std::string* out, const Family& family) { *out += family.model_type; };
   keys.Fail("model_type", absl::StrCat("'", Printable(type), "' is not supported (",
                                        absl::StrJoin(Families(), ", ", name), " are)"));

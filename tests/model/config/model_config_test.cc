@@ -178,6 +178,8 @@ TEST(ModelConfig, RefusesWhatItCannotComputeByFileAndKey) {
   const std::pair<Json, const char*> cases[] = {
       {With(llama, "model_type", "gpt_neox"), "'model_type' 'gpt_neox' is not supported"},
       {Without(llama, "model_type"), "'model_type'"},
+      {With(With(llama, "model_type", "gemma3"), "text_config", Json::object()),
+       "'gemma3' has other parts beside the text model"},
       {With(llama, "architectures", {"LlamaForSequenceClassification"}), "'architectures'"},
       {With(llama, "architectures", {"MistralForCausalLM"}), "only LlamaForCausalLM"},
       {With(llama, "quantization_config", "nf4"), "'quantization_config' must be an object"},
