@@ -128,10 +128,10 @@ constexpr Row kRows[] = {
 };
 
 // Words of a repository's name that say how a model was trained or stored, not what shape it has.
-constexpr const char* kNoShape[] = {"meta",    "instruct", "chat", "base", "hf",   "it",
-                                    "v0.1",    "v0.2",     "v0.3", "bf16", "2407", "2411",
-                                    "2501",    "nf4",      "bnb",  "4bit", "1.5",  "2507",
-                                    "unsloth", "0414",     "1124", "0325", "0425"};
+constexpr const char* kNoShape[] = {"meta", "instruct", "chat", "base", "hf",      "it",   "v0.1",
+                                    "v0.2", "v0.3",     "bf16", "2407", "2411",    "2501", "nf4",
+                                    "bnb",  "4bit",     "1.5",  "2507", "unsloth", "0414", "1124",
+                                    "0325", "0425",     "text", "c4ai", "12",      "2024"};
 
 // What of a name counts: its words without those, and of the sizes, where one is given beside a
 // name that has but one, nothing is lost: "Mistral-Nemo-Instruct-2407" -> "mistralnemo".

@@ -34,7 +34,23 @@ LLAMA = {
     "num_key_value_heads": 4,
     "max_position_embeddings": 8192,
 }
-MODELS = {"smollm2": "quickstart", "qwen3": "qwen3-8b-lora", "qwen": "qwen2.5-7b-lora-tp2", "mistral": "mistral-7b-lora"}
+# Word of a model's name: the recipe whose tokenizer and template it has, and the tiny model whose wiring.
+MODELS = {
+    "smollm2": ("quickstart", None),
+    "smollm3": ("smollm3-3b-full", "smollm3"),
+    "qwen3": ("qwen3-8b-lora", None),
+    "qwen": ("qwen2.5-7b-lora-tp2", None),
+    "mistral-small": ("mistral-small-24b-qlora", "mistral"),
+    "mistral": ("mistral-7b-lora", None),
+    "phi-4": ("phi4-14b-qlora", "phi3"),
+    "gemma": ("gemma3-27b-qlora", "gemma3"),
+    "olmo": ("olmo2-13b-lora", "olmo2"),
+    "granite": ("granite3.3-8b-lora", "granite"),
+    "glm": ("glm4-9b-lora", "glm4"),
+    "command": ("command-r7b-lora", "cohere2"),
+}
+# Beside a case's own, so that every recipe's layout fits. Rows are longer than phi3's first rotary embedding reaches.
+LARGER = {"num_hidden_layers": 4, "no_rope_layers": [1, 0, 1, 1], "max_position_embeddings": 8192}
 
 
 def whole_lines(text):
@@ -102,10 +118,12 @@ def all_commands(cwd):
 
 def write_model(folder):
     name = folder.name.lower()
-    recipe = next((recipe for word, recipe in MODELS.items() if word in name), "llama3-8b-lora")
+    recipe, case = next((found for word, found in MODELS.items() if word in name), ("llama3-8b-lora", None))
     write_folder(folder, RECIPES[recipe], None)
-    tiny_models.write_json(folder / "config.json", LLAMA)
-    shapes = tiny_models.weight_shapes(LLAMA)
+    own = tiny_models.CASES[case][0] if case else LLAMA
+    config = {**own, **{key: value for key, value in LARGER.items() if key in own}}
+    tiny_models.write_json(folder / "config.json", config)
+    shapes = tiny_models.weight_shapes(config)
     weights = {weight: tiny_models.random_weight("pasted", weight, shape) for weight, shape in shapes.items()}
     tiny_models.write_safetensors(folder / "model.safetensors", weights)
 

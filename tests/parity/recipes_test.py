@@ -40,6 +40,37 @@ QWEN3 = [*QWEN, "<think>", "</think>"]
 MISTRAL = ["<s>", "</s>", "[INST]", "[/INST]"]
 SMOLLM2 = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 
+PHI4 = ["<|endoftext|>", "<|im_start|>", "<|im_sep|>", "<|im_end|>"]
+GEMMA = ["<bos>", "<eos>", "<start_of_turn>", "<end_of_turn>"]
+OLMO2 = ["<|endoftext|>", "<|system|>", "<|user|>", "<|assistant|>"]
+GRANITE = ["<|end_of_text|>", "<|start_of_role|>", "<|end_of_role|>"]
+GLM4 = ["[gMASK]", "<sop>", "<|endoftext|>", "<|system|>", "<|user|>", "<|assistant|>"]
+COMMAND = ["<BOS_TOKEN>", "<EOS_TOKEN>", "<|START_OF_TURN_TOKEN|>", "<|END_OF_TURN_TOKEN|>", "<|SYSTEM_TOKEN|>",
+           "<|USER_TOKEN|>", "<|CHATBOT_TOKEN|>", "<|START_RESPONSE|>", "<|END_RESPONSE|>"]
+
+# Templates of families for which the program brings none: before all, before and behind a turn, and before and
+# behind an answer.
+FORMS = {
+    "olmo2": ("{{ bos_token }}", "<|{{ role }}|>\n", "\n", "", "{{ eos_token }}"),
+    "granite": ("", "<|start_of_role|>{{ role }}<|end_of_role|>", "<|end_of_text|>\n", "", ""),
+    "command": ("{{ bos_token }}",
+                "<|START_OF_TURN_TOKEN|><|{{ role | replace('assistant', 'chatbot') | upper }}_TOKEN|>",
+                "<|END_OF_TURN_TOKEN|>", "<|START_RESPONSE|>", "<|END_RESPONSE|>"),
+    "smollm3": ("", "<|im_start|>{{ role }}\n{% if role == 'system' %}Reasoning Mode: /no_think\n\n{% endif %}",
+                "<|im_end|>\n", "", ""),
+}
+
+
+def template_of(form):
+    start, before, behind, opens, closes = FORMS[form]
+    return (
+        f"{start}{{%- for message in messages -%}}{{%- set role = message['role'] -%}}{before}"
+        f"{{%- if role == 'assistant' -%}}{opens}{{{{- message['content'] -}}}}{closes}"
+        f"{{%- else -%}}{{{{- message['content'] -}}}}{{%- endif -%}}{behind}{{%- endfor -%}}"
+        f"{{%- if add_generation_prompt -%}}{{%- set role = 'assistant' -%}}{before}{opens}{{%- endif -%}}"
+    )
+
+
 # recipe: (tokenizer, tokens, bos, eos, template of the folder or None, rows, what is learnt, each
 # up to its end)
 RECIPES = {
@@ -54,6 +85,21 @@ RECIPES = {
                       ["A heron.<|im_end|>", "<think>\u21b5\n\u21b5\n</think>\u21b5\n\u21b5\nA wagtail, I think.<|im_end|>"]),
     "mistral-7b-lora": ("llama2", MISTRAL, 0, 1, "mistral-v3", ROWS,
                         ["A heron.</s>", "A wagtail, I think.</s>"]),
+    "phi4-14b-qlora": ("qwen2", PHI4, None, 3, "phi4", ROWS, ["A heron.<|im_end|>", "A wagtail, I think.<|im_end|>"]),
+    "gemma3-27b-qlora": ("gemma", GEMMA, 0, 1, "gemma", ROWS,
+                         ["A heron.<end_of_turn>", "A wagtail, I think.<end_of_turn>"]),
+    "mistral-small-24b-qlora": ("qwen2", MISTRAL, 0, 1, "mistral-tekken", ROWS,
+                                ["A heron.</s>", "A wagtail, I think.</s>"]),
+    "olmo2-13b-lora": ("qwen2", OLMO2, 0, 0, "olmo2", ROWS,
+                       ["A heron.<|endoftext|>", "A wagtail, I think.<|endoftext|>"]),
+    "granite3.3-8b-lora": ("qwen2", GRANITE, 0, 0, "granite", ROWS,
+                           ["A heron.<|end_of_text|>", "A wagtail, I think.<|end_of_text|>"]),
+    "glm4-9b-lora": ("qwen2", GLM4, None, 2, None, ROWS, ["A heron.<|user|>", "A wagtail, I think.<|user|>"]),
+    "command-r7b-lora": ("qwen2", COMMAND, 0, 3, "command", ROWS,
+                         ["A heron.<|END_RESPONSE|><|END_OF_TURN_TOKEN|>",
+                          "A wagtail, I think.<|END_RESPONSE|><|END_OF_TURN_TOKEN|>"]),
+    "smollm3-3b-full": ("qwen2", QWEN3, None, 2, "smollm3", ROWS,
+                        ["A heron.<|im_end|>", "A wagtail, I think.<|im_end|>"]),
     "quickstart": ("smollm2", SMOLLM2, 1, 2, "chatml", None, None),
     "quickstart-qlora": ("smollm2", SMOLLM2, 1, 2, "chatml", None, None),
 }
@@ -111,18 +157,19 @@ def real_tokenizers(cache):
 def write_folder(folder, recipe, real):
     small, tokens, bos, eos, template, _, _ = recipe
     folder.mkdir()
-    if real and isinstance(real[small], Path):
+    if real and isinstance(real.get(small), Path):
         shutil.copyfile(real[small], folder / "tokenizer.model")
     else:
         text = (harness.GOLDEN / f"data/{small}.tokenizer.json").read_text(encoding="utf-8")
-        spec = with_tokens(copy.deepcopy(real[small]) if real else json.loads(text), tokens)
+        spec = with_tokens(copy.deepcopy(real[small]) if real and small in real else json.loads(text), tokens)
         (folder / "tokenizer.json").write_text(json.dumps(spec), encoding="utf-8")
     config = {"eos_token": tokens[eos]}
     if bos is not None:
         config["bos_token"] = tokens[bos]
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
     if template:
-        (folder / "chat_template.jinja").write_text((BUILTIN / f"{template}.jinja").read_text())
+        text = template_of(template) if template in FORMS else (BUILTIN / f"{template}.jinja").read_text()
+        (folder / "chat_template.jinja").write_text(text)
 
 
 def check(binary, scratch, name, real):
@@ -147,7 +194,8 @@ def check(binary, scratch, name, real):
         raise harness.Failure(f"learnt {learnt}, not {answers}")
     if not learnt or told["learnt_tokens"] == 0:
         raise harness.Failure(text[:1000])
-    must_have(text, "template   of ") if recipe[4] else must_have(text, "template   llama3")
+    named = re.search(r"chat_template: (\S+)", (CONFIGS / f"{name}.yaml").read_text())
+    must_have(text, "template   of " if recipe[4] else f"template   {named[1]}")
     return " ".join(learnt).replace("\n", "")[:70]
 
 

@@ -83,6 +83,8 @@ TEST(Shapes, HaveLenientNames) {
       {"mistralai/Mistral-Large-Instruct-2407", "mistral-large-123b"},
       {"01-ai/Yi-1.5-34B-Chat", "yi-34b"},
       {"google/gemma-3-27b-it", "gemma-3-27b"},
+      {"models/gemma-3-27b-it-text", "gemma-3-27b"},
+      {"CohereLabs/c4ai-command-r7b-12-2024", "command-r7b"},
       {"microsoft/phi-4", "phi-4"},
       {"microsoft/Phi-4-mini-instruct", "phi-4-mini"},
       {"HuggingFaceTB/SmolLM3-3B", "smollm3-3b"},
