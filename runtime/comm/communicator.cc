@@ -6,6 +6,7 @@
 #include "absl/strings/str_join.h"
 #include "runtime/comm/backends.h"
 #include "runtime/comm/host_channel.h"
+#include "runtime/comm/operation_name.h"
 #include "runtime/process/check.h"
 
 namespace fttrain {
@@ -62,6 +63,11 @@ void CheckBlocks(const at::Tensor& part, const at::Tensor& whole, int parts,
 void CheckPeer(int peer, int rank, int size, const char* operation) {
   TORCH_CHECK(peer >= 0 && peer < size && peer != rank, operation, ": rank ", rank, " of ", size,
               " cannot name rank ", peer);
+}
+
+// Of a tensor that may be no operand yet.
+const char* NameOf(Collective operation, const at::Tensor& tensor) {
+  return OperationName(operation, tensor.defined() ? DtypeNumber(tensor.scalar_type()) : 5);
 }
 
 int64_t BytesOf(const at::Tensor& tensor) {
@@ -166,29 +172,32 @@ std::unique_ptr<Work> Communicator::RecvAsync(at::Tensor tensor, int peer) {
 }
 
 void Communicator::AllReduce(at::Tensor tensor, ReduceOp op) {
-  const Activity::Waiting waits = Waits("all_reduce", BytesOf(tensor), -1, collectives_ + 1);
+  const Activity::Waiting waits =
+      Waits(NameOf(Collective::kAllReduce, tensor), BytesOf(tensor), -1, collectives_ + 1);
   Finish(StartAllReduce(std::move(tensor), op, Mode::kBlocking));
 }
 
 void Communicator::AllGather(const at::Tensor& input, at::Tensor output) {
-  const Activity::Waiting waits = Waits("all_gather", BytesOf(input), -1, collectives_ + 1);
+  const Activity::Waiting waits =
+      Waits(NameOf(Collective::kAllGather, input), BytesOf(input), -1, collectives_ + 1);
   Finish(StartAllGather(input, std::move(output), Mode::kBlocking));
 }
 
 void Communicator::ReduceScatter(const at::Tensor& input, at::Tensor output) {
-  const Activity::Waiting waits = Waits("reduce_scatter", BytesOf(input), -1, collectives_ + 1);
+  const Activity::Waiting waits =
+      Waits(NameOf(Collective::kReduceScatter, input), BytesOf(input), -1, collectives_ + 1);
   Finish(StartReduceScatter(input, std::move(output), Mode::kBlocking));
 }
 
 void Communicator::Send(const at::Tensor& tensor, int peer) {
   const std::unique_ptr<Work> work = SendAsync(tensor, peer);
-  const Activity::Waiting waits = Waits("send", BytesOf(tensor), peer);
+  const Activity::Waiting waits = Waits(NameOf(Collective::kSend, tensor), BytesOf(tensor), peer);
   work->Wait();
 }
 
 void Communicator::Recv(at::Tensor tensor, int peer) {
   const std::unique_ptr<Work> work = RecvAsync(tensor, peer);
-  const Activity::Waiting waits = Waits("recv", BytesOf(tensor), peer);
+  const Activity::Waiting waits = Waits(NameOf(Collective::kRecv, tensor), BytesOf(tensor), peer);
   work->Wait();
 }
 

@@ -4,8 +4,11 @@
 
 #include <algorithm>
 #include <cstring>
+#include <string>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+#include "runtime/comm/operation_name.h"
 #include "runtime/comm/reduce.h"
 #include "runtime/math/ceil_divide.h"
 
@@ -20,6 +23,20 @@ int64_t SegmentBytes(int size) { return size * (kAlignmentBytes + 2 * kAreaBytes
 // Copies, unless source and destination are the same place.
 void Copy(void* to, const void* from, int64_t bytes) {
   if (to != from && bytes > 0) std::memcpy(to, from, static_cast<size_t>(bytes));
+}
+
+// An operation in 64 bits: which, of what dtype, how it adds, how many bytes.
+uint64_t Purpose(Collective operation, c10::ScalarType dtype, ReduceOp op, int64_t bytes) {
+  const auto kind = static_cast<uint64_t>(operation) * 16 + static_cast<uint64_t>(op) * 8 +
+                    static_cast<uint64_t>(DtypeNumber(dtype));
+  return kind << 56 | static_cast<uint64_t>(bytes);
+}
+
+std::string InWords(uint64_t purpose) {
+  const uint64_t kind = purpose >> 56;
+  const bool largest = kind / 8 % 2 == static_cast<uint64_t>(ReduceOp::kMax);
+  return absl::StrCat(OperationName(static_cast<Collective>(kind / 16), static_cast<int>(kind % 8)),
+                      largest ? " (the largest)" : "", ", ", purpose << 8 >> 8, " bytes");
 }
 
 }  // namespace
@@ -52,13 +69,25 @@ char* HostExchange::AreaOf(int rank, uint64_t meeting) const {
   return segment_->data() + size_ * kAlignmentBytes + area * kAreaBytes;
 }
 
-void HostExchange::Meet() {
+std::atomic<uint64_t>& HostExchange::PurposeOf(int rank, uint64_t meeting) const {
+  const auto turn = static_cast<int64_t>(meeting % 2);
+  return segment_->CounterAt(rank * kAlignmentBytes +
+                             (1 + turn) * static_cast<int64_t>(sizeof(uint64_t)));
+}
+
+void HostExchange::Meet(uint64_t purpose) {
   ++meeting_;
+  PurposeOf(rank_, meeting_).store(purpose, std::memory_order_relaxed);
   ArrivalsOf(rank_).store(meeting_, std::memory_order_release);
   for (int p = 0; p < size_; ++p) {
     if (p == rank_) continue;
     const std::atomic<uint64_t>& arrivals = ArrivalsOf(p);
     WaitUntil([&] { return arrivals.load(std::memory_order_acquire) >= meeting_; }, poll_);
+    const uint64_t theirs = PurposeOf(p, meeting_).load(std::memory_order_relaxed);
+    if (theirs != purpose) {
+      throw AtOdds(absl::StrCat("rank ", p, " is in another operation: in ", InWords(theirs),
+                                " where this one is in ", InWords(purpose)));
+    }
   }
 }
 
@@ -73,6 +102,7 @@ void HostExchange::Reduce(c10::ScalarType dtype, ReduceOp op, const void* own, i
 void HostExchange::AllReduce(c10::ScalarType dtype, ReduceOp op, void* data, int64_t elements) {
   const int64_t element = static_cast<int64_t>(c10::elementSize(dtype));
   auto* at = static_cast<char*>(data);
+  const uint64_t purpose = Purpose(Collective::kAllReduce, dtype, op, elements * element);
   const int64_t round = kAreaBytes / element;
   for (int64_t begin = 0; begin < elements; begin += round) {
     char* here = at + begin * element;
@@ -84,25 +114,27 @@ void HostExchange::AllReduce(c10::ScalarType dtype, ReduceOp op, void* data, int
     for (int p = 0; p < size_; ++p) {
       if (p != rank_) Copy(Mine() + start(p), here + start(p), bytes(p));
     }
-    Meet();
+    Meet(purpose);
     char* sum = Mine();
     Reduce(dtype, op, here + start(rank_), start(rank_), bytes(rank_) / element, sum);
     Copy(here + start(rank_), sum, bytes(rank_));
-    Meet();
+    Meet(purpose);
     for (int p = 0; p < size_; ++p) {
       if (p != rank_) Copy(here + start(p), Of(p), bytes(p));
     }
   }
 }
 
-void HostExchange::AllGather(const void* input, void* output, int64_t bytes) {
+void HostExchange::AllGather(c10::ScalarType dtype, const void* input, void* output,
+                             int64_t bytes) {
+  const uint64_t purpose = Purpose(Collective::kAllGather, dtype, ReduceOp::kSum, bytes);
   const auto* from = static_cast<const char*>(input);
   auto* to = static_cast<char*>(output);
   Copy(to + rank_ * bytes, from, bytes);
   for (int64_t begin = 0; begin < bytes; begin += kAreaBytes) {
     const int64_t count = std::min(kAreaBytes, bytes - begin);
     Copy(Mine(), from + begin, count);
-    Meet();
+    Meet(purpose);
     for (int p = 0; p < size_; ++p) {
       if (p != rank_) Copy(to + p * bytes + begin, Of(p), count);
     }
@@ -114,6 +146,8 @@ void HostExchange::ReduceScatter(c10::ScalarType dtype, const void* input, void*
   const int64_t element = static_cast<int64_t>(c10::elementSize(dtype));
   const auto* from = static_cast<const char*>(input);
   auto* to = static_cast<char*>(output);
+  const uint64_t purpose =
+      Purpose(Collective::kReduceScatter, dtype, ReduceOp::kSum, size_ * elements * element);
   // An area holds a piece for each of the ranks.
   const int64_t round = kAreaBytes / element / size_;
   for (int64_t begin = 0; begin < elements; begin += round) {
@@ -122,7 +156,7 @@ void HostExchange::ReduceScatter(c10::ScalarType dtype, const void* input, void*
       if (p == rank_) continue;
       Copy(Mine() + p * count * element, from + (p * elements + begin) * element, count * element);
     }
-    Meet();
+    Meet(purpose);
     Reduce(dtype, ReduceOp::kSum, from + (rank_ * elements + begin) * element,
            rank_ * count * element, count, to + begin * element);
   }

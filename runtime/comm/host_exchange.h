@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <stdexcept>
 #include <vector>
 
 #include "runtime/comm/communicator.h"
@@ -27,10 +28,17 @@ class HostExchange {
   HostExchange(const HostExchange&) = delete;
   HostExchange& operator=(const HostExchange&) = delete;
 
-  // Contracts as in Communicator, on CPU buffers; all block. Sums are made in rank order.
+  // Ranks that meet in different operations; says in which the other is.
+  class AtOdds : public std::runtime_error {
+   public:
+    using std::runtime_error::runtime_error;
+  };
+
+  // Contracts as in Communicator, on CPU buffers; all block. Sums are made in rank order. Throw
+  // AtOdds before anything of another operation is taken for this one's.
   void AllReduce(c10::ScalarType dtype, ReduceOp op, void* data, int64_t elements);
   // input: `bytes`, output: size * bytes; input may be its place in output.
-  void AllGather(const void* input, void* output, int64_t bytes);
+  void AllGather(c10::ScalarType dtype, const void* input, void* output, int64_t bytes);
   // output: `elements`, input: size * elements; output may be its place in input.
   void ReduceScatter(c10::ScalarType dtype, const void* input, void* output, int64_t elements);
 
@@ -43,8 +51,10 @@ class HostExchange {
   const char* Of(int peer) const { return AreaOf(peer, meeting_); }
   char* AreaOf(int rank, uint64_t meeting) const;
   std::atomic<uint64_t>& ArrivalsOf(int rank) const;
+  // What a rank meets the others for, in turn as the areas.
+  std::atomic<uint64_t>& PurposeOf(int rank, uint64_t meeting) const;
   // Shows Mine() to the others and returns when all have done so.
-  void Meet();
+  void Meet(uint64_t purpose);
   // Combines `own` with what each peer holds at `offset` of its area into `out`.
   void Reduce(c10::ScalarType dtype, ReduceOp op, const void* own, int64_t offset, int64_t elements,
               void* out);

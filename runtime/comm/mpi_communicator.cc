@@ -8,6 +8,7 @@
 #include "runtime/comm/host_channel.h"
 #include "runtime/comm/host_exchange.h"
 #include "runtime/comm/mpi_operation.h"
+#include "runtime/comm/operation_name.h"
 #include "runtime/comm/pinned_staging.h"
 #include "runtime/comm/reduce.h"
 #include "runtime/memory/ledger.h"
@@ -19,9 +20,13 @@ namespace fttrain {
 namespace {
 
 // Point-to-point messages have a tag of their own; collectives use two each, in turn, so that two
-// of them in flight do not mix.
-constexpr int kPointToPointTag = 0;
+// of them in flight do not mix. Each dtype has its own: ranks that do not mean the same never meet,
+// rather than take one's bytes for the other's numbers, and a watchdog says what each is in.
 constexpr int kCollectiveTags = 16384;
+constexpr int kTagsOfADtype = 2 * kCollectiveTags + 2;
+int PointToPointTag(const at::Tensor& tensor) {
+  return kTagsOfADtype * DtypeNumber(tensor.scalar_type());
+}
 
 char* BytesAt(at::Tensor& tensor, int64_t offset) {
   return static_cast<char*>(tensor.mutable_data_ptr()) + offset;
@@ -93,7 +98,7 @@ class MpiCommunicator final : public Communicator {
   }
   std::unique_ptr<Work> Start(const char* name, int64_t bytes, std::vector<at::Tensor> tensors,
                               std::deque<Step> steps, int64_t call = 0);
-  int NextTag();
+  int NextTag(const at::Tensor& tensor);
   // fn(p) for every other rank, each beginning with its successor, so that not all send to rank 0
   // first.
   template <typename Fn>
@@ -108,6 +113,16 @@ class MpiCommunicator final : public Communicator {
 
   // Whether a blocking collective goes through shared memory. The same on every rank.
   bool ThroughHost(Mode mode) const { return mode == Mode::kBlocking && host_ != nullptr; }
+
+  template <typename Body>
+  void ThroughMemory(Collective operation, const at::Tensor& tensor, Body body) {
+    try {
+      body();
+    } catch (const HostExchange::AtOdds& error) {
+      throw CommError(ErrorText(OperationName(operation, tensor.scalar_type()),
+                                static_cast<int64_t>(tensor.nbytes()), error.what()));
+    }
+  }
 
   MPI_Comm comm_;
   MpiQueue queue_;
@@ -146,9 +161,9 @@ std::unique_ptr<Work> MpiCommunicator::Start(const char* name, int64_t bytes,
   return std::make_unique<MpiWork>(*this, std::move(operation));
 }
 
-int MpiCommunicator::NextTag() {
+int MpiCommunicator::NextTag(const at::Tensor& tensor) {
   tag_ = (tag_ + 1) % kCollectiveTags;
-  return 1 + 2 * tag_;
+  return PointToPointTag(tensor) + 1 + 2 * tag_;
 }
 
 MpiCommunicator::Step MpiCommunicator::ExchangeShards(at::Tensor input, at::Tensor received,
@@ -189,13 +204,15 @@ std::unique_ptr<Work> MpiCommunicator::DoAllReduce(at::Tensor tensor, ReduceOp o
     return std::make_unique<StagedWork>(DoAllReduce(host, op, mode), host, tensor);
   }
   if (ThroughHost(mode)) {
-    host_->AllReduce(tensor.scalar_type(), op, BytesAt(tensor, 0), tensor.numel());
+    ThroughMemory(Collective::kAllReduce, tensor, [&] {
+      host_->AllReduce(tensor.scalar_type(), op, BytesAt(tensor, 0), tensor.numel());
+    });
     return nullptr;
   }
   const int64_t element = tensor.element_size();
   const Shard own = ShardOf(tensor.numel(), rank(), size());
   at::Tensor received = Workspace(ShardOf(tensor.numel(), 0, size()).length * element * size());
-  const int tag = NextTag();
+  const int tag = NextTag(tensor);
   Step gather = [=, this](MpiOperation& operation) mutable {
     ForEachPeer([&](int p) {
       const Shard theirs = ShardOf(tensor.numel(), p, size());
@@ -207,7 +224,8 @@ std::unique_ptr<Work> MpiCommunicator::DoAllReduce(at::Tensor tensor, ReduceOp o
                    own.length * element, p, tag + 1);
     });
   };
-  return Start("all_reduce", static_cast<int64_t>(tensor.nbytes()), {tensor, received},
+  return Start(OperationName(Collective::kAllReduce, tensor.scalar_type()),
+               static_cast<int64_t>(tensor.nbytes()), {tensor, received},
                {ExchangeShards(tensor, received, tag),
                 SumShard(tensor, received, op, BytesAt(tensor, own.begin * element)), gather},
                collectives());
@@ -220,13 +238,16 @@ std::unique_ptr<Work> MpiCommunicator::DoReduceScatter(at::Tensor input, at::Ten
     return std::make_unique<StagedWork>(DoReduceScatter(OnHost(input), host, mode), host, output);
   }
   if (ThroughHost(mode)) {
-    host_->ReduceScatter(input.scalar_type(), input.const_data_ptr(), BytesAt(output, 0),
-                         output.numel());
+    ThroughMemory(Collective::kReduceScatter, input, [&] {
+      host_->ReduceScatter(input.scalar_type(), input.const_data_ptr(), BytesAt(output, 0),
+                           output.numel());
+    });
     return nullptr;
   }
   at::Tensor received = Workspace(static_cast<int64_t>(input.nbytes()));
-  return Start("reduce_scatter", static_cast<int64_t>(input.nbytes()), {input, output, received},
-               {ExchangeShards(input, received, NextTag()),
+  return Start(OperationName(Collective::kReduceScatter, input.scalar_type()),
+               static_cast<int64_t>(input.nbytes()), {input, output, received},
+               {ExchangeShards(input, received, NextTag(input)),
                 SumShard(input, received, ReduceOp::kSum, BytesAt(output, 0))},
                collectives());
 }
@@ -238,10 +259,12 @@ std::unique_ptr<Work> MpiCommunicator::DoAllGather(at::Tensor input, at::Tensor 
   }
   const int64_t bytes = static_cast<int64_t>(input.nbytes());
   if (ThroughHost(mode)) {
-    host_->AllGather(input.const_data_ptr(), BytesAt(output, 0), bytes);
+    ThroughMemory(Collective::kAllGather, input, [&] {
+      host_->AllGather(input.scalar_type(), input.const_data_ptr(), BytesAt(output, 0), bytes);
+    });
     return nullptr;
   }
-  const int tag = NextTag();
+  const int tag = NextTag(input);
   Step exchange = [=, this](MpiOperation& operation) mutable {
     ForEachPeer([&](int p) { queue_.Irecv(operation, BytesAt(output, p * bytes), bytes, p, tag); });
     ForEachPeer(
@@ -251,16 +274,17 @@ std::unique_ptr<Work> MpiCommunicator::DoAllGather(at::Tensor input, at::Tensor 
       std::memcpy(own, input.const_data_ptr(), static_cast<size_t>(bytes));
     }
   };
-  return Start("all_gather", bytes, {input, output}, {exchange}, collectives());
+  return Start(OperationName(Collective::kAllGather, input.scalar_type()), bytes, {input, output},
+               {exchange}, collectives());
 }
 
 std::unique_ptr<Work> MpiCommunicator::DoSend(at::Tensor tensor, int peer) {
   if (tensor.is_cuda()) return DoSend(OnHost(tensor), peer);
   const int64_t bytes = static_cast<int64_t>(tensor.nbytes());
   Step step = [=, this](MpiOperation& operation) {
-    queue_.Isend(operation, BytesAt(tensor, 0), bytes, peer, kPointToPointTag);
+    queue_.Isend(operation, BytesAt(tensor, 0), bytes, peer, PointToPointTag(tensor));
   };
-  return Start("send", bytes, {tensor}, {step});
+  return Start(OperationName(Collective::kSend, tensor.scalar_type()), bytes, {tensor}, {step});
 }
 
 std::unique_ptr<Work> MpiCommunicator::DoRecv(at::Tensor tensor, int peer) {
@@ -270,9 +294,9 @@ std::unique_ptr<Work> MpiCommunicator::DoRecv(at::Tensor tensor, int peer) {
   }
   const int64_t bytes = static_cast<int64_t>(tensor.nbytes());
   Step step = [=, this](MpiOperation& operation) mutable {
-    queue_.Irecv(operation, BytesAt(tensor, 0), bytes, peer, kPointToPointTag);
+    queue_.Irecv(operation, BytesAt(tensor, 0), bytes, peer, PointToPointTag(tensor));
   };
-  return Start("recv", bytes, {tensor}, {step});
+  return Start(OperationName(Collective::kRecv, tensor.scalar_type()), bytes, {tensor}, {step});
 }
 
 }  // namespace

@@ -24,6 +24,7 @@ absl::StatusOr<std::unique_ptr<Communicator>> CreateNcclCommunicator(const Proce
 
 #include "absl/strings/str_cat.h"
 #include "runtime/comm/issued_operations.h"
+#include "runtime/comm/operation_name.h"
 #include "runtime/comm/own_stream.h"
 #include "runtime/process/check.h"
 #include "runtime/process/cuda_check.h"
@@ -145,7 +146,7 @@ class NcclCommunicator final : public Communicator, private Activity::Source {
 
  protected:
   std::unique_ptr<Work> DoAllReduce(at::Tensor tensor, ReduceOp op, Mode) override {
-    return Enqueue("all_reduce", {tensor}, [&](cudaStream_t stream) {
+    return Enqueue(Collective::kAllReduce, {tensor}, [&](cudaStream_t stream) {
       return ncclAllReduce(tensor.const_data_ptr(), tensor.mutable_data_ptr(), Elements(tensor),
                            NcclType(tensor.scalar_type()), op == ReduceOp::kSum ? ncclSum : ncclMax,
                            comm_, stream);
@@ -153,14 +154,14 @@ class NcclCommunicator final : public Communicator, private Activity::Source {
   }
 
   std::unique_ptr<Work> DoAllGather(at::Tensor input, at::Tensor output, Mode) override {
-    return Enqueue("all_gather", {input, output}, [&](cudaStream_t stream) {
+    return Enqueue(Collective::kAllGather, {input, output}, [&](cudaStream_t stream) {
       return ncclAllGather(input.const_data_ptr(), output.mutable_data_ptr(), Elements(input),
                            NcclType(input.scalar_type()), comm_, stream);
     });
   }
 
   std::unique_ptr<Work> DoReduceScatter(at::Tensor input, at::Tensor output, Mode) override {
-    return Enqueue("reduce_scatter", {input, output}, [&](cudaStream_t stream) {
+    return Enqueue(Collective::kReduceScatter, {input, output}, [&](cudaStream_t stream) {
       return ncclReduceScatter(input.const_data_ptr(), output.mutable_data_ptr(), Elements(output),
                                NcclType(input.scalar_type()), ncclSum, comm_, stream);
     });
@@ -171,7 +172,7 @@ class NcclCommunicator final : public Communicator, private Activity::Source {
       return ncclSend(tensor.const_data_ptr(), Elements(tensor), NcclType(tensor.scalar_type()),
                       peer, comm_, stream);
     };
-    return Enqueue("send", {tensor}, call, peer);
+    return Enqueue(Collective::kSend, {tensor}, call, peer);
   }
 
   std::unique_ptr<Work> DoRecv(at::Tensor tensor, int peer) override {
@@ -179,7 +180,7 @@ class NcclCommunicator final : public Communicator, private Activity::Source {
       return ncclRecv(tensor.mutable_data_ptr(), Elements(tensor), NcclType(tensor.scalar_type()),
                       peer, comm_, stream);
     };
-    return Enqueue("recv", {tensor}, call, peer);
+    return Enqueue(Collective::kRecv, {tensor}, call, peer);
   }
 
  private:
@@ -204,8 +205,9 @@ class NcclCommunicator final : public Communicator, private Activity::Source {
 
   // Issues `call` on the communicator's stream, after everything issued on the current stream.
   template <typename Call>
-  std::unique_ptr<Work> Enqueue(const char* name, std::vector<at::Tensor> tensors, Call call,
+  std::unique_ptr<Work> Enqueue(Collective operation, std::vector<at::Tensor> tensors, Call call,
                                 int peer = -1) {
+    const char* const name = OperationName(operation, tensors[0].scalar_type());
     TORCH_CHECK(tensors[0].is_cuda(), name, "[", axis(), "]: NCCL takes CUDA tensors, not ",
                 tensors[0].device());
     const c10::cuda::CUDAGuard guard(tensors[0].device());

@@ -131,6 +131,11 @@ std::string WhyWorking(const RankSeen& rank, absl::Span<const RankSeen> ranks) {
                       rank.step, " it computes, reads or writes (its main thread ", state, ")");
 }
 
+// "send of float32" -> "send", "float32"; the latter may be missing.
+std::pair<absl::string_view, absl::string_view> OfWhat(absl::string_view name) {
+  return absl::StrSplit(name, absl::MaxSplits(" of ", 1));
+}
+
 bool Differ(int64_t a, int64_t b) { return a > 0 && b > 0 && a != b; }
 
 // The two ends of one operation; numbers count where both tell them. A message's call is one of its
@@ -140,7 +145,11 @@ bool Match(const Operation& a, const Operation& b) {
   if (a.peer < 0 || b.peer < 0) {
     return a.name == b.name && a.peer == b.peer && !Differ(a.call, b.call);
   }
-  return a.name != b.name;  // one sends, one receives
+  // One sends, one receives: "send of float32".
+  const std::pair<absl::string_view, absl::string_view> of_a = OfWhat(a.name),
+                                                        of_b = OfWhat(b.name);
+  const bool differ = !of_a.second.empty() && !of_b.second.empty() && of_a.second != of_b.second;
+  return of_a.first != of_b.first && !differ;
 }
 
 // Whether each waits for the other, and not in the same operation.

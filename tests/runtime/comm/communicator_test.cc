@@ -302,13 +302,34 @@ TEST_P(Collectives, TellWhatThisRankWaitsFor) {
   } else if (size() > 1) {
     const std::vector<std::string> seen = SeenDuring(reduce);
     EXPECT_FALSE(seen.empty());
-    const std::string begin = absl::StrCat("all_reduce[tp of ranks ", ranks, "], call ");
+    const std::string begin = absl::StrCat("all_reduce of float32[tp of ranks ", ranks, "], call ");
     EXPECT_THAT(seen, testing::Each(testing::AllOf(testing::StartsWith(begin),
                                                    testing::EndsWith(", 16 bytes"))));
   }
   const Activity::State after = TestProcess().activity().Look();
   EXPECT_THAT(after.waits_for, testing::IsEmpty());
   EXPECT_EQ(after.error, "");
+}
+
+// Of as many bytes: where blocking calls go through shared memory each rank says in which the other
+// is, and the next operation works again.
+TEST_P(Collectives, RanksInDifferentOperationsSayInWhich) {
+  using ::testing::HasSubstr;
+  if (!GetParam().shares_memory || !device_.is_cpu() || size() == 1) {
+    GTEST_SKIP() << "ranks do not meet in shared memory";
+  }
+  const bool other = rank() == size() - 1;
+  EXPECT_THAT([&] { comm().AllReduce(other ? Empty({8}, at::kBFloat16) : Empty({4}, at::kFloat)); },
+              testing::ThrowsMessage<CommError>(HasSubstr(
+                  other ? "is in another operation: in all_reduce of float32, 16 bytes where "
+                          "this one is in all_reduce of bfloat16, 16 bytes"
+                        : "is in another operation: in all_reduce of bfloat16, 16 bytes")));
+  comm().Barrier();
+  EXPECT_THROW(comm().AllReduce(at::zeros({2}), other ? ReduceOp::kMax : ReduceOp::kSum),
+               CommError);
+  const at::Tensor ones = at::ones({3});
+  comm().AllReduce(ones);
+  EXPECT_EQ(ones[0].item<float>(), size());
 }
 
 TEST_P(Collectives, BarrierReturnsOnEveryRank) { comm().Barrier(); }

@@ -167,6 +167,23 @@ TEST(Verdict, NamesBothOfTwoThatWaitForEachOtherInDifferentOperations) {
               HasSubstr("different operations"));
 }
 
+TEST(Verdict, TellsDtypesApart) {
+  const std::string floats = "all_reduce of float32[tp of ranks 0, 1], call 7, 4096 bytes";
+  const std::string halves = "all_reduce of bfloat16[tp of ranks 0, 1], call 7, 4096 bytes";
+  EXPECT_THAT(VerdictOf({In(0, {floats}), In(1, {halves})}),
+              HasSubstr("different operations: rank 0 in " + floats + ", rank 1 in " + halves));
+  EXPECT_THAT(VerdictOf({In(0, {floats}), In(1, {floats})}), HasSubstr("that fit"));
+  const auto message = [](const char* name, int peer) {
+    return absl::StrCat(name, "[pp of ranks 0, 1] with rank ", peer, ", 8 bytes");
+  };
+  EXPECT_THAT(
+      VerdictOf({In(0, {message("send of float32", 1)}), In(1, {message("recv of bfloat16", 0)})}),
+      HasSubstr("in different operations"));
+  EXPECT_THAT(
+      VerdictOf({In(0, {message("send of float32", 1)}), In(1, {message("recv of float32", 0)})}),
+      HasSubstr("that fit"));
+}
+
 // One of them has left a call out.
 TEST(Verdict, TellsCallsOfOneKindApartByTheirNumbers) {
   const auto reduce = [](int call) {
