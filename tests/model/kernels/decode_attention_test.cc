@@ -154,7 +154,9 @@ TEST(DocumentCache, GoesOnFromWhereItIsCut) {
     }
     ASSERT_TRUE(cache.CutTo(prompt));
     EXPECT_FALSE(cache.CutTo(prompt + 1));
-    if (window == 9) EXPECT_FALSE(cache.CutTo(20));
+    if (window == 9) {
+      EXPECT_FALSE(cache.CutTo(20));
+    }
     const bool cut = cache.CutTo(28);
     EXPECT_EQ(cut, window == 0 || window == 40) << window;
     const int64_t from = cut ? 28 : 30;
