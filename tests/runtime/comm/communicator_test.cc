@@ -21,6 +21,7 @@
 #include "absl/strings/str_cat.h"
 #include "runtime/comm/backends.h"
 #include "runtime/comm/shared_segment.h"
+#include "runtime/process/check.h"
 #include "runtime/process/device.h"
 #include "runtime/process/mpi_util.h"
 #include "tests/mpi_test_main.h"
