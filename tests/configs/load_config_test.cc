@@ -370,7 +370,7 @@ TEST(Recipes, LoadAndValidate) {
     const int group = loaded.config.parallel().tensor() * loaded.config.parallel().pipeline();
     EXPECT_EQ(Validate(loaded, 2 * group), absl::OkStatus());
   }
-  EXPECT_EQ(recipes, 8);
+  EXPECT_GT(recipes, 0);
 }
 
 TEST(Recipes, QuickstartTakesEightDialoguesAStepOnTwoRanks) {
