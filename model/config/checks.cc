@@ -24,6 +24,8 @@ void AddReasons(const BlockSpec& block, int64_t tp, std::vector<std::string>& re
       add(absl::StrCat("neither ", attention->kv_heads, " key-value heads / ", tp, " nor ", tp,
                        " / ", attention->kv_heads, " is whole"));
     }
+  } else if (const auto* moe = std::get_if<MoeSpec>(&block.body)) {
+    leaves("experts' intermediate size ", moe->experts.front().gate.out, "");
   } else {
     leaves("intermediate size ", std::get<MlpSpec>(block.body).gate.out, "");
   }

@@ -7,7 +7,7 @@
 namespace fttrain {
 
 // InvalidArgument with the arithmetic and the tensor sizes that would work when tp does not fit:
-// heads % tp, kv_heads % tp and tp % kv_heads, intermediate size % tp.
+// heads % tp, kv_heads % tp and tp % kv_heads, intermediate size % tp (of experts too).
 absl::Status CheckTensorParallel(const ModelSpec& model, int tp);
 
 }  // namespace fttrain

@@ -29,8 +29,18 @@ struct NormSpec {
   bool may_share = false;
 };
 
-// Which dimension tensor parallelism splits: out [out/tp, in], or in [out, in/tp].
-enum class LinearSplit { kColumn, kRow };
+// Which dimension tensor parallelism splits: out [out/tp, in], or in [out, in/tp]; or neither, and
+// every rank has the whole, whose gradient it computes a part of.
+enum class LinearSplit { kColumn, kRow, kWhole };
+
+// What a linear is to the model; decides what may be done to it.
+enum class LinearRole {
+  kPlain,   // every token passes it; may have an adapter, may be NF4
+  kRouter,  // says which experts a token passes; computes in float32, never NF4
+  // Some tokens pass it. May be NF4. No module to PEFT, which knows a layer's experts as one
+  // parameter.
+  kExpert,
+};
 
 // `name`.weight [out, in], and `name`.bias [out].
 struct LinearSpec {
@@ -50,12 +60,15 @@ struct LinearSpec {
     int64_t rows = 0, offset = 0;
   };
   std::optional<Part> part = {};
+  LinearRole role = LinearRole::kPlain;
+  double token_share = 1.0;  // of a microbatch's tokens, those that pass it, on average
 
   // What files, adapters and quantisation know it by.
   const std::string& module() const { return part ? part->module : name; }
   // Whether it is its module, or stands for it: the first part.
   bool stands_for_module() const { return !part || part->offset == 0; }
-  int64_t units() const { return (split == LinearSplit::kColumn ? out : in) / unit; }
+  bool splits_input() const { return split == LinearSplit::kRow; }
+  int64_t units() const { return (splits_input() ? in : out) / unit; }
 };
 
 // Causal attention with grouped queries. Norms of q and k come before rotary.
@@ -75,10 +88,21 @@ struct MlpSpec {
   Activation activation = Activation::kSilu;
 };
 
+// A mixture of experts (Shazeer et al., arXiv:1701.06538): of each token the sum of what the top_k
+// experts make that its router scores highest, each times its score (softmax over all experts).
+// Nothing has a capacity: every token has its top_k.
+struct MoeSpec {
+  LinearSpec router;  // [experts, H]
+  int64_t top_k = 1;
+  bool renormalize = false;      // a token's scores are divided by their sum
+  std::vector<MlpSpec> experts;  // of one shape
+  int64_t num_experts() const { return static_cast<int64_t>(experts.size()); }
+};
+
 // x += residual_scale * after(body(before(x))), without the norms that are not there.
 struct BlockSpec {
   std::optional<NormSpec> before;
-  std::variant<AttentionSpec, MlpSpec> body;
+  std::variant<AttentionSpec, MlpSpec, MoeSpec> body;
   std::optional<NormSpec> after = {};
   // Reads what the block before it reads, norm included, not what that one has made of it.
   bool beside = false;

@@ -21,6 +21,14 @@ std::vector<std::vector<LinearSpec>> LinearsByInput(const BlockSpec& block) {
   if (const auto* attention = std::get_if<AttentionSpec>(&block.body)) {
     return {{attention->q, attention->k, attention->v}, {attention->o}};
   }
+  if (const auto* moe = std::get_if<MoeSpec>(&block.body)) {
+    std::vector<std::vector<LinearSpec>> linears = {{moe->router}};
+    for (const MlpSpec& expert : moe->experts) {
+      linears.push_back({expert.gate, expert.up});
+      linears.push_back({expert.down});
+    }
+    return linears;
+  }
   const auto& mlp = std::get<MlpSpec>(block.body);  // throws for a kind that is not listed here
   return {{mlp.gate, mlp.up}, {mlp.down}};
 }
@@ -56,7 +64,10 @@ std::vector<LinearSpec> ModulesOf(const LayerSpec& layer) {
   return modules;
 }
 
-int64_t StreamWidth(const BlockSpec& block) { return LinearsByInput(block).front().front().in; }
+int64_t StreamWidth(const BlockSpec& block) {
+  if (const auto* moe = std::get_if<MoeSpec>(&block.body)) return moe->router.in;
+  return LinearsByInput(block).front().front().in;
+}
 
 std::string LeafName(const std::string& module) { return module.substr(module.rfind('.') + 1); }
 
@@ -69,7 +80,7 @@ std::vector<TensorSpec> ModelTensors(const ModelSpec& model) {
   const auto linear = [&](const LinearSpec& part) {
     if (!part.stands_for_module()) return;
     const LinearSpec spec = WholeModule(part);
-    tensors.push_back({spec.name + ".weight", {spec.out, spec.in}, spec.name});
+    tensors.push_back({spec.name + ".weight", {spec.out, spec.in}, spec.name, spec.role});
     if (spec.bias) tensors.push_back({spec.name + ".bias", {spec.out}});
   };
   tensors.push_back({model.embedding + ".weight", table});
@@ -83,9 +94,27 @@ std::vector<TensorSpec> ModelTensors(const ModelSpec& model) {
 
 std::vector<TensorSpec> LinearMatrices(const ModelSpec& model) {
   std::vector<TensorSpec> tensors = ModelTensors(model);
-  std::erase_if(tensors, [](const TensorSpec& tensor) { return tensor.module.empty(); });
+  std::erase_if(tensors, [](const TensorSpec& tensor) {
+    return tensor.module.empty() || tensor.role == LinearRole::kRouter;
+  });
   return tensors;
 }
+
+namespace {
+
+// Of the first layer that has experts; null without one.
+const MoeSpec* ExpertsOf(const ModelSpec& model) {
+  for (const LayerSpec& layer : model.layers) {
+    for (const BlockSpec& block : layer) {
+      if (const auto* moe = std::get_if<MoeSpec>(&block.body)) return moe;
+    }
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+bool HasExperts(const ModelSpec& model) { return ExpertsOf(model) != nullptr; }
 
 std::string ToString(const ModelSpec& model) {
   std::string heads;
@@ -94,8 +123,12 @@ std::string ToString(const ModelSpec& model) {
     if (attention == nullptr) continue;
     heads = absl::StrCat(", heads ", attention->heads, "/", attention->kv_heads);
   }
+  std::string experts;
+  if (const MoeSpec* moe = ExpertsOf(model)) {
+    experts = absl::StrCat(", experts ", moe->top_k, "/", moe->num_experts());
+  }
   return absl::StrCat(model.family, ", ", model.num_layers(), " layers, hidden ", model.hidden_size,
-                      heads, ", vocabulary ", model.vocab_size);
+                      heads, experts, ", vocabulary ", model.vocab_size);
 }
 
 }  // namespace fttrain

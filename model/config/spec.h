@@ -57,12 +57,16 @@ std::string LeafName(const std::string& module);
 struct TensorSpec {
   std::string name;
   std::vector<int64_t> shape;
-  std::string module = {};  // of a linear's matrix (a head of its own is one): may be NF4; else ""
+  std::string module = {};  // of a linear's matrix (a head of its own is one); else ""
+  LinearRole role = LinearRole::kPlain;
 };
 // Every weight of the model, in file order: embedding, layers, final norm, head (absent when tied).
 std::vector<TensorSpec> ModelTensors(const ModelSpec& model);
-// The matrices of linears among them.
+// The matrices of linears among them that may be NF4.
 std::vector<TensorSpec> LinearMatrices(const ModelSpec& model);
+
+// Whether a layer has experts.
+bool HasExperts(const ModelSpec& model);
 
 // "llama, 32 layers, hidden 4096, heads 32/8, vocabulary 128256".
 std::string ToString(const ModelSpec& model);

@@ -9,13 +9,14 @@
 namespace fttrain {
 namespace {
 
-// Elements of the matrices of a layer, on average: what a token's products cost.
+// Elements of the matrices of a layer that a token meets, on average: what its products cost.
 double LayerCost(const ModelSpec& model) {
-  int64_t elements = 0;
+  double elements = 0;
   for (const LayerSpec& layer : model.layers) {
-    for (const LinearSpec& linear : LinearsOf(layer)) elements += linear.in * linear.out;
+    for (const LinearSpec& linear : LinearsOf(layer))
+      elements += linear.token_share * static_cast<double>(linear.in * linear.out);
   }
-  return static_cast<double>(elements) / static_cast<double>(model.num_layers());
+  return elements / static_cast<double>(model.num_layers());
 }
 
 }  // namespace

@@ -27,10 +27,12 @@ ModelSpec ReadGlm4(JsonKeys& keys);
 ModelSpec ReadGranite(JsonKeys& keys);
 ModelSpec ReadLlama(JsonKeys& keys);
 ModelSpec ReadMistral(JsonKeys& keys);
+ModelSpec ReadMixtral(JsonKeys& keys);
 ModelSpec ReadOlmo2(JsonKeys& keys);
 ModelSpec ReadPhi3(JsonKeys& keys);
 ModelSpec ReadQwen2(JsonKeys& keys);
 ModelSpec ReadQwen3(JsonKeys& keys);
+ModelSpec ReadQwen3Moe(JsonKeys& keys);
 ModelSpec ReadSmolLm3(JsonKeys& keys);
 
 inline const std::vector<Family>& Families() {
@@ -51,10 +53,12 @@ inline const std::vector<Family>& Families() {
        {"attention_multiplier", "embedding_multiplier", "residual_multiplier", "logits_scaling"}},
       {"llama", "LlamaForCausalLM", ReadLlama},
       {"mistral", "MistralForCausalLM", ReadMistral},
+      {"mixtral", "MixtralForCausalLM", ReadMixtral, {"num_local_experts", "num_experts"}},
       {"olmo2", "Olmo2ForCausalLM", ReadOlmo2},
       {"phi3", "Phi3ForCausalLM", ReadPhi3},
       {"qwen2", "Qwen2ForCausalLM", ReadQwen2},
       {"qwen3", "Qwen3ForCausalLM", ReadQwen3},
+      {"qwen3_moe", "Qwen3MoeForCausalLM", ReadQwen3Moe, {"num_local_experts", "num_experts"}},
       {"smollm3", "SmolLM3ForCausalLM", ReadSmolLm3, {"no_rope_layers"}},
   };
   return families;

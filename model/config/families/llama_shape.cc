@@ -103,6 +103,38 @@ MlpSpec MlpOf(const LayerNames& names) {
   return mlp;
 }
 
+MoeSpec MoeOf(const LayerNames& names) {
+  const ExpertShape& shape = names.shape.moe;
+  const std::string block = absl::StrCat(shape.block, ".");
+  MoeSpec moe;
+  moe.router = names.Column((block + "gate").c_str(), shape.experts, 1, false);
+  moe.router.split = LinearSplit::kWhole;
+  moe.router.role = LinearRole::kRouter;
+  moe.top_k = shape.top_k;
+  moe.renormalize = shape.renormalize;
+  const double share = static_cast<double>(shape.top_k) / static_cast<double>(shape.experts);
+  const auto of_expert = [&](LinearSpec linear) {
+    linear.role = LinearRole::kExpert;
+    linear.token_share = share;
+    return linear;
+  };
+  const int64_t ffn = shape.intermediate_size;
+  for (int64_t e = 0; e < shape.experts; ++e) {
+    const auto name = [&](const char* leaf) {
+      return absl::StrCat(block, "experts.", e, ".", leaf);
+    };
+    moe.experts.push_back({of_expert(names.Column(name(shape.gate).c_str(), ffn, 1, false)),
+                           of_expert(names.Column(name(shape.up).c_str(), ffn, 1, false)),
+                           of_expert(names.Row(name(shape.down).c_str(), ffn, 1, false)),
+                           names.shape.activation});
+  }
+  return moe;
+}
+
+bool HasExperts(const ExpertShape& shape, size_t layer) {
+  return shape.experts > 0 && (layer >= shape.in_layer.size() || shape.in_layer[layer]);
+}
+
 LayerSpec LayerOf(const LlamaShape& shape, int64_t i) {
   const LayerNames names{shape, absl::StrCat("model.layers.", i, ".")};
   const size_t index = static_cast<size_t>(i);
@@ -118,6 +150,7 @@ LayerSpec LayerOf(const LlamaShape& shape, int64_t i) {
                    .after = names.StreamNorm(shape.norm_names.after_mlp),
                    .beside = shape.parallel_blocks,
                    .residual_scale = shape.residual_scale};
+  if (HasExperts(shape.moe, index)) mlp.body = MoeOf(names);
   return {std::move(attention), std::move(mlp)};
 }
 

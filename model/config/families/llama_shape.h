@@ -19,6 +19,18 @@ struct NormNames {
   const char* after_mlp = "";
 };
 
+// Layers whose feed-forward is a mixture of experts.
+struct ExpertShape {
+  int64_t experts = 0;  // 0: no layer has them
+  int64_t top_k = 1;
+  int64_t intermediate_size = 0;
+  bool renormalize = false;
+  std::vector<bool> in_layer = {};  // [num_layers]; missing ones have experts
+  // Modules: BLOCK.gate, BLOCK.experts.<i>.GATE, ...
+  const char* block = "mlp";
+  const char *gate = "gate_proj", *up = "up_proj", *down = "down_proj";
+};
+
 struct LlamaShape {
   int64_t hidden_size = 0;
   int64_t intermediate_size = 0;
@@ -55,6 +67,7 @@ struct LlamaShape {
   double embedding_scale = 1, residual_scale = 1, logit_scale = 1;
   bool rounds_embedding_scale = false;
   double logit_soft_cap = 0;
+  ExpertShape moe = {};
 };
 
 ModelSpec LlamaLike(const LlamaShape& shape);

@@ -1,0 +1,14 @@
+// The keys of config.json that families with experts share. Include in .cc files only.
+#pragma once
+
+#include "model/config/families/llama_shape.h"
+#include "runtime/files/json.h"
+
+namespace fttrain {
+
+// How many experts there are (num_local_experts, num_experts: two names of one number) and how many
+// a token takes. Refuses the router's loss, which transformers adds with output_router_logits.
+// `intermediate_size` and the layers that have experts are the family's.
+void ReadExperts(JsonKeys& keys, int64_t experts, int64_t top_k, LlamaShape& shape);
+
+}  // namespace fttrain

@@ -1,0 +1,135 @@
+// What configs of families with experts come to.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "model/config/checks.h"
+#include "model/config/model_config.h"
+#include "tests/status_text.h"
+
+namespace fttrain {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using Json = nlohmann::json;
+
+Json Config(const std::string& model_type, const Json& more = Json::object()) {
+  Json config = {{"model_type", model_type}, {"hidden_size", 64},
+                 {"intermediate_size", 96},  {"num_hidden_layers", 4},
+                 {"num_attention_heads", 4}, {"num_key_value_heads", 2},
+                 {"vocab_size", 1000},       {"max_position_embeddings", 512},
+                 {"eos_token_id", 2}};
+  config.merge_patch(more);
+  return config;
+}
+ModelSpec Read(const Json& config) {
+  const auto model = ParseModelConfig(config.dump(), "config.json");
+  EXPECT_TRUE(model.ok()) << model.status();
+  return model.value_or(ModelSpec());
+}
+std::string Complaint(const Json& config) {
+  return ErrorText(ParseModelConfig(config.dump(), "config.json"));
+}
+const MoeSpec& Moe(const ModelSpec& model, size_t layer = 0) {
+  return std::get<MoeSpec>(model.layers.at(layer).at(1).body);
+}
+// 1 for each layer that has experts.
+std::vector<int> Sparse(const ModelSpec& model) {
+  std::vector<int> sparse;
+  for (const LayerSpec& layer : model.layers) {
+    sparse.push_back(std::holds_alternative<MoeSpec>(layer.at(1).body));
+  }
+  return sparse;
+}
+
+TEST(Mixtral, HasExpertsInEveryLayerByTheNamesOfTheHub) {
+  const ModelSpec model = Read(Config("mixtral"));
+  EXPECT_THAT(Sparse(model), ElementsAre(1, 1, 1, 1));
+  const MoeSpec& moe = Moe(model, 2);
+  EXPECT_EQ(moe.num_experts(), 8);
+  EXPECT_EQ(moe.top_k, 2);
+  EXPECT_TRUE(moe.renormalize);
+  EXPECT_EQ(moe.router.name, "model.layers.2.block_sparse_moe.gate");
+  EXPECT_EQ(moe.router.out, 8);
+  EXPECT_EQ(moe.experts[7].gate.name, "model.layers.2.block_sparse_moe.experts.7.w1");
+  EXPECT_EQ(moe.experts[7].up.name, "model.layers.2.block_sparse_moe.experts.7.w3");
+  EXPECT_EQ(moe.experts[7].down.name, "model.layers.2.block_sparse_moe.experts.7.w2");
+  EXPECT_EQ(moe.experts[7].gate.out, 96);
+  EXPECT_DOUBLE_EQ(moe.experts[7].down.token_share, 0.25);
+  EXPECT_DOUBLE_EQ(model.ropes.at(0).theta, 1e6);
+  EXPECT_DOUBLE_EQ(model.head.norm.form.eps, 1e-5);
+  EXPECT_EQ(std::get<AttentionSpec>(model.layers[0][0].body).window, 0);
+  EXPECT_THAT(ToString(model), HasSubstr("heads 4/2, experts 2/8, "));
+  EXPECT_TRUE(model.notes.empty());
+}
+
+TEST(Mixtral, RefusesWhatIsNotComputed) {
+  EXPECT_THAT(Complaint(Config("mixtral", {{"output_router_logits", true}})),
+              HasSubstr("'output_router_logits' is true"));
+  EXPECT_THAT(Complaint(Config("mixtral", {{"router_jitter_noise", 0.1}})),
+              HasSubstr("'router_jitter_noise' is not 0"));
+  EXPECT_TRUE(Read(Config("mixtral", {{"router_jitter_noise", 0.0}})).num_layers() == 4);
+  EXPECT_THAT(Complaint(Config("mixtral", {{"num_experts_per_tok", 9}})),
+              HasSubstr("'num_experts_per_tok' is 9 of 8 experts"));
+}
+
+TEST(Qwen3Moe, HasExpertsInSomeLayers) {
+  const Json few = {{"num_experts", 6}, {"num_experts_per_tok", 3}, {"moe_intermediate_size", 24}};
+  const ModelSpec model = Read(Config("qwen3_moe", few));
+  EXPECT_THAT(Sparse(model), ElementsAre(1, 1, 1, 1));
+  EXPECT_FALSE(Moe(model).renormalize);
+  EXPECT_EQ(Moe(model).experts[5].down.name, "model.layers.0.mlp.experts.5.down_proj");
+  EXPECT_EQ(Moe(model).experts[5].down.in, 24);
+  EXPECT_TRUE(std::get<AttentionSpec>(model.layers[0][0].body).q_norm.has_value());
+  const auto with = [&](const Json& more) {
+    Json config = Config("qwen3_moe", few);
+    config.merge_patch(more);
+    return config;
+  };
+  EXPECT_THAT(Sparse(Read(with({{"mlp_only_layers", {1, 9}}}))), ElementsAre(1, 0, 1, 1));
+  EXPECT_THAT(Sparse(Read(with({{"decoder_sparse_step", 2}}))), ElementsAre(0, 1, 0, 1));
+  EXPECT_TRUE(Moe(Read(with({{"norm_topk_prob", true}}))).renormalize);
+  // transformers 5 writes the other name.
+  Json renamed = with({{"num_local_experts", 6}});
+  renamed.erase("num_experts");
+  EXPECT_EQ(Moe(Read(renamed)).num_experts(), 6);
+  EXPECT_THAT(Complaint(with({{"num_local_experts", 7}})),
+              HasSubstr("'num_experts' is 6, num_local_experts 7"));
+  EXPECT_THAT(Complaint(with({{"mlp_only_layers", 1}})), HasSubstr("must be a list of layers"));
+}
+
+TEST(Qwen3Moe, ListsTheTensorsOfFiles) {
+  const ModelSpec model = Read(Config("qwen3_moe", {{"num_experts", 2},
+                                                    {"num_experts_per_tok", 1},
+                                                    {"moe_intermediate_size", 24},
+                                                    {"num_hidden_layers", 1}}));
+  std::vector<std::string> names, may_be_nf4;
+  for (const TensorSpec& tensor : ModelTensors(model)) {
+    if (tensor.name.find(".mlp.") != std::string::npos) names.push_back(tensor.name.substr(19));
+  }
+  for (const TensorSpec& tensor : LinearMatrices(model)) {
+    if (tensor.name.find(".mlp.") != std::string::npos) {
+      may_be_nf4.push_back(tensor.module.substr(19));
+    }
+  }
+  EXPECT_THAT(names,
+              ElementsAre("gate.weight", "experts.0.gate_proj.weight", "experts.0.up_proj.weight",
+                          "experts.0.down_proj.weight", "experts.1.gate_proj.weight",
+                          "experts.1.up_proj.weight", "experts.1.down_proj.weight"));
+  EXPECT_EQ(may_be_nf4.size(), 6u);
+  EXPECT_EQ(may_be_nf4.front(), "experts.0.gate_proj");
+}
+
+TEST(Qwen3Moe, TensorParallelDividesEachExpert) {
+  const ModelSpec model = Read(Config("qwen3_moe", {{"moe_intermediate_size", 22}}));
+  EXPECT_TRUE(CheckTensorParallel(model, 2).ok());
+  EXPECT_THAT(ErrorText(CheckTensorParallel(model, 4)),
+              AllOf(HasSubstr("experts' intermediate size 22 / 4 leaves 2"),
+                    HasSubstr("Sizes that fit: 1, 2")));
+}
+
+}  // namespace
+}  // namespace fttrain
