@@ -45,6 +45,7 @@ std::vector<TensorSpec> AdapterTensors(const ModelSpec& model, const AdapterForm
   std::vector<TensorSpec> tensors;
   for (const LayerSpec& layer : model.layers) {
     for (const LinearSpec& linear : ModulesOf(layer)) {
+      if (linear.role != LinearRole::kPlain) continue;
       const std::optional<LowRank> adapter = form.On(linear.name);
       if (!adapter) continue;
       tensors.push_back({PeftName(linear.name, Factor::kA), {adapter->r, linear.in}, linear.name});

@@ -30,12 +30,12 @@ Linears::Linears(const std::vector<LinearSpec>& specs, const ParameterForm& form
     : compute_(form.compute), dropout_(form.adapter ? form.adapter->dropout : 0.0) {
   for (const LinearSpec& spec : specs) {
     const LinearNames names(spec);
-    members_.push_back({.spec = spec,
-                        .weight = WeightMatrix(set.Get(names.weight), form.compute,
-                                               form.Nf4Of(spec.module()), ahead),
-                        .bias = set.Find(names.bias),
-                        .adds_bias = spec.split == LinearSplit::kColumn || tp.rank == 0});
-    const std::optional<LowRank> adapter = form.AdapterOf(spec.module());
+    members_.push_back(
+        {.spec = spec,
+         .weight = WeightMatrix(set.Get(names.weight), form.compute, form.Nf4Of(spec), ahead),
+         .bias = set.Find(names.bias),
+         .adds_bias = !spec.splits_input() || tp.rank == 0});
+    const std::optional<LowRank> adapter = form.AdapterOf(spec);
     if (adapter) AddAdapter(spec, *adapter, tp, set);
   }
 }
@@ -48,7 +48,7 @@ void Linears::AddAdapter(const LinearSpec& spec, const LowRank& form, TensorRank
   TORCH_CHECK(a != nullptr && members_.back().b != nullptr, spec.name,
               " has no adapter in the set");
   if (adapters_.empty() || adapters_.back().module != spec.module()) {
-    const bool row = spec.split == LinearSplit::kRow;
+    const bool row = spec.splits_input();
     adapters_.push_back({.module = spec.module(),
                          .a = a,
                          .members = {},
@@ -113,16 +113,25 @@ at::Tensor Linears::StackedA() const {
 
 std::vector<at::Tensor> Linears::Forward(const at::Tensor& x, const DropoutContext& dropout,
                                          bool adapters) const {
-  std::vector<ProductSum> sums;
   std::vector<at::Tensor> y;
   for (const Member& member : members_) {
+    y.push_back(at::empty({x.size(0), member.weight.out()}, x.options()));
+  }
+  ForwardInto(y, x, dropout, adapters);
+  return y;
+}
+
+void Linears::ForwardInto(const std::vector<at::Tensor>& y, const at::Tensor& x,
+                          const DropoutContext& dropout, bool adapters) const {
+  std::vector<ProductSum> sums;
+  for (size_t i = 0; i < members_.size(); ++i) {
+    const Member& member = members_[i];
     const WeightMatrix& weight = member.weight;
     TORCH_CHECK(x.dim() == 2 && x.size(1) == weight.in(), member.spec.name, ": input ", x.sizes(),
                 " for a weight [", weight.out(), ", ", weight.in(), "]");
-    y.push_back(at::empty({x.size(0), weight.out()}, x.options()));
     const bool add_bias = member.bias != nullptr && member.adds_bias;
-    if (add_bias) y.back().copy_(member.bias->value.expand_as(y.back()));
-    sums.push_back({y.back(), {{x, weight.operand().t()}}, add_bias});
+    if (add_bias) y[i].copy_(member.bias->value.expand_as(y[i]));
+    sums.push_back({y[i], {{x, weight.operand().t()}}, add_bias});
   }
   const MemoryScope scope(MemoryCategory::kWorkspace);
   std::vector<ProductSum> first;
@@ -141,7 +150,6 @@ std::vector<at::Tensor> Linears::Forward(const at::Tensor& x, const DropoutConte
   }
   first.insert(first.end(), sums.begin(), sums.end());
   AddProductSums(first);
-  return y;
 }
 
 std::vector<ProductSum> Linears::LowGradients(const std::vector<at::Tensor>& dy,
@@ -254,10 +262,10 @@ int64_t FactorCopyBytes(const std::vector<LinearSpec>& specs, const ParameterFor
   size_t adapters = 0;
   int64_t a = 0, b = 0;  // elements
   for (const LinearSpec& spec : specs) {
-    const std::optional<LowRank> adapter = form.AdapterOf(spec.module());
+    const std::optional<LowRank> adapter = form.AdapterOf(spec);
     if (!adapter) continue;
     const int64_t mine = SliceOf(spec, tp).range.extent;
-    const bool column = spec.split == LinearSplit::kColumn;
+    const bool column = !spec.splits_input();
     if (spec.stands_for_module()) {
       ++adapters;
       a += adapter->r * (column ? spec.in : mine);

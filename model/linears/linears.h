@@ -35,6 +35,9 @@ class Linears {
   // there are.
   std::vector<at::Tensor> Forward(const at::Tensor& x, const DropoutContext& dropout,
                                   bool adapters = true) const;
+  // The same into tensors that are there.
+  void ForwardInto(const std::vector<at::Tensor>& y, const at::Tensor& x,
+                   const DropoutContext& dropout, bool adapters = true) const;
   // dy: of each linear, [T, out_local]. The linears' dx summed and added to `dx` if it is defined,
   // else stored there. Returns s_i dy_i B_i side by side, [T, R] (undefined without adapters;
   // float32 where products are formed so), for BackwardParams.

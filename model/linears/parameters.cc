@@ -26,8 +26,15 @@ std::optional<Nf4Options> ParameterForm::Nf4Of(const std::string& module) const 
   return absl::c_linear_search(nf4_dense, module) ? std::nullopt : nf4;
 }
 
-std::optional<LowRank> ParameterForm::AdapterOf(const std::string& module) const {
-  return adapter ? adapter->On(module) : std::nullopt;
+std::optional<Nf4Options> ParameterForm::Nf4Of(const LinearSpec& linear) const {
+  if (linear.role == LinearRole::kRouter) return std::nullopt;
+  if (linear.role == LinearRole::kExpert && !nf4_experts) return std::nullopt;
+  return Nf4Of(linear.module());
+}
+
+std::optional<LowRank> ParameterForm::AdapterOf(const LinearSpec& linear) const {
+  const bool may = adapter && linear.role == LinearRole::kPlain;
+  return may ? adapter->On(linear.module()) : std::nullopt;
 }
 
 LinearSlice SliceOf(const NormSpec& spec, TensorRank tp) {
@@ -38,6 +45,7 @@ LinearSlice SliceOf(const NormSpec& spec, TensorRank tp) {
 }
 
 LinearSlice SliceOf(const LinearSpec& spec, TensorRank tp) {
+  if (spec.split == LinearSplit::kWhole) return {{0, spec.out}, false};
   const int64_t units = spec.units();
   if (units % tp.size == 0) {
     const Range mine = EvenRange(units, tp.size, tp.rank);
@@ -64,15 +72,17 @@ void DeclareLinear(const LinearSpec& spec, const ParameterForm& form, TensorRank
                    ParameterSet& set) {
   const LinearNames names(spec);
   const LinearSlice mine = SliceOf(spec, tp);
-  const bool column = spec.split == LinearSplit::kColumn;
+  const bool column = !spec.splits_input();
   TORCH_CHECK(column || !spec.part, spec.name, ": part of a module split by its input");
-  const AxisGradient sliced = mine.shared ? AxisGradient::kShared : AxisGradient::kOwned;
   const auto when_split = [&](AxisGradient gradient) {
     return tp.size > 1 ? gradient : AxisGradient::kOwned;
   };
+  const AxisGradient sliced = spec.split == LinearSplit::kWhole ? when_split(AxisGradient::kPartial)
+                              : mine.shared                     ? AxisGradient::kShared
+                                                                : AxisGradient::kOwned;
   const ParamSlice weight =
       SliceAlong(names.weight, {spec.out, spec.in}, column ? 0 : 1, mine.range);
-  DeclareMatrix(BaseParameter(weight, sliced, form), form.Nf4Of(spec.module()), set);
+  DeclareMatrix(BaseParameter(weight, sliced, form), form.Nf4Of(spec), set);
   if (spec.bias) {
     Parameter bias = BaseParameter(WholeParam(names.bias, {spec.out}),
                                    when_split(AxisGradient::kIdentical), form);
@@ -83,7 +93,7 @@ void DeclareLinear(const LinearSpec& spec, const ParameterForm& form, TensorRank
     bias.weight_decay = false;
     set.Declare(std::move(bias));
   }
-  const std::optional<LowRank> adapter = form.AdapterOf(spec.module());
+  const std::optional<LowRank> adapter = form.AdapterOf(spec);
   if (!adapter) return;
   const auto declare = [&](const std::string& name, std::vector<int64_t> shape, int dim,
                            bool split) {

@@ -21,11 +21,14 @@ struct ParameterForm {
   // model.layers.0.mlp.gate_proj, lm_head) of nf4_dense, which stay in compute dtype.
   std::optional<Nf4Options> nf4 = {};
   std::vector<std::string> nf4_dense = {};
+  bool nf4_experts = true;  // experts too
 
-  // How the matrix of a module is stored: absent in compute dtype.
+  // How a matrix is stored: absent in compute dtype. Of a module that is no linear of a layer by
+  // its name alone.
+  std::optional<Nf4Options> Nf4Of(const LinearSpec& linear) const;
   std::optional<Nf4Options> Nf4Of(const std::string& module) const;
   // Of a linear, nothing without one.
-  std::optional<LowRank> AdapterOf(const std::string& module) const;
+  std::optional<LowRank> AdapterOf(const LinearSpec& linear) const;
 };
 
 // Of adapters' factors: float32, or float64 in float64 compute.
@@ -57,8 +60,8 @@ struct LinearNames {
 };
 
 // Weight, bias, and the adapter's factors if the form adapts the module. Column split: B sliced, A
-// whole (kPartial); row split: A sliced, B whole (kPartial). Parts of one module are declared in
-// turn. Throws c10::Error for a trained matrix in NF4.
+// whole (kPartial); row split: A sliced, B whole (kPartial); whole: all of it (kPartial). Parts of
+// one module are declared in turn. Throws c10::Error for a trained matrix in NF4.
 void DeclareLinear(const LinearSpec& spec, const ParameterForm& form, TensorRank tp,
                    ParameterSet& set);
 
