@@ -4,11 +4,14 @@
 
 #include "model/blocks/attention.h"
 #include "model/blocks/mlp.h"
+#include "model/blocks/moe.h"
 
 namespace fttrain {
 
 Linears BlockSetup::Make(const std::vector<LinearSpec>& specs) const {
-  return Linears(specs, options, RankIn(tp), set, ahead);
+  // Which experts have tokens is not known before: nothing to guess.
+  const bool guessable = specs.front().role != LinearRole::kExpert;
+  return Linears(specs, options, RankIn(tp), set, guessable ? ahead : nullptr);
 }
 
 Parameter* BlockSetup::Norm(const NormSpec& spec) const { return set.Get(spec.name + ".weight"); }
@@ -43,12 +46,18 @@ std::unique_ptr<BlockSaved> NewSaved(const BlockSpec& spec, TensorRank tp, at::S
   if (const auto* attention = std::get_if<AttentionSpec>(&spec.body)) {
     return std::make_unique<AttentionSaved>(*attention, tp, compute);
   }
+  if (const auto* moe = std::get_if<MoeSpec>(&spec.body)) {
+    return std::make_unique<MoeSaved>(*moe, tp, compute);
+  }
   return std::make_unique<MlpSaved>(std::get<MlpSpec>(spec.body), tp, compute);
 }
 
 std::unique_ptr<Block> MakeBlock(const BlockSpec& spec, const BlockSetup& setup) {
   if (const auto* attention = std::get_if<AttentionSpec>(&spec.body)) {
     return std::make_unique<AttentionBlock>(*attention, setup);
+  }
+  if (const auto* moe = std::get_if<MoeSpec>(&spec.body)) {
+    return std::make_unique<MoeBlock>(*moe, setup);
   }
   return std::make_unique<MlpBlock>(std::get<MlpSpec>(spec.body), setup);
 }

@@ -86,6 +86,9 @@ class DecoderLayer {
 // Bytes that a layer keeps of a microbatch of `tokens` for Backward on one of tp ranks. With kNone
 // at the shape of a 70B model in bfloat16, a token: 92 160 elements and 64 of float32 (lse).
 int64_t KeptBytes(const LayerSpec& layer, const ModelOptions& options, int tp, int64_t tokens);
+// Of the layer that keeps most.
+int64_t MostKeptBytes(const std::vector<LayerSpec>& layers, const ModelOptions& options, int tp,
+                      int64_t tokens);
 // Bytes that a layer's attention takes in work on a GPU, on one of tp ranks. `microbatch`: its
 // tokens and documents alone. The rest as CudaAttentionWorkspace.
 int64_t AttentionWorkspace(const LayerSpec& layer, at::ScalarType compute, int tp,

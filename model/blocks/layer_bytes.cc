@@ -47,6 +47,15 @@ int64_t KeptBytes(const LayerSpec& layer, const ModelOptions& options, int tp, i
   return bytes;
 }
 
+int64_t MostKeptBytes(const std::vector<LayerSpec>& layers, const ModelOptions& options, int tp,
+                      int64_t tokens) {
+  int64_t most = 0;
+  for (const LayerSpec& layer : layers) {
+    most = std::max(most, KeptBytes(layer, options, tp, tokens));
+  }
+  return most;
+}
+
 int64_t AttentionWorkspace(const LayerSpec& layer, at::ScalarType compute, int tp,
                            AttentionShape microbatch, bool deterministic) {
   int64_t most = 0;

@@ -24,7 +24,8 @@ inline const std::set<std::string_view> kLargeOnCpu = {
     "aten::masked_fill_", "aten::index_copy_", "aten::index_add_", "aten::exp_",
     "aten::index_select", "aten::mm",          "aten::bmm",        "aten::zeros",
     "aten::zeros_like",   "aten::full_like",   "aten::full",       "aten::to",
-    "aten::contiguous",   "aten::clone",       "aten::cat",        "aten::sum"};
+    "aten::contiguous",   "aten::clone",       "aten::cat",        "aten::sum",
+    "aten::mul"};
 
 // What is the same of every call of an operation.
 struct Traits {

@@ -70,14 +70,32 @@ inline void LikePhi3(LlamaShape& shape) {
   shape.rotary_dim = shape.head_dim / 4 * 2;
 }
 
+// Experts in every layer, of which two take a token with shares that sum to one.
+inline void LikeMixtral(LlamaShape& shape) {
+  shape.moe = {.experts = 4,
+               .top_k = 2,
+               .intermediate_size = 20,
+               .renormalize = true,
+               .block = "block_sparse_moe",
+               .gate = "w1",
+               .up = "w3",
+               .down = "w2"};
+}
+
+// Experts in all layers but the first, with their bare probabilities; norms of each head.
+inline void LikeQwen3Moe(LlamaShape& shape) {
+  shape.qk_norm = true;
+  shape.moe = {.experts = 5, .top_k = 3, .intermediate_size = 12, .in_layer = {false}};
+}
+
 // Each of them.
 struct FamilyShape {
   const char* name;
   void (*apply)(LlamaShape&);
 };
-inline constexpr FamilyShape kFamilyShapes[] = {{"Gemma2", LikeGemma2},   {"Gemma3", LikeGemma3},
-                                                {"Olmo2", LikeOlmo2},     {"Granite", LikeGranite},
-                                                {"Cohere2", LikeCohere2}, {"Glm4", LikeGlm4},
-                                                {"Phi3", LikePhi3}};
+inline constexpr FamilyShape kFamilyShapes[] = {
+    {"Gemma2", LikeGemma2},   {"Gemma3", LikeGemma3},   {"Olmo2", LikeOlmo2},
+    {"Granite", LikeGranite}, {"Cohere2", LikeCohere2}, {"Glm4", LikeGlm4},
+    {"Phi3", LikePhi3},       {"Mixtral", LikeMixtral}, {"Qwen3Moe", LikeQwen3Moe}};
 
 }  // namespace fttrain

@@ -219,7 +219,35 @@ at::Tensor AttentionBranch(const Layer& layer, const at::Tensor& x) {
   return layer.Linear("self_attn.o_proj", attended.reshape({x.size(0), queries}));
 }
 
+at::Tensor Glu(const Layer& layer, const at::Tensor& gate, const at::Tensor& up) {
+  const bool silu = layer.config.activation == Activation::kSilu;
+  return (silu ? at::silu(gate) : at::gelu(gate, "tanh")) * up;
+}
+
+// Every expert on every token, times a share that is 0 where the token has not chosen it.
+at::Tensor MoeBranch(const Layer& layer, const at::Tensor& x) {
+  const ExpertShape& moe = layer.config.moe;
+  const std::string block = std::string(moe.block) + ".";
+  const at::Tensor probabilities = Wide(layer.Linear(block + "gate", x)).softmax(-1);
+  auto [shares, chosen] = at::topk(probabilities, moe.top_k);
+  if (moe.renormalize) shares = shares / shares.sum(-1, /*keepdim=*/true);
+  const at::Tensor all = at::zeros_like(probabilities).scatter(1, chosen, shares);
+  at::Tensor y = at::zeros_like(x);
+  for (int64_t e = 0; e < moe.experts; ++e) {
+    const std::string expert = block + "experts." + std::to_string(e) + ".";
+    const at::Tensor hidden =
+        Glu(layer, layer.Linear(expert + moe.gate, x), layer.Linear(expert + moe.up, x));
+    y = y + all.narrow(1, e, 1) * layer.Linear(expert + moe.down, hidden);
+  }
+  return y;
+}
+
 at::Tensor MlpBranch(const Layer& layer, const at::Tensor& x) {
+  const ExpertShape& moe = layer.config.moe;
+  const auto index = static_cast<size_t>(layer.index);
+  if (moe.experts > 0 && (index >= moe.in_layer.size() || moe.in_layer[index])) {
+    return MoeBranch(layer, x);
+  }
   at::Tensor gate, up;
   if (layer.config.fused_gate_up) {
     const auto both = layer.Linear("mlp.gate_up_proj", x).chunk(2, 1);
@@ -227,8 +255,7 @@ at::Tensor MlpBranch(const Layer& layer, const at::Tensor& x) {
   } else {
     gate = layer.Linear("mlp.gate_proj", x), up = layer.Linear("mlp.up_proj", x);
   }
-  const bool silu = layer.config.activation == Activation::kSilu;
-  return layer.Linear("mlp.down_proj", (silu ? at::silu(gate) : at::gelu(gate, "tanh")) * up);
+  return layer.Linear("mlp.down_proj", Glu(layer, gate, up));
 }
 
 }  // namespace

@@ -109,6 +109,15 @@ const ModelVariant kVariants[] = {
     {"Phi3OneKvHead", TrainAllOfOneKvHead<LikePhi3>},
     {"Phi3Nf4", AdaptNf4<LikePhi3>},
     {"Glm4Nf4", AdaptNf4<LikeGlm4>},
+    {"Mixtral", TrainAll<LikeMixtral>},
+    {"Qwen3Moe", TrainAll<LikeQwen3Moe>},
+    {"MixtralFrozen", [](LlamaShape& c, ModelOptions&) { LikeMixtral(c); }},
+    {"Qwen3MoeNf4", AdaptNf4<LikeQwen3Moe>},
+    {"MixtralNf4DenseExperts",
+     [](LlamaShape& c, ModelOptions& o) {
+       AdaptNf4<LikeMixtral>(c, o);
+       o.nf4_experts = false;
+     }},
     {"FrozenBase", [](LlamaShape&, ModelOptions&) {}},
     {"TrainBase", [](LlamaShape&, ModelOptions& o) { o.train_base = true; }},
     {"TrainBaseManyKvHeadsQkvBias",

@@ -165,6 +165,14 @@ const ModelVariant kFamilyVariants[] = {
        LikeCohere2(c), UseLora(o, AllLinear());
        o.train_base = true;
      }},
+    {"MixtralFull",
+     [](LlamaShape& c, ModelOptions& o) {
+       LikeMixtral(c), c.tie_word_embeddings = o.train_base = true;
+     }},
+    {"Qwen3MoeQlora",
+     [](LlamaShape& c, ModelOptions& o) {
+       LikeQwen3Moe(c), UseNf4(o), UseLora(o, {"q_proj", "k_proj", "v_proj", "o_proj"});
+     }},
     {"Phi3QloraWithDropout",
      [](LlamaShape& c, ModelOptions& o) {
        LikePhi3(c), UseNf4(o), UseLora(o, {"qkv_proj", "o_proj", "gate_up_proj"});

@@ -1,0 +1,70 @@
+// A mixture of experts as a block: tokens are sorted by expert, and each expert is a gated
+// feed-forward (mlp.h) over its rows alone, one product for each of its matrices; none is dropped.
+// Each expert's matrices are split over the tp axis as those of an MLP are; the router (router.h)
+// is whole on every rank.
+//
+// The gradient of a share is <dy, what the expert made>, which is <dh, h> of the product h before
+// the down projection: no product more. As each rank has a part of h, it has a part of that
+// gradient, and of the router's and its input's, which sums with the experts' input gradients.
+#pragma once
+
+#include "model/blocks/block.h"
+#include "model/blocks/router.h"
+
+namespace fttrain {
+
+// A token: 2 K F elements, divided by tp, of the K experts that it has; E probabilities and 2 K
+// indices.
+struct MoeSaved : BlockSaved {
+  MoeSaved(const MoeSpec& spec, TensorRank tp, at::ScalarType compute);
+  std::vector<SavedTensor> Inner(int64_t tokens) override;
+
+  at::Tensor gate, up;  // [T K, F/tp], rows as routes.order
+  Routes routes;
+
+ private:
+  int64_t experts_, top_k_, width_;
+  at::ScalarType compute_;
+};
+
+class MoeBlock : public Block {
+ public:
+  MoeBlock(const MoeSpec& spec, const BlockSetup& setup);
+  void ForwardInner(const at::Tensor& x, const BlockContext& context, MemoryCategory category,
+                    BlockSaved& saved) const override;
+  at::Tensor ForwardOutput(const BlockContext& context, MemoryCategory category, BlockSaved& saved,
+                           bool last_use) const override;
+  // gate and up are overwritten by their gradients.
+  at::Tensor Backward(const at::Tensor& dy, const BlockContext& context, const MakeInput& x,
+                      BlockSaved& saved, bool need_dx) const override;
+  bool NeedsInput() const override;
+  std::vector<Linears*> InOrder() override;
+
+ private:
+  struct Expert {
+    Linears gate_up, down;
+  };
+  // Rows of what is sorted by expert.
+  struct Rows {
+    int64_t begin, count;
+    at::Tensor Of(const at::Tensor& sorted) const { return sorted.narrow(0, begin, count); }
+  };
+  // Calls work(expert, its rows) for each that has some.
+  template <typename Work>
+  void ForEachExpert(const Routes& routes, const Work& work) const;
+  // dy of an expert's rows -> the gradients of their shares. gate and up become their gradients.
+  at::Tensor BackwardDown(const Expert& expert, const at::Tensor& dy, const at::Tensor& shares,
+                          const at::Tensor& gate, const at::Tensor& up) const;
+  // Those gradients -> dx of the rows (undefined unless needed). `x`: of the rows, where something
+  // is trained.
+  static at::Tensor BackwardGateUp(const Expert& expert, const std::vector<at::Tensor>& dgate_up,
+                                   const at::Tensor& x, bool need_dx);
+
+  Activation activation_;
+  int64_t hidden_size_;
+  at::ScalarType compute_;
+  Router router_;
+  std::vector<Expert> experts_;
+};
+
+}  // namespace fttrain

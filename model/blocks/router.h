@@ -1,0 +1,58 @@
+// The router of a mixture of experts: which experts take a token, and with which share. All of it
+// is computed in float32 (float64), whatever the model computes in: a rounded score would be
+// another choice. Every tp rank has all rows and computes the same.
+#pragma once
+
+#include <utility>
+#include <vector>
+
+#include "model/blocks/block.h"
+
+namespace fttrain {
+
+// Of T tokens, K experts each.
+struct Routes {
+  at::Tensor probabilities;  // [T, E], softmax over all experts
+  // int64 [T, K]: a token's experts as torch.topk gives them, which decides between equal ones.
+  at::Tensor experts;
+  // int64 [T K]: the places of `experts`, row by row, sorted by expert; of one by token.
+  at::Tensor order;
+  // [E], on the host: expert e has the places [ends[e - 1], ends[e]) of `order`.
+  std::vector<int64_t> ends = {};
+  // The token of each place of `order`.
+  at::Tensor Tokens() const;
+};
+
+class Router {
+ public:
+  Router(const MoeSpec& spec, const BlockSetup& setup);
+  bool trainable() const { return weight_->trainable; }
+
+  // x [T, H], whole rows; the tensors are booked under `category`. The host waits for the device:
+  // how many rows each expert has decides what comes next. In a rehearsal, where no value is known,
+  // the first K experts have all tokens: no expert can have more.
+  Routes Choose(const at::Tensor& x, MemoryCategory category) const;
+  // The share of each place of `order`, [T K]: the expert's probability, divided by the sum of the
+  // token's if the model does that.
+  at::Tensor Shares(const Routes& routes) const;
+  // Gradients of the shares, in that order, -> of the scores before the softmax, [T, E]. Linear: of
+  // a part of the gradients the part.
+  at::Tensor BackwardShares(const at::Tensor& dshares, const Routes& routes) const;
+  // -> dx [T, H], in compute dtype.
+  at::Tensor BackwardInput(const at::Tensor& dscores) const;
+  // Adds to the weight's gradient. x as given to Choose.
+  void BackwardParams(const at::Tensor& dscores, const at::Tensor& x) const;
+
+ private:
+  // The probabilities of a token's experts and their sum, [T, K] and [T, 1].
+  static std::pair<at::Tensor, at::Tensor> Chosen(const Routes& routes);
+  std::vector<int64_t> Ends(const at::Tensor& sorted_experts, int64_t tokens) const;
+  at::Tensor Weight() const;  // [E, H] in dtype_
+
+  int64_t experts_, top_k_;
+  bool renormalize_;
+  at::ScalarType compute_, dtype_;
+  Parameter* weight_;
+};
+
+}  // namespace fttrain
