@@ -2,6 +2,7 @@
 #include <filesystem>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "configs/validate_config.h"
 #include "launch/as_started.h"
 #include "launch/commands/commands.h"
@@ -11,6 +12,7 @@
 #include "launch/plan/paths.h"
 #include "launch/run/planned_model.h"
 #include "launch/run/train_plan.h"
+#include "model/linears/module_names.h"
 #include "runtime/process/check.h"
 #include "runtime/process/log.h"
 
@@ -68,6 +70,9 @@ absl::StatusOr<std::string> ConfigFor(const CommandLine& line) {
   FT_ASSIGN_OR_RETURN(const PlannedModel planned, ModelToPlan(starter.model));
   const std::string& folder = planned.path;
   const ModelSpec& model = planned.spec;
+  if (HasExperts(model)) {
+    starter.target_modules = absl::StrCat("[", absl::StrJoin(LinearLeaves(model), ", "), "]");
+  }
   if (planned.from_table) {
     LogInfo(absl::StrCat("note       there is no folder ", starter.model,
                          ": rows are not looked at, and the sizes are those of ", folder));

@@ -70,7 +70,7 @@ std::string Adapter(const Starter& s) {
   absl::StrAppend(&text,
                   "  r: 16                   # rank: more learns more, and takes more memory\n",
                   "  alpha: 32               # the update counts alpha / r\n",
-                  "  target_modules: all-linear\n");
+                  "  target_modules: ", s.target_modules, "\n");
   return text;
 }
 

@@ -10,6 +10,7 @@ namespace fttrain {
 
 struct Starter {
   std::string model, method;  // model.path, adapter.method
+  std::string target_modules = "all-linear";
   std::string data, format, format_why;
   int64_t sequence_len = 2048;
   int64_t longest = 0;  // tokens of the longest row that was read; 0: none was

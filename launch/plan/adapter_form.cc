@@ -102,6 +102,17 @@ void Spell(const ModelSpec& model, AdapterForm& form) {
 
 }  // namespace
 
+config::RunConfig WithOwnTargets(const config::LoadedConfig& loaded, const ModelSpec& model) {
+  config::RunConfig run = loaded.config;
+  const config::AdapterConfig& adapter = loaded.config.adapter();
+  const bool written = loaded.where.count("adapter.target_modules") > 0;
+  const bool none = adapter.method() == config::ADAPTER_METHOD_NONE;
+  if (none || written || adapter.has_init_from() || !HasExperts(model)) return run;
+  const std::vector<std::string> own = LinearLeaves(model);
+  run.mutable_adapter()->mutable_target_modules()->Assign(own.begin(), own.end());
+  return run;
+}
+
 absl::StatusOr<AdapterForm> AdapterFormOf(const config::RunConfig& run, const ModelSpec& model) {
   const config::AdapterConfig& written = run.adapter();
   const std::string& folder = written.init_from();

@@ -128,7 +128,7 @@ absl::StatusOr<Task> TaskOf(const config::LoadedConfig& loaded, const ModelSpec&
   task.form.compute = ComputeOf(run);
   task.form.train_base = run.adapter().method() == config::ADAPTER_METHOD_NONE;
   if (!task.form.train_base) {
-    FT_ASSIGN_OR_RETURN(task.form.adapter, AdapterFormOf(run, model));
+    FT_ASSIGN_OR_RETURN(task.form.adapter, AdapterFormOf(WithOwnTargets(loaded, model), model));
   }
   task.init_from = run.adapter().init_from();
   FT_RETURN_IF_ERROR(SetBaseForm(loaded, model, /*training=*/true, task.form));

@@ -70,7 +70,7 @@ absl::StatusOr<TrainPlan> MakeTrainPlan(config::LoadedConfig loaded, const Proce
   plan.task.data.most_rows = most_rows;
   plan.layout = std::move(checked.layout);
   plan.output = OutputOf(loaded.config);
-  plan.run = loaded.config;
+  plan.run = WithOwnTargets(loaded, model);
   RecordBaseForm(plan.task.form, plan.run);
   if (plan.task.form.adapter) RecordAdapterForm(*plan.task.form.adapter, plan.run);
   FT_ASSIGN_OR_RETURN(plan.inputs.device, SelectDevice(plan.layout.device, process));

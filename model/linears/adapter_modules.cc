@@ -18,14 +18,6 @@
 
 namespace fttrain {
 
-std::vector<std::string> LinearModules(const ModelSpec& model) {
-  std::vector<std::string> names;
-  for (const LayerSpec& layer : model.layers) {
-    for (const LinearSpec& linear : ModulesOf(layer)) names.push_back(linear.name);
-  }
-  return names;
-}
-
 namespace {
 
 bool EndsWithPart(const std::string& module, const std::string& part) {
@@ -99,27 +91,10 @@ absl::StatusOr<T> ValueOn(const std::vector<std::pair<std::string, T>>& patterns
   return otherwise;
 }
 
-// Names of the modules that are no linears of layers: what holds those, norms, both ends.
-std::set<std::string> OtherModules(const ModelSpec& model) {
-  std::set<std::string> others = {"lm_head", model.embedding, model.head.norm.name};
-  for (const LayerSpec& layer : model.layers) {
-    for (const BlockSpec& block : layer) {
-      ForEachPart(
-          block, [&](const NormSpec& norm) { others.insert(norm.name); }, [](const LinearSpec&) {});
-    }
-  }
-  for (const std::string& linear : LinearModules(model)) {
-    for (size_t dot = linear.find('.'); dot != std::string::npos; dot = linear.find('.', dot + 1)) {
-      others.insert(linear.substr(0, dot));
-    }
-  }
-  return others;
-}
-
 // The remedy that ends a refusal of target_modules.
 std::string Choices(const ModelSpec& model) {
   return absl::StrCat("; choose from ", absl::StrJoin(LinearLeaves(model), ", "),
-                      ", or all-linear");
+                      HasExperts(model) ? "" : ", or all-linear");
 }
 
 // "0, 2-5".
@@ -201,6 +176,12 @@ absl::Status CheckAdapter(const ModelSpec& model, const AdapterForm& form,
                           const std::string& where) {
   const ModuleNames& targets = form.target_modules;
   if (targets.empty()) return At(where, "target_modules", "is empty: name modules, or all-linear");
+  if (targets.AllLinear() && HasExperts(model)) {
+    return At(where, "target_modules",
+              "all-linear: of a model with experts PEFT adapts what they and their router have "
+              "together, and no dense layer beside them, which is not done here" +
+                  Choices(model));
+  }
   const auto adapted = AdaptedModules(model, form);
   if (!adapted.ok()) {
     return absl::InvalidArgumentError(absl::StrCat(where, ": ", adapted.status().message()));
@@ -208,9 +189,9 @@ absl::Status CheckAdapter(const ModelSpec& model, const AdapterForm& form,
   for (const std::string& module : OtherModules(model)) {
     FT_ASSIGN_OR_RETURN(const bool selected, Selects(form, module));
     if (!selected || targets.AllLinear()) continue;
-    return At(
-        where, "target_modules",
-        absl::StrCat(ToString(targets), ": ", module, " cannot be adapted here", Choices(model)));
+    return At(where, "target_modules",
+              absl::StrCat(ToString(targets), ": ", module, " cannot be adapted here",
+                           ReasonOfName(model, module), Choices(model)));
   }
   if (!adapted->empty()) return absl::OkStatus();
   return At(where, "target_modules",
@@ -247,15 +228,6 @@ absl::Status CheckAdapterEntries(const ModelSpec& model, const AdapterForm& form
     return At(where, "exclude_modules", ToString(each) + " means no module of this model");
   }
   return absl::OkStatus();
-}
-
-std::vector<std::string> LinearLeaves(const ModelSpec& model) {
-  std::vector<std::string> leaves;
-  for (const std::string& module : LinearModules(model)) {
-    std::string leaf = LeafName(module);
-    if (!absl::c_linear_search(leaves, leaf)) leaves.push_back(std::move(leaf));
-  }
-  return leaves;
 }
 
 std::string DescribeModules(const std::vector<std::string>& modules, int64_t num_layers) {

@@ -10,11 +10,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "model/linears/adapter.h"
+#include "model/linears/module_names.h"
 
 namespace fttrain {
-
-// Full names of the linears of the model's layers, in their order.
-std::vector<std::string> LinearModules(const ModelSpec& model);
 
 // AdapterForm::On with errors as PythonRegex has them.
 absl::StatusOr<std::optional<LowRank>> LowRankOn(const AdapterForm& form,
@@ -32,9 +30,6 @@ absl::Status CheckAdapter(const ModelSpec& model, const AdapterForm& form,
 // without effect on this model, which PEFT passes over.
 absl::Status CheckAdapterEntries(const ModelSpec& model, const AdapterForm& form,
                                  const std::string& where);
-
-// Last parts of the names of the model's linears, each once, in the order of a layer.
-std::vector<std::string> LinearLeaves(const ModelSpec& model);
 
 // "q_proj, v_proj of layers 0, 2-5; up_proj", without layers where all of the model's are meant.
 std::string DescribeModules(const std::vector<std::string>& modules, int64_t num_layers);

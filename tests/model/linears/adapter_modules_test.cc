@@ -8,6 +8,7 @@
 #include <cmath>
 
 #include "model/linears/python_regex.h"
+#include "tests/model/family_shapes.h"
 #include "tests/model/tiny_llama.h"
 #include "tests/status_text.h"
 
@@ -201,6 +202,30 @@ TEST(DescribeModules, GroupsWhatIsOnTheSameLayers) {
   EXPECT_EQ(DescribeModules({"a.0.x", "a.0.y", "a.1.x", "a.1.y", "a.3.x", "a.3.y", "a.3.z"}, 5),
             "x, y of layers 0, 1, 3; z of layer 3");
   EXPECT_EQ(DescribeModules({"a.0.x", "a.2.x", "a.3.x", "a.4.x"}, 6), "x of layers 0, 2-4");
+}
+
+// PEFT 0.21 takes names of experts' modules for what all experts of a layer have together, and
+// forgets the dense layers' modules of these names.
+TEST(CheckAdapter, RefusesNamesThatPeftTakesForExperts) {
+  LlamaShape shape = TinyLlama(/*layers=*/4);
+  LikeQwen3Moe(shape);
+  const ModelSpec model = LlamaLike(shape);
+  const auto complaint = [&](ModuleNames targets) {
+    return ErrorText(CheckAdapter(model, {.target_modules = std::move(targets)}, "adapter"));
+  };
+  EXPECT_THAT(LinearLeaves(model), ElementsAre("q_proj", "k_proj", "v_proj", "o_proj"));
+  EXPECT_TRUE(CheckAdapter(model, {.target_modules = {{"q_proj", "o_proj"}}}, "adapter").ok());
+  EXPECT_THAT(complaint({{ModuleNames::kAllLinear}}),
+              AllOf(HasSubstr("adapter: target_modules all-linear: of a model with experts PEFT"),
+                    HasSubstr("choose from q_proj, k_proj, v_proj, o_proj")));
+  for (const char* name : {"up_proj", "layers.0.mlp.up_proj", "layers.2.mlp.experts.1.up_proj"}) {
+    EXPECT_THAT(complaint({{"q_proj", name}}),
+                AllOf(HasSubstr("up_proj cannot be adapted here (PEFT takes this name"),
+                      HasSubstr("; choose from q_proj, k_proj, v_proj, o_proj")))
+        << name;
+  }
+  EXPECT_THAT(complaint({{"gate"}}), HasSubstr("mlp.gate cannot be adapted here (PEFT"));
+  EXPECT_THAT(complaint({{}, ".*(q|gate)_proj"}), HasSubstr("gate_proj cannot be adapted here"));
 }
 
 }  // namespace
