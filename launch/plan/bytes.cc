@@ -115,8 +115,8 @@ int64_t KeptBytesOf(const Task& task, const Layout& layout, const std::vector<si
     const auto layers = std::count(stages.begin(), stages.end(), static_cast<size_t>(stage));
     most = std::max(most, in_flight * layers / chunks);
   }
-  return most * KeptBytes(task.model.layers.front(), ModelOptionsOf(task, layout), layout.mesh.tp,
-                          layout.micro_batch_rows * task.rows.sequence_len);
+  return most * MostKeptBytes(task.model.layers, ModelOptionsOf(task, layout), layout.mesh.tp,
+                              layout.micro_batch_rows * task.rows.sequence_len);
 }
 
 // Of a full microbatch on a GPU, with as many documents as it can have.

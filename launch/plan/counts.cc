@@ -1,10 +1,7 @@
 #include "launch/plan/counts.h"
 
 #include <algorithm>
-#include <optional>
 #include <variant>
-
-#include "runtime/math/ceil_divide.h"
 
 namespace fttrain {
 namespace {
@@ -55,20 +52,25 @@ class LayerCounter {
   // Of a rank's slice.
   Sizes SizesOf(const LinearSpec& linear) const {
     const auto extent = static_cast<double>(SliceOf(linear, {0, tp_}).range.extent);
-    const bool column = linear.split == LinearSplit::kColumn;
+    const bool column = !linear.splits_input();
     Sizes sizes{column ? static_cast<double>(linear.in) : extent,
                 column ? extent : static_cast<double>(linear.out)};
-    if (task_.form.Nf4Of(linear.module())) {
-      sizes.packed = sizes.in * sizes.out * BytesPerElement(task_, linear.module());
+    if (task_.form.Nf4Of(linear)) {
+      sizes.packed = sizes.in * sizes.out * BytesPerElement(task_, linear);
     }
-    if (const auto adapter = task_.form.AdapterOf(linear.module())) {
+    if (const auto adapter = task_.form.AdapterOf(linear)) {
       sizes.rank = static_cast<double>(adapter->r);
       sizes.factor_in = linear.stands_for_module() ? sizes.in : 0;
     }
     return sizes;
   }
 
-  // Expanded once, as every pass needs it.
+  // Of those that read one input, which has so many rows.
+  double RowsOf(const std::vector<LinearSpec>& linears) const {
+    return tokens_ * linears.front().token_share;
+  }
+
+  // Expanded once, as every pass needs it. Hardly an expert is without a token.
   double Expanded(const Sizes& sizes) const {
     return sizes.packed > 0 ? sizes.packed + sizes.in * sizes.out * width_ : 0;
   }
@@ -76,38 +78,39 @@ class LayerCounter {
   Counts Forward(const std::vector<LinearSpec>& linears) const {
     Counts counts;
     double read = 0;
+    const double rows = RowsOf(linears);
     for (const LinearSpec& linear : linears) {
       const Sizes sizes = SizesOf(linear);
       counts.products +=
-          2 * tokens_ * (sizes.in * sizes.out + sizes.rank * (sizes.factor_in + sizes.out));
+          2 * rows * (sizes.in * sizes.out + sizes.rank * (sizes.factor_in + sizes.out));
       counts.dequantized += Expanded(sizes);
       if (sizes.rank == 0) continue;
       // The second factor's product is added to the linear's; unfused it is made, and then added.
-      counts.streamed += tokens_ * width_ * (efficiencies_.fused ? 2 : 4) * sizes.out;
+      counts.streamed += rows * width_ * (efficiencies_.fused ? 2 : 4) * sizes.out;
       read = efficiencies_.fused ? sizes.in : read + sizes.factor_in;
     }
-    counts.streamed += tokens_ * width_ * read;
+    counts.streamed += rows * width_ * read;
     return counts;
   }
 
   Counts Backward(const std::vector<LinearSpec>& linears) const {
     Counts counts;
     double inputs = 0;
+    const double rows = RowsOf(linears);
     for (const LinearSpec& linear : linears) {
       const Sizes sizes = SizesOf(linear);
       const double elements = sizes.in * sizes.out;
-      counts.products +=
-          2 * tokens_ * (elements + sizes.rank * (3 * sizes.factor_in + 2 * sizes.out));
+      counts.products += 2 * rows * (elements + sizes.rank * (3 * sizes.factor_in + 2 * sizes.out));
       counts.dequantized += Expanded(sizes);
       if (task_.form.train_base) {
-        counts.products += 2 * tokens_ * elements;
+        counts.products += 2 * rows * elements;
         counts.streamed += 2 * kGradientBytes * elements;
       }
       if (sizes.rank == 0) continue;
       inputs = sizes.in;  // dx is added to, x is read for both factors' gradients
-      counts.streamed += tokens_ * width_ * 2 * sizes.out;
+      counts.streamed += rows * width_ * 2 * sizes.out;
     }
-    counts.streamed += tokens_ * width_ * 4 * inputs;
+    counts.streamed += rows * width_ * 4 * inputs;
     return counts;
   }
 
@@ -122,6 +125,12 @@ class LayerCounter {
                            (attention->q_norm ? 1 : 0);
       counts.streamed = 2 * (q + k) * turns;
       counts.attention = 4 * PairsOf(*attention) * q * (backward ? kAttentionBackward : 1);
+    } else if (const auto* moe = std::get_if<MoeSpec>(&block.body)) {
+      // Rows are gathered, scaled and added where they belong; forth and back twice each.
+      const double ffn = SizesOf(moe->experts.front().up).out;
+      const auto hidden = static_cast<double>(moe->router.in);
+      counts.streamed = static_cast<double>(moe->top_k) *
+                        (ffn * (backward ? 14 : 6) + hidden * (backward ? 7 : 5));
     } else {
       const double ffn = SizesOf(std::get<MlpSpec>(block.body).up).out;
       counts.streamed = ffn * (backward ? 6 : efficiencies_.fused ? 3 : 5);
@@ -140,11 +149,7 @@ class LayerCounter {
 
   static std::vector<std::vector<LinearSpec>> Split(const BlockSpec& block, bool output) {
     std::vector<std::vector<LinearSpec>> linears = LinearsByInput(block);
-    if (output) {
-      linears.erase(linears.begin(), linears.end() - 1);
-    } else {
-      linears.pop_back();
-    }
+    std::erase_if(linears, [&](const auto& each) { return each.front().splits_input() != output; });
     return linears;
   }
 
@@ -172,7 +177,9 @@ class LayerCounter {
     return counts;
   }
   Counts ForwardOutput(size_t i) const {
-    Counts counts = Forward(Split(layer_[i], /*output=*/true).front()) + Leave();
+    Counts counts = Leave();
+    for (const auto& linears : Split(layer_[i], /*output=*/true))
+      counts = counts + Forward(linears);
     if (layer_[i].after) counts.streamed += stream_bytes_ * (efficiencies_.fused ? 2 : 6);
     return counts;
   }
@@ -204,10 +211,6 @@ class LayerCounter {
   double stream_bytes_;  // of a pass over what goes from block to block
 };
 
-Counts Sent(double bytes, double collectives) {
-  return {.sent = bytes, .collectives = bytes > 0 ? collectives : 0};
-}
-
 }  // namespace
 
 Counts operator+(const Counts& a, const Counts& b) {
@@ -215,74 +218,9 @@ Counts operator+(const Counts& a, const Counts& b) {
           a.dequantized + b.dequantized, a.sent + b.sent,           a.collectives + b.collectives};
 }
 
-double BytesPerElement(const Task& task, const std::string& module) {
-  const std::optional<Nf4Options> nf4 = task.form.Nf4Of(module);
-  if (!nf4) return static_cast<double>(c10::elementSize(task.form.compute));
-  const double scale = nf4->double_quant ? 1 + 4.0 / kNf4Group : 4;
-  return 0.5 + scale / static_cast<double>(nf4->block_size);
-}
-
-double MicrobatchTokens(const Task& task, const Layout& layout) {
-  return static_cast<double>(
-      RoundUp(layout.micro_batch_rows * task.rows.sequence_len, layout.mesh.tp));
-}
-
 LayerCounts CountLayer(const LayerSpec& layer, const Task& task, const Layout& layout,
                        const Efficiencies& efficiencies) {
   return LayerCounter(layer, task, layout, efficiencies).Count();
-}
-
-Counts CountHead(const Task& task, const Layout& layout, const Efficiencies& efficiencies) {
-  const int tp = layout.mesh.tp;
-  const double tokens = MicrobatchTokens(task, layout);
-  const auto width = static_cast<double>(c10::elementSize(task.form.compute));
-  const auto hidden = static_cast<double>(task.model.hidden_size);
-  const auto vocabulary = static_cast<double>(CeilDivide(task.model.vocab_size, int64_t{tp}));
-  const bool trained = task.form.train_base;
-  Counts counts;
-  counts.products = (trained ? 6 : 4) * tokens * hidden * vocabulary;
-  // Logits are read for their sum, read and overwritten by their gradients.
-  counts.streamed = tokens * vocabulary * (3 * width + (efficiencies.logits_in_parts ? 0 : 12)) +
-                    6 * tokens * hidden * width;
-  if (trained) {
-    const double parts = std::max(1.0, tokens / static_cast<double>(layout.loss_chunk_rows));
-    counts.streamed += parts * 2 * kGradientBytes * hidden * vocabulary;
-  }
-  if (!task.model.head.tied && task.form.Nf4Of(task.model.head.name)) {
-    counts.dequantized =
-        hidden * vocabulary * (BytesPerElement(task, task.model.head.name) + width);
-  }
-  return counts + Sent(2 * tokens * hidden * width * (tp - 1) / tp, 2);
-}
-
-LayerCounts CountEmbedding(const Task& task, const Layout& layout) {
-  const int tp = layout.mesh.tp;
-  const bool halves = layout.sequence_parallel && tp > 1;
-  const double bytes = MicrobatchTokens(task, layout) *
-                       static_cast<double>(task.model.hidden_size) *
-                       static_cast<double>(c10::elementSize(task.form.compute));
-  const double half = bytes * (tp - 1) / tp;
-  LayerCounts counts;
-  counts.forward = Sent(half * (halves ? 1 : 2), 1);
-  counts.forward.streamed = 2 * bytes;
-  if (!task.form.train_base) return counts;
-  counts.backward = Sent(halves ? half : 0, 1);
-  counts.backward.streamed = 5 * bytes;  // its gradient is float32
-  return counts;
-}
-
-double UsefulFlops(const Task& task) {
-  Task plain = task;
-  plain.form.adapter.reset();
-  plain.form.nf4.reset();
-  const Layout one;
-  double flops = 0;
-  for (const LayerSpec& layer : task.model.layers) {
-    const LayerCounts counts = CountLayer(layer, plain, one, {});
-    flops += counts.forward.products + counts.backward.products + counts.forward.attention +
-             counts.backward.attention;
-  }
-  return (flops + CountHead(plain, one, {}).products) / MicrobatchTokens(plain, one);
 }
 
 }  // namespace fttrain

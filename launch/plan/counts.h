@@ -39,7 +39,8 @@ double UsefulFlops(const Task& task);
 // Tokens of a full microbatch of a rank, as tp pads them.
 double MicrobatchTokens(const Task& task, const Layout& layout);
 
-// Of a stored value of a module's matrix.
+// Of a stored value of a linear's matrix, and of another module's.
+double BytesPerElement(const Task& task, const LinearSpec& linear);
 double BytesPerElement(const Task& task, const std::string& module);
 
 }  // namespace fttrain

@@ -56,17 +56,19 @@ const Footprint::LayerWork& Footprint::WorkOf(const Layout& layout) {
   ModelOptions options = ModelOptionsOf(task_, layout);
   for (const Recompute level : {Recompute::kNone, Recompute::kSmart, Recompute::kFull}) {
     options.recompute = level;
-    work.kept[static_cast<size_t>(level)] = KeptBytes(layer, options, tp, tokens);
+    work.kept[static_cast<size_t>(level)] = MostKeptBytes(task_.model.layers, options, tp, tokens);
   }
   work.copies = FactorCopyBytes(layer, options, tp, c10::Device(c10::kCUDA, 0));
   int64_t widest = 0, attention = 0;
-  for (const LinearSpec& linear : LinearsOf(layer)) widest = std::max(widest, linear.out);
+  for (const LayerSpec& each : task_.model.layers) {
+    for (const LinearSpec& linear : LinearsOf(each)) widest = std::max(widest, linear.out);
+  }
   const AttentionShape shape{.tokens = RoundUp(tokens, tp),
                              .documents = layout.micro_batch_rows,
                              .longest = task_.rows.sequence_len};
   attention = AttentionWorkspace(layer, task_.form.compute, tp, shape, task_.deterministic);
-  // A backward of the feed-forward block has five of its width and four of the model's; of NF4
-  // matrices one is in work and the next being made ready.
+  // A backward of the feed-forward block, or of an expert with all tokens, has five of its width
+  // and four of the model's; of NF4 matrices one is in work and the next being made ready.
   const int64_t wide = tokens * widest / tp * element, narrow = tokens * task_.model.hidden_size;
   work.working = std::max(5 * wide, attention + 2 * wide) + 4 * narrow * element +
                  2 * largest_packed_ / tp * element;

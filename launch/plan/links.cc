@@ -60,7 +60,7 @@ double WidthOf(const Task& task) {
 // Counts a linear's parameters as DeclareLinear declares them.
 void AddLinear(const LinearSpec& linear, const Task& task, int tp, GroupBytes& bytes) {
   const auto extent = static_cast<double>(SliceOf(linear, {0, tp}).range.extent);
-  const bool column = linear.split == LinearSplit::kColumn;
+  const bool column = !linear.splits_input();
   const double in = column ? static_cast<double>(linear.in) : extent;
   const double out = column ? extent : static_cast<double>(linear.out);
   const double elements = in * out + (linear.bias ? out : 0);
@@ -69,9 +69,9 @@ void AddLinear(const LinearSpec& linear, const Task& task, int tp, GroupBytes& b
     bytes.gradients += elements * kGradientBytes;
   } else {
     bytes.frozen +=
-        BytesPerElement(task, linear.module()) * in * out + (linear.bias ? out * WidthOf(task) : 0);
+        BytesPerElement(task, linear) * in * out + (linear.bias ? out * WidthOf(task) : 0);
   }
-  const std::optional<LowRank> adapter = task.form.AdapterOf(linear.module());
+  const std::optional<LowRank> adapter = task.form.AdapterOf(linear);
   if (!adapter) return;
   const auto rank = static_cast<double>(adapter->r);
   const auto factor = static_cast<double>(c10::elementSize(FactorDtype(task.form.compute)));

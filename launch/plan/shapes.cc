@@ -34,6 +34,10 @@ constexpr Family kQwen2 = {"qwen2", "Qwen2ForCausalLM", 151936, 32768};
 constexpr Family kQwen2Large = {"qwen2", "Qwen2ForCausalLM", 152064, 131072};
 constexpr Family kQwen3 = {"qwen3", "Qwen3ForCausalLM", 151936, 40960};
 
+constexpr Family kMixtral = {"mixtral", "MixtralForCausalLM", 32000, 32768};
+constexpr Family kQwen3Moe = {"qwen3_moe", "Qwen3MoeForCausalLM", 151936, 40960,
+                              R"({"num_experts": 128, "num_experts_per_tok": 8,
+                                  "norm_topk_prob": true, "rms_norm_eps": 1e-6})"};
 constexpr Family kGemma2 = {"gemma2", "Gemma2ForCausalLM", 256000, 8192,
                             R"({"sliding_window": 4096, "rms_norm_eps": 1e-6})"};
 constexpr const char* kGemma3More = R"({"sliding_window": 1024, "rms_norm_eps": 1e-6,
@@ -95,6 +99,13 @@ constexpr Row kRows[] = {
     {"mistral-nemo-12b", kTekken, 5120, 14336, 40, 32, 8, 128},
     {"mistral-small-24b", kTekken, 5120, 32768, 40, 32, 8, 128},
     {"mistral-large-123b", kMistral128k, 12288, 28672, 88, 96, 8, 128},
+    {"mixtral-8x7b", kMixtral, 4096, 14336, 32, 32, 8, 128},
+    {"mixtral-8x22b", kMixtral, 6144, 16384, 56, 48, 8, 128, false,
+     R"({"max_position_embeddings": 65536})"},
+    {"qwen3-30b-a3b", kQwen3Moe, 2048, 6144, 48, 32, 4, 128, false,
+     R"({"moe_intermediate_size": 768})"},
+    {"qwen3-235b-a22b", kQwen3Moe, 4096, 12288, 94, 64, 4, 128, false,
+     R"({"moe_intermediate_size": 1536})"},
     {"yi-6b", kYi, 4096, 11008, 32, 32, 4, 128},
     {"yi-34b", kYi, 7168, 20480, 60, 56, 8, 128},
     {"smollm2-135m", kSmolLm2, 576, 1536, 30, 9, 3, 64, true},

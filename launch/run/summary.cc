@@ -149,7 +149,7 @@ constexpr const char* kRecomputeNames[] = {"none", "smart", "full"};  // by Reco
 std::string Kept(const Task& task, const Layout& layout) {
   const int tp = layout.mesh.tp;
   const int64_t bytes =
-      KeptBytes(task.model.layers.front(), ModelOptionsOf(task, layout), tp, /*tokens=*/tp) / tp;
+      MostKeptBytes(task.model.layers, ModelOptionsOf(task, layout), tp, /*tokens=*/tp) / tp;
   return absl::StrFormat("memory     recompute %s: a layer keeps %s bytes of each token, %s",
                          kRecomputeNames[static_cast<int>(layout.recompute)], WithCommas(bytes),
                          layout.activations == Place::kHost ? "in host memory" : "on the device");
