@@ -39,6 +39,8 @@ constexpr Flag kNewFolder = {"output", "FOLDER", "", "where to write it: a new f
 constexpr Flag kBlockSize = {"block_size", "N", "64", "elements that share a scale in NF4"};
 constexpr Flag kDoubleQuant = {"double_quant", "true|false", "true", "scales in 8 bits"};
 constexpr Flag kLmHead = {"lm_head", "", "", "the head in NF4 as well"};
+constexpr Flag kExperts = {"experts", "true|false", "true",
+                           "of a model with experts: their matrices in NF4 as well"};
 
 // One flag a line, their meanings in one column.
 std::string FlagLines(const Command& command) {
@@ -238,7 +240,7 @@ const std::vector<Command>& Commands() {
       {"quantize",
        "write a model with its matrices in NF4 once, for qlora and transformers",
        "fttrain quantize --model=models/m --output=models/m-nf4",
-       {kModel, kNewFolder, kBlockSize, kDoubleQuant, kLmHead}},
+       {kModel, kNewFolder, kBlockSize, kDoubleQuant, kLmHead, kExperts}},
       {"merge",
        "write a model with an adapter merged into it",
        "fttrain merge --model=models/m --adapter=runs/a/adapter --output=models/merged",
@@ -248,7 +250,8 @@ const std::vector<Command>& Commands() {
         {"base", "original|dequantized", "",
          "`original` adds the adapter to the weights of --model as they are (the default).\n"
          "`dequantized` adds it to what NF4 makes of them (--block_size, --double_quant,\n"
-         "--lm_head as in the run): the very model that a qlora run trained, whose errors\n"
+         "--lm_head, --experts as in the run): the very model that a qlora run trained, whose "
+         "errors\n"
          "of quantisation the adapter has learnt to live with. A --model that is quantised\n"
          "has no other"},
         {"quantize", "", "",
@@ -259,7 +262,8 @@ const std::vector<Command>& Commands() {
          "written. A share s keeps 1 - (1 - s)^2 of what training gained: 0.684 nine tenths"},
         kBlockSize,
         kDoubleQuant,
-        kLmHead}},
+        kLmHead,
+        kExperts}},
       {"help", "print this text, or a command's own", "fttrain help train", {}},
   };
   return commands;

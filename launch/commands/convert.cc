@@ -67,19 +67,27 @@ absl::StatusOr<SourceFolder> OpenModel(const CommandLine& line, const Process& p
 }
 
 bool HasFormFlags(const CommandLine& line) {
-  return line.Has("block_size") || line.Has("double_quant") || line.Has("lm_head");
+  return line.Has("block_size") || line.Has("double_quant") || line.Has("lm_head") ||
+         line.Has("experts");
 }
 
-// --block_size, --double_quant and --lm_head, and the dtype of what becomes NF4.
+absl::StatusOr<bool> TrueOrFalse(const CommandLine& line, const char* flag) {
+  const std::string word = line.Get(flag);
+  if (word == "true" || word == "false") return word == "true";
+  return absl::InvalidArgumentError(absl::StrCat("--", flag, " must be true or false"));
+}
+
+// --block_size, --double_quant, --lm_head and --experts, and the dtype of what becomes NF4.
 absl::Status ParseForm(const CommandLine& line, const SourceFolder& source, bool uses_nf4,
                        Conversion& conversion) {
   FT_ASSIGN_OR_RETURN(conversion.nf4.block_size,
                       line.Number<int64_t>("block_size", IsNf4BlockSize, "32, 64, 128, ... 4096"));
-  const std::string double_quant = line.Get("double_quant");
-  if (double_quant != "true" && double_quant != "false") {
-    return absl::InvalidArgumentError("--double_quant must be true or false");
+  FT_ASSIGN_OR_RETURN(conversion.nf4.double_quant, TrueOrFalse(line, "double_quant"));
+  FT_ASSIGN_OR_RETURN(conversion.quantize_experts, TrueOrFalse(line, "experts"));
+  if (line.Has("experts") && !HasExperts(source.model)) {
+    return absl::InvalidArgumentError(absl::StrCat("--experts: ", Printable(source.path), " is ",
+                                                   source.model.family, ", which has none"));
   }
-  conversion.nf4.double_quant = double_quant == "true";
   conversion.quantize_head = line.Has("lm_head");
   if (conversion.quantize_head) {
     FT_RETURN_IF_ERROR(CheckHeadCanBeNf4(source.model, "--lm_head"));
@@ -113,15 +121,15 @@ absl::Status ChooseForm(const CommandLine& line, const SourceFolder& source,
   conversion.write_nf4 = line.Has("quantize");
   if (source.nf4) {
     if (!HasFormFlags(line)) return absl::OkStatus();
-    return absl::InvalidArgumentError(
-        absl::StrCat("--block_size, --double_quant and --lm_head: --model ", Printable(source.path),
-                     " is quantised already and keeps its form; leave them out"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--block_size, --double_quant, --lm_head and --experts: --model ", Printable(source.path),
+        " is quantised already and keeps its form; leave them out"));
   }
   const bool uses_nf4 = conversion.write_nf4 || conversion.base == MergeBase::kDequantized;
   if (!uses_nf4 && HasFormFlags(line)) {
     return absl::InvalidArgumentError(
-        "--block_size, --double_quant and --lm_head say how to quantise: they need --quantize or "
-        "--base=dequantized");
+        "--block_size, --double_quant, --lm_head and --experts say how to quantise: they need "
+        "--quantize or --base=dequantized");
   }
   return ParseForm(line, source, uses_nf4, conversion);
 }
@@ -183,8 +191,14 @@ std::string Described(const Converted& done) {
                                      done.quantized_matrices, done.quantized_parameters,
                                      8.0 * static_cast<double>(done.quantized_bytes) /
                                          static_cast<double>(done.quantized_parameters));
-  if (!done.dense.empty()) {
-    absl::StrAppend(&text, "; not quantised: ", absl::StrJoin(done.dense, ", "));
+  constexpr size_t kMostNames = 6;
+  const size_t names = std::min(kMostNames, done.dense.size());
+  if (names > 0) {
+    absl::StrAppend(&text, "; not quantised: ",
+                    absl::StrJoin(done.dense.begin(), done.dense.begin() + names, ", "));
+  }
+  if (done.dense.size() > names) {
+    absl::StrAppend(&text, " and ", done.dense.size() - names, " more");
   }
   return text;
 }

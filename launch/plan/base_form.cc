@@ -42,6 +42,7 @@ absl::Status QuantizeOnLoading(const config::QuantizationConfig& quantization,
                       FromFile(RoundingOf(folder, model, quantization.lm_head(), form.compute)));
   form.nf4 = Nf4Options{block, quantization.double_quant(), rounding};
   if (!quantization.lm_head()) form.nf4_dense = {kHeadModule};
+  form.nf4_experts = quantization.experts();
   return absl::OkStatus();
 }
 
@@ -62,7 +63,9 @@ absl::Status CheckWritten(const config::LoadedConfig& loaded, const std::string&
                            absl::StrCat(form.nf4->block_size)));
   FT_RETURN_IF_ERROR(check("double_quant", asked.double_quant() == form.nf4->double_quant,
                            word(form.nf4->double_quant)));
-  return check("lm_head", asked.lm_head() != HeadIsDense(form), word(!HeadIsDense(form)));
+  FT_RETURN_IF_ERROR(
+      check("lm_head", asked.lm_head() != HeadIsDense(form), word(!HeadIsDense(form))));
+  return check("experts", asked.experts() == form.nf4_experts, word(form.nf4_experts));
 }
 
 absl::Status UseQuantized(const std::string& folder, const ModelSpec& model, ParameterForm& form) {
@@ -70,6 +73,7 @@ absl::Status UseQuantized(const std::string& folder, const ModelSpec& model, Par
   FT_ASSIGN_OR_RETURN(const Nf4Folder found, ReadNf4Folder(*files, model));
   form.nf4 = found.options;
   form.nf4_dense = found.dense;
+  form.nf4_experts = found.experts;
   return absl::OkStatus();
 }
 
@@ -100,6 +104,7 @@ void RecordBaseForm(const ParameterForm& form, config::RunConfig& run) {
   quantization.set_block_size(static_cast<int32_t>(form.nf4->block_size));
   quantization.set_double_quant(form.nf4->double_quant);
   quantization.set_lm_head(!HeadIsDense(form));
+  quantization.set_experts(form.nf4_experts);
 }
 
 }  // namespace fttrain

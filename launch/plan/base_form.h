@@ -9,11 +9,12 @@
 
 namespace fttrain {
 
-// Sets nf4 and nf4_dense of `form`, whose compute is set. A folder in 16 or 32 bits is quantised
-// with adapter.method qlora, from its own values whatever computes with them, as `fttrain quantize`
-// does (in a float32 run nothing of what 4 bits stand for is rounded); a quantised folder is used
-// as it is, and a written key of adapter.quantization that it contradicts is InvalidArgument. In
-// training a quantised folder needs method qlora. Reads the folder's headers and quant states.
+// Sets nf4, nf4_dense and nf4_experts of `form`, whose compute is set. A folder in 16 or 32 bits is
+// quantised with adapter.method qlora, from its own values whatever computes with them, as `fttrain
+// quantize` does (in a float32 run nothing of what 4 bits stand for is rounded); a quantised folder
+// is used as it is, and a written key of adapter.quantization that it contradicts is
+// InvalidArgument. In training a quantised folder needs method qlora. Reads the folder's headers
+// and quant states.
 absl::Status SetBaseForm(const config::LoadedConfig& loaded, const ModelSpec& model, bool training,
                          ParameterForm& form);
 

@@ -82,6 +82,10 @@ std::string FormOfBase(const Task& task, const Layout& layout, const ParameterCo
       parameters.nf4_matrices,
       8.0 * static_cast<double>(parameters.nf4_bytes) /
           static_cast<double>(std::max<int64_t>(1, parameters.nf4_elements)));
+  if (HasExperts(task.model)) {
+    absl::StrAppend(&text, task.form.nf4_experts ? ", experts' too" : ", experts' not",
+                    " (adapter.quantization.experts)");
+  }
   std::vector<std::string> dense = parameters.dense_frozen;
   for (std::string& name : dense) {
     if (layout.embedding == Place::kHost && name == "model.embed_tokens") name += " (on the host)";

@@ -36,7 +36,7 @@ struct Passage {
 Passage PassageOf(const TensorSpec& tensor, const SourceFolder& source,
                   const Conversion& conversion, const AdapterFolder& adapter) {
   Passage passage{.tensor = tensor};
-  const bool linear = !tensor.module.empty();
+  const bool linear = !tensor.module.empty() && tensor.role != LinearRole::kRouter;
   passage.adapted = linear && adapter.modules.contains(tensor.module);
   passage.from_nf4 = linear && source.nf4 && IsNf4Tensor(*source.files, tensor.name);
   passage.dtype = passage.from_nf4 ? source.nf4->rounding
@@ -44,7 +44,8 @@ Passage PassageOf(const TensorSpec& tensor, const SourceFolder& source,
   // Whether an NF4 base of this conversion has the matrix in 4 bits.
   const bool in_nf4_base =
       source.nf4 ? passage.from_nf4
-                 : linear && (tensor.module != kHeadModule || conversion.quantize_head);
+                 : linear && (tensor.module != kHeadModule || conversion.quantize_head) &&
+                       (tensor.role != LinearRole::kExpert || conversion.quantize_experts);
   passage.to_nf4 = conversion.write_nf4 && in_nf4_base;
   passage.dequantized = passage.from_nf4 || (conversion.base == MergeBase::kDequantized &&
                                              in_nf4_base && (passage.adapted || !passage.to_nf4));
@@ -86,7 +87,7 @@ class Converter {
  private:
   // What the output holds of a tensor, also for the report.
   void Declare(const Passage& passage, std::vector<SafetensorsWriter::Tensor>& declared) {
-    const auto& [name, shape, module] = passage.tensor;
+    const auto& [name, shape, module, role] = passage.tensor;
     if (passage.adapted) ++done_.adapted_matrices;
     if (!passage.to_nf4) {
       declared.push_back({name, *FloatDtypeOf(passage.dtype), shape});

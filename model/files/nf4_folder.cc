@@ -166,6 +166,24 @@ std::string Described(const Nf4Options& options) {
                       DtypeWord(options.rounding));
 }
 
+bool HasNf4Experts(const SafetensorsFolder& folder, const ModelSpec& model) {
+  for (const TensorSpec& matrix : LinearMatrices(model)) {
+    if (matrix.role == LinearRole::kExpert && IsNf4Tensor(folder, matrix.name)) return true;
+  }
+  return false;
+}
+
+// As transformers 4 quantises it unless it is told not to.
+absl::Status CheckRouters(const SafetensorsFolder& folder, const ModelSpec& model) {
+  for (const TensorSpec& tensor : ModelTensors(model)) {
+    if (tensor.role != LinearRole::kRouter || !IsNf4Tensor(folder, tensor.name)) continue;
+    return absl::InvalidArgumentError(absl::StrCat(
+        folder.PathOf(tensor.name), ": tensor '", tensor.name,
+        "' is in 4 bits: a router of experts is not computed from such; quantise without it"));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status CheckHeadCanBeNf4(const ModelSpec& model, const std::string& asked) {
@@ -212,10 +230,13 @@ absl::StatusOr<Nf4State> ReadNf4State(const SafetensorsFolder& folder, const std
 absl::StatusOr<Nf4Folder> ReadNf4Folder(const SafetensorsFolder& folder, const ModelSpec& model) {
   Nf4Folder result;
   std::string first;
+  FT_RETURN_IF_ERROR(CheckRouters(folder, model));
+  result.experts = !HasExperts(model) || HasNf4Experts(folder, model);
   for (const TensorSpec& matrix : LinearMatrices(model)) {
     const std::string& weight = matrix.name;
     if (!IsNf4Tensor(folder, weight)) {
-      result.dense.push_back(matrix.module);
+      const bool listed = result.experts || matrix.role != LinearRole::kExpert;
+      if (listed) result.dense.push_back(matrix.module);
       continue;
     }
     FT_ASSIGN_OR_RETURN(const Nf4State state, ReadNf4State(folder, weight, matrix.shape));

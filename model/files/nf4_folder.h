@@ -34,8 +34,11 @@ absl::StatusOr<at::ScalarType> MatrixDtype(const SafetensorsFolder& folder, cons
                                            bool quantize_head);
 
 struct Nf4Folder {
-  Nf4Options options;              // the same for every quantised matrix
-  std::vector<std::string> dense;  // linear layers that are not quantised; a tied lm_head is one
+  Nf4Options options;  // the same for every quantised matrix
+  // Linear layers that are not quantised; a tied lm_head is one. Without experts where `experts` is
+  // false: none of theirs is quantised.
+  std::vector<std::string> dense;
+  bool experts = true;
 };
 // Which modules are quantised, by the tensors, and how. Reads and checks every quant state and
 // every map. Errors name file, tensor and key: InvalidArgument for a missing or wrong one, or for

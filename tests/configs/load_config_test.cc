@@ -49,7 +49,7 @@ adapter:
   layers_pattern: layers
   rank_pattern: {v_proj: 3, '(k|o)_proj': 8, a.v_proj: 1}
   alpha_pattern: {'layers\.1\..*': 0.5}
-  quantization: {type: nf4, double_quant: false, block_size: 128, lm_head: true}
+  quantization: {type: nf4, double_quant: false, block_size: 128, lm_head: true, experts: false}
 data:
   train:
     - {path: a.jsonl, format: tokens,
@@ -138,7 +138,8 @@ TEST(LoadConfig, TheTextAboveHasEveryKeyOfTheSchema) {
 
 constexpr char kDefaults[] = R"(
 adapter: {method: qlora, r: 16, alpha: 32, dropout: 0, target_modules: all-linear, use_rslora: false,
-          quantization: {type: nf4, double_quant: true, block_size: 64, lm_head: false}}
+          quantization: {type: nf4, double_quant: true, block_size: 64, lm_head: false,
+                         experts: true}}
 data: {sequence_len: 2048, packing: true, shuffle: true, chat_template: auto, date: 2024-07-26,
        train_on: all, turns: whole, on_bad_row: stop, eval_fraction: 0, cache_dir: auto}
 train: {micro_batch_size: 1, gradient_accumulation_steps: 1, seed: 42, eval_steps: 0, save_steps: 0,

@@ -65,6 +65,7 @@ void AddTask(const Task& task, Fields& fields) {
   fields["task.block_size"] = Text(nf4.block_size);
   fields["task.double_quant"] = Text(nf4.double_quant);
   fields["task.dense"] = absl::StrJoin(task.form.nf4_dense, ",");
+  fields["task.nf4_experts"] = task.form.nf4_experts ? "true" : "false";
   fields["task.form.compute"] = c10::toString(task.form.compute);
   fields["task.beta1"] = Text(task.adamw.beta1);
   fields["task.beta2"] = Text(task.adamw.beta2);
@@ -210,6 +211,7 @@ const Key kKeys[] = {
     {"adapter.quantization.double_quant=false", "task.double_quant=false"},
     {"adapter.quantization.block_size=128", "task.block_size=128"},
     {"adapter.quantization.lm_head=true", "task.dense="},
+    {"adapter.quantization.experts=false", "task.nf4_experts=false"},
     {"data.train.0.path=b", "task.data.path=b"},
     {"data.train.0.format=text", "task.data.format=5"},
     {"data.eval.0.path=b", "task.held_out.path=b"},
