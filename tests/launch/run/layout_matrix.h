@@ -37,6 +37,9 @@ struct Combination {
   std::array<uint8_t, kNumAxes> values = {};
   bool tied_and_padded = false;  // a tied head and rows of one example; else neither
   int rows_of_a_microbatch = 1;
+  // In every other layer, with adapters on attention alone. Not where gradients are float32: which
+  // experts a token has may turn on its last bits.
+  bool experts = false;
 
   // The config's word, as a user writes it; of kData, which no key says, the number of replicas.
   const std::string& operator[](int axis) const;

@@ -29,6 +29,10 @@ ModelSpec ModelOf(const Combination& combination) {
   const int stages = combination.Number(kPipeline);
   LlamaShape model = TinyShape(combination.tied_and_padded, stages == 1 ? 4 : stages == 2 ? 6 : 8);
   if (combination.Is(kMoments, "int8")) model.vocab_size = 2 * kSmallestIn8Bits / model.hidden_size;
+  if (combination.experts) {
+    model.moe = {.experts = 4, .top_k = 2, .intermediate_size = 12, .renormalize = true};
+    for (int64_t i = 0; i < model.num_layers; ++i) model.moe.in_layer.push_back(i % 2 == 1);
+  }
   return LlamaLike(model);
 }
 
@@ -43,9 +47,16 @@ std::vector<std::string> OverridesOf(const Combination& combination) {
   if (combination.tied_and_padded) {
     // Not every linear, layer or stage has an adapter, and not all have the same.
     overrides.push_back("adapter.layers_to_transform=[0, 1, 3]");
-    overrides.push_back("adapter.exclude_modules=[layers.0.mlp.down_proj, o_proj]");
-    overrides.push_back("adapter.rank_pattern={k_proj: 2, 'layers\\.1\\.mlp.*': 5}");
+    overrides.push_back(combination.experts
+                            ? "adapter.exclude_modules=[layers.0.self_attn.q_proj, o_proj]"
+                            : "adapter.exclude_modules=[layers.0.mlp.down_proj, o_proj]");
+    overrides.push_back(combination.experts
+                            ? "adapter.rank_pattern={k_proj: 2, 'layers\\.1\\.self_attn.q.*': 5}"
+                            : "adapter.rank_pattern={k_proj: 2, 'layers\\.1\\.mlp.*': 5}");
     overrides.push_back("adapter.alpha_pattern={k_proj: 3}");
+  }
+  if (combination.experts) {
+    overrides.push_back("adapter.target_modules=[q_proj, k_proj, v_proj, o_proj]");
   }
   const int64_t r = combination.Is(kMoments, "int8") ? kSmallestIn8Bits / 32 : 3;
   overrides.push_back("adapter.r=" + std::to_string(r));

@@ -45,6 +45,16 @@ void ForEachLayout(const Body& body) {
   EXPECT_GT(layouts, 0);
 }
 
+// Where experts are, a rehearsal takes the most tokens that each could have for what it has.
+void ExpectEnough(const PlaceMemory& planned, const PlaceMemory& trained) {
+  EXPECT_EQ(planned.held, trained.held);
+  for (size_t i = 0; i < planned.peak.of.size(); ++i) {
+    EXPECT_GE(planned.peak.of[i], trained.peak.of[i]) << i;
+  }
+  EXPECT_GE(planned.peak.total, trained.peak.total);
+  EXPECT_LE(planned.peak.total, trained.peak.total * 5 / 4);
+}
+
 void ExpectForetold(std::optional<at::ScalarType> compute) {
   ForEachLayout([&](CheckedRun& run) {
     if (compute) run.task.form.compute = *compute;
@@ -53,7 +63,12 @@ void ExpectForetold(std::optional<at::ScalarType> compute) {
       const auto planned = RehearseRank(run.task, run.layout, TinyInputs(run.task),
                                         TestProcess().rank(), /*first_step=*/0, largest_computed);
       ASSERT_TRUE(planned.ok()) << planned.status();
-      EXPECT_EQ(ToString(*planned), ToString(trained)) << largest_computed;
+      if (HasExperts(run.task.model)) {
+        ExpectEnough(planned->device, trained.device);
+        ExpectEnough(planned->host, trained.host);
+      } else {
+        EXPECT_EQ(ToString(*planned), ToString(trained)) << largest_computed;
+      }
     }
   });
 }
