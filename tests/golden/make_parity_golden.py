@@ -50,17 +50,45 @@ RECIPE = {
 LOGIT_ROWS, LOGIT_POSITIONS, LOGIT_IDS = [0, 1], [0, 3, 9, 11, -1], [0, 1, 100, 255, 256, 500]
 
 
+def implementations(case_folder):
+    """Plain loops: what transformers compiles for experts takes minutes here."""
+    config = json.loads((case_folder / "model/config.json").read_text())
+    experts = config["model_type"] in tiny_models.EXPERT_NAMES
+    return {"attn_implementation": "eager"} | (
+        {"experts_implementation": "eager"} if experts else {}
+    )
+
+
 def load(case_folder):
     return transformers.AutoModelForCausalLM.from_pretrained(
-        case_folder / "model", dtype=torch.float32, attn_implementation="eager"
+        case_folder / "model", dtype=torch.float32, **implementations(case_folder)
     )
+
+
+def expert_matrices(model):
+    """(name in files, matrix [out, in]) of every expert, which transformers holds by layers."""
+    family = getattr(model.config, "model_type", None)
+    if family not in tiny_models.EXPERT_NAMES:
+        return
+    block, gate, up, down = tiny_models.EXPERT_NAMES[family]
+    for name, parameter in model.named_parameters():
+        layer = name.rpartition(".mlp.experts.")[0]
+        for expert in range(len(parameter)) if layer else []:
+            prefix = f"{layer}.{block}.experts.{expert}."
+            matrix = parameter.data[expert]
+            if name.endswith("gate_up_proj"):
+                half = len(matrix) // 2
+                yield f"{prefix}{gate}.weight", matrix[:half]
+                yield f"{prefix}{up}.weight", matrix[half:]
+            else:
+                yield f"{prefix}{down}.weight", matrix
 
 
 def load_quantized(case_folder):
     model = transformers.AutoModelForCausalLM.from_pretrained(
         case_folder / "model",
         dtype=torch.float32,
-        attn_implementation="eager",
+        **implementations(case_folder),
         quantization_config=transformers.BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
@@ -72,6 +100,8 @@ def load_quantized(case_folder):
     for name, module in model.named_modules():
         if isinstance(module, bitsandbytes.nn.Linear4bit):
             nearest_nf4.nearest_absmax(module.weight, plain[f"{name}.weight"].detach())
+    for _, matrix in expert_matrices(model):
+        matrix.copy_(nearest_nf4.values(matrix))
     return nearest_nf4.plain_products(model)
 
 
@@ -127,11 +157,16 @@ def train(model, rows, steps, full):
 
 
 def final_norms(model, marker=""):
-    return {
+    norms = {
         name.replace(".default.", "."): p.detach().double().norm().item()
         for name, p in model.named_parameters()
-        if marker in name
+        if marker in name and ".mlp.experts." not in name
     }
+    if marker == "" and model.config.model_type in tiny_models.EXPERT_NAMES:
+        block = tiny_models.EXPERT_NAMES[model.config.model_type][0]
+        norms = {name.replace(".mlp.gate.", f".{block}.gate."): n for name, n in norms.items()}
+        norms |= {name: matrix.double().norm().item() for name, matrix in expert_matrices(model)}
+    return norms
 
 
 @torch.no_grad()

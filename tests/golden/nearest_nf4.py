@@ -6,6 +6,8 @@ instead of 9 %. And the 8-bit codes of doubly quantised scales come from a table
 misses the nearest code once in some hundred to thousand.
 """
 
+import argparse
+
 import bitsandbytes
 import torch
 from bitsandbytes.backends.default.ops import _dequantize_4bit_compute
@@ -31,6 +33,16 @@ def nearest_absmax(weight, source):
     # Times the reciprocal, as the kernels do, not divided.
     scaled = (plain.absmax - state.offset) * (1 / state.state2.absmax)[groups]
     state.absmax = (scaled[:, None] - state.state2.code).abs().argmin(1).to(torch.uint8)
+
+
+def values(matrix):
+    """What NF4 with double quantisation makes of a matrix [out, in]."""
+    weight = argparse.Namespace()
+    codes, weight.quant_state = bitsandbytes.functional.quantize_4bit(
+        matrix, blocksize=64, compress_statistics=True, quant_type="nf4"
+    )
+    nearest_absmax(weight, matrix)
+    return bitsandbytes.functional.dequantize_4bit(codes, weight.quant_state)
 
 
 def plain_products(model):

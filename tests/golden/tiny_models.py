@@ -19,6 +19,7 @@ ROW_TOKENS = (12, 48)  # shortest and longest
 LORA_RANK, LORA_ALPHA = 4, 8
 ALL_LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 FUSED_LINEAR = ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"]
+ATTENTION_LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj"]
 HALF_FUSED_LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_up_proj", "down_proj"]
 
 COMMON = {
@@ -306,6 +307,44 @@ CASES = {
         FUSED_LINEAR,
         False,
     ),
+    # Two of four experts a token, in every layer, by the names of the hub.
+    "mixtral": (
+        {
+            **COMMON,
+            "architectures": ["MixtralForCausalLM"],
+            "model_type": "mixtral",
+            "num_local_experts": 4,
+            "num_experts_per_tok": 2,
+            "rope_theta": 1000000.0,
+            "sliding_window": None,
+        },
+        2,
+        "F32",
+        ATTENTION_LINEAR,
+        False,
+    ),
+    # Three of six experts a token, with their bare probabilities; the middle layer has none.
+    "qwen3_moe": (
+        {
+            **COMMON,
+            "architectures": ["Qwen3MoeForCausalLM"],
+            "model_type": "qwen3_moe",
+            "head_dim": 32,
+            "rope_theta": 500000.0,
+            "num_experts": 6,
+            "num_experts_per_tok": 3,
+            "moe_intermediate_size": 40,
+            "mlp_only_layers": [1],
+            "decoder_sparse_step": 1,
+            "norm_topk_prob": False,
+            "use_sliding_window": False,
+            "pad_token_id": None,
+        },
+        1,
+        "F32",
+        ATTENTION_LINEAR,
+        False,
+    ),
 }
 
 
@@ -314,8 +353,33 @@ def stream(case, name):
     return np.random.RandomState(zlib.crc32(f"{case}/{name}".encode()))
 
 
+# model_type -> (block, gate, up and down of an expert)
+EXPERT_NAMES = {
+    "mixtral": ("block_sparse_moe", "w1", "w3", "w2"),
+    "qwen3_moe": ("mlp", "gate_proj", "up_proj", "down_proj"),
+}
+
+
+def expert_shapes(config, layer):
+    """{module: (out, in)} of a layer's router and experts; empty where it has none."""
+    if config["model_type"] not in EXPERT_NAMES or layer in config.get("mlp_only_layers", []):
+        return {}
+    block, gate, up, down = EXPERT_NAMES[config["model_type"]]
+    hidden, ffn = (
+        config["hidden_size"],
+        config.get("moe_intermediate_size", config["intermediate_size"]),
+    )
+    experts = config.get("num_experts", config.get("num_local_experts"))
+    shapes = {f"{block}.gate": (experts, hidden)}
+    for expert in range(experts):
+        prefix = f"{block}.experts.{expert}."
+        shapes |= {prefix + gate: (ffn, hidden), prefix + up: (ffn, hidden)}
+        shapes |= {prefix + down: (hidden, ffn)}
+    return shapes
+
+
 def linear_shapes(config):
-    """{module: (out, in)} of one decoder layer."""
+    """{module: (out, in)} of one decoder layer, of one without experts."""
     hidden, ffn, heads = (
         config["hidden_size"],
         config["intermediate_size"],
@@ -358,14 +422,18 @@ def weight_shapes(config):
     shapes = {"model.embed_tokens.weight": (vocab, hidden)}
     for layer in range(config["num_hidden_layers"]):
         prefix = f"model.layers.{layer}."
-        for module, shape in linear_shapes(config).items():
+        experts = expert_shapes(config, layer)
+        linears = linear_shapes(config)
+        if experts:
+            linears = {name: linears[name] for name in linears if "mlp" not in name} | experts
+        for module, shape in linears.items():
             shapes[f"{prefix}{module}.weight"] = shape
             biases = config["model_type"] in ("qwen2", "glm4")
             if biases and module[-6] in "qkv" and "self_attn" in module:
                 shapes[f"{prefix}{module}.bias"] = shape[:1]
         for norm in LAYER_NORMS.get(config["model_type"], NORMS):
             shapes[f"{prefix}{norm}.weight"] = (hidden,)
-        if config["model_type"] in ("qwen3", "gemma3_text"):
+        if config["model_type"] in ("qwen3", "qwen3_moe", "gemma3_text"):
             for norm in ("q_norm", "k_norm"):
                 shapes[f"{prefix}self_attn.{norm}.weight"] = (config["head_dim"],)
         if config["model_type"] == "olmo2":
