@@ -5,8 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "model/config/checks.h"
-#include "model/config/model_config.h"
-#include "tests/status_text.h"
+#include "tests/model/config/tiny_config.h"
 
 namespace fttrain {
 namespace {
@@ -14,25 +13,7 @@ namespace {
 using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using Json = nlohmann::json;
 
-Json Config(const std::string& model_type, const Json& more = Json::object()) {
-  Json config = {{"model_type", model_type}, {"hidden_size", 64},
-                 {"intermediate_size", 96},  {"num_hidden_layers", 4},
-                 {"num_attention_heads", 4}, {"num_key_value_heads", 2},
-                 {"vocab_size", 1000},       {"max_position_embeddings", 512},
-                 {"eos_token_id", 2}};
-  config.merge_patch(more);
-  return config;
-}
-ModelSpec Read(const Json& config) {
-  const auto model = ParseModelConfig(config.dump(), "config.json");
-  EXPECT_TRUE(model.ok()) << model.status();
-  return model.value_or(ModelSpec());
-}
-std::string Complaint(const Json& config) {
-  return ErrorText(ParseModelConfig(config.dump(), "config.json"));
-}
 const MoeSpec& Moe(const ModelSpec& model, size_t layer = 0) {
   return std::get<MoeSpec>(model.layers.at(layer).at(1).body);
 }

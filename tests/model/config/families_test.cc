@@ -5,34 +5,13 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "model/config/model_config.h"
-#include "tests/status_text.h"
+#include "tests/model/config/tiny_config.h"
 
 namespace fttrain {
 namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using Json = nlohmann::json;
-
-Json Config(const std::string& model_type, const Json& more = Json::object()) {
-  Json config = {{"model_type", model_type}, {"hidden_size", 64},
-                 {"intermediate_size", 96},  {"num_hidden_layers", 4},
-                 {"num_attention_heads", 4}, {"num_key_value_heads", 2},
-                 {"vocab_size", 1000},       {"max_position_embeddings", 512},
-                 {"eos_token_id", 2}};
-  config.merge_patch(more);
-  return config;
-}
-
-ModelSpec Read(const Json& config) {
-  const auto model = ParseModelConfig(config.dump(), "config.json");
-  EXPECT_TRUE(model.ok()) << model.status();
-  return model.value_or(ModelSpec());
-}
-std::string Complaint(const Json& config) {
-  return ErrorText(ParseModelConfig(config.dump(), "config.json"));
-}
 
 const AttentionSpec& Attention(const ModelSpec& model, size_t layer = 0) {
   return std::get<AttentionSpec>(model.layers.at(layer).at(0).body);
