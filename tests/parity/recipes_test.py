@@ -3,7 +3,7 @@
 
 Without weights: a folder has a tokenizer with the family's tokens and a chat template of the
 family's form. `fttrain data` must then show the answers, up to the token that ends them, and
-nothing that is worth a warning. By default tokenizers are small ones; with --real they are the
+nothing that is worth a warning; and where a recipe names a rig, it fits there as it says. By default tokenizers are small ones; with --real they are the
 families' own, out of packages that are kept in DIR (110 MB).
 """
 
@@ -12,6 +12,7 @@ import copy
 import json
 import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -196,9 +197,28 @@ def check(binary, scratch, name, real):
         raise harness.Failure(f"learnt {learnt}, not {answers}")
     if not learnt or told["learnt_tokens"] == 0:
         raise harness.Failure(text[:1000])
-    named = re.search(r"chat_template: (\S+)", (CONFIGS / f"{name}.yaml").read_text())
+    named = re.search(r"^ +chat_template: (\S+)", (CONFIGS / f"{name}.yaml").read_text(), re.M)
     must_have(text, "template   of " if recipe[4] else f"template   {named[1]}")
-    return " ".join(learnt).replace("\n", "")[:70]
+    return " ".join(learnt).replace("\n", "")[:70] + planned(binary, name)
+
+
+def planned(binary, name):
+    """What the comment at the recipe's top says of a rig is what `fttrain plan` says."""
+    comment = " ".join(re.findall(r"^# *(.*)", (CONFIGS / f"{name}.yaml").read_text(), re.M))
+    rig = re.search(r"plan (--rig=\S+) --model=\S+", comment)
+    if not rig:
+        return ""
+    done = subprocess.run(
+        [str(binary), "plan", CONFIGS / f"{name}.yaml", rig[1], "--json"], capture_output=True, text=True, timeout=120
+    )
+    if done.returncode != 0:
+        raise harness.Failure(done.stderr[:600])
+    ranks = json.loads(done.stdout)["ranks"]
+    if not all(rank["fits"] for rank in ranks):
+        raise harness.Failure(f"it does not fit {rig[1]}")
+    needed = max(rank["tracked_peak"] + rank["untracked"] for rank in ranks) / 2**30
+    must_have(comment, f"{needed:.1f} GiB")
+    return f"; {needed:.1f} GiB"
 
 
 def main():
