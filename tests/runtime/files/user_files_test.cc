@@ -97,6 +97,16 @@ TEST(ExpandHome, ReplacesATildeAloneAndBeforeASlash) {
   if (before != nullptr) setenv("HOME", kept.c_str(), 1);
 }
 
+TEST(ExistingFolder, IsTheFirstOnTheWayUp) {
+  const TempFolder folder;
+  const std::string top = folder.path();
+  ASSERT_TRUE(WriteFileAtomically(top + "/file", "").ok());
+  for (const char* beyond : {"", "/", "/not/made", "/not/made/", "/a/../b", "/file"}) {
+    EXPECT_EQ(ExistingFolder(top + beyond), top) << beyond;
+  }
+  EXPECT_EQ(ExistingFolder("/"), "/");
+}
+
 TEST(JsonNode, SaysWhereItIsInOneCleanLineWhateverKeysHold) {
   const nlohmann::json json = {{"a\n\x1b[2J", 1}};
   const JsonNode node = JsonNode(&json, "x.json")["a\n\x1b[2J"];
