@@ -20,9 +20,6 @@
 #include "runtime/process/log.h"
 
 namespace fttrain {
-namespace {
-
-}  // namespace
 
 std::string ToJsonLine(const StepMetrics& metrics) {
   nlohmann::ordered_json json;

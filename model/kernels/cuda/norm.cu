@@ -110,8 +110,8 @@ __global__ void NormBackwardKernel(const T* dy, const T* x, const T* weight, con
       if (dresidual != nullptr) residual = LoadPack<T, N>(dresidual + row + i);
       for (int e = 0; e < N; ++e) {
         const S value = Widen(values.v[e]) - mean, factor = Widen(weights.v[e]) + offset;
-        const S gradient = fttrain::NormInputGradient(Widen(grads.v[e]), factor, value, rstd,
-                                                      mean_gx, mean_g);
+        const S gradient =
+            fttrain::NormInputGradient(Widen(grads.v[e]), factor, value, rstd, mean_gx, mean_g);
         out.v[e] = Narrow<T>(dresidual == nullptr ? gradient : gradient + Widen(residual.v[e]));
       }
       if (dweight != nullptr) {
