@@ -155,7 +155,7 @@ def train(options, rows, folder, cache, steps, name, **keys):
     config = {"model": {"path": str(options.model.resolve())}, "adapter": {"method": "lora"},
               "data": {"train": [{"path": str(rows)}], "sequence_len": TRAINED_TOKENS, "chat_template": "chatml",
                        "cache_dir": str(cache), "packing": options.packing},
-              "train": {"num_epochs": 3, "gradient_accumulation_steps": 1, "save_steps": 2, "resume": "auto", **keys},
+              "train": {"num_epochs": 3, "gradient_accumulation_steps": 1, "save_steps": 2, "save_total_limit": 1, **keys},
               "device": "cpu", "output_dir": str(out)}
     path = folder / f"{name}.json"
     path.write_text(json.dumps(config))

@@ -145,7 +145,7 @@ absl::Status TrainFrom(const Start& start, Job& job, StopSignals& signals, RunSt
   if (start.checkpoint) {
     const std::string& from = start.checkpoint->path;
     FT_RETURN_IF_ERROR(GoOnFrom(*start.checkpoint, job, RealFileSystem(), process));
-    if (!IsIn(plan.output.folder, from)) job.evaluations.BestIsIn(RunFolderOf(from));
+    if (!IsIn(plan.output.folder, from)) job.evaluations.BestIsIn(CheckpointsAround(from));
     saver.BeganFrom(steps_done);
     saved = steps_done;
   }

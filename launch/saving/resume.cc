@@ -171,7 +171,7 @@ bool IsIn(const std::string& output_folder, const std::string& checkpoint) {
   return !error && fs::weakly_canonical(checkpoint, error).parent_path() == own && !error;
 }
 
-std::string RunFolderOf(const std::string& checkpoint) {
+std::string CheckpointsAround(const std::string& checkpoint) {
   std::error_code error;
   const fs::path whole = fs::absolute(checkpoint, error).lexically_normal();
   return (whole.filename().empty() ? whole.parent_path() : whole).parent_path().string();

@@ -27,7 +27,7 @@ absl::StatusOr<std::optional<Committed>> FindCheckpoint(const TrainPlan& plan,
 bool IsIn(const std::string& output_folder, const std::string& checkpoint);
 
 // The folder that it is in, whole: a later start may be made from elsewhere.
-std::string RunFolderOf(const std::string& checkpoint);
+std::string CheckpointsAround(const std::string& checkpoint);
 
 // The job is as it was when the checkpoint was made; says what of it is not. Collective over the
 // world; agrees on errors.

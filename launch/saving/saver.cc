@@ -127,7 +127,21 @@ void RehearseSave(Job& job, const Process& process) {
       PositionOfRank(layout.mesh, process.rank()).dp > 0 && layout.zero_stage == 0;
   std::vector<SavedPiece> copies;
   if (!is_a_copy) copies = CopiesOnHost(PiecesToSave(job, Disk{{process.rank()}}, process));
-  AdapterOnHost(job, process);
+  if (process.world_size() == 1) {
+    AdapterOnHost(job, process);
+    return;
+  }
+  // What other ranks have, which are not there to be asked: whole on the first, as it comes and
+  // copied.
+  if (process.rank() != 0) return;
+  std::vector<at::Tensor> whole;
+  for (const auto& p : job.network->declared.all()) {
+    if (!p->trainable || p->category != MemoryCategory::kAdapters) continue;
+    const auto options = at::TensorOptions(p->dtype).device(job.network->device);
+    whole.push_back(at::empty(p->slice.global_shape, options));
+    const MemoryScope scope(MemoryCategory::kAdapters);
+    whole.push_back(EmptyOnHost(p->slice.global_shape, p->dtype, c10::Device(c10::kCPU)));
+  }
 }
 
 // Of a thread: no MPI, and nothing that trains.

