@@ -37,7 +37,7 @@ def mpirun(binary, ranks, arguments, timeout, wrapper=()):
     gives to the other ranks of a failed job.
     """
     command = [*wrapper, str(binary), *map(str, arguments)]
-    if ranks > 1 or wrapper:
+    if ranks > 1 or wrapper or ":" in arguments:  # ":": more ranks follow
         command = ["mpirun", "-np", str(ranks), *command]
     environment = {**os.environ, **MPI_ENVIRONMENT}
     try:

@@ -112,7 +112,7 @@ def searches(binary):
         text = said(binary, *flags, f"--html={folder / 'plan.html'}")
         for want in [r"plan       llama-3\.2-1b \(shape from the table; no folder was read\) on 2 x RTX 4090; lora r 8, rows of 512",
                      r"0\.50 of each are left to a desktop", r"\n 1  \S+ 2", r"why        .* is the fastest that fits",
-                     r"longest    rows of [\d,]+ tokens fit", r"\ntrain: \{micro_batch_size: \d+", r"tokens a second, predicted for"]:
+                     r"longest    rows that fit in the first layout: [\d,]+ tokens", r"\ntrain: \{micro_batch_size: \d+", r"tokens a second, predicted for"]:
             if not re.search(want, text):
                 raise harness.Failure(f"'{text}' does not say /{want}/")
         if "\x1b" in text:
