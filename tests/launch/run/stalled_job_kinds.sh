@@ -20,7 +20,7 @@ said_of() {
     Reads) echo "${one}heartbeat alive, but in no operation for [0-9.]* s while rank 0 waits for it: in step [23] it computes, reads or writes (its main thread sleeps)" ;;
     BetweenSteps) echo "${one}heartbeat alive, but in no operation for [0-9.]* s while rank 0 waits for it: after a part of step 3 it computes, reads or writes" ;;
     Killed) echo "${one}its process is gone" ;;
-    AtOdds) echo 'rank 0 (host [^,]*, pid [0-9]*) and rank 1 (host [^,]*, pid [0-9]*) are to blame: they wait for each other in different operations: rank 0 in all_reduce\[dp of ranks 0, 1\], call [0-9]*, [0-9]* bytes, rank 1 in agreement\[all ranks\]' ;;
+    AtOdds) echo 'rank 0 (host [^,]*, pid [0-9]*) and rank 1 (host [^,]*, pid [0-9]*) are to blame: they wait for each other in different operations: rank 0 in all_reduce of float[0-9]*\[dp of ranks 0, 1\], call [0-9]*, [0-9]* bytes, rank 1 in agreement\[all ranks\]' ;;
     BehindAnother) echo 'rank 3 (host [^,]*, pid [0-9]*) is to blame: heartbeat alive, but in no operation for' ;;
   esac
 }
@@ -28,10 +28,10 @@ said_of() {
 # waits_of KIND: a pattern of what rank 0 says that it waits in.
 waits_of() {
   case $1 in
-    InAPipeline) echo 'recv\[gradients between stages 0 and 1 of ranks 1, 0\] with rank 1, [0-9]* bytes' ;;
-    Stopped | Reads) echo '[a-z_]*\[[^]]*of ranks [01], [01]\]' ;;
-    BehindAnother) echo '[a-z_]*\[[^]]*ranks 0, [123]' ;;
-    *) echo 'all_reduce\[dp of ranks 0, 1\], call [0-9]*, [0-9]* bytes' ;;
+    InAPipeline) echo 'recv\( of float[0-9]*\)\?\[gradients between stages 0 and 1 of ranks 1, 0\] with rank 1, [0-9]* bytes' ;;
+    Stopped | Reads) echo '[a-z_]*\( of [a-z0-9]*\)\?\[[^]]*of ranks [01], [01]\]' ;;
+    BehindAnother) echo '[a-z_]*\( of [a-z0-9]*\)\?\[[^]]*ranks 0, [123]' ;;
+    *) echo 'all_reduce of float[0-9]*\[dp of ranks 0, 1\], call [0-9]*, [0-9]* bytes' ;;
   esac
 }
 
