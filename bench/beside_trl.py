@@ -45,7 +45,7 @@ def write_inputs(options):
             file.write(json.dumps({"messages": prompt + completion}) + "\n")
 
 
-def sft_trainer(options, mode, dataset, model, adapter=None, **settings):
+def sft_trainer(options, mode, dataset, model):
     import trl
 
     method, precision = mode.split("-")
@@ -69,10 +69,8 @@ def sft_trainer(options, mode, dataset, model, adapter=None, **settings):
             save_strategy="no",
             report_to="none",
             disable_tqdm=True,
-            **settings,
         ),
         train_dataset=dataset,
-        peft_config=adapter,
     )
 
 

@@ -250,10 +250,9 @@ const std::vector<Command>& Commands() {
         {"base", "original|dequantized", "",
          "`original` adds the adapter to the weights of --model as they are (the default).\n"
          "`dequantized` adds it to what NF4 makes of them (--block_size, --double_quant,\n"
-         "--lm_head, --experts as in the run): the very model that a qlora run trained, whose "
-         "errors\n"
-         "of quantisation the adapter has learnt to live with. A --model that is quantised\n"
-         "has no other"},
+         "--lm_head, --experts as in the run): the very model that a qlora run trained, whose\n"
+         "errors of quantisation the adapter has learnt to live with. A --model that is\n"
+         "quantised has no other"},
         {"quantize", "", "",
          "write the result as NF4 again: refused where its steps are coarser than the update,\n"
          "as for most qlora adapters (--base=dequantized). 16 bits, or the adapter, keep it"},

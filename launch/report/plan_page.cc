@@ -159,8 +159,7 @@ std::string Schedule(const StepTime& time) {
       out,
       "</svg>\n<p class=\"key legend\"><span><i style=\"background:var(--forward)\"></i>forward"
       "</span><span><i style=\"background:var(--backward)\"></i>backward</span><span> (the number "
-      "is "
-      "the microbatch's; paler: chunks with odd numbers)</span></p>\n");
+      "is the microbatch's; paler: chunks with odd numbers)</span></p>\n");
 }
 
 std::string RankedRow(const std::string& number, const FoundLayout& found,

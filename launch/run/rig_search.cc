@@ -83,8 +83,11 @@ absl::StatusOr<RigSearch> SearchRig(const SearchSpace& space, const JobInputs& b
   const absl::StatusOr<Found> all = SearchLayouts(space, kLayouts, bytes_of);
   if (all.ok()) search.found = *all;
   FT_ASSIGN_OR_RETURN(search.fewer, SearchFewerCards(space, search.found, kLayouts, bytes_of));
-  if (!search.fewer) FT_RETURN_IF_ERROR(all.status());
-  if (search.fewer) search.found = search.fewer->found;
+  if (search.fewer) {
+    search.found = search.fewer->found;
+  } else {
+    FT_RETURN_IF_ERROR(all.status());
+  }
   if (search.found.fits.empty()) {
     FT_RETURN_IF_ERROR(SayWhatHelps(space, bytes_of, search));
     return search;
@@ -92,8 +95,9 @@ absl::StatusOr<RigSearch> SearchRig(const SearchSpace& space, const JobInputs& b
   search.chosen = search.found.fits.front();
   search.reason = ReasonFor(search.found);
   if (search.fewer) absl::StrAppend(&search.reason, "; ", search.fewer->gain);
-  const SearchSpace part{space.task, space.base, search.fewer ? search.fewer->rig : space.rig,
-                         space.kept, search.fewer ? search.fewer->room : space.room};
+  const SearchSpace part = search.fewer ? SearchSpace{space.task, space.base, search.fewer->rig,
+                                                      space.kept, search.fewer->room}
+                                        : space;
   FT_ASSIGN_OR_RETURN(search.longest, LongestRows(part, search.chosen, bytes_of));
   return search;
 }

@@ -157,6 +157,18 @@ def a_quantised_folder_is_transformers(binary, folder, case, rows):
     return ", ".join(said)
 
 
+def checks_of(case, every):
+    of_runs = [stops_and_goes_on, layouts_are_one_ranks] if every else []
+    if case in EXPERTS:
+        return [a_trained_model_is_transformers, *of_runs]
+    chosen = [a_trained_model_is_transformers, a_merged_adapter_answers_as_pefts, *of_runs]
+    if every:
+        chosen.append(a_quantised_folder_is_transformers)
+    if every or case in FUSED:
+        chosen.append(merged_in_4_bits_is_transformers)
+    return chosen
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("binary", type=Path)
@@ -170,16 +182,7 @@ def main():
             folder, rows = Path(scratch) / case, tiny_models.token_rows(case)[:3]
             tiny_models.write_case(case, folder)
             tiny_models.write_rows(folder / "held_out.jsonl", rows)
-            chosen = [a_trained_model_is_transformers]
-            if case not in EXPERTS:
-                chosen.append(a_merged_adapter_answers_as_pefts)
-            if options.all:
-                chosen += [stops_and_goes_on, layouts_are_one_ranks]
-            if options.all and case not in EXPERTS:
-                chosen.append(a_quantised_folder_is_transformers)
-            if (options.all or case in FUSED) and case not in EXPERTS:
-                chosen.append(merged_in_4_bits_is_transformers)
-            checks += [(f"{case}: {check.__name__}", partial(check, options.binary, folder, case, rows)) for check in chosen]
+            checks += [(f"{case}: {check.__name__}", partial(check, options.binary, folder, case, rows)) for check in checks_of(case, options.all)]
         harness.run_checks(checks)
 
 

@@ -30,14 +30,17 @@ def load_golden():
     return json.loads((GOLDEN / "parity.json").read_text())
 
 
-def mpirun(binary, ranks, arguments, timeout, wrapper=()):
+def mpirun(binary, ranks, arguments, timeout, wrapper=(), one_more=()):
     """CompletedProcess of `mpirun -np ranks [wrapper] binary arguments`, or Failure: no end.
 
+    `one_more`: the arguments of a last rank that has others.
     One rank is started as people do it, without mpirun: that also spares the second which mpirun
     gives to the other ranks of a failed job.
     """
     command = [*wrapper, str(binary), *map(str, arguments)]
-    if ranks > 1 or wrapper or ":" in arguments:  # ":": more ranks follow
+    if one_more:
+        command += [":", "-np", "1", str(binary), *map(str, one_more)]
+    if ranks > 1 or wrapper or one_more:
         command = ["mpirun", "-np", str(ranks), *command]
     environment = {**os.environ, **MPI_ENVIRONMENT}
     try:

@@ -102,7 +102,7 @@ def ranks_disagree(binary, scratch):
         (f"data.train.0.path={folder / 'other.jsonl'}", "data.train[0]: "),
     ):
         done = harness.mpirun(
-            binary, 1, [*first, "train.log_steps=1", ":", "-np", "1", binary, *first, setting], LIMIT_SECONDS
+            binary, 1, [*first, "train.log_steps=1"], LIMIT_SECONDS, one_more=[*first, setting]
         )
         said.append(refused(done, DISAGREE, "ranks read different files or settings", words))
     return said[0]

@@ -109,27 +109,41 @@ INSTANTIATE_TEST_SUITE_P(Shapes, Decoding,
                                          Case{"capped", 4, 2, 24, 0, 1.5}),
                          [](const auto& each) { return each.param.name; });
 
+// A document in float64 whose first kPrompt tokens a cache has, and what attention over all gives.
+struct Windowed {
+  static constexpr int64_t kPrompt = 30;
+  explicit Windowed(int64_t w) : window(w) {
+    const Inputs in(Case{"", 4, 2, 16, window}, at::kDouble);
+    const int64_t begin = kBounds[3];
+    tokens = kBounds[4] - begin;
+    q = in.q.narrow(0, begin, tokens);
+    k = in.k.narrow(0, begin, tokens);
+    v = in.v.narrow(0, begin, tokens);
+    const SequenceLayout layout = MakeSequenceLayout({0, static_cast<int32_t>(tokens)}, q.device());
+    want = AttentionForward(q, k, v, layout, options()).out;
+    Append(0, kPrompt);
+  }
+  AttentionOptions options() const { return {0.25, window}; }
+  const KeysAndValues& Append(int64_t from, int64_t count) {
+    return cache.Append("layer", k.narrow(0, from, count), v.narrow(0, from, count), window);
+  }
+
+  int64_t window, tokens = 0;
+  at::Tensor q, k, v, want;
+  DocumentCache cache;
+};
+
 // Token by token, with what falls out of the window forgotten, as a layer does it.
 TEST(DocumentCache, KeepsWhatTheNextTokenSees) {
   for (const int64_t window : {0, 1, 9, 40}) {
-    const Case c{"", 4, 2, 16, window};
-    const Inputs in(c, at::kDouble);
-    const AttentionOptions options{0.25, window};
-    const int64_t begin = kBounds[3], tokens = kBounds[4] - begin, prompt = 30;
-    const at::Tensor q = in.q.narrow(0, begin, tokens), k = in.k.narrow(0, begin, tokens),
-                     v = in.v.narrow(0, begin, tokens);
-    const SequenceLayout layout =
-        MakeSequenceLayout({0, static_cast<int32_t>(tokens)}, in.q.device());
-    const at::Tensor want = AttentionForward(q, k, v, layout, options).out;
-    DocumentCache cache;
+    Windowed document(window);
+    const int64_t tokens = document.tokens;
     int64_t most = 0;
-    cache.Append("layer", k.narrow(0, 0, prompt), v.narrow(0, 0, prompt), window);
-    for (int64_t t = prompt; t < tokens; ++t) {
-      const KeysAndValues& kept =
-          cache.Append("layer", k.narrow(0, t, 1), v.narrow(0, t, 1), window);
+    for (int64_t t = Windowed::kPrompt; t < tokens; ++t) {
+      const KeysAndValues& kept = document.Append(t, 1);
       most = std::max(most, kept.keys.size(0));
-      const at::Tensor got = DecodeAttention(q.narrow(0, t, 1), kept, options);
-      ASSERT_LE(RelativeError(got, want.narrow(0, t, 1)), 1e-10) << "token " << t;
+      const at::Tensor got = DecodeAttention(document.q.narrow(0, t, 1), kept, document.options());
+      ASSERT_LE(RelativeError(got, document.want.narrow(0, t, 1)), 1e-10) << "token " << t;
     }
     EXPECT_LE(most, window == 0 ? tokens * 3 / 2 + 1 : std::max<int64_t>(32, window * 3 / 2 + 1));
   }
@@ -137,35 +151,26 @@ TEST(DocumentCache, KeepsWhatTheNextTokenSees) {
 
 // As a conversation does: some of the last tokens are others now, and several follow at once.
 TEST(DocumentCache, GoesOnFromWhereItIsCut) {
+  constexpr int64_t kPrompt = Windowed::kPrompt;
   for (const int64_t window : {0, 1, 9, 40}) {
-    const Case c{"", 4, 2, 16, window};
-    const Inputs in(c, at::kDouble);
-    const AttentionOptions options{0.25, window};
-    const int64_t begin = kBounds[3], tokens = kBounds[4] - begin, prompt = 30, more = tokens - 28;
-    const at::Tensor q = in.q.narrow(0, begin, tokens), k = in.k.narrow(0, begin, tokens),
-                     v = in.v.narrow(0, begin, tokens);
-    const SequenceLayout layout =
-        MakeSequenceLayout({0, static_cast<int32_t>(tokens)}, in.q.device());
-    const at::Tensor want = AttentionForward(q, k, v, layout, options).out;
-    DocumentCache cache;
-    cache.Append("layer", k.narrow(0, 0, prompt), v.narrow(0, 0, prompt), window);
-    for (int64_t t = 0; t < 4; ++t) {  // others, of which two stay forgotten
-      cache.Append("layer", k.narrow(0, prompt, 1), v.narrow(0, prompt, 1), window);
-    }
-    ASSERT_TRUE(cache.CutTo(prompt));
-    EXPECT_FALSE(cache.CutTo(prompt + 1));
+    Windowed document(window);
+    DocumentCache& cache = document.cache;
+    const int64_t tokens = document.tokens;
+    for (int64_t t = 0; t < 4; ++t) document.Append(kPrompt, 1);  // others, that are forgotten
+    ASSERT_TRUE(cache.CutTo(kPrompt));
+    EXPECT_FALSE(cache.CutTo(kPrompt + 1));
     if (window == 9) {
       EXPECT_FALSE(cache.CutTo(20));
     }
     const bool cut = cache.CutTo(28);
     EXPECT_EQ(cut, window == 0 || window == 40) << window;
-    const int64_t from = cut ? 28 : 30;
-    const KeysAndValues& all = cache.Append("layer", k.narrow(0, from, more - (from - 28)),
-                                            v.narrow(0, from, more - (from - 28)), window);
+    const int64_t from = cut ? 28 : kPrompt;
+    const KeysAndValues& all = document.Append(from, tokens - from);
     for (int64_t t = from; t < tokens; ++t) {
       const KeysAndValues seen{all.keys, all.values, all.tokens - (tokens - 1 - t)};
-      const at::Tensor got = DecodeAttention(q.narrow(0, t, 1), seen, options);
-      ASSERT_LE(RelativeError(got, want.narrow(0, t, 1)), 1e-10) << window << " token " << t;
+      const at::Tensor got = DecodeAttention(document.q.narrow(0, t, 1), seen, document.options());
+      ASSERT_LE(RelativeError(got, document.want.narrow(0, t, 1)), 1e-10)
+          << window << " token " << t;
     }
   }
 }
