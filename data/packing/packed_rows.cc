@@ -1,15 +1,12 @@
 #include "data/packing/packed_rows.h"
 
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include <cstring>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "runtime/files/file_lock.h"
+#include "runtime/files/mapped_file.h"
 #include "runtime/files/sha256.h"
-#include "runtime/files/whole_file.h"
 #include "runtime/process/check.h"
 
 namespace fttrain {
@@ -35,24 +32,6 @@ Head HeadOf(const std::string& key, uint64_t rows, uint64_t examples) {
   head.examples = examples;
   std::memcpy(head.key, key.data(), kHash);
   return head;
-}
-
-// A file in this process's memory.
-struct Mapping {
-  ~Mapping() { munmap(data, size); }
-  void* data;
-  size_t size;
-};
-
-absl::StatusOr<std::shared_ptr<const Mapping>> Map(const std::string& path) {
-  int64_t bytes = 0;
-  FT_ASSIGN_OR_RETURN(const int descriptor, OpenRegularFile(path, &bytes));
-  const auto size = static_cast<size_t>(bytes);
-  void* const data =
-      size == 0 ? MAP_FAILED : mmap(nullptr, size, PROT_READ, MAP_SHARED, descriptor, 0);
-  close(descriptor);
-  if (data == MAP_FAILED) return absl::UnavailableError("cannot be mapped");
-  return std::shared_ptr<const Mapping>(new Mapping{data, size});
 }
 
 int64_t BytesOf(absl::Span<const ExampleIndex> span) {
@@ -98,24 +77,25 @@ absl::StatusOr<PackedRows> KeptRows::Get(int64_t epoch, const Pack& pack) const 
 }
 
 absl::StatusOr<PackedRows> KeptRows::Open(const std::string& path) const {
-  FT_ASSIGN_OR_RETURN(const std::shared_ptr<const Mapping> file, Map(path));
+  FT_ASSIGN_OR_RETURN(const std::shared_ptr<const MappedFile> file, MappedFile::Open(path));
   const absl::Status damaged = absl::DataLossError("no rows of this key");
-  if (file->size < kBeforeRows + kHash) return damaged;
-  const char* const bytes = static_cast<const char*>(file->data);
+  const auto size = static_cast<size_t>(file->size());
+  if (size < kBeforeRows + kHash) return damaged;
+  const char* const bytes = file->data();
   Head head;
   std::memcpy(&head, bytes, sizeof(head));
-  const size_t most = file->size / sizeof(ExampleIndex);
+  const size_t most = size / sizeof(ExampleIndex);
   const Head want = HeadOf(key_, head.rows, head.examples);
   if (std::memcmp(&head, &want, sizeof(head)) != 0 || head.rows > most || head.examples > most) {
     return damaged;
   }
   const size_t hashed = kBeforeRows + (head.rows + 1 + head.examples) * sizeof(ExampleIndex);
-  if (file->size != hashed + kHash ||
+  if (size != hashed + kHash ||
       Sha256Hex({bytes, hashed}) != std::string(bytes + hashed, kHash)) {
     return damaged;
   }
   // What was read to be hashed is read again, where it is needed, a row at a time.
-  madvise(file->data, file->size, MADV_DONTNEED);
+  file->GivePagesBack();
   PackedRows rows;
   std::memcpy(&rows.summary_, bytes + sizeof(Head), sizeof(DatasetSummary));
   const auto* const words = reinterpret_cast<const ExampleIndex*>(bytes + kBeforeRows);

@@ -1,12 +1,8 @@
 #include "data/packing/token_file.h"
 
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <unistd.h>
 #include <zlib.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
 #include <stdexcept>
 #include <utility>
@@ -17,9 +13,7 @@
 #include "absl/strings/strip.h"
 #include "data/formats/bytes.h"
 #include "data/packing/report_json.h"
-#include "runtime/files/file_error.h"
 #include "runtime/files/sha256.h"
-#include "runtime/files/whole_file.h"
 #include "runtime/process/check.h"
 
 namespace fttrain {
@@ -36,7 +30,6 @@ constexpr char kMagic[9] = "fttokens";
 constexpr uint64_t kVersion = 1;
 constexpr uint32_t kIsTarget = uint32_t{1} << 31;
 constexpr size_t kBlock = size_t{1} << 20;
-constexpr size_t kPage = 4096;
 constexpr int64_t kMappedAtOnce = int64_t{64} << 10;
 constexpr int64_t kKeptBytes = int64_t{64} << 20;  // of the mapping, in this process
 
@@ -150,35 +143,24 @@ absl::StatusOr<std::shared_ptr<const TokenFile>> TokenFile::Open(const std::stri
   std::shared_ptr<TokenFile> file(new TokenFile());
   file->path_ = path;
   file->source_ = PathInWords(source);
-  FT_RETURN_IF_ERROR(file->Map());
+  FT_ASSIGN_OR_RETURN(file->file_, MappedFile::Open(path));
   const absl::Status status = file->Check(key);
   if (!status.ok())
     return absl::DataLossError(absl::StrCat(path, ": ", std::string(status.message())));
   return std::shared_ptr<const TokenFile>(std::move(file));
 }
 
-absl::Status TokenFile::Map() {
-  FT_ASSIGN_OR_RETURN(const int descriptor, OpenRegularFile(path_, &bytes_));
-  void* const data = bytes_ == 0 ? nullptr
-                                 : mmap(nullptr, static_cast<size_t>(bytes_), PROT_READ, MAP_SHARED,
-                                        descriptor, 0);
-  const int error = errno;
-  close(descriptor);
-  if (data == MAP_FAILED) return FailedRead(error, "map", path_);
-  data_ = static_cast<char*>(data);
-  return absl::OkStatus();
-}
-
 absl::Status TokenFile::Check(const std::string& key) {
   using End = TokenFileWriter::End;
   const absl::Status damaged = absl::DataLossError("not a whole file of tokens");
-  if (bytes_ < static_cast<int64_t>(16 + sizeof(End))) return damaged;
+  const char* const data = file_->data();
+  const auto size = static_cast<uint64_t>(file_->size());
+  if (size < 16 + sizeof(End)) return damaged;
   uint64_t version = 0;
-  std::memcpy(&version, data_ + 8, sizeof(version));
+  std::memcpy(&version, data + 8, sizeof(version));
   End end;
-  std::memcpy(&end, data_ + bytes_ - sizeof(End), sizeof(End));
-  const auto size = static_cast<uint64_t>(bytes_);
-  if (std::memcmp(data_, kMagic, 8) != 0 || std::memcmp(end.magic, kMagic, 8) != 0 ||
+  std::memcpy(&end, data + size - sizeof(End), sizeof(End));
+  if (std::memcmp(data, kMagic, 8) != 0 || std::memcmp(end.magic, kMagic, 8) != 0 ||
       version != kVersion || end.file_bytes != size || end.count > size / sizeof(Entry) ||
       end.index_begin % alignof(Entry) != 0 || end.index_begin > size || end.report_begin > size ||
       end.index_begin + end.count * sizeof(Entry) != end.report_begin ||
@@ -186,17 +168,16 @@ absl::Status TokenFile::Check(const std::string& key) {
     return damaged;
   }
   count_ = static_cast<int64_t>(end.count);
-  index_ = reinterpret_cast<const Entry*>(data_ + end.index_begin);
+  index_ = reinterpret_cast<const Entry*>(data + end.index_begin);
   FT_RETURN_IF_ERROR(CheckIndex(end.index_begin, std::string(end.sha256, 64)));
-  const std::string text(data_ + end.report_begin, end.report_bytes);
+  const std::string text(data + end.report_begin, end.report_bytes);
   absl::StatusOr<StoredReport> stored = ParseReportJson(text, source_);
   if (!stored.ok() || stored->key != key)
     return absl::DataLossError("its report is of another file");
   report_ = std::move(stored->report);
   digest_ = std::move(stored->digest);
   use_ = std::move(stored->use);
-  // Examples are read in no order: of what is around them nothing is wanted.
-  madvise(data_, end.index_begin / kPage * kPage, MADV_RANDOM);
+  file_->ReadInNoOrder(static_cast<int64_t>(end.index_begin));
   Release(kKeptBytes);
   return absl::OkStatus();
 }
@@ -215,13 +196,10 @@ absl::Status TokenFile::CheckIndex(uint64_t index_begin, const std::string& sha2
     Release((last - first) * static_cast<int64_t>(sizeof(Entry)));
   }
   const char* const report = reinterpret_cast<const char*>(index_ + count_);
-  hash.Add(report, data_ + bytes_ - sizeof(TokenFileWriter::End) - report);
+  const char* const end = file_->data() + file_->size() - sizeof(TokenFileWriter::End);
+  hash.Add(report, end - report);
   if (hash.Hex() != sha256 || !is_inside) return absl::DataLossError("its index is damaged");
   return absl::OkStatus();
-}
-
-TokenFile::~TokenFile() {
-  if (data_ != nullptr) munmap(data_, static_cast<size_t>(bytes_));
 }
 
 const TokenFile::Entry& TokenFile::At(int64_t i) const {
@@ -233,12 +211,12 @@ const TokenFile::Entry& TokenFile::At(int64_t i) const {
 void TokenFile::Release(int64_t bytes) const {
   if ((touched_ += bytes) < kKeptBytes) return;
   touched_ = 0;
-  madvise(data_, static_cast<size_t>(bytes_), MADV_DONTNEED);
+  file_->GivePagesBack();
 }
 
 Example TokenFile::Get(int64_t i) const {
   const Entry& entry = At(i);
-  const auto* const words = reinterpret_cast<const uint32_t*>(data_ + entry.begin);
+  const auto* const words = reinterpret_cast<const uint32_t*>(file_->data() + entry.begin);
   if (CheckSum(words, entry.words()) != entry.check_sum) {
     throw std::runtime_error(absl::StrCat(path_, ": the tokens of ", SourceOf(i),
                                           " are damaged: remove this file, it is made again"));

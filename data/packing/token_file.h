@@ -22,6 +22,7 @@
 #include "data/formats/dataset.h"
 #include "data/text/example_list.h"
 #include "runtime/files/file_system.h"
+#include "runtime/files/mapped_file.h"
 
 namespace fttrain {
 
@@ -71,9 +72,6 @@ class TokenFile : public ExampleStore {
   static absl::StatusOr<std::shared_ptr<const TokenFile>> Open(const std::string& path,
                                                                const std::string& source,
                                                                const std::string& key);
-  ~TokenFile() override;
-  TokenFile(const TokenFile&) = delete;
-  TokenFile& operator=(const TokenFile&) = delete;
 
   int64_t size() const override { return count_; }
   // Throws std::runtime_error, with what to do, where the words are not those that were written.
@@ -90,7 +88,6 @@ class TokenFile : public ExampleStore {
   using Entry = TokenFileWriter::Entry;
 
   TokenFile() = default;
-  absl::Status Map();
   absl::Status Check(const std::string& key);
   absl::Status CheckIndex(uint64_t index_begin, const std::string& sha256);
   const Entry& At(int64_t i) const;
@@ -99,8 +96,8 @@ class TokenFile : public ExampleStore {
   std::string path_, source_, digest_;
   TokenUse use_;
   DatasetReport report_;
-  char* data_ = nullptr;
-  int64_t bytes_ = 0, count_ = 0;
+  std::shared_ptr<const MappedFile> file_;
+  int64_t count_ = 0;
   const Entry* index_ = nullptr;
   mutable std::atomic<int64_t> touched_ = 0;
 };

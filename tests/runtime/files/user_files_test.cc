@@ -9,6 +9,7 @@
 
 #include "runtime/files/file_error.h"
 #include "runtime/files/json.h"
+#include "runtime/files/mapped_file.h"
 #include "runtime/files/safetensors.h"
 #include "runtime/files/user_path.h"
 #include "runtime/files/whole_file.h"
@@ -111,6 +112,23 @@ TEST(JsonNode, SaysWhereItIsInOneCleanLineWhateverKeysHold) {
   const nlohmann::json json = {{"a\n\x1b[2J", 1}};
   const JsonNode node = JsonNode(&json, "x.json")["a\n\x1b[2J"];
   EXPECT_EQ(ErrorText(node.String()), "x.json: a\\n\\x1b[2J: a string is needed");
+}
+
+TEST(MappedFile, IsTheFileAlsoAfterItsPagesWereGivenBack) {
+  const TempFolder folder;
+  const std::string text(3 * 4096 + 5, 'x');
+  auto file = MappedFile::Open(folder.Write("rows", text));
+  ASSERT_TRUE(file.ok()) << file.status();
+  (*file)->ReadInNoOrder((*file)->size());
+  for (int time = 0; time < 2; ++time) {
+    EXPECT_EQ(std::string((*file)->data(), static_cast<size_t>((*file)->size())), text);
+    (*file)->GivePagesBack();
+  }
+  const auto empty = MappedFile::Open(folder.Write("empty", ""));
+  ASSERT_TRUE(empty.ok()) << empty.status();
+  EXPECT_EQ((*empty)->size(), 0);
+  EXPECT_THAT(MappedFile::Open(folder.path() + "/none"),
+              IsError(absl::StatusCode::kNotFound, "none"));
 }
 
 }  // namespace
