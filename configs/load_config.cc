@@ -190,7 +190,7 @@ void ApplyOverride(const std::string& override_text, RunConfig& config, Faults& 
     reader.ReadField(value, 0, target.path, *target.field, *target.section);
     if (!value.IsNull()) TakeTheOthersPlace(target, where);
   } catch (const YAML::Exception& error) {
-    reader.Report(0, absl::StrCat("YAML syntax: ", error.msg));
+    reader.Report(0, absl::StrCat("YAML syntax: ", WordsOf(error)));
   }
 }
 
@@ -212,7 +212,7 @@ absl::StatusOr<LoadedConfig> ParseRunConfig(const std::string& text, const std::
     Reader(filename, /*is_override=*/false, faults, loaded.where)
         .ReadSection(*root, "", loaded.config);
   } catch (const YAML::Exception& error) {
-    faults.Add(0, absl::StrCat(filename, ": YAML: ", error.what()));
+    faults.Add(0, absl::StrCat(filename, ": YAML: ", WordsOf(error)));
   }
   for (const std::string& override_text : overrides) {
     ApplyOverride(override_text, loaded.config, faults, loaded.where);

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "configs/hints.h"
+#include "configs/yaml_map.h"
 
 namespace fttrain::config {
 
@@ -55,7 +56,7 @@ YAML::Node OverrideValue(const std::string& text, const FieldDescriptor& field) 
                                field.cpp_type() == FieldDescriptor::CPPTYPE_ENUM);
   const bool is_quoted = absl::StartsWith(text, "\"") || absl::StartsWith(text, "'");
   if (text.empty()) return YAML::Node(YAML::NodeType::Null);
-  return is_word && !is_quoted ? YAML::Node(text) : YAML::Load(text);
+  return is_word && !is_quoted ? YAML::Node(text) : LoadYaml(text);
 }
 
 void TakeTheOthersPlace(const OverrideTarget& target, KeyLocations& where) {

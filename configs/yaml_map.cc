@@ -14,6 +14,7 @@
 #include <string>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 
@@ -101,7 +102,17 @@ bool IsTabIndented(const std::string& text, int line) {
   return text.substr(start, word - start).find('\t') != std::string::npos;
 }
 
-// Notes where a document begins and whether it has anything in it.
+bool IsUtf8(const std::string& text) {
+  for (size_t i = 0; i < text.size();) {
+    const size_t length = Utf8Length(text, i);
+    if (length == 0) return false;
+    i += length;
+  }
+  return true;
+}
+
+// Notes where a document begins and whether it has anything in it. Throws where a word is no text:
+// yaml-cpp makes single bytes of the escapes \N and \_.
 class DocumentWatcher : public YAML::EventHandler {
  public:
   int line() const { return line_; }
@@ -114,9 +125,12 @@ class DocumentWatcher : public YAML::EventHandler {
   void OnDocumentEnd() override {}
   void OnNull(const YAML::Mark&, YAML::anchor_t) override {}
   void OnAlias(const YAML::Mark&, YAML::anchor_t) override { ++events_; }
-  void OnScalar(const YAML::Mark&, const std::string&, YAML::anchor_t,
-                const std::string&) override {
+  void OnScalar(const YAML::Mark& mark, const std::string&, YAML::anchor_t,
+                const std::string& value) override {
     ++events_;
+    if (IsUtf8(value)) return;
+    throw YAML::ParserException(mark,
+                                R"(the escapes \N and \_ are not known: write \u0085 or \u00a0)");
   }
   void OnSequenceStart(const YAML::Mark&, const std::string&, YAML::anchor_t,
                        YAML::EmitterStyle::value) override {
@@ -198,6 +212,21 @@ std::vector<YamlEntry> EntriesOf(const YAML::Node& map, const ReportFault& repor
   return entries;
 }
 
+std::string WordsOf(const YAML::Exception& error) {
+  std::string words = error.msg;
+  for (char& c : words) {
+    if (!absl::ascii_isprint(static_cast<unsigned char>(c))) c = '?';
+  }
+  return words;
+}
+
+YAML::Node LoadYaml(const std::string& text) {
+  std::istringstream stream(text);
+  DocumentWatcher watcher;
+  YAML::Parser(stream).HandleNextDocument(watcher);
+  return YAML::Load(text);
+}
+
 absl::StatusOr<YAML::Node> ParseYamlMap(const std::string& text) {
   if (absl::Status status = CheckCharacters(text); !status.ok()) return status;
   try {
@@ -214,7 +243,7 @@ absl::StatusOr<YAML::Node> ParseYamlMap(const std::string& text) {
   } catch (const YAML::Exception& error) {
     const int line = error.mark.is_null() ? 0 : error.mark.line + 1;
     return AtLine(
-        line, absl::StrCat("YAML syntax: ", error.msg,
+        line, absl::StrCat("YAML syntax: ", WordsOf(error),
                            IsTabIndented(text, line) ? " (indented with a tab: use spaces)" : ""));
   }
 }

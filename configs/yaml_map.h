@@ -37,6 +37,13 @@ absl::Status CheckCharacters(const std::string& text);
 // folder, what cannot be read, and more than 256 KiB.
 absl::StatusOr<std::string> ReadYamlFile(const std::string& path);
 
+// What yaml-cpp complains of. It quotes single bytes of the text: "unknown escape character: ?".
+std::string WordsOf(const YAML::Exception& error);
+
+// The value that `text` is. Throws YAML::Exception, also for the escapes \N and \_, of which
+// yaml-cpp makes bytes that are not UTF-8.
+YAML::Node LoadYaml(const std::string& text);
+
 // The root map of the only document in `text`. Errors read "4: what is wrong" ("what is wrong" if
 // the line is unknown): bytes that are not UTF-8, control characters, YAML syntax, nesting too
 // deep, no document or anything behind it, a root that is no map.

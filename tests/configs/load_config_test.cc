@@ -302,6 +302,9 @@ TEST(Overrides, FaultsNameTheOverride) {
             "--set adapter.rr=3: unknown key 'rr' in adapter; did you mean 'r'?");
   EXPECT_EQ(Fault({"lora_r=3"}), "--set lora_r=3: 'lora_r' is adapter.r here");
   EXPECT_EQ(Fault({"adapter"}), "--set adapter: write it as section.key=value");
+  EXPECT_EQ(Fault({R"(output_dir="a\_b")"}),
+            "--set output_dir=\"a\\_b\": YAML syntax: the escapes \\N and \\_ are not known: write "
+            "\\u0085 or \\u00a0");
   EXPECT_EQ(Fault({"=3"}), "--set =3: write it as section.key=value");
   EXPECT_EQ(Fault({"adapter.r.x=3"}),
             "--set adapter.r.x=3: 'adapter.r' is a value: it has no key 'x'");

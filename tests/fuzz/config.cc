@@ -40,6 +40,7 @@ std::vector<std::string> Words() {
           "|\n",
           ">-\n",
           "!!str ",
+          R"("\_")",
           "%YAML 1.2\n",
           "---\n",
           "...\n",
