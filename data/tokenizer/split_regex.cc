@@ -19,9 +19,10 @@ constexpr char kSpaceClass[] =
     "\\x{85}\\x{A0}\\x{1680}\\x{2000}-\\x{200A}\\x{2028}\\x{2029}\\x{202F}\\x{205F}\\x{3000}";
 constexpr size_t kJitStackBytes = size_t{64} << 20;
 
-absl::Status Unsupported(absl::string_view what, std::string_view pattern) {
-  return absl::InvalidArgumentError(absl::StrCat(
-      "regular expression uses ", what, ", which is not supported, in ", Printable(pattern)));
+absl::Status Unsupported(std::string_view what, std::string_view pattern) {
+  return absl::InvalidArgumentError(absl::StrCat("regular expression uses ", Printable(what),
+                                                 ", which is not supported, in ",
+                                                 Printable(pattern)));
 }
 
 // Walks the pattern once and writes its PCRE2 form.

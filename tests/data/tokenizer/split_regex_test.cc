@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "data/text/unicode.h"
+
 namespace fttrain {
 namespace {
 
@@ -73,10 +75,11 @@ TEST(SplitRegex, SyntaxThatTheEnginesReadDifferentlyIsRefused) {
 }
 
 TEST(SplitRegex, RefusalsShowThePatternInPrintableWords) {
-  for (const char* pattern : {"\\p\x1b[2J", "(\n"}) {
+  for (const char* pattern : {"\\p\x1b[2J", "(\n", "\\\x7f", "\\\u00e9", "(?\u00e9\u00e9"}) {
     const std::string message(SplitRegex::Compile(pattern).status().message());
     EXPECT_NE(message, "");
-    EXPECT_EQ(message.find_first_of("\x1b\n"), std::string::npos) << message;
+    EXPECT_EQ(message.find_first_of("\x1b\n\x7f"), std::string::npos) << message;
+    EXPECT_EQ(FindInvalidUtf8(message), std::string::npos) << message;
   }
 }
 
