@@ -81,13 +81,12 @@ absl::StatusOr<RigSearch> SearchRig(const SearchSpace& space, const JobInputs& b
   const BytesOfRank bytes_of = ExactBytes(beside);
   RigSearch search;
   const absl::StatusOr<Found> all = SearchLayouts(space, kLayouts, bytes_of);
+  // Where kept keys leave no layout of all cards, some of them may have one.
+  if (!all.ok() && !absl::IsInvalidArgument(all.status())) return all.status();
   if (all.ok()) search.found = *all;
   FT_ASSIGN_OR_RETURN(search.fewer, SearchFewerCards(space, search.found, kLayouts, bytes_of));
-  if (search.fewer) {
-    search.found = search.fewer->found;
-  } else {
-    FT_RETURN_IF_ERROR(all.status());
-  }
+  if (!search.fewer && !all.ok()) return all.status();
+  if (search.fewer) search.found = search.fewer->found;
   if (search.found.fits.empty()) {
     FT_RETURN_IF_ERROR(SayWhatHelps(space, bytes_of, search));
     return search;
@@ -95,6 +94,7 @@ absl::StatusOr<RigSearch> SearchRig(const SearchSpace& space, const JobInputs& b
   search.chosen = search.found.fits.front();
   search.reason = ReasonFor(search.found);
   if (search.fewer) absl::StrAppend(&search.reason, "; ", search.fewer->gain);
+  if (!all.ok()) absl::StrAppend(&search.reason, "; ", std::string(all.status().message()));
   const SearchSpace part = search.fewer ? SearchSpace{space.task, space.base, search.fewer->rig,
                                                       space.kept, search.fewer->room}
                                         : space;

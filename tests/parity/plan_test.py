@@ -129,6 +129,9 @@ def searches(binary):
         again = json.loads(said(binary, *flags, "--json", *keys))
         if again["layouts"][0]["keys"] != best["keys"] or again["layouts"][0]["needed"] != best["needed"]:
             raise harness.Failure(f"{again['layouts'][0]} is not {best}")
+        some = said(binary, "--rig=3x4090", *flags[1:], "parallel.tensor=2")
+        if not re.search(r"why        .*cards 0, 1 of 3 x RTX 4090 alone .*; no layout of 3 x RTX 4090 is left with the keys that are kept: parallel.tensor\n", some):
+            raise harness.Failure(f"'{some}' does not say why one card is left out")
     return f"{best['layout']}, {best['tokens_per_second']:,.0f} tokens/s"
 
 
