@@ -6,6 +6,7 @@
 #include "absl/strings/escaping.h"
 #include "data/tokenizer/vocabulary.h"
 #include "runtime/files/json.h"
+#include "runtime/process/log.h"
 
 namespace fttrain {
 namespace {
@@ -64,7 +65,7 @@ absl::Status ReadSpecials(const JsonNode& root, size_t count, std::vector<std::s
     FT_ASSIGN_OR_RETURN(const std::string name, version.String());
     bool old = false;
     for (const char* known : kOldVersions) old = old || name == known;
-    if (!old) return root["special_tokens"].Error("needed in a file of version " + name);
+    if (!old) return root["special_tokens"].Error("needed in a file of version " + Printable(name));
     out->assign(std::begin(kOldSpecials), std::end(kOldSpecials));
   }
   if (out->size() > count) {

@@ -8,6 +8,7 @@ namespace {
 
 constexpr int kMaxDepth = 64, kMaxObjectDepth = 32;
 constexpr int64_t kEnd = int64_t{1} << 31;
+constexpr size_t kMostOfAnError = 4000;  // bytes; what a file's text could make long
 
 // Deepest nesting of brackets outside strings, also of text that is not JSON.
 int Depth(std::string_view text) {
@@ -124,7 +125,8 @@ JsonNode JsonNode::operator[](size_t i) const {
 }
 
 absl::Status JsonNode::Error(absl::string_view what) const {
-  return absl::InvalidArgumentError(absl::StrCat(path_, ": ", what));
+  return absl::InvalidArgumentError(
+      absl::StrCat(path_, ": ", Printable({what.data(), what.size()}, kMostOfAnError)));
 }
 
 absl::Status JsonNode::Unsupported() const {
@@ -231,7 +233,8 @@ std::vector<int64_t> JsonKeys::Ids(const char* key) {
 
 void JsonKeys::Fail(const std::string& key, const std::string& message) {
   if (!status_.ok()) return;
-  status_ = absl::InvalidArgumentError(absl::StrCat(where_, ": '", Printable(key), "' ", message));
+  status_ = absl::InvalidArgumentError(
+      absl::StrCat(where_, ": '", Printable(key), "' ", Printable(message, kMostOfAnError)));
 }
 
 }  // namespace fttrain

@@ -43,7 +43,7 @@ class JsonNode {
   JsonNode operator[](const char* key) const;  // absent where this is no object
   JsonNode operator[](size_t i) const;         // of an array; i < size()
 
-  // InvalidArgument "PATH: WHAT".
+  // InvalidArgument "PATH: WHAT", in printable words.
   absl::Status Error(absl::string_view what) const;
   absl::Status Unsupported() const;  // "PATH: 'VALUE' is not supported"
 

@@ -112,6 +112,15 @@ TEST(JsonNode, SaysWhereItIsInOneCleanLineWhateverKeysHold) {
   const nlohmann::json json = {{"a\n\x1b[2J", 1}};
   const JsonNode node = JsonNode(&json, "x.json")["a\n\x1b[2J"];
   EXPECT_EQ(ErrorText(node.String()), "x.json: a\\n\\x1b[2J: a string is needed");
+  EXPECT_EQ(node.Error(std::string("version \0v\xff", 11)).message(),
+            "x.json: a\\n\\x1b[2J: version \\x00v\\xff");
+}
+
+TEST(JsonKeys, FailInPrintableWords) {
+  const nlohmann::json none = nlohmann::json::object();
+  JsonKeys keys(none, "x.json");
+  keys.Fail("a", "is not \x07");
+  EXPECT_EQ(keys.status().message(), "x.json: 'a' is not \\x07");
 }
 
 TEST(MappedFile, IsTheFileAlsoAfterItsPagesWereGivenBack) {
