@@ -76,18 +76,13 @@ class MemoryWatch:
 
     def __init__(self, program, argument):
         self.program, self.argument = program, argument.encode()
-        self.samples, self.peak, self.done = [], {}, threading.Event()
+        self.samples, self.done = [], threading.Event()
         self.thread = threading.Thread(target=self.run)
 
     def run(self):
         while not self.done.wait(0.01):
-            now = {}
-            for pid in self.pids():
-                resident, highest = status_bytes(pid)
-                if resident:
-                    now[pid] = resident
-                    self.peak[pid] = highest
-            self.samples.append((time.time(), now))
+            status = {pid: status_bytes(pid) for pid in self.pids()}
+            self.samples.append((time.time(), {pid: both for pid, both in status.items() if both[0]}))
 
     def pids(self):
         for folder in (Path("/proc") / p for p in os.listdir("/proc") if p.isdigit()):
@@ -98,16 +93,18 @@ class MemoryWatch:
             except OSError:  # it has ended
                 continue
 
-    def above(self, loaded_at):
-        """Peak minus what was resident at that time, summed over processes."""
+    def above(self, loaded_at, ended_at):
+        """Peak between these times minus what was resident at the first, summed over processes. A
+        process that ends maps a hundred megabytes of CUDA's libraries to unload them: not a step's."""
         before = [s for t, s in self.samples if t <= loaded_at]
-        after = [s for t, s in self.samples if t > loaded_at]
+        after = [s for t, s in self.samples if loaded_at < t <= ended_at]
         total = 0
-        for pid, resident in before[-1].items():
-            earlier = max(s.get(pid, 0) for s in before)
-            sampled = max(s.get(pid, 0) for s in after)
+        for pid, (resident, _) in before[-1].items():
+            earlier = max(s.get(pid, (0, 0))[0] for s in before)
+            sampled = max(s.get(pid, (0, 0))[0] for s in after)
             # The kernel's own high-water mark misses nothing, but it may stem from loading.
-            total += (self.peak[pid] if sampled > earlier else sampled) - resident
+            highest = max(s.get(pid, (0, 0))[1] for s in after)
+            total += (highest if sampled > earlier else sampled) - resident
         return total
 
 
@@ -256,7 +253,7 @@ def run_fttrain(options, mode, ranks=1):
         sys.exit(f"fttrain failed: {process.stderr.read()}")
     rows = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
     ledger_peak = max(row["peak_bytes"] for row in rows)
-    above = watch.above(loaded_at)
+    above = watch.above(loaded_at, (output / "metrics.jsonl").stat().st_mtime)
     if ranks == 1:
         # Gradients and optimizer state exist before the first step, so the resident size then
         # hides them; the ledger of tensor bytes does not.
