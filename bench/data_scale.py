@@ -17,6 +17,7 @@ import argparse
 import json
 import os
 import random
+import resource
 import shutil
 import subprocess
 import sys
@@ -47,9 +48,15 @@ def write_rows(path, mib):
     return rows
 
 
+def processor_seconds():
+    """Of all programs that were started and have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def run(command, environment):
-    """Seconds, and the most anonymous and file-backed MiB that the process had resident."""
-    start = time.monotonic()
+    """Seconds by the clock and of processors, and the most anonymous and file-backed MiB that the process had resident."""
+    start, before = time.monotonic(), processor_seconds()
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
     anonymous = mapped = 0
     while process.poll() is None:
@@ -64,7 +71,7 @@ def run(command, environment):
     text = process.stdout.read()
     if process.returncode != 0:
         sys.exit(f"{' '.join(command)}: exit code {process.returncode}\n{text}")
-    return time.monotonic() - start, anonymous, mapped, text
+    return time.monotonic() - start, processor_seconds() - before, anonymous, mapped, text
 
 
 def fttrain(options, rows, folder, cache):
@@ -124,8 +131,8 @@ def states(options, rows, folder, cache):
     mib, report = rows.stat().st_size / 2**20, None
     all_states = [("nothing kept", str(cache)), ("tokens kept", str(cache)), ("in memory", "none")]
     for name, where in all_states[: 2 if "memory" in options.skip else 3]:
-        seconds, anonymous, mapped, text = fttrain(options, rows, folder, where)
-        print(f"{name:14} {seconds:8.2f} s {mib / seconds:8.1f} MiB/s   resident {anonymous:5} MiB"
+        seconds, of_processors, anonymous, mapped, text = fttrain(options, rows, folder, where)
+        print(f"{name:14} {seconds:8.2f} s ({of_processors:.2f} of processors) {mib / seconds:8.1f} MiB/s   resident {anonymous:5} MiB"
               f" + {mapped} MiB of files", flush=True)
         found = json.loads(text)
         if report is not None and found != report:
@@ -240,7 +247,9 @@ def main():
             (folder / "hf").mkdir()
             command = [options.python, "-c", HUGGING_FACE, str(rows), str(options.model.resolve()),
                        str(options.threads), str(folder / "hf")]
-            print(subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip(), "s")
+            before = processor_seconds()
+            said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+            print(f"{said} s ({processor_seconds() - before:.2f} of processors, its start too)")
 
 
 if __name__ == "__main__":
