@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 
 #include "absl/strings/str_cat.h"
 #include "data/text/unicode16.h"
@@ -28,6 +29,17 @@ Scan ScanUtf8(std::string_view text, size_t offset) {
   UChar32 c = 0;
   U8_NEXT(text.data(), end, text.size(), c);
   return {end - offset, c >= 0};
+}
+
+// How many bytes from the first on are ASCII, eight at a time: most text is.
+size_t AsciiBytes(std::string_view text) {
+  size_t i = 0;
+  for (uint64_t eight; i + sizeof(eight) <= text.size(); i += sizeof(eight)) {
+    std::memcpy(&eight, text.data() + i, sizeof(eight));
+    if ((eight & 0x8080808080808080) != 0) break;
+  }
+  while (i < text.size() && static_cast<unsigned char>(text[i]) < 0x80) ++i;
+  return i;
 }
 
 const icu::Normalizer2* IcuNormalizer(UnicodeForm form, UErrorCode* error) {
@@ -130,6 +142,10 @@ constexpr ByteLevelMap kByteLevel = MakeByteLevelMap();
 size_t FindInvalidUtf8(std::string_view text) {
   size_t i = 0;
   while (i < text.size()) {
+    if (static_cast<unsigned char>(text[i]) < 0x80) {
+      i += AsciiBytes(text.substr(i));
+      continue;
+    }
     const Scan scan = ScanUtf8(text, i);
     if (!scan.complete) return i;
     i += scan.length;
@@ -165,10 +181,12 @@ std::string ReplaceInvalidUtf8(std::string_view text) {
 }
 
 bool IsUnicodeSpace(uint32_t c) {
+  if (c < 0x80) return c == ' ' || (c >= '\t' && c <= '\r');
   return u_hasBinaryProperty(static_cast<UChar32>(c), UCHAR_WHITE_SPACE);
 }
 
 bool IsUnicodeNumeric(uint32_t c) {
+  if (c < 0x80) return c >= '0' && c <= '9';
   // Hugging Face's digits are those of Rust's Unicode 17; the tables here end earlier.
   const bool since_16 = (c >= 0x11DE0 && c <= 0x11DE9) || (c >= 0x16FF4 && c <= 0x16FF6);
   return (U_GET_GC_MASK(static_cast<UChar32>(c)) & (U_GC_ND_MASK | U_GC_NL_MASK | U_GC_NO_MASK)) !=
