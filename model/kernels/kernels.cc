@@ -120,16 +120,18 @@ at::Tensor NormBackward(const at::Tensor& dy, const at::Tensor& x, const at::Ten
 }
 
 void RopeInPlace(at::Tensor x, const at::Tensor& cos, const at::Tensor& sin,
-                 const at::Tensor& positions, bool inverse, bool interleaved) {
+                 const at::Tensor& positions, bool inverse, bool interleaved, int64_t first) {
   CheckInput("rotary", x);
-  TORCH_CHECK(x.dim() == 3 && cos.dim() == 2 && 2 * cos.size(1) <= x.size(2), "rotary: x ",
-              x.sizes(), " is not [T, heads, D] of a cos ", cos.sizes(), " of D / 2 or fewer");
+  TORCH_CHECK(x.dim() == 3 && cos.dim() == 2 && first >= 0 && first + 2 * cos.size(1) <= x.size(2),
+              "rotary: x ", x.sizes(), " is not [T, heads, D] of a cos ", cos.sizes(),
+              " of D / 2 or fewer from ", first, " on");
   const int64_t rows = x.size(0), heads = x.size(1), head_dim = x.size(2);
   const int64_t turned = 2 * cos.size(1);
   CheckOperand("rotary's cos", x, cos, cos.sizes(), StatisticsType(x));
   CheckOperand("rotary's sin", x, sin, cos.sizes(), StatisticsType(x));
   CheckOperand("rotary's positions", x, positions, {rows}, at::kLong);
-  if (FT_ON_CUDA(x, Rope, DtypeOf(x), MutableData<void>(x), Data<void>(cos), Data<void>(sin),
+  void* const from = static_cast<char*>(x.mutable_data_ptr()) + first * x.element_size();
+  if (FT_ON_CUDA(x, Rope, DtypeOf(x), from, Data<void>(cos), Data<void>(sin),
                  Data<int64_t>(positions), rows, heads, head_dim, inverse, turned, interleaved)) {
     return;
   }
@@ -141,7 +143,7 @@ void RopeInPlace(at::Tensor x, const at::Tensor& cos, const at::Tensor& sin,
   OnCpu(x, rows, heads * turned,
         [&]<class T>(const RowKernels<T>& kernels, int64_t begin, int64_t end) {
           using S = typename StatisticsOf<T>::Type;
-          kernels.rope(MutableData<T>(x) + begin * heads * head_dim, Data<S>(cos), Data<S>(sin),
+          kernels.rope(static_cast<T*>(from) + begin * heads * head_dim, Data<S>(cos), Data<S>(sin),
                        position + begin, end - begin, heads, head_dim, inverse, turned,
                        interleaved);
         });

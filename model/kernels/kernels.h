@@ -25,12 +25,13 @@ at::Tensor AddNormForward(at::Tensor x, const at::Tensor& delta, const at::Tenso
 at::Tensor NormBackward(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& weight,
                         const NormForm& form, const at::Tensor& dresidual, at::Tensor dweight);
 
-// Rotary embedding (Su et al., arXiv:2104.09864) of the first R elements of each head, in pairs
-// (0, R/2), (1, R/2 + 1), ... or, interleaved, (0, 1), (2, 3), ... In place on x [T, heads, D];
-// cos, sin [max_positions, R/2] float32 (float64 for float64 x); positions int64 [T]. inverse: the
-// transpose (backward).
+// Rotary embedding (Su et al., arXiv:2104.09864) of R elements of each head, from element `first`
+// on, in pairs (0, R/2), (1, R/2 + 1), ... or, interleaved, (0, 1), (2, 3), ... In place on
+// x [T, heads, D]; cos, sin [max_positions, R/2] float32 (float64 for float64 x); positions int64
+// [T]. inverse: the transpose (backward).
 void RopeInPlace(at::Tensor x, const at::Tensor& cos, const at::Tensor& sin,
-                 const at::Tensor& positions, bool inverse, bool interleaved = false);
+                 const at::Tensor& positions, bool inverse, bool interleaved = false,
+                 int64_t first = 0);
 
 // Gated linear unit (Shazeer, arXiv:2002.05202): activation(gate) * up. All [T, F].
 at::Tensor GluForward(const at::Tensor& gate, const at::Tensor& up,

@@ -20,7 +20,7 @@ inline constexpr int64_t kDweightParts = 256;
 void NormBackward(Dtype type, const void* dy, const void* x, const void* weight,
                   const void* dresidual, void* dx, void* partial_dweight, int64_t rows,
                   int64_t columns, const NormForm& form, void* stream);
-// x [rows, heads, head_dim]; cos, sin S [*, turned / 2].
+// x [rows, heads, head_dim], or from the first element that turns; cos, sin S [*, turned / 2].
 void Rope(Dtype type, void* x, const void* cos, const void* sin, const int64_t* positions,
           int64_t rows, int64_t heads, int64_t head_dim, bool inverse, int64_t turned,
           bool interleaved, void* stream);

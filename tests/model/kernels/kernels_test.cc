@@ -335,6 +335,14 @@ TEST_P(Rope, TurnsAPartOfLongerHeadsAndNeighbouringPairs) {
   const at::Tensor neighbours = rotated(x.clone(), true);
   EXPECT_TRUE(at::equal(neighbours.narrow(2, 0, turned), together));
   EXPECT_TRUE(at::equal(neighbours.narrow(2, turned, 3), x.narrow(2, turned, 3)));
+  // The last elements in place of the first.
+  for (const bool interleaved : {false, true}) {
+    at::Tensor behind = at::cat({x.narrow(2, turned, 3), x.narrow(2, 0, turned)}, 2);
+    RopeInPlace(behind, cos, sin, positions, /*inverse=*/false, interleaved, /*first=*/3);
+    const at::Tensor before = interleaved ? neighbours : halves;
+    EXPECT_TRUE(at::equal(behind.narrow(2, 3, turned), before.narrow(2, 0, turned)));
+    EXPECT_TRUE(at::equal(behind.narrow(2, 0, 3), x.narrow(2, turned, 3)));
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(HeadDims, Rope,
