@@ -187,7 +187,7 @@ int64_t ResultBytes(const Task& task) {
   int64_t bytes = kBytesOfConfigs + task.steps * kBytesOfAStep;
   const auto add = [&](const std::vector<TensorSpec>& tensors, int64_t element_bytes) {
     for (const TensorSpec& tensor : tensors) {
-      int64_t tensor_bytes = element_bytes;
+      int64_t tensor_bytes = tensor.constant ? int64_t{sizeof(float)} : element_bytes;
       for (const int64_t dim : tensor.shape) tensor_bytes *= dim;
       bytes += tensor_bytes + static_cast<int64_t>(tensor.name.size()) + kHeaderBytesOfATensor;
     }

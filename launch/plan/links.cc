@@ -120,7 +120,11 @@ GroupBytes BytesOfLayer(const LayerSpec& layer, const Task& task, const Layout& 
   for (const BlockSpec& block : layer) {
     ForEachPart(
         block, [&](const NormSpec& norm) { AddNorm(static_cast<double>(norm.size), task, bytes); },
-        [&](const LinearSpec& linear) { AddLinear(linear, task, tp, bytes); });
+        [&](const LinearSpec& linear) { AddLinear(linear, task, tp, bytes); },
+        [&](const ConstantSpec& constant) {
+          bytes.frozen += static_cast<double>(constant.size) *
+                          static_cast<double>(c10::elementSize(FactorDtype(task.form.compute)));
+        });
   }
   bytes.kept = static_cast<double>(KeptBytes(layer, ModelOptionsOf(task, layout), tp,
                                              static_cast<int64_t>(MicrobatchTokens(task, layout))));

@@ -189,7 +189,8 @@ absl::Status SaveModel(const ParameterSet& set, ParameterStore& store, const Par
   // it.
   for (const TensorSpec& spec : specs) {
     const at::Tensor whole = files.Gather(spec.name, stages, set, store);
-    if (writer != nullptr && status.ok()) status = writer->Append(whole, save_dtype);
+    if (writer == nullptr || !status.ok()) continue;
+    status = writer->Append(whole, spec.constant ? at::kFloat : save_dtype);
   }
   if (writer != nullptr && status.ok()) status = writer->Finish();
   return status;

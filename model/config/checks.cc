@@ -24,6 +24,8 @@ void AddReasons(const BlockSpec& block, int64_t tp, std::vector<std::string>& re
       add(absl::StrCat("neither ", attention->kv_heads, " key-value heads / ", tp, " nor ", tp,
                        " / ", attention->kv_heads, " is whole"));
     }
+  } else if (const auto* latent = std::get_if<LatentAttentionSpec>(&block.body)) {
+    leaves("", latent->heads, " attention heads");
   } else if (const auto* moe = std::get_if<MoeSpec>(&block.body)) {
     leaves("experts' intermediate size ", moe->experts.front().gate.out, "");
   } else {
@@ -45,6 +47,8 @@ int64_t MostHeads(const ModelSpec& model) {
     for (const BlockSpec& block : layer) {
       const auto* attention = std::get_if<AttentionSpec>(&block.body);
       if (attention != nullptr) most = std::max(most, attention->heads);
+      const auto* latent = std::get_if<LatentAttentionSpec>(&block.body);
+      if (latent != nullptr) most = std::max(most, latent->heads);
     }
   }
   return most;

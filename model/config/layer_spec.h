@@ -16,6 +16,7 @@ enum class NormOver {
   kStream,    // the residual stream's rows: whole
   kHead,      // each head: the rank's own heads
   kAllHeads,  // all heads together: the rank's own, so ranks sum squares; the weight is split
+  kLatent,    // what heads are made from: whole, of which a rank has its own heads' gradient
 };
 
 // A norm with a weight `name`.weight [size].
@@ -27,6 +28,13 @@ struct NormSpec {
   // kAllHeads: split as the linear whose output it norms (LinearSpec).
   int64_t unit = 1;
   bool may_share = false;
+};
+
+// A vector `name` [size] that is read and never trained: whole on every rank, in files and here in
+// float32 (float64 in float64 compute) whatever the model is in.
+struct ConstantSpec {
+  std::string name;
+  int64_t size = 0;
 };
 
 // Which dimension tensor parallelism splits: out [out/tp, in], or in [out, in/tp]; or neither, and
@@ -82,6 +90,24 @@ struct AttentionSpec {
   int rope = 0;  // which of ModelSpec::ropes turns q and k; below 0: none
 };
 
+// Multi-head latent attention (DeepSeek-V2, arXiv:2405.04434, sec. 2.1). Of x come a latent, from
+// which, normed, each head has its key's first part and its value, and a key part that turns, one
+// for all heads; queries likewise come from a latent of their own, or from x. A head's q and k are
+// [nope_dim | rope_dim], of which the last turn; its value has v_dim.
+struct LatentAttentionSpec {
+  std::optional<LinearSpec> q_a;   // [q's latent, H]; whole on every rank
+  std::optional<NormSpec> q_norm;  // of that, if it is there
+  LinearSpec q;                    // [N (nope + rope), q's latent, or H], head by head
+  LinearSpec kv_a;                 // [latent + rope, H]; whole on every rank
+  NormSpec kv_norm;                // of the latent
+  LinearSpec kv_b;                 // [N (nope + v), latent], head by head
+  LinearSpec o;                    // [H, N v]
+  int64_t heads = 0, nope_dim = 0, rope_dim = 0, v_dim = 0;
+  double scale = 1.0;  // of the scores
+  int rope = 0;        // as AttentionSpec's
+  int64_t qk_dim() const { return nope_dim + rope_dim; }
+};
+
 // down(activation(gate x) * up x).
 struct MlpSpec {
   LinearSpec gate, up, down;
@@ -94,7 +120,14 @@ struct MlpSpec {
 struct MoeSpec {
   LinearSpec router;  // [experts, H]
   int64_t top_k = 1;
-  bool renormalize = false;      // a token's scores are divided by their sum
+  bool renormalize = false;  // a token's scores are divided by their sum
+  bool sigmoid = false;      // a score is the sigmoid of its own logit
+  double scale = 1.0;        // of what comes of the scores
+  // Added to scores for the choice alone (arXiv:2408.15664). [experts]
+  std::optional<ConstantSpec> correction = {};
+  // Experts in `groups` equal runs: chosen are those of the top_groups whose group_best best
+  // (corrected) scores sum highest.
+  int64_t groups = 1, top_groups = 1, group_best = 1;
   std::vector<MlpSpec> experts;  // of one shape
   int64_t num_experts() const { return static_cast<int64_t>(experts.size()); }
 };
@@ -102,7 +135,7 @@ struct MoeSpec {
 // x += residual_scale * after(body(before(x))), without the norms that are not there.
 struct BlockSpec {
   std::optional<NormSpec> before;
-  std::variant<AttentionSpec, MlpSpec, MoeSpec> body;
+  std::variant<AttentionSpec, MlpSpec, MoeSpec, LatentAttentionSpec> body;
   std::optional<NormSpec> after = {};
   // Reads what the block before it reads, norm included, not what that one has made of it.
   bool beside = false;

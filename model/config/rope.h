@@ -22,6 +22,7 @@ struct RopeSpec {
   double beta_fast = 32.0, beta_slow = 1.0;      // yarn: turns within the original context
   bool truncate = true;                          // yarn: its ramp begins and ends at whole pairs
   double attention_factor = 1.0;                 // cos and sin are multiplied by it
+  double score_factor = 1.0;                     // scores are (DeepSeek), which its family does
   // longrope: each pair's frequency is divided by its factor; by the long one in a microbatch with
   // a document of more than original_max_position_embeddings tokens.
   std::vector<double> short_factors = {}, long_factors = {};

@@ -21,6 +21,10 @@ std::vector<std::vector<LinearSpec>> LinearsByInput(const BlockSpec& block) {
   if (const auto* attention = std::get_if<AttentionSpec>(&block.body)) {
     return {{attention->q, attention->k, attention->v}, {attention->o}};
   }
+  if (const auto* latent = std::get_if<LatentAttentionSpec>(&block.body)) {
+    if (!latent->q_a) return {{latent->q, latent->kv_a}, {latent->kv_b}, {latent->o}};
+    return {{*latent->q_a, latent->kv_a}, {latent->q}, {latent->kv_b}, {latent->o}};
+  }
   if (const auto* moe = std::get_if<MoeSpec>(&block.body)) {
     std::vector<std::vector<LinearSpec>> linears = {{moe->router}};
     for (const MlpSpec& expert : moe->experts) {
@@ -34,7 +38,8 @@ std::vector<std::vector<LinearSpec>> LinearsByInput(const BlockSpec& block) {
 }
 
 void ForEachPart(const BlockSpec& block, const std::function<void(const NormSpec&)>& norm,
-                 const std::function<void(const LinearSpec&)>& linear) {
+                 const std::function<void(const LinearSpec&)>& linear,
+                 const std::function<void(const ConstantSpec&)>& constant) {
   if (block.before) norm(*block.before);
   for (const std::vector<LinearSpec>& linears : LinearsByInput(block)) {
     for (const LinearSpec& each : linears) linear(each);
@@ -42,6 +47,13 @@ void ForEachPart(const BlockSpec& block, const std::function<void(const NormSpec
   if (const auto* attention = std::get_if<AttentionSpec>(&block.body)) {
     if (attention->q_norm) norm(*attention->q_norm);
     if (attention->k_norm) norm(*attention->k_norm);
+  }
+  if (const auto* latent = std::get_if<LatentAttentionSpec>(&block.body)) {
+    if (latent->q_norm) norm(*latent->q_norm);
+    norm(latent->kv_norm);
+  }
+  if (const auto* moe = std::get_if<MoeSpec>(&block.body)) {
+    if (constant && moe->correction) constant(*moe->correction);
   }
   if (block.after) norm(*block.after);
 }
@@ -83,9 +95,12 @@ std::vector<TensorSpec> ModelTensors(const ModelSpec& model) {
     tensors.push_back({spec.name + ".weight", {spec.out, spec.in}, spec.name, spec.role});
     if (spec.bias) tensors.push_back({spec.name + ".bias", {spec.out}});
   };
+  const auto constant = [&](const ConstantSpec& spec) {
+    tensors.push_back({.name = spec.name, .shape = {spec.size}, .constant = true});
+  };
   tensors.push_back({model.embedding + ".weight", table});
   for (const LayerSpec& layer : model.layers) {
-    for (const BlockSpec& block : layer) ForEachPart(block, norm, linear);
+    for (const BlockSpec& block : layer) ForEachPart(block, norm, linear, constant);
   }
   norm(model.head.norm);
   if (!model.head.tied) tensors.push_back({model.head.name + ".weight", table, model.head.name});
@@ -119,9 +134,11 @@ bool HasExperts(const ModelSpec& model) { return ExpertsOf(model) != nullptr; }
 std::string ToString(const ModelSpec& model) {
   std::string heads;
   for (const BlockSpec& block : model.layers.empty() ? LayerSpec() : model.layers.front()) {
-    const auto* attention = std::get_if<AttentionSpec>(&block.body);
-    if (attention == nullptr) continue;
-    heads = absl::StrCat(", heads ", attention->heads, "/", attention->kv_heads);
+    if (const auto* attention = std::get_if<AttentionSpec>(&block.body)) {
+      heads = absl::StrCat(", heads ", attention->heads, "/", attention->kv_heads);
+    } else if (const auto* latent = std::get_if<LatentAttentionSpec>(&block.body)) {
+      heads = absl::StrCat(", heads ", latent->heads, ", latent ", latent->kv_norm.size);
+    }
   }
   std::string experts;
   if (const MoeSpec* moe = ExpertsOf(model)) {

@@ -37,6 +37,8 @@ struct ModelSpec {
   bool quantized = false;  // quantization_config: matrices are stored as NF4 (nf4_folder.h)
   std::vector<int64_t> eos_token_ids;  // may be empty
   std::vector<std::string> notes;      // what users should know of the config, a line each
+  // Tensors of files that begin so are no part of this model, and are left there.
+  std::vector<std::string> unread_prefixes;
   int64_t num_layers() const { return static_cast<int64_t>(layers.size()); }
 };
 
@@ -47,9 +49,11 @@ std::vector<LinearSpec> LinearsOf(const LayerSpec& layer);
 std::vector<LinearSpec> ModulesOf(const LayerSpec& layer);
 // Of the residual stream that a block reads and adds to.
 int64_t StreamWidth(const BlockSpec& block);
-// Calls one of both for each part of a block that has tensors, in the order of files.
+// Calls one of them for each part of a block that has tensors, in the order of files; `constant` if
+// it is given.
 void ForEachPart(const BlockSpec& block, const std::function<void(const NormSpec&)>& norm,
-                 const std::function<void(const LinearSpec&)>& linear);
+                 const std::function<void(const LinearSpec&)>& linear,
+                 const std::function<void(const ConstantSpec&)>& constant = {});
 // q_proj of model.layers.0.self_attn.q_proj.
 std::string LeafName(const std::string& module);
 
@@ -59,6 +63,7 @@ struct TensorSpec {
   std::vector<int64_t> shape;
   std::string module = {};  // of a linear's matrix (a head of its own is one); else ""
   LinearRole role = LinearRole::kPlain;
+  bool constant = false;  // ConstantSpec: float32 in files of any dtype
 };
 // Every weight of the model, in file order: embedding, layers, final norm, head (absent when tied).
 std::vector<TensorSpec> ModelTensors(const ModelSpec& model);

@@ -253,7 +253,8 @@ absl::StatusOr<std::unique_ptr<FolderWriter>> CreateModelFolder(
   }
   std::vector<SafetensorsWriter::Tensor> declared;
   for (const TensorSpec& tensor : tensors) {
-    declared.push_back({tensor.name, *stored, tensor.shape});
+    const SafetensorsDtype mine = tensor.constant ? SafetensorsDtype::kF32 : *stored;
+    declared.push_back({tensor.name, mine, tensor.shape});
   }
   FT_ASSIGN_OR_RETURN(const std::string config, ConfigWith(base_folder, DtypeWord(dtype), ""));
   return FolderWriter::Create(base_folder, folder, std::move(declared), config, max_shard_bytes);

@@ -66,9 +66,9 @@ class FolderWriter {
   std::unique_ptr<SafetensorsWriter> writer_;
 };
 
-// A folder that holds `tensors` (ModelTensors) in a floating dtype: each is appended whole, in
-// their order, as that dtype. config.json is the base's with the new dtype. InvalidArgument for
-// another dtype, else as FolderWriter::Create.
+// A folder that holds `tensors` (ModelTensors) in a floating dtype, constants in float32: each is
+// appended whole, in their order, as that dtype. config.json is the base's with the new dtype.
+// InvalidArgument for another dtype, else as FolderWriter::Create.
 absl::StatusOr<std::unique_ptr<FolderWriter>> CreateModelFolder(
     const std::string& base_folder, const std::string& folder,
     const std::vector<TensorSpec>& tensors, at::ScalarType dtype,

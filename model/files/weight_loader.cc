@@ -153,6 +153,11 @@ absl::Status CheckTensors(const SafetensorsFolder& folder, const std::vector<Ten
 absl::Status CheckModelTensors(const SafetensorsFolder& folder, const ModelSpec& model) {
   std::vector<std::string> ignored;
   if (model.head.tied) ignored.push_back("lm_head.weight");
+  for (const std::string& prefix : model.unread_prefixes) {
+    for (const std::string& name : folder.Names()) {
+      if (name.starts_with(prefix)) ignored.push_back(name);
+    }
+  }
   std::vector<TensorSpec> expected = ModelTensors(model);
   if (model.quantized) {
     FT_RETURN_IF_ERROR(ReadNf4Folder(folder, model).status());

@@ -45,10 +45,10 @@ absl::Status CheckFloatTensor(const SafetensorsFolder& folder, std::string_view 
 absl::Status CheckTensors(const SafetensorsFolder& folder, const std::vector<TensorSpec>& expected,
                           const std::vector<std::string>& ignored = {});
 
-// CheckTensors for a model folder: ModelTensors(model); a tied model's files may hold an
-// lm_head.weight of the embedding's values, which are then compared (transformers unties such a
-// model where they differ; here that is InvalidArgument). Matrices of a quantised folder are
-// checked as ReadNf4Folder does.
+// CheckTensors for a model folder: ModelTensors(model), beside them what begins with one of the
+// model's unread_prefixes; a tied model's files may hold an lm_head.weight of the embedding's
+// values, which are then compared (transformers unties such a model where they differ; here that is
+// InvalidArgument). Matrices of a quantised folder are checked as ReadNf4Folder does.
 absl::Status CheckModelTensors(const SafetensorsFolder& folder, const ModelSpec& model);
 
 }  // namespace fttrain

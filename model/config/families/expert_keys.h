@@ -11,4 +11,7 @@ namespace fttrain {
 // `intermediate_size` and the layers that have experts are the family's.
 void ReadExperts(JsonKeys& keys, int64_t experts, int64_t top_k, LlamaShape& shape);
 
+// How many of shape.moe.experts, which `key` said, a token takes; `absent` 0: it must be there.
+void ReadChosenExperts(JsonKeys& keys, const char* key, int64_t absent, LlamaShape& shape);
+
 }  // namespace fttrain

@@ -21,6 +21,8 @@ struct Family {
 };
 
 ModelSpec ReadCohere2(JsonKeys& keys);
+ModelSpec ReadDeepseekV2(JsonKeys& keys);
+ModelSpec ReadDeepseekV3(JsonKeys& keys);
 ModelSpec ReadGemma2(JsonKeys& keys);
 ModelSpec ReadGemma3(JsonKeys& keys);
 ModelSpec ReadGlm4(JsonKeys& keys);
@@ -38,6 +40,8 @@ ModelSpec ReadSmolLm3(JsonKeys& keys);
 inline const std::vector<Family>& Families() {
   static const std::vector<Family> families = {
       {"cohere2", "Cohere2ForCausalLM", ReadCohere2, {"logit_scale"}},
+      {"deepseek_v2", "DeepseekV2ForCausalLM", ReadDeepseekV2},
+      {"deepseek_v3", "DeepseekV3ForCausalLM", ReadDeepseekV3},
       {"gemma2",
        "Gemma2ForCausalLM",
        ReadGemma2,

@@ -92,12 +92,56 @@ AttentionSpec AttentionOf(const LayerNames& names, int64_t window, int rope) {
   return attention;
 }
 
-MlpSpec MlpOf(const LayerNames& names) {
+LatentAttentionSpec LatentAttentionOf(const LayerNames& names, int rope) {
   const LlamaShape& shape = names.shape;
-  const int64_t ffn = shape.intermediate_size;
-  MlpSpec mlp = {.gate = names.Column("mlp.gate_proj", ffn, 1, shape.mlp_bias),
-                 .up = names.Column("mlp.up_proj", ffn, 1, shape.mlp_bias),
-                 .down = names.Row("mlp.down_proj", ffn, 1, shape.mlp_bias),
+  const LatentShape& latent = shape.latent;
+  const auto whole = [&](const char* name, int64_t out) {
+    LinearSpec linear = names.Column(name, out, 1, shape.qkv_bias);
+    linear.split = LinearSplit::kWhole;
+    return linear;
+  };
+  const auto of_latent = [&](const char* name, int64_t rank, int64_t head_dim) {
+    LinearSpec linear = names.Column(name, shape.num_heads * head_dim, head_dim, false);
+    linear.in = rank;
+    return linear;
+  };
+  const auto norm = [&](const char* name, int64_t rank) {
+    NormSpec spec = names.Norm(name, rank, NormOver::kLatent);
+    spec.form.eps = latent.eps;
+    return spec;
+  };
+  LatentAttentionSpec attention;
+  attention.heads = shape.num_heads;
+  attention.nope_dim = latent.nope_dim;
+  attention.rope_dim = latent.rope_dim;
+  attention.v_dim = latent.v_dim;
+  if (latent.q_rank > 0) {
+    attention.q_a = whole("self_attn.q_a_proj", latent.q_rank);
+    attention.q_norm = norm("self_attn.q_a_layernorm", latent.q_rank);
+    attention.q = of_latent("self_attn.q_b_proj", latent.q_rank, attention.qk_dim());
+  } else {
+    attention.q = of_latent("self_attn.q_proj", shape.hidden_size, attention.qk_dim());
+  }
+  attention.kv_a = whole("self_attn.kv_a_proj_with_mqa", latent.kv_rank + latent.rope_dim);
+  attention.kv_norm = norm("self_attn.kv_a_layernorm", latent.kv_rank);
+  attention.kv_b = of_latent("self_attn.kv_b_proj", latent.kv_rank, latent.nope_dim + latent.v_dim);
+  attention.o =
+      names.Row("self_attn.o_proj", shape.num_heads * latent.v_dim, latent.v_dim, shape.o_bias);
+  attention.scale = shape.attention_scale;
+  attention.rope = rope;
+  return attention;
+}
+
+decltype(BlockSpec::body) AttentionBodyOf(const LayerNames& names, int64_t window, int rope) {
+  if (names.shape.latent.kv_rank > 0) return LatentAttentionOf(names, rope);
+  return AttentionOf(names, window, rope);
+}
+
+MlpSpec MlpOf(const LayerNames& names, const std::string& block, int64_t ffn) {
+  const LlamaShape& shape = names.shape;
+  MlpSpec mlp = {.gate = names.Column((block + ".gate_proj").c_str(), ffn, 1, shape.mlp_bias),
+                 .up = names.Column((block + ".up_proj").c_str(), ffn, 1, shape.mlp_bias),
+                 .down = names.Row((block + ".down_proj").c_str(), ffn, 1, shape.mlp_bias),
                  .activation = shape.activation};
   if (shape.fused_gate_up) names.Fuse("mlp.gate_up_proj", {&mlp.gate, &mlp.up});
   return mlp;
@@ -112,6 +156,14 @@ MoeSpec MoeOf(const LayerNames& names) {
   moe.router.role = LinearRole::kRouter;
   moe.top_k = shape.top_k;
   moe.renormalize = shape.renormalize;
+  moe.sigmoid = shape.sigmoid;
+  moe.scale = shape.scale;
+  if (shape.corrected) {
+    moe.correction = {moe.router.name + ".e_score_correction_bias", shape.experts};
+  }
+  moe.groups = shape.groups;
+  moe.top_groups = shape.top_groups;
+  moe.group_best = shape.group_best;
   const double share = static_cast<double>(shape.top_k) / static_cast<double>(shape.experts);
   const auto of_expert = [&](LinearSpec linear) {
     linear.role = LinearRole::kExpert;
@@ -142,16 +194,23 @@ LayerSpec LayerOf(const LlamaShape& shape, int64_t i) {
   int rope = window > 0 && shape.window_rope ? 1 : 0;
   if (index < shape.layer_has_rope.size() && !shape.layer_has_rope[index]) rope = -1;
   BlockSpec attention = {.before = names.StreamNorm(shape.norm_names.before_attention),
-                         .body = AttentionOf(names, window, rope),
+                         .body = AttentionBodyOf(names, window, rope),
                          .after = names.StreamNorm(shape.norm_names.after_attention),
                          .residual_scale = shape.residual_scale};
   BlockSpec mlp = {.before = names.StreamNorm(shape.norm_names.before_mlp),
-                   .body = MlpOf(names),
+                   .body = MlpOf(names, "mlp", shape.intermediate_size),
                    .after = names.StreamNorm(shape.norm_names.after_mlp),
                    .beside = shape.parallel_blocks,
                    .residual_scale = shape.residual_scale};
-  if (HasExperts(shape.moe, index)) mlp.body = MoeOf(names);
-  return {std::move(attention), std::move(mlp)};
+  if (!HasExperts(shape.moe, index)) return {std::move(attention), std::move(mlp)};
+  mlp.body = MoeOf(names);
+  if (shape.moe.shared_size == 0) return {std::move(attention), std::move(mlp)};
+  const std::string block = absl::StrCat(shape.moe.block, ".shared_experts");
+  BlockSpec shared = {.before = std::nullopt,
+                      .body = MlpOf(names, block, shape.moe.shared_size),
+                      .beside = true,
+                      .residual_scale = shape.residual_scale};
+  return {std::move(attention), std::move(mlp), std::move(shared)};
 }
 
 }  // namespace

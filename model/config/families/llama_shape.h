@@ -26,9 +26,22 @@ struct ExpertShape {
   int64_t intermediate_size = 0;
   bool renormalize = false;
   std::vector<bool> in_layer = {};  // [num_layers]; missing ones have experts
+  // As MoeSpec has them; `corrected`: BLOCK.gate.e_score_correction_bias.
+  bool sigmoid = false, corrected = false;
+  double scale = 1;
+  int64_t groups = 1, top_groups = 1, group_best = 1;
+  int64_t shared_size = 0;  // of BLOCK.shared_experts, an MLP beside the experts; 0: none
   // Modules: BLOCK.gate, BLOCK.experts.<i>.GATE, ...
   const char* block = "mlp";
   const char *gate = "gate_proj", *up = "up_proj", *down = "down_proj";
+};
+
+// Multi-head latent attention in every layer (LatentAttentionSpec).
+struct LatentShape {
+  int64_t kv_rank = 0;  // 0: attention is Llama's
+  int64_t q_rank = 0;   // 0: q_proj reads what k and v do
+  int64_t nope_dim = 0, rope_dim = 0, v_dim = 0;
+  double eps = 1e-6;  // of the latents' norms
 };
 
 struct LlamaShape {
@@ -68,6 +81,7 @@ struct LlamaShape {
   bool rounds_embedding_scale = false;
   double logit_soft_cap = 0;
   ExpertShape moe = {};
+  LatentShape latent = {};  // with attention_scale; its rope_dim is rotary_dim
 };
 
 ModelSpec LlamaLike(const LlamaShape& shape);

@@ -73,6 +73,7 @@ class RopeReader {
     } else if (type != "default") {
       RefuseType(type, "default, linear, dynamic, llama3, yarn");
     }
+    if (rules_.scales_scores && type != "default") ReadScoreFactor(rope);
     NoteUnread(type);
     outside_.Adopt(keys_.status());
     return rope;
@@ -180,8 +181,21 @@ class RopeReader {
   double YarnAttentionFactor(double factor) {
     const double mscale = NumberOrZero(keys_, "mscale");
     const double all_dim = NumberOrZero(keys_, "mscale_all_dim");
-    const auto scale = [&](double m) { return factor <= 1 ? 1.0 : 0.1 * m * std::log(factor) + 1; };
+    const auto scale = [&](double m) { return YarnScale(factor, m); };
     return mscale > 0 && all_dim > 0 ? scale(mscale) / scale(all_dim) : scale(1.0);
+  }
+
+  static double YarnScale(double factor, double m) {
+    return factor <= 1 ? 1.0 : 0.1 * m * std::log(factor) + 1;
+  }
+
+  // yarn_apply_mscale of transformers' DeepseekV2Attention.
+  void ReadScoreFactor(RopeSpec& rope) {
+    read_.insert("mscale_all_dim");
+    const double all_dim = NumberOrZero(keys_, "mscale_all_dim");
+    if (all_dim == 0) return;
+    const double scale = YarnScale(keys_.Positive("factor"), all_dim);
+    rope.score_factor = scale * scale;
   }
 
   void NoteUnread(const std::string& type) {

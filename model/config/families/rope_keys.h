@@ -20,6 +20,8 @@ struct RopeRules {
   // Above 0: original_max_position_embeddings where the config's own keys do not say it, whatever
   // the rotary object does.
   int64_t original_context = 0;
+  // DeepSeek: mscale_all_dim makes RopeSpec::score_factor, whatever scaling there is.
+  bool scales_scores = false;
 };
 
 // shape.rope and shape.rotary_dim, as transformers reads them from either spelling; sizes and

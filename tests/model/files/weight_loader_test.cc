@@ -136,6 +136,18 @@ TEST(CheckModelTensors, AllowsATiedHeadAndCachedRotaryFrequencies) {
   EXPECT_TRUE(CheckModelTensors(WrittenModel(tensors).folder(), tied).ok());
 }
 
+TEST(CheckModelTensors, LeavesWhatIsNoPartOfTheModel) {
+  ModelSpec model = TinyConfig();
+  model.unread_prefixes = {"model.layers.3."};
+  auto tensors = TensorsOf(model);
+  tensors.emplace_back("model.layers.3.eh_proj.weight", at::zeros({2}));
+  tensors.emplace_back("model.layers.3.self_attn.q_proj.weight", at::zeros({2}));
+  EXPECT_TRUE(CheckModelTensors(WrittenModel(tensors).folder(), model).ok());
+  tensors.emplace_back("model.layers.30.eh_proj.weight", at::zeros({2}));
+  EXPECT_THAT(ErrorText(CheckModelTensors(WrittenModel(tensors).folder(), model)),
+              HasSubstr("1 unexpected: model.layers.30.eh_proj.weight"));
+}
+
 TEST(CheckModelTensors, RefusesATiedHeadThatIsNotTheEmbedding) {
   ModelSpec tied = TinyConfig();
   tied.head.tied = true;
