@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <limits>
 #include <tuple>
 
 #include "model/kernels/dispatch.h"
@@ -14,19 +15,37 @@ at::Tensor Routes::Tokens() const { return at::div(order, experts.size(1), "floo
 Router::Router(const MoeSpec& spec, const BlockSetup& setup)
     : experts_(spec.num_experts()),
       top_k_(spec.top_k),
+      groups_(spec.groups),
+      top_groups_(spec.top_groups),
+      group_best_(spec.group_best),
       renormalize_(spec.renormalize),
+      sigmoid_(spec.sigmoid),
+      scale_(spec.scale),
       compute_(setup.options.compute),
       dtype_(StatisticsType(setup.options.compute)),
-      weight_(setup.set.Get(spec.router.name + ".weight")) {}
+      weight_(setup.set.Get(spec.router.name + ".weight")),
+      correction_(spec.correction ? setup.set.Get(spec.correction->name) : nullptr) {}
 
 at::Tensor Router::Weight() const { return weight_->value.to(dtype_); }
+
+at::Tensor Router::ForChoice(const at::Tensor& probabilities) const {
+  at::Tensor scores = probabilities;
+  if (correction_ != nullptr) scores = scores + correction_->value.to(dtype_);
+  if (top_groups_ == groups_) return scores;
+  const at::Tensor by_group = scores.view({scores.size(0), groups_, experts_ / groups_});
+  const at::Tensor of_groups = std::get<0>(at::topk(by_group, group_best_)).sum(-1);
+  const at::Tensor best = std::get<1>(at::topk(of_groups, top_groups_));
+  const at::Tensor hidden = at::ones_like(of_groups, at::kBool).scatter_(1, best, 0);
+  return by_group.masked_fill(hidden.unsqueeze(2), -std::numeric_limits<double>::infinity())
+      .view(scores.sizes());
+}
 
 Routes Router::Choose(const at::Tensor& x, MemoryCategory category) const {
   const MemoryScope workspace(MemoryCategory::kWorkspace);
   const at::Tensor scores = at::empty({x.size(0), experts_}, x.options().dtype(dtype_));
   AddProducts(scores, {{x.to(dtype_), Weight().t()}}, /*accumulate=*/false);
-  const at::Tensor probabilities = at::softmax(scores, -1);
-  const at::Tensor experts = std::get<1>(at::topk(probabilities, top_k_));
+  const at::Tensor probabilities = sigmoid_ ? at::sigmoid(scores) : at::softmax(scores, -1);
+  const at::Tensor experts = std::get<1>(at::topk(ForChoice(probabilities), top_k_));
   const auto [sorted, order] =
       at::sort(experts.view(-1), /*stable=*/true, /*dim=*/0, /*descending=*/false);
   const MemoryScope kept(category);
@@ -48,15 +67,17 @@ std::vector<int64_t> Router::Ends(const at::Tensor& sorted_experts, int64_t toke
   return ends;
 }
 
-std::pair<at::Tensor, at::Tensor> Router::Chosen(const Routes& routes) {
+std::pair<at::Tensor, at::Tensor> Router::Chosen(const Routes& routes) const {
   at::Tensor chosen = routes.probabilities.gather(1, routes.experts);
   at::Tensor sum = chosen.sum(1, /*keepdim=*/true);
+  if (sigmoid_) sum.add_(1e-20);  // all of them may be 0
   return {std::move(chosen), std::move(sum)};
 }
 
 at::Tensor Router::Shares(const Routes& routes) const {
   const auto [chosen, sum] = Chosen(routes);
-  const at::Tensor shares = renormalize_ ? chosen / sum : chosen;
+  at::Tensor shares = renormalize_ ? chosen / sum : chosen;
+  if (scale_ != 1.0) shares = shares * scale_;
   return shares.view(-1).index_select(0, routes.order);
 }
 
@@ -64,9 +85,14 @@ at::Tensor Router::BackwardShares(const at::Tensor& dshares, const Routes& route
   const auto [chosen, sum] = Chosen(routes);
   at::Tensor dchosen = at::empty_like(chosen);
   dchosen.view(-1).index_copy_(0, routes.order, dshares);
+  if (scale_ != 1.0) dchosen.mul_(scale_);
   if (renormalize_) {
     const at::Tensor share = chosen / sum;
     dchosen = (dchosen - (dchosen * share).sum(1, /*keepdim=*/true)) / sum;
+  }
+  if (sigmoid_) {
+    const at::Tensor dscores = at::zeros_like(routes.probabilities);
+    return dscores.scatter_(1, routes.experts, dchosen * chosen * (1 - chosen));
   }
   // Through the softmax: p (dp - sum of dp p), where dp is 0 but of the chosen.
   const at::Tensor mean = (dchosen * chosen).sum(1, /*keepdim=*/true);

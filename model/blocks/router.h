@@ -12,7 +12,7 @@ namespace fttrain {
 
 // Of T tokens, K experts each.
 struct Routes {
-  at::Tensor probabilities;  // [T, E], softmax over all experts
+  at::Tensor probabilities;  // [T, E], softmax over all experts, or each one's sigmoid
   // int64 [T, K]: a token's experts as torch.topk gives them, which decides between equal ones.
   at::Tensor experts;
   // int64 [T K]: the places of `experts`, row by row, sorted by expert; of one by token.
@@ -33,10 +33,10 @@ class Router {
   // the first K experts have all tokens: no expert can have more.
   Routes Choose(const at::Tensor& x, MemoryCategory category) const;
   // The share of each place of `order`, [T K]: the expert's probability, divided by the sum of the
-  // token's if the model does that.
+  // token's if the model does that, times the model's scale.
   at::Tensor Shares(const Routes& routes) const;
-  // Gradients of the shares, in that order, -> of the scores before the softmax, [T, E]. Linear: of
-  // a part of the gradients the part.
+  // Gradients of the shares, in that order, -> of the scores before softmax or sigmoid, [T, E].
+  // Linear: of a part of the gradients the part.
   at::Tensor BackwardShares(const at::Tensor& dshares, const Routes& routes) const;
   // -> dx [T, H], in compute dtype.
   at::Tensor BackwardInput(const at::Tensor& dscores) const;
@@ -45,14 +45,17 @@ class Router {
 
  private:
   // The probabilities of a token's experts and their sum, [T, K] and [T, 1].
-  static std::pair<at::Tensor, at::Tensor> Chosen(const Routes& routes);
+  std::pair<at::Tensor, at::Tensor> Chosen(const Routes& routes) const;
+  // What the choice is made by: the corrected probabilities, -inf beyond the best groups.
+  at::Tensor ForChoice(const at::Tensor& probabilities) const;
   std::vector<int64_t> Ends(const at::Tensor& sorted_experts, int64_t tokens) const;
   at::Tensor Weight() const;  // [E, H] in dtype_
 
-  int64_t experts_, top_k_;
-  bool renormalize_;
+  int64_t experts_, top_k_, groups_, top_groups_, group_best_;
+  bool renormalize_, sigmoid_;
+  double scale_;
   at::ScalarType compute_, dtype_;
-  Parameter* weight_;
+  Parameter *weight_, *correction_;  // the latter may be null
 };
 
 }  // namespace fttrain

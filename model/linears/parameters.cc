@@ -123,4 +123,11 @@ void DeclareNorm(const NormSpec& spec, AxisGradient gradient, const ParameterFor
   set.Declare(std::move(norm));
 }
 
+void DeclareConstant(const ConstantSpec& spec, const ParameterForm& form, ParameterSet& set) {
+  Parameter constant;
+  constant.slice = WholeParam(spec.name, {spec.size});
+  constant.dtype = FactorDtype(form.compute);
+  set.Declare(std::move(constant));
+}
+
 }  // namespace fttrain

@@ -70,4 +70,7 @@ void DeclareLinear(const LinearSpec& spec, const ParameterForm& form, TensorRank
 void DeclareNorm(const NormSpec& spec, AxisGradient gradient, const ParameterForm& form,
                  TensorRank tp, ParameterSet& set);
 
+// A constant, whole and frozen whatever else is trained.
+void DeclareConstant(const ConstantSpec& spec, const ParameterForm& form, ParameterSet& set);
+
 }  // namespace fttrain
