@@ -35,6 +35,14 @@ at::Tensor DecodeAll(const at::Tensor& q, c10::ArrayRef<KeysAndValues> seen,
 
 }  // namespace
 
+void RotateHeads(const at::Tensor& x, const RopeTable& table, const SequenceLayout& layout,
+                 bool inverse, int64_t first) {
+  const int64_t begin = table.TakesLong(layout) ? table.positions() : 0;
+  const at::Tensor cos = table.cos.narrow(0, begin, table.positions());
+  const at::Tensor sin = table.sin.narrow(0, begin, table.positions());
+  RopeInPlace(x, cos, sin, layout.positions, inverse, table.interleaved, first);
+}
+
 AttentionSaved::AttentionSaved(const AttentionSpec& spec, TensorRank tp, at::ScalarType compute)
     : heads_(SliceOf(spec.q, tp).range.extent / spec.head_dim),
       kv_heads_(SliceOf(spec.k, tp).range.extent / spec.head_dim),
@@ -66,13 +74,7 @@ void AttentionBlock::Rotate(const at::Tensor& q, const at::Tensor& k, const Bloc
                             bool inverse) const {
   if (spec_.rope < 0) return;
   const RopeTable& table = context.ropes.at(static_cast<size_t>(spec_.rope));
-  const SequenceLayout& layout = context.batch.layout;
-  const int64_t begin = table.TakesLong(layout) ? table.positions() : 0;
-  const at::Tensor cos = table.cos.narrow(0, begin, table.positions());
-  const at::Tensor sin = table.sin.narrow(0, begin, table.positions());
-  for (const at::Tensor* each : {&q, &k}) {
-    RopeInPlace(*each, cos, sin, layout.positions, inverse, table.interleaved);
-  }
+  for (const at::Tensor* each : {&q, &k}) RotateHeads(*each, table, context.batch.layout, inverse);
 }
 
 std::pair<at::Tensor, at::Tensor> AttentionBlock::RotatedQueryKey(
@@ -104,7 +106,7 @@ void AttentionBlock::ForwardInner(const at::Tensor& x, const BlockContext& conte
   const auto [q, k] = RotatedQueryKey(saved, context);
   const MemoryScope scope(category);
   if (!context.batch.caches.empty()) {
-    saved.attention_out = AttendCached(q, k, saved.v, context.batch);
+    saved.attention_out = AttendCached(spec_.k.name, q, k, saved.v, context.batch, Options());
     return;
   }
   AttentionResult result = AttentionForward(q, k, saved.v, context.batch.layout, Options());
@@ -112,13 +114,14 @@ void AttentionBlock::ForwardInner(const at::Tensor& x, const BlockContext& conte
   saved.lse = std::move(result.lse);
 }
 
-at::Tensor AttentionBlock::AttendCached(const at::Tensor& q, const at::Tensor& k,
-                                        const at::Tensor& v, const MicrobatchContext& batch) const {
+at::Tensor AttendCached(const std::string& name, const at::Tensor& q, const at::Tensor& k,
+                        const at::Tensor& v, const MicrobatchContext& batch,
+                        const AttentionOptions& options) {
   const SequenceLayout& layout = batch.layout;
   const int64_t documents = layout.documents();
   TORCH_CHECK(static_cast<int64_t>(batch.caches.size()) == documents, batch.caches.size(),
               " caches of ", documents, " documents");
-  const bool first = !batch.caches.front()->Knows(spec_.k.name);
+  const bool first = !batch.caches.front()->Knows(name);
   std::vector<KeysAndValues> kept;
   for (int64_t d = 0; d < documents; ++d) {
     const int64_t begin = layout.cu_seqlens[d], tokens = layout.cu_seqlens[d + 1] - begin;
@@ -128,15 +131,15 @@ at::Tensor AttentionBlock::AttendCached(const at::Tensor& q, const at::Tensor& k
       continue;
     }
     DocumentCache& cache = *batch.caches[d];
-    TORCH_CHECK(cache.Knows(spec_.k.name) != first, "document ", d,
+    TORCH_CHECK(cache.Knows(name) != first, "document ", d,
                 " of a microbatch: either all documents begin or all go on");
-    const KeysAndValues& all = cache.Append(spec_.k.name, keys, values, spec_.window);
+    const KeysAndValues& all = cache.Append(name, keys, values, options.window);
     if (first) continue;
     for (int64_t after = tokens - 1; after >= 0; --after) {
       kept.push_back({all.keys, all.values, all.tokens - after});
     }
   }
-  return first ? AttentionForward(q, k, v, layout, Options()).out : DecodeAll(q, kept, Options());
+  return first ? AttentionForward(q, k, v, layout, options).out : DecodeAll(q, kept, options);
 }
 
 at::Tensor AttentionBlock::ForwardOutput(const BlockContext& context, MemoryCategory category,

@@ -2,6 +2,7 @@
 // projection. Heads are split over the tp axis (Megatron-LM, arXiv:1909.08053, sec. 3).
 #pragma once
 
+#include <string>
 #include <utility>
 
 #include "model/blocks/block.h"
@@ -9,6 +10,15 @@
 #include "model/kernels/attention.h"
 
 namespace fttrain {
+
+// In place on x [T, heads, D], of which it turns what begins at element `first`.
+void RotateHeads(const at::Tensor& x, const RopeTable& table, const SequenceLayout& layout,
+                 bool inverse, int64_t first = 0);
+// What documents whose caches are given see of `layer`, a name of its own, the tokens of this
+// forward appended: q [T, N, D], k and v [T, K, D] -> [T, N, D].
+at::Tensor AttendCached(const std::string& layer, const at::Tensor& q, const at::Tensor& k,
+                        const at::Tensor& v, const MicrobatchContext& batch,
+                        const AttentionOptions& options);
 
 // A token: 2 (N + K) D elements and N statistics, heads divided by tp; with norms over all heads of
 // several ranks 2 more.
@@ -49,9 +59,6 @@ class AttentionBlock : public Block {
   // q and k as attention sees them, [T, heads, D], from what `saved` holds.
   std::pair<at::Tensor, at::Tensor> RotatedQueryKey(const AttentionSaved& saved,
                                                     const BlockContext& context) const;
-  // What documents whose caches are given see, the tokens of this forward appended: [T, N/tp, D].
-  at::Tensor AttendCached(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                          const MicrobatchContext& batch) const;
   // dy -> gradients of q, k, v as the projections returned them, [T, heads * D].
   std::vector<at::Tensor> BackwardCore(const at::Tensor& dy, const BlockContext& context,
                                        const AttentionSaved& saved) const;

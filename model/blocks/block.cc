@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "model/blocks/attention.h"
+#include "model/blocks/latent_attention.h"
 #include "model/blocks/mlp.h"
 #include "model/blocks/moe.h"
 
@@ -46,6 +47,9 @@ std::unique_ptr<BlockSaved> NewSaved(const BlockSpec& spec, TensorRank tp, at::S
   if (const auto* attention = std::get_if<AttentionSpec>(&spec.body)) {
     return std::make_unique<AttentionSaved>(*attention, tp, compute);
   }
+  if (const auto* latent = std::get_if<LatentAttentionSpec>(&spec.body)) {
+    return std::make_unique<LatentAttentionSaved>(*latent, tp, compute);
+  }
   if (const auto* moe = std::get_if<MoeSpec>(&spec.body)) {
     return std::make_unique<MoeSaved>(*moe, tp, compute);
   }
@@ -55,6 +59,9 @@ std::unique_ptr<BlockSaved> NewSaved(const BlockSpec& spec, TensorRank tp, at::S
 std::unique_ptr<Block> MakeBlock(const BlockSpec& spec, const BlockSetup& setup) {
   if (const auto* attention = std::get_if<AttentionSpec>(&spec.body)) {
     return std::make_unique<AttentionBlock>(*attention, setup);
+  }
+  if (const auto* latent = std::get_if<LatentAttentionSpec>(&spec.body)) {
+    return std::make_unique<LatentAttentionBlock>(*latent, setup);
   }
   if (const auto* moe = std::get_if<MoeSpec>(&spec.body)) {
     return std::make_unique<MoeBlock>(*moe, setup);

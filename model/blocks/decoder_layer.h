@@ -89,13 +89,16 @@ int64_t KeptBytes(const LayerSpec& layer, const ModelOptions& options, int tp, i
 // Of the layer that keeps most.
 int64_t MostKeptBytes(const std::vector<LayerSpec>& layers, const ModelOptions& options, int tp,
                       int64_t tokens);
-// Bytes that a layer's attention takes in work on a GPU, on one of tp ranks. `microbatch`: its
-// tokens and documents alone. The rest as CudaAttentionWorkspace.
+// Bytes that a layer's attention takes in work on a GPU, of latents with the heads that are made of
+// them, on one of tp ranks. `microbatch`: its tokens and documents alone. The rest as
+// CudaAttentionWorkspace.
 int64_t AttentionWorkspace(const LayerSpec& layer, at::ScalarType compute, int tp,
                            AttentionShape microbatch, bool deterministic);
 // Which layers' attention a GPU computes by plain products, and why: "2 of 4 layers by plain
 // products, ..."; empty where flash attention takes all.
 std::string PlainAttention(const std::vector<LayerSpec>& layers, at::ScalarType compute);
+// Which layers' heads are padded to one size for attention (PaddedHeadDim); empty where none are.
+std::string PaddedAttention(const std::vector<LayerSpec>& layers);
 // Bytes of the copies of a layer's adapters that HoldFactors makes on such a device, on tp rank 0.
 int64_t FactorCopyBytes(const LayerSpec& layer, const ModelOptions& options, int tp,
                         c10::Device device);

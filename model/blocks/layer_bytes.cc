@@ -5,25 +5,43 @@
 
 #include "absl/strings/str_cat.h"
 #include "model/blocks/decoder_layer.h"
+#include "model/blocks/latent_attention.h"
 
 namespace fttrain {
 namespace {
 
-// Calls `work` with the shape of each attention of the layer on one of tp ranks.
+AttentionShape LatentShapeOf(const LatentAttentionSpec& attention, int tp, AttentionShape shape) {
+  shape.head_dim = PaddedHeadDim(attention);
+  shape.heads = shape.kv_heads = SliceOf(attention.q, {0, tp}).range.extent / attention.qk_dim();
+  return shape;
+}
+
+// Of keys, values and results as attention sees them, and of all gradients, at once in a backward.
+int64_t ExpandedBytes(const AttentionShape& shape) {
+  return 7 * shape.tokens * shape.heads * shape.head_dim *
+         static_cast<int64_t>(c10::elementSize(shape.type));
+}
+
+// Calls `work` with the shape of each attention of the layer on one of tp ranks, and whether it is
+// expanded from latents.
 template <typename Work>
 void ForAttention(const LayerSpec& layer, at::ScalarType compute, int tp,
                   const AttentionShape& microbatch, const Work& work) {
   for (const BlockSpec& block : layer) {
+    AttentionShape shape = microbatch;
+    shape.type = compute;
+    if (const auto* latent = std::get_if<LatentAttentionSpec>(&block.body)) {
+      work(LatentShapeOf(*latent, tp, shape), /*expanded=*/true);
+      continue;
+    }
     const auto* attention = std::get_if<AttentionSpec>(&block.body);
     if (attention == nullptr) continue;
-    AttentionShape shape = microbatch;
     shape.head_dim = attention->head_dim;
     shape.heads = SliceOf(attention->q, {0, tp}).range.extent / shape.head_dim;
     shape.kv_heads = SliceOf(attention->k, {0, tp}).range.extent / shape.head_dim;
     shape.window = attention->window;
     shape.capped = attention->soft_cap > 0;
-    shape.type = compute;
-    work(shape);
+    work(shape, /*expanded=*/false);
   }
 }
 
@@ -59,8 +77,9 @@ int64_t MostKeptBytes(const std::vector<LayerSpec>& layers, const ModelOptions& 
 int64_t AttentionWorkspace(const LayerSpec& layer, at::ScalarType compute, int tp,
                            AttentionShape microbatch, bool deterministic) {
   int64_t most = 0;
-  ForAttention(layer, compute, tp, microbatch, [&](const AttentionShape& shape) {
-    most = std::max(most, CudaAttentionWorkspace(shape, deterministic));
+  ForAttention(layer, compute, tp, microbatch, [&](const AttentionShape& shape, bool expanded) {
+    most = std::max(
+        most, CudaAttentionWorkspace(shape, deterministic) + (expanded ? ExpandedBytes(shape) : 0));
   });
   return most;
 }
@@ -69,7 +88,7 @@ std::string PlainAttention(const std::vector<LayerSpec>& layers, at::ScalarType 
   int64_t plain = 0;
   std::string why;
   for (const LayerSpec& layer : layers) {
-    ForAttention(layer, compute, /*tp=*/1, {}, [&](const AttentionShape& shape) {
+    ForAttention(layer, compute, /*tp=*/1, {}, [&](const AttentionShape& shape, bool) {
       const std::string reason = PlainAttentionReason(shape);
       if (reason.empty()) return;
       ++plain;
@@ -79,6 +98,23 @@ std::string PlainAttention(const std::vector<LayerSpec>& layers, at::ScalarType 
   if (plain == 0) return "";
   return absl::StrCat("of ", plain, " of ", layers.size(),
                       " layers by plain products, not flash attention: ", why);
+}
+
+std::string PaddedAttention(const std::vector<LayerSpec>& layers) {
+  int64_t padded = 0;
+  std::string sizes;
+  for (const LayerSpec& layer : layers) {
+    for (const BlockSpec& block : layer) {
+      const auto* latent = std::get_if<LatentAttentionSpec>(&block.body);
+      if (latent == nullptr || latent->v_dim == latent->qk_dim()) continue;
+      ++padded;
+      sizes = absl::StrCat("queries and keys of ", latent->qk_dim(), ", values of ", latent->v_dim,
+                           ", padded to ", PaddedHeadDim(*latent));
+    }
+  }
+  if (padded == 0) return "";
+  return absl::StrCat("of ", padded, " of ", layers.size(),
+                      " layers with heads of one size: ", sizes);
 }
 
 int64_t FactorCopyBytes(const LayerSpec& layer, const ModelOptions& options, int tp,

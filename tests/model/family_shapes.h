@@ -88,14 +88,53 @@ inline void LikeQwen3Moe(LlamaShape& shape) {
   shape.moe = {.experts = 5, .top_k = 3, .intermediate_size = 12, .in_layer = {false}};
 }
 
+// Latent attention, of values shorter than queries and of queries without a latent; experts by
+// their softmax of few groups, beside one that every token takes.
+inline void LikeDeepseekV2(LlamaShape& shape) {
+  shape.num_kv_heads = shape.num_heads;
+  shape.latent = {.kv_rank = 10, .nope_dim = 6, .rope_dim = 4, .v_dim = 7, .eps = 1e-4};
+  shape.rotary_dim = 4;
+  shape.rope.interleaved = true;
+  shape.attention_scale = 0.4;
+  shape.moe = {.experts = 6,
+               .top_k = 2,
+               .intermediate_size = 12,
+               .in_layer = {false},
+               .scale = 1.5,
+               .groups = 3,
+               .top_groups = 2,
+               .shared_size = 8};
+}
+
+// With latents of queries, longer values, biases; experts by corrected sigmoids.
+inline void LikeDeepseekV3(LlamaShape& shape) {
+  LikeDeepseekV2(shape);
+  shape.latent.q_rank = 9;
+  shape.latent.v_dim = 11;
+  shape.qkv_bias = shape.o_bias = true;
+  shape.moe.renormalize = shape.moe.sigmoid = shape.moe.corrected = true;
+  shape.moe.experts = 8;
+  shape.moe.groups = 4;
+  shape.moe.group_best = 2;
+  shape.moe.top_groups = 3;
+  shape.moe.top_k = 4;
+}
+
 // Each of them.
 struct FamilyShape {
   const char* name;
   void (*apply)(LlamaShape&);
 };
-inline constexpr FamilyShape kFamilyShapes[] = {
-    {"Gemma2", LikeGemma2},   {"Gemma3", LikeGemma3},   {"Olmo2", LikeOlmo2},
-    {"Granite", LikeGranite}, {"Cohere2", LikeCohere2}, {"Glm4", LikeGlm4},
-    {"Phi3", LikePhi3},       {"Mixtral", LikeMixtral}, {"Qwen3Moe", LikeQwen3Moe}};
+inline constexpr FamilyShape kFamilyShapes[] = {{"Gemma2", LikeGemma2},
+                                                {"Gemma3", LikeGemma3},
+                                                {"Olmo2", LikeOlmo2},
+                                                {"Granite", LikeGranite},
+                                                {"Cohere2", LikeCohere2},
+                                                {"Glm4", LikeGlm4},
+                                                {"Phi3", LikePhi3},
+                                                {"Mixtral", LikeMixtral},
+                                                {"Qwen3Moe", LikeQwen3Moe},
+                                                {"DeepseekV2", LikeDeepseekV2},
+                                                {"DeepseekV3", LikeDeepseekV3}};
 
 }  // namespace fttrain

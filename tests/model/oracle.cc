@@ -128,8 +128,10 @@ NamedTensors SeededTensors(const ParameterSet& set) {
   for (const auto& parameter : set.all()) {
     const ParamSlice& slice = parameter->slice;
     const bool norm = slice.name.ends_with("norm.weight");
+    // Corrections of routers leave every expert some tokens.
+    const double vector = slice.name.ends_with("correction_bias") ? 0.1 : 0.3;
     const double scale =
-        slice.global_shape.size() == 2 ? 1.0 / std::sqrt(double(slice.global_shape[1])) : 0.3;
+        slice.global_shape.size() == 2 ? 1.0 / std::sqrt(double(slice.global_shape[1])) : vector;
     at::Tensor tensor = SeededTensor(slice.global_shape, slice.name, scale).detach();
     if (norm) tensor = tensor + 1.0;
     tensors[slice.name] = tensor.set_requires_grad(true);
@@ -194,8 +196,11 @@ struct Layer {
   }
 };
 
+at::Tensor LatentBranch(const Layer& layer, const at::Tensor& x);
+
 at::Tensor AttentionBranch(const Layer& layer, const at::Tensor& x) {
   const LlamaShape& config = layer.config;
+  if (config.latent.kv_rank > 0) return LatentBranch(layer, x);
   const int64_t d = config.head_dim, queries = config.num_heads * d, keys = config.num_kv_heads * d;
   std::vector<at::Tensor> qkv;
   if (config.fused_qkv) {
@@ -219,18 +224,76 @@ at::Tensor AttentionBranch(const Layer& layer, const at::Tensor& x) {
   return layer.Linear("self_attn.o_proj", attended.reshape({x.size(0), queries}));
 }
 
+// transformers' DeepseekV3Attention: heads of [nope | rope], of which one rope part of k is for
+// all.
+at::Tensor LatentBranch(const Layer& layer, const at::Tensor& x) {
+  const LlamaShape& config = layer.config;
+  const LatentShape& latent = config.latent;
+  const auto normed = [&](const std::string& name, const at::Tensor& of) {
+    const at::Tensor root = (Wide(of).square().mean(-1, /*keepdim=*/true) + latent.eps).rsqrt();
+    return (Wide(of) * root).to(of.scalar_type()) *
+           Param(layer.model, layer.prefix + "self_attn." + name + ".weight");
+  };
+  const auto heads = [&](const at::Tensor& flat) {
+    return flat.reshape({x.size(0), config.num_heads, -1});
+  };
+  const at::Tensor q =
+      heads(latent.q_rank == 0
+                ? layer.Linear("self_attn.q_proj", x)
+                : layer.Linear("self_attn.q_b_proj",
+                               normed("q_a_layernorm", layer.Linear("self_attn.q_a_proj", x))));
+  const auto both = layer.Linear("self_attn.kv_a_proj_with_mqa", x)
+                        .split_with_sizes({latent.kv_rank, latent.rope_dim}, 1);
+  const auto kv = heads(layer.Linear("self_attn.kv_b_proj", normed("kv_a_layernorm", both[0])))
+                      .split_with_sizes({latent.nope_dim, latent.v_dim}, 2);
+  const at::Tensor k_rope = layer.Rotated(both[1].unsqueeze(1)).expand({-1, config.num_heads, -1});
+  const auto q_parts = q.split_with_sizes({latent.nope_dim, latent.rope_dim}, 2);
+  const at::Tensor attended =
+      Attention(at::cat({q_parts[0], layer.Rotated(q_parts[1])}, 2), at::cat({kv[0], k_rope}, 2),
+                kv[1], layer.context.layout, /*window=*/0, config);
+  return layer.Linear("self_attn.o_proj", attended.reshape({x.size(0), -1}));
+}
+
 at::Tensor Glu(const Layer& layer, const at::Tensor& gate, const at::Tensor& up) {
   const bool silu = layer.config.activation == Activation::kSilu;
   return (silu ? at::silu(gate) : at::gelu(gate, "tanh")) * up;
+}
+
+// Which experts each token takes: those of the groups whose best sum highest.
+at::Tensor ChosenExperts(const Layer& layer, const at::Tensor& probabilities) {
+  const ExpertShape& moe = layer.config.moe;
+  at::Tensor scores = probabilities.detach();
+  if (moe.corrected) {
+    scores =
+        scores + Param(layer.model, layer.prefix + moe.block + ".gate.e_score_correction_bias");
+  }
+  std::vector<at::Tensor> rows;
+  for (int64_t t = 0; t < scores.size(0); ++t) {
+    const at::Tensor groups = scores[t].view({moe.groups, -1});
+    const at::Tensor best = std::get<0>(groups.sort(1, /*descending=*/true))
+                                .narrow(1, 0, moe.group_best)
+                                .sum(1)
+                                .argsort(0, /*descending=*/true);
+    at::Tensor allowed = at::full_like(groups, -std::numeric_limits<double>::infinity());
+    for (int64_t g = 0; g < moe.top_groups; ++g) {
+      const int64_t group = best[g].item<int64_t>();
+      allowed[group].copy_(groups[group]);
+    }
+    rows.push_back(std::get<1>(at::topk(allowed.view({-1}), moe.top_k)));
+  }
+  return at::stack(rows);
 }
 
 // Every expert on every token, times a share that is 0 where the token has not chosen it.
 at::Tensor MoeBranch(const Layer& layer, const at::Tensor& x) {
   const ExpertShape& moe = layer.config.moe;
   const std::string block = std::string(moe.block) + ".";
-  const at::Tensor probabilities = Wide(layer.Linear(block + "gate", x)).softmax(-1);
-  auto [shares, chosen] = at::topk(probabilities, moe.top_k);
+  const at::Tensor logits = Wide(layer.Linear(block + "gate", x));
+  const at::Tensor probabilities = moe.sigmoid ? logits.sigmoid() : logits.softmax(-1);
+  const at::Tensor chosen = ChosenExperts(layer, probabilities);
+  at::Tensor shares = probabilities.gather(1, chosen);
   if (moe.renormalize) shares = shares / shares.sum(-1, /*keepdim=*/true);
+  shares = shares * moe.scale;
   const at::Tensor all = at::zeros_like(probabilities).scatter(1, chosen, shares);
   at::Tensor y = at::zeros_like(x);
   for (int64_t e = 0; e < moe.experts; ++e) {
@@ -239,7 +302,10 @@ at::Tensor MoeBranch(const Layer& layer, const at::Tensor& x) {
         Glu(layer, layer.Linear(expert + moe.gate, x), layer.Linear(expert + moe.up, x));
     y = y + all.narrow(1, e, 1) * layer.Linear(expert + moe.down, hidden);
   }
-  return y;
+  if (moe.shared_size == 0) return y;
+  const std::string shared = block + "shared_experts.";
+  return y + layer.Linear(shared + "down_proj", Glu(layer, layer.Linear(shared + "gate_proj", x),
+                                                    layer.Linear(shared + "up_proj", x)));
 }
 
 at::Tensor MlpBranch(const Layer& layer, const at::Tensor& x) {

@@ -74,9 +74,9 @@ constexpr auto kAllOptions = [](LlamaShape& c, ModelOptions& o) {
 };
 
 // The wiring of other families, with all of it trained and adapters on all.
-const std::vector<std::string> kFusedLinears = {"qkv_proj", "q_proj",       "k_proj",
-                                                "v_proj",   "gate_up_proj", "gate_proj",
-                                                "up_proj",  "o_proj",       "down_proj"};
+const std::vector<std::string> kFusedLinears = {
+    "qkv_proj", "q_proj",    "k_proj",   "v_proj",   "gate_up_proj",       "gate_proj", "up_proj",
+    "o_proj",   "down_proj", "q_a_proj", "q_b_proj", "kv_a_proj_with_mqa", "kv_b_proj"};
 template <void (*like)(LlamaShape&)>
 void TrainAll(LlamaShape& c, ModelOptions& o) {
   like(c);
@@ -111,6 +111,15 @@ const ModelVariant kVariants[] = {
     {"Glm4Nf4", AdaptNf4<LikeGlm4>},
     {"Mixtral", TrainAll<LikeMixtral>},
     {"Qwen3Moe", TrainAll<LikeQwen3Moe>},
+    {"DeepseekV2", TrainAll<LikeDeepseekV2>},
+    {"DeepseekV3", TrainAll<LikeDeepseekV3>},
+    {"DeepseekV3Nf4", AdaptNf4<LikeDeepseekV3>},
+    {"DeepseekV2Frozen", [](LlamaShape& c, ModelOptions&) { LikeDeepseekV2(c); }},
+    {"DeepseekV3LatentsOnly",
+     [](LlamaShape& c, ModelOptions& o) {
+       LikeDeepseekV3(c);
+       UseLora(o, {"kv_a_proj_with_mqa", "q_b_proj"});
+     }},
     {"MixtralFrozen", [](LlamaShape& c, ModelOptions&) { LikeMixtral(c); }},
     {"Qwen3MoeNf4", AdaptNf4<LikeQwen3Moe>},
     {"MixtralNf4DenseExperts",

@@ -228,5 +228,21 @@ TEST(CheckAdapter, RefusesNamesThatPeftTakesForExperts) {
   EXPECT_THAT(complaint({{}, ".*(q|gate)_proj"}), HasSubstr("gate_proj cannot be adapted here"));
 }
 
+// PEFT takes shared experts' names so, too; latents' linears it knows as they are.
+TEST(CheckAdapter, AdaptsLatentAttentionAndNoSharedExperts) {
+  LlamaShape shape = TinyLlama(/*layers=*/4);
+  LikeDeepseekV3(shape);
+  const ModelSpec model = LlamaLike(shape);
+  const std::vector<std::string> all = {"q_a_proj", "kv_a_proj_with_mqa", "q_b_proj", "kv_b_proj",
+                                        "o_proj"};
+  EXPECT_EQ(LinearLeaves(model), all);
+  EXPECT_TRUE(CheckAdapter(model, {.target_modules = {all}}, "adapter").ok());
+  for (const char* name : {"down_proj", "shared_experts.gate_proj", "layers.0.mlp.up_proj"}) {
+    EXPECT_THAT(ErrorText(CheckAdapter(model, {.target_modules = {{name}}}, "adapter")),
+                HasSubstr("cannot be adapted here (PEFT takes this name"))
+        << name;
+  }
+}
+
 }  // namespace
 }  // namespace fttrain

@@ -173,6 +173,14 @@ const ModelVariant kFamilyVariants[] = {
      [](LlamaShape& c, ModelOptions& o) {
        LikeQwen3Moe(c), UseNf4(o), UseLora(o, {"q_proj", "k_proj", "v_proj", "o_proj"});
      }},
+    {"DeepseekV3Full",
+     [](LlamaShape& c, ModelOptions& o) { LikeDeepseekV3(c), o.train_base = true; }},
+    {"DeepseekV2QloraWithDropout",
+     [](LlamaShape& c, ModelOptions& o) {
+       LikeDeepseekV2(c), UseNf4(o);
+       UseLora(o, {"q_proj", "kv_a_proj_with_mqa", "kv_b_proj", "o_proj"});
+       o.adapter->dropout = 0.2;
+     }},
     {"Phi3QloraWithDropout",
      [](LlamaShape& c, ModelOptions& o) {
        LikePhi3(c), UseNf4(o), UseLora(o, {"qkv_proj", "o_proj", "gate_up_proj"});
