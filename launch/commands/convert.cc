@@ -63,7 +63,9 @@ absl::StatusOr<SourceFolder> OpenModel(const CommandLine& line, const Process& p
   FT_ASSIGN_OR_RETURN(const std::string model,
                       FindModelFolder(line.Get("model"), "--model", HubCacheRoots()));
   FT_RETURN_IF_ERROR(CheckNewFolder(line.Get("output"), model));
-  return FromFile(OpenSource(model));
+  FT_ASSIGN_OR_RETURN(SourceFolder source, FromFile(OpenSource(model)));
+  for (const std::string& note : source.model.notes) LogInfo("note       " + note);
+  return source;
 }
 
 bool HasFormFlags(const CommandLine& line) {

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <variant>
 
+#include "model/blocks/latent_attention.h"
+
 namespace fttrain {
 namespace {
 
@@ -124,7 +126,14 @@ class LayerCounter {
                                                   : 3) +
                            (attention->q_norm ? 1 : 0);
       counts.streamed = 2 * (q + k) * turns;
-      counts.attention = 4 * PairsOf(*attention) * q * (backward ? kAttentionBackward : 1);
+      counts.attention = 4 * PairsOf(attention->window) * q * (backward ? kAttentionBackward : 1);
+    } else if (const auto* latent = std::get_if<LatentAttentionSpec>(&block.body)) {
+      // What turns, and heads that are put together and padded, or taken apart.
+      const double q = SizesOf(latent->q).out, kv = SizesOf(latent->kv_b).out;
+      const double heads = q / static_cast<double>(latent->qk_dim());
+      const double padded = heads * static_cast<double>(PaddedHeadDim(*latent));
+      counts.streamed = 2 * (q + kv) + (backward ? 10 : 4) * padded;
+      counts.attention = 4 * PairsOf(0) * padded * (backward ? kAttentionBackward : 1);
     } else if (const auto* moe = std::get_if<MoeSpec>(&block.body)) {
       // Rows are gathered, scaled and added where they belong; forth and back twice each.
       const double ffn = SizesOf(moe->experts.front().up).out;
@@ -140,10 +149,10 @@ class LayerCounter {
   }
 
   // Keys that a token sees, over all tokens of a microbatch of full rows.
-  double PairsOf(const AttentionSpec& attention) const {
+  double PairsOf(int64_t window_tokens) const {
     const auto length = static_cast<double>(task_.rows.sequence_len);
     const double window =
-        attention.window > 0 ? std::min(static_cast<double>(attention.window), length) : length;
+        window_tokens > 0 ? std::min(static_cast<double>(window_tokens), length) : length;
     return tokens_ * (window - window * (window - 1) / (2 * length));
   }
 

@@ -38,6 +38,17 @@ constexpr Family kMixtral = {"mixtral", "MixtralForCausalLM", 32000, 32768};
 constexpr Family kQwen3Moe = {"qwen3_moe", "Qwen3MoeForCausalLM", 151936, 40960,
                               R"({"num_experts": 128, "num_experts_per_tok": 8,
                                   "norm_topk_prob": true, "rms_norm_eps": 1e-6})"};
+constexpr Family kDeepseekV2 = {"deepseek_v2", "DeepseekV2ForCausalLM", 102400, 163840,
+                                R"({"rms_norm_eps": 1e-6, "first_k_dense_replace": 1,
+                                    "n_shared_experts": 2, "num_experts_per_tok": 6,
+                                    "rope_scaling": {"type": "yarn", "factor": 40,
+                                        "mscale": 0.707, "mscale_all_dim": 0.707,
+                                        "original_max_position_embeddings": 4096}})"};
+constexpr Family kDeepseekV3 = {"deepseek_v3", "DeepseekV3ForCausalLM", 129280, 163840,
+                                R"({"rms_norm_eps": 1e-6, "q_lora_rank": 1536,
+                                    "rope_scaling": {"type": "yarn", "factor": 40,
+                                        "mscale": 1.0, "mscale_all_dim": 1.0,
+                                        "original_max_position_embeddings": 4096}})"};
 constexpr Family kGemma2 = {"gemma2", "Gemma2ForCausalLM", 256000, 8192,
                             R"({"sliding_window": 4096, "rms_norm_eps": 1e-6})"};
 constexpr const char* kGemma3More = R"({"sliding_window": 1024, "rms_norm_eps": 1e-6,
@@ -106,6 +117,13 @@ constexpr Row kRows[] = {
      R"({"moe_intermediate_size": 768})"},
     {"qwen3-235b-a22b", kQwen3Moe, 4096, 12288, 94, 64, 4, 128, false,
      R"({"moe_intermediate_size": 1536})"},
+    {"deepseek-v2-lite", kDeepseekV2, 2048, 10944, 27, 16, 16, 64, false,
+     R"({"n_routed_experts": 64, "moe_intermediate_size": 1408})"},
+    {"deepseek-v2", kDeepseekV2, 5120, 12288, 60, 128, 128, 64, false,
+     R"({"q_lora_rank": 1536, "n_routed_experts": 160, "moe_intermediate_size": 1536, "routed_scaling_factor": 16.0,
+         "topk_method": "group_limited_greedy", "n_group": 8, "topk_group": 3})"},
+    {"deepseek-v3", kDeepseekV3, 7168, 18432, 61, 128, 128, 64},
+    {"deepseek-r1", kDeepseekV3, 7168, 18432, 61, 128, 128, 64},
     {"yi-6b", kYi, 4096, 11008, 32, 32, 4, 128},
     {"yi-34b", kYi, 7168, 20480, 60, 56, 8, 128},
     {"smollm2-135m", kSmolLm2, 576, 1536, 30, 9, 3, 64, true},
@@ -139,10 +157,10 @@ constexpr Row kRows[] = {
 };
 
 // Words of a repository's name that say how a model was trained or stored, not what shape it has.
-constexpr const char* kNoShape[] = {"meta", "instruct", "chat", "base", "hf",      "it",   "v0.1",
-                                    "v0.2", "v0.3",     "bf16", "2407", "2411",    "2501", "nf4",
-                                    "bnb",  "4bit",     "1.5",  "2507", "unsloth", "0414", "1124",
-                                    "0325", "0425",     "text", "c4ai", "12",      "2024"};
+constexpr const char* kNoShape[] = {
+    "meta", "instruct", "chat", "base", "hf",   "it",   "v0.1", "v0.2", "v0.3",    "bf16",
+    "2407", "2411",     "2501", "nf4",  "bnb",  "4bit", "1.5",  "2507", "unsloth", "0414",
+    "1124", "0325",     "0425", "text", "c4ai", "12",   "2024", "0324", "0528"};
 
 // What of a name counts: its words without those, and of the sizes, where one is given beside a
 // name that has but one, nothing is lost: "Mistral-Nemo-Instruct-2407" -> "mistralnemo".
@@ -184,6 +202,7 @@ std::string ConfigOf(const Row& row) {
                          {"max_position_embeddings", row.family.positions},
                          {"tie_word_embeddings", row.tied},
                          {"sliding_window", nullptr},
+                         {"q_lora_rank", nullptr},
                          {"rms_norm_eps", 1e-5}};
   for (const char* more : {row.family.more, row.more}) {
     json.merge_patch(nlohmann::json::parse(more));

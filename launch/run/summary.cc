@@ -192,6 +192,8 @@ std::string StartSummary(const Task& task, const Layout& layout, const Machine& 
   const std::string plain =
       machine.device.is_cuda() ? PlainAttention(task.model.layers, task.form.compute) : "";
   if (!plain.empty()) lines.push_back("attention  " + plain);
+  const std::string padded = PaddedAttention(task.model.layers);
+  if (!padded.empty()) lines.push_back("attention  " + padded);
   lines.push_back(Kept(task, layout));
   lines.push_back(absl::StrFormat(
       "data       %d examples, %s tokens, %s with a target (%s), %d rows an epoch%s", data.examples,
