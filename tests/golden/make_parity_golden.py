@@ -166,6 +166,12 @@ def final_norms(model, marker=""):
         block = tiny_models.EXPERT_NAMES[model.config.model_type][0]
         norms = {name.replace(".mlp.gate.", f".{block}.gate."): n for name, n in norms.items()}
         norms |= {name: matrix.double().norm().item() for name, matrix in expert_matrices(model)}
+        # What routers choose by is no parameter; files have it.
+        norms |= {
+            name: buffer.double().norm().item()
+            for name, buffer in model.named_buffers()
+            if name.endswith("e_score_correction_bias")
+        }
     return norms
 
 

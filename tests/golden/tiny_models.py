@@ -20,6 +20,7 @@ LORA_RANK, LORA_ALPHA = 4, 8
 ALL_LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 FUSED_LINEAR = ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"]
 ATTENTION_LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj"]
+LATENT_LINEAR = ["q_a_proj", "q_b_proj", "kv_a_proj_with_mqa", "kv_b_proj", "o_proj"]
 HALF_FUSED_LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_up_proj", "down_proj"]
 
 COMMON = {
@@ -45,6 +46,28 @@ GEMMA = {
     "sliding_window": 10,
     "tie_word_embeddings": True,
     "attention_bias": False,
+    "pad_token_id": None,
+}
+
+LATENT = {
+    **COMMON,
+    "num_key_value_heads": 4,
+    "kv_lora_rank": 20,
+    "qk_nope_head_dim": 12,
+    "qk_rope_head_dim": 8,
+    "moe_intermediate_size": 40,
+    "first_k_dense_replace": 1,
+    "attention_bias": False,
+    "rope_theta": 10000.0,
+    "rope_scaling": {
+        "type": "yarn",
+        "factor": 4.0,
+        "mscale": 1.0,
+        "mscale_all_dim": 1.0,
+        "original_max_position_embeddings": 64,
+        "beta_fast": 8,
+        "beta_slow": 1,
+    },
     "pad_token_id": None,
 }
 
@@ -345,6 +368,53 @@ CASES = {
         ATTENTION_LINEAR,
         False,
     ),
+    # Queries without a latent; cos, sin and scores scaled; two of three groups of experts, by the
+    # best of each; two shared experts; the first layer dense.
+    "deepseek_v2": (
+        {
+            **LATENT,
+            "architectures": ["DeepseekV2ForCausalLM"],
+            "model_type": "deepseek_v2",
+            "q_lora_rank": None,
+            "v_head_dim": 16,
+            "n_routed_experts": 6,
+            "n_shared_experts": 2,
+            "topk_method": "group_limited_greedy",
+            "n_group": 3,
+            "topk_group": 2,
+            "num_experts_per_tok": 3,
+            "routed_scaling_factor": 1.5,
+            "norm_topk_prob": False,
+            "rope_scaling": {**LATENT["rope_scaling"], "mscale_all_dim": 0.7},
+        },
+        1,
+        "F32",
+        ["q_proj", *LATENT_LINEAR[2:]],
+        False,
+    ),
+    # Latents of queries too; experts by corrected sigmoids, of two of four groups by the two best
+    # of each; the checkpoint has a layer more, which predicts a token further ahead.
+    "deepseek_v3": (
+        {
+            **LATENT,
+            "architectures": ["DeepseekV3ForCausalLM"],
+            "model_type": "deepseek_v3",
+            "q_lora_rank": 24,
+            "v_head_dim": 10,
+            "n_routed_experts": 8,
+            "n_shared_experts": 1,
+            "n_group": 4,
+            "topk_group": 2,
+            "num_experts_per_tok": 3,
+            "routed_scaling_factor": 2.5,
+            "norm_topk_prob": True,
+            "num_nextn_predict_layers": 1,
+        },
+        2,
+        "F32",
+        LATENT_LINEAR,
+        False,
+    ),
 }
 
 
@@ -357,6 +427,8 @@ def stream(case, name):
 EXPERT_NAMES = {
     "mixtral": ("block_sparse_moe", "w1", "w3", "w2"),
     "qwen3_moe": ("mlp", "gate_proj", "up_proj", "down_proj"),
+    "deepseek_v2": ("mlp", "gate_proj", "up_proj", "down_proj"),
+    "deepseek_v3": ("mlp", "gate_proj", "up_proj", "down_proj"),
 }
 
 
@@ -364,18 +436,54 @@ def expert_shapes(config, layer):
     """{module: (out, in)} of a layer's router and experts; empty where it has none."""
     if config["model_type"] not in EXPERT_NAMES or layer in config.get("mlp_only_layers", []):
         return {}
+    if layer < config.get("first_k_dense_replace", 0):
+        return {}
     block, gate, up, down = EXPERT_NAMES[config["model_type"]]
     hidden, ffn = (
         config["hidden_size"],
         config.get("moe_intermediate_size", config["intermediate_size"]),
     )
-    experts = config.get("num_experts", config.get("num_local_experts"))
+    experts = next(
+        config[key]
+        for key in ("num_experts", "num_local_experts", "n_routed_experts")
+        if key in config
+    )
     shapes = {f"{block}.gate": (experts, hidden)}
     for expert in range(experts):
         prefix = f"{block}.experts.{expert}."
         shapes |= {prefix + gate: (ffn, hidden), prefix + up: (ffn, hidden)}
         shapes |= {prefix + down: (hidden, ffn)}
+    shared = ffn * config.get("n_shared_experts", 0)
+    if shared > 0:
+        prefix = f"{block}.shared_experts."
+        shapes |= {prefix + gate: (shared, hidden), prefix + up: (shared, hidden)}
+        shapes |= {prefix + down: (hidden, shared)}
     return shapes
+
+
+def latent_shapes(config):
+    """{module: (out, in)} of multi-head latent attention."""
+    hidden, heads, q_rank = (
+        config["hidden_size"],
+        config["num_attention_heads"],
+        config["q_lora_rank"],
+    )
+    nope, rope, v, rank = (
+        config[key]
+        for key in ("qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim", "kv_lora_rank")
+    )
+    queries = {"self_attn.q_proj": (heads * (nope + rope), hidden)}
+    if q_rank:
+        queries = {
+            "self_attn.q_a_proj": (q_rank, hidden),
+            "self_attn.q_b_proj": (heads * (nope + rope), q_rank),
+        }
+    return {
+        **queries,
+        "self_attn.kv_a_proj_with_mqa": (rank + rope, hidden),
+        "self_attn.kv_b_proj": (heads * (nope + v), rank),
+        "self_attn.o_proj": (hidden, heads * v),
+    }
 
 
 def linear_shapes(config):
@@ -397,12 +505,10 @@ def linear_shapes(config):
         qkv = {"self_attn.qkv_proj": (q + 2 * kv, hidden)}
     if config["model_type"] in ("phi3", "glm4"):
         gate_up = {"mlp.gate_up_proj": (2 * ffn, hidden)}
-    return {
-        **qkv,
-        "self_attn.o_proj": (hidden, q),
-        **gate_up,
-        "mlp.down_proj": (hidden, ffn),
-    }
+    attention = {**qkv, "self_attn.o_proj": (hidden, q)}
+    if "kv_lora_rank" in config:
+        attention = latent_shapes(config)
+    return {**attention, **gate_up, "mlp.down_proj": (hidden, ffn)}
 
 
 NORMS = ("input_layernorm", "post_attention_layernorm")
@@ -431,6 +537,13 @@ def weight_shapes(config):
             biases = config["model_type"] in ("qwen2", "glm4")
             if biases and module[-6] in "qkv" and "self_attn" in module:
                 shapes[f"{prefix}{module}.bias"] = shape[:1]
+        if experts and config["model_type"] == "deepseek_v3":
+            bias = f"{prefix}mlp.gate.e_score_correction_bias"
+            shapes[bias] = experts["mlp.gate"][:1]
+        if "kv_lora_rank" in config:
+            shapes[f"{prefix}self_attn.kv_a_layernorm.weight"] = (config["kv_lora_rank"],)
+            if config["q_lora_rank"]:
+                shapes[f"{prefix}self_attn.q_a_layernorm.weight"] = (config["q_lora_rank"],)
         for norm in LAYER_NORMS.get(config["model_type"], NORMS):
             shapes[f"{prefix}{norm}.weight"] = (hidden,)
         if config["model_type"] in ("qwen3", "qwen3_moe", "gemma3_text"):
@@ -446,12 +559,30 @@ def weight_shapes(config):
     return shapes
 
 
+def unread_shapes(config):
+    """Of what files have beside the model: layers that predict tokens further ahead."""
+    shapes, hidden = {}, config["hidden_size"]
+    for i in range(config.get("num_nextn_predict_layers", 0)):
+        prefix = f"model.layers.{config['num_hidden_layers'] + i}."
+        shapes[f"{prefix}eh_proj.weight"] = (hidden, 2 * hidden)
+        shapes[f"{prefix}enorm.weight"] = (hidden,)
+        shapes[f"{prefix}shared_head.head.weight"] = (config["vocab_size"], hidden)
+    return shapes
+
+
 def random_weight(case, name, shape):
     values = stream(case, name).standard_normal(shape)
     if "norm" in name:
         return (1.0 + 0.1 * values).astype(np.float32)
+    latents = ("q_a_proj", "q_b_proj", "kv_a_proj", "kv_b_proj")
     scale = (
-        0.1 if name.endswith(".bias") else 0.16 if "q_proj" in name or "k_proj" in name else 0.09
+        0.1
+        if name.endswith(".bias")
+        else 0.2
+        if any(part in name for part in latents)
+        else 0.16
+        if "q_proj" in name or "k_proj" in name
+        else 0.09
     )
     return (scale * values).astype(np.float32)
 
@@ -575,10 +706,9 @@ def write_model(case, folder, dtype=None):
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "config.json", config)
     write_tokenizer(folder)
-    names = list(weight_shapes(config))
-    weights = {
-        name: random_weight(case, name, shape) for name, shape in weight_shapes(config).items()
-    }
+    shapes = weight_shapes(config) | unread_shapes(config)
+    names = list(shapes)
+    weights = {name: random_weight(case, name, shape) for name, shape in shapes.items()}
     if shards == 1:
         write_safetensors(folder / "model.safetensors", weights, dtype)
         return

@@ -19,7 +19,7 @@ from eval_test import python_loss
 CASES = ["gemma2", "gemma3", "olmo2", "granite", "smollm3", "glm4", "cohere2", "phi3", "qwen2_yarn"]
 FUSED = ["glm4", "phi3"]
 # transformers has their experts' matrices as one: what is merged and quantised has other names there.
-EXPERTS = ["mixtral", "qwen3_moe"]
+EXPERTS = ["mixtral", "qwen3_moe", "deepseek_v2", "deepseek_v3"]
 SAME_LOSS = 1e-5
 PROMPTS, NEW = ["abc", "What?", "z"], 16
 # Answers of phi3 end where its longrope changes, which is after 8 tokens.
