@@ -11,6 +11,7 @@
 #include "runtime/memory/ledger.h"
 #include "runtime/process/check.h"
 #include "tests/launch/run/tiny_job.h"
+#include "tests/model/family_shapes.h"
 
 namespace fttrain {
 namespace {
@@ -31,8 +32,14 @@ std::vector<Tokens> Prompts() {
   return prompts;
 }
 
-std::unique_ptr<Network> BuildForGeneration(const Layout& layout, bool nf4 = false) {
+std::unique_ptr<Network> BuildForGeneration(const Layout& layout, bool nf4 = false,
+                                            void (*like)(LlamaShape&) = nullptr) {
   Task task = TinyTask({.layers = 4, .nf4 = nf4});
+  if (like != nullptr) {
+    LlamaShape shape = TinyShape(/*tied=*/false, /*layers=*/4);
+    like(shape);
+    task.model = LlamaLike(shape);
+  }
   task.form.adapter->dropout = 0;
   FT_CHECK(CheckLayout(task, layout).ok(), "the layout");
   const JobInputs inputs = TinyInputs(task);
@@ -134,6 +141,17 @@ TEST(Generation, OfA4BitBaseGivesThemToo) {
   for (const Layout& layout : Layouts()) {
     SCOPED_TRACE(ToString(layout));
     ExpectSame(Generate(*BuildForGeneration(layout, true), Prompts(), Greedy()), want);
+  }
+}
+
+// Keys and values of a cache are expanded, and padded to one size.
+TEST(Generation, OfLatentAttentionAndExpertsGivesThemToo) {
+  for (const auto like : {LikeDeepseekV2, LikeDeepseekV3}) {
+    const auto want = Recomputed(*BuildForGeneration({}, false, like), Prompts(), Greedy());
+    for (const Layout& layout : Layouts()) {
+      SCOPED_TRACE(ToString(layout));
+      ExpectSame(Generate(*BuildForGeneration(layout, false, like), Prompts(), Greedy()), want);
+    }
   }
 }
 

@@ -25,6 +25,22 @@ constexpr char kRun[] =
 
 constexpr int64_t kSmallestIn8Bits = 4096;  // elements (TakesInt8Moments)
 
+void UseLatents(LlamaShape& model) {
+  model.layer_windows.clear();
+  model.num_kv_heads = model.num_heads;
+  model.latent = {.kv_rank = 6, .q_rank = 5, .nope_dim = 3, .rope_dim = 2, .v_dim = 4};
+  model.rotary_dim = model.latent.rope_dim;
+  model.rope.interleaved = true;
+  model.attention_scale = 0.4;
+  if (model.moe.experts == 0) return;
+  model.moe.sigmoid = model.moe.corrected = true;
+  model.moe.scale = 1.5;
+  model.moe.groups = 2;
+  model.moe.top_groups = 1;
+  model.moe.group_best = 2;
+  model.moe.shared_size = 6;
+}
+
 ModelSpec ModelOf(const Combination& combination) {
   const int stages = combination.Number(kPipeline);
   LlamaShape model = TinyShape(combination.tied_and_padded, stages == 1 ? 4 : stages == 2 ? 6 : 8);
@@ -33,7 +49,20 @@ ModelSpec ModelOf(const Combination& combination) {
     model.moe = {.experts = 4, .top_k = 2, .intermediate_size = 12, .renormalize = true};
     for (int64_t i = 0; i < model.num_layers; ++i) model.moe.in_layer.push_back(i % 2 == 1);
   }
+  if (combination.latents) UseLatents(model);
   return LlamaLike(model);
+}
+
+// Not every linear, layer or stage has an adapter, and not all have the same.
+void AdaptUnevenly(const Combination& combination, std::vector<std::string>& overrides) {
+  const std::string keys = combination.latents ? "kv_b_proj" : "k_proj";
+  const std::string queries = combination.latents ? "q_b_proj" : "q_proj";
+  const std::string first = combination.experts ? "self_attn." + queries : "mlp.down_proj";
+  const std::string some = combination.experts ? "self_attn.q" : "mlp";
+  overrides.push_back("adapter.layers_to_transform=[0, 1, 3]");
+  overrides.push_back("adapter.exclude_modules=[layers.0." + first + ", o_proj]");
+  overrides.push_back("adapter.rank_pattern={" + keys + ": 2, 'layers\\.1\\." + some + ".*': 5}");
+  overrides.push_back("adapter.alpha_pattern={" + keys + ": 3}");
 }
 
 std::vector<std::string> OverridesOf(const Combination& combination) {
@@ -44,19 +73,12 @@ std::vector<std::string> OverridesOf(const Combination& combination) {
                       std::to_string(kRowsPerStep / (combination.Number(kData) * rows)));
   if (combination.tied_and_padded) overrides.push_back("data.packing=false");
   if (combination.Is(kMethod, "none")) return overrides;
-  if (combination.tied_and_padded) {
-    // Not every linear, layer or stage has an adapter, and not all have the same.
-    overrides.push_back("adapter.layers_to_transform=[0, 1, 3]");
-    overrides.push_back(combination.experts
-                            ? "adapter.exclude_modules=[layers.0.self_attn.q_proj, o_proj]"
-                            : "adapter.exclude_modules=[layers.0.mlp.down_proj, o_proj]");
-    overrides.push_back(combination.experts
-                            ? "adapter.rank_pattern={k_proj: 2, 'layers\\.1\\.self_attn.q.*': 5}"
-                            : "adapter.rank_pattern={k_proj: 2, 'layers\\.1\\.mlp.*': 5}");
-    overrides.push_back("adapter.alpha_pattern={k_proj: 3}");
-  }
+  if (combination.tied_and_padded) AdaptUnevenly(combination, overrides);
   if (combination.experts) {
-    overrides.push_back("adapter.target_modules=[q_proj, k_proj, v_proj, o_proj]");
+    overrides.push_back(
+        combination.latents
+            ? "adapter.target_modules=[q_a_proj, q_b_proj, kv_a_proj_with_mqa, kv_b_proj, o_proj]"
+            : "adapter.target_modules=[q_proj, k_proj, v_proj, o_proj]");
   }
   const int64_t r = combination.Is(kMoments, "int8") ? kSmallestIn8Bits / 32 : 3;
   overrides.push_back("adapter.r=" + std::to_string(r));
