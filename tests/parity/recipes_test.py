@@ -46,6 +46,7 @@ GEMMA = ["<bos>", "<eos>", "<start_of_turn>", "<end_of_turn>"]
 OLMO2 = ["<|endoftext|>", "<|system|>", "<|user|>", "<|assistant|>"]
 GRANITE = ["<|end_of_text|>", "<|start_of_role|>", "<|end_of_role|>"]
 GLM4 = ["[gMASK]", "<sop>", "<|endoftext|>", "<|system|>", "<|user|>", "<|assistant|>"]
+DEEPSEEK = ["<\uff5cbegin\u2581of\u2581sentence\uff5c>", "<\uff5cend\u2581of\u2581sentence\uff5c>"]
 COMMAND = ["<BOS_TOKEN>", "<EOS_TOKEN>", "<|START_OF_TURN_TOKEN|>", "<|END_OF_TURN_TOKEN|>", "<|SYSTEM_TOKEN|>",
            "<|USER_TOKEN|>", "<|CHATBOT_TOKEN|>", "<|START_RESPONSE|>", "<|END_RESPONSE|>"]
 
@@ -57,6 +58,8 @@ FORMS = {
     "command": ("{{ bos_token }}",
                 "<|START_OF_TURN_TOKEN|><|{{ role | replace('assistant', 'chatbot') | upper }}_TOKEN|>",
                 "<|END_OF_TURN_TOKEN|>", "<|START_RESPONSE|>", "<|END_RESPONSE|>"),
+    "deepseek_v2": ("{{ bos_token }}", "{{ {'user': 'User: ', 'assistant': 'Assistant: '}.get(role, '') }}",
+                    "{% if role != 'assistant' %}\n\n{% endif %}", "", "{{ eos_token }}"),
     "smollm3": ("", "<|im_start|>{{ role }}\n{% if role == 'system' %}Reasoning Mode: /no_think\n\n{% endif %}",
                 "<|im_end|>\n", "", ""),
 }
@@ -86,6 +89,9 @@ RECIPES = {
                       ["A heron.<|im_end|>", "<think>\u21b5\n\u21b5\n</think>\u21b5\n\u21b5\nA wagtail, I think.<|im_end|>"]),
     "qwen3-30b-a3b-qlora": ("qwen2", QWEN3, None, 2, "qwen3", ROWS,
                       ["A heron.<|im_end|>", "<think>\u21b5\n\u21b5\n</think>\u21b5\n\u21b5\nA wagtail, I think.<|im_end|>"]),
+    "deepseek-v2-lite-qlora": ("qwen2", DEEPSEEK, 0, 1, "deepseek_v2", ROWS,
+                               ["A heron.<\uff5cend\u2581of\u2581sentence\uff5c>",
+                                "A wagtail, I think.<\uff5cend\u2581of\u2581sentence\uff5c>"]),
     "mistral-7b-lora": ("llama2", MISTRAL, 0, 1, "mistral-v3", ROWS,
                         ["A heron.</s>", "A wagtail, I think.</s>"]),
     "phi4-14b-qlora": ("qwen2", PHI4, None, 3, "phi4", ROWS, ["A heron.<|im_end|>", "A wagtail, I think.<|im_end|>"]),
