@@ -120,7 +120,10 @@ GroupBytes BytesOfLayer(const LayerSpec& layer, const Task& task, const Layout& 
   for (const BlockSpec& block : layer) {
     ForEachPart(
         block, [&](const NormSpec& norm) { AddNorm(static_cast<double>(norm.size), task, bytes); },
-        [&](const LinearSpec& linear) { AddLinear(linear, task, tp, bytes); });
+        [&](const LinearSpec& linear) { AddLinear(linear, task, tp, bytes); },
+        [&](const AttentionSpec& attention) {
+          AddNorm(static_cast<double>(attention.heads / tp), task, bytes);
+        });
   }
   bytes.kept = static_cast<double>(KeptBytes(layer, ModelOptionsOf(task, layout), tp,
                                              static_cast<int64_t>(MicrobatchTokens(task, layout))));

@@ -16,7 +16,8 @@ void DeclareLayer(const LayerSpec& layer, const ModelOptions& options, TensorRan
                 tp, set);
   };
   const auto linear = [&](const LinearSpec& spec) { DeclareLinear(spec, options, tp, set); };
-  for (const BlockSpec& block : layer) ForEachPart(block, norm, linear);
+  const auto sinks = [&](const AttentionSpec& spec) { DeclareSinks(spec, options, tp, set); };
+  for (const BlockSpec& block : layer) ForEachPart(block, norm, linear, sinks);
 }
 
 }  // namespace fttrain

@@ -17,14 +17,16 @@ Router::Router(const MoeSpec& spec, const BlockSetup& setup)
       renormalize_(spec.renormalize),
       compute_(setup.options.compute),
       dtype_(StatisticsType(setup.options.compute)),
-      weight_(setup.set.Get(spec.router.name + ".weight")) {}
+      weight_(setup.set.Get(spec.router.name + ".weight")),
+      bias_(setup.set.Find(spec.router.name + ".bias")) {}
 
 at::Tensor Router::Weight() const { return weight_->value.to(dtype_); }
 
 Routes Router::Choose(const at::Tensor& x, MemoryCategory category) const {
   const MemoryScope workspace(MemoryCategory::kWorkspace);
   const at::Tensor scores = at::empty({x.size(0), experts_}, x.options().dtype(dtype_));
-  AddProducts(scores, {{x.to(dtype_), Weight().t()}}, /*accumulate=*/false);
+  if (bias_ != nullptr) scores.copy_(bias_->value.expand_as(scores));
+  AddProducts(scores, {{x.to(dtype_), Weight().t()}}, /*accumulate=*/bias_ != nullptr);
   const at::Tensor probabilities = at::softmax(scores, -1);
   const at::Tensor experts = std::get<1>(at::topk(probabilities, top_k_));
   const auto [sorted, order] =
@@ -84,6 +86,7 @@ at::Tensor Router::BackwardInput(const at::Tensor& dscores) const {
 
 void Router::BackwardParams(const at::Tensor& dscores, const at::Tensor& x) const {
   AddProducts(weight_->grad, {{dscores.t(), x.to(dtype_)}}, /*accumulate=*/true);
+  if (bias_ != nullptr) bias_->grad.add_(dscores.sum(0));
 }
 
 }  // namespace fttrain

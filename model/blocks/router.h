@@ -40,7 +40,7 @@ class Router {
   at::Tensor BackwardShares(const at::Tensor& dshares, const Routes& routes) const;
   // -> dx [T, H], in compute dtype.
   at::Tensor BackwardInput(const at::Tensor& dscores) const;
-  // Adds to the weight's gradient. x as given to Choose.
+  // Adds to the gradients of weight and bias. x as given to Choose.
   void BackwardParams(const at::Tensor& dscores, const at::Tensor& x) const;
 
  private:
@@ -53,6 +53,7 @@ class Router {
   bool renormalize_;
   at::ScalarType compute_, dtype_;
   Parameter* weight_;
+  Parameter* bias_;  // may be null
 };
 
 }  // namespace fttrain

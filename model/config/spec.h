@@ -35,6 +35,7 @@ struct ModelSpec {
   std::vector<LayerSpec> layers;
   HeadSpec head;
   bool quantized = false;  // quantization_config: matrices are stored as NF4 (nf4_folder.h)
+  bool mxfp4 = false;      // the same: stacked experts are stored as MXFP4 (mxfp4_folder.h)
   std::vector<int64_t> eos_token_ids;  // may be empty
   std::vector<std::string> notes;      // what users should know of the config, a line each
   int64_t num_layers() const { return static_cast<int64_t>(layers.size()); }
@@ -47,9 +48,11 @@ std::vector<LinearSpec> LinearsOf(const LayerSpec& layer);
 std::vector<LinearSpec> ModulesOf(const LayerSpec& layer);
 // Of the residual stream that a block reads and adds to.
 int64_t StreamWidth(const BlockSpec& block);
-// Calls one of both for each part of a block that has tensors, in the order of files.
+// Calls one of them for each part of a block that has tensors, in the order of files; `sinks` for
+// an attention that has them.
 void ForEachPart(const BlockSpec& block, const std::function<void(const NormSpec&)>& norm,
-                 const std::function<void(const LinearSpec&)>& linear);
+                 const std::function<void(const LinearSpec&)>& linear,
+                 const std::function<void(const AttentionSpec&)>& sinks = {});
 // q_proj of model.layers.0.self_attn.q_proj.
 std::string LeafName(const std::string& module);
 
@@ -57,7 +60,8 @@ std::string LeafName(const std::string& module);
 struct TensorSpec {
   std::string name;
   std::vector<int64_t> shape;
-  std::string module = {};  // of a linear's matrix (a head of its own is one); else ""
+  // Of a linear's matrix (a head of its own is one); else "". A stack of them is none.
+  std::string module = {};
   LinearRole role = LinearRole::kPlain;
 };
 // Every weight of the model, in file order: embedding, layers, final norm, head (absent when tied).
@@ -67,6 +71,8 @@ std::vector<TensorSpec> LinearMatrices(const ModelSpec& model);
 
 // Whether a layer has experts.
 bool HasExperts(const ModelSpec& model);
+// Whether files have the experts of a layer together (LinearSpec::Stack).
+bool HasStackedExperts(const ModelSpec& model);
 
 // "llama, 32 layers, hidden 4096, heads 32/8, vocabulary 128256".
 std::string ToString(const ModelSpec& model);

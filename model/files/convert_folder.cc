@@ -12,6 +12,7 @@
 #include "model/config/generation_config.h"
 #include "model/config/model_config.h"
 #include "model/config/quantization_config.h"
+#include "model/files/mxfp4_folder.h"
 #include "model/files/nf4_folder.h"
 #include "model/files/nf4_loader.h"
 #include "model/files/tensor_io.h"
@@ -30,6 +31,7 @@ struct Passage {
   at::ScalarType dtype = at::kFloat;  // of its values
   bool adapted = false;
   bool from_nf4 = false, to_nf4 = false;  // 4 bits in the source, in the output
+  bool from_mxfp4 = false;                // written in bfloat16
   bool dequantized = false;               // its values are what NF4 makes of them
 };
 
@@ -38,9 +40,11 @@ Passage PassageOf(const TensorSpec& tensor, const SourceFolder& source,
   Passage passage{.tensor = tensor};
   const bool linear = !tensor.module.empty() && tensor.role != LinearRole::kRouter;
   passage.adapted = linear && adapter.modules.contains(tensor.module);
+  passage.from_mxfp4 = source.files->Find(tensor.name) == nullptr;
   passage.from_nf4 = linear && source.nf4 && IsNf4Tensor(*source.files, tensor.name);
-  passage.dtype = passage.from_nf4 ? source.nf4->rounding
-                                   : *FloatTypeOf(source.files->Find(tensor.name)->dtype);
+  passage.dtype = passage.from_nf4     ? source.nf4->rounding
+                  : passage.from_mxfp4 ? at::kBFloat16
+                                       : *FloatTypeOf(source.files->Find(tensor.name)->dtype);
   // Whether an NF4 base of this conversion has the matrix in 4 bits.
   const bool in_nf4_base =
       source.nf4 ? passage.from_nf4
@@ -115,6 +119,7 @@ class Converter {
   absl::Status Write(const Passage& passage) {
     const TensorSpec& tensor = passage.tensor;
     if (!passage.adapted && passage.from_nf4 && passage.to_nf4) return CopyNf4(tensor);
+    if (passage.from_mxfp4) return WriteMxfp4(tensor);
     if (passage.to_nf4) return Quantize(passage);
     if (!passage.adapted && !passage.dequantized) return Copy(tensor.name);
     return ForEachPiece(passage, [&](const at::Tensor& values) {
@@ -134,6 +139,17 @@ class Converter {
       const int64_t count = std::min(kStagingBytes, bytes - begin);
       FT_RETURN_IF_ERROR(source_.files->ReadBytes(name, begin, count, buffer.data()));
       FT_RETURN_IF_ERROR(writer_->Append(buffer.data(), count));
+    }
+    return absl::OkStatus();
+  }
+
+  // A stack of matrices [count, in, columns] that is MXFP4 there, a matrix at a time.
+  absl::Status WriteMxfp4(const TensorSpec& spec) {
+    const at::Tensor values =
+        at::empty({spec.shape[2], spec.shape[1]}, at::TensorOptions(at::kBFloat16));
+    for (int64_t index = 0; index < spec.shape[0]; ++index) {
+      FT_RETURN_IF_ERROR(ReadMxfp4(*source_.files, spec.name, spec.shape, index, 0, 1, values));
+      FT_RETURN_IF_ERROR(writer_->Append(values.t(), at::kBFloat16));
     }
     return absl::OkStatus();
   }

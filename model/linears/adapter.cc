@@ -4,6 +4,8 @@
 
 #include <cmath>
 
+#include "absl/algorithm/container.h"
+#include "absl/strings/match.h"
 #include "model/linears/adapter_modules.h"
 #include "model/linears/peft_names.h"
 #include "runtime/math/philox.h"
@@ -39,6 +41,15 @@ std::optional<LowRank> AdapterForm::On(const std::string& module) const {
   const absl::StatusOr<std::optional<LowRank>> low_rank = LowRankOn(*this, module);
   TORCH_CHECK(low_rank.ok(), low_rank.status().ToString());
   return *low_rank;
+}
+
+std::optional<LowRank> AdapterForm::OnParameter(const std::string& parameter) const {
+  const bool target = absl::c_any_of(target_parameters, [&](const std::string& name) {
+    return parameter == name || absl::EndsWith(parameter, "." + name);
+  });
+  if (!target) return std::nullopt;
+  const auto rank = static_cast<double>(r);
+  return LowRank{r, alpha / (use_rslora ? std::sqrt(rank) : rank)};
 }
 
 std::vector<TensorSpec> AdapterTensors(const ModelSpec& model, const AdapterForm& form) {

@@ -91,10 +91,16 @@ absl::StatusOr<T> ValueOn(const std::vector<std::pair<std::string, T>>& patterns
   return otherwise;
 }
 
+// Whether PEFT 0.21 takes all-linear for what experts and their router have together: of models of
+// which transformers makes that when it reads them, not where files have it so.
+bool AllLinearIsUnclear(const ModelSpec& model) {
+  return HasExperts(model) && !HasStackedExperts(model);
+}
+
 // The remedy that ends a refusal of target_modules.
 std::string Choices(const ModelSpec& model) {
   return absl::StrCat("; choose from ", absl::StrJoin(LinearLeaves(model), ", "),
-                      HasExperts(model) ? "" : ", or all-linear");
+                      AllLinearIsUnclear(model) ? "" : ", or all-linear");
 }
 
 // "0, 2-5".
@@ -176,7 +182,7 @@ absl::Status CheckAdapter(const ModelSpec& model, const AdapterForm& form,
                           const std::string& where) {
   const ModuleNames& targets = form.target_modules;
   if (targets.empty()) return At(where, "target_modules", "is empty: name modules, or all-linear");
-  if (targets.AllLinear() && HasExperts(model)) {
+  if (targets.AllLinear() && AllLinearIsUnclear(model)) {
     return At(where, "target_modules",
               "all-linear: of a model with experts PEFT adapts what they and their router have "
               "together, and no dense layer beside them, which is not done here" +

@@ -112,17 +112,18 @@ at::Tensor Linears::StackedA() const {
 }
 
 std::vector<at::Tensor> Linears::Forward(const at::Tensor& x, const DropoutContext& dropout,
-                                         bool adapters) const {
+                                         bool adapters, const at::Tensor& bias_shares) const {
   std::vector<at::Tensor> y;
   for (const Member& member : members_) {
     y.push_back(at::empty({x.size(0), member.weight.out()}, x.options()));
   }
-  ForwardInto(y, x, dropout, adapters);
+  ForwardInto(y, x, dropout, adapters, bias_shares);
   return y;
 }
 
 void Linears::ForwardInto(const std::vector<at::Tensor>& y, const at::Tensor& x,
-                          const DropoutContext& dropout, bool adapters) const {
+                          const DropoutContext& dropout, bool adapters,
+                          const at::Tensor& bias_shares) const {
   std::vector<ProductSum> sums;
   for (size_t i = 0; i < members_.size(); ++i) {
     const Member& member = members_[i];
@@ -131,6 +132,7 @@ void Linears::ForwardInto(const std::vector<at::Tensor>& y, const at::Tensor& x,
                 " for a weight [", weight.out(), ", ", weight.in(), "]");
     const bool add_bias = member.bias != nullptr && member.adds_bias;
     if (add_bias) y[i].copy_(member.bias->value.expand_as(y[i]));
+    if (add_bias && bias_shares.defined()) y[i].mul_(bias_shares);
     sums.push_back({y[i], {{x, weight.operand().t()}}, add_bias});
   }
   const MemoryScope scope(MemoryCategory::kWorkspace);
@@ -204,7 +206,8 @@ at::Tensor Linears::BackwardLow(const std::vector<at::Tensor>& dy) const {
 }
 
 void Linears::BackwardParams(const std::vector<at::Tensor>& dy, const at::Tensor& dlow,
-                             const at::Tensor& x, const DropoutContext& dropout) const {
+                             const at::Tensor& x, const DropoutContext& dropout,
+                             const at::Tensor& bias_shares) const {
   const MemoryScope scope(MemoryCategory::kWorkspace);
   for (size_t i = 0; i < members_.size(); ++i) {
     const Member& member = members_[i];
@@ -212,6 +215,10 @@ void Linears::BackwardParams(const std::vector<at::Tensor>& dy, const at::Tensor
     AddProducts(member.weight.parameter()->grad, {{dy[i].t(), x}}, /*accumulate=*/true);
     if (member.bias == nullptr) continue;
     const at::Tensor& grad = member.bias->grad;
+    if (bias_shares.defined()) {
+      AddProducts(grad.unsqueeze(0), {{bias_shares.t(), dy[i]}}, /*accumulate=*/true);
+      continue;
+    }
     grad.add_(at::sum(dy[i], {0}, false, grad.scalar_type()));
   }
   if (adapters_.empty()) return;
@@ -220,6 +227,12 @@ void Linears::BackwardParams(const std::vector<at::Tensor>& dy, const at::Tensor
   } else {
     AdapterGradients(dy, dlow, x);
   }
+}
+
+void Linears::AddBiasProducts(const at::Tensor& dy, const at::Tensor& dshares) const {
+  const Member& member = members_.front();
+  if (member.bias == nullptr || !member.adds_bias) return;
+  AddProducts(dshares.unsqueeze(1), {{dy, member.bias->value.unsqueeze(1)}}, /*accumulate=*/true);
 }
 
 void Linears::GradientsOfB(const Adapter& adapter, const std::vector<at::Tensor>& dy,

@@ -57,6 +57,13 @@ LinearSlice SliceOf(const LinearSpec& spec, TensorRank tp) {
 }
 
 LinearNames::LinearNames(const LinearSpec& spec) {
+  if (spec.stacked_in_files()) {
+    const auto& [tensor, index, count, first, step, columns, in_files] = *spec.stack;
+    weight = NameOfPart(
+        {tensor, {count, spec.in, columns}, index * spec.in * columns + first, {step, columns}});
+    bias = NameOfPart({tensor + "_bias", {count, columns}, index * columns + first, {step}});
+    return;
+  }
   const auto rows = [&](std::string tensor) {
     if (!spec.part) return tensor;
     const int64_t begin = spec.part->offset;
@@ -121,6 +128,15 @@ void DeclareNorm(const NormSpec& spec, AxisGradient gradient, const ParameterFor
   }
   norm.weight_decay = false;
   set.Declare(std::move(norm));
+}
+
+void DeclareSinks(const AttentionSpec& spec, const ParameterForm& form, TensorRank tp,
+                  ParameterSet& set) {
+  const Range mine = SliceOf(spec.q, tp).range;
+  const ParamSlice slice = SliceAlong(spec.sinks, {spec.heads}, 0,
+                                      {mine.offset / spec.head_dim, mine.extent / spec.head_dim});
+  // Decayed as matrices are: trainers leave out what is called a bias or a norm.
+  set.Declare(BaseParameter(slice, AxisGradient::kOwned, form));
 }
 
 }  // namespace fttrain

@@ -54,6 +54,7 @@ LinearSlice SliceOf(const NormSpec& spec, TensorRank tp);
 
 // The names of a linear's parameters: `name`.weight, `name`.bias, the adapter's factors; of a part
 // of a module its rows of the module's (tensor_rows.h), but for factor A, which is the module's.
+// One of a stack has what is its in the tensor of all.
 struct LinearNames {
   explicit LinearNames(const LinearSpec& spec);
   std::string weight, bias, a, b;
@@ -69,5 +70,9 @@ void DeclareLinear(const LinearSpec& spec, const ParameterForm& form, TensorRank
 // over all heads (`gradient` is then not read).
 void DeclareNorm(const NormSpec& spec, AxisGradient gradient, const ParameterForm& form,
                  TensorRank tp, ParameterSet& set);
+
+// The sinks of an attention that has them [heads], a rank's own heads', trainable with the base.
+void DeclareSinks(const AttentionSpec& spec, const ParameterForm& form, TensorRank tp,
+                  ParameterSet& set);
 
 }  // namespace fttrain

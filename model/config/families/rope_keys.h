@@ -2,6 +2,7 @@
 // original_max_position_embeddings, partial_rotary_factor. Include in .cc files only.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "model/config/families/llama_shape.h"
@@ -20,6 +21,8 @@ struct RopeRules {
   // Above 0: original_max_position_embeddings where the config's own keys do not say it, whatever
   // the rotary object does.
   int64_t original_context = 0;
+  // What counts where neither rope_parameters nor rope_scaling is there; its theta is not read.
+  std::optional<RopeSpec> absent = {};
 };
 
 // shape.rope and shape.rotary_dim, as transformers reads them from either spelling; sizes and
