@@ -88,6 +88,23 @@ inline void LikeQwen3Moe(LlamaShape& shape) {
   shape.moe = {.experts = 5, .top_k = 3, .intermediate_size = 12, .in_layer = {false}};
 }
 
+// Sinks, biases, a window in the first layer; experts in one tensor with biases and a gate whose
+// limits are often met.
+inline void LikeGptOss(LlamaShape& shape) {
+  shape.norm.rounds_once = true;
+  shape.qkv_bias = shape.o_bias = shape.attention_sinks = true;
+  shape.activation = Activation::kClampedSwish;
+  shape.activation.limit = 0.7;
+  shape.layer_windows = {3, 0};
+  shape.moe = {.experts = 4,
+               .top_k = 2,
+               .intermediate_size = 12,
+               .renormalize = true,
+               .router = "router",
+               .stacked = true,
+               .bias = true};
+}
+
 // Each of them.
 struct FamilyShape {
   const char* name;
@@ -96,6 +113,7 @@ struct FamilyShape {
 inline constexpr FamilyShape kFamilyShapes[] = {
     {"Gemma2", LikeGemma2},   {"Gemma3", LikeGemma3},   {"Olmo2", LikeOlmo2},
     {"Granite", LikeGranite}, {"Cohere2", LikeCohere2}, {"Glm4", LikeGlm4},
-    {"Phi3", LikePhi3},       {"Mixtral", LikeMixtral}, {"Qwen3Moe", LikeQwen3Moe}};
+    {"Phi3", LikePhi3},       {"Mixtral", LikeMixtral}, {"Qwen3Moe", LikeQwen3Moe},
+    {"GptOss", LikeGptOss}};
 
 }  // namespace fttrain

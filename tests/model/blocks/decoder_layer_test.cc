@@ -118,6 +118,10 @@ const ModelVariant kVariants[] = {
        AdaptNf4<LikeMixtral>(c, o);
        o.nf4_experts = false;
      }},
+    {"GptOss", TrainAll<LikeGptOss>},
+    {"GptOssOneKvHead", TrainAllOfOneKvHead<LikeGptOss>},
+    {"GptOssFrozen", [](LlamaShape& c, ModelOptions&) { LikeGptOss(c); }},
+    {"GptOssNf4", AdaptNf4<LikeGptOss>},
     {"FrozenBase", [](LlamaShape&, ModelOptions&) {}},
     {"TrainBase", [](LlamaShape&, ModelOptions& o) { o.train_base = true; }},
     {"TrainBaseManyKvHeadsQkvBias",

@@ -173,6 +173,11 @@ const ModelVariant kFamilyVariants[] = {
      [](LlamaShape& c, ModelOptions& o) {
        LikeQwen3Moe(c), UseNf4(o), UseLora(o, {"q_proj", "k_proj", "v_proj", "o_proj"});
      }},
+    {"GptOssFull", [](LlamaShape& c, ModelOptions& o) { LikeGptOss(c), o.train_base = true; }},
+    {"GptOssQlora",
+     [](LlamaShape& c, ModelOptions& o) {
+       LikeGptOss(c), UseNf4(o), UseLora(o, {"q_proj", "k_proj", "v_proj", "o_proj"});
+     }},
     {"Phi3QloraWithDropout",
      [](LlamaShape& c, ModelOptions& o) {
        LikePhi3(c), UseNf4(o), UseLora(o, {"qkv_proj", "o_proj", "gate_up_proj"});
