@@ -38,6 +38,8 @@ constexpr Family kMixtral = {"mixtral", "MixtralForCausalLM", 32000, 32768};
 constexpr Family kQwen3Moe = {"qwen3_moe", "Qwen3MoeForCausalLM", 151936, 40960,
                               R"({"num_experts": 128, "num_experts_per_tok": 8,
                                   "norm_topk_prob": true, "rms_norm_eps": 1e-6})"};
+constexpr Family kGptOss = {"gpt_oss", "GptOssForCausalLM", 201088, 131072,
+                            R"({"num_experts_per_tok": 4, "sliding_window": 128})"};
 constexpr Family kGemma2 = {"gemma2", "Gemma2ForCausalLM", 256000, 8192,
                             R"({"sliding_window": 4096, "rms_norm_eps": 1e-6})"};
 constexpr const char* kGemma3More = R"({"sliding_window": 1024, "rms_norm_eps": 1e-6,
@@ -106,6 +108,8 @@ constexpr Row kRows[] = {
      R"({"moe_intermediate_size": 768})"},
     {"qwen3-235b-a22b", kQwen3Moe, 4096, 12288, 94, 64, 4, 128, false,
      R"({"moe_intermediate_size": 1536})"},
+    {"gpt-oss-20b", kGptOss, 2880, 2880, 24, 64, 8, 64, false, R"({"num_local_experts": 32})"},
+    {"gpt-oss-120b", kGptOss, 2880, 2880, 36, 64, 8, 64, false, R"({"num_local_experts": 128})"},
     {"yi-6b", kYi, 4096, 11008, 32, 32, 4, 128},
     {"yi-34b", kYi, 7168, 20480, 60, 56, 8, 128},
     {"smollm2-135m", kSmolLm2, 576, 1536, 30, 9, 3, 64, true},

@@ -39,6 +39,7 @@ MODELS = {
     "smollm2": ("quickstart", None),
     "smollm3": ("smollm3-3b-full", "smollm3"),
     "qwen3-30b": ("qwen3-30b-a3b-qlora", "qwen3_moe"),
+    "gpt-oss": ("gpt-oss-20b-qlora", "gpt_oss"),
     "qwen3": ("qwen3-8b-lora", None),
     "qwen": ("qwen2.5-7b-lora-tp2", None),
     "mistral-small": ("mistral-small-24b-qlora", "mistral"),

@@ -71,6 +71,7 @@ Combination Draw(const Combination& walked, uint32_t number, uint32_t attempt) {
   const bool divides = 4 / drawn.Number(kData) % drawn.Number(kPipeline) == 0;
   if (bits.x[1] / 2 % 2 == 1 && divides) drawn.rows_of_a_microbatch = 2;
   drawn.experts = bits.x[2] / 8 % 3 == 0 && drawn.Is(kMoments, "fp32");
+  drawn.sinks = drawn.experts && bits.x[2] / 24 % 2 == 0;
   return drawn;
 }
 
@@ -121,7 +122,9 @@ std::string ToString(const Combination& combination) {
   std::string text = combination[kData] + (combination.Is(kData, "1") ? " replica" : " replicas") +
                      " of " + std::to_string(combination.rows_of_a_microbatch) +
                      (combination.tied_and_padded ? " rows, tied, padded" : " rows") +
-                     (combination.experts ? ", experts" : "");
+                     (combination.sinks     ? ", experts and sinks"
+                      : combination.experts ? ", experts"
+                                            : "");
   for (const std::string& override_ : Overrides(combination)) text += " --set " + override_;
   return text;
 }

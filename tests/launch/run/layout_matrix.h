@@ -40,6 +40,8 @@ struct Combination {
   // In every other layer, with adapters on attention alone. Not where gradients are float32: which
   // experts a token has may turn on its last bits.
   bool experts = false;
+  // With experts: those of gpt-oss, in one tensor, with biases; its sinks and windows.
+  bool sinks = false;
 
   // The config's word, as a user writes it; of kData, which no key says, the number of replicas.
   const std::string& operator[](int axis) const;

@@ -33,6 +33,13 @@ ModelSpec ModelOf(const Combination& combination) {
     model.moe = {.experts = 4, .top_k = 2, .intermediate_size = 12, .renormalize = true};
     for (int64_t i = 0; i < model.num_layers; ++i) model.moe.in_layer.push_back(i % 2 == 1);
   }
+  if (combination.sinks) {
+    model.attention_sinks = model.qkv_bias = model.o_bias = true;
+    model.moe.stacked = model.moe.bias = true;
+    model.activation = Activation::kClampedSwish;
+    for (int64_t i = 0; i < model.num_layers; ++i)
+      model.layer_windows.push_back(i % 2 == 0 ? 5 : 0);
+  }
   return LlamaLike(model);
 }
 
