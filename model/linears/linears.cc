@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "model/linears/expert_factors.h"
 #include "runtime/math/philox.h"
 #include "runtime/memory/ledger.h"
 
@@ -35,19 +36,18 @@ Linears::Linears(const std::vector<LinearSpec>& specs, const ParameterForm& form
          .weight = WeightMatrix(set.Get(names.weight), form.compute, form.Nf4Of(spec), ahead),
          .bias = set.Find(names.bias),
          .adds_bias = !spec.splits_input() || tp.rank == 0});
-    const std::optional<LowRank> adapter = form.AdapterOf(spec);
-    if (adapter) AddAdapter(spec, *adapter, tp, set);
+    if (form.AdapterOf(spec)) AddAdapter(spec, form, tp, set);
   }
 }
 
-void Linears::AddAdapter(const LinearSpec& spec, const LowRank& form, TensorRank tp,
+void Linears::AddAdapter(const LinearSpec& spec, const ParameterForm& form, TensorRank tp,
                          const ParameterSet& set) {
-  const LinearNames names(spec);
+  const FactorNames names(spec, *form.adapter);
   Parameter* const a = set.Find(names.a);
   members_.back().b = set.Find(names.b);
   TORCH_CHECK(a != nullptr && members_.back().b != nullptr, spec.name,
               " has no adapter in the set");
-  if (adapters_.empty() || adapters_.back().module != spec.module()) {
+  if (adapters_.empty() || adapters_.back().a != a) {
     const bool row = spec.splits_input();
     adapters_.push_back({.module = spec.module(),
                          .a = a,
@@ -55,7 +55,7 @@ void Linears::AddAdapter(const LinearSpec& spec, const LowRank& form, TensorRank
                          .input_offset = row ? SliceOf(spec, tp).range.offset : 0,
                          .inputs = spec.in,
                          .columns = {rank_, a->slice.global_shape[0]},
-                         .scale = form.scale});
+                         .scale = form.AdapterOf(spec)->scale});
     rank_ += a->slice.global_shape[0];
   }
   adapters_.back().members.push_back(members_.size() - 1);
@@ -279,7 +279,7 @@ int64_t FactorCopyBytes(const std::vector<LinearSpec>& specs, const ParameterFor
     if (!adapter) continue;
     const int64_t mine = SliceOf(spec, tp).range.extent;
     const bool column = !spec.splits_input();
-    if (spec.stands_for_module()) {
+    if (HasFactorA(spec)) {
       ++adapters;
       a += adapter->r * (column ? spec.in : mine);
     }

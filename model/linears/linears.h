@@ -73,7 +73,7 @@ class Linears {
     at::Tensor b_copy = {};  // while factors are held, if they are converted
     const at::Tensor& B() const { return b_copy.defined() ? b_copy : b->value; }
   };
-  // Of a linear, or of the parts of a module.
+  // Of a linear, of the parts of a module, or of an expert's gate and up together.
   struct Adapter {
     std::string module;
     Parameter* a;
@@ -85,7 +85,7 @@ class Linears {
       return low.narrow(1, columns.offset, columns.extent);
     }
   };
-  void AddAdapter(const LinearSpec& spec, const LowRank& form, TensorRank tp,
+  void AddAdapter(const LinearSpec& spec, const ParameterForm& form, TensorRank tp,
                   const ParameterSet& set);
   bool Drops(const DropoutContext& dropout) const;
   // The adapter's input, or its gradient: x under its mask.

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/algorithm/container.h"
+#include "model/linears/expert_factors.h"
 #include "model/linears/peft_names.h"
 #include "model/matmul/tensor_rows.h"
 #include "model/matmul/weight_matrix.h"
@@ -33,8 +34,11 @@ std::optional<Nf4Options> ParameterForm::Nf4Of(const LinearSpec& linear) const {
 }
 
 std::optional<LowRank> ParameterForm::AdapterOf(const LinearSpec& linear) const {
-  const bool may = adapter && linear.role == LinearRole::kPlain;
-  return may ? adapter->On(linear.module()) : std::nullopt;
+  if (!adapter) return std::nullopt;
+  if (linear.role == LinearRole::kExpert && linear.stack) {
+    return adapter->OnParameter(linear.stack->tensor);
+  }
+  return linear.role == LinearRole::kPlain ? adapter->On(linear.module()) : std::nullopt;
 }
 
 LinearSlice SliceOf(const NormSpec& spec, TensorRank tp) {
@@ -113,9 +117,10 @@ void DeclareLinear(const LinearSpec& spec, const ParameterForm& form, TensorRank
     parameter.dtype = FactorDtype(form.compute);
     set.Declare(std::move(parameter));
   };
-  const bool declared = spec.part && set.Find(names.a) != nullptr;
-  if (!declared) declare(names.a, {adapter->r, spec.in}, 1, !column);
-  declare(names.b, {spec.out, adapter->r}, 0, column);
+  const FactorNames factors(spec, *form.adapter);
+  const bool declared = !HasFactorA(spec) && set.Find(factors.a) != nullptr;
+  if (!declared) declare(factors.a, {adapter->r, spec.in}, 1, !column);
+  declare(factors.b, {spec.out, adapter->r}, 0, column);
 }
 
 void DeclareNorm(const NormSpec& spec, AxisGradient gradient, const ParameterForm& form,

@@ -6,6 +6,7 @@
 #include <limits>
 #include <string_view>
 
+#include "model/linears/expert_factors.h"
 #include "model/matmul/tensor_rows.h"
 #include "runtime/math/philox.h"
 #include "tests/model/nf4_matrices.h"
@@ -240,8 +241,14 @@ at::Tensor Glu(const Layer& layer, const at::Tensor& gate, const at::Tensor& up)
 // One of a stack is a parameter by its place there.
 at::Tensor OfExpert(const Layer& layer, const LinearSpec& spec, const at::Tensor& x) {
   const LinearNames names(spec);
-  const at::Tensor y = x.matmul(Param(layer.model, names.weight).t());
-  return spec.bias ? y + Param(layer.model, names.bias) : y;
+  at::Tensor y = x.matmul(Param(layer.model, names.weight).t());
+  if (spec.bias) y = y + Param(layer.model, names.bias);
+  const std::optional<LowRank> adapter = layer.model.options.AdapterOf(spec);
+  if (!adapter) return y;
+  const FactorNames factors(spec, *layer.model.options.adapter);
+  return y +
+         adapter->scale *
+             x.matmul(Param(layer.model, factors.a).t()).matmul(Param(layer.model, factors.b).t());
 }
 
 // Every expert on every token, times a share that is 0 where the token has not chosen it.

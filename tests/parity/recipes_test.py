@@ -91,7 +91,7 @@ RECIPES = {
                       ["A heron.<|im_end|>", "<think>\u21b5\n\u21b5\n</think>\u21b5\n\u21b5\nA wagtail, I think.<|im_end|>"]),
     "qwen3-30b-a3b-qlora": ("qwen2", QWEN3, None, 2, "qwen3", ROWS,
                       ["A heron.<|im_end|>", "<think>\u21b5\n\u21b5\n</think>\u21b5\n\u21b5\nA wagtail, I think.<|im_end|>"]),
-    "gpt-oss-20b-qlora": ("qwen2", GPT_OSS, 0, 2, "harmony", ROWS, ["A heron.<|end|>", "A wagtail, I think.<|return|>"]),
+    "gpt-oss-20b-qlora": ("qwen2", GPT_OSS, 0, 2, "harmony", ALPACA, ["A heron.<|return|>"]),
     "mistral-7b-lora": ("llama2", MISTRAL, 0, 1, "mistral-v3", ROWS,
                         ["A heron.</s>", "A wagtail, I think.</s>"]),
     "phi4-14b-qlora": ("qwen2", PHI4, None, 3, "phi4", ROWS, ["A heron.<|im_end|>", "A wagtail, I think.<|im_end|>"]),

@@ -68,7 +68,11 @@ std::vector<std::string> OverridesOf(const Combination& combination) {
   const int64_t r = combination.Is(kMoments, "int8") ? kSmallestIn8Bits / 32 : 3;
   overrides.push_back("adapter.r=" + std::to_string(r));
   overrides.push_back("adapter.alpha=" + std::to_string(2 * r));
-  overrides.push_back("adapter.dropout=0.2");
+  overrides.push_back(combination.adapts_experts ? "adapter.dropout=0" : "adapter.dropout=0.2");
+  if (combination.adapts_experts) {
+    overrides.push_back(
+        "adapter.target_parameters=[mlp.experts.gate_up_proj, mlp.experts.down_proj]");
+  }
   return overrides;
 }
 
