@@ -62,6 +62,21 @@ void CheckTargets(const AdapterConfig& adapter, KeyFaults& faults) {
   }
 }
 
+void CheckParameters(const AdapterConfig& adapter, KeyFaults& faults) {
+  std::set<std::string> seen;
+  for (int i = 0; i < adapter.target_parameters_size(); ++i) {
+    const std::string& name = adapter.target_parameters(i);
+    if (seen.insert(name).second) continue;
+    faults.Add(absl::StrCat("adapter.target_parameters[", i, "]"),
+               absl::StrCat("'adapter.target_parameters' has '", name, "' twice"));
+  }
+  if (!adapter.target_parameters().empty() && adapter.dropout() > 0) {
+    faults.Add("adapter.dropout",
+               "'adapter.dropout' is above 0, which adapters on parameters "
+               "(adapter.target_parameters) do not have in PEFT: set it to 0");
+  }
+}
+
 void CheckLayers(const AdapterConfig& adapter, KeyFaults& faults) {
   if (adapter.layers_to_transform().empty() && !adapter.has_init_from() &&
       !adapter.layers_pattern().empty()) {
@@ -91,6 +106,7 @@ void CheckAdapter(const AdapterConfig& adapter, KeyFaults& faults) {
     return;
   }
   CheckTargets(adapter, faults);
+  CheckParameters(adapter, faults);
   CheckLayers(adapter, faults);
   if (!adapter.has_quantization()) return;
   if (adapter.method() != ADAPTER_METHOD_QLORA) {

@@ -95,6 +95,14 @@ absl::Status ParseForm(const CommandLine& line, const SourceFolder& source, bool
     FT_RETURN_IF_ERROR(CheckHeadCanBeNf4(source.model, "--lm_head"));
   }
   if (!uses_nf4) return absl::OkStatus();
+  if (conversion.quantize_experts && HasStackedExperts(source.model)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--experts=true: ", Printable(source.path), " is ", source.model.family,
+        ", which has the experts of a layer in one tensor, and no file that bitsandbytes reads "
+        "holds "
+        "such in NF4; --experts=false leaves them as they are (a qlora run quantises them while it "
+        "reads them)"));
+  }
   FT_ASSIGN_OR_RETURN(conversion.nf4.rounding,
                       FromFile(MatrixDtype(*source.files, source.model, conversion.quantize_head)));
   return absl::OkStatus();

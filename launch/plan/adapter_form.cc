@@ -64,6 +64,8 @@ void Apply(const config::AdapterConfig& written, AdapterForm& form) {
   if (written.has_use_rslora()) form.use_rslora = written.use_rslora();
   form.dropout = written.dropout();
   if (!written.target_modules().empty()) form.target_modules = ModulesOf(written.target_modules());
+  const auto& parameters = written.target_parameters();
+  if (!parameters.empty()) form.target_parameters.assign(parameters.begin(), parameters.end());
   if (!written.exclude_modules().empty()) {
     form.exclude_modules = ModulesOf(written.exclude_modules());
   }
@@ -143,6 +145,10 @@ void RecordAdapterForm(const AdapterForm& form, config::RunConfig& run) {
   adapter.set_use_rslora(form.use_rslora);
   if (adapter.target_modules().empty()) {
     AddModules(form.target_modules, *adapter.mutable_target_modules());
+  }
+  if (adapter.target_parameters().empty()) {
+    adapter.mutable_target_parameters()->Assign(form.target_parameters.begin(),
+                                                form.target_parameters.end());
   }
   if (adapter.exclude_modules().empty()) {
     AddModules(form.exclude_modules, *adapter.mutable_exclude_modules());

@@ -4,6 +4,7 @@
 #include <variant>
 
 #include "model/blocks/latent_attention.h"
+#include "model/linears/expert_factors.h"
 
 namespace fttrain {
 namespace {
@@ -62,7 +63,7 @@ class LayerCounter {
     }
     if (const auto adapter = task_.form.AdapterOf(linear)) {
       sizes.rank = static_cast<double>(adapter->r);
-      sizes.factor_in = linear.stands_for_module() ? sizes.in : 0;
+      sizes.factor_in = HasFactorA(linear) ? sizes.in : 0;
     }
     return sizes;
   }

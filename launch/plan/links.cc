@@ -8,6 +8,7 @@
 
 #include "launch/plan/counts.h"
 #include "model/blocks/decoder_layer.h"
+#include "model/linears/expert_factors.h"
 #include "runtime/math/ceil_divide.h"
 
 namespace fttrain {
@@ -75,7 +76,7 @@ void AddLinear(const LinearSpec& linear, const Task& task, int tp, GroupBytes& b
   if (!adapter) return;
   const auto rank = static_cast<double>(adapter->r);
   const auto factor = static_cast<double>(c10::elementSize(FactorDtype(task.form.compute)));
-  const double first = linear.stands_for_module() ? in : 0;  // parts of a module share factor A
+  const double first = HasFactorA(linear) ? in : 0;
   bytes.trained += rank * (first + out) * factor;
   bytes.gradients += rank * (first + out) * kGradientBytes;
   if (tp > 1) bytes.partial += rank * (column ? first : out) * kGradientBytes;
@@ -124,6 +125,9 @@ GroupBytes BytesOfLayer(const LayerSpec& layer, const Task& task, const Layout& 
         [&](const ConstantSpec& constant) {
           bytes.frozen += static_cast<double>(constant.size) *
                           static_cast<double>(c10::elementSize(FactorDtype(task.form.compute)));
+        },
+        [&](const AttentionSpec& attention) {
+          AddNorm(static_cast<double>(attention.heads / tp), task, bytes);
         });
   }
   bytes.kept = static_cast<double>(KeptBytes(layer, ModelOptionsOf(task, layout), tp,

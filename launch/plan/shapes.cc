@@ -49,6 +49,8 @@ constexpr Family kDeepseekV3 = {"deepseek_v3", "DeepseekV3ForCausalLM", 129280, 
                                     "rope_scaling": {"type": "yarn", "factor": 40,
                                         "mscale": 1.0, "mscale_all_dim": 1.0,
                                         "original_max_position_embeddings": 4096}})"};
+constexpr Family kGptOss = {"gpt_oss", "GptOssForCausalLM", 201088, 131072,
+                            R"({"num_experts_per_tok": 4, "sliding_window": 128})"};
 constexpr Family kGemma2 = {"gemma2", "Gemma2ForCausalLM", 256000, 8192,
                             R"({"sliding_window": 4096, "rms_norm_eps": 1e-6})"};
 constexpr const char* kGemma3More = R"({"sliding_window": 1024, "rms_norm_eps": 1e-6,
@@ -124,6 +126,8 @@ constexpr Row kRows[] = {
          "topk_method": "group_limited_greedy", "n_group": 8, "topk_group": 3})"},
     {"deepseek-v3", kDeepseekV3, 7168, 18432, 61, 128, 128, 64},
     {"deepseek-r1", kDeepseekV3, 7168, 18432, 61, 128, 128, 64},
+    {"gpt-oss-20b", kGptOss, 2880, 2880, 24, 64, 8, 64, false, R"({"num_local_experts": 32})"},
+    {"gpt-oss-120b", kGptOss, 2880, 2880, 36, 64, 8, 64, false, R"({"num_local_experts": 128})"},
     {"yi-6b", kYi, 4096, 11008, 32, 32, 4, 128},
     {"yi-34b", kYi, 7168, 20480, 60, 56, 8, 128},
     {"smollm2-135m", kSmolLm2, 576, 1536, 30, 9, 3, 64, true},

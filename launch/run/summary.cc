@@ -107,7 +107,8 @@ std::string FormOfAdapter(const Task& task) {
   for (const TensorSpec& factor : AdapterTensors(task.model, lora)) {
     if (!modules.empty() && modules.back() == factor.module) continue;
     modules.push_back(factor.module);
-    ranks.insert(lora.On(factor.module)->r);
+    const bool parameter = factor.role == LinearRole::kExpert;
+    ranks.insert((parameter ? lora.OnParameter(factor.module) : lora.On(factor.module))->r);
   }
   return absl::StrFormat(
       "adapter    lora r %s, alpha %g%s%s, dropout %g on %s%s", absl::StrJoin(ranks, ", "),
@@ -194,6 +195,8 @@ std::string StartSummary(const Task& task, const Layout& layout, const Machine& 
   if (!plain.empty()) lines.push_back("attention  " + plain);
   const std::string padded = PaddedAttention(task.model.layers);
   if (!padded.empty()) lines.push_back("attention  " + padded);
+  const std::string sinks = machine.device.is_cuda() ? SinkAttention(task.model.layers) : "";
+  if (!sinks.empty()) lines.push_back("attention  " + sinks);
   lines.push_back(Kept(task, layout));
   lines.push_back(absl::StrFormat(
       "data       %d examples, %s tokens, %s with a target (%s), %d rows an epoch%s", data.examples,

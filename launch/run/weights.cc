@@ -14,6 +14,7 @@
 #include "model/files/adapter_config.h"
 #include "model/files/folder_writer.h"
 #include "model/files/nf4_loader.h"
+#include "model/files/part_loader.h"
 #include "model/files/weight_loader.h"
 #include "model/linears/adapter_modules.h"
 #include "model/linears/peft_names.h"
@@ -30,10 +31,13 @@ bool IsAdapter(const Parameter& p) { return ParsePeftName(p.slice.name).has_valu
 absl::Status LoadInto(const SafetensorsFolder& folder, Parameter& p,
                       const std::optional<Nf4Options>& nf4 = {}) {
   const ParamSlice s = SliceInFile(p.slice);
+  const bool part = PartOfName(s.name).has_value();
   if (p.packed_bytes > 0) {
     FT_CHECK(nf4.has_value(), s.name, " is packed in a model without NF4");
+    if (part) return LoadQuantizingPart(folder, s, {MakeNf4Layout(s, *nf4), p.value});
     return LoadNf4(folder, s.name, s.global_shape, {MakeNf4Layout(s, *nf4), p.value});
   }
+  if (part) return LoadPartInto(folder, s, p.value);
   return LoadSliceInto(folder, s.name, s.global_shape, s.dim, s.offset, s.extent, p.value);
 }
 
@@ -45,7 +49,7 @@ std::vector<Parameter*> AdapterParameters(const ParameterSet& set) {
   return adapters;
 }
 
-// The tensors of files that parameters are, whole or in rows.
+// The tensors of files that parameters are, whole, in rows or in other parts.
 class FileTensors {
  public:
   explicit FileTensors(const std::vector<Parameter*>& parameters) : parameters_(parameters) {
@@ -53,8 +57,9 @@ class FileTensors {
       const std::string& name = parameters[i]->slice.name;
       parameter_names_.push_back(name);
       const std::optional<TensorRows> rows = RowsOfName(name);
-      std::vector<Piece>& pieces = pieces_[rows ? rows->tensor : name];
-      if (pieces.empty()) names_.push_back(rows ? rows->tensor : name);
+      const std::string tensor = TensorOfName(name);
+      std::vector<Piece>& pieces = pieces_[tensor];
+      if (pieces.empty()) names_.push_back(tensor);
       pieces.push_back({i, rows ? rows->begin : 0});
     }
     for (auto& [name, pieces] : pieces_) {
@@ -68,6 +73,9 @@ class FileTensors {
   // As GatherOnFirstStage; `stages` of all parameters.
   at::Tensor Gather(const std::string& name, const std::vector<int>& stages,
                     const ParameterSet& set, ParameterStore& store) const {
+    if (PartOfName(parameter_names_[pieces_.at(name).front().parameter])) {
+      return GatherParts(name, stages, set, store);
+    }
     std::vector<at::Tensor> parts;
     for (const Piece& piece : pieces_.at(name)) {
       const at::Tensor part =
@@ -79,6 +87,21 @@ class FileTensors {
   }
 
  private:
+  // Of one whose parameters are TensorParts: put together in host memory, one after another.
+  at::Tensor GatherParts(const std::string& name, const std::vector<int>& stages,
+                         const ParameterSet& set, ParameterStore& store) const {
+    at::Tensor whole;
+    for (const Piece& piece : pieces_.at(name)) {
+      const Parameter& parameter = *parameters_[piece.parameter];
+      const at::Tensor value = GatherOnFirstStage(parameter, stages[piece.parameter], set, store);
+      if (!value.defined()) continue;
+      const TensorPart part = *PartOfName(parameter.slice.name);
+      if (!whole.defined()) whole = at::empty(part.shape, value.options().device(at::kCPU));
+      whole.as_strided(value.sizes(), part.strides, part.first).copy_(value);
+    }
+    return whole;
+  }
+
   struct Piece {
     size_t parameter;
     int64_t begin;

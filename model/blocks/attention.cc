@@ -68,7 +68,17 @@ AttentionBlock::AttentionBlock(const AttentionSpec& spec, const BlockSetup& setu
       spec_(spec),
       qkv_(setup.Make({spec.q, spec.k, spec.v})),
       o_(setup.Make({spec.o})),
-      norm_(spec, setup) {}
+      norm_(spec, setup),
+      sinks_(spec.sinks.empty() ? nullptr : setup.set.Get(spec.sinks)) {}
+
+AttentionOptions AttentionBlock::Options() const {
+  AttentionOptions options = {
+      .scale = spec_.scale, .window = spec_.window, .soft_cap = spec_.soft_cap};
+  if (sinks_ == nullptr) return options;
+  const MemoryScope scope(MemoryCategory::kWorkspace);
+  options.sinks = sinks_->value.to(StatisticsType(sinks_->value));
+  return options;
+}
 
 void AttentionBlock::Rotate(const at::Tensor& q, const at::Tensor& k, const BlockContext& context,
                             bool inverse) const {
@@ -161,8 +171,13 @@ std::vector<at::Tensor> AttentionBlock::BackwardCore(const at::Tensor& dy,
   AttentionGradients grads;
   {
     const auto [q, k] = RotatedQueryKey(saved, context);
-    grads = AttentionBackward(Heads(dout, spec_.head_dim), q, k, saved.v,
-                              {saved.attention_out, saved.lse}, context.batch.layout, Options());
+    const AttentionOptions options = Options();
+    const AttentionResult forward = {saved.attention_out, saved.lse};
+    const at::Tensor dheads = Heads(dout, spec_.head_dim);
+    grads = AttentionBackward(dheads, q, k, saved.v, forward, context.batch.layout, options);
+    if (sinks_ != nullptr && sinks_->trainable) {
+      sinks_->grad.add_(SinkGradient(dheads, forward, options.sinks));
+    }
   }
   Rotate(grads.dq, grads.dk, context, /*inverse=*/true);
   if (norm_.exists()) {

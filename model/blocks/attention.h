@@ -51,9 +51,7 @@ class AttentionBlock : public Block {
   std::vector<Linears*> InOrder() override { return {&qkv_, &o_}; }
 
  private:
-  AttentionOptions Options() const {
-    return {.scale = spec_.scale, .window = spec_.window, .soft_cap = spec_.soft_cap};
-  }
+  AttentionOptions Options() const;
   void Rotate(const at::Tensor& q, const at::Tensor& k, const BlockContext& context,
               bool inverse) const;
   // q and k as attention sees them, [T, heads, D], from what `saved` holds.
@@ -66,6 +64,7 @@ class AttentionBlock : public Block {
   AttentionSpec spec_;
   Linears qkv_, o_;
   QueryKeyNorm norm_;
+  Parameter* sinks_;  // null without them
 };
 
 }  // namespace fttrain

@@ -99,6 +99,9 @@ int64_t AttentionWorkspace(const LayerSpec& layer, at::ScalarType compute, int t
 std::string PlainAttention(const std::vector<LayerSpec>& layers, at::ScalarType compute);
 // Which layers' heads are padded to one size for attention (PaddedHeadDim); empty where none are.
 std::string PaddedAttention(const std::vector<LayerSpec>& layers);
+// Which layers' attention has sinks, and how a GPU computes them where flash attention takes the
+// rest; empty without any.
+std::string SinkAttention(const std::vector<LayerSpec>& layers);
 // Bytes of the copies of a layer's adapters that HoldFactors makes on such a device, on tp rank 0.
 int64_t FactorCopyBytes(const LayerSpec& layer, const ModelOptions& options, int tp,
                         c10::Device device);

@@ -117,6 +117,20 @@ std::string PaddedAttention(const std::vector<LayerSpec>& layers) {
                       " layers with heads of one size: ", sizes);
 }
 
+std::string SinkAttention(const std::vector<LayerSpec>& layers) {
+  int64_t with = 0;
+  for (const LayerSpec& layer : layers) {
+    for (const BlockSpec& block : layer) {
+      const auto* attention = std::get_if<AttentionSpec>(&block.body);
+      with += attention != nullptr && !attention->sinks.empty();
+    }
+  }
+  if (with == 0) return "";
+  return absl::StrCat("of ", with, " of ", layers.size(),
+                      " layers has sinks: outputs are scaled by what these leave, by the "
+                      "log-sum-exp that flash attention gives");
+}
+
 int64_t FactorCopyBytes(const LayerSpec& layer, const ModelOptions& options, int tp,
                         c10::Device device) {
   int64_t bytes = 0;

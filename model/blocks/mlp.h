@@ -39,7 +39,7 @@ class MlpBlock : public Block {
   std::vector<Linears*> InOrder() override { return {&gate_up_, &down_}; }
 
  private:
-  Activation activation_;
+  GluForm activation_;
   Linears gate_up_, down_;
 };
 

@@ -92,8 +92,9 @@ at::Tensor MoeBlock::ForwardOutput(const BlockContext& context, MemoryCategory c
       at::Tensor hidden = GluForward(rows.Of(saved.gate), rows.Of(saved.up), activation_);
       hidden.mul_(rows.Of(shares));
       // A token comes once among an expert's rows, so sums have one order.
-      partial.index_add_(0, rows.Of(tokens),
-                         expert.down.Forward(hidden, {}, context.batch.adapters).front());
+      partial.index_add_(
+          0, rows.Of(tokens),
+          expert.down.Forward(hidden, {}, context.batch.adapters, rows.Of(shares)).front());
     });
   }
   if (last_use) saved.FreeInner();
@@ -107,8 +108,9 @@ at::Tensor MoeBlock::BackwardDown(const Expert& expert, const at::Tensor& dy,
   const at::Tensor dlow = expert.down.BackwardInput({dy}, {}, dhidden);
   at::Tensor hidden = GluForward(gate, up, activation_);
   at::Tensor dshares = (dhidden * hidden).to(StatisticsType(compute_)).sum(1);
+  expert.down.AddBiasProducts(dy, dshares);
   if (expert.down.HasTrainable()) {
-    expert.down.BackwardParams({dy}, dlow, hidden.mul_(shares), {});
+    expert.down.BackwardParams({dy}, dlow, hidden.mul_(shares), {}, shares);
   }
   hidden.reset();
   GluBackwardInPlace(dhidden.mul_(shares), gate, up, /*with_hidden=*/false, activation_);

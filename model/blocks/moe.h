@@ -5,7 +5,9 @@
 //
 // The gradient of a share is <dy, what the expert made>, which is <dh, h> of the product h before
 // the down projection: no product more. As each rank has a part of h, it has a part of that
-// gradient, and of the router's and its input's, which sums with the experts' input gradients.
+// gradient, and of the router's and its input's, which sums with the experts' input gradients. A
+// down projection's bias counts with the row's share, on the rank that adds it; so does what it
+// adds to the gradient of the share.
 #pragma once
 
 #include "model/blocks/block.h"
@@ -60,7 +62,7 @@ class MoeBlock : public Block {
   static at::Tensor BackwardGateUp(const Expert& expert, const std::vector<at::Tensor>& dgate_up,
                                    const at::Tensor& x, bool need_dx);
 
-  Activation activation_;
+  GluForm activation_;
   int64_t hidden_size_;
   at::ScalarType compute_;
   Router router_;

@@ -17,7 +17,8 @@ void DeclareLayer(const LayerSpec& layer, const ModelOptions& options, TensorRan
   };
   const auto linear = [&](const LinearSpec& spec) { DeclareLinear(spec, options, tp, set); };
   const auto constant = [&](const ConstantSpec& spec) { DeclareConstant(spec, options, set); };
-  for (const BlockSpec& block : layer) ForEachPart(block, norm, linear, constant);
+  const auto sinks = [&](const AttentionSpec& spec) { DeclareSinks(spec, options, tp, set); };
+  for (const BlockSpec& block : layer) ForEachPart(block, norm, linear, constant, sinks);
 }
 
 }  // namespace fttrain

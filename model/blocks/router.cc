@@ -24,6 +24,7 @@ Router::Router(const MoeSpec& spec, const BlockSetup& setup)
       compute_(setup.options.compute),
       dtype_(StatisticsType(setup.options.compute)),
       weight_(setup.set.Get(spec.router.name + ".weight")),
+      bias_(setup.set.Find(spec.router.name + ".bias")),
       correction_(spec.correction ? setup.set.Get(spec.correction->name) : nullptr) {}
 
 at::Tensor Router::Weight() const { return weight_->value.to(dtype_); }
@@ -43,7 +44,8 @@ at::Tensor Router::ForChoice(const at::Tensor& probabilities) const {
 Routes Router::Choose(const at::Tensor& x, MemoryCategory category) const {
   const MemoryScope workspace(MemoryCategory::kWorkspace);
   const at::Tensor scores = at::empty({x.size(0), experts_}, x.options().dtype(dtype_));
-  AddProducts(scores, {{x.to(dtype_), Weight().t()}}, /*accumulate=*/false);
+  if (bias_ != nullptr) scores.copy_(bias_->value.expand_as(scores));
+  AddProducts(scores, {{x.to(dtype_), Weight().t()}}, /*accumulate=*/bias_ != nullptr);
   const at::Tensor probabilities = sigmoid_ ? at::sigmoid(scores) : at::softmax(scores, -1);
   const at::Tensor experts = std::get<1>(at::topk(ForChoice(probabilities), top_k_));
   const auto [sorted, order] =
@@ -110,6 +112,7 @@ at::Tensor Router::BackwardInput(const at::Tensor& dscores) const {
 
 void Router::BackwardParams(const at::Tensor& dscores, const at::Tensor& x) const {
   AddProducts(weight_->grad, {{dscores.t(), x.to(dtype_)}}, /*accumulate=*/true);
+  if (bias_ != nullptr) bias_->grad.add_(dscores.sum(0));
 }
 
 }  // namespace fttrain

@@ -40,7 +40,7 @@ class Router {
   at::Tensor BackwardShares(const at::Tensor& dshares, const Routes& routes) const;
   // -> dx [T, H], in compute dtype.
   at::Tensor BackwardInput(const at::Tensor& dscores) const;
-  // Adds to the weight's gradient. x as given to Choose.
+  // Adds to the gradients of weight and bias. x as given to Choose.
   void BackwardParams(const at::Tensor& dscores, const at::Tensor& x) const;
 
  private:
@@ -55,7 +55,8 @@ class Router {
   bool renormalize_, sigmoid_;
   double scale_;
   at::ScalarType compute_, dtype_;
-  Parameter *weight_, *correction_;  // the latter may be null
+  Parameter* weight_;
+  Parameter *bias_, *correction_;  // may be null
 };
 
 }  // namespace fttrain

@@ -15,6 +15,22 @@ struct NormForm {
 };
 
 // Of a gated feed-forward: activation(gate) * up.
-enum class Activation { kSilu, kGeluTanh };
+enum class Activation {
+  kSilu,
+  kGeluTanh,
+  kClampedSwish,  // gpt-oss: gate sigmoid(alpha gate) (up + 1), gate and up clamped first
+};
+
+struct GluForm {
+  GluForm(Activation form = Activation::kSilu)  // NOLINT(google-explicit-constructor)
+      : activation(form) {}
+  Activation activation;
+  // Of kClampedSwish: the gate's largest value, and that of up, whose smallest is -limit.
+  double limit = 7.0;
+  double alpha = 1.702;
+};
+inline bool operator==(const GluForm& a, const GluForm& b) {
+  return a.activation == b.activation && a.limit == b.limit && a.alpha == b.alpha;
+}
 
 }  // namespace fttrain

@@ -68,13 +68,31 @@ struct LinearSpec {
     int64_t rows = 0, offset = 0;
   };
   std::optional<Part> part = {};
+  // One of several of a shape that transformers has in one parameter, which adapters know by its
+  // name: of [count] matrices of `columns` outputs the one at `index`, output o of this linear at
+  // first + o * step.
+  struct Stack {
+    std::string tensor;
+    int64_t index = 0, count = 1;
+    int64_t first = 0, step = 1, columns = 0;
+    // Files have it so too, as TENSOR [count, in, columns], and their biases as TENSOR_bias [count,
+    // columns]. Else each is a linear of its own there.
+    bool in_files = false;
+  };
+  std::optional<Stack> stack = {};
   LinearRole role = LinearRole::kPlain;
   double token_share = 1.0;  // of a microbatch's tokens, those that pass it, on average
 
   // What files, adapters and quantisation know it by.
-  const std::string& module() const { return part ? part->module : name; }
-  // Whether it is its module, or stands for it: the first part.
-  bool stands_for_module() const { return !part || part->offset == 0; }
+  const std::string& module() const {
+    return stacked_in_files() ? stack->tensor : part ? part->module : name;
+  }
+  bool stacked_in_files() const { return stack && stack->in_files; }
+  // Whether it is its module, or stands for it: the first part, the first of a stack.
+  bool stands_for_module() const {
+    if (stacked_in_files()) return stack->index == 0 && stack->first == 0;
+    return !part || part->offset == 0;
+  }
   bool splits_input() const { return split == LinearSplit::kRow; }
   int64_t units() const { return (splits_input() ? in : out) / unit; }
 };
@@ -87,6 +105,9 @@ struct AttentionSpec {
   double scale = 1.0;                             // of the scores
   double soft_cap = 0;                            // then cap tanh(score / cap); 0: none
   int64_t window = 0;                             // tokens seen, incl. the token itself; 0: all
+  // A tensor [heads] of trained scores that join each query's softmax, whose share is thrown away:
+  // attention sinks (Xiao et al., arXiv:2309.17453; Agarwal et al., arXiv:2508.10925). Empty: none.
+  std::string sinks = {};
   int rope = 0;  // which of ModelSpec::ropes turns q and k; below 0: none
 };
 
@@ -111,7 +132,7 @@ struct LatentAttentionSpec {
 // down(activation(gate x) * up x).
 struct MlpSpec {
   LinearSpec gate, up, down;
-  Activation activation = Activation::kSilu;
+  GluForm activation = {};
 };
 
 // A mixture of experts (Shazeer et al., arXiv:1701.06538): of each token the sum of what the top_k
@@ -120,7 +141,8 @@ struct MlpSpec {
 struct MoeSpec {
   LinearSpec router;  // [experts, H]
   int64_t top_k = 1;
-  bool renormalize = false;  // a token's scores are divided by their sum
+  // A token's scores are divided by their sum. That is a softmax over the chosen ones alone.
+  bool renormalize = false;
   bool sigmoid = false;      // a score is the sigmoid of its own logit
   double scale = 1.0;        // of what comes of the scores
   // Added to scores for the choice alone (arXiv:2408.15664). [experts]

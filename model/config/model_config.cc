@@ -87,10 +87,14 @@ void NoteOtherFamilies(JsonKeys& keys, const Family& family, ModelSpec& model) {
 absl::Status ReadQuantization(JsonKeys& keys, ModelSpec& model) {
   const Json* quantization = keys.Find("quantization_config");
   if (quantization == nullptr) return keys.status();
-  model.quantized = true;
   if (!quantization->is_object()) {
     return keys.Fail("quantization_config", "must be an object"), keys.status();
   }
+  if (HasStackedExperts(model) && IsMxfp4Config(*quantization)) {
+    model.mxfp4 = true;
+    return CheckMxfp4Config(*quantization, keys.where() + ": quantization_config");
+  }
+  model.quantized = true;
   return CheckQuantizationConfig(*quantization, keys.where() + ": quantization_config");
 }
 

@@ -52,6 +52,23 @@ absl::Status CheckQuantizationConfig(const Json& quantization, const std::string
   return keys.status();
 }
 
+bool IsMxfp4Config(const Json& quantization) {
+  const auto method = quantization.find("quant_method");
+  return method != quantization.end() && *method == "mxfp4";
+}
+
+absl::Status CheckMxfp4Config(const Json& quantization, const std::string& where) {
+  JsonKeys keys(quantization, where);
+  for (const auto& [key, value] : quantization.items()) {
+    // Whether transformers keeps 4 bits in memory is its own affair: the values are the same.
+    if (key == "quant_method" || key == "modules_to_not_convert" || key == "dequantize") continue;
+    if (value.is_null()) continue;
+    keys.Fail(Printable(key),
+              absl::StrCat("is ", Printable(value.dump()), ": it is not a key that is known here"));
+  }
+  return keys.status();
+}
+
 nlohmann::ordered_json MakeQuantizationConfig(bool double_quant, const std::string& compute_dtype,
                                               const std::vector<std::string>& skipped) {
   return {{"quant_method", "bitsandbytes"},

@@ -8,6 +8,11 @@ namespace fttrain {
 namespace {
 
 LinearSpec WholeModule(LinearSpec linear) {
+  if (linear.stacked_in_files()) {
+    linear.name = linear.stack->tensor;
+    linear.out = linear.stack->columns;
+    return linear;
+  }
   if (!linear.part) return linear;
   linear.name = linear.part->module;
   linear.out = linear.part->rows;
@@ -39,7 +44,8 @@ std::vector<std::vector<LinearSpec>> LinearsByInput(const BlockSpec& block) {
 
 void ForEachPart(const BlockSpec& block, const std::function<void(const NormSpec&)>& norm,
                  const std::function<void(const LinearSpec&)>& linear,
-                 const std::function<void(const ConstantSpec&)>& constant) {
+                 const std::function<void(const ConstantSpec&)>& constant,
+                 const std::function<void(const AttentionSpec&)>& sinks) {
   if (block.before) norm(*block.before);
   for (const std::vector<LinearSpec>& linears : LinearsByInput(block)) {
     for (const LinearSpec& each : linears) linear(each);
@@ -47,6 +53,7 @@ void ForEachPart(const BlockSpec& block, const std::function<void(const NormSpec
   if (const auto* attention = std::get_if<AttentionSpec>(&block.body)) {
     if (attention->q_norm) norm(*attention->q_norm);
     if (attention->k_norm) norm(*attention->k_norm);
+    if (!attention->sinks.empty() && sinks) sinks(*attention);
   }
   if (const auto* latent = std::get_if<LatentAttentionSpec>(&block.body)) {
     if (latent->q_norm) norm(*latent->q_norm);
@@ -92,15 +99,24 @@ std::vector<TensorSpec> ModelTensors(const ModelSpec& model) {
   const auto linear = [&](const LinearSpec& part) {
     if (!part.stands_for_module()) return;
     const LinearSpec spec = WholeModule(part);
+    if (spec.stacked_in_files()) {
+      const int64_t count = spec.stack->count;
+      tensors.push_back({spec.name, {count, spec.in, spec.out}, "", spec.role});
+      if (spec.bias) tensors.push_back({spec.name + "_bias", {count, spec.out}});
+      return;
+    }
     tensors.push_back({spec.name + ".weight", {spec.out, spec.in}, spec.name, spec.role});
     if (spec.bias) tensors.push_back({spec.name + ".bias", {spec.out}});
   };
   const auto constant = [&](const ConstantSpec& spec) {
     tensors.push_back({.name = spec.name, .shape = {spec.size}, .constant = true});
   };
+  const auto sinks = [&](const AttentionSpec& spec) {
+    tensors.push_back({spec.sinks, {spec.heads}});
+  };
   tensors.push_back({model.embedding + ".weight", table});
   for (const LayerSpec& layer : model.layers) {
-    for (const BlockSpec& block : layer) ForEachPart(block, norm, linear, constant);
+    for (const BlockSpec& block : layer) ForEachPart(block, norm, linear, constant, sinks);
   }
   norm(model.head.norm);
   if (!model.head.tied) tensors.push_back({model.head.name + ".weight", table, model.head.name});
@@ -130,6 +146,11 @@ const MoeSpec* ExpertsOf(const ModelSpec& model) {
 }  // namespace
 
 bool HasExperts(const ModelSpec& model) { return ExpertsOf(model) != nullptr; }
+
+bool HasStackedExperts(const ModelSpec& model) {
+  const MoeSpec* const moe = ExpertsOf(model);
+  return moe != nullptr && moe->experts.front().down.stacked_in_files();
+}
 
 std::string ToString(const ModelSpec& model) {
   std::string heads;

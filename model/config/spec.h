@@ -35,6 +35,7 @@ struct ModelSpec {
   std::vector<LayerSpec> layers;
   HeadSpec head;
   bool quantized = false;  // quantization_config: matrices are stored as NF4 (nf4_folder.h)
+  bool mxfp4 = false;      // the same: stacked experts are stored as MXFP4 (mxfp4_folder.h)
   std::vector<int64_t> eos_token_ids;  // may be empty
   std::vector<std::string> notes;      // what users should know of the config, a line each
   // Tensors of files that begin so are no part of this model, and are left there.
@@ -49,11 +50,12 @@ std::vector<LinearSpec> LinearsOf(const LayerSpec& layer);
 std::vector<LinearSpec> ModulesOf(const LayerSpec& layer);
 // Of the residual stream that a block reads and adds to.
 int64_t StreamWidth(const BlockSpec& block);
-// Calls one of them for each part of a block that has tensors, in the order of files; `constant` if
-// it is given.
+// Calls one of them for each part of a block that has tensors, in the order of files; `constant` and
+// `sinks`, of an attention that has them, if they are given.
 void ForEachPart(const BlockSpec& block, const std::function<void(const NormSpec&)>& norm,
                  const std::function<void(const LinearSpec&)>& linear,
-                 const std::function<void(const ConstantSpec&)>& constant = {});
+                 const std::function<void(const ConstantSpec&)>& constant = {},
+                 const std::function<void(const AttentionSpec&)>& sinks = {});
 // q_proj of model.layers.0.self_attn.q_proj.
 std::string LeafName(const std::string& module);
 
@@ -61,7 +63,8 @@ std::string LeafName(const std::string& module);
 struct TensorSpec {
   std::string name;
   std::vector<int64_t> shape;
-  std::string module = {};  // of a linear's matrix (a head of its own is one); else ""
+  // Of a linear's matrix (a head of its own is one); else "". A stack of them is none.
+  std::string module = {};
   LinearRole role = LinearRole::kPlain;
   bool constant = false;  // ConstantSpec: float32 in files of any dtype
 };
@@ -72,6 +75,8 @@ std::vector<TensorSpec> LinearMatrices(const ModelSpec& model);
 
 // Whether a layer has experts.
 bool HasExperts(const ModelSpec& model);
+// Whether files have the experts of a layer together (LinearSpec::Stack).
+bool HasStackedExperts(const ModelSpec& model);
 
 // "llama, 32 layers, hidden 4096, heads 32/8, vocabulary 128256".
 std::string ToString(const ModelSpec& model);

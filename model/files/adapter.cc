@@ -11,6 +11,7 @@
 #include "model/files/tensor_io.h"
 #include "model/files/weight_loader.h"
 #include "model/linears/adapter_modules.h"
+#include "model/linears/expert_factors.h"
 #include "model/linears/peft_names.h"
 #include "runtime/process/check.h"
 #include "runtime/process/log.h"
@@ -34,9 +35,13 @@ std::vector<std::string> InOrder(const std::vector<std::string>& order,
 absl::Status CheckModules(const SafetensorsFolder& files, const AdapterForm& form,
                           const ModelSpec& model) {
   FT_ASSIGN_OR_RETURN(const std::vector<std::string> meant, AdaptedModules(model, form));
-  std::set<std::string> there;
+  std::set<std::string> there, of_parameters;
+  for (const TensorSpec& tensor : AdapterTensors(model, form)) {
+    if (tensor.role == LinearRole::kExpert) of_parameters.insert(tensor.name);
+  }
   for (const std::string& tensor : files.Names()) {
-    if (const auto name = ParsePeftName(tensor)) there.insert(name->module);
+    const auto name = ParsePeftName(tensor);
+    if (name && !of_parameters.contains(tensor)) there.insert(name->module);
   }
   if (there.empty() || there == std::set<std::string>(meant.begin(), meant.end())) {
     return absl::OkStatus();
@@ -52,6 +57,10 @@ absl::Status CheckModules(const SafetensorsFolder& files, const AdapterForm& for
 
 std::string Listed(const std::vector<int64_t>& numbers) {
   return numbers.empty() ? "none" : absl::StrCat("[", absl::StrJoin(numbers, ", "), "]");
+}
+
+std::string Listed(const std::vector<std::string>& names) {
+  return names.empty() ? "none" : Printable(absl::StrCat("[", absl::StrJoin(names, ", "), "]"));
 }
 
 template <typename T>
@@ -86,13 +95,26 @@ absl::Status CompareModules(const AdapterForm& saved, const AdapterForm& run,
   return absl::OkStatus();
 }
 
+template <typename Same>
+bool SameOnParameters(const AdapterForm& a, const AdapterForm& b, const ModelSpec& model,
+                      const Same& same) {
+  if (a.target_parameters.empty() && b.target_parameters.empty()) return true;
+  return absl::c_all_of(ExpertParameters(model), [&](const LinearSpec& linear) {
+    const std::string& parameter = linear.stack->tensor;
+    return same(a.OnParameter(parameter), b.OnParameter(parameter));
+  });
+}
+
 // Whether the forms give every linear the same.
 bool Equal(const AdapterForm& a, const AdapterForm& b, const ModelSpec& model) {
-  return absl::c_all_of(LinearModules(model), [&](const std::string& module) {
-    const std::optional<LowRank> one = a.On(module), other = b.On(module);
+  const auto same = [](const std::optional<LowRank>& one, const std::optional<LowRank>& other) {
     if (!one || !other) return !one && !other;
     return one->r == other->r && one->scale == other->scale;
-  });
+  };
+  return absl::c_all_of(
+             LinearModules(model),
+             [&](const std::string& module) { return same(a.On(module), b.On(module)); }) &&
+         SameOnParameters(a, b, model, same);
 }
 
 }  // namespace
@@ -169,6 +191,7 @@ absl::Status CompareAdapters(const std::string& folder, const AdapterForm& saved
   compare("use_rslora", std::string(word(saved.use_rslora)), std::string(word(run.use_rslora)));
   compare("rank_pattern", Listed(saved.rank_pattern), Listed(run.rank_pattern));
   compare("alpha_pattern", Listed(saved.alpha_pattern), Listed(run.alpha_pattern));
+  compare("target_parameters", Listed(saved.target_parameters), Listed(run.target_parameters));
   FT_RETURN_IF_ERROR(CompareModules(saved, run, model, differences));
   return absl::InvalidArgumentError(
       absl::StrCat(AdapterConfigPath(folder), ": ", absl::StrJoin(differences, "; ")));

@@ -34,6 +34,7 @@ constexpr const char* kUsed[] = {"alpha_pattern",
                                  "r",
                                  "rank_pattern",
                                  "target_modules",
+                                 "target_parameters",
                                  "task_type",
                                  "use_rslora"};
 // Of no consequence for loading a plain LoRA adapter: provenance, and settings of initialisations
@@ -56,7 +57,6 @@ constexpr const char* kFeatures[] = {"alora_invocation_tokens",
                                      "modules_to_tie",
                                      "monteclora_config",
                                      "target_modules_to_tie",
-                                     "target_parameters",
                                      "trainable_token_indices",
                                      "use_bdlora",
                                      "use_dora",
@@ -160,7 +160,11 @@ std::vector<std::pair<std::string, T>> Patterns(const Ordered& file, const char*
 
 void ReadModules(const Ordered& file, JsonKeys& keys, AdapterForm& form) {
   form.target_modules = Modules("target_modules", keys);
-  if (form.target_modules.empty()) keys.Fail("target_modules", "names no modules");
+  form.target_parameters = Texts("target_parameters", /*one=*/false, keys);
+  absl::c_sort(form.target_parameters);
+  if (form.target_modules.empty() && form.target_parameters.empty()) {
+    keys.Fail("target_modules", "names no modules");
+  }
   form.exclude_modules = Modules("exclude_modules", keys);
   form.layers_to_transform = Layers(keys);
   form.layers_pattern = Texts("layers_pattern", /*one=*/true, keys);
@@ -236,6 +240,7 @@ std::string AdapterConfigJson(const AdapterForm& form) {
       {"lora_dropout", form.dropout},
       {"use_rslora", form.use_rslora},
       {"target_modules", ToJson(form.target_modules)},
+      {"target_parameters", OrNull(form.target_parameters, form.target_parameters)},
       {"exclude_modules", OrNull(form.exclude_modules, ToJson(form.exclude_modules))},
       {"bias", "none"},
       {"fan_in_fan_out", false},

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <numeric>
 #include <utility>
@@ -12,12 +13,13 @@
 #include "model/config/generation_config.h"
 #include "model/config/model_config.h"
 #include "model/config/quantization_config.h"
+#include "model/files/merge_factors.h"
+#include "model/files/mxfp4_folder.h"
 #include "model/files/nf4_folder.h"
 #include "model/files/nf4_loader.h"
 #include "model/files/tensor_io.h"
 #include "model/files/weight_loader.h"
 #include "model/kernels/dispatch.h"
-#include "model/linears/peft_names.h"
 #include "runtime/memory/ledger.h"
 #include "runtime/process/check.h"
 
@@ -30,17 +32,28 @@ struct Passage {
   at::ScalarType dtype = at::kFloat;  // of its values
   bool adapted = false;
   bool from_nf4 = false, to_nf4 = false;  // 4 bits in the source, in the output
-  bool dequantized = false;               // its values are what NF4 makes of them
+  bool from_mxfp4 = false;                // written in bfloat16
+  // Of a tensor whose adapter is a parameter's of experts: the expert's linear; of a stack the
+  // first's.
+  std::optional<LinearSpec> expert = {};
+  bool dequantized = false;  // its values are what NF4 makes of them
 };
 
 Passage PassageOf(const TensorSpec& tensor, const SourceFolder& source,
-                  const Conversion& conversion, const AdapterFolder& adapter) {
+                  const Conversion& conversion, const AdapterFolder& adapter,
+                  const std::map<std::string, LinearSpec>& experts) {
   Passage passage{.tensor = tensor};
   const bool linear = !tensor.module.empty() && tensor.role != LinearRole::kRouter;
   passage.adapted = linear && adapter.modules.contains(tensor.module);
+  if (const auto expert = experts.find(tensor.name); expert != experts.end()) {
+    passage.adapted = true;
+    passage.expert = expert->second;
+  }
+  passage.from_mxfp4 = source.files->Find(tensor.name) == nullptr;
   passage.from_nf4 = linear && source.nf4 && IsNf4Tensor(*source.files, tensor.name);
-  passage.dtype = passage.from_nf4 ? source.nf4->rounding
-                                   : *FloatTypeOf(source.files->Find(tensor.name)->dtype);
+  passage.dtype = passage.from_nf4     ? source.nf4->rounding
+                  : passage.from_mxfp4 ? at::kBFloat16
+                                       : *FloatTypeOf(source.files->Find(tensor.name)->dtype);
   // Whether an NF4 base of this conversion has the matrix in 4 bits.
   const bool in_nf4_base =
       source.nf4 ? passage.from_nf4
@@ -63,8 +76,9 @@ class Converter {
   absl::StatusOr<Converted> Run(const std::string& output) {
     std::vector<Passage> passages;
     std::vector<SafetensorsWriter::Tensor> declared;
+    const std::map<std::string, LinearSpec> experts = AdaptedExperts(source_.model, adapter_.form);
     for (const TensorSpec& tensor : ModelTensors(source_.model)) {
-      passages.push_back(PassageOf(tensor, source_, conversion_, adapter_));
+      passages.push_back(PassageOf(tensor, source_, conversion_, adapter_, experts));
       Declare(passages.back(), declared);
     }
     FT_ASSIGN_OR_RETURN(const std::string config, Config());
@@ -115,6 +129,8 @@ class Converter {
   absl::Status Write(const Passage& passage) {
     const TensorSpec& tensor = passage.tensor;
     if (!passage.adapted && passage.from_nf4 && passage.to_nf4) return CopyNf4(tensor);
+    const bool stack = tensor.shape.size() == 3;
+    if (stack && (passage.from_mxfp4 || passage.adapted)) return WriteStack(passage);
     if (passage.to_nf4) return Quantize(passage);
     if (!passage.adapted && !passage.dequantized) return Copy(tensor.name);
     return ForEachPiece(passage, [&](const at::Tensor& values) {
@@ -136,6 +152,47 @@ class Converter {
       FT_RETURN_IF_ERROR(writer_->Append(buffer.data(), count));
     }
     return absl::OkStatus();
+  }
+
+  // A stack of matrices [count, in, columns], a matrix at a time.
+  absl::Status WriteStack(const Passage& passage) {
+    const TensorSpec& spec = passage.tensor;
+    UpdateShare share;
+    for (int64_t index = 0; index < spec.shape[0]; ++index) {
+      FT_ASSIGN_OR_RETURN(const at::Tensor values, MatrixOfStack(passage, index));
+      if (!passage.adapted) {
+        FT_RETURN_IF_ERROR(writer_->Append(values, passage.dtype));
+        continue;
+      }
+      FT_ASSIGN_OR_RETURN(
+          factors_,
+          LoadExpertFactors(adapter_, WholeOfStack(*passage.expert, index), passage.dtype));
+      const at::Tensor sum = Updated(values.t(), {0, spec.shape[2]}).t();
+      const at::Tensor merged = sum.to(passage.dtype);
+      if (!merged.isfinite().all().item<bool>()) {
+        return Named(passage, absl::DataLossError("a value is not finite"));
+      }
+      FT_RETURN_IF_ERROR(writer_->Append(merged, passage.dtype));
+      share += ShareOfUpdate(values, sum, merged, nullptr);
+    }
+    if (passage.adapted) {
+      done_.updates.emplace_back(spec.name, share);
+      done_.update += share;
+    }
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<at::Tensor> MatrixOfStack(const Passage& passage, int64_t index) const {
+    const std::string& name = passage.tensor.name;
+    const std::vector<int64_t>& shape = passage.tensor.shape;
+    if (passage.from_mxfp4) {
+      const at::Tensor rows = at::empty({shape[2], shape[1]}, at::TensorOptions(at::kBFloat16));
+      FT_RETURN_IF_ERROR(ReadMxfp4(*source_.files, name, shape, index, 0, 1, rows));
+      return rows.t();
+    }
+    FT_ASSIGN_OR_RETURN(const at::Tensor matrix, LoadSlice(*source_.files, name, shape, 0, index, 1,
+                                                           passage.dtype, at::kCPU));
+    return matrix.squeeze(0);
   }
 
   // A matrix that is NF4 there and here, bit for bit.
@@ -226,34 +283,23 @@ class Converter {
 
   absl::Status LoadAdapterOf(const Passage& passage) {
     if (!passage.adapted) return absl::OkStatus();
-    const std::string& module = passage.tensor.module;
-    const at::ScalarType precision = StatisticsType(passage.dtype);
-    const auto load = [&](const std::string& name, const std::vector<int64_t>& shape) {
-      return LoadSlice(*adapter_.tensors, name, shape, -1, 0, 0, precision, at::kCPU);
-    };
-    const std::string a = PeftName(module, Factor::kA), b = PeftName(module, Factor::kB);
-    const auto [r, scale] = adapter_.modules.at(module);
-    scale_ = scale;
-    FT_ASSIGN_OR_RETURN(a_, load(a, {r, passage.tensor.shape[1]}));
-    FT_ASSIGN_OR_RETURN(b_, load(b, {passage.tensor.shape[0], r}));
-    for (const auto& [factor, name] : {std::pair(a_, a), {b_, b}}) {
-      if (factor.isfinite().all().item<bool>()) continue;
-      return absl::DataLossError(absl::StrCat(adapter_.tensors->PathOf(name), ": tensor '", name,
-                                              "' holds a value that is not finite"));
-    }
-    return absl::OkStatus();
+    auto loaded = passage.expert ? LoadExpertFactors(adapter_, *passage.expert, passage.dtype)
+                                 : LoadFactors(adapter_, passage.tensor, passage.dtype);
+    if (loaded.ok()) factors_ = *std::move(loaded);
+    return loaded.status();
   }
 
+  // Rows of the matrix with the update.
   at::Tensor Updated(const at::Tensor& values, const Range& rows) const {
-    at::Tensor sum = values.to(a_.scalar_type(), /*non_blocking=*/false, /*copy=*/true);
-    return sum.addmm_(b_.narrow(0, rows.offset, rows.extent), a_, 1, scale_);
+    const auto& [a, b, scale] = factors_;
+    at::Tensor sum = values.to(a.scalar_type(), /*non_blocking=*/false, /*copy=*/true);
+    return sum.addmm_(b.narrow(0, rows.offset, rows.extent), a, 1, scale);
   }
 
   const SourceFolder& source_;
   Conversion conversion_;
   AdapterFolder adapter_;
-  at::Tensor a_, b_;    // of the matrix at hand
-  double scale_ = 0.0;  // of its adapter
+  MergeFactors factors_;  // of the matrix at hand
   std::unique_ptr<FolderWriter> writer_;
   Converted done_;
 };

@@ -47,7 +47,7 @@ struct Conversion {
   // where the source is quantised, which keeps its own.
   Nf4Options nf4;
   bool quantize_head = false;
-  bool quantize_experts = true;
+  bool quantize_experts = true;           // never stacked ones, of which files have no form in NF4
   bool write_nf4 = false;                 // else floating matrices
   MergeBase base = MergeBase::kOriginal;  // kDequantized: what an NF4 base of these makes of them
   std::string adapter;                    // folder; empty: none

@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "model/files/mxfp4_folder.h"
 #include "model/files/nf4_folder.h"
 #include "model/files/slice_reader.h"
 #include "model/files/tensor_io.h"
@@ -165,6 +166,11 @@ absl::Status CheckModelTensors(const SafetensorsFolder& folder, const ModelSpec&
     const std::set<std::string> names(quantized.begin(), quantized.end());
     std::erase_if(expected, [&](const TensorSpec& t) { return names.contains(t.name); });
     ignored.insert(ignored.end(), quantized.begin(), quantized.end());
+  }
+  for (const TensorSpec& stack : Mxfp4Tensors(folder, model)) {
+    FT_RETURN_IF_ERROR(CheckMxfp4Tensor(folder, stack.name, stack.shape));
+    std::erase_if(expected, [&](const TensorSpec& t) { return t.name == stack.name; });
+    for (std::string& name : Mxfp4TensorNames(stack.name)) ignored.push_back(std::move(name));
   }
   FT_RETURN_IF_ERROR(CheckTensors(folder, expected, ignored));
   return model.head.tied ? CheckTiedHead(folder, model) : absl::OkStatus();

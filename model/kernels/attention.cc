@@ -29,11 +29,16 @@ void CheckShapes(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
               q.sizes(), ", k ", k.sizes(), " for ", layout.tokens(), " tokens");
   TORCH_CHECK(options.window >= 0 && options.soft_cap >= 0, "attention: window ", options.window,
               ", soft cap ", options.soft_cap);
+  if (options.sinks.defined()) {
+    CheckOperand("attention's sinks", q, options.sinks, {q.size(1)}, StatisticsType(q));
+  }
 }
 
 bool TakesFlash(const at::Tensor& q, const AttentionOptions& options) {
   return q.is_cuda() && options.soft_cap == 0 && FlashAttentionTakes(q.scalar_type(), q.size(2));
 }
+
+constexpr int64_t kSinkRows = 256;  // tokens at a time whose products are formed
 
 // One (document, kv head): the unit of work, and of the sums of dk and dv.
 struct Item {
@@ -94,6 +99,7 @@ AttentionHead<T> HeadOf(const Item& item, const at::Tensor& q, const at::Tensor&
                         options.window,
                         options.scale,
                         options.soft_cap};
+  if (options.sinks.defined()) head.sinks = Data<S>(options.sinks) + item.kv_head * group;
   return head;
 }
 
@@ -102,7 +108,11 @@ AttentionHead<T> HeadOf(const Item& item, const at::Tensor& q, const at::Tensor&
 AttentionResult AttentionForward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                                  const SequenceLayout& layout, const AttentionOptions& options) {
   CheckShapes(q, k, v, layout, options);
-  if (TakesFlash(q, options)) return FlashAttentionForward(q, k, v, layout, options);
+  if (TakesFlash(q, options)) {
+    AttentionResult result = FlashAttentionForward(q, k, v, layout, options);
+    if (options.sinks.defined()) AddSinks(options.sinks, result);
+    return result;
+  }
   if (q.is_cuda()) return PlainAttentionForward(q, k, v, layout, options);
   AttentionResult result{at::empty_like(q),
                          at::empty({q.size(1), q.size(0)}, q.options().dtype(StatisticsType(q)))};
@@ -140,6 +150,31 @@ AttentionGradients AttentionBackward(const at::Tensor& dout, const at::Tensor& q
                 });
   });
   return grads;
+}
+
+void AddSinks(const at::Tensor& sinks, AttentionResult& result) {
+  const MemoryScope scope(MemoryCategory::kWorkspace);
+  const at::Tensor all = at::logaddexp(result.lse, sinks.unsqueeze(1));
+  const at::Tensor left = result.lse.sub_(all).exp_();
+  result.out.mul_(left.t().unsqueeze(-1));
+  result.lse.copy_(all);
+}
+
+at::Tensor SinkGradient(const at::Tensor& dout, const AttentionResult& forward,
+                        const at::Tensor& sinks) {
+  CheckSame("sinks' dout", forward.out, dout);
+  const MemoryScope scope(MemoryCategory::kWorkspace);
+  const at::ScalarType type = sinks.scalar_type();
+  const at::Tensor gradient = at::zeros_like(sinks);
+  for (int64_t begin = 0; begin < dout.size(0); begin += kSinkRows) {
+    const int64_t rows = std::min(kSinkRows, dout.size(0) - begin);
+    const auto part = [&](const at::Tensor& x) { return x.narrow(0, begin, rows).to(type); };
+    const at::Tensor products = (part(dout) * part(forward.out)).sum(-1);
+    const at::Tensor share =
+        (sinks.unsqueeze(1) - forward.lse.narrow(1, begin, rows)).exp_().t();  // [rows, N]
+    gradient.sub_((products * share).sum(0));
+  }
+  return gradient;
 }
 
 int64_t CudaAttentionWorkspace(const AttentionShape& shape, bool deterministic) {

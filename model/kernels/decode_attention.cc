@@ -18,6 +18,9 @@ void CheckDocuments(const at::Tensor& q, c10::ArrayRef<KeysAndValues> documents,
       q.dim() == 3 && !documents.empty() && q.size(0) == static_cast<int64_t>(documents.size()),
       "decoding: q ", q.sizes(), " of ", documents.size(), " documents");
   TORCH_CHECK(options.window >= 0, "decoding: window ", options.window);
+  if (options.sinks.defined()) {
+    CheckOperand("decoding's sinks", q, options.sinks, {q.size(1)}, StatisticsType(q));
+  }
   for (const KeysAndValues& each : documents) {
     CheckSame("decoding's keys and values", each.keys, each.values);
     const at::Tensor& k = each.keys;
@@ -64,7 +67,8 @@ void DecodeOnCpu(const at::Tensor& q, c10::ArrayRef<KeysAndValues> documents,
       kernels.attention_decode(
           {Data<T>(q) + q_at, Data<T>(kept.keys) + kv_at, Data<T>(kept.values) + kv_at,
            MutableData<T>(out) + q_at, kv_heads * dim, seen.extent, group, dim, options.scale,
-           options.soft_cap},
+           options.soft_cap,
+           options.sinks.defined() ? Data<S>(options.sinks) + head * group : nullptr},
           MutableData<S>(scores) + item * room);
     }
   });
@@ -100,7 +104,11 @@ at::Tensor PlainDecodeAttention(const at::Tensor& q, c10::ArrayRef<KeysAndValues
     if (options.soft_cap > 0) {
       scores.div_(options.soft_cap).tanh_().mul_(options.soft_cap);
     }
-    const at::Tensor sum = at::bmm(scores.softmax(-1), by_head(documents[d].values));
+    at::Tensor lse = scores.logsumexp(-1, /*keepdim=*/true);
+    if (options.sinks.defined()) {
+      lse = at::logaddexp(lse, options.sinks.view({kv_heads, group, 1}));
+    }
+    const at::Tensor sum = at::bmm((scores - lse).exp_(), by_head(documents[d].values));
     out.select(0, static_cast<int64_t>(d)).copy_(sum.view(row.sizes()));
   }
   return out;

@@ -179,6 +179,22 @@ template <class Gate, class V>
 FT_HOST_DEVICE V Glu(V gate, V up) {
   return gate * Sigmoid(Gate::Argument(gate)) * up;
 }
+// What is not above the limit, and what is within it on both sides; NaN stays.
+template <class V, class Scalar>
+FT_HOST_DEVICE V AtMost(V x, Scalar limit) {
+  return x > limit ? V() + limit : x;
+}
+template <class V, class Scalar>
+FT_HOST_DEVICE V Within(V x, Scalar limit) {
+  const V below = AtMost(x, limit);
+  return below < -limit ? V() - limit : below;
+}
+// gpt-oss's, gate sigmoid(alpha gate) (up + 1) of what is clamped.
+template <class V, class Scalar>
+FT_HOST_DEVICE V ClampedGlu(V gate, V up, Scalar limit, Scalar alpha) {
+  const V g = AtMost(gate, limit);
+  return g * Sigmoid<V>(g * alpha) * (Within(up, limit) + Scalar(1));
+}
 
 template <class V>
 struct GluGradient {
@@ -189,6 +205,18 @@ FT_HOST_DEVICE GluGradient<V> GluBackward(V dhidden, V gate, V up) {
   const V sigmoid = Sigmoid(Gate::Argument(gate)), activation = gate * sigmoid;
   return {dhidden * up * Gate::Derivative(sigmoid, activation, gate), dhidden * activation,
           activation * up};
+}
+
+// As torch.clamp has it, an element at its limit has a gradient, one beyond has none.
+template <class V, class Scalar>
+FT_HOST_DEVICE GluGradient<V> ClampedGluBackward(V dhidden, V gate, V up, Scalar limit,
+                                                 Scalar alpha) {
+  const V g = AtMost(gate, limit), u = Within(up, limit) + Scalar(1);
+  const V sigmoid = Sigmoid<V>(g * alpha), activation = g * sigmoid;
+  const V dgate = dhidden * u * (sigmoid + activation * (Scalar(1) - sigmoid) * alpha);
+  const V dup = dhidden * activation;
+  const V above = up > limit ? V() : dup;
+  return {gate > limit ? V() : dgate, up < -limit ? V() : above, activation * u};
 }
 
 // One pair of the rotate-half layout, turned by the angle whose cosine and sine are given.

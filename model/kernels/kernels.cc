@@ -149,36 +149,36 @@ void RopeInPlace(at::Tensor x, const at::Tensor& cos, const at::Tensor& sin,
         });
 }
 
-at::Tensor GluForward(const at::Tensor& gate, const at::Tensor& up, Activation activation) {
+at::Tensor GluForward(const at::Tensor& gate, const at::Tensor& up, const GluForm& form) {
   CheckSame("gated unit", gate, up);
   at::Tensor hidden = at::empty_like(gate);
   if (FT_ON_CUDA(gate, Glu, DtypeOf(gate), Data<void>(gate), Data<void>(up),
-                 MutableData<void>(hidden), gate.numel(), activation)) {
+                 MutableData<void>(hidden), gate.numel(), form)) {
     return hidden;
   }
   OnCpu(gate, gate.numel(), 1,
         [&]<class T>(const RowKernels<T>& kernels, int64_t begin, int64_t end) {
           kernels.glu(Data<T>(gate) + begin, Data<T>(up) + begin, MutableData<T>(hidden) + begin,
-                      end - begin, activation);
+                      end - begin, form);
         });
   return hidden;
 }
 
 at::Tensor GluBackwardInPlace(const at::Tensor& dhidden, at::Tensor gate, at::Tensor up,
-                              bool with_hidden, Activation activation) {
+                              bool with_hidden, const GluForm& form) {
   CheckSame("gated unit backward", gate, up);
   CheckSame("gated unit backward", gate, dhidden);
   at::Tensor hidden;
   if (with_hidden) hidden = at::empty_like(gate);
   if (FT_ON_CUDA(gate, GluBackward, DtypeOf(gate), Data<void>(dhidden), MutableData<void>(gate),
-                 MutableData<void>(up), MutableData<void>(hidden), gate.numel(), activation)) {
+                 MutableData<void>(up), MutableData<void>(hidden), gate.numel(), form)) {
     return hidden;
   }
   OnCpu(gate, gate.numel(), 1,
         [&]<class T>(const RowKernels<T>& kernels, int64_t begin, int64_t end) {
           kernels.glu_backward(
               Data<T>(dhidden) + begin, MutableData<T>(gate) + begin, MutableData<T>(up) + begin,
-              with_hidden ? MutableData<T>(hidden) + begin : nullptr, end - begin, activation);
+              with_hidden ? MutableData<T>(hidden) + begin : nullptr, end - begin, form);
         });
   return hidden;
 }

@@ -33,14 +33,13 @@ void RopeInPlace(at::Tensor x, const at::Tensor& cos, const at::Tensor& sin,
                  const at::Tensor& positions, bool inverse, bool interleaved = false,
                  int64_t first = 0);
 
-// Gated linear unit (Shazeer, arXiv:2002.05202): activation(gate) * up. All [T, F].
-at::Tensor GluForward(const at::Tensor& gate, const at::Tensor& up,
-                      Activation activation = Activation::kSilu);
-// Overwrites gate with d gate and up with d up. Returns h = activation(gate) * up if with_hidden,
+// Gated linear unit (Shazeer, arXiv:2002.05202), by its form activation(gate) * up. All [T, F].
+at::Tensor GluForward(const at::Tensor& gate, const at::Tensor& up, const GluForm& form = {});
+// Overwrites gate with d gate and up with d up. Returns h, as GluForward does, if with_hidden,
 // else undefined (h is what the down projection's adapter and weight gradients need, so it is not
 // saved).
 at::Tensor GluBackwardInPlace(const at::Tensor& dhidden, at::Tensor gate, at::Tensor up,
-                              bool with_hidden, Activation activation = Activation::kSilu);
+                              bool with_hidden, const GluForm& form = {});
 
 // x becomes cap tanh(x / cap).
 void SoftCapInPlace(at::Tensor x, double cap);

@@ -39,6 +39,12 @@ class Heads {
         .reshape({kv_heads_, group_ * (end - begin), 1})
         .to(type_);
   }
+  // Sinks [N] of the same shape.
+  at::Tensor Sinks(const at::Tensor& sinks, int64_t rows) const {
+    return sinks.view({kv_heads_, group_, 1})
+        .expand({kv_heads_, group_, rows})
+        .reshape({kv_heads_, group_ * rows, 1});
+  }
   at::ScalarType type() const { return type_; }
   int64_t kv_heads() const { return kv_heads_; }
   int64_t group() const { return group_; }
@@ -124,7 +130,9 @@ AttentionResult PlainAttentionForward(const at::Tensor& q, const at::Tensor& k, 
   ForBlocks(layout, options, [&](const Block& block) {
     const at::Tensor scores = Scores(heads, heads.Of(q, block.begin, block.end),
                                      heads.Of(k, block.first, block.end), block, options);
-    const at::Tensor lse = scores.logsumexp(-1, /*keepdim=*/true);
+    at::Tensor lse = scores.logsumexp(-1, /*keepdim=*/true);
+    if (options.sinks.defined())
+      lse = at::logaddexp(lse, heads.Sinks(options.sinks, block.end - block.begin));
     heads.Put(at::bmm((scores - lse).exp_(), heads.Of(v, block.first, block.end)), result.out,
               block.begin, block.end);
     result.lse.narrow(1, block.begin, block.end - block.begin)

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "model/linears/adapter_modules.h"
+#include "model/linears/expert_factors.h"
 #include "model/linears/peft_names.h"
 #include "runtime/math/philox.h"
 
@@ -41,9 +42,27 @@ std::optional<LowRank> AdapterForm::On(const std::string& module) const {
   return *low_rank;
 }
 
+std::optional<LowRank> AdapterForm::OnParameter(const std::string& parameter) const {
+  const absl::StatusOr<std::optional<LowRank>> low_rank = LowRankOnParameter(*this, parameter);
+  TORCH_CHECK(low_rank.ok(), low_rank.status().ToString());
+  return *low_rank;
+}
+
 std::vector<TensorSpec> AdapterTensors(const ModelSpec& model, const AdapterForm& form) {
   std::vector<TensorSpec> tensors;
   for (const LayerSpec& layer : model.layers) {
+    for (const LinearSpec& linear : LinearsOf(layer)) {
+      if (linear.role != LinearRole::kExpert || !linear.stack) continue;
+      const std::string& parameter = linear.stack->tensor;
+      const bool stands = linear.stack->index == 0 && linear.stack->first == 0;
+      const std::optional<LowRank> adapter = form.OnParameter(parameter);
+      if (!stands || !adapter) continue;
+      for (const Factor factor : {Factor::kA, Factor::kB}) {
+        tensors.push_back({ParameterFactorName(parameter, form, factor),
+                           ParameterFactorShape(linear, adapter->r, factor), parameter,
+                           LinearRole::kExpert});
+      }
+    }
     for (const LinearSpec& linear : ModulesOf(layer)) {
       if (linear.role != LinearRole::kPlain) continue;
       const std::optional<LowRank> adapter = form.On(linear.name);

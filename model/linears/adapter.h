@@ -11,7 +11,8 @@
 namespace fttrain {
 
 // Names and global shapes of the factors that the form gives a model's linears, in the model's
-// order. The form passes CheckAdapter.
+// order; of experts, as files have them, with the parameter in place of the module. The form passes
+// CheckAdapter.
 std::vector<TensorSpec> AdapterTensors(const ModelSpec& model, const AdapterForm& form);
 
 // A: kaiming uniform (a = sqrt 5: U(-1/sqrt(in), 1/sqrt(in))), B: zero, as PEFT initialises them.

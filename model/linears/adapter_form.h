@@ -49,10 +49,15 @@ struct AdapterForm {
   // expression; the first one counts.
   std::vector<std::pair<std::string, int64_t>> rank_pattern = {};
   std::vector<std::pair<std::string, double>> alpha_pattern = {};
+  // Parameters of several experts together (LinearSpec::Stack) whose name is one of these or ends
+  // with "." and one of these: mlp.experts.down_proj. Each expert has its own factors of rank r.
+  std::vector<std::string> target_parameters = {};
 
   // The adapter of a linear, nothing if it has none. Throws c10::Error for a regular expression
   // that CheckAdapter (adapter_modules.h) refuses.
   std::optional<LowRank> On(const std::string& module) const;
+  // Of each expert of such a parameter, nothing if it is no target.
+  std::optional<LowRank> OnParameter(const std::string& parameter) const;
 };
 
 }  // namespace fttrain

@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "model/linears/expert_factors.h"
 #include "model/linears/python_regex.h"
 #include "runtime/process/check.h"
 #include "runtime/process/log.h"
@@ -91,10 +92,49 @@ absl::StatusOr<T> ValueOn(const std::vector<std::pair<std::string, T>>& patterns
   return otherwise;
 }
 
+// Whether PEFT 0.21 takes all-linear for what experts and their router have together: of models of
+// which transformers makes that when it reads them, not where files have it so.
+bool AllLinearIsUnclear(const ModelSpec& model) {
+  return HasExperts(model) && !HasStackedExperts(model);
+}
+
+// Of a module or parameter that has one.
+absl::StatusOr<std::optional<LowRank>> LowRankOf(const AdapterForm& form, const std::string& name) {
+  FT_ASSIGN_OR_RETURN(const int64_t r, ValueOn(form.rank_pattern, name, form.r));
+  FT_ASSIGN_OR_RETURN(const double alpha, ValueOn(form.alpha_pattern, name, form.alpha));
+  const auto rank = static_cast<double>(r);
+  return LowRank{r, alpha / (form.use_rslora ? std::sqrt(rank) : rank)};
+}
+
+// Every one of target_parameters must mean something.
+absl::Status CheckParameters(const ModelSpec& model, const AdapterForm& form,
+                             const std::string& where) {
+  if (form.target_parameters.empty()) return absl::OkStatus();
+  const std::vector<LinearSpec> parameters = ExpertParameters(model);
+  const auto fail = [&](const std::string& what) {
+    return absl::InvalidArgumentError(absl::StrCat(where, ": target_parameters ", what));
+  };
+  if (parameters.empty()) return fail("are experts', of which this model has none");
+  for (const std::string& name : form.target_parameters) {
+    const bool means = absl::c_any_of(parameters, [&](const LinearSpec& linear) {
+      return IsNamed({name}, linear.stack->tensor);
+    });
+    if (means) continue;
+    return fail(absl::StrCat("[", Printable(name),
+                             "] means no parameter of experts of this model; choose from "
+                             "mlp.experts.gate_up_proj, mlp.experts.down_proj"));
+  }
+  if (form.dropout > 0) return fail("have no dropout, which PEFT does not have of parameters");
+  for (const LinearSpec& linear : parameters) {
+    FT_RETURN_IF_ERROR(LowRankOnParameter(form, linear.stack->tensor).status());
+  }
+  return absl::OkStatus();
+}
+
 // The remedy that ends a refusal of target_modules.
 std::string Choices(const ModelSpec& model) {
   return absl::StrCat("; choose from ", absl::StrJoin(LinearLeaves(model), ", "),
-                      HasExperts(model) ? "" : ", or all-linear");
+                      AllLinearIsUnclear(model) ? "" : ", or all-linear");
 }
 
 // "0, 2-5".
@@ -156,10 +196,13 @@ absl::StatusOr<std::optional<LowRank>> LowRankOn(const AdapterForm& form,
                                                  const std::string& module) {
   FT_ASSIGN_OR_RETURN(const bool selected, Selects(form, module));
   if (!selected) return std::nullopt;
-  FT_ASSIGN_OR_RETURN(const int64_t r, ValueOn(form.rank_pattern, module, form.r));
-  FT_ASSIGN_OR_RETURN(const double alpha, ValueOn(form.alpha_pattern, module, form.alpha));
-  const auto rank = static_cast<double>(r);
-  return LowRank{r, alpha / (form.use_rslora ? std::sqrt(rank) : rank)};
+  return LowRankOf(form, module);
+}
+
+absl::StatusOr<std::optional<LowRank>> LowRankOnParameter(const AdapterForm& form,
+                                                          const std::string& parameter) {
+  if (!IsNamed(form.target_parameters, parameter)) return std::nullopt;
+  return LowRankOf(form, parameter);
 }
 
 absl::StatusOr<std::vector<std::string>> AdaptedModules(const ModelSpec& model,
@@ -175,8 +218,11 @@ absl::StatusOr<std::vector<std::string>> AdaptedModules(const ModelSpec& model,
 absl::Status CheckAdapter(const ModelSpec& model, const AdapterForm& form,
                           const std::string& where) {
   const ModuleNames& targets = form.target_modules;
+  FT_RETURN_IF_ERROR(CheckParameters(model, form, where));
+  const bool parameters_alone = targets.empty() && !form.target_parameters.empty();
+  if (parameters_alone) return absl::OkStatus();
   if (targets.empty()) return At(where, "target_modules", "is empty: name modules, or all-linear");
-  if (targets.AllLinear() && HasExperts(model)) {
+  if (targets.AllLinear() && AllLinearIsUnclear(model)) {
     return At(where, "target_modules",
               "all-linear: of a model with experts PEFT adapts what they and their router have "
               "together, and no dense layer beside them, which is not done here" +

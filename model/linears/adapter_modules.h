@@ -18,12 +18,17 @@ namespace fttrain {
 absl::StatusOr<std::optional<LowRank>> LowRankOn(const AdapterForm& form,
                                                  const std::string& module);
 
+// AdapterForm::OnParameter likewise. rank_pattern and alpha_pattern count, no other restriction.
+absl::StatusOr<std::optional<LowRank>> LowRankOnParameter(const AdapterForm& form,
+                                                          const std::string& parameter);
+
 // Full names of the model's linears that have an adapter, in its order.
 absl::StatusOr<std::vector<std::string>> AdaptedModules(const ModelSpec& model,
                                                         const AdapterForm& form);
 
 // InvalidArgument, as "WHERE: target_modules ...", if a regular expression does not compile, if a
-// module is meant that cannot be adapted here (embedding, head, norms, blocks), or if none is.
+// module is meant that cannot be adapted here (embedding, head, norms, blocks), or if none is; of
+// target_parameters, if one means none of this model's.
 absl::Status CheckAdapter(const ModelSpec& model, const AdapterForm& form,
                           const std::string& where);
 // InvalidArgument, as "WHERE: exclude_modules ...", for a name, a layer or a pattern that is

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "model/linears/expert_factors.h"
 #include "runtime/math/philox.h"
 #include "runtime/memory/ledger.h"
 
@@ -35,19 +36,18 @@ Linears::Linears(const std::vector<LinearSpec>& specs, const ParameterForm& form
          .weight = WeightMatrix(set.Get(names.weight), form.compute, form.Nf4Of(spec), ahead),
          .bias = set.Find(names.bias),
          .adds_bias = !spec.splits_input() || tp.rank == 0});
-    const std::optional<LowRank> adapter = form.AdapterOf(spec);
-    if (adapter) AddAdapter(spec, *adapter, tp, set);
+    if (form.AdapterOf(spec)) AddAdapter(spec, form, tp, set);
   }
 }
 
-void Linears::AddAdapter(const LinearSpec& spec, const LowRank& form, TensorRank tp,
+void Linears::AddAdapter(const LinearSpec& spec, const ParameterForm& form, TensorRank tp,
                          const ParameterSet& set) {
-  const LinearNames names(spec);
+  const FactorNames names(spec, *form.adapter);
   Parameter* const a = set.Find(names.a);
   members_.back().b = set.Find(names.b);
   TORCH_CHECK(a != nullptr && members_.back().b != nullptr, spec.name,
               " has no adapter in the set");
-  if (adapters_.empty() || adapters_.back().module != spec.module()) {
+  if (adapters_.empty() || adapters_.back().a != a) {
     const bool row = spec.splits_input();
     adapters_.push_back({.module = spec.module(),
                          .a = a,
@@ -55,7 +55,7 @@ void Linears::AddAdapter(const LinearSpec& spec, const LowRank& form, TensorRank
                          .input_offset = row ? SliceOf(spec, tp).range.offset : 0,
                          .inputs = spec.in,
                          .columns = {rank_, a->slice.global_shape[0]},
-                         .scale = form.scale});
+                         .scale = form.AdapterOf(spec)->scale});
     rank_ += a->slice.global_shape[0];
   }
   adapters_.back().members.push_back(members_.size() - 1);
@@ -112,17 +112,18 @@ at::Tensor Linears::StackedA() const {
 }
 
 std::vector<at::Tensor> Linears::Forward(const at::Tensor& x, const DropoutContext& dropout,
-                                         bool adapters) const {
+                                         bool adapters, const at::Tensor& bias_shares) const {
   std::vector<at::Tensor> y;
   for (const Member& member : members_) {
     y.push_back(at::empty({x.size(0), member.weight.out()}, x.options()));
   }
-  ForwardInto(y, x, dropout, adapters);
+  ForwardInto(y, x, dropout, adapters, bias_shares);
   return y;
 }
 
 void Linears::ForwardInto(const std::vector<at::Tensor>& y, const at::Tensor& x,
-                          const DropoutContext& dropout, bool adapters) const {
+                          const DropoutContext& dropout, bool adapters,
+                          const at::Tensor& bias_shares) const {
   std::vector<ProductSum> sums;
   for (size_t i = 0; i < members_.size(); ++i) {
     const Member& member = members_[i];
@@ -131,6 +132,7 @@ void Linears::ForwardInto(const std::vector<at::Tensor>& y, const at::Tensor& x,
                 " for a weight [", weight.out(), ", ", weight.in(), "]");
     const bool add_bias = member.bias != nullptr && member.adds_bias;
     if (add_bias) y[i].copy_(member.bias->value.expand_as(y[i]));
+    if (add_bias && bias_shares.defined()) y[i].mul_(bias_shares);
     sums.push_back({y[i], {{x, weight.operand().t()}}, add_bias});
   }
   const MemoryScope scope(MemoryCategory::kWorkspace);
@@ -204,7 +206,8 @@ at::Tensor Linears::BackwardLow(const std::vector<at::Tensor>& dy) const {
 }
 
 void Linears::BackwardParams(const std::vector<at::Tensor>& dy, const at::Tensor& dlow,
-                             const at::Tensor& x, const DropoutContext& dropout) const {
+                             const at::Tensor& x, const DropoutContext& dropout,
+                             const at::Tensor& bias_shares) const {
   const MemoryScope scope(MemoryCategory::kWorkspace);
   for (size_t i = 0; i < members_.size(); ++i) {
     const Member& member = members_[i];
@@ -212,6 +215,10 @@ void Linears::BackwardParams(const std::vector<at::Tensor>& dy, const at::Tensor
     AddProducts(member.weight.parameter()->grad, {{dy[i].t(), x}}, /*accumulate=*/true);
     if (member.bias == nullptr) continue;
     const at::Tensor& grad = member.bias->grad;
+    if (bias_shares.defined()) {
+      AddProducts(grad.unsqueeze(0), {{bias_shares.t(), dy[i]}}, /*accumulate=*/true);
+      continue;
+    }
     grad.add_(at::sum(dy[i], {0}, false, grad.scalar_type()));
   }
   if (adapters_.empty()) return;
@@ -220,6 +227,12 @@ void Linears::BackwardParams(const std::vector<at::Tensor>& dy, const at::Tensor
   } else {
     AdapterGradients(dy, dlow, x);
   }
+}
+
+void Linears::AddBiasProducts(const at::Tensor& dy, const at::Tensor& dshares) const {
+  const Member& member = members_.front();
+  if (member.bias == nullptr || !member.adds_bias) return;
+  AddProducts(dshares.unsqueeze(1), {{dy, member.bias->value.unsqueeze(1)}}, /*accumulate=*/true);
 }
 
 void Linears::GradientsOfB(const Adapter& adapter, const std::vector<at::Tensor>& dy,
@@ -266,7 +279,7 @@ int64_t FactorCopyBytes(const std::vector<LinearSpec>& specs, const ParameterFor
     if (!adapter) continue;
     const int64_t mine = SliceOf(spec, tp).range.extent;
     const bool column = !spec.splits_input();
-    if (spec.stands_for_module()) {
+    if (HasFactorA(spec)) {
       ++adapters;
       a += adapter->r * (column ? spec.in : mine);
     }

@@ -32,12 +32,13 @@ class Linears {
   // x [T, in_local] -> each linear's x W^T + b + s dropout(x) A^T B^T (each has its own s), [T,
   // out_local]. Only the results are booked under the caller's category. With a row split tp rank 0
   // alone adds b to its partial sum. adapters false: without the third term, whatever adapters
-  // there are.
+  // there are. `bias_shares` [T, 1], if given: what of b each row has.
   std::vector<at::Tensor> Forward(const at::Tensor& x, const DropoutContext& dropout,
-                                  bool adapters = true) const;
+                                  bool adapters = true, const at::Tensor& bias_shares = {}) const;
   // The same into tensors that are there.
   void ForwardInto(const std::vector<at::Tensor>& y, const at::Tensor& x,
-                   const DropoutContext& dropout, bool adapters = true) const;
+                   const DropoutContext& dropout, bool adapters = true,
+                   const at::Tensor& bias_shares = {}) const;
   // dy: of each linear, [T, out_local]. The linears' dx summed and added to `dx` if it is defined,
   // else stored there. Returns s_i dy_i B_i side by side, [T, R] (undefined without adapters;
   // float32 where products are formed so), for BackwardParams.
@@ -45,9 +46,13 @@ class Linears {
                            at::Tensor& dx) const;
   // The same without an input gradient, where nothing below needs one.
   at::Tensor BackwardLow(const std::vector<at::Tensor>& dy) const;
-  // Adds to the gradients of whatever is trainable. x as given to Forward.
+  // Adds to the gradients of whatever is trainable. x and bias_shares as given to Forward.
   void BackwardParams(const std::vector<at::Tensor>& dy, const at::Tensor& dlow,
-                      const at::Tensor& x, const DropoutContext& dropout) const;
+                      const at::Tensor& x, const DropoutContext& dropout,
+                      const at::Tensor& bias_shares = {}) const;
+  // Adds to the gradients of bias_shares [T], of statistics' type, where this rank adds a bias:
+  // <dy, b>. Of one linear alone.
+  void AddBiasProducts(const at::Tensor& dy, const at::Tensor& dshares) const;
   // Whether BackwardParams needs x (false: frozen without adapters).
   bool HasTrainable() const;
 
@@ -68,7 +73,7 @@ class Linears {
     at::Tensor b_copy = {};  // while factors are held, if they are converted
     const at::Tensor& B() const { return b_copy.defined() ? b_copy : b->value; }
   };
-  // Of a linear, or of the parts of a module.
+  // Of a linear, of the parts of a module, or of an expert's gate and up together.
   struct Adapter {
     std::string module;
     Parameter* a;
@@ -80,7 +85,7 @@ class Linears {
       return low.narrow(1, columns.offset, columns.extent);
     }
   };
-  void AddAdapter(const LinearSpec& spec, const LowRank& form, TensorRank tp,
+  void AddAdapter(const LinearSpec& spec, const ParameterForm& form, TensorRank tp,
                   const ParameterSet& set);
   bool Drops(const DropoutContext& dropout) const;
   // The adapter's input, or its gradient: x under its mask.

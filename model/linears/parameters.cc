@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/algorithm/container.h"
+#include "model/linears/expert_factors.h"
 #include "model/linears/peft_names.h"
 #include "model/matmul/tensor_rows.h"
 #include "model/matmul/weight_matrix.h"
@@ -33,8 +34,11 @@ std::optional<Nf4Options> ParameterForm::Nf4Of(const LinearSpec& linear) const {
 }
 
 std::optional<LowRank> ParameterForm::AdapterOf(const LinearSpec& linear) const {
-  const bool may = adapter && linear.role == LinearRole::kPlain;
-  return may ? adapter->On(linear.module()) : std::nullopt;
+  if (!adapter) return std::nullopt;
+  if (linear.role == LinearRole::kExpert && linear.stack) {
+    return adapter->OnParameter(linear.stack->tensor);
+  }
+  return linear.role == LinearRole::kPlain ? adapter->On(linear.module()) : std::nullopt;
 }
 
 LinearSlice SliceOf(const NormSpec& spec, TensorRank tp) {
@@ -57,6 +61,13 @@ LinearSlice SliceOf(const LinearSpec& spec, TensorRank tp) {
 }
 
 LinearNames::LinearNames(const LinearSpec& spec) {
+  if (spec.stacked_in_files()) {
+    const auto& [tensor, index, count, first, step, columns, in_files] = *spec.stack;
+    weight = NameOfPart(
+        {tensor, {count, spec.in, columns}, index * spec.in * columns + first, {step, columns}});
+    bias = NameOfPart({tensor + "_bias", {count, columns}, index * columns + first, {step}});
+    return;
+  }
   const auto rows = [&](std::string tensor) {
     if (!spec.part) return tensor;
     const int64_t begin = spec.part->offset;
@@ -106,9 +117,10 @@ void DeclareLinear(const LinearSpec& spec, const ParameterForm& form, TensorRank
     parameter.dtype = FactorDtype(form.compute);
     set.Declare(std::move(parameter));
   };
-  const bool declared = spec.part && set.Find(names.a) != nullptr;
-  if (!declared) declare(names.a, {adapter->r, spec.in}, 1, !column);
-  declare(names.b, {spec.out, adapter->r}, 0, column);
+  const FactorNames factors(spec, *form.adapter);
+  const bool declared = !HasFactorA(spec) && set.Find(factors.a) != nullptr;
+  if (!declared) declare(factors.a, {adapter->r, spec.in}, 1, !column);
+  declare(factors.b, {spec.out, adapter->r}, 0, column);
 }
 
 void DeclareNorm(const NormSpec& spec, AxisGradient gradient, const ParameterForm& form,
@@ -128,6 +140,15 @@ void DeclareConstant(const ConstantSpec& spec, const ParameterForm& form, Parame
   constant.slice = WholeParam(spec.name, {spec.size});
   constant.dtype = FactorDtype(form.compute);
   set.Declare(std::move(constant));
+}
+
+void DeclareSinks(const AttentionSpec& spec, const ParameterForm& form, TensorRank tp,
+                  ParameterSet& set) {
+  const Range mine = SliceOf(spec.q, tp).range;
+  const ParamSlice slice = SliceAlong(spec.sinks, {spec.heads}, 0,
+                                      {mine.offset / spec.head_dim, mine.extent / spec.head_dim});
+  // Decayed as matrices are: trainers leave out what is called a bias or a norm.
+  set.Declare(BaseParameter(slice, AxisGradient::kOwned, form));
 }
 
 }  // namespace fttrain

@@ -54,6 +54,7 @@ LinearSlice SliceOf(const NormSpec& spec, TensorRank tp);
 
 // The names of a linear's parameters: `name`.weight, `name`.bias, the adapter's factors; of a part
 // of a module its rows of the module's (tensor_rows.h), but for factor A, which is the module's.
+// One of a stack has what is its in the tensor of all.
 struct LinearNames {
   explicit LinearNames(const LinearSpec& spec);
   std::string weight, bias, a, b;
@@ -72,5 +73,9 @@ void DeclareNorm(const NormSpec& spec, AxisGradient gradient, const ParameterFor
 
 // A constant, whole and frozen whatever else is trained.
 void DeclareConstant(const ConstantSpec& spec, const ParameterForm& form, ParameterSet& set);
+
+// The sinks of an attention that has them [heads], a rank's own heads', trainable with the base.
+void DeclareSinks(const AttentionSpec& spec, const ParameterForm& form, TensorRank tp,
+                  ParameterSet& set);
 
 }  // namespace fttrain

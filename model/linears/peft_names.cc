@@ -18,8 +18,8 @@ std::string PeftName(const std::string& module, Factor factor) {
 }
 
 std::optional<AdapterTensorName> ParsePeftName(std::string_view name) {
-  const std::optional<TensorRows> rows = RowsOfName(name);
-  if (rows) name = rows->tensor;
+  const std::string tensor = TensorOfName(name);
+  name = tensor;
   if (!name.starts_with(kPrefix)) return std::nullopt;
   name.remove_prefix(kPrefix.size());
   for (const Factor factor : {Factor::kA, Factor::kB}) {

@@ -19,7 +19,7 @@ struct AdapterTensorName {
   std::string module;
   Factor factor;
 };
-// The parts of a PeftName, or of some of its rows (tensor_rows.h); nothing for any other name.
+// The parts of a PeftName, or of a part of its tensor (tensor_rows.h); nothing for any other name.
 std::optional<AdapterTensorName> ParsePeftName(std::string_view name);
 
 }  // namespace fttrain

@@ -45,6 +45,7 @@ adapter:
   use_rslora: yes
   init_from: null-adapter
   exclude_modules: '.*\.0\.mlp\..*'
+  target_parameters: mlp.experts.down_proj
   layers_to_transform: [2, 0]
   layers_pattern: layers
   rank_pattern: {v_proj: 3, '(k|o)_proj': 8, a.v_proj: 1}
@@ -101,6 +102,7 @@ TEST(LoadConfig, ReadsEverySpellingOfAValue) {
               ElementsAre("q_proj", "model.layers.0.mlp.up_proj"));
   EXPECT_TRUE(config.adapter().use_rslora());
   EXPECT_THAT(config.adapter().exclude_modules(), ElementsAre(R"(.*\.0\.mlp\..*)"));
+  EXPECT_THAT(config.adapter().target_parameters(), ElementsAre("mlp.experts.down_proj"));
   EXPECT_THAT(config.adapter().layers_to_transform(), ElementsAre(2, 0));
   EXPECT_THAT(config.adapter().layers_pattern(), ElementsAre("layers"));
   ASSERT_EQ(config.adapter().rank_pattern_size(), 3) << "in their order: the first match counts";

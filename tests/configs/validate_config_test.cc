@@ -101,6 +101,13 @@ const Contradiction kContradictions[] = {
      {"adapter.target_modules=[q_proj, v_proj, q_proj]"},
      "--set adapter.target_modules=[q_proj, v_proj, q_proj]: 'adapter.target_modules' has 'q_proj' "
      "twice"},
+    {"ParameterTwice",
+     {"adapter.target_parameters=[a.b, a.b]"},
+     "--set adapter.target_parameters=[a.b, a.b]: 'adapter.target_parameters' has 'a.b' twice"},
+    {"DropoutOfParameters",
+     {"adapter.target_parameters=[a.b]", "adapter.dropout=0.5"},
+     "--set adapter.dropout=0.5: 'adapter.dropout' is above 0, which adapters on parameters "
+     "(adapter.target_parameters) do not have in PEFT: set it to 0"},
     {"LayersPatternAlone",
      {"adapter.layers_pattern=layers"},
      "--set adapter.layers_pattern=layers: 'adapter.layers_pattern' has no meaning without "

@@ -53,7 +53,7 @@ LOGIT_ROWS, LOGIT_POSITIONS, LOGIT_IDS = [0, 1], [0, 3, 9, 11, -1], [0, 1, 100, 
 def implementations(case_folder):
     """Plain loops: what transformers compiles for experts takes minutes here."""
     config = json.loads((case_folder / "model/config.json").read_text())
-    experts = config["model_type"] in tiny_models.EXPERT_NAMES
+    experts = config["model_type"] in [*tiny_models.EXPERT_NAMES, "gpt_oss"]
     return {"attn_implementation": "eager"} | (
         {"experts_implementation": "eager"} if experts else {}
     )
@@ -68,6 +68,8 @@ def load(case_folder):
 def expert_matrices(model):
     """(name in files, matrix [out, in]) of every expert, which transformers holds by layers."""
     family = getattr(model.config, "model_type", None)
+    if family == "gpt_oss":
+        yield from stacked_matrices(model)
     if family not in tiny_models.EXPERT_NAMES:
         return
     block, gate, up, down = tiny_models.EXPERT_NAMES[family]
@@ -82,6 +84,17 @@ def expert_matrices(model):
                 yield f"{prefix}{up}.weight", matrix[half:]
             else:
                 yield f"{prefix}{down}.weight", matrix
+
+
+def stacked_matrices(model):
+    """The same of gpt_oss, which has them transposed, gate and up in turn, in files too."""
+    for name, parameter in model.named_parameters():
+        if not name.endswith(("experts.gate_up_proj", "experts.down_proj")):
+            continue
+        for expert, matrix in enumerate(parameter.data):
+            step = 2 if name.endswith("gate_up_proj") else 1
+            for first in range(step):
+                yield f"{name}.{expert}.{first}", matrix[:, first::step].T
 
 
 def load_quantized(case_folder):
@@ -101,7 +114,7 @@ def load_quantized(case_folder):
         if isinstance(module, bitsandbytes.nn.Linear4bit):
             nearest_nf4.nearest_absmax(module.weight, plain[f"{name}.weight"].detach())
     for _, matrix in expert_matrices(model):
-        matrix.copy_(nearest_nf4.values(matrix))
+        matrix.copy_(nearest_nf4.values(matrix.contiguous()))
     return nearest_nf4.plain_products(model)
 
 
@@ -117,7 +130,7 @@ def row_loss_sum(model, row):
 def decay_groups(named, full):
     if not full:
         return [{"params": [p for _, p in named], "weight_decay": RECIPE["weight_decay_lora"]}]
-    plain = [p for name, p in named if name.endswith(".bias") or "norm" in name.split(".")[-2]]
+    plain = [p for name, p in named if name.endswith("bias") or "norm" in name.split(".")[-2]]
     matrices = [p for name, p in named if not any(p is q for q in plain)]
     return [
         {"params": matrices, "weight_decay": RECIPE["weight_decay_full"]},
@@ -157,12 +170,13 @@ def train(model, rows, steps, full):
 
 
 def final_norms(model, marker=""):
+    split = model.config.model_type in tiny_models.EXPERT_NAMES
     norms = {
         name.replace(".default.", "."): p.detach().double().norm().item()
         for name, p in model.named_parameters()
-        if marker in name and ".mlp.experts." not in name
+        if marker in name and not (split and ".mlp.experts." in name)
     }
-    if marker == "" and model.config.model_type in tiny_models.EXPERT_NAMES:
+    if marker == "" and split:
         block = tiny_models.EXPERT_NAMES[model.config.model_type][0]
         norms = {name.replace(".mlp.gate.", f".{block}.gate."): n for name, n in norms.items()}
         norms |= {name: matrix.double().norm().item() for name, matrix in expert_matrices(model)}

@@ -415,6 +415,36 @@ CASES = {
         LATENT_LINEAR,
         False,
     ),
+    # Sinks; windows in the first and the last layer; biases everywhere; two of four experts a token,
+    # in one tensor a matrix, whose gate and up meet their limits; a yarn ramp of no whole pairs.
+    "gpt_oss": (
+        {
+            **COMMON,
+            "architectures": ["GptOssForCausalLM"],
+            "model_type": "gpt_oss",
+            "head_dim": 24,
+            "intermediate_size": 40,
+            "num_local_experts": 4,
+            "num_experts_per_tok": 2,
+            "swiglu_limit": 0.75,
+            "attention_bias": True,
+            "sliding_window": 10,
+            "rope_theta": 150000.0,
+            "rope_scaling": {
+                "rope_type": "yarn",
+                "factor": 8.0,
+                "beta_fast": 32.0,
+                "beta_slow": 1.0,
+                "original_max_position_embeddings": 32,
+                "truncate": False,
+            },
+            "pad_token_id": None,
+        },
+        2,
+        "F32",
+        ATTENTION_LINEAR,
+        False,
+    ),
 }
 
 
@@ -511,6 +541,20 @@ def linear_shapes(config):
     return {**attention, **gate_up, "mlp.down_proj": (hidden, ffn)}
 
 
+def stacked_expert_shapes(config):
+    """{tensor: shape} of a gpt_oss layer's router and experts."""
+    hidden, ffn = config["hidden_size"], config["intermediate_size"]
+    experts = config["num_local_experts"]
+    return {
+        "mlp.router.weight": (experts, hidden),
+        "mlp.router.bias": (experts,),
+        "mlp.experts.gate_up_proj": (experts, hidden, 2 * ffn),
+        "mlp.experts.gate_up_proj_bias": (experts, 2 * ffn),
+        "mlp.experts.down_proj": (experts, ffn, hidden),
+        "mlp.experts.down_proj_bias": (experts, hidden),
+    }
+
+
 NORMS = ("input_layernorm", "post_attention_layernorm")
 GEMMA_NORMS = (*NORMS, "pre_feedforward_layernorm", "post_feedforward_layernorm")
 # The norms of a layer, where a family does not have NORMS.
@@ -530,12 +574,15 @@ def weight_shapes(config):
         prefix = f"model.layers.{layer}."
         experts = expert_shapes(config, layer)
         linears = linear_shapes(config)
-        if experts:
+        stacked = config["model_type"] == "gpt_oss"
+        if experts or stacked:
             linears = {name: linears[name] for name in linears if "mlp" not in name} | experts
         for module, shape in linears.items():
             shapes[f"{prefix}{module}.weight"] = shape
             biases = config["model_type"] in ("qwen2", "glm4")
             if biases and module[-6] in "qkv" and "self_attn" in module:
+                shapes[f"{prefix}{module}.bias"] = shape[:1]
+            if stacked:
                 shapes[f"{prefix}{module}.bias"] = shape[:1]
         if experts and config["model_type"] == "deepseek_v3":
             bias = f"{prefix}mlp.gate.e_score_correction_bias"
@@ -544,6 +591,9 @@ def weight_shapes(config):
             shapes[f"{prefix}self_attn.kv_a_layernorm.weight"] = (config["kv_lora_rank"],)
             if config["q_lora_rank"]:
                 shapes[f"{prefix}self_attn.q_a_layernorm.weight"] = (config["q_lora_rank"],)
+        if stacked:
+            shapes[f"{prefix}self_attn.sinks"] = (config["num_attention_heads"],)
+            shapes |= {f"{prefix}{n}": s for n, s in stacked_expert_shapes(config).items()}
         for norm in LAYER_NORMS.get(config["model_type"], NORMS):
             shapes[f"{prefix}{norm}.weight"] = (hidden,)
         if config["model_type"] in ("qwen3", "qwen3_moe", "gemma3_text"):
@@ -577,13 +627,15 @@ def random_weight(case, name, shape):
     latents = ("q_a_proj", "q_b_proj", "kv_a_proj", "kv_b_proj")
     scale = (
         0.1
-        if name.endswith(".bias")
+        if name.endswith((".bias", "proj_bias"))
         else 0.2
         if any(part in name for part in latents)
         else 0.16
         if "q_proj" in name or "k_proj" in name
         else 0.09
     )
+    if name.endswith("sinks"):
+        scale = 0.7
     return (scale * values).astype(np.float32)
 
 

@@ -120,6 +120,23 @@ inline void LikeDeepseekV3(LlamaShape& shape) {
   shape.moe.top_k = 4;
 }
 
+// Sinks, biases, a window in the first layer; experts in one tensor with biases and a gate whose
+// limits are often met.
+inline void LikeGptOss(LlamaShape& shape) {
+  shape.norm.rounds_once = true;
+  shape.qkv_bias = shape.o_bias = shape.attention_sinks = true;
+  shape.activation = Activation::kClampedSwish;
+  shape.activation.limit = 0.7;
+  shape.layer_windows = {3, 0};
+  shape.moe = {.experts = 4,
+               .top_k = 2,
+               .intermediate_size = 12,
+               .renormalize = true,
+               .router = "router",
+               .stacked = true,
+               .bias = true};
+}
+
 // Each of them.
 struct FamilyShape {
   const char* name;
@@ -135,6 +152,7 @@ inline constexpr FamilyShape kFamilyShapes[] = {{"Gemma2", LikeGemma2},
                                                 {"Mixtral", LikeMixtral},
                                                 {"Qwen3Moe", LikeQwen3Moe},
                                                 {"DeepseekV2", LikeDeepseekV2},
-                                                {"DeepseekV3", LikeDeepseekV3}};
+                                                {"DeepseekV3", LikeDeepseekV3},
+                                                {"GptOss", LikeGptOss}};
 
 }  // namespace fttrain

@@ -6,6 +6,7 @@
 #include <limits>
 #include <string_view>
 
+#include "model/linears/expert_factors.h"
 #include "model/matmul/tensor_rows.h"
 #include "runtime/math/philox.h"
 #include "tests/model/nf4_matrices.h"
@@ -99,7 +100,8 @@ at::Tensor AllowedPairs(const SequenceLayout& layout, int64_t window) {
 }
 
 at::Tensor Attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                     const SequenceLayout& layout, int64_t window, const LlamaShape& config) {
+                     const SequenceLayout& layout, int64_t window, const LlamaShape& config,
+                     const at::Tensor& sinks) {
   const double scale =
       config.attention_scale > 0 ? config.attention_scale : 1 / std::sqrt(double(q.size(2)));
   const int64_t group = q.size(1) / k.size(1);
@@ -108,7 +110,12 @@ at::Tensor Attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
       Capped(at::einsum("tnd,snd->nts", {q, keys}) * scale, config.attention_soft_cap);
   scores = scores.masked_fill(AllowedPairs(layout, window).logical_not(),
                               -std::numeric_limits<double>::infinity());
-  return at::einsum("nts,snd->tnd", {Wide(scores).softmax(-1).to(q.scalar_type()), values});
+  const int64_t tokens = q.size(0);
+  if (sinks.defined()) {
+    scores = at::cat({scores, sinks.view({-1, 1, 1}).expand({-1, tokens, 1})}, -1);
+  }
+  const at::Tensor shares = Wide(scores).softmax(-1).narrow(-1, 0, tokens);
+  return at::einsum("nts,snd->tnd", {shares.to(q.scalar_type()), values});
 }
 
 }  // namespace
@@ -219,8 +226,10 @@ at::Tensor AttentionBranch(const Layer& layer, const at::Tensor& x) {
     q = layer.Normed("self_attn.q_norm", q);
     k = layer.Normed("self_attn.k_norm", k);
   }
+  const std::string name = layer.prefix + "self_attn.sinks";
+  const at::Tensor sinks = config.attention_sinks ? Param(layer.model, name) : at::Tensor();
   const at::Tensor attended = Attention(layer.Rotated(q), layer.Rotated(k), heads(qkv[2]),
-                                        layer.context.layout, layer.window(), config);
+                                        layer.context.layout, layer.window(), config, sinks);
   return layer.Linear("self_attn.o_proj", attended.reshape({x.size(0), queries}));
 }
 
@@ -250,12 +259,17 @@ at::Tensor LatentBranch(const Layer& layer, const at::Tensor& x) {
   const auto q_parts = q.split_with_sizes({latent.nope_dim, latent.rope_dim}, 2);
   const at::Tensor attended =
       Attention(at::cat({q_parts[0], layer.Rotated(q_parts[1])}, 2), at::cat({kv[0], k_rope}, 2),
-                kv[1], layer.context.layout, /*window=*/0, config);
+                kv[1], layer.context.layout, /*window=*/0, config, /*sinks=*/{});
   return layer.Linear("self_attn.o_proj", attended.reshape({x.size(0), -1}));
 }
 
 at::Tensor Glu(const Layer& layer, const at::Tensor& gate, const at::Tensor& up) {
-  const bool silu = layer.config.activation == Activation::kSilu;
+  const GluForm& form = layer.config.activation;
+  if (form.activation == Activation::kClampedSwish) {
+    const at::Tensor g = gate.clamp_max(form.limit);
+    return g * at::sigmoid(g * form.alpha) * (up.clamp(-form.limit, form.limit) + 1);
+  }
+  const bool silu = form == Activation::kSilu;
   return (silu ? at::silu(gate) : at::gelu(gate, "tanh")) * up;
 }
 
@@ -284,23 +298,39 @@ at::Tensor ChosenExperts(const Layer& layer, const at::Tensor& probabilities) {
   return at::stack(rows);
 }
 
+// One of a stack is a parameter by its place there.
+at::Tensor OfExpert(const Layer& layer, const LinearSpec& spec, const at::Tensor& x) {
+  const LinearNames names(spec);
+  at::Tensor y = x.matmul(Param(layer.model, names.weight).t());
+  if (spec.bias) y = y + Param(layer.model, names.bias);
+  const std::optional<LowRank> adapter = layer.model.options.AdapterOf(spec);
+  if (!adapter) return y;
+  const FactorNames factors(spec, *layer.model.options.adapter);
+  return y +
+         adapter->scale *
+             x.matmul(Param(layer.model, factors.a).t()).matmul(Param(layer.model, factors.b).t());
+}
+
 // Every expert on every token, times a share that is 0 where the token has not chosen it.
 at::Tensor MoeBranch(const Layer& layer, const at::Tensor& x) {
   const ExpertShape& moe = layer.config.moe;
   const std::string block = std::string(moe.block) + ".";
-  const at::Tensor logits = Wide(layer.Linear(block + "gate", x));
+  const at::Tensor logits = Wide(layer.Linear(block + moe.router, x));
   const at::Tensor probabilities = moe.sigmoid ? logits.sigmoid() : logits.softmax(-1);
   const at::Tensor chosen = ChosenExperts(layer, probabilities);
   at::Tensor shares = probabilities.gather(1, chosen);
   if (moe.renormalize) shares = shares / shares.sum(-1, /*keepdim=*/true);
   shares = shares * moe.scale;
   const at::Tensor all = at::zeros_like(probabilities).scatter(1, chosen, shares);
+  const ModelSpec model = LlamaLike(layer.config);
+  const auto& spec =
+      std::get<MoeSpec>(model.layers.at(static_cast<size_t>(layer.index)).at(1).body);
   at::Tensor y = at::zeros_like(x);
   for (int64_t e = 0; e < moe.experts; ++e) {
-    const std::string expert = block + "experts." + std::to_string(e) + ".";
+    const MlpSpec& expert = spec.experts.at(static_cast<size_t>(e));
     const at::Tensor hidden =
-        Glu(layer, layer.Linear(expert + moe.gate, x), layer.Linear(expert + moe.up, x));
-    y = y + all.narrow(1, e, 1) * layer.Linear(expert + moe.down, hidden);
+        Glu(layer, OfExpert(layer, expert.gate, x), OfExpert(layer, expert.up, x));
+    y = y + all.narrow(1, e, 1) * OfExpert(layer, expert.down, hidden);
   }
   if (moe.shared_size == 0) return y;
   const std::string shared = block + "shared_experts.";

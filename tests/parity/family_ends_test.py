@@ -16,11 +16,13 @@ import tiny_models
 from nf4_test import fresh, largest, load, load_float32, merge, python_logits, quantize
 from eval_test import python_loss
 
-CASES = ["gemma2", "gemma3", "olmo2", "granite", "smollm3", "glm4", "cohere2", "phi3", "qwen2_yarn"]
-FUSED = ["glm4", "phi3"]
+CASES = ["gemma2", "gemma3", "olmo2", "granite", "smollm3", "glm4", "cohere2", "phi3", "qwen2_yarn", "gpt_oss"]
+FUSED = ["glm4", "phi3", "gpt_oss"]
 # transformers has their experts' matrices as one: what is merged and quantised has other names there.
 EXPERTS = ["mixtral", "qwen3_moe", "deepseek_v2", "deepseek_v3"]
 SAME_LOSS = 1e-5
+# Their experts have no form in 4 bits in files.
+FORM = {"gpt_oss": ["--experts=false"]}
 PROMPTS, NEW = ["abc", "What?", "z"], 16
 # Answers of phi3 end where its longrope changes, which is after 8 tokens.
 FEW_NEW = {"phi3": 3}
@@ -108,7 +110,7 @@ def greedy(model, prompt, new):
 
 
 def merged_in_4_bits_is_transformers(binary, folder, case, rows):
-    model = merge(binary, folder, folder / "merged4", "--quantize")
+    model = merge(binary, folder, folder / "merged4", "--quantize", *FORM.get(case, []))
     return same_logits("4 bits", binary, folder, model, rows)
 
 
@@ -150,7 +152,7 @@ def layouts_are_one_ranks(binary, folder, case, rows):
 
 
 def a_quantised_folder_is_transformers(binary, folder, case, rows):
-    nf4 = quantize(binary, folder, folder / "nf4")
+    nf4 = quantize(binary, folder, folder / "nf4", *FORM.get(case, []))
     said = [same_logits("quantised", binary, folder, nf4, rows)]
     model = merge(binary, folder, folder / "merged", model=nf4)
     said.append(same_logits("merged into it", binary, folder, model, rows))

@@ -21,6 +21,8 @@ DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16}
 
 
 def load(folder, **options):
+    if "num_local_experts" in (Path(folder) / "config.json").read_text():
+        options["experts_implementation"] = "eager"  # the default has no float64
     return nearest_nf4.plain_products(
         transformers.AutoModelForCausalLM.from_pretrained(
             folder, attn_implementation="eager", **options

@@ -40,6 +40,7 @@ MODELS = {
     "smollm3": ("smollm3-3b-full", "smollm3"),
     "deepseek-v2-lite": ("deepseek-v2-lite-qlora", "deepseek_v2"),
     "qwen3-30b": ("qwen3-30b-a3b-qlora", "qwen3_moe"),
+    "gpt-oss": ("gpt-oss-20b-qlora", "gpt_oss"),
     "qwen3": ("qwen3-8b-lora", None),
     "qwen": ("qwen2.5-7b-lora-tp2", None),
     "mistral-small": ("mistral-small-24b-qlora", "mistral"),

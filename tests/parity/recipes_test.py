@@ -50,11 +50,16 @@ DEEPSEEK = ["<\uff5cbegin\u2581of\u2581sentence\uff5c>", "<\uff5cend\u2581of\u25
 COMMAND = ["<BOS_TOKEN>", "<EOS_TOKEN>", "<|START_OF_TURN_TOKEN|>", "<|END_OF_TURN_TOKEN|>", "<|SYSTEM_TOKEN|>",
            "<|USER_TOKEN|>", "<|CHATBOT_TOKEN|>", "<|START_RESPONSE|>", "<|END_RESPONSE|>"]
 
+GPT_OSS = ["<|startoftext|>", "<|endoftext|>", "<|return|>", "<|channel|>", "<|start|>", "<|end|>", "<|message|>"]
+
 # Templates of families for which the program brings none: before all, before and behind a turn, and before and
 # behind an answer.
 FORMS = {
     "olmo2": ("{{ bos_token }}", "<|{{ role }}|>\n", "\n", "", "{{ eos_token }}"),
     "granite": ("", "<|start_of_role|>{{ role }}<|end_of_role|>", "<|end_of_text|>\n", "", ""),
+    "harmony": ("", "<|start|>{{ role }}{% if role != 'assistant' %}<|message|>{% endif %}",
+                "{% if role != 'assistant' %}<|end|>{% endif %}", "<|channel|>final<|message|>",
+                "{% if loop.last %}<|return|>{% else %}<|end|>{% endif %}"),
     "command": ("{{ bos_token }}",
                 "<|START_OF_TURN_TOKEN|><|{{ role | replace('assistant', 'chatbot') | upper }}_TOKEN|>",
                 "<|END_OF_TURN_TOKEN|>", "<|START_RESPONSE|>", "<|END_RESPONSE|>"),
@@ -92,6 +97,7 @@ RECIPES = {
     "deepseek-v2-lite-qlora": ("qwen2", DEEPSEEK, 0, 1, "deepseek_v2", ROWS,
                                ["A heron.<\uff5cend\u2581of\u2581sentence\uff5c>",
                                 "A wagtail, I think.<\uff5cend\u2581of\u2581sentence\uff5c>"]),
+    "gpt-oss-20b-qlora": ("qwen2", GPT_OSS, 0, 2, "harmony", ALPACA, ["A heron.<|return|>"]),
     "mistral-7b-lora": ("llama2", MISTRAL, 0, 1, "mistral-v3", ROWS,
                         ["A heron.</s>", "A wagtail, I think.</s>"]),
     "phi4-14b-qlora": ("qwen2", PHI4, None, 3, "phi4", ROWS, ["A heron.<|im_end|>", "A wagtail, I think.<|im_end|>"]),

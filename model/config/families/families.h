@@ -26,6 +26,7 @@ ModelSpec ReadDeepseekV3(JsonKeys& keys);
 ModelSpec ReadGemma2(JsonKeys& keys);
 ModelSpec ReadGemma3(JsonKeys& keys);
 ModelSpec ReadGlm4(JsonKeys& keys);
+ModelSpec ReadGptOss(JsonKeys& keys);
 ModelSpec ReadGranite(JsonKeys& keys);
 ModelSpec ReadLlama(JsonKeys& keys);
 ModelSpec ReadMistral(JsonKeys& keys);
@@ -51,6 +52,7 @@ inline const std::vector<Family>& Families() {
        ReadGemma3,
        {"final_logit_softcapping", "query_pre_attn_scalar"}},
       {"glm4", "Glm4ForCausalLM", ReadGlm4},
+      {"gpt_oss", "GptOssForCausalLM", ReadGptOss, {"num_local_experts", "num_experts"}},
       {"granite",
        "GraniteForCausalLM",
        ReadGranite,

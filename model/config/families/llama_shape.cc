@@ -87,6 +87,7 @@ AttentionSpec AttentionOf(const LayerNames& names, int64_t window, int rope) {
   attention.scale =
       shape.attention_scale > 0 ? shape.attention_scale : 1.0 / std::sqrt(static_cast<double>(d));
   attention.soft_cap = shape.attention_soft_cap;
+  if (shape.attention_sinks) attention.sinks = names.prefix + "self_attn.sinks";
   attention.window = window;
   attention.rope = rope;
   return attention;
@@ -151,7 +152,7 @@ MoeSpec MoeOf(const LayerNames& names) {
   const ExpertShape& shape = names.shape.moe;
   const std::string block = absl::StrCat(shape.block, ".");
   MoeSpec moe;
-  moe.router = names.Column((block + "gate").c_str(), shape.experts, 1, false);
+  moe.router = names.Column((block + shape.router).c_str(), shape.experts, 1, shape.bias);
   moe.router.split = LinearSplit::kWhole;
   moe.router.role = LinearRole::kRouter;
   moe.top_k = shape.top_k;
@@ -175,10 +176,25 @@ MoeSpec MoeOf(const LayerNames& names) {
     const auto name = [&](const char* leaf) {
       return absl::StrCat(block, "experts.", e, ".", leaf);
     };
-    moe.experts.push_back({of_expert(names.Column(name(shape.gate).c_str(), ffn, 1, false)),
-                           of_expert(names.Column(name(shape.up).c_str(), ffn, 1, false)),
-                           of_expert(names.Row(name(shape.down).c_str(), ffn, 1, false)),
+    moe.experts.push_back({of_expert(names.Column(name(shape.gate).c_str(), ffn, 1, shape.bias)),
+                           of_expert(names.Column(name(shape.up).c_str(), ffn, 1, shape.bias)),
+                           of_expert(names.Row(name(shape.down).c_str(), ffn, 1, shape.bias)),
                            names.shape.activation});
+    // transformers' names, whatever the block is called in files.
+    const auto stack = [&](const char* leaf, int64_t first, int64_t step, int64_t columns) {
+      return LinearSpec::Stack{.tensor = absl::StrCat(names.prefix, "mlp.experts.", leaf),
+                               .index = e,
+                               .count = shape.experts,
+                               .first = first,
+                               .step = step,
+                               .columns = columns,
+                               .in_files = shape.stacked};
+    };
+    MlpSpec& expert = moe.experts.back();
+    expert.gate.stack = stack("gate_up_proj", 0, shape.stacked ? 2 : 1, 2 * ffn);
+    expert.up.stack =
+        stack("gate_up_proj", shape.stacked ? 1 : ffn, shape.stacked ? 2 : 1, 2 * ffn);
+    expert.down.stack = stack("down_proj", 0, 1, names.shape.hidden_size);
   }
   return moe;
 }

@@ -26,14 +26,18 @@ struct ExpertShape {
   int64_t intermediate_size = 0;
   bool renormalize = false;
   std::vector<bool> in_layer = {};  // [num_layers]; missing ones have experts
-  // As MoeSpec has them; `corrected`: BLOCK.gate.e_score_correction_bias.
+  // As MoeSpec has them; `corrected`: BLOCK.ROUTER.e_score_correction_bias.
   bool sigmoid = false, corrected = false;
   double scale = 1;
   int64_t groups = 1, top_groups = 1, group_best = 1;
   int64_t shared_size = 0;  // of BLOCK.shared_experts, an MLP beside the experts; 0: none
-  // Modules: BLOCK.gate, BLOCK.experts.<i>.GATE, ...
-  const char* block = "mlp";
+  // Modules: BLOCK.ROUTER, BLOCK.experts.<i>.GATE, ...
+  const char *block = "mlp", *router = "gate";
   const char *gate = "gate_proj", *up = "up_proj", *down = "down_proj";
+  // Files have one tensor of all experts, mlp.experts.gate_up_proj, gate and up in turn by columns,
+  // and one mlp.experts.down_proj (LinearSpec::Stack).
+  bool stacked = false;
+  bool bias = false;  // of router and experts
 };
 
 // Multi-head latent attention in every layer (LatentAttentionSpec).
@@ -76,7 +80,8 @@ struct LlamaShape {
        fused_gate_up = false;  // qkv_proj, gate_up_proj: one matrix, in this order
   double attention_scale = 0;  // 0: head_dim^-1/2
   double attention_soft_cap = 0;
-  Activation activation = Activation::kSilu;
+  bool attention_sinks = false;
+  GluForm activation = {};
   double embedding_scale = 1, residual_scale = 1, logit_scale = 1;
   bool rounds_embedding_scale = false;
   double logit_soft_cap = 0;

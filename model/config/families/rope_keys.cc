@@ -286,6 +286,11 @@ void ReadRope(JsonKeys& keys, LlamaShape& shape, const RopeRules& rules) {
     if (found && *found != rope) keys.Fail("rope_parameters", "contradicts 'rope_scaling'");
     found = rope;
   }
+  if (!found && rules.absent) {
+    const double theta = absent.theta;
+    absent = *rules.absent;
+    absent.theta = theta;
+  }
   shape.rope = found.value_or(absent);
 }
 

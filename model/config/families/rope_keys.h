@@ -2,6 +2,7 @@
 // original_max_position_embeddings, partial_rotary_factor. Include in .cc files only.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "model/config/families/llama_shape.h"
@@ -22,6 +23,8 @@ struct RopeRules {
   int64_t original_context = 0;
   // DeepSeek: mscale_all_dim makes RopeSpec::score_factor, whatever scaling there is.
   bool scales_scores = false;
+  // What counts where neither rope_parameters nor rope_scaling is there; its theta is not read.
+  std::optional<RopeSpec> absent = {};
 };
 
 // shape.rope and shape.rotary_dim, as transformers reads them from either spelling; sizes and

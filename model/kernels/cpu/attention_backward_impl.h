@@ -1,6 +1,7 @@
-// Backward of kernels/cpu/attention_impl.h: probabilities are recomputed from the log-sum-exp. Key
-// blocks outside, query blocks and the group's heads inside: dk and dv of a block are complete when
-// its loop ends, dq sums up over it.
+// Backward of kernels/cpu/attention_impl.h: probabilities are recomputed from the log-sum-exp,
+// which a sink is in (its value, and so the gradient of its probability, is zero). Key blocks
+// outside, query blocks and the group's heads inside: dk and dv of a block are complete when its
+// loop ends, dq sums up over it.
 
 template <class T>
 struct BackwardWorkspace {

@@ -233,9 +233,10 @@ void ForwardQueryBlock(const AttentionHead<T>& h, const HeadShape<T>& shape,
   const int64_t valid = shape.Valid(i), columns = shape.Columns(i), dim = shape.dim;
   const int64_t at = i * kBlock * h.q_stride + g * h.head_dim;
   CopyTransposed(h.q + at, h.q_stride, valid, h.head_dim, dim, kPair<T>, w.q);
+  // A sink is a score that is there before any token's, of a value of zeros.
   for (int64_t c = 0; c < kBlock; ++c) {
-    w.max[c] = -static_cast<S>(__builtin_inff());
-    w.sum[c] = 0;
+    w.max[c] = h.sinks != nullptr ? h.sinks[g] : -static_cast<S>(__builtin_inff());
+    w.sum[c] = h.sinks != nullptr ? 1 : 0;
   }
   for (int64_t e = 0; e < dim * kBlock; ++e) w.out[e] = 0;
   // The diagonal block comes first: from then on every query's maximum is finite.

@@ -21,6 +21,7 @@ void AttentionDecode(const DecodeHead<T>& h, typename StatisticsOf<T>::Type* sco
   for (int64_t g = 0; g < h.group; ++g) {
     S* mine = scores + g * stride;
     S max = mine[0];
+    if (h.sinks != nullptr) max = h.sinks[g] > max ? h.sinks[g] : max;
     for (int64_t t = 1; t < h.length; ++t) max = mine[t] > max ? mine[t] : max;
     for (int64_t t = h.length; t < stride; ++t) mine[t] = -static_cast<S>(__builtin_inff());
     const S sum = SumOverRow<S>(stride, [&](int64_t t, auto io) {
@@ -28,7 +29,7 @@ void AttentionDecode(const DecodeHead<T>& h, typename StatisticsOf<T>::Type* sco
       io.Put(mine + t, weight);
       return weight;
     });
-    const S inverse = S(1) / sum;
+    const S inverse = S(1) / (h.sinks != nullptr ? sum + Exp<S>(h.sinks[g] - max) : sum);
     for (int64_t t = 0; t < h.length; ++t) mine[t] *= inverse;
   }
   for (int64_t g = 0; g < h.group; ++g) {

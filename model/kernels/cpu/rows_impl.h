@@ -157,17 +157,25 @@ void GluRows(const T* gate, const T* up, T* hidden, int64_t count) {
   });
 }
 template <class T>
-void GluForward(const T* gate, const T* up, T* hidden, int64_t count, Activation activation) {
-  const bool silu = activation == Activation::kSilu;
+void GluForward(const T* gate, const T* up, T* hidden, int64_t count, const GluForm& form) {
+  using S = StatisticsT<T>;
+  if (form.activation == Activation::kClampedSwish) {
+    const S limit = static_cast<S>(form.limit), alpha = static_cast<S>(form.alpha);
+    return ForEachVector<S>(count, [&](int64_t i, auto io) {
+      io.Put(hidden + i, ClampedGlu<Vector<S>>(io.Get(gate + i), io.Get(up + i), limit, alpha));
+    });
+  }
+  const bool silu = form.activation == Activation::kSilu;
   (silu ? GluRows<SiluGate, T> : GluRows<GeluTanhGate, T>)(gate, up, hidden, count);
 }
 
-template <class Gate, class T>
-void GluBackwardRows(const T* dhidden, T* gate, T* up, T* hidden, int64_t count) {
+// gradient(dhidden, gate, up) -> GluGradient, of vectors.
+template <class T, class Gradient>
+void GluBackwardRows(const T* dhidden, T* gate, T* up, T* hidden, int64_t count,
+                     const Gradient& gradient) {
   using S = StatisticsT<T>;
   ForEachVector<S>(count, [&](int64_t i, auto io) {
-    const auto g =
-        GluBackward<Gate, Vector<S>>(io.Get(dhidden + i), io.Get(gate + i), io.Get(up + i));
+    const auto g = gradient(io.Get(dhidden + i), io.Get(gate + i), io.Get(up + i));
     io.Put(gate + i, g.dgate);
     io.Put(up + i, g.dup);
     if (hidden != nullptr) io.Put(hidden + i, g.hidden);
@@ -175,10 +183,23 @@ void GluBackwardRows(const T* dhidden, T* gate, T* up, T* hidden, int64_t count)
 }
 template <class T>
 void GluBackwardInPlace(const T* dhidden, T* gate, T* up, T* hidden, int64_t count,
-                        Activation activation) {
-  const bool silu = activation == Activation::kSilu;
-  (silu ? GluBackwardRows<SiluGate, T> : GluBackwardRows<GeluTanhGate, T>)(dhidden, gate, up,
-                                                                           hidden, count);
+                        const GluForm& form) {
+  using S = StatisticsT<T>;
+  using V = Vector<S>;
+  if (form.activation == Activation::kClampedSwish) {
+    const S limit = static_cast<S>(form.limit), alpha = static_cast<S>(form.alpha);
+    GluBackwardRows(dhidden, gate, up, hidden, count, [&](const V& dh, const V& g, const V& u) {
+      return ClampedGluBackward<V>(dh, g, u, limit, alpha);
+    });
+  } else if (form.activation == Activation::kSilu) {
+    GluBackwardRows(dhidden, gate, up, hidden, count, [](const V& dh, const V& g, const V& u) {
+      return GluBackward<SiluGate, V>(dh, g, u);
+    });
+  } else {
+    GluBackwardRows(dhidden, gate, up, hidden, count, [](const V& dh, const V& g, const V& u) {
+      return GluBackward<GeluTanhGate, V>(dh, g, u);
+    });
+  }
 }
 
 template <class T>

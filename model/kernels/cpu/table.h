@@ -39,7 +39,8 @@ struct AttentionHead {
   int64_t q_stride, kv_stride, lse_stride;
   int64_t length, group, head_dim, window;
   double scale, soft_cap = 0;
-  const T* dout = nullptr;  // backward only, as the four below; laid out as q, q, k, v
+  const S* sinks = nullptr;  // [group], forward only: scores of no token; null: none
+  const T* dout = nullptr;   // backward only, as the four below; laid out as q, q, k, v
   T *dq = nullptr, *dk = nullptr, *dv = nullptr;
 };
 
@@ -51,6 +52,7 @@ struct DecodeHead {
   T* out;  // [group, head_dim], as q
   int64_t kv_stride, length, group, head_dim;
   double scale, soft_cap = 0;
+  const typename StatisticsOf<T>::Type* sinks = nullptr;  // as AttentionHead's
 };
 // Scores of a head take so many elements a query head: length, rounded up to a multiple of this.
 inline constexpr int64_t kDecodeUnit = 16;
@@ -80,9 +82,9 @@ struct RowKernels {
   // cos, sin [positions, turned / 2]: the first `turned` elements of each head turn.
   void (*rope)(T* x, const S* cos, const S* sin, const int64_t* positions, int64_t rows,
                int64_t heads, int64_t head_dim, bool inverse, int64_t turned, bool interleaved);
-  void (*glu)(const T* gate, const T* up, T* hidden, int64_t count, Activation activation);
+  void (*glu)(const T* gate, const T* up, T* hidden, int64_t count, const GluForm& form);
   void (*glu_backward)(const T* dhidden, T* gate, T* up, T* hidden, int64_t count,
-                       Activation activation);
+                       const GluForm& form);
   void (*soft_cap)(T* x, int64_t count, double cap);
   void (*dropout)(const T* x, const int64_t* tokens, T* y, int64_t rows, int64_t columns,
                   const DropoutSlice& slice);

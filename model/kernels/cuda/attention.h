@@ -16,6 +16,7 @@ bool FlashAttentionTakes(at::ScalarType type, int64_t head_dim);
 int64_t FlashAttentionWorkspace(const AttentionShape& shape, bool deterministic,
                                 int64_t multiprocessors = 192);
 
+// options.sinks are the caller's to add: AddSinks.
 AttentionResult FlashAttentionForward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                                       const SequenceLayout& layout,
                                       const AttentionOptions& options);

@@ -82,6 +82,40 @@ __global__ void GluBackwardKernel(const T* dhidden, T* gate, T* up, T* hidden, i
 }
 
 template <class T, int N>
+__global__ void ClampedGluKernel(const T* gate, const T* up, T* hidden, int64_t count, double limit,
+                                 double alpha) {
+  using S = typename Statistics<T>::Type;
+  const int64_t i = FlatIndex() * N;
+  if (i >= count) return;
+  Pack<T, N> g = LoadPack<T, N>(gate + i);
+  const Pack<T, N> u = LoadPack<T, N>(up + i);
+  for (int e = 0; e < N; ++e) {
+    g.v[e] = Narrow<T>(ClampedGlu(Widen(g.v[e]), Widen(u.v[e]), S(limit), S(alpha)));
+  }
+  StorePack<T, N>(hidden + i, g);
+}
+
+template <class T, int N>
+__global__ void ClampedGluBackwardKernel(const T* dhidden, T* gate, T* up, T* hidden, int64_t count,
+                                         double limit, double alpha) {
+  using S = typename Statistics<T>::Type;
+  const int64_t i = FlatIndex() * N;
+  if (i >= count) return;
+  const Pack<T, N> dh = LoadPack<T, N>(dhidden + i);
+  Pack<T, N> g = LoadPack<T, N>(gate + i), u = LoadPack<T, N>(up + i), h;
+  for (int e = 0; e < N; ++e) {
+    const auto grads =
+        ClampedGluBackward(Widen(dh.v[e]), Widen(g.v[e]), Widen(u.v[e]), S(limit), S(alpha));
+    g.v[e] = Narrow<T>(grads.dgate);
+    u.v[e] = Narrow<T>(grads.dup);
+    h.v[e] = Narrow<T>(grads.hidden);
+  }
+  StorePack<T, N>(gate + i, g);
+  StorePack<T, N>(up + i, u);
+  if (hidden != nullptr) StorePack<T, N>(hidden + i, h);
+}
+
+template <class T, int N>
 __global__ void SoftCapKernel(T* x, int64_t count, double cap) {
   using S = typename Statistics<T>::Type;
   const int64_t i = FlatIndex() * N;
@@ -158,20 +192,32 @@ void Rope(Dtype type, void* x, const void* cos, const void* sin, const int64_t* 
 }
 
 void Glu(Dtype type, const void* gate, const void* up, void* hidden, int64_t count,
-         Activation activation, void* stream) {
+         const GluForm& form, void* stream) {
   if (count == 0) return;
   WithPacks(type, count, {gate, up, hidden}, [&](auto tag, auto n) {
-    const auto kernel = activation == Activation::kSilu ? GluKernel<SiluGate, decltype(tag), n>
-                                                        : GluKernel<GeluTanhGate, decltype(tag), n>;
+    if (form.activation == Activation::kClampedSwish) {
+      Launch("ClampedGlu", ClampedGluKernel<decltype(tag), n>, FlatBlocks(count / n), 256, stream,
+             gate, up, hidden, count, form.limit, form.alpha);
+      return;
+    }
+    const auto kernel = form.activation == Activation::kSilu
+                            ? GluKernel<SiluGate, decltype(tag), n>
+                            : GluKernel<GeluTanhGate, decltype(tag), n>;
     Launch("Glu", kernel, FlatBlocks(count / n), 256, stream, gate, up, hidden, count);
   });
 }
 
 void GluBackward(Dtype type, const void* dhidden, void* gate, void* up, void* hidden, int64_t count,
-                 Activation activation, void* stream) {
+                 const GluForm& form, void* stream) {
   if (count == 0) return;
   WithPacks(type, count, {dhidden, gate, up, hidden}, [&](auto tag, auto n) {
-    const auto kernel = activation == Activation::kSilu
+    if (form.activation == Activation::kClampedSwish) {
+      Launch("ClampedGluBackward", ClampedGluBackwardKernel<decltype(tag), n>,
+             FlatBlocks(count / n), 256, stream, dhidden, gate, up, hidden, count, form.limit,
+             form.alpha);
+      return;
+    }
+    const auto kernel = form.activation == Activation::kSilu
                             ? GluBackwardKernel<SiluGate, decltype(tag), n>
                             : GluBackwardKernel<GeluTanhGate, decltype(tag), n>;
     Launch("GluBackward", kernel, FlatBlocks(count / n), 256, stream, dhidden, gate, up, hidden,

@@ -25,10 +25,10 @@ void Rope(Dtype type, void* x, const void* cos, const void* sin, const int64_t* 
           int64_t rows, int64_t heads, int64_t head_dim, bool inverse, int64_t turned,
           bool interleaved, void* stream);
 void Glu(Dtype type, const void* gate, const void* up, void* hidden, int64_t count,
-         Activation activation, void* stream);
+         const GluForm& form, void* stream);
 // hidden may be null.
 void GluBackward(Dtype type, const void* dhidden, void* gate, void* up, void* hidden, int64_t count,
-                 Activation activation, void* stream);
+                 const GluForm& form, void* stream);
 void SoftCap(Dtype type, void* x, int64_t count, double cap, void* stream);
 
 struct DropoutArguments {

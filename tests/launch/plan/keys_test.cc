@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -55,6 +56,7 @@ void AddTask(const Task& task, Fields& fields) {
       absl::StrCat(absl::StrJoin(adapter.target_modules.names, ","), adapter.target_modules.regex);
   fields["task.exclude_modules"] = absl::StrCat(absl::StrJoin(adapter.exclude_modules.names, ","),
                                                 adapter.exclude_modules.regex);
+  fields["task.target_parameters"] = absl::StrJoin(adapter.target_parameters, ",");
   fields["task.layers_to_transform"] = absl::StrJoin(adapter.layers_to_transform, ",");
   fields["task.layers_pattern"] = absl::StrJoin(adapter.layers_pattern, ",");
   fields["task.rank_pattern"] = absl::StrJoin(adapter.rank_pattern, ",", absl::PairFormatter(":"));
@@ -126,10 +128,15 @@ constexpr char kRun[] =
     "parallel: {pipeline: 2}\n"
     "output_dir: out\n";
 
-// The head costs as much as a layer.
-ModelSpec Layers(int count) {
+// The head costs as much as a layer. With `experts` every layer has one, as large as the MLP in its
+// place.
+ModelSpec Layers(int count, bool experts = false) {
   LlamaShape shape = TinyLlama(count);
   shape.vocab_size = 264;
+  if (experts) {
+    shape.moe = {
+        .experts = 1, .top_k = 1, .intermediate_size = shape.intermediate_size, .stacked = true};
+  }
   return LlamaLike(shape);
 }
 
@@ -147,9 +154,9 @@ config::LoadedConfig Load(std::vector<std::string> overrides) {
 }
 
 // On eight ranks. The task's rows are those of microbatches of one row, whatever the layout.
-Fields FieldsOf(const std::vector<std::string>& overrides) {
+Fields FieldsOf(const std::vector<std::string>& overrides, bool experts = false) {
   const config::LoadedConfig loaded = Load(overrides);
-  const ModelSpec model = Layers(6);
+  const ModelSpec model = Layers(6, experts);
   Fields fields;
   const auto layout = LayoutOf(loaded.config, model, 8);
   EXPECT_TRUE(layout.ok()) << layout.status();
@@ -179,9 +186,13 @@ Fields FieldsOf(const std::vector<std::string>& overrides) {
 
 // "field=value field=value" where that is not what the run above has.
 std::string ChangeOf(const std::vector<std::string>& overrides) {
-  const Fields base = FieldsOf({});
+  // Some keys only a model with experts can have.
+  const bool experts = absl::c_any_of(overrides, [](const std::string& each) {
+    return absl::StrContains(each, "target_parameters");
+  });
+  const Fields base = FieldsOf({}, experts);
   std::vector<std::string> changes;
-  for (const auto& [field, value] : FieldsOf(overrides)) {
+  for (const auto& [field, value] : FieldsOf(overrides, experts)) {
     if (base.at(field) != value) changes.push_back(absl::StrCat(field, "=", value));
   }
   return absl::StrJoin(changes, " ");
@@ -201,6 +212,7 @@ const Key kKeys[] = {
     {"adapter.target_modules=.*[qv]_proj", "task.target_modules=.*[qv]_proj"},
     {"adapter.exclude_modules=[v_proj]", "task.exclude_modules=v_proj"},
     {"adapter.exclude_modules=.*v_proj", "task.exclude_modules=.*v_proj"},
+    {"adapter.target_parameters=[experts.down_proj]", "task.target_parameters=experts.down_proj"},
     {"adapter.layers_to_transform=[0, 2]", "task.layers_to_transform=0,2"},
     {"adapter.layers_pattern=layers", "task.layers_pattern=layers"},
     {"adapter.rank_pattern={v_proj: 3, 'layers.0.*': 4}",

@@ -27,7 +27,8 @@ class OneRankCache {
  public:
   const Trained& StepsOf(const Combination& combination, const Task& task) {
     const std::tuple key(combination[kMethod], combination[kMoments], combination.tied_and_padded,
-                         combination.experts, combination.latents, task.model.num_layers());
+                         combination.experts, combination.latents, combination.sinks,
+                         combination.adapts_experts, task.model.num_layers());
     const auto [at, fresh] = trained_.try_emplace(key);
     if (fresh) {
       const auto job = BuildTiny(task, Layout{});
@@ -38,7 +39,8 @@ class OneRankCache {
   }
 
  private:
-  std::map<std::tuple<std::string, std::string, bool, bool, bool, int64_t>, Trained> trained_;
+  using Key = std::tuple<std::string, std::string, bool, bool, bool, bool, bool, int64_t>;
+  std::map<Key, Trained> trained_;
 };
 
 bool IsWhole() { return std::getenv("FTTRAIN_WHOLE_MATRIX") != nullptr; }

@@ -72,6 +72,8 @@ Combination Draw(const Combination& walked, uint32_t number, uint32_t attempt) {
   if (bits.x[1] / 2 % 2 == 1 && divides) drawn.rows_of_a_microbatch = 2;
   drawn.experts = bits.x[2] / 8 % 3 == 0 && drawn.Is(kMoments, "fp32");
   drawn.latents = bits.x[2] / 24 % 3 == 0 && drawn.Is(kMoments, "fp32");
+  drawn.sinks = drawn.experts && !drawn.latents && bits.x[3] / 8 % 2 == 0;
+  drawn.adapts_experts = drawn.experts && !drawn.Is(kMethod, "none") && bits.x[3] / 2 % 2 == 0;
   return drawn;
 }
 
@@ -123,7 +125,9 @@ std::string ToString(const Combination& combination) {
                      " of " + std::to_string(combination.rows_of_a_microbatch) +
                      (combination.tied_and_padded ? " rows, tied, padded" : " rows") +
                      (combination.experts ? ", experts" : "") +
-                     (combination.latents ? ", latents" : "");
+                     (combination.latents ? ", latents" : "") +
+                     (combination.sinks ? ", sinks" : "") +
+                     (combination.adapts_experts ? ", adapters on experts" : "");
   for (const std::string& override_ : Overrides(combination)) text += " --set " + override_;
   return text;
 }

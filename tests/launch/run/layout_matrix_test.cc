@@ -4,6 +4,8 @@
 
 #include <gmock/gmock.h>
 
+#include <algorithm>
+
 #include "tests/launch/run/planned_layout.h"
 #include "tests/status_text.h"
 
@@ -39,6 +41,12 @@ TEST(LayoutMatrix, TheSubsetThatIsAlwaysTrainedHasEveryThreeValuesTogether) {
   const std::vector<Combination> subset = CoveringSubset(all);
   EXPECT_EQ(Triples(subset), WorkingTriples());
   EXPECT_LT(subset.size(), all.size() / 50);
+  // Models with sinks, whole and adapted, and adapters on experts of both kinds of files.
+  const auto some = [&](const auto& is) { return std::any_of(subset.begin(), subset.end(), is); };
+  EXPECT_TRUE(some([](const Combination& c) { return c.sinks && c.Is(kMethod, "none"); }));
+  EXPECT_TRUE(some([](const Combination& c) { return c.sinks && c.Is(kMethod, "qlora"); }));
+  EXPECT_TRUE(some([](const Combination& c) { return c.sinks && c.adapts_experts; }));
+  EXPECT_TRUE(some([](const Combination& c) { return !c.sinks && c.adapts_experts; }));
   std::cout << subset.size() << " of " << all.size() << " layouts have all "
             << WorkingTriples().size() << " triples\n";
 }

@@ -50,6 +50,13 @@ ModelSpec ModelOf(const Combination& combination) {
     for (int64_t i = 0; i < model.num_layers; ++i) model.moe.in_layer.push_back(i % 2 == 1);
   }
   if (combination.latents) UseLatents(model);
+  if (combination.sinks) {
+    model.attention_sinks = model.qkv_bias = model.o_bias = true;
+    model.moe.stacked = model.moe.bias = true;
+    model.activation = Activation::kClampedSwish;
+    for (int64_t i = 0; i < model.num_layers; ++i)
+      model.layer_windows.push_back(i % 2 == 0 ? 5 : 0);
+  }
   return LlamaLike(model);
 }
 
@@ -83,7 +90,11 @@ std::vector<std::string> OverridesOf(const Combination& combination) {
   const int64_t r = combination.Is(kMoments, "int8") ? kSmallestIn8Bits / 32 : 3;
   overrides.push_back("adapter.r=" + std::to_string(r));
   overrides.push_back("adapter.alpha=" + std::to_string(2 * r));
-  overrides.push_back("adapter.dropout=0.2");
+  overrides.push_back(combination.adapts_experts ? "adapter.dropout=0" : "adapter.dropout=0.2");
+  if (combination.adapts_experts) {
+    overrides.push_back(
+        "adapter.target_parameters=[mlp.experts.gate_up_proj, mlp.experts.down_proj]");
+  }
   return overrides;
 }
 

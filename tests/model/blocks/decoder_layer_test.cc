@@ -127,6 +127,28 @@ const ModelVariant kVariants[] = {
        AdaptNf4<LikeMixtral>(c, o);
        o.nf4_experts = false;
      }},
+    {"Qwen3MoeExpertsAdapted",
+     [](LlamaShape& c, ModelOptions& o) {
+       AdaptNf4<LikeQwen3Moe>(c, o);
+       o.adapter->target_parameters = {"mlp.experts.gate_up_proj", "mlp.experts.down_proj"};
+       o.adapter->rank_pattern = {{"experts.down_proj", 5}};
+     }},
+    {"MixtralOneParameterAdapted",
+     [](LlamaShape& c, ModelOptions& o) {
+       TrainAll<LikeMixtral>(c, o);
+       o.adapter->dropout = 0;
+       o.adapter->target_parameters = {"down_proj"};
+     }},
+    {"GptOssExpertsAdapted",
+     [](LlamaShape& c, ModelOptions& o) {
+       AdaptNf4<LikeGptOss>(c, o);
+       o.adapter->target_parameters = {"gate_up_proj", "experts.down_proj"};
+       o.adapter->use_rslora = true;
+     }},
+    {"GptOss", TrainAll<LikeGptOss>},
+    {"GptOssOneKvHead", TrainAllOfOneKvHead<LikeGptOss>},
+    {"GptOssFrozen", [](LlamaShape& c, ModelOptions&) { LikeGptOss(c); }},
+    {"GptOssNf4", AdaptNf4<LikeGptOss>},
     {"FrozenBase", [](LlamaShape&, ModelOptions&) {}},
     {"TrainBase", [](LlamaShape&, ModelOptions& o) { o.train_base = true; }},
     {"TrainBaseManyKvHeadsQkvBias",

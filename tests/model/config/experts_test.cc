@@ -2,8 +2,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "model/config/checks.h"
 #include "tests/model/config/tiny_config.h"
 
@@ -102,6 +105,90 @@ TEST(Qwen3Moe, ListsTheTensorsOfFiles) {
                           "experts.1.up_proj.weight", "experts.1.down_proj.weight"));
   EXPECT_EQ(may_be_nf4.size(), 6u);
   EXPECT_EQ(may_be_nf4.front(), "experts.0.gate_proj");
+}
+
+// With the settings of the 20b model's config, but for sizes.
+Json GptOss(const Json& more = Json::object()) {
+  Json config = Config("gpt_oss", {{"head_dim", 24},
+                                   {"num_local_experts", 6},
+                                   {"num_experts_per_tok", 3},
+                                   {"experts_per_token", 3},
+                                   {"sliding_window", 128},
+                                   {"initial_context_length", 4096},
+                                   {"rope_theta", 150000},
+                                   {"swiglu_limit", 5.0},
+                                   {"router_aux_loss_coef", 0.9},
+                                   {"rope_scaling",
+                                    {{"rope_type", "yarn"},
+                                     {"factor", 32.0},
+                                     {"beta_fast", 32.0},
+                                     {"beta_slow", 1.0},
+                                     {"original_max_position_embeddings", 4096},
+                                     {"truncate", false}}}});
+  config.merge_patch(more);
+  return config;
+}
+
+TEST(GptOss, HasSinksWindowsInEveryOtherLayerAndStackedExperts) {
+  const ModelSpec model = Read(GptOss());
+  EXPECT_TRUE(model.notes.empty()) << model.notes.front();
+  EXPECT_TRUE(HasStackedExperts(model));
+  const auto& attention = std::get<AttentionSpec>(model.layers[2][0].body);
+  EXPECT_EQ(attention.sinks, "model.layers.2.self_attn.sinks");
+  EXPECT_EQ(attention.window, 128);
+  EXPECT_EQ(std::get<AttentionSpec>(model.layers[3][0].body).window, 0);
+  for (const LinearSpec* linear : {&attention.q, &attention.k, &attention.v, &attention.o}) {
+    EXPECT_TRUE(linear->bias) << linear->name;
+  }
+  const MoeSpec& moe = Moe(model);
+  EXPECT_EQ(moe.router.name, "model.layers.0.mlp.router");
+  EXPECT_TRUE(moe.router.bias);
+  EXPECT_TRUE(moe.renormalize);
+  const MlpSpec& expert = moe.experts[4];
+  EXPECT_EQ(expert.activation.activation, Activation::kClampedSwish);
+  EXPECT_DOUBLE_EQ(expert.activation.limit, 5.0);
+  EXPECT_DOUBLE_EQ(expert.activation.alpha, 1.702);
+  EXPECT_TRUE(expert.gate.bias && expert.up.bias && expert.down.bias);
+  EXPECT_EQ(expert.up.module(), "model.layers.0.mlp.experts.gate_up_proj");
+  EXPECT_EQ(expert.up.stack->first, 1);
+  EXPECT_EQ(expert.up.stack->step, 2);
+  EXPECT_EQ(expert.down.stack->index, 4);
+  const RopeSpec& rope = model.ropes.at(0);
+  EXPECT_EQ(rope.type, RopeType::kYarn);
+  EXPECT_FALSE(rope.truncate);
+  EXPECT_NEAR(rope.attention_factor, 0.1 * std::log(32.0) + 1, 1e-15);
+  // Without rotary settings the same.
+  EXPECT_EQ(Read(GptOss({{"rope_scaling", nullptr}})).ropes, model.ropes);
+  EXPECT_EQ(Read(GptOss({{"rope_parameters", Json::object()}, {"rope_scaling", nullptr}})).ropes,
+            model.ropes);
+}
+
+TEST(GptOss, ListsTheTensorsOfFiles) {
+  std::vector<std::string> names;
+  const ModelSpec model = Read(GptOss({{"num_hidden_layers", 1}}));
+  for (const TensorSpec& tensor : ModelTensors(model)) {
+    const bool other = tensor.name.find(".mlp.") == std::string::npos;
+    if (other && !tensor.name.ends_with("sinks")) continue;
+    names.push_back(absl::StrCat(tensor.name.substr(15), " ", absl::StrJoin(tensor.shape, "x")));
+  }
+  EXPECT_THAT(
+      names, ElementsAre("self_attn.sinks 4", "mlp.router.weight 6x64", "mlp.router.bias 6",
+                         "mlp.experts.gate_up_proj 6x64x192", "mlp.experts.gate_up_proj_bias 6x192",
+                         "mlp.experts.down_proj 6x96x64", "mlp.experts.down_proj_bias 6x64"));
+  for (const TensorSpec& tensor : LinearMatrices(model)) {
+    EXPECT_EQ(tensor.name.find("experts"), std::string::npos) << tensor.name;
+  }
+}
+
+TEST(GptOss, MayBeInMxfp4) {
+  const Json mxfp4 = {{"quant_method", "mxfp4"}, {"modules_to_not_convert", {"lm_head"}}};
+  const ModelSpec model = Read(GptOss({{"quantization_config", mxfp4}}));
+  EXPECT_TRUE(model.mxfp4);
+  EXPECT_FALSE(model.quantized);
+  EXPECT_THAT(Complaint(GptOss({{"quantization_config", {{"quant_method", "mxfp4"}, {"x", 1}}}})),
+              HasSubstr("'x' is 1: it is not a key that is known here"));
+  EXPECT_THAT(Complaint(Config("mixtral", {{"quantization_config", mxfp4}})),
+              HasSubstr("'mxfp4' is not supported"));
 }
 
 TEST(Qwen3Moe, TensorParallelDividesEachExpert) {

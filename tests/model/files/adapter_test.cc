@@ -160,7 +160,7 @@ TEST(AdapterFiles, OfOtherKindsAreRefusedByKey) {
       {"layers_pattern", {1}},
       {"exclude_modules", 1},
       {"megatron_config", {{"a", 1}}},
-      {"target_parameters", {"experts"}},
+      {"target_parameters", "experts"},
       {"trainable_token_indices", {1}},
       {"layer_replication", {{0, 1}}},
       {"fan_in_fan_out", true},

@@ -9,9 +9,11 @@
 #include <ostream>
 #include <string>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "model/kernels/cuda/attention.h"
+#include "model/kernels/dispatch.h"
 #include "model/kernels/plain_attention.h"
 #include "runtime/memory/ledger.h"
 #include "tests/test_device.h"
@@ -24,11 +26,13 @@ struct Case {
   std::vector<int32_t> cu_seqlens;
   int64_t heads, kv_heads, head_dim, window;
   double soft_cap = 0;
+  bool sinks = false;
 };
 void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
 
 struct Inputs {
   at::Tensor q, k, v, dout;
+  at::Tensor sinks;  // undefined without
 };
 
 Inputs MakeInputs(const Case& c, at::ScalarType type) {
@@ -36,11 +40,12 @@ Inputs MakeInputs(const Case& c, at::ScalarType type) {
   return {Randn({tokens, c.heads, c.head_dim}, type, 1),
           Randn({tokens, c.kv_heads, c.head_dim}, type, 2),
           Randn({tokens, c.kv_heads, c.head_dim}, type, 3),
-          Randn({tokens, c.heads, c.head_dim}, type, 4)};
+          Randn({tokens, c.heads, c.head_dim}, type, 4),
+          c.sinks ? Randn({c.heads}, StatisticsType(type), 5, 2.0) : at::Tensor()};
 }
 
 struct Reference {
-  at::Tensor out, lse, dq, dk, dv;
+  at::Tensor out, lse, dq, dk, dv, dsinks;
 };
 
 // Plain masked softmax attention over all tokens at once, in `type`; gradients by autograd.
@@ -61,11 +66,15 @@ Reference PlainAttention(const Case& c, const Inputs& in, double scale, at::Scal
   const at::Tensor values = v.repeat_interleave(group, 1).transpose(0, 1);
   at::Tensor raw = at::matmul(q.transpose(0, 1), keys) * scale;
   if (c.soft_cap > 0) raw = at::tanh(raw / c.soft_cap) * c.soft_cap;
-  const at::Tensor scores =
+  at::Tensor scores =
       raw.masked_fill(allowed.logical_not(), -std::numeric_limits<double>::infinity());
-  const at::Tensor out = at::matmul(at::softmax(scores, -1), values).transpose(0, 1);
+  const at::Tensor sinks = c.sinks ? leaf(in.sinks) : at::Tensor();
+  if (c.sinks) scores = at::cat({scores, sinks.view({-1, 1, 1}).expand({-1, tokens, 1})}, -1);
+  const at::Tensor shares = at::softmax(scores, -1).narrow(-1, 0, tokens);
+  const at::Tensor out = at::matmul(shares, values).transpose(0, 1);
   out.backward(in.dout.to(at::kCPU, type));
-  return {out.detach(), scores.detach().logsumexp(-1), q.grad(), k.grad(), v.grad()};
+  return {out.detach(), scores.detach().logsumexp(-1),        q.grad(), k.grad(),
+          v.grad(),     c.sinks ? sinks.grad() : at::Tensor()};
 }
 
 class PackedAttention : public testing::TestWithParam<std::tuple<Case, at::ScalarType>> {
@@ -78,7 +87,7 @@ TEST_P(PackedAttention, EqualsMaskedSoftmaxAndItsAutogradGradients) {
   const Inputs in = MakeInputs(c(), type());
   const double scale = 1.0 / std::sqrt(static_cast<double>(c().head_dim));
   const SequenceLayout layout = MakeSequenceLayout(c().cu_seqlens, TestDevice());
-  const AttentionOptions options{scale, c().window, c().soft_cap};
+  const AttentionOptions options{scale, c().window, c().soft_cap, in.sinks};
 
   const Reference want = PlainAttention(c(), in, scale, at::kDouble);
   const Reference plain = PlainAttention(c(), in, scale, type());
@@ -97,12 +106,27 @@ TEST_P(PackedAttention, EqualsMaskedSoftmaxAndItsAutogradGradients) {
     expect_near(way + " dq", grads.dq, want.dq, plain.dq);
     expect_near(way + " dk", grads.dk, want.dk, plain.dk);
     expect_near(way + " dv", grads.dv, want.dv, plain.dv);
+    if (c().sinks) {
+      const at::Tensor dsinks = SinkGradient(in.dout, forward, in.sinks);
+      expect_near(way + " dsinks", dsinks, want.dsinks, plain.dsinks);
+      EXPECT_EQ(dsinks.scalar_type(), forward.lse.scalar_type());
+    }
     EXPECT_LE(RelativeError(forward.lse, want.lse), lse_error) << way;
     EXPECT_EQ(forward.lse.scalar_type(), type() == at::kDouble ? at::kDouble : at::kFloat);
     EXPECT_EQ(forward.lse.sizes(), (std::vector<int64_t>{c().heads, in.q.size(0)}));
   };
   expect_right("the device's own", AttentionForward, AttentionBackward);
   expect_right("plain", PlainAttentionForward, PlainAttentionBackward);
+  if (!c().sinks) return;
+  // What flash attention's results go through.
+  const auto added = [](const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                        const SequenceLayout& documents, AttentionOptions with) {
+    const at::Tensor sinks = std::exchange(with.sinks, {});
+    AttentionResult result = AttentionForward(q, k, v, documents, with);
+    AddSinks(sinks, result);
+    return result;
+  };
+  expect_right("added", added, AttentionBackward);
 }
 
 std::vector<Case> Cases() {
@@ -117,7 +141,9 @@ std::vector<Case> Cases() {
           {"WindowOverBlocks", {0, 300}, 4, 2, 32, 100},
           {"WindowLongerThanDocuments", {0, 20, 50}, 2, 2, 16, 64},
           {"SoftCap", {0, 9, 140}, 4, 2, 24, 0, 1.5},
-          {"SoftCapAndWindowHeadDim256", {0, 70, 161}, 2, 1, 256, 30, 2.0}};
+          {"SoftCapAndWindowHeadDim256", {0, 70, 161}, 2, 1, 256, 30, 2.0},
+          {"Sinks", {0, 1, 40, 171}, 4, 2, 24, 0, 0, true},
+          {"SinksAndWindow", {0, 100, 177}, 8, 2, 64, 12, 0, true}};
 }
 
 std::string CaseName(const testing::TestParamInfo<PackedAttention::ParamType>& info) {

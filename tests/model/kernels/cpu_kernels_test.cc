@@ -82,7 +82,7 @@ TEST(ElementMath, Bf16RoundsToNearestEvenAsAtenDoes) {
 template <class T>
 std::vector<at::Tensor> RunEverything(const RowKernels<T>& kernels, at::ScalarType type,
                                       bool other_forms) {
-  const Activation activation = other_forms ? Activation::kGeluTanh : Activation::kSilu;
+  const GluForm activation = other_forms ? Activation::kGeluTanh : Activation::kSilu;
   NormForm form;
   form.centered = form.rounds_once = other_forms;
   form.offset = other_forms ? 1 : 0;
@@ -113,6 +113,11 @@ std::vector<at::Tensor> RunEverything(const RowKernels<T>& kernels, at::ScalarTy
   const at::Tensor capped = input(10);
   kernels.glu(Data<T>(dx), Data<T>(dy), MutableData<T>(activated), rows * columns, activation);
   kernels.soft_cap(MutableData<T>(capped), rows * columns, 2.0);
+  GluForm clamped = Activation::kClampedSwish;
+  clamped.limit = other_forms ? 1.0 : 7.0;
+  const at::Tensor clamped_gate = input(11), clamped_up = input(12), clamped_hidden = input(13);
+  kernels.glu_backward(Data<T>(dy), MutableData<T>(clamped_gate), MutableData<T>(clamped_up),
+                       MutableData<T>(clamped_hidden), rows * columns, clamped);
   // 7 heads of 28 in rows of 196 elements; the cosines and sines of 14 frequencies.
   const at::Tensor angle = Randn({rows, 14}, dweight.scalar_type(), 8, 3.0);
   const at::Tensor cos = angle.cos(), sin = angle.sin();
@@ -134,8 +139,9 @@ std::vector<at::Tensor> RunEverything(const RowKernels<T>& kernels, at::ScalarTy
                     .columns = rows,
                     .inner = columns,
                     .alpha = S(0.5)});
-  return {x,      y,         dx,      dweight, stats, logits, dropped, gate,  up,
-          hidden, activated, rotated, sum,     wide,  narrow, product, capped};
+  return {x,      y,       dx,     dweight,      stats,      logits,        dropped,
+          gate,   up,      hidden, activated,    rotated,    sum,           wide,
+          narrow, product, capped, clamped_gate, clamped_up, clamped_hidden};
 }
 
 TEST(CpuKernels, InstructionSetsAgreeToRounding) {
@@ -184,6 +190,7 @@ TEST(CpuKernels, AttentionAgreesBetweenInstructionSets) {
                                    /*window=*/90,
                                    /*scale=*/0.15,
                                    /*soft_cap=*/1.5,
+                                   /*sinks=*/nullptr,
                                    Data<Bf16>(dout),
                                    MutableData<Bf16>(dq),
                                    MutableData<Bf16>(dk),

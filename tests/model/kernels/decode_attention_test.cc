@@ -22,6 +22,7 @@ struct Case {
   std::string name;
   int64_t heads, kv_heads, head_dim, window;
   double soft_cap = 0;
+  bool sinks = false;
 };
 void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
 
@@ -32,8 +33,10 @@ struct Inputs {
   Inputs(const Case& c, at::ScalarType type)
       : q(Randn({kBounds.back(), c.heads, c.head_dim}, type, 1)),
         k(Randn({kBounds.back(), c.kv_heads, c.head_dim}, type, 2)),
-        v(Randn({kBounds.back(), c.kv_heads, c.head_dim}, type, 3)) {}
-  at::Tensor q, k, v;
+        v(Randn({kBounds.back(), c.kv_heads, c.head_dim}, type, 3)) {
+    if (c.sinks) sinks = Randn({c.heads}, StatisticsType(type), 4, 2.0);
+  }
+  at::Tensor q, k, v, sinks;
 };
 
 // The last token of every document: what decoding gives, and what attention over all does.
@@ -42,7 +45,7 @@ struct LastRows {
 };
 LastRows LastRowsOf(const Case& c, const Inputs& in) {
   const AttentionOptions options{1.0 / std::sqrt(static_cast<double>(c.head_dim)), c.window,
-                                 c.soft_cap};
+                                 c.soft_cap, in.sinks};
   std::vector<KeysAndValues> kept;
   std::vector<int64_t> last;
   for (size_t d = 0; d + 1 < kBounds.size(); ++d) {
@@ -75,7 +78,9 @@ TEST_P(Decoding, IsAsExactAsAttentionInNarrowerTypes) {
   for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
     const Inputs narrow(GetParam(), type);
     Inputs wide = narrow;
-    for (at::Tensor* each : {&wide.q, &wide.k, &wide.v}) *each = each->to(at::kDouble);
+    for (at::Tensor* each : {&wide.q, &wide.k, &wide.v, &wide.sinks}) {
+      if (each->defined()) *each = each->to(at::kDouble);
+    }
     const at::Tensor want = LastRowsOf(GetParam(), wide).whole;
     const LastRows rows = LastRowsOf(GetParam(), narrow);
     const double rounding = type == at::kFloat ? 1e-6 : 1.0 / 256;
@@ -87,7 +92,9 @@ TEST_P(Decoding, IsAsExactAsAttentionInNarrowerTypes) {
 TEST_P(Decoding, IsTheSameByEveryInstructionSet) {
   const Case& c = GetParam();
   Inputs in(c, at::kDouble);
-  for (at::Tensor* each : {&in.q, &in.k, &in.v}) *each = each->cpu();
+  for (at::Tensor* each : {&in.q, &in.k, &in.v, &in.sinks}) {
+    if (each->defined()) *each = each->cpu();
+  }
   const int64_t length = 33, group = c.heads / c.kv_heads;
   std::vector<at::Tensor> results;
   for (const CpuKernels* kernels : UsableCpuKernels()) {
@@ -95,7 +102,8 @@ TEST_P(Decoding, IsTheSameByEveryInstructionSet) {
     const at::Tensor scores = at::empty({group, 48}, at::kDouble);
     kernels->float64.attention_decode(
         {Data<double>(in.q), Data<double>(in.k), Data<double>(in.v), MutableData<double>(out),
-         c.kv_heads * c.head_dim, length, group, c.head_dim, 0.3},
+         c.kv_heads * c.head_dim, length, group, c.head_dim, 0.3, 0,
+         c.sinks ? Data<double>(in.sinks) : nullptr},
         MutableData<double>(scores));
     results.push_back(out);
   }
@@ -106,7 +114,8 @@ INSTANTIATE_TEST_SUITE_P(Shapes, Decoding,
                          testing::Values(Case{"plain", 4, 4, 64, 0}, Case{"grouped", 9, 3, 64, 0},
                                          Case{"odd", 6, 2, 10, 0}, Case{"window", 8, 2, 24, 7},
                                          Case{"wide", 2, 1, 256, 40},
-                                         Case{"capped", 4, 2, 24, 0, 1.5}),
+                                         Case{"capped", 4, 2, 24, 0, 1.5},
+                                         Case{"sinks", 8, 2, 24, 7, 0, true}),
                          [](const auto& each) { return each.param.name; });
 
 // A document in float64 whose first kPrompt tokens a cache has, and what attention over all gives.

@@ -34,8 +34,12 @@ at::Tensor PlainNorm(const at::Tensor& x, const at::Tensor& weight, const NormFo
   if (!form.rounds_once) return weight * (wide * rstd).to(x.scalar_type());
   return ((Statistics(weight) + form.offset) * (wide * rstd)).to(x.scalar_type());
 }
-at::Tensor PlainGlu(const at::Tensor& gate, const at::Tensor& up, Activation activation) {
-  const bool silu = activation == Activation::kSilu;
+at::Tensor PlainGlu(const at::Tensor& gate, const at::Tensor& up, const GluForm& form) {
+  if (form.activation == Activation::kClampedSwish) {
+    const at::Tensor g = gate.clamp_max(form.limit);
+    return g * at::sigmoid(g * form.alpha) * (up.clamp(-form.limit, form.limit) + 1);
+  }
+  const bool silu = form.activation == Activation::kSilu;
   return (silu ? at::silu(gate) : at::gelu(gate, "tanh")) * up;
 }
 
@@ -124,22 +128,29 @@ TEST_P(Kernel, NormBackwardEqualsAutograd) {
   }
 }
 
-constexpr Activation kActivations[] = {Activation::kSilu, Activation::kGeluTanh};
+// The last one's limit is met by a third of the inputs.
+std::vector<GluForm> GluForms() {
+  std::vector<GluForm> forms = {Activation::kSilu, Activation::kGeluTanh, Activation::kClampedSwish,
+                                Activation::kClampedSwish};
+  forms.back().limit = 1.0;
+  forms.back().alpha = 1.25;
+  return forms;
+}
 
 TEST_P(Kernel, GatedUnitEqualsThePlainFormula) {
   const at::Tensor gate = Input(1, 4.0), up = Input(2);
-  for (const Activation activation : kActivations) {
-    ExpectNear("h", GluForward(gate, up, activation), PlainGlu(Wide(gate), Wide(up), activation),
-               PlainGlu(gate.cpu(), up.cpu(), activation));
+  for (const GluForm& form : GluForms()) {
+    ExpectNear("h", GluForward(gate, up, form), PlainGlu(Wide(gate), Wide(up), form),
+               PlainGlu(gate.cpu(), up.cpu(), form));
   }
 }
 
 TEST_P(Kernel, GatedUnitBackwardOverwritesGateAndUpWithTheirGradients) {
   const at::Tensor gate = Input(1, 4.0), up = Input(2), dh = Input(3);
-  for (const Activation activation : kActivations) {
+  for (const GluForm& form : GluForms()) {
     const auto autograd = [&](at::ScalarType t) {
       const at::Tensor g = Leaf(gate, t), u = Leaf(up, t);
-      PlainGlu(g, u, activation).backward(dh.to(at::kCPU, t));
+      PlainGlu(g, u, form).backward(dh.to(at::kCPU, t));
       return std::tuple(g.grad(), u.grad());
     };
     const auto [exact_dg, exact_du] = autograd(at::kDouble);
@@ -147,12 +158,12 @@ TEST_P(Kernel, GatedUnitBackwardOverwritesGateAndUpWithTheirGradients) {
 
     for (const bool with_hidden : {false, true}) {
       const at::Tensor dgate = gate.clone(), dup = up.clone();
-      const at::Tensor h = GluBackwardInPlace(dh, dgate, dup, with_hidden, activation);
+      const at::Tensor h = GluBackwardInPlace(dh, dgate, dup, with_hidden, form);
       ExpectNear("dgate", dgate, exact_dg, plain_dg);
       ExpectNear("dup", dup, exact_du, plain_du);
       ASSERT_EQ(h.defined(), with_hidden);
       if (with_hidden) {
-        EXPECT_TRUE(at::equal(h, GluForward(gate, up, activation)));
+        EXPECT_TRUE(at::equal(h, GluForward(gate, up, form)));
       }
     }
   }

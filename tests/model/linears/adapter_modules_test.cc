@@ -204,6 +204,24 @@ TEST(DescribeModules, GroupsWhatIsOnTheSameLayers) {
   EXPECT_EQ(DescribeModules({"a.0.x", "a.2.x", "a.3.x", "a.4.x"}, 6), "x of layers 0, 2-4");
 }
 
+// Of gpt_oss files have the experts' parameters together, and PEFT takes all-linear for what it
+// says.
+TEST(CheckAdapter, TakesAllLinearForAttentionWhereFilesHaveExpertsTogether) {
+  LlamaShape shape = TinyLlama(/*layers=*/2);
+  LikeGptOss(shape);
+  const ModelSpec model = LlamaLike(shape);
+  const AdapterForm all = {.target_modules = {{ModuleNames::kAllLinear}}};
+  EXPECT_TRUE(CheckAdapter(model, all, "adapter").ok());
+  EXPECT_EQ(AdapterTensors(model, all).size(), 2 * 4 * 2);
+  for (const char* name :
+       {"gate_up_proj", "down_proj", "layers.1.mlp.experts.down_proj", "router"}) {
+    EXPECT_THAT(ErrorText(CheckAdapter(model, {.target_modules = {{"q_proj", name}}}, "adapter")),
+                AllOf(HasSubstr(" cannot be adapted here (PEFT takes this name"),
+                      HasSubstr("; choose from q_proj, k_proj, v_proj, o_proj, or all-linear")))
+        << name;
+  }
+}
+
 // PEFT 0.21 takes names of experts' modules for what all experts of a layer have together, and
 // forgets the dense layers' modules of these names.
 TEST(CheckAdapter, RefusesNamesThatPeftTakesForExperts) {

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "model/linears/expert_factors.h"
 #include "model/linears/parameters.h"
 #include "model/linears/peft_names.h"
 
@@ -66,6 +67,37 @@ TEST(TensorRows, ArePartsOfAFusedModuleThatHaveOneFactorA) {
   EXPECT_EQ(ParsePeftName(b)->factor, Factor::kB);
   EXPECT_EQ(set.Get(PeftName("m.qkv_proj", Factor::kA))->placement.tp, AxisGradient::kPartial);
   EXPECT_EQ(set.all().size(), 7) << "three matrices, one A, three parts of B";
+}
+
+// As PEFT 0.21.2 has them of two parameters of four experts: their rows and columns.
+TEST(ExpertFactors, ArePartsOfThoseThatAParameterHas) {
+  const auto linear = [](const char* leaf, int64_t out, int64_t first, int64_t columns) {
+    return LinearSpec{
+        .name = "m.experts.2",
+        .in = 6,
+        .out = out,
+        .stack = LinearSpec::Stack{std::string("m.experts.") + leaf, 2, 4, first, 1, columns},
+        .role = LinearRole::kExpert};
+  };
+  const LinearSpec gate = linear("gate_up_proj", 5, 0, 10), up = linear("gate_up_proj", 5, 5, 10);
+  AdapterForm both = {.r = 3, .target_parameters = {"experts.gate_up_proj", "experts.down_proj"}};
+  const FactorNames of_gate(gate, both), of_up(up, both);
+  const std::string nested = "base_model.model.m.experts.base_layer.lora_";
+  EXPECT_EQ(of_gate.a, nested + "A.weight[12x6@36+6+1]") << "rows 2 r, 2 r + 1, ...";
+  EXPECT_EQ(of_gate.b, nested + "B.weight[10x12@2+12+4]") << "columns 2, 2 + 4, ...";
+  EXPECT_EQ(of_up.a, of_gate.a);
+  EXPECT_EQ(of_up.b, nested + "B.weight[10x12@62+12+4]");
+  EXPECT_TRUE(HasFactorA(gate));
+  EXPECT_FALSE(HasFactorA(up));
+  EXPECT_EQ(ParsePeftName(of_up.b)->factor, Factor::kB);
+  const LinearSpec down = linear("down_proj", 8, 0, 8);
+  const std::string outer = "base_model.model.m.experts.lora_A.weight";
+  EXPECT_EQ(ParameterFactorName("m.experts.down_proj", both, Factor::kA), outer);
+  both.target_parameters.pop_back();
+  EXPECT_EQ(ParameterFactorName("m.experts.gate_up_proj", both, Factor::kA), outer)
+      << "alone it has the name of the last";
+  both.target_parameters = {"x.down_proj"};
+  EXPECT_FALSE(both.OnParameter("m.experts.down_proj"));
 }
 
 }  // namespace

@@ -181,6 +181,11 @@ const ModelVariant kFamilyVariants[] = {
        UseLora(o, {"q_proj", "kv_a_proj_with_mqa", "kv_b_proj", "o_proj"});
        o.adapter->dropout = 0.2;
      }},
+    {"GptOssFull", [](LlamaShape& c, ModelOptions& o) { LikeGptOss(c), o.train_base = true; }},
+    {"GptOssQlora",
+     [](LlamaShape& c, ModelOptions& o) {
+       LikeGptOss(c), UseNf4(o), UseLora(o, {"q_proj", "k_proj", "v_proj", "o_proj"});
+     }},
     {"Phi3QloraWithDropout",
      [](LlamaShape& c, ModelOptions& o) {
        LikePhi3(c), UseNf4(o), UseLora(o, {"qkv_proj", "o_proj", "gate_up_proj"});
