@@ -97,11 +97,10 @@ absl::Status ParseForm(const CommandLine& line, const SourceFolder& source, bool
   if (!uses_nf4) return absl::OkStatus();
   if (conversion.quantize_experts && HasStackedExperts(source.model)) {
     return absl::InvalidArgumentError(absl::StrCat(
-        "--experts=true: ", Printable(source.path), " is ", source.model.family,
-        ", which has the experts of a layer in one tensor, and no file that bitsandbytes reads "
-        "holds "
-        "such in NF4; --experts=false leaves them as they are (a qlora run quantises them while it "
-        "reads them)"));
+        "--experts=true, the default: ", Printable(source.path), " is ", source.model.family,
+        ", which has the experts of a layer in one tensor: no file that bitsandbytes reads holds "
+        "such in NF4, and what NF4 makes of them is not written here (a qlora run quantises them "
+        "while it reads them); --experts=false takes them as the files have them"));
   }
   FT_ASSIGN_OR_RETURN(conversion.nf4.rounding,
                       FromFile(MatrixDtype(*source.files, source.model, conversion.quantize_head)));

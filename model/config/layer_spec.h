@@ -136,7 +136,7 @@ struct MlpSpec {
 };
 
 // A mixture of experts (Shazeer et al., arXiv:1701.06538): of each token the sum of what the top_k
-// experts make that its router scores highest, each times its score (softmax over all experts).
+// experts make that its router scores highest, each times its score (softmax of all, or sigmoid).
 // Nothing has a capacity: every token has its top_k.
 struct MoeSpec {
   LinearSpec router;  // [experts, H]

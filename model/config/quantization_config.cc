@@ -27,9 +27,11 @@ absl::Status CheckQuantizationConfig(const Json& quantization, const std::string
   JsonKeys keys(quantization, where);
   const std::string method = keys.Text("quant_method", "");
   if (method != "bitsandbytes") {
-    keys.Fail("quant_method", absl::StrCat("'", Printable(method),
-                                           "' is not supported (bitsandbytes with NF4 is), use the "
-                                           "unquantized model"));
+    keys.Fail("quant_method",
+              absl::StrCat("'", Printable(method),
+                           "' is not supported (bitsandbytes with NF4 is), use the "
+                           "unquantized model",
+                           method == "fp8" ? ", or cast its weights to bfloat16" : ""));
   }
   for (const char* key : {"load_in_8bit", "_load_in_8bit"}) {
     if (keys.Bool(key, false)) keys.Fail(key, "is true: only NF4 in 4 bits is supported");

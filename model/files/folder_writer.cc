@@ -268,6 +268,9 @@ absl::StatusOr<std::string> ConfigWith(const std::string& folder, const std::str
   auto config = nlohmann::ordered_json::parse(text);  // keeps the order of keys
   if (!dtype.empty()) config[config.contains("dtype") ? "dtype" : "torch_dtype"] = dtype;
   config.erase("quantization_config");
+  // Code and layers that are not in the folder.
+  config.erase("auto_map");
+  if (config.contains("num_nextn_predict_layers")) config["num_nextn_predict_layers"] = 0;
   if (!quantization.empty()) {
     config["quantization_config"] = nlohmann::ordered_json::parse(quantization);
   }

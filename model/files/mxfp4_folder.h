@@ -1,7 +1,7 @@
 // Stacked experts (LinearSpec::Stack) whose matrices a folder holds as MXFP4 (OCP Microscaling
 // Formats 1.0), as gpt-oss' own files do. In place of TENSOR [count, in, columns] stand
-//   TENSOR_blocks  uint8 [count, columns, in / 32, 16]: two values a byte, the first in its low
-//   bits TENSOR_scales  uint8 [count, columns, in / 32]: of 32 values 2^(scale - 127)
+//   TENSOR_blocks, uint8 [count, columns, in / 32, 16]: a byte's low bits are the first of two;
+//   TENSOR_scales, uint8 [count, columns, in / 32]: of 32 values 2^(scale - 127).
 // They are read as the bfloat16 values that transformers makes of them, which hold them exactly.
 #pragma once
 

@@ -185,7 +185,9 @@ absl::Status CheckKeys(const std::vector<std::pair<std::string, T>>& patterns,
       FT_ASSIGN_OR_RETURN(const bool matches, KeyMatches(key, module));
       used |= matches;
     }
-    if (!used) return At(where, name, absl::StrCat(Printable(key), " matches no adapted module"));
+    if (!used)
+      return At(where, name,
+                absl::StrCat(Printable(key), " matches no adapted module or parameter"));
   }
   return absl::OkStatus();
 }
@@ -225,7 +227,8 @@ absl::Status CheckAdapter(const ModelSpec& model, const AdapterForm& form,
   if (targets.AllLinear() && AllLinearIsUnclear(model)) {
     return At(where, "target_modules",
               "all-linear: of a model with experts PEFT adapts what they and their router have "
-              "together, and no dense layer beside them, which is not done here" +
+              "together, and no dense layer beside them, which is not done here (of experts "
+              "adapter.target_parameters does it)" +
                   Choices(model));
   }
   const auto adapted = AdaptedModules(model, form);
@@ -261,7 +264,12 @@ absl::Status CheckAdapterEntries(const ModelSpec& model, const AdapterForm& form
         where, "layers_to_transform",
         absl::StrCat(layer, ": the model has ", model.num_layers(), " layers, the first is 0"));
   }
-  FT_ASSIGN_OR_RETURN(const std::vector<std::string> adapted, AdaptedModules(model, form));
+  FT_ASSIGN_OR_RETURN(std::vector<std::string> adapted, AdaptedModules(model, form));
+  for (const LinearSpec& linear : ExpertParameters(model)) {
+    const std::string& parameter = linear.stack->tensor;
+    FT_ASSIGN_OR_RETURN(const auto low_rank, LowRankOnParameter(form, parameter));
+    if (low_rank) adapted.push_back(parameter);
+  }
   FT_RETURN_IF_ERROR(CheckKeys(form.rank_pattern, adapted, where, "rank_pattern"));
   FT_RETURN_IF_ERROR(CheckKeys(form.alpha_pattern, adapted, where, "alpha_pattern"));
   absl::c_copy(OtherModules(model), std::back_inserter(all));

@@ -57,7 +57,7 @@ std::set<std::string> OtherModules(const ModelSpec& model) {
 std::string ReasonOfName(const ModelSpec& model, const std::string& module) {
   if (ExpertLeaves(model).count(LeafName(module)) == 0) return "";
   return " (PEFT takes this name for the parameters that a layer's experts or their router have "
-         "together)";
+         "together; those of experts are named by adapter.target_parameters)";
 }
 
 std::vector<std::string> LinearLeaves(const ModelSpec& model) {

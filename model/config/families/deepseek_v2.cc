@@ -15,7 +15,8 @@ ModelSpec ReadDeepseekV2(JsonKeys& keys) {
                            shape.num_heads));
   }
   shape.mlp_bias = keys.Bool("mlp_bias", false);
-  const std::string method = keys.Text("topk_method", "greedy");
+  std::string method = keys.Text("topk_method", "greedy");
+  if (method == "gready") method = "greedy";  // as DeepSeek's own code spelt it
   if (method == "group_limited_greedy") {
     ReadExpertGroups(keys, {}, {}, /*best=*/1, shape);
   } else if (method != "greedy") {

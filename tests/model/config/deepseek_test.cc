@@ -173,8 +173,10 @@ TEST(Deepseek, RefusesWhatIsNotComputed) {
               HasSubstr("'noaux_tc' is not supported"));
   EXPECT_THAT(Complaint(V2({{"num_experts_per_tok", nullptr}})),
               HasSubstr("'num_experts_per_tok' is missing"));
-  EXPECT_THAT(Complaint(V3({{"quantization_config", {{"quant_method", "fp8"}}}})),
-              HasSubstr("'fp8' is not supported"));
+  EXPECT_THAT(
+      Complaint(V3({{"quantization_config", {{"quant_method", "fp8"}}}})),
+      AllOf(HasSubstr("'fp8' is not supported"), HasSubstr("cast its weights to bfloat16")));
+  EXPECT_EQ(Complaint(V2({{"topk_method", "gready"}})), "") << "as DeepSeek's own code has it";
 }
 
 }  // namespace

@@ -113,6 +113,18 @@ TEST_F(Export, CopiesConfigWithTheNewDtypeAndTokenizerButNothingElse) {
   EXPECT_EQ(out_.FileCount(), 1) << "no temporary folder";
 }
 
+// Code that is not copied, and layers that predict tokens further ahead.
+TEST_F(Export, LeavesOutOfItsConfigWhatIsNotInTheFolder) {
+  Json config = Json::parse(*ReadFile(base_.path() + "/config.json"));
+  config["auto_map"] = {{"AutoModelForCausalLM", "modeling.Model"}};
+  config["num_nextn_predict_layers"] = 1;
+  base_.Write("config.json", config.dump());
+  ASSERT_TRUE(Run(out_ / "m", at::kFloat, 1 << 20).ok());
+  config = Json::parse(*ReadFile(out_ / "m/config.json"));
+  EXPECT_FALSE(config.contains("auto_map"));
+  EXPECT_EQ(config.at("num_nextn_predict_layers"), 0);
+}
+
 TEST_F(Export, HasAFileThatIsPutInPlaceOfTheBases) {
   base_.Write("generation_config.json", "{}");
   const auto writer =

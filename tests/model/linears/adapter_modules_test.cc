@@ -180,11 +180,11 @@ TEST(CheckAdapterEntries, RefusesWhatIsWithoutEffect) {
   EXPECT_EQ(check([](AdapterForm& f) {
               f.rank_pattern = {{"q_proj", 2}, {"k_proj", 2}};
             }),
-            "adapter: rank_pattern k_proj matches no adapted module");
+            "adapter: rank_pattern k_proj matches no adapted module or parameter");
   EXPECT_EQ(check([](AdapterForm& f) {
               f.alpha_pattern = {{"layers.9", 2}};
             }),
-            "adapter: alpha_pattern layers.9 matches no adapted module");
+            "adapter: alpha_pattern layers.9 matches no adapted module or parameter");
   EXPECT_EQ(check([](AdapterForm& f) {
               f.exclude_modules = {{"lm_head", "score"}};
             }),
@@ -202,6 +202,18 @@ TEST(DescribeModules, GroupsWhatIsOnTheSameLayers) {
   EXPECT_EQ(DescribeModules({"a.0.x", "a.0.y", "a.1.x", "a.1.y", "a.3.x", "a.3.y", "a.3.z"}, 5),
             "x, y of layers 0, 1, 3; z of layer 3");
   EXPECT_EQ(DescribeModules({"a.0.x", "a.2.x", "a.3.x", "a.4.x"}, 6), "x of layers 0, 2-4");
+}
+
+TEST(CheckAdapterEntries, TakesPatternsOfExpertsParameters) {
+  LlamaShape shape = TinyLlama(/*layers=*/2);
+  LikeQwen3Moe(shape);
+  AdapterForm form = {.target_modules = {{"q_proj"}},
+                      .rank_pattern = {{"mlp.experts.down_proj", 3}},
+                      .target_parameters = {"mlp.experts.down_proj"}};
+  EXPECT_EQ(CheckAdapterEntries(LlamaLike(shape), form, "adapter").message(), "");
+  form.target_parameters = {"mlp.experts.gate_up_proj"};
+  EXPECT_THAT(ErrorText(CheckAdapterEntries(LlamaLike(shape), form, "adapter")),
+              HasSubstr("rank_pattern mlp.experts.down_proj matches no adapted module or"));
 }
 
 // Of gpt_oss files have the experts' parameters together, and PEFT takes all-linear for what it
