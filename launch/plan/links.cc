@@ -61,13 +61,14 @@ double WidthOf(const Task& task) {
 // Counts a linear's parameters as DeclareLinear declares them.
 void AddLinear(const LinearSpec& linear, const Task& task, int tp, GroupBytes& bytes) {
   const auto extent = static_cast<double>(SliceOf(linear, {0, tp}).range.extent);
-  const bool column = !linear.splits_input();
+  const bool column = !linear.splits_input(), whole = linear.split == LinearSplit::kWhole;
   const double in = column ? static_cast<double>(linear.in) : extent;
   const double out = column ? extent : static_cast<double>(linear.out);
   const double elements = in * out + (linear.bias ? out : 0);
   if (task.form.train_base) {
     bytes.trained += elements * WidthOf(task);
     bytes.gradients += elements * kGradientBytes;
+    if (tp > 1 && whole) bytes.partial += elements * kGradientBytes;
   } else {
     bytes.frozen +=
         BytesPerElement(task, linear) * in * out + (linear.bias ? out * WidthOf(task) : 0);
@@ -79,7 +80,7 @@ void AddLinear(const LinearSpec& linear, const Task& task, int tp, GroupBytes& b
   const double first = HasFactorA(linear) ? in : 0;
   bytes.trained += rank * (first + out) * factor;
   bytes.gradients += rank * (first + out) * kGradientBytes;
-  if (tp > 1) bytes.partial += rank * (column ? first : out) * kGradientBytes;
+  if (tp > 1) bytes.partial += rank * (whole ? first + out : column ? first : out) * kGradientBytes;
 }
 
 void AddNorm(double size, const Task& task, GroupBytes& bytes) {

@@ -7,6 +7,7 @@
 #include <map>
 #include <set>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "launch/exit_code.h"
@@ -230,7 +231,12 @@ ParameterCounts CountParameters(const ParameterSet& declared) {
       counts.nf4_elements += numel;
       counts.nf4_bytes += p->packed_bytes;
     } else if (!p->trainable && p->slice.global_shape.size() == 2) {
-      counts.dense_frozen.emplace_back(absl::StripSuffix(p->slice.name, ".weight"));
+      // Of experts that files have in one tensor, this.
+      const std::string tensor = TensorOfName(p->slice.name);
+      std::string matrix(absl::StripSuffix(tensor, ".weight"));
+      if (!absl::c_linear_search(counts.dense_frozen, matrix)) {
+        counts.dense_frozen.push_back(std::move(matrix));
+      }
     }
   }
   return counts;

@@ -32,6 +32,15 @@ void ReadLatent(JsonKeys& keys, LlamaShape& shape) {
 void ReadMixture(JsonKeys& keys, const DeepseekDefaults& defaults, LlamaShape& shape) {
   ExpertShape& moe = shape.moe;
   moe.experts = keys.Int("n_routed_experts", 1, defaults.experts);
+  // transformers' other names of it.
+  for (const char* name : {"num_experts", "num_local_experts"}) {
+    const int64_t named = keys.Int(name, 1, moe.experts);
+    if (named == moe.experts) continue;
+    if (keys.Find("n_routed_experts")) {
+      keys.Fail(name, absl::StrCat("is ", named, ", n_routed_experts ", moe.experts));
+    }
+    moe.experts = named;
+  }
   ReadChosenExperts(keys, "n_routed_experts", defaults.top_k, shape);
   moe.intermediate_size = keys.Int("moe_intermediate_size", 1, defaults.expert_size);
   moe.shared_size =

@@ -41,8 +41,14 @@ ModelSpec ReadSmolLm3(JsonKeys& keys);
 inline const std::vector<Family>& Families() {
   static const std::vector<Family> families = {
       {"cohere2", "Cohere2ForCausalLM", ReadCohere2, {"logit_scale"}},
-      {"deepseek_v2", "DeepseekV2ForCausalLM", ReadDeepseekV2},
-      {"deepseek_v3", "DeepseekV3ForCausalLM", ReadDeepseekV3},
+      {"deepseek_v2",
+       "DeepseekV2ForCausalLM",
+       ReadDeepseekV2,
+       {"num_experts", "num_local_experts"}},
+      {"deepseek_v3",
+       "DeepseekV3ForCausalLM",
+       ReadDeepseekV3,
+       {"num_experts", "num_local_experts"}},
       {"gemma2",
        "Gemma2ForCausalLM",
        ReadGemma2,

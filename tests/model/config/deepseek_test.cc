@@ -176,6 +176,8 @@ TEST(Deepseek, RefusesWhatIsNotComputed) {
   EXPECT_THAT(
       Complaint(V3({{"quantization_config", {{"quant_method", "fp8"}}}})),
       AllOf(HasSubstr("'fp8' is not supported"), HasSubstr("cast its weights to bfloat16")));
+  EXPECT_THAT(Complaint(V3({{"num_local_experts", 8}})),
+              HasSubstr("'num_local_experts' is 8, n_routed_experts 16"));
   EXPECT_EQ(Complaint(V2({{"topk_method", "gready"}})), "") << "as DeepSeek's own code has it";
 }
 
