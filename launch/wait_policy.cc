@@ -10,10 +10,10 @@
 namespace fttrain {
 namespace {
 
-// Looks of a thread before it sleeps, each a pause instruction: about 0.01 ms, which is enough from
-// one loop to the next. Ten times as many made steps beside other programs two to three times as
-// long (bench/neighbour.py).
-constexpr char kSpinCount[] = "200";
+// Looks of a thread before it sleeps, each a pause instruction: about 0.05 ms, which is enough from
+// one loop to the next. A fifth of it costs a quarter of the speed where nothing else runs; three
+// times as many give what is beside other programs away (bench/results/neighbour.md).
+constexpr char kSpinCount[] = "1000";
 
 bool IsSet(const char* name) { return std::getenv(name) != nullptr; }
 
