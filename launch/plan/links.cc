@@ -80,7 +80,9 @@ void AddLinear(const LinearSpec& linear, const Task& task, int tp, GroupBytes& b
   const double first = HasFactorA(linear) ? in : 0;
   bytes.trained += rank * (first + out) * factor;
   bytes.gradients += rank * (first + out) * kGradientBytes;
-  if (tp > 1) bytes.partial += rank * (whole ? first + out : column ? first : out) * kGradientBytes;
+  // Of a linear that is cut one factor is whole and its gradient a part, of a whole one both are.
+  const double partial = (column ? first : 0) + (column && !whole ? 0 : out);
+  if (tp > 1) bytes.partial += rank * partial * kGradientBytes;
 }
 
 void AddNorm(double size, const Task& task, GroupBytes& bytes) {

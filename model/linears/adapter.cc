@@ -51,12 +51,10 @@ std::optional<LowRank> AdapterForm::OnParameter(const std::string& parameter) co
 std::vector<TensorSpec> AdapterTensors(const ModelSpec& model, const AdapterForm& form) {
   std::vector<TensorSpec> tensors;
   for (const LayerSpec& layer : model.layers) {
-    for (const LinearSpec& linear : LinearsOf(layer)) {
-      if (linear.role != LinearRole::kExpert || !linear.stack) continue;
+    for (const LinearSpec& linear : ExpertParameters(layer)) {
       const std::string& parameter = linear.stack->tensor;
-      const bool stands = linear.stack->index == 0 && linear.stack->first == 0;
       const std::optional<LowRank> adapter = form.OnParameter(parameter);
-      if (!stands || !adapter) continue;
+      if (!adapter) continue;
       for (const Factor factor : {Factor::kA, Factor::kB}) {
         tensors.push_back({ParameterFactorName(parameter, form, factor),
                            ParameterFactorShape(linear, adapter->r, factor), parameter,

@@ -52,14 +52,20 @@ std::string ParameterFactorName(const std::string& parameter, const AdapterForm&
   return PeftName(module, factor);
 }
 
+std::vector<LinearSpec> ExpertParameters(const LayerSpec& layer) {
+  std::vector<LinearSpec> first;
+  for (const LinearSpec& linear : LinearsOf(layer)) {
+    const bool stands = linear.role == LinearRole::kExpert && linear.stack &&
+                        linear.stack->index == 0 && linear.stack->first == 0;
+    if (stands) first.push_back(linear);
+  }
+  return first;
+}
+
 std::vector<LinearSpec> ExpertParameters(const ModelSpec& model) {
   std::vector<LinearSpec> first;
   for (const LayerSpec& layer : model.layers) {
-    for (const LinearSpec& linear : LinearsOf(layer)) {
-      const bool stands = linear.role == LinearRole::kExpert && linear.stack &&
-                          linear.stack->index == 0 && linear.stack->first == 0;
-      if (stands) first.push_back(linear);
-    }
+    for (const LinearSpec& linear : ExpertParameters(layer)) first.push_back(linear);
   }
   return first;
 }

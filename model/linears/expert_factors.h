@@ -29,6 +29,7 @@ std::string ParameterFactorName(const std::string& parameter, const AdapterForm&
                                 Factor factor);
 
 // The linears that stand for parameters of experts, the first of each, in the order of the model.
+std::vector<LinearSpec> ExpertParameters(const LayerSpec& layer);
 std::vector<LinearSpec> ExpertParameters(const ModelSpec& model);
 // What files have of such a parameter's factor: [experts * r, in], [out, r * experts].
 std::vector<int64_t> ParameterFactorShape(const LinearSpec& linear, int64_t r, Factor factor);
