@@ -6,6 +6,8 @@
 Runs take turns, and the shortest counts. `saving`: the time from the end of the first step to the end of the last,
 with a checkpoint every 50 steps over without any (a save's own copy, its writing beside the steps and its commit are
 in it). `going on`: the time from the command to the end of its first step, from a checkpoint over fresh.
+A host whose GPUs compute has cores left that write, as two cores with --threads=1 have; with a thread for each core
+writing takes its time from training.
 --model: a folder as compare_peft.py makes it (0.2 B parameters), beside it the rows.jsonl of that benchmark.
 """
 
@@ -45,7 +47,7 @@ def train(options, method, tokens, steps, save_steps):
     path, metrics = options.folder / "run.json", options.folder / "out/metrics.jsonl"
     path.write_text(json.dumps(config_of(options, method, tokens, steps, save_steps)))
     had = len(metrics.read_bytes().splitlines()) if metrics.exists() else 0
-    environment = {**os.environ, **MPI_ENVIRONMENT, "OMP_NUM_THREADS": "2"}
+    environment = {**os.environ, **MPI_ENVIRONMENT, "OMP_NUM_THREADS": str(options.threads)}
     begun, first, last = time.monotonic(), None, None
     process = subprocess.Popen(
         [str(options.binary.resolve()), "train", f"--config={path}"],
@@ -92,6 +94,7 @@ def main():
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--folder", type=Path, default=ROOT / "build/bench/saving")
     parser.add_argument("--tokens", type=int, default=64)
+    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--methods", nargs="+", default=["lora", "none"], choices=["lora", "none"])
     options = parser.parse_args()
