@@ -9,6 +9,7 @@
 
 #include "runtime/math/ceil_divide.h"
 #include "runtime/memory/book.h"
+#include "runtime/memory/kept_blocks.h"
 #include "runtime/memory/rehearsal.h"
 #include "runtime/memory/uncounted.h"
 
@@ -32,6 +33,35 @@ constinit std::atomic<int64_t> g_host_limit{std::numeric_limits<int64_t>::max()}
 thread_local MemoryCategory t_category = MemoryCategory::kOther;
 thread_local bool t_uncounted = false;
 
+#if defined(__SANITIZE_ADDRESS__)
+constexpr bool kKeepsBlocks = false;  // the heap's have guards at both ends
+#else
+constexpr bool kKeepsBlocks = true;
+#endif
+
+// Never destroyed, as the books.
+KeptBlocks& LargeBlocks() {
+  static auto* const blocks = new KeptBlocks();
+  return *blocks;
+}
+
+bool IsKept(int64_t bytes) { return kKeepsBlocks && bytes >= kLargeBlockBytes; }
+
+// Aligned to kAlignmentBytes; null where there is none.
+void* AllocateBlock(int64_t bytes) {
+  if (IsKept(bytes)) return LargeBlocks().Take(bytes);
+  void* data = nullptr;
+  return posix_memalign(&data, kAlignmentBytes, static_cast<size_t>(bytes)) == 0 ? data : nullptr;
+}
+
+void FreeBlock(void* data, int64_t bytes) {
+  if (IsKept(bytes)) {
+    LargeBlocks().Give(data, bytes);
+  } else {
+    std::free(data);
+  }
+}
+
 class CountingAllocator final : public c10::Allocator {
  public:
   c10::DataPtr allocate(size_t bytes) override {
@@ -47,8 +77,8 @@ class CountingAllocator final : public c10::Allocator {
                 " of live tensors are more than the ", limit, " of memory.limit");
     if (fits && imagined) {
       base = ImaginedZeros(static_cast<int64_t>(bytes + kAlignmentBytes));
-    } else if (fits && posix_memalign(&base, kAlignmentBytes, bytes + kAlignmentBytes) != 0) {
-      base = nullptr;
+    } else if (fits) {
+      base = AllocateBlock(static_cast<int64_t>(bytes + kAlignmentBytes));
     }
     if (base == nullptr) {
       TORCH_CHECK(false, "out of host memory: cannot allocate ", bytes, " bytes beside ",
@@ -77,17 +107,17 @@ class CountingAllocator final : public c10::Allocator {
     if (header->imagined) {
       FreeImagined(header, header->bytes + kAlignmentBytes);
     } else {
-      std::free(header);
+      FreeBlock(header, header->bytes + kAlignmentBytes);
     }
   }
 };
 
-// A training step frees and asks again for the same large blocks. glibc would return each to the
-// system and have every page of the next zeroed and mapped anew, some percent of a step; from the
-// heap they are reused as they are.
+// What libraries take inside a product and give back is large, too, and asked for again by the
+// next. glibc would return each block to the system and have every page of the next zeroed and
+// mapped anew; from the heap they are reused as they are.
 void KeepFreedMemory() {
 #if defined(__GLIBC__)
-  mallopt(M_MMAP_MAX, 0);  // large blocks come from the heap too
+  mallopt(M_MMAP_MAX, 0);
   mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
 #endif
 }
@@ -198,6 +228,7 @@ MemoryUse MemoryOf(MemoryCategory category, MemoryPlace place) {
 MemoryUse TotalMemory(MemoryPlace place) { return BookOf(place).Total(); }
 
 void ReleaseFreedMemory() {
+  LargeBlocks().Release();
 #if defined(__GLIBC__)
   malloc_trim(0);
 #endif
