@@ -85,8 +85,11 @@ int64_t KeptBlocks::kept_bytes() const noexcept {
 void KeptBlocks::Drop(int64_t most_kept) noexcept {
   auto first = kept_.begin();
   for (; first != kept_.end() && kept_bytes_ > most_kept; ++first) {
-    munmap(first->data, static_cast<size_t>(first->bytes));
-    kept_bytes_ -= first->bytes;
+    const int64_t cut = std::min(first->bytes, kept_bytes_ - std::max(most_kept, int64_t{0}));
+    first->bytes -= cut;
+    kept_bytes_ -= cut;
+    munmap(static_cast<char*>(first->data) + first->bytes, static_cast<size_t>(cut));
+    if (first->bytes > 0) break;
   }
   kept_.erase(kept_.begin(), first);
 }
