@@ -5,7 +5,8 @@
 
 Trains LoRA in bf16 on the CPU on rows of different lengths, one a microbatch, and prints what the process has resident
 after every so many steps beside what its ledger counted at most, and tokens a second. Then the same with the caches of
-shapes unbounded, as libraries have them by default.
+shapes unbounded, as libraries have them by default. Before that, on rows of one length: what the plan says that a run
+needs, and what it had resident at most.
 """
 
 import argparse
@@ -55,20 +56,53 @@ def resident_mib(pid):
     return 0.0
 
 
+def started(options, folder, environment):
+    return subprocess.Popen(
+        [str(options.binary.resolve()), "train", f"--config={folder / 'run.json'}"],
+        env={**os.environ, **MPI_ENVIRONMENT, "OMP_NUM_THREADS": str(options.threads), **environment},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def beside_plan(options, method, compute):
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        rows = [json.dumps({"input_ids": [7 + i] * 512, "labels": [7 + i] * 512}) for i in range(12)]
+        (folder / "rows.jsonl").write_text("\n".join(rows) + "\n")
+        config = config_of(options, folder)
+        config["adapter"] = {"method": "none"} if method == "full" else {"method": method, "r": 16}
+        config["precision"] = {"compute": compute}
+        config["data"]["sequence_len"] = 512
+        config["train"] |= {"max_steps": 12, "save_steps": 0}
+        (folder / "run.json").write_text(json.dumps(config))
+        planned = subprocess.run(
+            [str(options.binary.resolve()), "plan", f"--config={folder / 'run.json'}", "--json"],
+            check=True, capture_output=True, text=True,
+        )
+        rank = json.loads(planned.stdout)["ranks"][0]
+        need = (rank["tracked_peak"] + rank["untracked"]) / 2**20
+        process, most = started(options, folder, {}), 0.0
+        while process.poll() is None:
+            # Until it is done: what writes the result is not of a step.
+            if not (folder / "out/metrics.jsonl").exists() or len(
+                    (folder / "out/metrics.jsonl").read_bytes().splitlines()) < 12:
+                most = max(most, resident_mib(process.pid))
+            time.sleep(0.02)
+        if process.returncode != 0:
+            sys.exit(process.stderr.read())
+        print(f"{method:5} {compute}  plan {need:6.0f} MiB  resident at most {most:6.0f} MiB  {most / need - 1:+.1%}",
+              flush=True)
+
+
 def curve(options, name, environment):
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         write_rows(folder / "rows.jsonl", options.steps)
         (folder / "run.json").write_text(json.dumps(config_of(options, folder)))
         metrics = folder / "out/metrics.jsonl"
-        command = [str(options.binary.resolve()), "train", f"--config={folder / 'run.json'}"]
-        process = subprocess.Popen(
-            command,
-            env={**os.environ, **MPI_ENVIRONMENT, "OMP_NUM_THREADS": str(options.threads), **environment},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        process = started(options, folder, environment)
         told = 0
         while process.poll() is None:
             lines = metrics.read_bytes().splitlines() if metrics.exists() else []
@@ -95,6 +129,8 @@ def main():
     parser.add_argument("--every", type=int, default=50)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
+    for method, compute in (("lora", "fp32"), ("lora", "bf16"), ("qlora", "bf16"), ("full", "fp32"), ("full", "bf16")):
+        beside_plan(options, method, compute)
     curve(options, "bounded", {})
     curve(options, "unbounded", UNBOUNDED)
 

@@ -26,6 +26,8 @@ constexpr int64_t kNcclBytes = 256 * kMib;
 // The caching allocator takes large blocks in steps of 2 MiB, or 20 from 1 to 10: of tensors as
 // large as weights a hundredth.
 constexpr int64_t kRoundedUpOneIn = 100;
+// Of a CPU's libraries what steps come to and a plan does not, about (bench/resident.py).
+constexpr int64_t kCodeOfStepsBytes = 64 * kMib;
 
 int64_t ResidentBytes() {
   std::ifstream file("/proc/self/statm");
@@ -115,7 +117,8 @@ MemoryNeed NeedOf(const RankMemory& memory, c10::Device device, int ranks) {
     need.bytes = memory.device.peak.total + need.untracked_bytes;
   } else {
     ReleaseFreedMemory();
-    need.untracked_bytes = std::max<int64_t>(0, ResidentBytes() - TotalMemory().current_bytes);
+    need.untracked_bytes = kCodeOfStepsBytes +
+                           std::max<int64_t>(0, ResidentBytes() - TotalMemory().current_bytes);
     need.bytes = memory.device.peak.total + memory.host.peak.total + need.untracked_bytes;
   }
   return need;
@@ -126,7 +129,8 @@ std::string UntrackedText(c10::Device device) {
     return "assumed: 0.50 GiB for CUDA's context and libraries, 0.25 for NCCL where there are "
            "several ranks, and a hundredth that the allocator rounds up";
   }
-  return "what this process has in memory beside tensors";
+  return "what this process has in memory beside tensors, and 0.06 GiB of libraries' code that "
+         "steps come to";
 }
 
 std::string LargestCategories(const CategoryBytes& peak) {

@@ -24,7 +24,8 @@ struct MemoryNeed {
 
 // Of one of `ranks` ranks on a machine that is not this one. What is untracked of a GPU is assumed:
 // the context with the libraries' code and workspaces, NCCL's buffers, and what the caching
-// allocator rounds up. On a CPU it is what this process has resident beside tensors.
+// allocator rounds up. On a CPU it is what this process has resident beside tensors, and the
+// code that it has not come to.
 MemoryNeed NeedOf(const RankMemory& memory, c10::Device device, int ranks);
 // What that is, in words.
 std::string UntrackedText(c10::Device device);

@@ -50,7 +50,7 @@ void* KeptBlocks::Take(int64_t bytes) noexcept {
     if (data == nullptr) munmap(block.data, static_cast<size_t>(block.bytes));
   }
   if (data == nullptr) {
-    Drop(std::max(most_taken_bytes_ - taken_bytes_ - bytes, int64_t{0}));
+    Drop(most_taken_bytes_ - taken_bytes_ - bytes);
     data = Map(bytes);
   }
   if (data == nullptr) return nullptr;

@@ -14,8 +14,8 @@ namespace fttrain {
 inline constexpr int64_t kLargeBlockBytes = 1 << 20;
 
 // Blocks of whole pages. All that is kept, with what is taken, is at no time more than what was
-// taken at most: what does not fit below that goes back to the system, the longest kept first. Of
-// any thread.
+// taken at most: as much of it as does not fit below that goes back to the system, of the blocks
+// kept longest. Of any thread.
 class KeptBlocks {
  public:
   // `bytes` at the start of a page; what is in them is anything. A kept block of that size, or one
@@ -36,6 +36,7 @@ class KeptBlocks {
     int64_t bytes;
   };
 
+  // Back to the system with what is kept but for `most_kept`.
   void Drop(int64_t most_kept) noexcept;
 
   mutable std::mutex mutex_;
