@@ -34,24 +34,27 @@ int Disk::PlaceOf(int rank) const {
 absl::StatusOr<Disk> FindDisk(const std::string& folder, const Process& process) {
   const std::string nonce =
       process.BroadcastString(absl::StrCat(absl::Hex(std::random_device()())));
-  const std::string probe = absl::StrCat(folder, "/.disk-", nonce);
+  const auto probe = [&](int rank) { return absl::StrCat(folder, "/.disk-", nonce, "-", rank); };
+  const int me = process.rank();
   std::error_code error;
   fs::create_directories(folder, error);
   absl::Status made;
   if (error) {
     made = absl::UnavailableError(
         absl::StrCat("output_dir ", folder, ": cannot make it: ", error.message()));
-  } else if (process.rank() == 0) {
-    made = WriteFileAtomically(probe, "");
+  } else {
+    made = WriteFileAtomically(probe(me), "");
   }
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(made));
   const bool other_host = process.BroadcastString(process.host()) != process.host();
-  const std::string mine = Appears(probe, other_host) ? "shared" : "of " + process.host();
-  const std::vector<std::string> disks = process.GatherStrings(mine);
-  if (process.rank() == 0) fs::remove(probe, error);
+  int first = Appears(probe(0), other_host) ? 0 : 1;
+  while (first != me && !fs::exists(probe(first), error)) ++first;
+  const std::vector<std::string> firsts = process.GatherStrings(absl::StrCat(first));
+  fs::remove(probe(me), error);
   Disk disk;
   for (int rank = 0; rank < process.world_size(); ++rank) {
-    if (disks[static_cast<size_t>(rank)] == mine) disk.ranks.push_back(rank);
+    if (firsts[static_cast<size_t>(rank)] == firsts[static_cast<size_t>(me)])
+      disk.ranks.push_back(rank);
   }
   return disk;
 }
