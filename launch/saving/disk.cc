@@ -47,8 +47,10 @@ absl::StatusOr<Disk> FindDisk(const std::string& folder, const Process& process)
   }
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(made));
   const bool other_host = process.BroadcastString(process.host()) != process.host();
-  int first = Appears(probe(0), other_host) ? 0 : 1;
-  while (first != me && !fs::exists(probe(first), error)) ++first;
+  int first = 0;
+  if (me > 0 && !Appears(probe(0), other_host)) {
+    for (first = 1; first < me && !fs::exists(probe(first), error);) ++first;
+  }
   const std::vector<std::string> firsts = process.GatherStrings(absl::StrCat(first));
   fs::remove(probe(me), error);
   Disk disk;

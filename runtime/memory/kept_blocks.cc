@@ -70,6 +70,7 @@ void KeptBlocks::Give(void* block, int64_t bytes) noexcept {
 void KeptBlocks::Release() noexcept {
   const std::lock_guard lock(mutex_);
   Drop(0);
+  most_taken_bytes_ = taken_bytes_;
 }
 
 int64_t KeptBlocks::taken_bytes() const noexcept {

@@ -14,7 +14,7 @@ namespace fttrain {
 inline constexpr int64_t kLargeBlockBytes = 1 << 20;
 
 // Blocks of whole pages. All that is kept, with what is taken, is at no time more than what was
-// taken at most: as much of it as does not fit below that goes back to the system, of the blocks
+// taken at most since the last Release: as much of it as does not fit below that goes back to the system, of the blocks
 // kept longest. Of any thread.
 class KeptBlocks {
  public:
@@ -24,7 +24,7 @@ class KeptBlocks {
   void* Take(int64_t bytes) noexcept;
   // As it was taken, with the same bytes.
   void Give(void* block, int64_t bytes) noexcept;
-  // Back to the system with all that is kept.
+  // Back to the system with all that is kept; what is taken now is the most from here on.
   void Release() noexcept;
 
   int64_t taken_bytes() const noexcept;

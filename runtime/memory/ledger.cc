@@ -20,7 +20,7 @@ namespace {
 struct alignas(kAlignmentBytes) Header {
   int64_t bytes;
   MemoryCategory category;  // kCount: in no book
-  bool imagined;            // ImaginedZeros
+  enum class From : uint8_t { kHeap, kKeptBlocks, kImagined } from;
 };
 static_assert(sizeof(Header) == kAlignmentBytes);
 
@@ -45,20 +45,32 @@ KeptBlocks& LargeBlocks() {
   return *blocks;
 }
 
-bool IsKept(int64_t bytes) { return kKeepsBlocks && bytes >= kLargeBlockBytes; }
+using From = Header::From;
 
-// Aligned to kAlignmentBytes; null where there is none.
-void* AllocateBlock(int64_t bytes) {
-  if (IsKept(bytes)) return LargeBlocks().Take(bytes);
+// Aligned to kAlignmentBytes; null where there is none. Says where it is from.
+void* AllocateBlock(int64_t bytes, From* from) {
+  if (*from == From::kImagined) return ImaginedZeros(bytes);
+  if (kKeepsBlocks && bytes >= kLargeBlockBytes) {
+    *from = From::kKeptBlocks;
+    // A process has so many maps of memory (vm.max_map_count); the heap has others.
+    if (void* block = LargeBlocks().Take(bytes)) return block;
+  }
+  *from = From::kHeap;
   void* data = nullptr;
   return posix_memalign(&data, kAlignmentBytes, static_cast<size_t>(bytes)) == 0 ? data : nullptr;
 }
 
-void FreeBlock(void* data, int64_t bytes) {
-  if (IsKept(bytes)) {
-    LargeBlocks().Give(data, bytes);
-  } else {
-    std::free(data);
+void FreeBlock(void* data, int64_t bytes, From from) {
+  switch (from) {
+    case From::kHeap:
+      std::free(data);
+      break;
+    case From::kKeptBlocks:
+      LargeBlocks().Give(data, bytes);
+      break;
+    case From::kImagined:
+      FreeImagined(data, bytes);
+      break;
   }
 }
 
@@ -75,17 +87,14 @@ class CountingAllocator final : public c10::Allocator {
     TORCH_CHECK(imagined || !fits || static_cast<int64_t>(bytes) <= limit - live,
                 "out of memory: ", bytes, " bytes beside ", live,
                 " of live tensors are more than the ", limit, " of memory.limit");
-    if (fits && imagined) {
-      base = ImaginedZeros(static_cast<int64_t>(bytes + kAlignmentBytes));
-    } else if (fits) {
-      base = AllocateBlock(static_cast<int64_t>(bytes + kAlignmentBytes));
-    }
+    From from = imagined ? From::kImagined : From::kHeap;
+    if (fits) base = AllocateBlock(static_cast<int64_t>(bytes + kAlignmentBytes), &from);
     if (base == nullptr) {
       TORCH_CHECK(false, "out of host memory: cannot allocate ", bytes, " bytes beside ",
                   g_host_book.Total().current_bytes, " bytes of live tensors");
     }
     const MemoryCategory category = t_uncounted ? MemoryCategory::kCount : t_category;
-    auto* header = new (base) Header{static_cast<int64_t>(bytes), category, imagined};
+    auto* header = new (base) Header{static_cast<int64_t>(bytes), category, from};
     if (!t_uncounted) g_host_book.Add(category, header->bytes);
     void* data = header + 1;
     return {data, data, &Free, cpu};
@@ -104,11 +113,7 @@ class CountingAllocator final : public c10::Allocator {
     if (header->category != MemoryCategory::kCount) {
       g_host_book.Remove(header->category, header->bytes);
     }
-    if (header->imagined) {
-      FreeImagined(header, header->bytes + kAlignmentBytes);
-    } else {
-      FreeBlock(header, header->bytes + kAlignmentBytes);
-    }
+    FreeBlock(header, header->bytes + kAlignmentBytes, header->from);
   }
 };
 

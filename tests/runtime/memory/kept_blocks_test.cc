@@ -98,6 +98,22 @@ TEST(KeptBlocks, ThereIsNeverMoreThanWasTakenAtMost) {
   blocks.Release();
 }
 
+TEST(KeptBlocks, ThenTheMostIsThatSinceTheLastRelease) {
+  KeptBlocks blocks;
+  void* const load = blocks.Take(20 * kMiB);
+  void* const held = blocks.Take(3 * kMiB);
+  blocks.Give(load, 20 * kMiB);
+  blocks.Release();
+  void* const one = blocks.Take(4 * kMiB);
+  blocks.Give(one, 4 * kMiB);
+  EXPECT_EQ(blocks.kept_bytes(), 4 * kMiB);
+  void* const other = blocks.Take(kMiB);
+  EXPECT_EQ(blocks.kept_bytes(), 3 * kMiB);  // 3 + 4 at most
+  blocks.Give(other, kMiB);
+  blocks.Give(held, 3 * kMiB);
+  blocks.Release();
+}
+
 TEST(KeptBlocks, AreOfAnyThread) {
   KeptBlocks blocks;
   std::vector<std::thread> threads;
