@@ -121,7 +121,9 @@ Links LinksOf(const Layout& layout, const Rig& rig) {
 
 GroupBytes BytesOfLayer(const LayerSpec& whole, const Task& task, const Layout& layout) {
   const int tp = layout.mesh.tp;
-  const LayerSpec layer = PartOfExperts(whole, 0, layout.mesh.ep);
+  const bool divided = layout.mesh.ep > 1;
+  const LayerSpec part = divided ? PartOfExperts(whole, 0, layout.mesh.ep) : LayerSpec();
+  const LayerSpec& layer = divided ? part : whole;
   GroupBytes bytes;
   for (const BlockSpec& block : layer) {
     ForEachPart(

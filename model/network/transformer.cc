@@ -89,7 +89,7 @@ Transformer::Transformer(const ModelSpec& model, const ModelOptions& options, co
   chunks_ = RunsOfStage(layers, stages, mesh.pp().rank());
   Communicator& tp = mesh.tp();
   Communicator* const ep = mesh.ep().size() > 1 ? &mesh.ep() : nullptr;
-  const ModelSpec part = ep == nullptr ? model : PartOfExperts(model, ep->rank(), ep->size());
+  const ModelSpec part = PartOfExperts(model, mesh.ep().rank(), mesh.ep().size());
   DeclareRuns(part, options, chunks_, stages, RankIn(tp), set);
   for (const LayerRun& run : chunks_) {
     for (int index = run.begin; index < run.end; ++index) {
