@@ -124,7 +124,11 @@ void ExpectAutograd(const Routing& routing, Recompute recompute, int ep) {
   const std::vector<int64_t> shape = {tokens, rig.config.hidden_size};
   const at::Tensor x = SeededTensor(shape, "x").detach().abs().set_requires_grad(true);
   const at::Tensor dy = SeededTensor(shape, "dy").detach();
-  const at::Tensor want = Plain(rig, x);
+  // Rank by rank: a product of other rows would round equal scores otherwise, to another choice.
+  std::vector<at::Tensor> of_ranks;
+  for (const at::Tensor& rows : x.split_with_sizes(rig.tokens))
+    of_ranks.push_back(Plain(rig, rows));
+  const at::Tensor want = at::cat(of_ranks);
   want.backward(dy);
 
   const c10::NoGradGuard no_grad;
