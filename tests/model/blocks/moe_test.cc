@@ -40,7 +40,8 @@ struct MoeOnMesh : PartOnMesh {
     options.train_base = true;
     tokens.resize(static_cast<size_t>(ep));
     for (int rank = 0; rank < ep; ++rank) {
-      tokens[static_cast<size_t>(rank)] = routing.tokens + rank;
+      // Of other numbers of rows, products may round equal scores to unequal ones.
+      tokens[static_cast<size_t>(rank)] = routing.tokens + (routing.rows.empty() ? 0 : rank);
       if (tokens[static_cast<size_t>(rank)] % mesh->tp().size() != 0) {
         options.sequence_parallel = false;
       }
@@ -124,7 +125,7 @@ void ExpectAutograd(const Routing& routing, Recompute recompute, int ep) {
   const std::vector<int64_t> shape = {tokens, rig.config.hidden_size};
   const at::Tensor x = SeededTensor(shape, "x").detach().abs().set_requires_grad(true);
   const at::Tensor dy = SeededTensor(shape, "dy").detach();
-  // Rank by rank: a product of other rows would round equal scores otherwise, to another choice.
+  // Rank by rank, for the same reason.
   std::vector<at::Tensor> of_ranks;
   for (const at::Tensor& rows : x.split_with_sizes(rig.tokens))
     of_ranks.push_back(Plain(rig, rows));
