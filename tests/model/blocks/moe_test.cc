@@ -40,7 +40,6 @@ struct MoeOnMesh : PartOnMesh {
     options.train_base = true;
     tokens.resize(static_cast<size_t>(ep));
     for (int rank = 0; rank < ep; ++rank) {
-      // Of other numbers of rows, products may round equal scores to unequal ones.
       tokens[static_cast<size_t>(rank)] = routing.tokens + (routing.rows.empty() ? 0 : rank);
       if (tokens[static_cast<size_t>(rank)] % mesh->tp().size() != 0) {
         options.sequence_parallel = false;
@@ -123,9 +122,12 @@ void ExpectAutograd(const Routing& routing, Recompute recompute, int ep) {
   int64_t tokens = 0;
   for (const int64_t each : rig.tokens) tokens += each;
   const std::vector<int64_t> shape = {tokens, rig.config.hidden_size};
-  const at::Tensor x = SeededTensor(shape, "x").detach().abs().set_requires_grad(true);
+  // Of other rows a product may round equal scores to unequal ones: there all ranks have the same.
+  const bool ties = routing.rows.empty();
+  const at::Tensor seeded =
+      SeededTensor(ties ? std::vector<int64_t>{routing.tokens, shape[1]} : shape, "x");
+  const at::Tensor x = seeded.detach().abs().repeat({ties ? ep : 1, 1}).set_requires_grad(true);
   const at::Tensor dy = SeededTensor(shape, "dy").detach();
-  // Rank by rank, for the same reason.
   std::vector<at::Tensor> of_ranks;
   for (const at::Tensor& rows : x.split_with_sizes(rig.tokens))
     of_ranks.push_back(Plain(rig, rows));
