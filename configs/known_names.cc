@@ -98,6 +98,10 @@ constexpr Names kNamesElsewhere[] = {
      "pipeline_parallel_size pipeline_parallel_degree pipeline_model_parallel_size "
      "pipeline_parallel pp_size pp",
      ""},
+    {"parallel.expert",
+     "expert_parallel_size expert_parallel_degree expert_model_parallel_size expert_parallel "
+     "moe_ep_size ep_size ep",
+     ""},
     {"parallel.zero_stage", "deepspeed fsdp fsdp_config fsdp_version zero_optimization zero", ""},
     {"parallel.sequence_parallel", "enable_sequence_parallel", ""},
     {"parallel.pipeline_schedule", "pipeline_parallel_schedule", ""},

@@ -302,13 +302,29 @@ std::string ArgumentsOf(const LoadedConfig& loaded) {
   return arguments;
 }
 
+// The ranks that divide the experts are some of the replicas.
+void CheckExperts(const ParallelConfig& parallel, int64_t replicas, KeyFaults& faults) {
+  const int64_t expert = parallel.expert();
+  if (replicas % expert == 0) return;
+  std::vector<int64_t> fits;
+  for (int64_t size = 1; size <= replicas; ++size) {
+    if (replicas % size == 0) fits.push_back(size);
+  }
+  faults.Add("parallel.expert",
+             absl::StrCat("'parallel.expert' ", expert, " must divide the ", Replicas(replicas),
+                          " of these ranks, ranks / (parallel.tensor ", parallel.tensor(),
+                          " x parallel.pipeline ", parallel.pipeline(), "); it can be ",
+                          absl::StrJoin(fits, ", "), ", or start ",
+                          parallel.tensor() * int64_t{parallel.pipeline()} * expert, " ranks"));
+}
+
 // The product of the model axes must divide the ranks. Proposes rank counts that the layout fits
 // and tensor sizes that fit the ranks.
 void CheckLayout(const LoadedConfig& loaded, int world_size, KeyFaults& faults) {
   const ParallelConfig& parallel = loaded.config.parallel();
   const int64_t tensor = parallel.tensor(), pipeline = parallel.pipeline();
   const int64_t group = tensor * pipeline;
-  if (world_size % group == 0) return;
+  if (world_size % group == 0) return CheckExperts(parallel, world_size / group, faults);
   const std::string product =
       absl::StrCat("parallel.tensor ", tensor, " x parallel.pipeline ", pipeline, " = ", group);
   const int64_t below = world_size / group * group, above = below + group;

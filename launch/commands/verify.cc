@@ -150,8 +150,10 @@ absl::Status VerifyCommand(const CommandLine& line, const Process& process) {
                         CompareSteps(job, recorded, made->tolerance, part));
     if (part.rank() > 0) return absl::OkStatus();
     const MeshShape& mesh = plan.layout.mesh;
-    const std::string setup = absl::StrCat("tp ", mesh.tp, " x pp ", mesh.pp, " x dp ", mesh.dp,
-                                           ", zero ", plan.layout.zero_stage);
+    const std::string setup =
+        absl::StrCat("tp ", mesh.tp, " x pp ", mesh.pp, " x dp ", mesh.dp,
+                     mesh.ep > 1 ? absl::StrCat(", experts over ", mesh.ep) : "", ", zero ",
+                     plan.layout.zero_stage);
     FT_ASSIGN_OR_RETURN(const std::string verdict, Verdict(comparison, setup, ToString(reference)));
     LogInfo(verdict);
     return absl::OkStatus();

@@ -84,7 +84,8 @@ int64_t CopyBytes(const Task& task, const Layout& layout, const std::vector<size
   int64_t sum = 0, most = 0;
   for (size_t i = 0; i < stage_of_layer.size(); ++i) {
     if (stage_of_layer[i] != stage) continue;
-    const int64_t bytes = FactorCopyBytes(task.model.layers[i], options, layout.mesh.tp, device);
+    const LayerSpec layer = PartOfExperts(task.model.layers[i], 0, layout.mesh.ep);
+    const int64_t bytes = FactorCopyBytes(layer, options, layout.mesh.tp, device);
     sum += bytes;
     most = std::max(most, bytes);
   }
@@ -97,11 +98,12 @@ int64_t ReaderBytes(const ParameterSet& declared, const Layout& layout, bool sha
   std::map<int, int64_t> layers;
   for (const auto& parameter : declared.all()) {
     if (parameter->group < 0 || parameter->trainable) continue;
-    layers[parameter->group] += RoundUp(ValueBytes(*parameter), kAlignmentBytes);
+    layers[parameter->group] +=
+        ShareOf(*parameter, RoundUp(ValueBytes(*parameter), kAlignmentBytes), layout, sharded);
   }
   int64_t largest = 0;
   for (const auto& [layer, bytes] : layers) largest = std::max(largest, bytes);
-  return DiskReaderBytes(largest / layout.mesh.tp / (sharded ? layout.mesh.size(kDataAxes) : 1));
+  return DiskReaderBytes(largest / layout.mesh.tp);
 }
 
 // What a stage's layers keep of what its schedule has in flight at once; the most of any stage.
@@ -115,7 +117,8 @@ int64_t KeptBytesOf(const Task& task, const Layout& layout, const std::vector<si
     const auto layers = std::count(stages.begin(), stages.end(), static_cast<size_t>(stage));
     most = std::max(most, in_flight * layers / chunks);
   }
-  return most * MostKeptBytes(task.model.layers, ModelOptionsOf(task, layout), layout.mesh.tp,
+  const ModelSpec part = PartOfExperts(task.model, 0, layout.mesh.ep);
+  return most * MostKeptBytes(part.layers, ModelOptionsOf(task, layout), layout.mesh.tp,
                               layout.micro_batch_rows * task.rows.sequence_len);
 }
 
@@ -142,6 +145,9 @@ int64_t AttentionBytesOf(const Task& task, const Layout& layout) {
 DeviceBytes BytesOf(const Task& task, const Layout& layout, const ParameterSet& declared,
                     bool host_is_apart) {
   const int stages = layout.mesh.pp, dp = layout.mesh.size(kDataAxes), zero = layout.zero_stage;
+  const auto share = [&](const Parameter& parameter, int64_t bytes, bool is_sharded) {
+    return ShareOf(parameter, bytes, layout, is_sharded);
+  };
   const std::vector<size_t> stage_of_layer = StagesOfLayers(LayersPerRun(task, layout), stages);
   const bool sharded = zero >= 3 && dp > 1;
   std::vector<DeviceBytes> held(static_cast<size_t>(stages));
@@ -150,16 +156,17 @@ DeviceBytes BytesOf(const Task& task, const Layout& layout, const ParameterSet& 
     const TrainingBytes training = TrainingBytesOf(*parameter, task, layout, host_is_apart);
     const bool streamed =
         parameter->group >= 0 && !parameter->trainable && layout.frozen != FrozenPlace::kDevice;
-    int64_t value = streamed ? 0 : ValueBytes(*parameter) / (sharded ? dp : 1);
+    int64_t value = streamed ? 0 : share(*parameter, ValueBytes(*parameter), sharded);
     const bool table = parameter->group == kEmbeddingGroup && layout.embedding == Place::kHost;
     if (table && host_is_apart) value = 0;
     if ((sharded || streamed) && !table) {
-      windows[parameter->group] += RoundUp(ValueBytes(*parameter), kAlignmentBytes);
+      windows[parameter->group] +=
+          share(*parameter, RoundUp(ValueBytes(*parameter), kAlignmentBytes), /*is_sharded=*/false);
     }
     for (const size_t stage : StagesOf(*parameter, stage_of_layer, stages, task.model.head.tied)) {
       held[stage].values += value;
-      held[stage].training +=
-          training.gradient / (zero >= 2 ? dp : 1) + training.state / (zero >= 1 ? dp : 1);
+      held[stage].training += share(*parameter, training.gradient, zero >= 2) +
+                              share(*parameter, training.state, zero >= 1);
     }
   }
   for (size_t stage = 0; stage < held.size(); ++stage) {

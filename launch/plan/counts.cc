@@ -23,6 +23,7 @@ class LayerCounter {
         layout_(layout),
         efficiencies_(efficiencies),
         tp_(layout.mesh.tp),
+        ep_(layout.mesh.ep),
         sequence_parallel_(layout.sequence_parallel && tp_ > 1),
         tokens_(MicrobatchTokens(task, layout)),
         width_(static_cast<double>(c10::elementSize(task.form.compute))),
@@ -74,8 +75,24 @@ class LayerCounter {
   }
 
   // Expanded once, as every pass needs it. Hardly an expert is without a token.
-  double Expanded(const Sizes& sizes) const {
-    return sizes.packed > 0 ? sizes.packed + sizes.in * sizes.out * width_ : 0;
+  double Expanded(const LinearSpec& linear, const Sizes& sizes) const {
+    return sizes.packed > 0 ? (sizes.packed + sizes.in * sizes.out * width_) * HeldOf(linear) : 0;
+  }
+
+  // What a rank has of an expert, on average: the rows of all are divided as the experts are.
+  double HeldOf(const LinearSpec& linear) const {
+    return linear.role == LinearRole::kExpert ? 1.0 / ep_ : 1.0;
+  }
+
+  // Tokens that go to their experts' ranks, or come back, `of_tokens` each time; and `of_places`
+  // times a number for each: a share or its gradient.
+  Counts Exchanged(size_t i, double of_tokens, double of_places, double place_bytes) const {
+    const auto* moe = std::get_if<MoeSpec>(&layer_[i].body);
+    if (moe == nullptr || ep_ == 1) return {};
+    const double places = tokens_ * static_cast<double>(moe->top_k) * (ep_ - 1) / ep_;
+    const double row_bytes = static_cast<double>(moe->router.in) * width_;
+    return {.exchanged = places * (of_tokens * row_bytes + of_places * place_bytes),
+            .exchanges = of_tokens + of_places};
   }
 
   Counts Forward(const std::vector<LinearSpec>& linears) const {
@@ -86,7 +103,7 @@ class LayerCounter {
       const Sizes sizes = SizesOf(linear);
       counts.products +=
           2 * rows * (sizes.in * sizes.out + sizes.rank * (sizes.factor_in + sizes.out));
-      counts.dequantized += Expanded(sizes);
+      counts.dequantized += Expanded(linear, sizes);
       if (sizes.rank == 0) continue;
       // The second factor's product is added to the linear's; unfused it is made, and then added.
       counts.streamed += rows * width_ * (efficiencies_.fused ? 2 : 4) * sizes.out;
@@ -104,10 +121,10 @@ class LayerCounter {
       const Sizes sizes = SizesOf(linear);
       const double elements = sizes.in * sizes.out;
       counts.products += 2 * rows * (elements + sizes.rank * (3 * sizes.factor_in + 2 * sizes.out));
-      counts.dequantized += Expanded(sizes);
+      counts.dequantized += Expanded(linear, sizes);
       if (task_.form.train_base) {
         counts.products += 2 * rows * elements;
-        counts.streamed += 2 * kGradientBytes * elements;
+        counts.streamed += 2 * kGradientBytes * elements * HeldOf(linear);
       }
       if (sizes.rank == 0) continue;
       inputs = sizes.in;  // dx is added to, x is read for both factors' gradients
@@ -177,7 +194,7 @@ class LayerCounter {
 
   // With the norm before it, and the sum that the norm takes along.
   Counts ForwardInner(size_t i) const {
-    Counts counts = Middle(layer_[i], /*backward=*/false);
+    Counts counts = Middle(layer_[i], /*backward=*/false) + Exchanged(i, 1, 1, width_);
     if (!layer_[i].beside) {
       counts = counts + Enter();
       counts.streamed += stream_bytes_ * (!efficiencies_.fused ? 7 : i == 0 ? 2 : 4);
@@ -187,7 +204,7 @@ class LayerCounter {
     return counts;
   }
   Counts ForwardOutput(size_t i) const {
-    Counts counts = Leave();
+    Counts counts = Leave() + Exchanged(i, 1, 0, 0);
     for (const auto& linears : Split(layer_[i], /*output=*/true))
       counts = counts + Forward(linears);
     if (layer_[i].after) counts.streamed += stream_bytes_ * (efficiencies_.fused ? 2 : 6);
@@ -196,6 +213,8 @@ class LayerCounter {
 
   Counts Backward(size_t i) const {
     Counts counts = Middle(layer_[i], /*backward=*/true) + Enter() + Leave();
+    const auto share_bytes = static_cast<double>(c10::elementSize(FactorDtype(task_.form.compute)));
+    counts = counts + Exchanged(i, TrainsExperts(i) ? 3 : 2, 1, share_bytes);
     bool adapted = task_.form.train_base;
     for (const auto& linears : LinearsByInput(layer_[i])) {
       counts = counts + Backward(linears);
@@ -208,6 +227,13 @@ class LayerCounter {
     if (!efficiencies_.fused) counts.streamed = 1.6 * Unfused(i);
     return counts;
   }
+  // Whether a backward needs the input of the first matrices of experts, too.
+  bool TrainsExperts(size_t i) const {
+    const auto* moe = std::get_if<MoeSpec>(&layer_[i].body);
+    if (moe == nullptr) return false;
+    return task_.form.train_base || task_.form.AdapterOf(moe->experts.front().gate).has_value();
+  }
+
   // What a forward's kernels move where nothing is fused, which a backward moves 1.6 times.
   double Unfused(size_t i) const { return ForwardInner(i).streamed + ForwardOutput(i).streamed; }
 
@@ -215,7 +241,7 @@ class LayerCounter {
   const Task& task_;
   const Layout& layout_;
   const Efficiencies& efficiencies_;
-  int tp_;
+  int tp_, ep_;
   bool sequence_parallel_;
   double tokens_, width_;
   double stream_bytes_;  // of a pass over what goes from block to block
@@ -225,7 +251,8 @@ class LayerCounter {
 
 Counts operator+(const Counts& a, const Counts& b) {
   return {a.products + b.products,       a.attention + b.attention, a.streamed + b.streamed,
-          a.dequantized + b.dequantized, a.sent + b.sent,           a.collectives + b.collectives};
+          a.dequantized + b.dequantized, a.sent + b.sent,           a.collectives + b.collectives,
+          a.exchanged + b.exchanged,     a.exchanges + b.exchanges};
 }
 
 LayerCounts CountLayer(const LayerSpec& layer, const Task& task, const Layout& layout,

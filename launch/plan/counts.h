@@ -17,6 +17,8 @@ struct Counts {
   double dequantized = 0;  // bytes read and written to expand NF4 matrices
   double sent = 0;         // bytes that a rank sends in tp's collectives
   double collectives = 0;  // these, in number
+  double exchanged = 0;    // bytes that a rank sends to those of other experts, if all have as many
+  double exchanges = 0;    // the all_to_alls of it
 };
 Counts operator+(const Counts& a, const Counts& b);
 

@@ -104,7 +104,8 @@ std::vector<MeshShape> MeshesOf(const SearchSpace& space) {
     for (int pp = 1; pp <= cards / tp; ++pp) {
       if (cards / tp % pp != 0 || pp > space.task.model.num_layers()) continue;
       if (space.Keeps("parallel.pipeline") && pp != space.base.mesh.pp) continue;
-      meshes.push_back({tp, pp, cards / tp / pp});
+      const int dp = cards / tp / pp, ep = space.base.mesh.ep;
+      if (dp % ep == 0) meshes.push_back({.tp = tp, .pp = pp, .dp = dp, .ep = ep});
     }
   }
   return meshes;

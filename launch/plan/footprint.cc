@@ -16,14 +16,30 @@ int64_t ValueBytes(const Parameter& parameter) {
   return parameter.slice.GlobalNumel() * static_cast<int64_t>(c10::elementSize(parameter.dtype));
 }
 
+// Of a layer whose experts are divided, the most that one rank can be sent (MoeSaved).
+int64_t MostArrivingRows(const ModelSpec& part, int64_t tokens) {
+  int64_t most = 0;
+  for (const LayerSpec& layer : part.layers) {
+    for (const BlockSpec& block : layer) {
+      const auto* moe = std::get_if<MoeSpec>(&block.body);
+      if (moe == nullptr) continue;
+      const auto own = static_cast<int64_t>(moe->experts.size());
+      most = std::max(most, moe->num_experts() / own * std::min(moe->top_k, own) * tokens);
+    }
+  }
+  return most;
+}
+
 }  // namespace
 
 Footprint::Footprint(const Task& task)
-    : task_(task), layers_(static_cast<size_t>(task.model.num_layers())) {
+    : task_(task), layers_(static_cast<size_t>(task.model.num_layers())), experts_(layers_.size()) {
   const ParameterSet declared = Declare(task);
   for (const auto& each : declared.all()) {
     const Parameter& parameter = *each;
-    Group& group = parameter.group >= 0            ? layers_[static_cast<size_t>(parameter.group)]
+    const bool of_expert = parameter.placement.ep == AxisGradient::kOwned;
+    std::vector<Group>& layers = of_expert ? experts_ : layers_;
+    Group& group = parameter.group >= 0            ? layers[static_cast<size_t>(parameter.group)]
                    : parameter.group == kHeadGroup ? head_
                                                    : embedding_;
     const int64_t numel = parameter.slice.GlobalNumel();
@@ -47,16 +63,17 @@ Footprint::Footprint(const Task& task)
 const Footprint::LayerWork& Footprint::WorkOf(const Layout& layout) {
   const int tp = layout.mesh.tp;
   const auto [found, is_new] =
-      work_.try_emplace({tp, layout.sequence_parallel, layout.micro_batch_rows});
+      work_.try_emplace({tp, layout.mesh.ep, layout.sequence_parallel, layout.micro_batch_rows});
   LayerWork& work = found->second;
   if (!is_new) return work;
   const LayerSpec& layer = task_.model.layers.front();
   const int64_t tokens = layout.micro_batch_rows * task_.rows.sequence_len;
   const auto element = static_cast<int64_t>(c10::elementSize(task_.form.compute));
   ModelOptions options = ModelOptionsOf(task_, layout);
+  const ModelSpec part = PartOfExperts(task_.model, 0, layout.mesh.ep);
   for (const Recompute level : {Recompute::kNone, Recompute::kSmart, Recompute::kFull}) {
     options.recompute = level;
-    work.kept[static_cast<size_t>(level)] = MostKeptBytes(task_.model.layers, options, tp, tokens);
+    work.kept[static_cast<size_t>(level)] = MostKeptBytes(part.layers, options, tp, tokens);
   }
   work.copies = FactorCopyBytes(layer, options, tp, c10::Device(c10::kCUDA, 0));
   int64_t widest = 0, attention = 0;
@@ -72,6 +89,9 @@ const Footprint::LayerWork& Footprint::WorkOf(const Layout& layout) {
   const int64_t wide = tokens * widest / tp * element, narrow = tokens * task_.model.hidden_size;
   work.working = std::max(5 * wide, attention + 2 * wide) + 4 * narrow * element +
                  2 * largest_packed_ / tp * element;
+  if (layout.mesh.ep > 1) {  // what comes, what goes back, and gradients or inputs of it
+    work.working += 3 * MostArrivingRows(part, tokens) * task_.model.hidden_size * element;
+  }
   // Logits in the type of products and, of their gradient, once more; the rows that are learnt.
   work.head = layout.loss_chunk_rows * task_.model.vocab_size / tp * (2 * element + 4) +
               4 * narrow * element;
@@ -100,26 +120,35 @@ std::vector<Footprint::Stage> Footprint::Held(const Layout& layout, MomentStorag
   const int zero = dp > 1 ? layout.zero_stage : 0;
   const bool state_on_host = layout.state == StatePlace::kHost;
   std::vector<Stage> stages(static_cast<size_t>(pp));
-  const auto add = [&](const Group& group, size_t at, bool is_layer) {
+  // `divided`: over the ranks along ep, unless ZeRO divides it over all replicas.
+  const auto add = [&](const Group& group, size_t at, bool is_layer, const Group& divided = {}) {
     Stage& stage = stages[at];
+    const auto share = [&](bool sharded, const auto& bytes) {
+      return sharded ? (bytes(group) + bytes(divided)) / dp
+                     : bytes(group) + bytes(divided) / layout.mesh.ep;
+    };
     const bool streams = is_layer && layout.frozen != FrozenPlace::kDevice;
-    const int64_t values = group.trained + (streams ? 0 : group.frozen);
-    stage.values += zero >= 3 ? values / dp : values;
-    if (layout.frozen == FrozenPlace::kHost && is_layer)
-      stage.on_host += zero >= 3 ? group.frozen / dp : group.frozen;
-    const int64_t shown = zero >= 3 ? group.frozen + group.trained : streams ? group.frozen : 0;
+    const auto frozen = [](const Group& of) { return of.frozen; };
+    const auto all = [](const Group& of) { return of.frozen + of.trained; };
+    const auto there = [&](const Group& of) { return of.trained + (streams ? 0 : of.frozen); };
+    const auto state = [&](const Group& of) {
+      return (moments == MomentStorage::kInt8 ? of.int8_state : of.fp32_state) +
+             (state_on_host ? of.masters_on_host : 0);
+    };
+    stage.values += share(zero >= 3, there);
+    if (layout.frozen == FrozenPlace::kHost && is_layer) stage.on_host += share(zero >= 3, frozen);
+    const int64_t shown = zero >= 3 ? share(false, all) : streams ? share(false, frozen) : 0;
     stage.window = std::max(stage.window, shown);
-    const int64_t state = moments == MomentStorage::kInt8 ? group.int8_state : group.fp32_state;
-    const int64_t own_state =
-        (state + (state_on_host ? group.masters_on_host : 0)) / (zero >= 1 ? dp : 1);
-    stage.training += group.gradients / (zero >= 2 ? dp : 1);
-    (state_on_host ? stage.on_host : stage.training) += own_state;
+    stage.training += share(zero >= 2, [](const Group& of) { return of.gradients; });
+    (state_on_host ? stage.on_host : stage.training) += share(zero >= 1, state);
   };
   size_t layer = 0;
   for (size_t run = 0; run < layout.layers_per_run.size(); ++run) {
     const size_t at = run % static_cast<size_t>(pp);
     stages[at].layers += layout.layers_per_run[run];
-    for (int i = 0; i < layout.layers_per_run[run]; ++i) add(layers_[layer++], at, true);
+    for (int i = 0; i < layout.layers_per_run[run]; ++i, ++layer) {
+      add(layers_[layer], at, true, experts_[layer]);
+    }
   }
   if (layout.embedding == Place::kHost) {
     stages.front().on_host += embedding_.frozen;

@@ -47,10 +47,10 @@ class Footprint {
   const std::vector<int64_t>& InFlight(const Layout& layout);
 
   const Task& task_;
-  std::vector<Group> layers_;
+  std::vector<Group> layers_, experts_;  // a layer's experts and the rest of it
   Group embedding_, head_;
   int64_t largest_packed_ = 0;  // elements of the largest matrix that is stored in 4 bits
-  std::map<std::tuple<int, bool, int64_t>, LayerWork> work_;
+  std::map<std::tuple<int, int, bool, int64_t>, LayerWork> work_;
   std::map<std::tuple<int, int, int, int64_t>, std::vector<int64_t>> in_flight_;
 };
 

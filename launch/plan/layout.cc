@@ -59,8 +59,8 @@ absl::StatusOr<Layout> LayoutOf(const config::RunConfig& run, const ModelSpec& m
                                 int world_size) {
   const config::ParallelConfig& parallel = run.parallel();
   Layout layout;
-  FT_ASSIGN_OR_RETURN(layout.mesh,
-                      MakeMeshShape(world_size, parallel.tensor(), parallel.pipeline()));
+  FT_ASSIGN_OR_RETURN(layout.mesh, MakeMeshShape(world_size, parallel.tensor(), parallel.pipeline(),
+                                                 parallel.expert()));
   layout.device = ValueOf<config::DeviceChoice, DeviceKind>(
       run.device(), {{config::DEVICE_CHOICE_AUTO, DeviceKind::kAuto},
                      {config::DEVICE_CHOICE_CUDA, DeviceKind::kCuda},
@@ -76,6 +76,7 @@ absl::StatusOr<Layout> LayoutOf(const config::RunConfig& run, const ModelSpec& m
        {config::PIPELINE_SCHEDULE_LAYER_MAJOR, PipelineKind::kLayerMajor}});
   SetPlaces(run, layout);
   FT_RETURN_IF_ERROR(CheckTensorParallel(model, layout.mesh.tp));
+  FT_RETURN_IF_ERROR(CheckExpertParallel(model, layout.mesh.ep));
   FT_ASSIGN_OR_RETURN(layout.layers_per_run, RunsOf(parallel, layout.schedule, model));
   return layout;
 }
@@ -83,6 +84,7 @@ absl::StatusOr<Layout> LayoutOf(const config::RunConfig& run, const ModelSpec& m
 absl::Status CheckLayout(const Task& task, const Layout& layout) {
   const int stages = layout.mesh.pp;
   FT_RETURN_IF_ERROR(CheckTensorParallel(task.model, layout.mesh.tp));
+  FT_RETURN_IF_ERROR(CheckExpertParallel(task.model, layout.mesh.ep));
   if (stages > task.model.num_layers()) {
     return absl::InvalidArgumentError(absl::StrCat("a pipeline of ", stages,
                                                    " stages, but the model has only ",
@@ -115,6 +117,8 @@ ModelOptions ModelOptionsOf(const Task& task, const Layout& layout) {
   options.embedding_on_host = layout.embedding == Place::kHost;
   options.layers_per_run = layout.layers_per_run;
   options.weights_stay = layout.WeightsStay();
+  options.microbatch_tokens =
+      RoundUp(layout.micro_batch_rows * task.rows.sequence_len, int64_t{layout.mesh.tp});
   return options;
 }
 
@@ -130,6 +134,11 @@ StageLinksOptions LinksOptionsOf(const Task& task, const Layout& layout) {
 std::vector<int> LayersPerRun(const Task& task, const Layout& layout) {
   if (!layout.layers_per_run.empty()) return layout.layers_per_run;
   return BalancedRuns(task.model, layout.mesh.pp);
+}
+
+int64_t ShareOf(const Parameter& parameter, int64_t bytes, const Layout& layout, bool sharded) {
+  if (sharded) return bytes / layout.mesh.size(kDataAxes);
+  return parameter.placement.ep == AxisGradient::kOwned ? bytes / layout.mesh.ep : bytes;
 }
 
 ParameterSet Declare(const Task& task) {

@@ -57,5 +57,8 @@ StageLinksOptions LinksOptionsOf(const Task& task, const Layout& layout);
 std::vector<int> LayersPerRun(const Task& task, const Layout& layout);
 // The parameters of the whole model, without storage, in every layout.
 ParameterSet Declare(const Task& task);
+// What a rank has of so many bytes of a parameter, or of what belongs to it, before tensor
+// parallelism divides it; `sharded` over all replicas, as ZeRO does.
+int64_t ShareOf(const Parameter& parameter, int64_t bytes, const Layout& layout, bool sharded);
 
 }  // namespace fttrain

@@ -40,6 +40,7 @@ std::vector<std::pair<std::string, std::string>> KeysOf(const Task& task, const 
   add(true, "train.gradient_accumulation_steps", StepShapeOf(task, layout).accumulation);
   add(mesh.tp > 1, "parallel.tensor", mesh.tp);
   add(mesh.pp > 1, "parallel.pipeline", mesh.pp);
+  add(mesh.ep > 1, "parallel.expert", mesh.ep);
   add(mesh.tp > 1 && !layout.sequence_parallel, "parallel.sequence_parallel", "false");
   add(mesh.dp > 1 && layout.zero_stage != 1, "parallel.zero_stage", layout.zero_stage);
   add(layout.schedule != PipelineKind::kOneForwardOneBackward, "parallel.pipeline_schedule",

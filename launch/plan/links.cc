@@ -16,12 +16,12 @@ namespace {
 
 constexpr double kGradientBytes = 4;  // float32
 
-// Ranks that differ in one axis alone, for every such line of the mesh.
-std::vector<std::vector<int>> LinesAlong(const MeshShape& shape, Axis axis) {
+// Ranks that differ in these axes alone, for every such line of the mesh.
+std::vector<std::vector<int>> LinesAlong(const MeshShape& shape, AxisSet axes) {
   std::map<int, std::vector<int>> lines;
   AxisSet others = {};
   for (const Axis each : kEveryAxis) {
-    if (each != axis) others = others | AxisSet{each};
+    if (!axes.Has(each)) others = others | AxisSet{each};
   }
   for (int rank = 0; rank < shape.world_size(); ++rank) {
     lines[IndexIn(shape, PositionOfRank(shape, rank), others)].push_back(rank);
@@ -106,20 +106,24 @@ Links LinksOf(const Layout& layout, const Rig& rig) {
   links.host = rig.host_copy;
   links.disk = rig.disk / rig.cards_per_host();
   links.ranks_per_host = std::min(rig.cards_per_host(), mesh.world_size());
-  const auto along = [&](Axis axis, bool closed, double within) {
-    if (mesh.size(axis) == 1) return 0.0;
-    return hosts.Rate(LinesAlong(mesh, axis), closed, within);
+  const auto along = [&](AxisSet axes, bool closed, double within) {
+    if (mesh.size(axes) == 1) return 0.0;
+    return hosts.Rate(LinesAlong(mesh, axes), closed, within);
   };
-  links.tp = along(Axis::kTp, /*closed=*/true, rig.collective);
-  links.dp = along(Axis::kDp, /*closed=*/true, rig.collective);
+  links.tp = along({Axis::kTp}, /*closed=*/true, rig.collective);
+  links.dp = along(kDataAxes, /*closed=*/true, rig.collective);
+  links.ep = along({Axis::kEp}, /*closed=*/true, rig.collective);
   // Several chunks a stage: the last stage sends to the first.
   const bool ring = static_cast<int>(layout.layers_per_run.size()) > mesh.pp;
-  links.pp = along(Axis::kPp, ring, rig.neighbour);
+  links.pp = along({Axis::kPp}, ring, rig.neighbour);
   return links;
 }
 
-GroupBytes BytesOfLayer(const LayerSpec& layer, const Task& task, const Layout& layout) {
+GroupBytes BytesOfLayer(const LayerSpec& whole, const Task& task, const Layout& layout) {
   const int tp = layout.mesh.tp;
+  const bool divided = layout.mesh.ep > 1;
+  const LayerSpec part = divided ? PartOfExperts(whole, 0, layout.mesh.ep) : LayerSpec();
+  const LayerSpec& layer = divided ? part : whole;
   GroupBytes bytes;
   for (const BlockSpec& block : layer) {
     ForEachPart(

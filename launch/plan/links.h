@@ -6,17 +6,19 @@
 
 namespace fttrain {
 
-// Bytes a second of each rank, while all ranks do the same: of rings along tp and dp, from stage to
-// stage, from its host's memory and disk, which that many ranks share. 0 where nothing is sent.
+// Bytes a second of each rank, while all ranks do the same: of rings along tp, dp and ep, from
+// stage to stage, from its host's memory and disk, which that many ranks share. 0 where nothing is
+// sent. An all_to_all is taken for a ring.
 struct Links {
-  double tp = 0, dp = 0, pp = 0;
+  double tp = 0, dp = 0, pp = 0, ep = 0;
   double host = 0, disk = 0;
   int ranks_per_host = 1;
 };
 // Ranks are on the rig's hosts in order.
 Links LinksOf(const Layout& layout, const Rig& rig);
 
-// Bytes of a rank's part of a layer, or of an end, before data parallelism divides it.
+// Bytes of a rank's part of a layer, or of an end, before ZeRO divides it. An expert's are taken to
+// be summed over as many replicas as all else.
 struct GroupBytes {
   double frozen = 0;   // values
   double trained = 0;  // values

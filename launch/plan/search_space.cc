@@ -48,6 +48,7 @@ std::string MeshName(const MeshShape& mesh) {
   if (mesh.tp > 1) parts.push_back(absl::StrCat("tensor ", mesh.tp));
   if (mesh.pp > 1) parts.push_back(absl::StrCat("pipeline ", mesh.pp));
   if (mesh.dp > 1) parts.push_back(absl::StrCat("replicas ", mesh.dp));
+  if (mesh.ep > 1) parts.back() += absl::StrCat(" (experts over ", mesh.ep, ")");
   return parts.empty() ? "one card" : absl::StrJoin(parts, " x ");
 }
 

@@ -118,6 +118,9 @@ class Stage {
     if (counts.sent > 0) {
       parts.communication = counts.sent / links_.tp + counts.collectives * Latency();
     }
+    if (counts.exchanged > 0) {
+      parts.communication += counts.exchanged / links_.ep + counts.exchanges * Latency();
+    }
     return parts;
   }
 

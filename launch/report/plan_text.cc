@@ -192,7 +192,8 @@ std::string Headline(const PlanReport& report) {
                    report.from_table ? " (shape from the table; no folder was read)" : "", " on ",
                    report.rig ? report.rig->name : Counted(mesh.world_size(), "rank"));
   if (!report.found) {
-    absl::StrAppend(&text, ": tensor ", mesh.tp, ", pipeline ", mesh.pp, ", replicas ", mesh.dp);
+    absl::StrAppend(&text, ": tensor ", mesh.tp, ", pipeline ", mesh.pp, ", replicas ", mesh.dp,
+                    mesh.ep > 1 ? absl::StrCat(", experts over ", mesh.ep) : "");
   }
   absl::StrAppend(&text, "; ", report.found ? MethodName(report.task) + ", " : "", "rows of ",
                   WithCommas(report.task.rows.sequence_len),

@@ -39,6 +39,7 @@ absl::StatusOr<Layout> OneGroup(config::RunConfig run, const ModelSpec& model, i
   parallel.set_tensor(ranks);
   parallel.set_pipeline(1);
   parallel.set_chunks_per_stage(1);
+  parallel.set_expert(1);
   parallel.clear_layers_per_stage();
   FT_ASSIGN_OR_RETURN(const Layout asked, LayoutOf(run, model, ranks));
   return Layout{.mesh = asked.mesh,

@@ -171,9 +171,10 @@ std::string StartSummary(const Task& task, const Layout& layout, const Machine& 
                                   machine.device.str(),
                                   machine.gpu.empty() ? "" : absl::StrCat(" (", machine.gpu, ")")));
   lines.push_back(absl::StrFormat(
-      "mesh       %d ranks = dp %d x pp %d x tp %d; zero stage %d; sequence parallel %s; "
+      "mesh       %d ranks = dp %d x pp %d x tp %d%s; zero stage %d; sequence parallel %s; "
       "%d threads a rank%s",
-      mesh.world_size(), mesh.dp, mesh.pp, mesh.tp, layout.zero_stage,
+      mesh.world_size(), mesh.dp, mesh.pp, mesh.tp,
+      mesh.ep > 1 ? absl::StrCat("; experts over ", mesh.ep, " of dp") : "", layout.zero_stage,
       layout.sequence_parallel && mesh.tp > 1 ? "on" : "off", at::get_num_threads(),
       machine.transport.empty() ? "" : absl::StrCat("; over ", machine.transport)));
   for (int stage = 0; stage < mesh.pp; ++stage) {

@@ -71,16 +71,16 @@ class FileTensors {
   const std::vector<std::string>& names() const { return names_; }
   const std::vector<std::string>& parameter_names() const { return parameter_names_; }
 
-  // As GatherOnFirstStage; `stages` of all parameters.
-  at::Tensor Gather(const std::string& name, const std::vector<int>& stages,
+  // As GatherOnFirstRank; `holders` of all parameters.
+  at::Tensor Gather(const std::string& name, const std::vector<Holders>& holders,
                     const ParameterSet& set, ParameterStore& store) const {
     if (PartOfName(parameter_names_[pieces_.at(name).front().parameter])) {
-      return GatherParts(name, stages, set, store);
+      return GatherParts(name, holders, set, store);
     }
     std::vector<at::Tensor> parts;
     for (const Piece& piece : pieces_.at(name)) {
       const at::Tensor part =
-          GatherOnFirstStage(*parameters_[piece.parameter], stages[piece.parameter], set, store);
+          GatherOnFirstRank(*parameters_[piece.parameter], holders[piece.parameter], set, store);
       if (part.defined()) parts.push_back(part);
     }
     if (parts.size() < pieces_.at(name).size()) return {};
@@ -89,12 +89,12 @@ class FileTensors {
 
  private:
   // Of one whose parameters are TensorParts: put together in host memory, one after another.
-  at::Tensor GatherParts(const std::string& name, const std::vector<int>& stages,
+  at::Tensor GatherParts(const std::string& name, const std::vector<Holders>& holders,
                          const ParameterSet& set, ParameterStore& store) const {
     at::Tensor whole;
     for (const Piece& piece : pieces_.at(name)) {
       const Parameter& parameter = *parameters_[piece.parameter];
-      const at::Tensor value = GatherOnFirstStage(parameter, stages[piece.parameter], set, store);
+      const at::Tensor value = GatherOnFirstRank(parameter, holders[piece.parameter], set, store);
       if (!value.defined()) continue;
       const TensorPart part = *PartOfName(parameter.slice.name);
       if (!whole.defined()) whole = at::empty(part.shape, value.options().device(at::kCPU));
@@ -170,11 +170,11 @@ std::vector<AdapterTensor> GatherAdapter(const ParameterSet& set, ParameterStore
                                          const ParameterSet& declared) {
   const std::vector<Parameter*> adapters = AdapterParameters(declared);
   const FileTensors files(adapters);
-  const std::vector<int> stages =
-      StagesOf(files.parameter_names(), set, store.mesh(), store.device());
+  const std::vector<Holders> holders =
+      HoldersOf(files.parameter_names(), set, store.mesh(), store.device());
   std::vector<AdapterTensor> tensors;
   for (const std::string& name : files.names()) {
-    tensors.push_back({name, files.Gather(name, stages, set, store)});
+    tensors.push_back({name, files.Gather(name, holders, set, store)});
   }
   return tensors;
 }
@@ -208,11 +208,12 @@ absl::Status SaveModel(const ParameterSet& set, ParameterStore& store, const Par
   std::vector<Parameter*> parameters;
   for (const auto& p : declared.all()) parameters.push_back(p.get());
   const FileTensors files(parameters);
-  const std::vector<int> stages = StagesOf(files.parameter_names(), set, mesh, store.device());
+  const std::vector<Holders> holders =
+      HoldersOf(files.parameter_names(), set, mesh, store.device());
   // A writer that fails still takes part in gathering what is left, or the others would wait for
   // it.
   for (const TensorSpec& spec : specs) {
-    const at::Tensor whole = files.Gather(spec.name, stages, set, store);
+    const at::Tensor whole = files.Gather(spec.name, holders, set, store);
     if (writer == nullptr || !status.ok()) continue;
     status = writer->Append(whole, spec.constant ? at::kFloat : save_dtype);
   }

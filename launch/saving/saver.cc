@@ -63,10 +63,11 @@ std::string LayoutText(const Job& job) {
   const MeshShape& mesh = layout.mesh;
   return absl::StrCat(
       mesh.world_size(), " ranks (tensor ", mesh.tp, ", pipeline ", mesh.pp, ", data ", mesh.dp,
-      "), zero_stage ", layout.zero_stage, ", ", layout.micro_batch_rows, " rows a microbatch, ",
-      layout.sequence_parallel ? "" : "no ", "sequence_parallel, schedule ",
-      static_cast<int>(layout.schedule), ", recompute ", static_cast<int>(layout.recompute), ", ",
-      job.network->device.is_cuda() ? "CUDA" : "CPU", ", ", at::get_num_threads(), " threads");
+      mesh.ep > 1 ? absl::StrCat(", expert ", mesh.ep) : "", "), zero_stage ", layout.zero_stage,
+      ", ", layout.micro_batch_rows, " rows a microbatch, ", layout.sequence_parallel ? "" : "no ",
+      "sequence_parallel, schedule ", static_cast<int>(layout.schedule), ", recompute ",
+      static_cast<int>(layout.recompute), ", ", job.network->device.is_cuda() ? "CUDA" : "CPU",
+      ", ", at::get_num_threads(), " threads");
 }
 
 Saver::Saver(Job& job, const TrainPlan& plan, const RunIdentity& identity, FileSystem& files,
@@ -123,10 +124,16 @@ absl::Status Saver::Begin(int64_t steps_done) {
 
 void RehearseSave(Job& job, const Process& process) {
   const Layout& layout = job.layout();
-  const bool is_a_copy =
-      PositionOfRank(layout.mesh, process.rank()).dp > 0 && layout.zero_stage == 0;
-  std::vector<SavedPiece> copies;
-  if (!is_a_copy) copies = CopiesOnHost(PiecesToSave(job, Disk{{process.rank()}}, process));
+  std::vector<SavedPiece> pieces = PiecesToSave(job, Disk{{process.rank()}}, process);
+  // Of copies the first is saved: of experts another rank's than of the rest.
+  if (layout.zero_stage == 0) {
+    const MeshPosition at = PositionOfRank(layout.mesh, process.rank());
+    std::erase_if(pieces, [&](const SavedPiece& piece) {
+      const Placement& placement = job.network->parameters.Get(piece.what.name)->placement;
+      return IndexIn(layout.mesh, at, placement.Replicas(layout.mesh)) > 0;
+    });
+  }
+  const std::vector<SavedPiece> copies = CopiesOnHost(pieces);
   if (process.world_size() == 1) {
     AdapterOnHost(job, process);
     return;

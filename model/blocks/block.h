@@ -44,18 +44,20 @@ struct BlockSaved {
 // What a block of this kind saves on a rank, nothing made yet.
 std::unique_ptr<BlockSaved> NewSaved(const BlockSpec& spec, TensorRank tp, at::ScalarType compute);
 
-// What blocks are built from; tp, set and ahead must outlive them.
+// What blocks are built from; tp, set, ahead and ep must outlive them.
 struct BlockSetup {
   const ModelOptions& options;
   Communicator& tp;
-  const ParameterSet& set;  // with what DeclareLayer declared
-  Nf4Ahead* ahead;          // may be null
+  const ParameterSet& set;     // with what DeclareLayer declared
+  Nf4Ahead* ahead;             // may be null
+  Communicator* ep = nullptr;  // the ranks that divide the experts; null: this one has all
 
   Linears Make(const std::vector<LinearSpec>& specs) const;
   Parameter* Norm(const NormSpec& spec) const;
 };
 
-// All functions: `saved` is of the block's own kind; collective over tp where they reduce.
+// All functions: `saved` is of the block's own kind; collective over tp where they reduce, and
+// along ep where ranks divide the experts: of a step as many forwards and backwards on each.
 class Block {
  public:
   explicit Block(const BlockSetup& setup) : region_(setup.tp, setup.options.sequence_parallel) {}

@@ -62,13 +62,13 @@ std::vector<KeptTensor> DecoderLayerSaved::Kept() {
 }
 
 DecoderLayer::DecoderLayer(const LayerSpec& layer, const ModelOptions& options, Communicator& tp,
-                           const ParameterSet& set, Nf4Ahead* ahead)
+                           const ParameterSet& set, Nf4Ahead* ahead, Communicator* ep)
     : spec_(layer),
       recompute_(options.recompute),
       compute_(options.compute),
       ahead_(ahead),
       region_(tp, options.sequence_parallel) {
-  const BlockSetup setup = {options, tp, set, ahead};
+  const BlockSetup setup = {options, tp, set, ahead, ep};
   for (const BlockSpec& block : layer) {
     norms_.push_back({block.before ? setup.Norm(*block.before) : nullptr,
                       block.after ? setup.Norm(*block.after) : nullptr});

@@ -25,16 +25,18 @@ struct DecoderLayerSaved {
 
 class DecoderLayer {
  public:
-  // DeclareLayer has put the layer's parameters into `set`, which must outlive this, as must `tp`
-  // and `ahead` (may be null; dequantises NF4 matrices).
+  // DeclareLayer has put the layer's parameters into `set`, which must outlive this, as must `tp`,
+  // `ahead` (may be null; dequantises NF4 matrices) and `ep`: where `layer` is a rank's
+  // PartOfExperts, those who have the other parts; else null.
   DecoderLayer(const LayerSpec& layer, const ModelOptions& options, Communicator& tp,
-               const ParameterSet& set, Nf4Ahead* ahead = nullptr);
+               const ParameterSet& set, Nf4Ahead* ahead = nullptr, Communicator* ep = nullptr);
 
-  // x [T/tp, H] -> [T/tp, H]. Collective over tp. `saved` may be null (evaluation).
+  // x [T/tp, H] -> [T/tp, H]. Collective over tp and, of one with experts, along ep. `saved` may be
+  // null (evaluation).
   at::Tensor Forward(const at::Tensor& x, const MicrobatchContext& context, const RopeTables& ropes,
                      DecoderLayerSaved* saved) const;
   // dy [T/tp, H] (move it in: it is freed as soon as possible) -> dx [T/tp, H]; adds to gradients;
-  // consumes `saved` (tensors in it are overwritten, all is freed). Collective over tp; what is
+  // consumes `saved` (tensors in it are overwritten, all is freed). Collective as Forward; what is
   // made again repeats its collectives, each block just before its own backward. need_dx false
   // (frozen embedding, first layer): returns an undefined tensor.
   at::Tensor Backward(at::Tensor dy, const MicrobatchContext& context, const RopeTables& rope,
@@ -83,7 +85,8 @@ class DecoderLayer {
   std::vector<std::unique_ptr<Block>> blocks_;  // as in spec_
 };
 
-// Bytes that a layer keeps of a microbatch of `tokens` for Backward on one of tp ranks. With kNone
+// Bytes that a layer keeps of a microbatch of `tokens` for Backward on one of tp ranks; of a
+// PartOfExperts what it keeps at most (MoeSaved). With kNone
 // at the shape of a 70B model in bfloat16, a token: 92 160 elements and 64 of float32 (lse).
 int64_t KeptBytes(const LayerSpec& layer, const ModelOptions& options, int tp, int64_t tokens);
 // Of the layer that keeps most.

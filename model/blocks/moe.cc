@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "model/kernels/dispatch.h"
@@ -11,16 +12,22 @@ namespace fttrain {
 MoeSaved::MoeSaved(const MoeSpec& spec, TensorRank tp, at::ScalarType compute)
     : experts_(spec.num_experts()),
       top_k_(spec.top_k),
+      own_(static_cast<int64_t>(spec.experts.size())),
       width_(SliceOf(spec.experts.front().gate, tp).range.extent),
       compute_(compute) {}
 
 std::vector<SavedTensor> MoeSaved::Inner(int64_t tokens) {
-  const int64_t rows = tokens * top_k_;
-  return {{"gate", &gate, {rows, width_}, compute_},
-          {"up", &up, {rows, width_}, compute_},
-          {"probabilities", &routes.probabilities, {tokens, experts_}, StatisticsType(compute_)},
-          {"experts", &routes.experts, {tokens, top_k_}, at::kLong},
-          {"order", &routes.order, {rows}, at::kLong}};
+  const int64_t places = tokens * top_k_;
+  const int64_t most = experts_ / own_ * tokens * std::min(top_k_, own_);
+  const int64_t came = own_ == experts_ ? places : rows < 0 ? most : rows;
+  std::vector<SavedTensor> inner = {
+      {"gate", &gate, {came, width_}, compute_},
+      {"up", &up, {came, width_}, compute_},
+      {"probabilities", &routes.probabilities, {tokens, experts_}, StatisticsType(compute_)},
+      {"experts", &routes.experts, {tokens, top_k_}, at::kLong},
+      {"order", &routes.order, {places}, at::kLong}};
+  if (own_ < experts_) inner.push_back({"shares", &shares, {came}, compute_});
+  return inner;
 }
 
 MoeBlock::MoeBlock(const MoeSpec& spec, const BlockSetup& setup)
@@ -28,7 +35,12 @@ MoeBlock::MoeBlock(const MoeSpec& spec, const BlockSetup& setup)
       activation_(spec.experts.front().activation),
       hidden_size_(spec.router.in),
       compute_(setup.options.compute),
+      ep_(setup.ep),
       router_(spec, setup) {
+  const auto own = static_cast<int64_t>(spec.experts.size());
+  const int ranks = ep_ == nullptr ? 1 : ep_->size();
+  TORCH_CHECK(own * ranks == spec.num_experts(), spec.router.name, ": ", own, " of ",
+              spec.num_experts(), " experts on each of ", ranks, " ranks");
   for (const MlpSpec& expert : spec.experts) {
     experts_.push_back({setup.Make({expert.gate, expert.up}), setup.Make({expert.down})});
   }
@@ -45,33 +57,32 @@ std::vector<Linears*> MoeBlock::InOrder() {
   return order;
 }
 
-template <typename Work>
-void MoeBlock::ForEachExpert(const Routes& routes, const Work& work) const {
-  int64_t begin = 0;
-  for (size_t e = 0; e < experts_.size(); ++e) {
-    const int64_t end = routes.ends.at(e);
-    if (end > begin) work(experts_[e], Rows{begin, end - begin});
-    begin = end;
-  }
+at::Tensor MoeBlock::SharesOf(const MoeSaved& saved) const {
+  return ep_ == nullptr ? router_.Shares(saved.routes).to(compute_) : saved.shares;
 }
 
 void MoeBlock::ForwardInner(const at::Tensor& x, const BlockContext& context,
                             MemoryCategory category, BlockSaved& base) const {
   auto& saved = static_cast<MoeSaved&>(base);
   saved.routes = router_.Choose(x, category);
+  const MemoryScope workspace(MemoryCategory::kWorkspace);
+  const ExpertRows rows(saved.routes, ep_);
+  saved.rows = rows.count();
   const std::vector<SavedTensor> inner = saved.Inner(x.size(0));
+  const at::Tensor shares =
+      ep_ == nullptr ? at::Tensor() : router_.Shares(saved.routes).to(compute_);
   {
     const MemoryScope scope(category);
     saved.gate = at::empty(inner[0].sizes, x.options());
     saved.up = at::empty(inner[1].sizes, x.options());
+    if (ep_ != nullptr) saved.shares = rows.SendPlaces(shares);
   }
-  const MemoryScope workspace(MemoryCategory::kWorkspace);
-  const at::Tensor tokens = saved.routes.Tokens();
-  ForEachExpert(saved.routes, [&](const Expert& expert, const Rows& rows) {
-    expert.gate_up.ForwardInto({rows.Of(saved.gate), rows.Of(saved.up)},
-                               x.index_select(0, rows.Of(tokens)), /*dropout=*/{},
-                               context.batch.adapters);
-  });
+  const at::Tensor sent = rows.SendTokens(x);
+  for (const ExpertRows::Part& part : rows.parts()) {
+    experts_[part.expert].gate_up.ForwardInto({part.In(saved.gate), part.In(saved.up)},
+                                              rows.TokensOf(part, sent), /*dropout=*/{},
+                                              context.batch.adapters);
+  }
 }
 
 at::Tensor MoeBlock::ForwardOutput(const BlockContext& context, MemoryCategory category,
@@ -86,16 +97,17 @@ at::Tensor MoeBlock::ForwardOutput(const BlockContext& context, MemoryCategory c
   }
   {
     const MemoryScope workspace(MemoryCategory::kWorkspace);
-    const at::Tensor tokens = saved.routes.Tokens();
-    const at::Tensor shares = router_.Shares(saved.routes).to(compute_).unsqueeze(1);
-    ForEachExpert(saved.routes, [&](const Expert& expert, const Rows& rows) {
-      at::Tensor hidden = GluForward(rows.Of(saved.gate), rows.Of(saved.up), activation_);
-      hidden.mul_(rows.Of(shares));
-      // A token comes once among an expert's rows, so sums have one order.
-      partial.index_add_(
-          0, rows.Of(tokens),
-          expert.down.Forward(hidden, {}, context.batch.adapters, rows.Of(shares)).front());
-    });
+    const ExpertRows rows(saved.routes, ep_);
+    const at::Tensor shares = SharesOf(saved);
+    at::Tensor results = rows.NewResults(partial);
+    for (const ExpertRows::Part& part : rows.parts()) {
+      at::Tensor hidden = GluForward(part.In(saved.gate), part.In(saved.up), activation_);
+      const at::Tensor mine = rows.PlacesOf(part, shares).unsqueeze(1);
+      hidden.mul_(mine);
+      const Linears& down = experts_[part.expert].down;
+      rows.AddTokens(part, down.Forward(hidden, {}, context.batch.adapters, mine).front(), results);
+    }
+    rows.ReturnTokens(std::move(results), partial);
   }
   if (last_use) saved.FreeInner();
   return region_.Leave(std::move(partial));
@@ -134,20 +146,30 @@ at::Tensor MoeBlock::Backward(const at::Tensor& dy, const BlockContext& /*contex
     const Routes& routes = saved.routes;
     const at::Tensor dfull = region_.Enter(dy);
     const at::Tensor x = NeedsInput() ? make_input() : at::Tensor();
-    const bool reads_x = experts_.front().gate_up.HasTrainable();
-    const at::Tensor tokens = routes.Tokens();
-    const at::Tensor shares = router_.Shares(routes).to(compute_).unsqueeze(1);
-    const at::Tensor dshares = at::empty(routes.order.sizes(), routes.probabilities.options());
+    const ExpertRows rows(routes, ep_);
+    const at::Tensor shares = SharesOf(saved);
+    at::Tensor dshares = rows.NewPlaces(routes.probabilities.options());
     if (need_dx) dx = at::zeros(dfull.sizes(), dfull.options());
-    ForEachExpert(routes, [&](const Expert& expert, const Rows& rows) {
-      const at::Tensor mine = rows.Of(tokens), gate = rows.Of(saved.gate), up = rows.Of(saved.up);
-      rows.Of(dshares).copy_(
-          BackwardDown(expert, dfull.index_select(0, mine), rows.Of(shares), gate, up));
-      const at::Tensor dx_rows = BackwardGateUp(
-          expert, {gate, up}, reads_x ? x.index_select(0, mine) : at::Tensor(), need_dx);
-      if (need_dx) dx.index_add_(0, mine, dx_rows);
-    });
-    const at::Tensor dscores = router_.BackwardShares(dshares, routes);
+    at::Tensor results = need_dx ? rows.NewResults(dx) : at::Tensor();
+    {
+      const bool reads_x = experts_.front().gate_up.HasTrainable();
+      const at::Tensor dsent = rows.SendTokens(dfull);
+      const at::Tensor xsent = reads_x ? rows.SendTokens(x) : at::Tensor();
+      for (const ExpertRows::Part& part : rows.parts()) {
+        const Expert& expert = experts_[part.expert];
+        const at::Tensor gate = part.In(saved.gate), up = part.In(saved.up);
+        rows.AddPlaces(part,
+                       BackwardDown(expert, rows.TokensOf(part, dsent),
+                                    rows.PlacesOf(part, shares).unsqueeze(1), gate, up),
+                       dshares);
+        const at::Tensor mine = reads_x ? rows.TokensOf(part, xsent) : at::Tensor();
+        const at::Tensor dx_rows = BackwardGateUp(expert, {gate, up}, mine, need_dx);
+        if (need_dx) rows.AddTokens(part, dx_rows, results);
+      }
+    }
+    if (need_dx) rows.ReturnTokens(std::move(results), dx);
+    const at::Tensor dscores =
+        router_.BackwardShares(rows.ReturnPlaces(std::move(dshares)), routes);
     if (router_.trainable()) router_.BackwardParams(dscores, x);
     if (need_dx) dx.add_(router_.BackwardInput(dscores));
   }

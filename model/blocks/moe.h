@@ -1,7 +1,10 @@
 // A mixture of experts as a block: tokens are sorted by expert, and each expert is a gated
 // feed-forward (mlp.h) over its rows alone, one product for each of its matrices; none is dropped.
 // Each expert's matrices are split over the tp axis as those of an MLP are; the router (router.h)
-// is whole on every rank.
+// is whole on every rank. The experts may be divided over ranks (expert_rows.h): tokens then go to
+// their experts' ranks with their shares, what an expert made comes back, and gradients go the same
+// ways. Where experts are trained a backward sends their input once more: keeping it would cost as
+// much as gate and up.
 //
 // The gradient of a share is <dy, what the expert made>, which is <dh, h> of the product h before
 // the down projection: no product more. As each rank has a part of h, it has a part of that
@@ -11,21 +14,26 @@
 #pragma once
 
 #include "model/blocks/block.h"
+#include "model/blocks/expert_rows.h"
 #include "model/blocks/router.h"
 
 namespace fttrain {
 
 // A token: 2 K F elements, divided by tp, of the K experts that it has; E probabilities and 2 K
-// indices.
+// indices. Where ranks divide the experts, those of the R rows that came, and a share each. How
+// many come is known when they have: before that Inner has the most, ep min(K, E/ep) T, K T on
+// average.
 struct MoeSaved : BlockSaved {
   MoeSaved(const MoeSpec& spec, TensorRank tp, at::ScalarType compute);
   std::vector<SavedTensor> Inner(int64_t tokens) override;
 
-  at::Tensor gate, up;  // [T K, F/tp], rows as routes.order
+  at::Tensor gate, up;  // [R, F/tp], sorted by expert; R = T K where this rank has all experts
+  at::Tensor shares;    // [R], as they came, in compute dtype; only where experts are divided
+  int64_t rows = -1;    // R; below 0: not known
   Routes routes;
 
  private:
-  int64_t experts_, top_k_, width_;
+  int64_t experts_, top_k_, own_, width_;
   at::ScalarType compute_;
 };
 
@@ -46,14 +54,6 @@ class MoeBlock : public Block {
   struct Expert {
     Linears gate_up, down;
   };
-  // Rows of what is sorted by expert.
-  struct Rows {
-    int64_t begin, count;
-    at::Tensor Of(const at::Tensor& sorted) const { return sorted.narrow(0, begin, count); }
-  };
-  // Calls work(expert, its rows) for each that has some.
-  template <typename Work>
-  void ForEachExpert(const Routes& routes, const Work& work) const;
   // dy of an expert's rows -> the gradients of their shares. gate and up become their gradients.
   at::Tensor BackwardDown(const Expert& expert, const at::Tensor& dy, const at::Tensor& shares,
                           const at::Tensor& gate, const at::Tensor& up) const;
@@ -62,9 +62,13 @@ class MoeBlock : public Block {
   static at::Tensor BackwardGateUp(const Expert& expert, const std::vector<at::Tensor>& dgate_up,
                                    const at::Tensor& x, bool need_dx);
 
+  // The shares of ExpertRows::SendPlaces, in compute dtype.
+  at::Tensor SharesOf(const MoeSaved& saved) const;
+
   GluForm activation_;
   int64_t hidden_size_;
   at::ScalarType compute_;
+  Communicator* ep_;  // null where this rank has all experts
   Router router_;
   std::vector<Expert> experts_;
 };

@@ -30,6 +30,9 @@ struct ModelOptions : ParameterForm {
   // Whether weights lie at the same place all the time: what is read ahead may be kept by it.
   bool weights_stay = true;
   bool embedding_on_host = false;  // the frozen table stays in host memory, rows are gathered there
+  // Of a full microbatch: those that a rehearsal takes to come from other ranks, whose experts are
+  // divided, where it knows its own alone.
+  int64_t microbatch_tokens = 0;
 };
 
 }  // namespace fttrain

@@ -18,11 +18,13 @@ Router::Router(const MoeSpec& spec, const BlockSetup& setup)
       groups_(spec.groups),
       top_groups_(spec.top_groups),
       group_best_(spec.group_best),
+      microbatch_tokens_(setup.options.microbatch_tokens),
       renormalize_(spec.renormalize),
       sigmoid_(spec.sigmoid),
       scale_(spec.scale),
       compute_(setup.options.compute),
       dtype_(StatisticsType(setup.options.compute)),
+      ep_(setup.ep),
       weight_(setup.set.Get(spec.router.name + ".weight")),
       bias_(setup.set.Find(spec.router.name + ".bias")),
       correction_(spec.correction ? setup.set.Get(spec.correction->name) : nullptr) {}
@@ -50,23 +52,47 @@ Routes Router::Choose(const at::Tensor& x, MemoryCategory category) const {
   const at::Tensor experts = std::get<1>(at::topk(ForChoice(probabilities), top_k_));
   const auto [sorted, order] =
       at::sort(experts.view(-1), /*stable=*/true, /*dim=*/0, /*descending=*/false);
+  Routes routes;
+  Count(sorted, x.size(0), routes);
   const MemoryScope kept(category);
-  return {probabilities.clone(), experts.clone(), order.clone(), Ends(sorted, x.size(0))};
+  routes.probabilities = probabilities.clone();
+  routes.experts = experts.clone();
+  routes.order = order.clone();
+  return routes;
 }
 
-std::vector<int64_t> Router::Ends(const at::Tensor& sorted_experts, int64_t tokens) const {
-  std::vector<int64_t> ends(static_cast<size_t>(experts_));
+void Router::Count(const at::Tensor& sorted_experts, int64_t tokens, Routes& routes) const {
   const at::Tensor next = at::arange(1, experts_ + 1, sorted_experts.options());
-  if (IsRehearsal()) {
-    const at::Tensor found = at::empty_like(next), on_host = found.to(at::kCPU);
-    for (int64_t e = 0; e < experts_; ++e) {
-      ends[static_cast<size_t>(e)] = tokens * std::min(e + 1, top_k_);
-    }
-    return ends;
+  const at::Tensor ends =
+      IsRehearsal() ? at::empty_like(next) : at::searchsorted(sorted_experts, next);
+  at::Tensor told = ends;
+  if (ep_ != nullptr) {
+    const at::Tensor counts = ends.clone(), received = at::empty_like(ends);
+    counts.narrow(0, 1, experts_ - 1).sub_(ends.narrow(0, 0, experts_ - 1));
+    const std::vector<int64_t> each(static_cast<size_t>(ep_->size()), experts_ / ep_->size());
+    ep_->AllToAll(counts, received, each, each);
+    told = at::cat({ends, received});
   }
-  const at::Tensor on_host = at::searchsorted(sorted_experts, next).to(at::kCPU);
-  std::copy_n(on_host.const_data_ptr<int64_t>(), experts_, ends.begin());
-  return ends;
+  const at::Tensor on_host = told.to(at::kCPU);
+  if (IsRehearsal()) return Imagine(tokens, routes);
+  const int64_t* const numbers = on_host.const_data_ptr<int64_t>();
+  routes.ends.assign(numbers, numbers + experts_);
+  routes.received.assign(numbers + experts_, numbers + on_host.numel());
+}
+
+void Router::Imagine(int64_t tokens, Routes& routes) const {
+  const int64_t ranks = ep_ == nullptr ? 1 : ep_->size(), own = experts_ / ranks;
+  const int64_t first = ep_ == nullptr ? 0 : ep_->rank() * own, mine = std::min(top_k_, own);
+  int64_t end = 0, elsewhere = top_k_ - mine;  // experts that are still to have all tokens
+  for (int64_t e = 0; e < experts_; ++e) {
+    const bool is_own = e >= first && e < first + own;
+    if (is_own ? e < first + mine : elsewhere-- > 0) end += tokens;
+    routes.ends.push_back(end);
+  }
+  for (int64_t i = 0; ep_ != nullptr && i < experts_; ++i) {
+    const int64_t theirs = i / own == ep_->rank() ? tokens : std::max(tokens, microbatch_tokens_);
+    routes.received.push_back(i % own < mine ? theirs : 0);
+  }
 }
 
 std::pair<at::Tensor, at::Tensor> Router::Chosen(const Routes& routes) const {

@@ -19,6 +19,9 @@ struct Routes {
   at::Tensor order;
   // [E], on the host: expert e has the places [ends[e - 1], ends[e]) of `order`.
   std::vector<int64_t> ends = {};
+  // Where ranks divide the experts, on the host: how many rows each rank, along ep, has for each of
+  // this rank's experts, [ep, E/ep]; else empty.
+  std::vector<int64_t> received = {};
   // The token of each place of `order`.
   at::Tensor Tokens() const;
 };
@@ -28,9 +31,13 @@ class Router {
   Router(const MoeSpec& spec, const BlockSetup& setup);
   bool trainable() const { return weight_->trainable; }
 
-  // x [T, H], whole rows; the tensors are booked under `category`. The host waits for the device:
-  // how many rows each expert has decides what comes next. In a rehearsal, where no value is known,
-  // the first K experts have all tokens: no expert can have more.
+  // x [T, H], whole rows; the tensors are booked under `category`. The host waits for the device,
+  // once: how many rows each expert has decides what comes next. Where ranks divide the experts
+  // they tell each other before, in one all_to_all of E numbers, so that the wait is for the
+  // slowest of them; collective along ep. In a rehearsal, where no value is known, the first K
+  // experts have all tokens: no expert can have more. Where experts are divided those are this
+  // rank's, as many as there are, and each other rank sends it the same of a full microbatch
+  // (ModelOptions): the most that can come, min(K, E/ep) rows for each token of all ranks.
   Routes Choose(const at::Tensor& x, MemoryCategory category) const;
   // The share of each place of `order`, [T K]: the expert's probability, divided by the sum of the
   // token's if the model does that, times the model's scale.
@@ -48,13 +55,17 @@ class Router {
   std::pair<at::Tensor, at::Tensor> Chosen(const Routes& routes) const;
   // What the choice is made by: the corrected probabilities, -inf beyond the best groups.
   at::Tensor ForChoice(const at::Tensor& probabilities) const;
-  std::vector<int64_t> Ends(const at::Tensor& sorted_experts, int64_t tokens) const;
+  // Sets ends and received.
+  void Count(const at::Tensor& sorted_experts, int64_t tokens, Routes& routes) const;
+  void Imagine(int64_t tokens, Routes& routes) const;
   at::Tensor Weight() const;  // [E, H] in dtype_
 
   int64_t experts_, top_k_, groups_, top_groups_, group_best_;
+  int64_t microbatch_tokens_;
   bool renormalize_, sigmoid_;
   double scale_;
   at::ScalarType compute_, dtype_;
+  Communicator* ep_;  // null where this rank has all experts
   Parameter* weight_;
   Parameter *bias_, *correction_;  // may be null
 };

@@ -69,4 +69,26 @@ absl::Status CheckTensorParallel(const ModelSpec& model, int tp) {
       ". Sizes that fit: ", absl::StrJoin(sizes, ", ")));
 }
 
+absl::Status CheckExpertParallel(const ModelSpec& model, int ep) {
+  if (ep == 1) return absl::OkStatus();
+  if (!HasExperts(model)) {
+    return absl::InvalidArgumentError(absl::StrCat("parallel.expert ", ep, ": this model (",
+                                                   model.family, ") has no experts to divide"));
+  }
+  for (const LayerSpec& layer : model.layers) {
+    for (const BlockSpec& block : layer) {
+      const auto* moe = std::get_if<MoeSpec>(&block.body);
+      if (moe == nullptr || moe->num_experts() % ep == 0) continue;
+      std::vector<int64_t> sizes;
+      for (int64_t size = 1; size <= moe->num_experts(); ++size) {
+        if (moe->num_experts() % size == 0) sizes.push_back(size);
+      }
+      return absl::InvalidArgumentError(
+          absl::StrCat("parallel.expert ", ep, " does not divide this model's ", moe->num_experts(),
+                       " experts. Sizes that do: ", absl::StrJoin(sizes, ", ")));
+    }
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace fttrain

@@ -143,15 +143,17 @@ struct MoeSpec {
   int64_t top_k = 1;
   // A token's scores are divided by their sum. That is a softmax over the chosen ones alone.
   bool renormalize = false;
-  bool sigmoid = false;      // a score is the sigmoid of its own logit
-  double scale = 1.0;        // of what comes of the scores
+  bool sigmoid = false;  // a score is the sigmoid of its own logit
+  double scale = 1.0;    // of what comes of the scores
   // Added to scores for the choice alone (arXiv:2408.15664). [experts]
   std::optional<ConstantSpec> correction = {};
   // Experts in `groups` equal runs: chosen are those of the top_groups whose group_best best
   // (corrected) scores sum highest.
   int64_t groups = 1, top_groups = 1, group_best = 1;
-  std::vector<MlpSpec> experts;  // of one shape
-  int64_t num_experts() const { return static_cast<int64_t>(experts.size()); }
+  // Of one shape; of a rank's part (PartOfExperts) the rank's, and how many are before and behind.
+  std::vector<MlpSpec> experts;
+  int64_t before = 0, behind = 0;
+  int64_t num_experts() const { return before + static_cast<int64_t>(experts.size()) + behind; }
 };
 
 // x += residual_scale * after(body(before(x))), without the norms that are not there.

@@ -1,6 +1,7 @@
 #include "model/config/spec.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 
@@ -129,6 +130,24 @@ std::vector<TensorSpec> LinearMatrices(const ModelSpec& model) {
     return tensor.module.empty() || tensor.role == LinearRole::kRouter;
   });
   return tensors;
+}
+
+LayerSpec PartOfExperts(LayerSpec layer, int rank, int size) {
+  for (BlockSpec& block : layer) {
+    auto* moe = std::get_if<MoeSpec>(&block.body);
+    if (moe == nullptr) continue;
+    const int64_t all = moe->num_experts(), own = all / size, first = rank * own;
+    const std::vector<MlpSpec> experts = std::move(moe->experts);
+    moe->experts.assign(experts.begin() + first, experts.begin() + first + own);
+    moe->before = first;
+    moe->behind = all - first - own;
+  }
+  return layer;
+}
+
+ModelSpec PartOfExperts(ModelSpec model, int rank, int size) {
+  for (LayerSpec& layer : model.layers) layer = PartOfExperts(std::move(layer), rank, size);
+  return model;
 }
 
 namespace {

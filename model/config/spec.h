@@ -50,8 +50,8 @@ std::vector<LinearSpec> LinearsOf(const LayerSpec& layer);
 std::vector<LinearSpec> ModulesOf(const LayerSpec& layer);
 // Of the residual stream that a block reads and adds to.
 int64_t StreamWidth(const BlockSpec& block);
-// Calls one of them for each part of a block that has tensors, in the order of files; `constant` and
-// `sinks`, of an attention that has them, if they are given.
+// Calls one of them for each part of a block that has tensors, in the order of files; `constant`
+// and `sinks`, of an attention that has them, if they are given.
 void ForEachPart(const BlockSpec& block, const std::function<void(const NormSpec&)>& norm,
                  const std::function<void(const LinearSpec&)>& linear,
                  const std::function<void(const ConstantSpec&)>& constant = {},
@@ -72,6 +72,12 @@ struct TensorSpec {
 std::vector<TensorSpec> ModelTensors(const ModelSpec& model);
 // The matrices of linears among them that may be NF4.
 std::vector<TensorSpec> LinearMatrices(const ModelSpec& model);
+
+// What one of `size` ranks that divide the experts of each layer has of a layer, or a model: of E
+// experts [rank E / size, (rank + 1) E / size), and all else. CheckExpertParallel (checks.h)
+// refuses what does not divide.
+LayerSpec PartOfExperts(LayerSpec layer, int rank, int size);
+ModelSpec PartOfExperts(ModelSpec model, int rank, int size);
 
 // Whether a layer has experts.
 bool HasExperts(const ModelSpec& model);

@@ -85,6 +85,8 @@ void DeclareLinear(const LinearSpec& spec, const ParameterForm& form, TensorRank
   const LinearSlice mine = SliceOf(spec, tp);
   const bool column = !spec.splits_input();
   TORCH_CHECK(column || !spec.part, spec.name, ": part of a module split by its input");
+  const AxisGradient over_ep =
+      spec.role == LinearRole::kExpert ? AxisGradient::kOwned : AxisGradient::kPartial;
   const auto when_split = [&](AxisGradient gradient) {
     return tp.size > 1 ? gradient : AxisGradient::kOwned;
   };
@@ -93,7 +95,9 @@ void DeclareLinear(const LinearSpec& spec, const ParameterForm& form, TensorRank
                                                                 : AxisGradient::kOwned;
   const ParamSlice weight =
       SliceAlong(names.weight, {spec.out, spec.in}, column ? 0 : 1, mine.range);
-  DeclareMatrix(BaseParameter(weight, sliced, form), form.Nf4Of(spec), set);
+  Parameter matrix = BaseParameter(weight, sliced, form);
+  matrix.placement.ep = over_ep;
+  DeclareMatrix(std::move(matrix), form.Nf4Of(spec), set);
   if (spec.bias) {
     Parameter bias = BaseParameter(WholeParam(names.bias, {spec.out}),
                                    when_split(AxisGradient::kIdentical), form);
@@ -101,6 +105,7 @@ void DeclareLinear(const LinearSpec& spec, const ParameterForm& form, TensorRank
       bias.slice = SliceAlong(names.bias, {spec.out}, 0, mine.range);
       bias.placement.tp = sliced;
     }
+    bias.placement.ep = over_ep;
     bias.weight_decay = false;
     set.Declare(std::move(bias));
   }
@@ -112,6 +117,7 @@ void DeclareLinear(const LinearSpec& spec, const ParameterForm& form, TensorRank
     parameter.slice =
         split ? SliceAlong(name, std::move(shape), dim, mine.range) : WholeParam(name, shape);
     parameter.placement.tp = split ? sliced : when_split(AxisGradient::kPartial);
+    parameter.placement.ep = over_ep;
     parameter.trainable = true;
     parameter.category = MemoryCategory::kAdapters;
     parameter.dtype = FactorDtype(form.compute);

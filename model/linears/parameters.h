@@ -61,8 +61,9 @@ struct LinearNames {
 };
 
 // Weight, bias, and the adapter's factors if the form adapts the module. Column split: B sliced, A
-// whole (kPartial); row split: A sliced, B whole (kPartial); whole: all of it (kPartial). Parts of
-// one module are declared in turn. Throws c10::Error for a trained matrix in NF4.
+// whole (kPartial); row split: A sliced, B whole (kPartial); whole: all of it (kPartial). An
+// expert's are owned along ep. Parts of one module are declared in turn. Throws c10::Error for a
+// trained matrix in NF4.
 void DeclareLinear(const LinearSpec& spec, const ParameterForm& form, TensorRank tp,
                    ParameterSet& set);
 

@@ -88,11 +88,13 @@ Transformer::Transformer(const ModelSpec& model, const ModelOptions& options, co
   TORCH_CHECK(fits.ok(), fits.ToString());
   chunks_ = RunsOfStage(layers, stages, mesh.pp().rank());
   Communicator& tp = mesh.tp();
-  DeclareRuns(model, options, chunks_, stages, RankIn(tp), set);
+  Communicator* const ep = mesh.ep().size() > 1 ? &mesh.ep() : nullptr;
+  const ModelSpec part = PartOfExperts(model, mesh.ep().rank(), mesh.ep().size());
+  DeclareRuns(part, options, chunks_, stages, RankIn(tp), set);
   for (const LayerRun& run : chunks_) {
     for (int index = run.begin; index < run.end; ++index) {
-      const LayerSpec& layer = model.layers.at(static_cast<size_t>(index));
-      layers_[index] = std::make_unique<DecoderLayer>(layer, options, tp, set, ahead_.get());
+      const LayerSpec& layer = part.layers.at(static_cast<size_t>(index));
+      layers_[index] = std::make_unique<DecoderLayer>(layer, options, tp, set, ahead_.get(), ep);
     }
   }
   if (chunks_.front().first) embedding_ = std::make_unique<Embedding>(model, options, tp, set);

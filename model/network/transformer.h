@@ -25,8 +25,8 @@ namespace fttrain {
 class Transformer : public StageModule {
  public:
   // Declares every parameter of this rank in `set`, which must outlive it, as must `mesh`: those of
-  // its pipeline stage's runs of layers. A tied embedding is held by the first and the last stage.
-  // Storage comes from a ParameterStore of `set`.
+  // its pipeline stage's runs of layers, of their experts its part along ep. A tied embedding is
+  // held by the first and the last stage. Storage comes from a ParameterStore of `set`.
   Transformer(const ModelSpec& model, const ModelOptions& options, const Mesh& mesh,
               ParameterSet& set, int64_t max_positions, c10::Device device);
 

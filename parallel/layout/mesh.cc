@@ -1,5 +1,6 @@
 #include "parallel/layout/mesh.h"
 
+#include <algorithm>
 #include <iterator>
 #include <string>
 #include <utility>
@@ -10,8 +11,8 @@
 namespace fttrain {
 namespace {
 
-// Every line there is. One along several axes (say, of all who hold an expert's copy) is one more
-// entry.
+// Every line there is. Along both data axes are all who hold the same but experts; along one, those
+// who exchange tokens, and those who hold the same experts.
 struct NamedLine {
   AxisSet axes;
   const char* name;
@@ -21,18 +22,25 @@ struct NamedLine {
 constexpr NamedLine kLines[] = {{{}, "self"},
                                 {{Axis::kTp}, "tp"},
                                 {{Axis::kPp}, "pp", Communicator::Use::kWithFirst},
-                                {{Axis::kDp}, "dp"}};
+                                {{Axis::kEp}, "ep", Communicator::Use::kExchanges},
+                                {{Axis::kDp}, "dp of experts"},
+                                {kDataAxes, "dp"}};
 
-// A size of a shape, or a coordinate of a position.
-template <typename PerAxis>
-int FieldOf(const PerAxis& fields, Axis axis) {
+// Where ep is 1 those along kDp are those along both data axes: one line, one communicator.
+AxisSet LineOf(const MeshShape& shape, AxisSet axes) {
+  return shape.ep == 1 && axes.Has(Axis::kDp) ? axes | AxisSet{Axis::kEp} : axes;
+}
+
+int CoordinateOf(const MeshShape& shape, const MeshPosition& position, Axis axis) {
   switch (axis) {
     case Axis::kTp:
-      return fields.tp;
+      return position.tp;
     case Axis::kPp:
-      return fields.pp;
+      return position.pp;
+    case Axis::kEp:
+      return position.dp % shape.ep;
     case Axis::kDp:
-      return fields.dp;
+      return position.dp / shape.ep;
   }
   FT_CHECK(false, "axis ", static_cast<int>(axis));
 }
@@ -47,7 +55,19 @@ constexpr AxisSet Others(AxisSet axes) {
 
 }  // namespace
 
-int MeshShape::size(Axis axis) const { return FieldOf(*this, axis); }
+int MeshShape::size(Axis axis) const {
+  switch (axis) {
+    case Axis::kTp:
+      return tp;
+    case Axis::kPp:
+      return pp;
+    case Axis::kEp:
+      return ep;
+    case Axis::kDp:
+      return dp / ep;
+  }
+  FT_CHECK(false, "axis ", static_cast<int>(axis));
+}
 
 int MeshShape::size(AxisSet axes) const {
   int product = 1;
@@ -55,12 +75,11 @@ int MeshShape::size(AxisSet axes) const {
   return product;
 }
 
-int MeshPosition::at(Axis axis) const { return FieldOf(*this, axis); }
-
-absl::StatusOr<MeshShape> MakeMeshShape(int world_size, int tp, int pp) {
-  if (tp < 1 || pp < 1) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("parallel.tensor ", tp, " and parallel.pipeline ", pp, " must be at least 1"));
+absl::StatusOr<MeshShape> MakeMeshShape(int world_size, int tp, int pp, int ep) {
+  if (tp < 1 || pp < 1 || ep < 1) {
+    return absl::InvalidArgumentError(absl::StrCat("parallel.tensor ", tp, ", parallel.pipeline ",
+                                                   pp, " and parallel.expert ", ep,
+                                                   " must be at least 1"));
   }
   const int replica = tp * pp;
   if (world_size % replica != 0) {
@@ -71,7 +90,15 @@ absl::StatusOr<MeshShape> MakeMeshShape(int world_size, int tp, int pp) {
                      world_size == 1 ? " rank" : " ranks",
                      " of this job; start it with: mpirun -np ", works, " fttrain --config=FILE"));
   }
-  return MeshShape{.tp = tp, .pp = pp, .dp = world_size / replica};
+  const int dp = world_size / replica;
+  if (dp % ep != 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("parallel.expert ", ep, " must divide the ", dp, dp == 1 ? " rank" : " ranks",
+                     " of data parallelism, ", world_size, " / (parallel.tensor ", tp,
+                     " x parallel.pipeline ", pp, "); start this job with: mpirun -np ",
+                     replica * std::max(ep, dp / ep * ep), " fttrain --config=FILE"));
+  }
+  return MeshShape{.tp = tp, .pp = pp, .dp = dp, .ep = ep};
 }
 
 MeshPosition PositionOfRank(const MeshShape& shape, int rank) {
@@ -83,7 +110,7 @@ int IndexIn(const MeshShape& shape, const MeshPosition& position, AxisSet axes) 
   int index = 0, stride = 1;
   for (const Axis axis : kEveryAxis) {
     if (!axes.Has(axis)) continue;
-    index += position.at(axis) * stride;
+    index += CoordinateOf(shape, position, axis) * stride;
     stride *= shape.size(axis);
   }
   return index;
@@ -101,6 +128,10 @@ absl::StatusOr<std::unique_ptr<Mesh>> Mesh::Create(CommBackend backend, const Pr
   mesh->shape_ = shape;
   mesh->position_ = at;
   for (const auto& [axes, name, use] : kLines) {
+    if (LineOf(shape, axes) != axes) {
+      mesh->lines_.push_back(nullptr);
+      continue;
+    }
     if (shape.size(axes) == 1) {
       mesh->lines_.push_back(MakeSelfCommunicator(name));
       continue;
@@ -125,14 +156,20 @@ std::unique_ptr<Mesh> Mesh::Single() {
 
 Communicator& Mesh::Line(AxisSet axes) const {
   for (size_t i = 0; i < std::size(kLines); ++i) {
-    if (kLines[i].axes == axes) return *lines_[i];
+    if (kLines[i].axes == LineOf(shape_, axes)) return *lines_[i];
   }
   FT_CHECK(false, "a mesh has no lines along these axes");
 }
 
 void Mesh::AllReduce(const at::Tensor& tensor, AxisSet axes, ReduceOp op) const {
+  const bool all_data = axes.Has(Axis::kEp) && axes.Has(Axis::kDp);
   for (const Axis axis : kEveryAxis) {
-    if (axes.Has(axis)) Line({axis}).AllReduce(tensor, op);
+    if (!axes.Has(axis)) continue;
+    if (!all_data || !kDataAxes.Has(axis)) {
+      Line({axis}).AllReduce(tensor, op);
+    } else if (axis == Axis::kDp) {
+      Line(kDataAxes).AllReduce(tensor, op);
+    }
   }
 }
 

@@ -53,16 +53,19 @@ AxisGradient Placement::along(Axis axis) const {
       return tp;
     case Axis::kPp:
       return pp;
+    case Axis::kEp:
+      return ep;
     case Axis::kDp:
       return dp;
   }
   FT_CHECK(false, "axis ", static_cast<int>(axis));
 }
 
-AxisSet Placement::Replicas() const {
+AxisSet Placement::Replicas(const MeshShape& shape) const {
   AxisSet replicas = {};
   for (const Axis axis : kEveryAxis) {
-    if (kDataAxes.Has(axis) && along(axis) == AxisGradient::kPartial) {
+    if (!kDataAxes.Has(axis)) continue;
+    if (along(axis) == AxisGradient::kPartial || shape.size(axis) == 1) {
       replicas = replicas | AxisSet{axis};
     }
   }

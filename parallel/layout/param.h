@@ -57,13 +57,14 @@ enum class AxisGradient {
 // The same for every axis. Slices, sums, norms and shards follow from it.
 struct Placement {
   AxisGradient tp = AxisGradient::kOwned;
-  AxisGradient pp = AxisGradient::kOwned;  // kPartial: on the first and the last stage, tied
+  AxisGradient pp = AxisGradient::kOwned;    // kPartial: on the first and the last stage, tied
+  AxisGradient ep = AxisGradient::kPartial;  // kOwned: an expert's
   AxisGradient dp = AxisGradient::kPartial;
 
   AxisGradient along(Axis axis) const;
-  // Axes over which ranks that train on rows of their own hold the same: gradients are summed, and
-  // ZeRO shards.
-  AxisSet Replicas() const;
+  // Axes over which ranks that train on rows of their own hold the same, those of one rank too:
+  // gradients are summed, and ZeRO shards.
+  AxisSet Replicas(const MeshShape& shape) const;
 };
 
 struct Parameter {

@@ -73,7 +73,7 @@ FlatBuffer LayOutBuffer(std::vector<Parameter*> parameters, const MeshShape& sha
                    });
   const int64_t alignment = AlignmentElements(parameters.front()->dtype, moments);
   FlatBuffer buffer;
-  buffer.replicas = parameters.front()->placement.Replicas();
+  buffer.replicas = parameters.front()->placement.Replicas(shape);
   buffer.elements = RoundUp(LayOut(parameters, alignment, moments, buffer),
                             alignment * shape.size(buffer.replicas));
   return buffer;
@@ -137,7 +137,7 @@ std::vector<FlatBuffer> LayOutTrainable(const ParameterSet& set, const MeshShape
     // What both ends of a pipeline hold lies in a buffer of its own, so that its shards begin and
     // end at the same elements on both, whatever else the two stages hold.
     const bool on_both_ends = parameter->placement.pp == AxisGradient::kPartial;
-    kinds[{group, parameter->dtype, parameter->category, parameter->placement.Replicas(),
+    kinds[{group, parameter->dtype, parameter->category, parameter->placement.Replicas(shape),
            on_both_ends}]
         .push_back(parameter);
   }

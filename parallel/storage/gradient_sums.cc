@@ -71,11 +71,11 @@ bool CountsAlong(const ParamSlice& slice, AxisGradient gradient, int size, int r
 // Whether this rank, among those with the same shard, is the one that counts the parameter in the
 // norm of the whole model.
 bool CountsInNorm(const Parameter& parameter, const Mesh& mesh) {
-  const AxisSet replicas = parameter.placement.Replicas();
+  const AxisSet replicas = parameter.placement.Replicas(mesh.shape());
   for (const Axis axis : kEveryAxis) {
     if (replicas.Has(axis)) continue;  // each counts its shard
     if (!CountsAlong(parameter.slice, parameter.placement.along(axis), mesh.shape().size(axis),
-                     mesh.position().at(axis))) {
+                     IndexIn(mesh.shape(), mesh.position(), {axis}))) {
       return false;
     }
   }

@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <utility>
+
 namespace fttrain {
 
 at::Tensor GatherWhole(const ParamSlice& slice, const at::Tensor& local, Communicator& tp) {
@@ -43,51 +45,68 @@ at::Tensor GatherWhole(const ParamSlice& slice, const at::Tensor& local, Communi
   return whole;
 }
 
-std::vector<int> StagesOf(const std::vector<std::string>& names, const ParameterSet& set,
-                          const Mesh& mesh, c10::Device device) {
-  Communicator& pp = mesh.pp();
+std::vector<Holders> HoldersOf(const std::vector<std::string>& names, const ParameterSet& set,
+                               const Mesh& mesh, c10::Device device) {
   if (names.empty()) return {};
-  // The largest of what the stages say is the first stage's word.
+  constexpr AxisSet kAxes = {Axis::kPp, Axis::kEp};
+  // The largest of what ranks say is the first one's word.
+  const int ranks = mesh.shape().size(kAxes);
+  const int64_t mine = ranks - IndexIn(mesh.shape(), mesh.position(), kAxes);
   std::vector<int64_t> ranked;
-  for (const std::string& name : names) {
-    ranked.push_back(set.Find(name) != nullptr ? pp.size() - pp.rank() : 0);
-  }
+  for (const std::string& name : names) ranked.push_back(set.Find(name) != nullptr ? mine : 0);
   at::Tensor held = at::tensor(ranked, at::kLong);
-  if (pp.size() > 1) {
+  if (ranks > 1) {
     held = held.to(device);
-    pp.AllReduce(held, ReduceOp::kMax);
+    mesh.AllReduce(held, kAxes, ReduceOp::kMax);
     held = held.cpu();
   }
-  std::vector<int> stages;
+  const int stages = mesh.shape().size(Axis::kPp);
+  std::vector<Holders> holders;
   for (size_t i = 0; i < names.size(); ++i) {
-    const int64_t word = held.data_ptr<int64_t>()[i];
+    const auto word = static_cast<int>(held.data_ptr<int64_t>()[i]);
     TORCH_CHECK(word > 0, names[i], " is on no stage");
-    stages.push_back(pp.size() - static_cast<int>(word));
+    holders.push_back({(ranks - word) % stages, (ranks - word) / stages});
   }
-  return stages;
+  return holders;
 }
 
-at::Tensor GatherOnFirstStage(const Parameter& declared, int stage, const ParameterSet& set,
-                              ParameterStore& store) {
-  const Mesh& mesh = store.mesh();
-  Communicator& pp = mesh.pp();
-  const ParamSlice& slice = declared.slice;
-  const bool first_replica = IndexIn(mesh.shape(), mesh.position(), kDataAxes) == 0;
-  at::Tensor whole;
-  if (pp.rank() == stage) {
-    const Parameter* held = set.Find(slice.name);
-    const ParameterStore::Lease lease = store.Acquire(held->group);
-    if (first_replica) whole = GatherWhole(held->slice, held->value, mesh.tp());
-  }
-  if (!first_replica) return {};
-  if (stage == 0 || mesh.tp().rank() != 0) return whole;
-  if (pp.rank() == stage) pp.Send(whole.contiguous(), 0);
-  if (pp.rank() == 0) {
-    const auto options = at::TensorOptions().dtype(declared.dtype).device(store.device());
-    whole = at::empty(slice.global_shape, options);
-    pp.Recv(whole, stage);
-  }
+namespace {
+
+// `whole` [sizes] of rank `from` of the line, on its first; undefined on the others.
+at::Tensor ToFirst(at::Tensor whole, int from, Communicator& line, at::IntArrayRef sizes,
+                   const at::TensorOptions& options) {
+  if (from == 0) return line.rank() == 0 ? whole : at::Tensor();
+  if (line.rank() == from) line.Send(whole.contiguous(), 0);
+  if (line.rank() != 0) return {};
+  whole = at::empty(sizes, options);
+  line.Recv(whole, from);
   return whole;
+}
+
+}  // namespace
+
+at::Tensor GatherOnFirstRank(const Parameter& declared, Holders holders, const ParameterSet& set,
+                             ParameterStore& store) {
+  const Mesh& mesh = store.mesh();
+  const ParamSlice& slice = declared.slice;
+  // Of the ranks that hold the same experts.
+  const bool first_copy = IndexIn(mesh.shape(), mesh.position(), {Axis::kDp}) == 0;
+  const bool on_stage = mesh.pp().rank() == holders.stage;
+  at::Tensor whole;
+  if (on_stage) {
+    const ParameterStore::Lease lease = store.Acquire(declared.group);
+    if (first_copy && mesh.ep().rank() == holders.ep) {
+      const Parameter* held = set.Find(slice.name);
+      whole = GatherWhole(held->slice, held->value, mesh.tp());
+    }
+  }
+  if (!first_copy || mesh.tp().rank() != 0) return whole;
+  const auto options = at::TensorOptions().dtype(declared.dtype).device(store.device());
+  if (on_stage) {
+    whole = ToFirst(std::move(whole), holders.ep, mesh.ep(), slice.global_shape, options);
+  }
+  if (mesh.ep().rank() != 0) return {};
+  return ToFirst(std::move(whole), holders.stage, mesh.pp(), slice.global_shape, options);
 }
 
 }  // namespace fttrain

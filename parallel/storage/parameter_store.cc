@@ -46,7 +46,7 @@ struct ParameterStore::State {
     return group >= 0 ? options.frozen : FrozenPlace::kDevice;
   }
   Communicator& ReplicasOf(const ValueWindow& window) const {
-    return mesh.Line(window.first().placement.Replicas());
+    return mesh.Line(window.first().placement.Replicas(mesh.shape()));
   }
   int64_t KeptBytes(const ValueWindow& window) const {
     return options.zero_stage == 3 ? window.bytes() / ReplicasOf(window).size() : window.bytes();
@@ -124,7 +124,7 @@ void ParameterStore::State::AddFrozen() {
       if (parameter->trainable && options.trains) continue;
       const bool stays = parameter->trainable || parameter->on_host;
       if ((sharded || place != FrozenPlace::kDevice) && !stays) {
-        away[parameter->placement.Replicas()].push_back(parameter);
+        away[parameter->placement.Replicas(mesh.shape())].push_back(parameter);
       } else {
         parameter->value = AllocateValue(*parameter, device);
       }

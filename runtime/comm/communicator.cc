@@ -1,6 +1,7 @@
 #include "runtime/comm/communicator.h"
 
 #include <ATen/ATen.h>
+#include <c10/util/accumulate.h>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -60,6 +61,20 @@ void CheckBlocks(const at::Tensor& part, const at::Tensor& whole, int parts,
               operation, ": sizes ", whole.sizes(), " are not ", parts, " times ", part.sizes());
 }
 
+// `rows` has of each rank how many of the tensor's rows are its.
+void CheckRows(const at::Tensor& tensor, const std::vector<int64_t>& rows, int size,
+               const char* name) {
+  CheckTensor(tensor, "all_to_all", name);
+  int64_t sum = 0;
+  for (const int64_t each : rows) {
+    TORCH_CHECK(each >= 0, "all_to_all: ", each, " rows of ", name);
+    sum += each;
+  }
+  TORCH_CHECK(static_cast<int>(rows.size()) == size && tensor.dim() >= 1 && tensor.size(0) == sum,
+              "all_to_all: ", name, " of sizes ", tensor.sizes(), " is not ", sum, " rows of ",
+              rows.size(), " ranks; there are ", size);
+}
+
 void CheckPeer(int peer, int rank, int size, const char* operation) {
   TORCH_CHECK(peer >= 0 && peer < size && peer != rank, operation, ": rank ", rank, " of ", size,
               " cannot name rank ", peer);
@@ -84,6 +99,10 @@ class SelfCommunicator final : public Communicator {
   std::unique_ptr<Work> DoAllReduce(at::Tensor, ReduceOp, Mode) override { return Done(); }
   std::unique_ptr<Work> DoAllGather(at::Tensor, at::Tensor, Mode) override { return Done(); }
   std::unique_ptr<Work> DoReduceScatter(at::Tensor, at::Tensor, Mode) override { return Done(); }
+  std::unique_ptr<Work> DoAllToAll(at::Tensor, at::Tensor, const std::vector<int64_t>&,
+                                   const std::vector<int64_t>&) override {
+    return Done();
+  }
   std::unique_ptr<Work> DoSend(at::Tensor, int) override { return Done(); }
   std::unique_ptr<Work> DoRecv(at::Tensor, int) override { return Done(); }
 };
@@ -187,6 +206,30 @@ void Communicator::ReduceScatter(const at::Tensor& input, at::Tensor output) {
   const Activity::Waiting waits =
       Waits(NameOf(Collective::kReduceScatter, input), BytesOf(input), -1, collectives_ + 1);
   Finish(StartReduceScatter(input, std::move(output), Mode::kBlocking));
+}
+
+void Communicator::AllToAll(const at::Tensor& input, at::Tensor output,
+                            const std::vector<int64_t>& sent,
+                            const std::vector<int64_t>& received) {
+  CheckRows(input, sent, size(), "the input");
+  CheckRows(output, received, size(), "the output");
+  TORCH_CHECK(input.scalar_type() == output.scalar_type() && input.device() == output.device() &&
+                  input.sizes().slice(1) == output.sizes().slice(1),
+              "all_to_all: input ", input.toString(), " ", input.sizes(), ", output ",
+              output.toString(), " ", output.sizes());
+  const auto mine = static_cast<size_t>(rank());
+  TORCH_CHECK(sent[mine] == received[mine], "all_to_all: ", sent[mine],
+              " rows for this rank itself, ", received[mine], " from it");
+  if (size() == 1) {
+    CopyOver(input, std::move(output));
+    return;
+  }
+  const int64_t row_bytes = c10::multiply_integers(input.sizes().slice(1)) * input.element_size();
+  Count((input.size(0) - sent[mine]) * row_bytes);
+  ++collectives_;
+  const Activity::Waiting waits =
+      Waits(NameOf(Collective::kAllToAll, input), BytesOf(input), -1, collectives_);
+  Finish(DoAllToAll(input, std::move(output), sent, received));
 }
 
 void Communicator::Send(const at::Tensor& tensor, int peer) {

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "runtime/comm/work.h"
 #include "runtime/process/process.h"
@@ -20,7 +21,8 @@ enum class ReduceOp { kSum, kMax };
 
 // What one rank has sent over one axis. `wire_bytes` follows the ring algorithms' closed form, so
 // that a test can compare it with arithmetic; of a tensor of B bytes, or shards of b:
-//   all_reduce 2(n-1)/n * B (rounded down); all_gather and reduce_scatter (n-1) * b; send B.
+//   all_reduce 2(n-1)/n * B (rounded down); all_gather and reduce_scatter (n-1) * b; send B;
+//   all_to_all what goes to others.
 // `calls` counts the calls of this rank, receives included.
 struct Traffic {
   int64_t calls = 0;
@@ -62,13 +64,20 @@ class Communicator {
   void AllGather(const at::Tensor& input, at::Tensor output);
   // input [size * n, ...] -> output [n, ...], summed; rank r receives rows [r * n, (r + 1) * n).
   void ReduceScatter(const at::Tensor& input, at::Tensor output);
+  // Rows for each rank, and from each (MPI_Alltoallv): input [sum of sent, ...] -> output [sum of
+  // received, ...], sent[p] rows for rank p and received[p] from it, blocks in rank order; received
+  // is what the others' `sent` say of this rank, told before. A rank takes part that has no rows.
+  // Not in place.
+  void AllToAll(const at::Tensor& input, at::Tensor output, const std::vector<int64_t>& sent,
+                const std::vector<int64_t>& received);
   void Send(const at::Tensor& tensor, int peer);
   void Recv(at::Tensor tensor, int peer);
   virtual void Barrier() = 0;  // of hosts: returns after every rank has entered
 
-  // What a communicator is for: operations of all its ranks; messages from rank 0 of two to rank 1
-  // alone; operations of all, messages from each to rank 0 and from rank 0 to the last.
-  enum class Use { kCollectives, kMessages, kWithFirst };
+  // What a communicator is for: operations of all its ranks but all_to_all; messages from rank 0 of
+  // two to rank 1 alone; operations of all, messages from each to rank 0 and from rank 0 to the
+  // last; operations of all, all_to_all and messages too.
+  enum class Use { kCollectives, kMessages, kWithFirst, kExchanges };
   // Makes the connections that these need: none later waits on the host for a peer, nor asks for
   // memory that nobody reckoned with. Collective. Throws CommError, perhaps on one rank for which
   // others wait already: the job must end.
@@ -101,6 +110,10 @@ class Communicator {
   virtual std::unique_ptr<Work> DoAllReduce(at::Tensor tensor, ReduceOp op, Mode mode) = 0;
   virtual std::unique_ptr<Work> DoAllGather(at::Tensor input, at::Tensor output, Mode mode) = 0;
   virtual std::unique_ptr<Work> DoReduceScatter(at::Tensor input, at::Tensor output, Mode mode) = 0;
+  // Of one whose tensors may be empty here and not on others.
+  virtual std::unique_ptr<Work> DoAllToAll(at::Tensor input, at::Tensor output,
+                                           const std::vector<int64_t>& sent,
+                                           const std::vector<int64_t>& received) = 0;
   virtual std::unique_ptr<Work> DoSend(at::Tensor tensor, int peer) = 0;
   virtual std::unique_ptr<Work> DoRecv(at::Tensor tensor, int peer) = 0;
 

@@ -1,4 +1,5 @@
 #include <ATen/ATen.h>
+#include <c10/util/accumulate.h>
 
 #include <algorithm>
 #include <cstring>
@@ -36,7 +37,7 @@ const char* BytesAt(const at::Tensor& tensor, int64_t offset) {
 }
 
 // Rank p's elements of a flat buffer that `parts` ranks reduce together; the last may have fewer or
-// none.
+// none. Of an all_to_all its bytes.
 struct Shard {
   int64_t begin;
   int64_t length;
@@ -79,6 +80,9 @@ class MpiCommunicator final : public Communicator {
   std::unique_ptr<Work> DoAllReduce(at::Tensor tensor, ReduceOp op, Mode mode) override;
   std::unique_ptr<Work> DoAllGather(at::Tensor input, at::Tensor output, Mode mode) override;
   std::unique_ptr<Work> DoReduceScatter(at::Tensor input, at::Tensor output, Mode mode) override;
+  std::unique_ptr<Work> DoAllToAll(at::Tensor input, at::Tensor output,
+                                   const std::vector<int64_t>& sent,
+                                   const std::vector<int64_t>& received) override;
   std::unique_ptr<Work> DoSend(at::Tensor tensor, int peer) override;
   std::unique_ptr<Work> DoRecv(at::Tensor tensor, int peer) override;
 
@@ -276,6 +280,44 @@ std::unique_ptr<Work> MpiCommunicator::DoAllGather(at::Tensor input, at::Tensor 
   };
   return Start(OperationName(Collective::kAllGather, input.scalar_type()), bytes, {input, output},
                {exchange}, collectives());
+}
+
+std::unique_ptr<Work> MpiCommunicator::DoAllToAll(at::Tensor input, at::Tensor output,
+                                                  const std::vector<int64_t>& sent,
+                                                  const std::vector<int64_t>& received) {
+  if (input.is_cuda()) {
+    at::Tensor host = PinnedLike(output);
+    return std::make_unique<StagedWork>(DoAllToAll(OnHost(input), host, sent, received), host,
+                                        output);
+  }
+  const int64_t row_bytes = c10::multiply_integers(input.sizes().slice(1)) * input.element_size();
+  const auto bytes_of = [row_bytes](const std::vector<int64_t>& rows) {
+    std::vector<Shard> blocks;
+    int64_t begin = 0;
+    for (const int64_t each : rows) {
+      blocks.push_back({begin, each * row_bytes});
+      begin += each * row_bytes;
+    }
+    return blocks;
+  };
+  const int tag = NextTag(input);
+  Step exchange = [=, this, from = bytes_of(sent),
+                   to = bytes_of(received)](MpiOperation& operation) mutable {
+    ForEachPeer([&](int p) {
+      const Shard& block = to[static_cast<size_t>(p)];
+      queue_.Irecv(operation, BytesAt(output, block.begin), block.length, p, tag);
+    });
+    ForEachPeer([&](int p) {
+      const Shard& block = from[static_cast<size_t>(p)];
+      queue_.Isend(operation, BytesAt(std::as_const(input), block.begin), block.length, p, tag);
+    });
+    const Shard own = from[static_cast<size_t>(rank())];
+    if (own.length == 0) return;
+    std::memcpy(BytesAt(output, to[static_cast<size_t>(rank())].begin),
+                BytesAt(std::as_const(input), own.begin), static_cast<size_t>(own.length));
+  };
+  return Start(OperationName(Collective::kAllToAll, input.scalar_type()),
+               static_cast<int64_t>(input.nbytes()), {input, output}, {exchange}, collectives());
 }
 
 std::unique_ptr<Work> MpiCommunicator::DoSend(at::Tensor tensor, int peer) {

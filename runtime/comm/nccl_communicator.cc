@@ -17,6 +17,7 @@ absl::StatusOr<std::unique_ptr<Communicator>> CreateNcclCommunicator(const Proce
 #include <ATen/ATen.h>
 #include <ATen/cuda/CUDAEvent.h>
 #include <c10/cuda/CUDAGuard.h>
+#include <c10/util/accumulate.h>
 
 #include <exception>
 #include <functional>
@@ -131,6 +132,11 @@ class NcclCommunicator final : public Communicator, private Activity::Source {
     if (size() == 1) return;
     const at::Tensor one = at::zeros({1}, at::TensorOptions(at::kFloat).device(at::kCUDA));
     if (use != Use::kMessages) DoAllReduce(one, ReduceOp::kSum, Mode::kBlocking)->Wait();
+    if (use == Use::kExchanges) {
+      const at::Tensor of_all = one.expand({size()}).contiguous();
+      const std::vector<int64_t> one_each(static_cast<size_t>(size()), 1);
+      DoAllToAll(of_all, at::empty_like(of_all), one_each, one_each)->Wait();
+    }
     if (use == Use::kMessages) Pass(one, 0, 1);
     if (use == Use::kWithFirst) {
       for (int peer = 1; peer < size(); ++peer) Pass(one, peer, 0);
@@ -164,6 +170,34 @@ class NcclCommunicator final : public Communicator, private Activity::Source {
     return Enqueue(Collective::kReduceScatter, {input, output}, [&](cudaStream_t stream) {
       return ncclReduceScatter(input.const_data_ptr(), output.mutable_data_ptr(), Elements(output),
                                NcclType(input.scalar_type()), ncclSum, comm_, stream);
+    });
+  }
+
+  // Sends and receives of one group meet in any order (NCCL User Guide, "Point-to-point
+  // communication": all-to-all).
+  std::unique_ptr<Work> DoAllToAll(at::Tensor input, at::Tensor output,
+                                   const std::vector<int64_t>& sent,
+                                   const std::vector<int64_t>& received) override {
+    return Enqueue(Collective::kAllToAll, {input, output}, [&](cudaStream_t stream) {
+      const int64_t row = c10::multiply_integers(input.sizes().slice(1));
+      const ncclDataType_t type = NcclType(input.scalar_type());
+      const int64_t bytes = row * input.element_size();
+      const auto* from = static_cast<const char*>(input.const_data_ptr());
+      auto* to = static_cast<char*>(output.mutable_data_ptr());
+      ncclResult_t result = ncclGroupStart();
+      for (int p = 0; p < size() && result == ncclSuccess; ++p) {
+        const int64_t out = sent[static_cast<size_t>(p)], in = received[static_cast<size_t>(p)];
+        if (out > 0) {
+          result = ncclSend(from, static_cast<size_t>(out * row), type, p, comm_, stream);
+        }
+        if (in > 0 && result == ncclSuccess) {
+          result = ncclRecv(to, static_cast<size_t>(in * row), type, p, comm_, stream);
+        }
+        from += out * bytes;
+        to += in * bytes;
+      }
+      const ncclResult_t end = ncclGroupEnd();
+      return result == ncclSuccess ? end : result;
     });
   }
 
@@ -234,7 +268,9 @@ class NcclCommunicator final : public Communicator, private Activity::Source {
 // receive occupies until its message comes, and some megabytes.
 ncclConfig_t ConfigOf(Communicator::Use use) {
   ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
-  if (use != Communicator::Use::kCollectives) config.maxCTAs = 2;
+  const bool of_messages =
+      use == Communicator::Use::kMessages || use == Communicator::Use::kWithFirst;
+  if (of_messages) config.maxCTAs = 2;
   return config;
 }
 

@@ -8,7 +8,7 @@
 
 namespace fttrain {
 
-enum class Collective { kAllReduce, kAllGather, kReduceScatter, kSend, kRecv };
+enum class Collective { kAllReduce, kAllGather, kReduceScatter, kSend, kRecv, kAllToAll };
 
 // The place of a dtype among those that communicators take; 5 of any other.
 inline int DtypeNumber(c10::ScalarType dtype) {
@@ -30,7 +30,7 @@ inline int DtypeNumber(c10::ScalarType dtype) {
 
 // "all_reduce of float32": a literal, so that telling of it is a store.
 inline const char* OperationName(Collective operation, int dtype) {
-  static constexpr const char* kNames[5][6] = {
+  static constexpr const char* kNames[6][6] = {
       {"all_reduce of float64", "all_reduce of float32", "all_reduce of bfloat16",
        "all_reduce of int64", "all_reduce of uint8", "all_reduce"},
       {"all_gather of float64", "all_gather of float32", "all_gather of bfloat16",
@@ -40,7 +40,9 @@ inline const char* OperationName(Collective operation, int dtype) {
       {"send of float64", "send of float32", "send of bfloat16", "send of int64", "send of uint8",
        "send"},
       {"recv of float64", "recv of float32", "recv of bfloat16", "recv of int64", "recv of uint8",
-       "recv"}};
+       "recv"},
+      {"all_to_all of float64", "all_to_all of float32", "all_to_all of bfloat16",
+       "all_to_all of int64", "all_to_all of uint8", "all_to_all"}};
   return kNames[static_cast<size_t>(operation)][dtype];
 }
 inline const char* OperationName(Collective operation, c10::ScalarType dtype) {

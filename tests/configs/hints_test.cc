@@ -51,6 +51,7 @@ TEST(Hints, KnowTheOthersNames) {
       "attn_implementation datasets sample_packing pad_to_sequence_len train_on_inputs "
       "val_set_size lr_scheduler cosine_min_lr_ratio warmup_ratio adam_beta1 adam_epsilon "
       "logging_steps use_tensorboard tensor_parallel_size pipeline_parallel_size "
+      "expert_parallel_size expert_model_parallel_size "
       "model_name_or_path lora_rank lora_target cutoff_len max_seq_length max_length "
       "per_device_train_batch_size batch_size mask_prompt roles_to_train mask_history date_string "
       "num_train_epochs epochs lr_scheduler_type "

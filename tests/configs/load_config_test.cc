@@ -86,7 +86,7 @@ optimizer: {name: adamw, learning_rate: 1e-4, weight_decay: 1.0E-2, beta1: .8, b
 schedule: {name: linear, warmup_steps: 3, min_ratio: 0.3}
 parallel: {tensor: 2, pipeline: 4, zero_stage: 3, sequence_parallel: false,
            pipeline_schedule: layer_major, chunks_per_stage: 2, layers_per_stage: [3, 1, 4],
-           timeout_seconds: 60}
+           timeout_seconds: 60, expert: 3}
 memory: {recompute: smart, activations: host, base_weights: disk, embedding: host,
          scratch_folder: /scratch, limit: 20.5}
 precision: {compute: fp32}
@@ -152,7 +152,7 @@ optimizer: {name: adamw, learning_rate: 2e-4, weight_decay: 0, beta1: 0.9, beta2
             max_grad_norm: 1, state: fp32, device: device}
 schedule: {name: cosine, warmup_steps: 0, min_ratio: 0}
 parallel: {tensor: 1, pipeline: 1, zero_stage: 1, sequence_parallel: true, pipeline_schedule: 1f1b,
-           chunks_per_stage: 1, timeout_seconds: 1800}
+           chunks_per_stage: 1, timeout_seconds: 1800, expert: 1}
 memory: {recompute: none, activations: device, base_weights: device, embedding: device}
 precision: {compute: bf16}
 device: auto

@@ -177,6 +177,20 @@ TEST(Layout, ProposesTheLargestTensorSizeThatFits) {
               HasSubstr(" or parallel.tensor 6 on these 12 ranks (2 replicas)"));
 }
 
+TEST(Layout, RanksThatDivideExpertsAreSomeOfTheReplicas) {
+  EXPECT_EQ(FaultOf({"parallel.expert=2"}, 4), "");
+  EXPECT_EQ(FaultOf({"parallel.expert=2", "parallel.tensor=2"}, 4), "");
+  EXPECT_EQ(
+      FaultOf({"parallel.expert=4"}, 6),
+      "--set parallel.expert=4: 'parallel.expert' 4 must divide the 6 replicas of these ranks, "
+      "ranks / (parallel.tensor 1 x parallel.pipeline 1); it can be 1, 2, 3, 6, or start 4 "
+      "ranks");
+  EXPECT_THAT(
+      FaultOf({"parallel.expert=2", "parallel.tensor=2"}, 2),
+      HasSubstr("'parallel.expert' 2 must divide the 1 replica of these ranks, ranks / "
+                "(parallel.tensor 2 x parallel.pipeline 1); it can be 1, or start 4 ranks"));
+}
+
 TEST(Layout, TheLineThatWouldWorkIsQuotedForTheShell) {
   const auto loaded =
       ParseRunConfig(absl::StrCat(kGood, "parallel: {pipeline: 2}\n"), "my run.yaml",

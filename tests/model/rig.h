@@ -26,8 +26,8 @@ inline ModelOptions Float64Options() {
 // A part of the tiny model on a mesh of the whole job: the base of each test's rig, which declares
 // the part's parameters.
 struct PartOnMesh {
-  explicit PartOnMesh(int tp)
-      : mesh(TestMesh(tp)), config(TinyLlama()), options(Float64Options()) {}
+  explicit PartOnMesh(int tp, int ep = 1)
+      : mesh(TestMesh(tp, /*pp=*/1, ep)), config(TinyLlama()), options(Float64Options()) {}
   // Gives all that is declared the oracle's values, and gradients of zero.
   void FillDeclared() {
     store = std::make_unique<ParameterStore>(set, *mesh, at::kCPU, StorageOptions{.zero_stage = 0});

@@ -7,6 +7,7 @@
 #include <numeric>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "runtime/process/check.h"
 
@@ -57,6 +58,12 @@ class SickCommunicator final : public Communicator {
   }
   std::unique_ptr<Work> DoReduceScatter(at::Tensor input, at::Tensor output, Mode) override {
     return well_->ReduceScatterAsync(input, std::move(output));
+  }
+  std::unique_ptr<Work> DoAllToAll(at::Tensor input, at::Tensor output,
+                                   const std::vector<int64_t>& sent,
+                                   const std::vector<int64_t>& received) override {
+    well_->AllToAll(input, std::move(output), sent, received);
+    return nullptr;
   }
   std::unique_ptr<Work> DoSend(at::Tensor tensor, int peer) override {
     return well_->SendAsync(tensor, peer);

@@ -107,6 +107,7 @@ void AddTask(const Task& task, Fields& fields) {
 void AddLayout(const Layout& layout, Fields& fields) {
   fields["layout.tp"] = Text(layout.mesh.tp);
   fields["layout.pp"] = Text(layout.mesh.pp);
+  fields["layout.ep"] = Text(layout.mesh.ep);
   fields["layout.device"] = Text(layout.device);
   fields["layout.micro_batch_rows"] = Text(layout.micro_batch_rows);
   fields["layout.sequence_parallel"] = Text(layout.sequence_parallel);
@@ -128,14 +129,14 @@ constexpr char kRun[] =
     "parallel: {pipeline: 2}\n"
     "output_dir: out\n";
 
-// The head costs as much as a layer. With `experts` every layer has one, as large as the MLP in its
-// place.
+// The head costs as much as a layer. With `experts` every layer has two, each as large as the MLP
+// in their place, of which a token takes one.
 ModelSpec Layers(int count, bool experts = false) {
   LlamaShape shape = TinyLlama(count);
   shape.vocab_size = 264;
   if (experts) {
     shape.moe = {
-        .experts = 1, .top_k = 1, .intermediate_size = shape.intermediate_size, .stacked = true};
+        .experts = 2, .top_k = 1, .intermediate_size = shape.intermediate_size, .stacked = true};
   }
   return LlamaLike(shape);
 }
@@ -188,7 +189,8 @@ Fields FieldsOf(const std::vector<std::string>& overrides, bool experts = false)
 std::string ChangeOf(const std::vector<std::string>& overrides) {
   // Some keys only a model with experts can have.
   const bool experts = absl::c_any_of(overrides, [](const std::string& each) {
-    return absl::StrContains(each, "target_parameters");
+    return absl::StrContains(each, "target_parameters") ||
+           absl::StrContains(each, "parallel.expert");
   });
   const Fields base = FieldsOf({}, experts);
   std::vector<std::string> changes;
@@ -280,6 +282,7 @@ const Key kKeys[] = {
     {"parallel.chunks_per_stage=3", "layout.layers_per_run=1,1,1,1,1,1"},
     {"parallel.layers_per_stage=[1, 5]", "layout.layers_per_run=1,5"},
     {"parallel.timeout_seconds=7", "output.timeout_seconds=7"},
+    {"parallel.expert=2", "layout.ep=2"},
     {"memory.recompute=full", "layout.recompute=2"},
     {"memory.activations=host", "layout.activations=1"},
     {"memory.base_weights=disk", "layout.frozen=2"},

@@ -155,6 +155,20 @@ TEST(Generation, OfLatentAttentionAndExpertsGivesThemToo) {
   }
 }
 
+// Replicas that have nothing to answer take part all the same: others' tokens go to their experts.
+TEST(Generation, OfExpertsThatReplicasDivideGivesThemToo) {
+  const int world = TestProcess().world_size();
+  if (world == 1) return;  // nobody to divide them with; layouts of more ranks do
+  const auto want = Recomputed(*BuildForGeneration({}, false, LikeDeepseekV3), Prompts(), Greedy());
+  for (const Layout& layout : {Layout{.mesh = {.dp = world, .ep = world}},
+                               Layout{.mesh = {.tp = world / 2, .dp = 2, .ep = 2}, .zero_stage = 1},
+                               Layout{.mesh = {.dp = world, .ep = 2}, .zero_stage = 3}}) {
+    SCOPED_TRACE(ToString(layout));
+    ExpectSame(Generate(*BuildForGeneration(layout, false, LikeDeepseekV3), Prompts(), Greedy()),
+               want);
+  }
+}
+
 TEST(Generation, DrawsDoNotDependOnBatchOrLayout) {
   GenerationOptions options = Greedy();
   options.sampling = {0.9, /*top_k=*/20, /*top_p=*/0.95, /*repetition_penalty=*/1.1, /*seed=*/3};

@@ -74,6 +74,7 @@ Combination Draw(const Combination& walked, uint32_t number, uint32_t attempt) {
   drawn.latents = bits.x[2] / 24 % 3 == 0 && drawn.Is(kMoments, "fp32");
   drawn.sinks = drawn.experts && !drawn.latents && bits.x[3] / 8 % 2 == 0;
   drawn.adapts_experts = drawn.experts && !drawn.Is(kMethod, "none") && bits.x[3] / 2 % 2 == 0;
+  drawn.divides_experts = drawn.experts && drawn.Is(kData, "2") && bits.x[3] / 16 % 4 > 0;
   return drawn;
 }
 
@@ -117,6 +118,7 @@ std::vector<std::string> Overrides(const Combination& combination) {
   if (combination.Is(kSchedule, "interleaved")) {
     overrides.push_back("parallel.chunks_per_stage=2");
   }
+  if (combination.divides_experts) overrides.push_back("parallel.expert=2");
   return overrides;
 }
 

@@ -42,9 +42,11 @@ struct Combination {
   bool experts = false;
   // Multi-head latent attention; with experts also shared ones, of groups, by corrected sigmoids.
   bool latents = false;
-  // With experts and without latents: those of gpt-oss, in one tensor, with biases; its sinks and windows.
+  // With experts and without latents: those of gpt-oss, in one tensor, with biases; its sinks and
+  // windows.
   bool sinks = false;
-  bool adapts_experts = false;  // with experts: adapters on these, too
+  bool adapts_experts = false;   // with experts: adapters on these, too
+  bool divides_experts = false;  // over the two replicas
 
   // The config's word, as a user writes it; of kData, which no key says, the number of replicas.
   const std::string& operator[](int axis) const;

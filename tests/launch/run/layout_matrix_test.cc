@@ -47,6 +47,15 @@ TEST(LayoutMatrix, TheSubsetThatIsAlwaysTrainedHasEveryThreeValuesTogether) {
   EXPECT_TRUE(some([](const Combination& c) { return c.sinks && c.Is(kMethod, "qlora"); }));
   EXPECT_TRUE(some([](const Combination& c) { return c.sinks && c.adapts_experts; }));
   EXPECT_TRUE(some([](const Combination& c) { return !c.sinks && c.adapts_experts; }));
+  for (const int ranks : {2, 4, 8}) {
+    EXPECT_TRUE(some([&](const Combination& c) { return c.divides_experts && c.Ranks() == ranks; }))
+        << ranks;
+  }
+  for (const char* method : {"lora", "qlora", "none"}) {
+    EXPECT_TRUE(some([&](const Combination& c) {
+      return c.divides_experts && c.Is(kMethod, method);
+    })) << method;
+  }
   std::cout << subset.size() << " of " << all.size() << " layouts have all "
             << WorkingTriples().size() << " triples\n";
 }

@@ -45,14 +45,16 @@ void ForEachLayout(const Body& body) {
   EXPECT_GT(layouts, 0);
 }
 
-// Where experts are, a rehearsal takes the most tokens that each could have for what it has.
-void ExpectEnough(const PlaceMemory& planned, const PlaceMemory& trained) {
+// Where experts are, a rehearsal takes the most tokens that each could have for what it has; where
+// ranks divide them the most that all could send to one rank, at most `times` what it may hold
+// else.
+void ExpectEnough(const PlaceMemory& planned, const PlaceMemory& trained, int64_t times) {
   EXPECT_EQ(planned.held, trained.held);
   for (size_t i = 0; i < planned.peak.of.size(); ++i) {
     EXPECT_GE(planned.peak.of[i], trained.peak.of[i]) << i;
   }
   EXPECT_GE(planned.peak.total, trained.peak.total);
-  EXPECT_LE(planned.peak.total, trained.peak.total * 5 / 4);
+  EXPECT_LE(planned.peak.total, trained.peak.total * times * 5 / 4);
 }
 
 void ExpectForetold(std::optional<at::ScalarType> compute) {
@@ -64,8 +66,9 @@ void ExpectForetold(std::optional<at::ScalarType> compute) {
                                         TestProcess().rank(), /*first_step=*/0, largest_computed);
       ASSERT_TRUE(planned.ok()) << planned.status();
       if (HasExperts(run.task.model)) {
-        ExpectEnough(planned->device, trained.device);
-        ExpectEnough(planned->host, trained.host);
+        const int64_t times = run.layout.mesh.ep > 1 ? 3 : 1;
+        ExpectEnough(planned->device, trained.device, times);
+        ExpectEnough(planned->host, trained.host, times);
       } else {
         EXPECT_EQ(ToString(*planned), ToString(trained)) << largest_computed;
       }

@@ -28,12 +28,24 @@ LlamaShape TinyShape(bool tied, int layers) {
 
 Task TinyTask(const TinyOptions& options) {
   Task task;
-  task.model = LlamaLike(TinyShape(options.tied, options.layers));
+  LlamaShape shape = TinyShape(options.tied, options.layers);
+  if (options.experts) {
+    shape.moe = {.experts = 4,
+                 .top_k = 2,
+                 .intermediate_size = 12,
+                 .renormalize = true,
+                 .in_layer = {false}};
+  }
+  task.model = LlamaLike(shape);
   task.form.compute = at::kDouble;
   task.form.train_base = options.full;
   if (!options.full) {
     task.form.adapter = {
         .r = 3, .alpha = 6, .dropout = 0.2, .target_modules = {{ModuleNames::kAllLinear}}};
+  }
+  if (!options.full && options.experts) {
+    task.form.adapter->dropout = 0;
+    task.form.adapter->target_modules = {{"q_proj", "k_proj", "v_proj", "o_proj"}};
   }
   if (options.nf4) task.form.nf4 = Nf4Options{};
   task.form.nf4_dense = {"lm_head"};
@@ -122,8 +134,8 @@ std::unique_ptr<Job> BuildTiny(const Task& task, Layout layout, const Process& p
 
 std::string ToString(const Layout& layout) {
   const MeshShape& mesh = layout.mesh;
-  return testing::PrintToString(std::tuple(mesh.tp, mesh.pp, mesh.dp)) +
-         " (tp, pp, dp), schedule " + std::to_string(static_cast<int>(layout.schedule)) +
+  return testing::PrintToString(std::tuple(mesh.tp, mesh.pp, mesh.dp, mesh.ep)) +
+         " (tp, pp, dp, ep), schedule " + std::to_string(static_cast<int>(layout.schedule)) +
          ", zero " + std::to_string(layout.zero_stage) + ", frozen " +
          std::to_string(static_cast<int>(layout.frozen)) + ", recompute " +
          std::to_string(static_cast<int>(layout.recompute));
@@ -166,12 +178,12 @@ class Keeper : public StepObserver {
   Trained& trained_;
 };
 
-// The number of names that some stage of `mine` has.
-size_t NamesOverStages(const WholeTensors& mine, const WholeTensors& all, const Mesh& mesh) {
+// The number of names of `mine` that some stage has, or some part of the experts.
+size_t NamesOverMesh(const WholeTensors& mine, const WholeTensors& all, const Mesh& mesh) {
   std::vector<int64_t> flags;
   for (const auto& [name, value] : all) flags.push_back(static_cast<int64_t>(mine.count(name)));
   at::Tensor held = at::tensor(flags, at::kLong).to(TestDevice());
-  mesh.pp().AllReduce(held);
+  mesh.AllReduce(held, {Axis::kPp, Axis::kEp});
   return held.count_nonzero().item<int64_t>();
 }
 
@@ -242,7 +254,7 @@ void ExpectNear(const Trained& got, const Trained& want, const Mesh& mesh, const
   }
   const bool exact = near.steps >= static_cast<int64_t>(want.metrics.size());
   EXPECT_LE(RelativeDifference(got.held_out_loss, want.held_out_loss), exact ? near.numbers : 1e-3);
-  EXPECT_EQ(NamesOverStages(got.gradients[0], want.gradients[0], mesh), want.gradients[0].size());
+  EXPECT_EQ(NamesOverMesh(got.gradients[0], want.gradients[0], mesh), want.gradients[0].size());
   EXPECT_EQ(got.parameters.size(), got.gradients[0].size());
   if (near.parameters) ExpectTensorsNear(got.parameters, want.parameters, near.gradients, "value");
 }

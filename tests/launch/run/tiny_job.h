@@ -30,6 +30,8 @@ struct TinyOptions {
   bool packing = true;
   int layers = 2;
   bool nf4 = false;  // with adapters
+  // Four experts in every layer but the first; adapters are on attention alone, without dropout.
+  bool experts = false;
 };
 // kSteps steps of 16 rows, with clipping, decay and a learning rate that moves.
 Task TinyTask(const TinyOptions& options = {});

@@ -218,6 +218,49 @@ TEST(Resume, InEveryOtherLayoutHasTheSameStateAndTrainsTheSame) {
   }
 }
 
+// Whether ranks divide the experts is a matter of the layout: a checkpoint holds each of them
+// whole, once.
+TEST(Resume, OfDividedExpertsIsThatOfWholeOnes) {
+  const int world = TestProcess().world_size();
+  std::vector<Layout> layouts = {{.mesh = {.dp = world, .ep = world}},
+                                 {.mesh = {.tp = world}},
+                                 {.mesh = {.dp = world, .ep = 2}, .zero_stage = 1},
+                                 {.mesh = {.pp = 2, .dp = world / 2}, .zero_stage = 1}};
+  if (world == 4) layouts.push_back({.mesh = {.tp = 2, .dp = 2, .ep = 2}, .zero_stage = 1});
+  for (const bool full : {false, true}) {
+    Task task = TinyTask({.full = full, .layers = 3, .experts = true});
+    task.adamw.eps = 0.01;
+    if (!full) {
+      task.form.adapter->target_parameters = {"mlp.experts.gate_up_proj", "mlp.experts.down_proj"};
+    }
+    const auto alone = BuildTiny(task, Layout{});
+    {
+      Trainer trainer(*alone);
+      for (int64_t step = 0; step < kStop; ++step) ASSERT_TRUE(trainer.Step(step).ok());
+    }
+    const double want = Trainer(*alone).Step(kStop)->loss;
+    for (size_t i = 0; i < layouts.size(); ++i) {
+      const Layout& from = layouts[i];
+      const Layout& to = layouts[(i + 1) % layouts.size()];
+      const std::string what = ToString(from) + " to " + ToString(to);
+      const SharedFolder folder, other;
+      const TrainPlan plan = PlanOf(task, folder.path());
+      Save(*Straight(task, from, kStop).job, plan, kStop);
+      const Committed checkpoint = Found(plan);
+      for (const Layout& layout : {to, Layout{}}) {
+        const auto job = BuildTiny(task, layout);
+        const absl::Status read = GoOnFrom(checkpoint, *job, RealFileSystem(), TestProcess());
+        ASSERT_TRUE(read.ok()) << what << read;
+        if (layout.mesh.world_size() > 1) {
+          Save(*job, PlanOf(task, other.path()), kStop);
+          ExpectEqual(TensorsOf(Found(PlanOf(task, other.path()))), TensorsOf(checkpoint), what);
+        }
+        EXPECT_NEAR(Trainer(*job).Step(kStop)->loss, want, 1e-10 * want) << what;
+      }
+    }
+  }
+}
+
 TEST(Resume, CopiesAreWhatTheStateWasHoweverLongTheWriting) {
   const Task task = TaskOf(/*full=*/true);
   const Layout layout = Layouts()[4];
@@ -311,11 +354,13 @@ TEST(Saver, WhatItCopiesIsForetold) {
   for (const bool full : {false, true}) {
     for (const Layout& layout : {Layout{.mesh = {1, 1, world}, .zero_stage = 1},
                                  {.mesh = {1, 1, world}, .zero_stage = 0},
+                                 {.mesh = {.dp = world, .ep = 2}, .zero_stage = 0},
                                  {.mesh = {1, world, 1}},
                                  {.mesh = {world, 1, 1}}}) {
       SCOPED_TRACE(ToString(layout));
       const SharedFolder folder;
-      const Task task = TaskOf(full);
+      const Task task = layout.mesh.ep > 1 ? TinyTask({.full = full, .layers = 4, .experts = true})
+                                           : TaskOf(full);
       const TrainPlan plan = PlanOf(task, folder.path());
       RankMemory measured;
       {

@@ -87,6 +87,26 @@ TEST(Verify, EveryZeroStageHasNothingToSay) {
   }
 }
 
+TEST(Verify, DividedExpertsHaveNothingToSayAndAreNamedWithTheirRank) {
+  const Layout layout = {.mesh = {.dp = World(), .ep = 2}, .zero_stage = 1};
+  for (const bool full : {false, true}) {
+    const Task task = TinyTask({.full = full, .experts = true});
+    EXPECT_EQ(Verify(task, layout), "");
+    if (World() == 4) {
+      EXPECT_EQ(Verify(task, {.mesh = {.tp = 2, .dp = 2, .ep = 2}}), "");
+      EXPECT_EQ(Verify(task, {.mesh = {.pp = 2, .dp = 2, .ep = 2}, .zero_stage = 1}), "");
+    }
+  }
+  Faults faults;
+  const std::string name = "model.layers.1.mlp.experts.2.up_proj.weight";
+  faults.when_loaded = [&](const ParameterSet& set) {
+    if (OnRank(1)) set.Find(name)->value.add_(1e-6);
+  };
+  EXPECT_THAT(Verify(TinyTask({.full = true, .experts = true}), layout, faults),
+              HasSubstr(World() == 2 ? "as loaded: value of " + name + " on rank 1 is off by"
+                                     : "as loaded: values of " + name + " on rank 1 differ"));
+}
+
 TEST(Verify, APipelineWithTiedEmbeddingsHasNothingToSay) {
   EXPECT_EQ(Verify(TinyTask({.full = true, .tied = true}),
                    {.mesh = {1, 2, World() / 2}, .zero_stage = 2}),

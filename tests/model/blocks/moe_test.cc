@@ -25,36 +25,57 @@ struct Routing {
 };
 std::ostream& operator<<(std::ostream& out, const Routing& routing) { return out << routing.name; }
 
-// Layer 0 with experts, all of it trained, on all ranks of the job as one tp group. Its experts
-// read rows of positive numbers, so that the router's rows say who is chosen: `scores` has, of each
-// expert, what all elements of its row are.
-struct MoeOnTp : PartOnMesh {
-  MoeOnTp(const Routing& routing, Recompute recompute) : PartOnMesh(TestProcess().world_size()) {
+// Layer 0 with experts, all of it trained, on all ranks of the job: as one tp group, or as `ep` of
+// them, which divide the experts and have tokens of their own, each one more than the one before.
+// Experts read rows of positive numbers, so that the router's rows say who is chosen: `scores` has,
+// of each expert, what all elements of its row are.
+struct MoeOnMesh : PartOnMesh {
+  MoeOnMesh(const Routing& routing, Recompute recompute, int ep)
+      : PartOnMesh(TestProcess().world_size() / ep, ep) {
     const std::vector<double>& scores = routing.scores;
     LikeMixtral(config);
     config.moe.experts = static_cast<int64_t>(scores.size());
     config.moe.top_k = routing.top_k;
     config.moe.renormalize = routing.renormalize;
     options.train_base = true;
-    options.sequence_parallel = routing.tokens % TestProcess().world_size() == 0;
+    tokens.resize(static_cast<size_t>(ep));
+    for (int rank = 0; rank < ep; ++rank) {
+      tokens[static_cast<size_t>(rank)] = routing.tokens + (routing.rows.empty() ? 0 : rank);
+      if (tokens[static_cast<size_t>(rank)] % mesh->tp().size() != 0) {
+        options.sequence_parallel = false;
+      }
+    }
     options.recompute = recompute;
-    const ModelSpec model = LlamaLike(config);
-    layer_spec = {model.layers[0][1]};
+    const LayerSpec whole = {LlamaLike(config).layers[0][1]};
+    layer_spec = PartOfExperts(whole, mesh->ep().rank(), ep);
     DeclareLayer(layer_spec, options, RankIn(mesh->tp()), set);
-    layer = std::make_unique<DecoderLayer>(layer_spec, options, mesh->tp(), set);
+    layer = std::make_unique<DecoderLayer>(layer_spec, options, mesh->tp(), set, nullptr,
+                                           ep > 1 ? &mesh->ep() : nullptr);
     FillDeclared();
+    DeclareLayer(whole, options, {}, all);
+    params = SeededTensors(all);
     const c10::NoGradGuard no_grad;
     at::Tensor& router = params.at(kRouter);
     router.copy_(at::tensor(scores, at::kDouble).unsqueeze(1).expand_as(router) / 32);
     CopyValues(set, params);
   }
 
+  int64_t mine() const { return tokens[static_cast<size_t>(mesh->ep().rank())]; }
+  // This rank's of the rows of all tokens, rank after rank.
+  at::Tensor Mine(const at::Tensor& rows) const {
+    int64_t begin = 0;
+    for (int rank = 0; rank < mesh->ep().rank(); ++rank) begin += tokens[static_cast<size_t>(rank)];
+    return Local(rows.narrow(0, begin, mine()));
+  }
+
+  std::vector<int64_t> tokens;  // by rank along ep
   LayerSpec layer_spec;
+  ParameterSet all;  // of all ranks
   std::unique_ptr<DecoderLayer> layer;
 };
 
 // The layer's y as a plain sum over experts.
-at::Tensor Plain(const MoeOnTp& rig, const at::Tensor& x) {
+at::Tensor Plain(const MoeOnMesh& rig, const at::Tensor& x) {
   const NamedTensors& p = rig.params;
   const ExpertShape& moe = rig.config.moe;
   const at::Tensor root = (x.square().mean(-1, true) + rig.config.rms_norm_eps).rsqrt();
@@ -78,39 +99,98 @@ at::Tensor Plain(const MoeOnTp& rig, const at::Tensor& x) {
 
 class MoeRouting : public ::testing::TestWithParam<Routing> {};
 
+// What a rank sends along ep: before a layer's output, rows that others' experts read and their
+// shares, and how many there are; after it what came back of those that others sent; and the mirror
+// images, with the input of experts that are trained once more. In float64.
+struct Sent {
+  Sent(const MoeOnMesh& rig, const MoeSaved& saved)
+      : ranks(rig.mesh->ep().size()), experts(rig.config.moe.experts), h(rig.config.hidden_size) {
+    const int64_t own = experts / ranks, rank = rig.mesh->ep().rank();
+    const auto begin = [&](int64_t e) { return e == 0 ? 0 : saved.routes.ends[e - 1]; };
+    const int64_t stay = begin((rank + 1) * own) - begin(rank * own);
+    out = saved.routes.ends.back() - stay;
+    in = saved.rows - stay;
+  }
+  int64_t Forward() const { return 8 * ((ranks - 1) * experts / ranks + out * (h + 1) + in * h); }
+  int64_t Backward() const { return 8 * (out * 2 * h + in * (h + 1)); }
+
+  int64_t ranks, experts, h, out, in;
+};
+
+void ExpectAutograd(const Routing& routing, Recompute recompute, int ep) {
+  MoeOnMesh rig(routing, recompute, ep);
+  int64_t tokens = 0;
+  for (const int64_t each : rig.tokens) tokens += each;
+  const std::vector<int64_t> shape = {tokens, rig.config.hidden_size};
+  // Of other rows a product may round equal scores to unequal ones: there all ranks have the same.
+  const bool ties = routing.rows.empty();
+  const at::Tensor seeded =
+      SeededTensor(ties ? std::vector<int64_t>{routing.tokens, shape[1]} : shape, "x");
+  const at::Tensor x = seeded.detach().abs().repeat({ties ? ep : 1, 1}).set_requires_grad(true);
+  const at::Tensor dy = SeededTensor(shape, "dy").detach();
+  std::vector<at::Tensor> of_ranks;
+  for (const at::Tensor& rows : x.split_with_sizes(rig.tokens))
+    of_ranks.push_back(Plain(rig, rows));
+  const at::Tensor want = at::cat(of_ranks);
+  want.backward(dy);
+
+  const c10::NoGradGuard no_grad;
+  MicrobatchContext context;
+  context.layout = MakeSequenceLayout({0, static_cast<int32_t>(rig.mine())}, at::kCPU);
+  DecoderLayerSaved saved;
+  const auto sent = [&] { return rig.mesh->ep().traffic().wire_bytes; };
+  int64_t before = sent();
+  const at::Tensor y = rig.layer->Forward(rig.Mine(x), context, {}, &saved);
+  const int64_t forward = sent() - before;
+  EXPECT_LE(RelativeError(y, rig.Mine(want)), 1e-10);
+  int64_t backward = -1;
+  if (recompute == Recompute::kNone) {
+    const auto& kept = static_cast<MoeSaved&>(*saved.blocks.front());
+    std::vector<int64_t> rows = kept.routes.ends;
+    for (size_t e = rows.size(); e-- > 1;) rows[e] -= rows[e - 1];
+    if (!routing.rows.empty() && rig.mesh->ep().rank() == 0) {
+      EXPECT_EQ(rows, routing.rows);
+    }
+    if (ep > 1) {
+      const Sent form(rig, kept);
+      EXPECT_EQ(forward, form.Forward());
+      backward = form.Backward();
+    }
+  }
+  rig.optimizer->ZeroGradients();
+  before = sent();
+  const at::Tensor dx = rig.layer->Backward(rig.Mine(dy), context, {}, saved, /*need_dx=*/true);
+  if (backward >= 0) {
+    EXPECT_EQ(sent() - before, backward);
+  }
+  rig.optimizer->SyncGradients();
+  EXPECT_LE(RelativeError(dx, rig.Mine(x.grad())), 1e-10);
+  int64_t numel = 0, numel_of_all = 0;
+  for (const Parameter* parameter : rig.set.Trainable()) {
+    const at::Tensor whole = rig.params.at(parameter->slice.name).grad();
+    const at::Tensor mine = parameter->slice.PartOf(whole);
+    const double size = std::max(mine.abs().max().item<double>(), 1e-3);
+    EXPECT_LE((parameter->grad - mine).abs().max().item<double>(), 1e-10 * size)
+        << parameter->slice.name;
+    const bool of_expert = parameter->placement.ep == AxisGradient::kOwned;
+    numel += of_expert ? parameter->slice.LocalNumel() : 0;
+  }
+  for (const Parameter* parameter : rig.all.Trainable()) {
+    const bool of_expert = parameter->placement.ep == AxisGradient::kOwned;
+    numel_of_all += of_expert ? parameter->slice.GlobalNumel() : 0;
+  }
+  EXPECT_EQ(numel * TestProcess().world_size(), numel_of_all);
+}
+
 TEST_P(MoeRouting, ValuesAndGradientsEqualAutogradInFloat64) {
   const Routing& routing = GetParam();
-  for (const Recompute recompute : {Recompute::kNone, Recompute::kFull}) {
-    MoeOnTp rig(routing, recompute);
-    const std::vector<int64_t> shape = {routing.tokens, rig.config.hidden_size};
-    const at::Tensor x = SeededTensor(shape, "x").detach().abs().set_requires_grad(true);
-    const at::Tensor dy = SeededTensor(shape, "dy").detach();
-    const at::Tensor want = Plain(rig, x);
-    want.backward(dy);
-
-    const c10::NoGradGuard no_grad;
-    MicrobatchContext context;
-    context.layout = MakeSequenceLayout({0, static_cast<int32_t>(routing.tokens)}, at::kCPU);
-    DecoderLayerSaved saved;
-    const at::Tensor y = rig.layer->Forward(rig.Local(x), context, {}, &saved);
-    EXPECT_LE(RelativeError(y, rig.Local(want)), 1e-10);
-    if (recompute == Recompute::kNone) {
-      std::vector<int64_t> rows = static_cast<MoeSaved&>(*saved.blocks.front()).routes.ends;
-      for (size_t e = rows.size(); e-- > 1;) rows[e] -= rows[e - 1];
-      if (!routing.rows.empty()) {
-        EXPECT_EQ(rows, routing.rows);
-      }
-    }
-    rig.optimizer->ZeroGradients();
-    const at::Tensor dx = rig.layer->Backward(rig.Local(dy), context, {}, saved, /*need_dx=*/true);
-    rig.optimizer->SyncGradients();
-    EXPECT_LE(RelativeError(dx, rig.Local(x.grad())), 1e-10);
-    for (const Parameter* parameter : rig.set.Trainable()) {
-      const at::Tensor whole = rig.params.at(parameter->slice.name).grad();
-      const at::Tensor mine = parameter->slice.PartOf(whole);
-      const double size = std::max(mine.abs().max().item<double>(), 1e-3);
-      EXPECT_LE((parameter->grad - mine).abs().max().item<double>(), 1e-10 * size)
-          << parameter->slice.name;
+  const int world = TestProcess().world_size();
+  for (const Recompute recompute : {Recompute::kNone, Recompute::kSmart, Recompute::kFull}) {
+    for (int ep = 1; ep <= world; ++ep) {
+      const int64_t experts = static_cast<int64_t>(routing.scores.size());
+      if (world % ep != 0 || experts % ep != 0) continue;
+      SCOPED_TRACE("experts over " + std::to_string(ep) + " ranks");
+      ExpectAutograd(routing, recompute, ep);
     }
   }
 }
@@ -126,7 +206,9 @@ INSTANTIATE_TEST_SUITE_P(
         Routing{"EqualScoresAtTheBorder", {2, 1, 1, 1}, 2, true, 12, {}},
         Routing{"EveryExpertHasEveryToken", {1, 2, 0}, 3, false, 12, {12, 12, 12}},
         Routing{"EveryExpertHasEveryTokenSumOfOne", {1, 2, 0}, 3, true, 12, {12, 12, 12}},
-        Routing{"OneToken", {1, 2, 0}, 2, true, 1, {1, 1, 0}}),
+        Routing{"OneToken", {1, 2, 0}, 2, true, 1, {1, 1, 0}},
+        Routing{"OneTokenOfFourExperts", {1, 2, 0, 3}, 1, false, 1, {0, 0, 0, 1}},
+        Routing{"EveryOfFourExpertsHasEveryToken", {1, 2, 0, 3}, 4, true, 12, {12, 12, 12, 12}}),
     [](const auto& test) { return test.param.name; });
 
 }  // namespace

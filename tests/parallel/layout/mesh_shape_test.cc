@@ -48,6 +48,22 @@ TEST(MakeMeshShape, RefusesWithTheArithmeticAndACommandThatWorks) {
   EXPECT_THAT(MakeMeshShape(2, 0, 1).status().ToString(), HasSubstr("parallel.tensor 0"));
 }
 
+TEST(MakeMeshShape, RanksThatDivideExpertsAreSomeOfTheDataParallelOnes) {
+  const MeshShape shape = MakeMeshShape(16, 2, 2, 2).value();
+  EXPECT_EQ(shape.dp, 4);
+  EXPECT_EQ(shape.size(Axis::kEp), 2);
+  EXPECT_EQ(shape.size(Axis::kDp), 2) << "that have the same experts";
+  EXPECT_EQ(shape.size(kDataAxes), 4);
+  EXPECT_EQ(shape.world_size(), 16);
+  EXPECT_THAT(MakeMeshShape(6, 2, 1, 2).status().ToString(),
+              HasSubstr("parallel.expert 2 must divide the 3 ranks of data parallelism, 6 / "
+                        "(parallel.tensor 2 x parallel.pipeline 1); start this job with: mpirun "
+                        "-np 4 fttrain"));
+  EXPECT_THAT(MakeMeshShape(2, 1, 2, 4).status().ToString(),
+              HasSubstr("must divide the 1 rank of data parallelism, 2 / (parallel.tensor 1 x "
+                        "parallel.pipeline 2); start this job with: mpirun -np 8 fttrain"));
+}
+
 TEST(PositionOfRank, CountsTpFastestAndDpSlowest) {
   const MeshShape shape{.tp = 2, .pp = 3, .dp = 2};
   int rank = 0;
@@ -66,11 +82,13 @@ TEST(PositionOfRank, CountsTpFastestAndDpSlowest) {
 // Lines along any axes, the ones that no layout has yet too: the ranks that have the same index in
 // the other axes differ in these alone, and their own index numbers them in the order of ranks.
 TEST(IndexIn, NumbersLinesAndTheRanksOfALine) {
-  const MeshShape shape{.tp = 2, .pp = 3, .dp = 2};
+  const MeshShape shape{.tp = 2, .pp = 3, .dp = 6, .ep = 3};
   const AxisSet sets[][2] = {{{}, kAllAxes},
-                             {{Axis::kTp}, {Axis::kPp, Axis::kDp}},
-                             {{Axis::kPp}, {Axis::kTp, Axis::kDp}},
-                             {{Axis::kDp}, {Axis::kTp, Axis::kPp}}};
+                             {{Axis::kTp}, {Axis::kPp, Axis::kEp, Axis::kDp}},
+                             {{Axis::kPp}, {Axis::kTp, Axis::kEp, Axis::kDp}},
+                             {{Axis::kEp}, {Axis::kTp, Axis::kPp, Axis::kDp}},
+                             {{Axis::kTp, Axis::kEp}, {Axis::kPp, Axis::kDp}},
+                             {kDataAxes, {Axis::kTp, Axis::kPp}}};
   for (const auto& [one, other] : sets) {
     for (const auto& [along, across] : {std::pair(one, other), std::pair(other, one)}) {
       std::map<int, std::vector<MeshPosition>> lines;
@@ -81,13 +99,17 @@ TEST(IndexIn, NumbersLinesAndTheRanksOfALine) {
         line.push_back(at);
         for (const Axis axis : kEveryAxis) {
           if (!across.Has(axis)) continue;
-          EXPECT_EQ(at.at(axis), line.front().at(axis));
+          EXPECT_EQ(IndexIn(shape, at, {axis}), IndexIn(shape, line.front(), {axis}));
         }
       }
       EXPECT_EQ(static_cast<int>(lines.size()), shape.size(across));
     }
   }
   EXPECT_EQ(IndexIn(shape, PositionOfRank(shape, 7), kAllAxes), 7);
+  const MeshPosition at = PositionOfRank(shape, 4 * 6);  // data-parallel rank 4 = 1 * 3 + 1
+  EXPECT_EQ(IndexIn(shape, at, {Axis::kEp}), 1);
+  EXPECT_EQ(IndexIn(shape, at, {Axis::kDp}), 1);
+  EXPECT_EQ(IndexIn(shape, at, kDataAxes), 4);
 }
 
 }  // namespace

@@ -51,6 +51,27 @@ TEST(Mesh, AxesJoinTheRanksThatDifferInThatCoordinateAlone) {
   }
 }
 
+// Data-parallel ranks of one stage and tensor rank: neighbours divide the experts, those that are
+// ep apart have the same ones.
+TEST(Mesh, DataParallelRanksDivideExperts) {
+  const int world = TestProcess().world_size(), rank = TestProcess().rank();
+  for (int ep = 1; ep <= world; ++ep) {
+    if (world % ep != 0) continue;
+    const auto mesh = TestMesh(1, 1, ep);
+    EXPECT_EQ(mesh->ep().size(), ep);
+    EXPECT_EQ(SumOfRanks(mesh->ep()), ArithmeticSum(rank - rank % ep, 1, ep));
+    Communicator& same = mesh->Line({Axis::kDp});
+    EXPECT_EQ(SumOfRanks(same), ArithmeticSum(rank % ep, ep, world / ep));
+    EXPECT_EQ(&same == &mesh->dp(), ep == 1) << "one line where there is one";
+    EXPECT_EQ(mesh->dp().size(), world);
+    const int64_t exchanges = mesh->ep().traffic().calls;
+    at::Tensor ranks = at::full({1}, rank, at::kLong);
+    mesh->AllReduce(ranks, kAllAxes);
+    EXPECT_EQ(ranks.item<int64_t>(), ArithmeticSum(0, 1, world));
+    EXPECT_EQ(mesh->ep().traffic().calls, exchanges) << "sums of all are not along ep";
+  }
+}
+
 TEST(Mesh, ShapeOfAnotherWorldIsRefused) {
   const int world = TestProcess().world_size();
   const auto mesh = Mesh::Create(CreateMpiCommunicator, TestProcess(), {.tp = world + 1});

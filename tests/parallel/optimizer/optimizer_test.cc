@@ -99,39 +99,47 @@ TEST_P(OptimizerOn, Bfloat16WithMastersEqualsOneRankBitwise) {
   ExpectEqualsOneRank(at::kBFloat16, 0.0);
 }
 
-// As experts that are spread over an axis: a parameter of this dp rank alone beside one that all
-// have. What is this rank's alone is neither summed nor sharded, and every rank counts its own.
-TEST_P(OptimizerOn, AParameterOfOneDpRankAloneIsTrainedThereAlone) {
-  const auto mesh = TestMesh(/*tp=*/1);
-  const int dp = mesh->dp().size(), rank = mesh->dp().rank();
-  const auto train = [&](const Mesh& on, const StorageOptions& storage, double dense_gradient) {
-    ParameterSet set;
-    const Parameter* dense = set.Declare({.slice = WholeParam("dense", {7}), .trainable = true});
-    const Parameter* expert =
-        set.Declare({.slice = WholeParam("experts." + std::to_string(rank), {5}),
-                     .placement = {.dp = AxisGradient::kOwned},
-                     .trainable = true});
-    Rig rig(set, on, storage, {.state_place = GetParam().place});
-    {
-      const ParameterStore::Lease lease = rig.store.Acquire(0);
-      rig.store.BeginGradients(0);
-      dense->grad.fill_(dense_gradient);
-      expert->grad.fill_(rank + 1);
-      rig.store.EndGradients(0);
-    }
-    rig.optimizer.SyncGradients();
-    const double norm = rig.optimizer.GradientNorm();
-    rig.optimizer.Step(0, 1e-2, 1.0);
-    return std::tuple(ValueOf(rig, *dense), ValueOf(rig, *expert), norm);
-  };
-  const auto [dense, expert, norm] =
-      train(*mesh, {.zero_stage = GetParam().zero_stage}, rank == 0 ? 0.25 : 0.0);
-  const auto [want_dense, want_expert, alone] = train(*Mesh::Single(), {}, 0.25);
-  EXPECT_TRUE(at::equal(dense, want_dense));
-  EXPECT_TRUE(at::equal(expert, want_expert));
-  double squares = 7 * 0.25 * 0.25;
-  for (int r = 0; r < dp; ++r) squares += 5.0 * (r + 1) * (r + 1);
-  EXPECT_NEAR(norm, std::sqrt(squares), 1e-12);
+// Ranks along ep divide the experts and those along dp have the same ones: an expert's gradients
+// are summed, and its state is sharded, over the latter alone, beside what all ranks have. Where
+// there is one of these, an expert is one rank's alone. The norm counts each expert once.
+TEST_P(OptimizerOn, AnExpertsGradientsAreSummedOverThoseWhoHaveIt) {
+  const int world = TestProcess().world_size(), rank = TestProcess().rank();
+  for (int ep = 1; ep <= world; ++ep) {
+    if (world % ep != 0) continue;
+    const auto mesh = TestMesh(/*tp=*/1, /*pp=*/1, ep);
+    const int mine = mesh->ep().rank();
+    const auto train = [&](const Mesh& on, const StorageOptions& storage, double dense_gradient,
+                           double gradient) {
+      ParameterSet set;
+      const Parameter* dense = set.Declare({.slice = WholeParam("dense", {7}), .trainable = true});
+      const Parameter* expert =
+          set.Declare({.slice = WholeParam("experts." + std::to_string(mine), {35}),
+                       .placement = {.ep = AxisGradient::kOwned},
+                       .trainable = true});
+      Rig rig(set, on, storage, {.state_place = GetParam().place});
+      {
+        const ParameterStore::Lease lease = rig.store.Acquire(0);
+        rig.store.BeginGradients(0);
+        dense->grad.fill_(dense_gradient);
+        expert->grad.fill_(gradient);
+        rig.store.EndGradients(0);
+      }
+      rig.optimizer.SyncGradients();
+      const double norm = rig.optimizer.GradientNorm();
+      rig.optimizer.Step(0, 1e-2, 1.0);
+      return std::tuple(ValueOf(rig, *dense), ValueOf(rig, *expert), norm);
+    };
+    // Of expert e the copies' gradients sum to 2^e, which is exact in any order.
+    const double of_expert = std::exp2(mine);
+    const auto [dense, expert, norm] = train(*mesh, {.zero_stage = GetParam().zero_stage},
+                                             rank == 0 ? 0.25 : 0.0, of_expert * ep / world);
+    const auto [want_dense, want_expert, alone] = train(*Mesh::Single(), {}, 0.25, of_expert);
+    EXPECT_TRUE(at::equal(dense, want_dense)) << ep;
+    EXPECT_TRUE(at::equal(expert, want_expert)) << ep;
+    double squares = 7 * 0.25 * 0.25;
+    for (int e = 0; e < ep; ++e) squares += 35.0 * std::exp2(2 * e);
+    EXPECT_NEAR(norm, std::sqrt(squares), 1e-12) << ep;
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Storages, OptimizerOn, EveryStorage(), NameOf);

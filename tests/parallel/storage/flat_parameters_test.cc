@@ -119,9 +119,9 @@ TEST(LayOutTrainable, WhatIsNotTheSameOverDpIsApartAndNotPaddedForShards) {
   const auto buffers = LayOut(set, /*dp_size=*/2);
   ASSERT_EQ(buffers.size(), 2u);
   EXPECT_THAT(Names(buffers[0]), ::testing::ElementsAre("expert"));
-  EXPECT_EQ(buffers[0].replicas, AxisSet{});
+  EXPECT_EQ(buffers[0].replicas, AxisSet{Axis::kEp}) << "which has one rank";
   EXPECT_EQ(buffers[0].numel(), 16);
-  EXPECT_EQ(buffers[1].replicas, AxisSet{Axis::kDp});
+  EXPECT_EQ(buffers[1].replicas, kDataAxes);
   EXPECT_EQ(buffers[1].numel(), 32);
 }
 

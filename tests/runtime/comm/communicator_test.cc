@@ -158,6 +158,49 @@ TEST_P(Collectives, ReduceScatterLeavesThisRanksRowsOfTheSum) {
   }
 }
 
+// Rows for rank `to` of what rank `from` has: from none to many, not the same both ways.
+int64_t RowsBetween(int from, int to, int64_t scale) { return (3 * from + 5 * to) % 4 * scale; }
+
+TEST_P(Collectives, AllToAllGivesEachRankItsRowsInRankOrder) {
+  for (const auto dtype : kDtypes) {
+    for (const int64_t scale : {0, 1, 20001}) {
+      std::vector<int64_t> sent, received;
+      std::vector<at::Tensor> mine, want;
+      for (int p = 0; p < size(); ++p) {
+        sent.push_back(RowsBetween(rank(), p, scale));
+        received.push_back(RowsBetween(p, rank(), scale));
+        mine.push_back(SmallIntegers(100 * rank() + p, {sent.back(), 3}, dtype));
+        want.push_back(SmallIntegers(100 * p + rank(), {received.back(), 3}, dtype));
+      }
+      const at::Tensor whole = at::cat(want);
+      at::Tensor output = Empty(whole.sizes(), dtype);
+      const int64_t before = comm().traffic().wire_bytes;
+      comm().AllToAll(OnDevice(at::cat(mine)), output, sent, received);
+      ExpectEqual(output, whole);
+      int64_t rows = 0;
+      for (int p = 0; p < size(); ++p) rows += p == rank() ? 0 : sent[static_cast<size_t>(p)];
+      EXPECT_EQ(comm().traffic().wire_bytes - before, rows * 3 * whole.element_size());
+    }
+  }
+}
+
+// Rows of one number each, as shares are; beside other operations that are under way.
+TEST_P(Collectives, AllToAllOfNothingToOneRankIsNoneTheLessOneForAll) {
+  const std::vector<int64_t> none(static_cast<size_t>(size()), 0);
+  std::vector<int64_t> to_last = none, from_all = none;
+  to_last.back() = 2;
+  if (rank() == size() - 1) from_all.assign(from_all.size(), 2);
+  at::Tensor reduced = OnDevice(SmallIntegers(rank(), {5}, at::kLong));
+  auto reduce = comm().AllReduceAsync(reduced);
+  at::Tensor output = Empty({rank() == size() - 1 ? 2 * size() : 0}, at::kFloat);
+  comm().AllToAll(OnDevice(at::full({2}, rank(), at::kFloat)), output, to_last, from_all);
+  reduce->Wait();
+  ExpectEqual(reduced, EveryRanks({5}, at::kLong).sum(0));
+  if (rank() == size() - 1) {
+    ExpectEqual(output, at::arange(size(), at::kFloat).repeat_interleave(2));
+  }
+}
+
 TEST_P(Collectives, SendReachesTheNextRankOfARing) {
   if (size() == 1) return;  // nobody to send to; the check is TalkingToOneselfIsRefused
   const int next = (rank() + 1) % size(), previous = (rank() + size() - 1) % size();
@@ -316,8 +359,7 @@ TEST_P(Collectives, TellWhatThisRankWaitsFor) {
 class InSharedMemory : public Collectives {};
 #if !defined(FTTRAIN_TEST_NCCL) && !defined(FTTRAIN_TEST_CUDA)
 INSTANTIATE_TEST_SUITE_P(Over, InSharedMemory,
-                         ::testing::Values(Kind{"MpiCpu", CreateMpiCommunicator,
-                                                DeviceKind::kCpu}),
+                         ::testing::Values(Kind{"MpiCpu", CreateMpiCommunicator, DeviceKind::kCpu}),
                          [](const auto& kind) { return std::string(kind.param.name); });
 #else
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(InSharedMemory);
@@ -362,6 +404,18 @@ TEST_P(Collectives, WrongTensorsAreRefusedBeforeAnythingIsSent) {
         comm().AllGather(Empty({3, 2}, at::kFloat), Empty({size() * 3 + 1, 2}, at::kFloat));
       },
       ThrowsMessage<c10::Error>(HasSubstr("times [3, 2]")));
+  std::vector<int64_t> rows(static_cast<size_t>(size()), 1);
+  EXPECT_THAT(
+      [&] {
+        comm().AllToAll(Empty({size() + 1, 2}, at::kFloat), Empty({size(), 2}, at::kFloat), rows,
+                        rows);
+      },
+      ThrowsMessage<c10::Error>(HasSubstr("the input of sizes")));
+  EXPECT_THAT(
+      [&] {
+        comm().AllToAll(Empty({size(), 2}, at::kFloat), Empty({size(), 3}, at::kFloat), rows, rows);
+      },
+      ThrowsMessage<c10::Error>(HasSubstr("all_to_all: input")));
   EXPECT_THAT([&] { comm().ReduceScatter(Empty({size() * 3}, at::kFloat), Empty({3}, at::kLong)); },
               ThrowsMessage<c10::Error>(HasSubstr("shard Long")));
   EXPECT_EQ(comm().traffic().calls, 0);
@@ -416,6 +470,9 @@ TEST(SelfCommunicator, CopiesWhereInputAndOutputDifferAndCountsNothing) {
   EXPECT_TRUE(at::equal(input, output));
   self->AllReduce(output);
   self->AllReduceAsync(output)->Wait();
+  EXPECT_TRUE(at::equal(input, output));
+  output.zero_();
+  self->AllToAll(input, output, {6}, {6});
   EXPECT_TRUE(at::equal(input, output));
   EXPECT_EQ(self->traffic().calls, 0);
   EXPECT_EQ(self->traffic().wire_bytes, 0);

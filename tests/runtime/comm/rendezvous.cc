@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 #include <ATen/record_function.h>
+#include <c10/util/accumulate.h>
 #include <mpi.h>
 
 #include <algorithm>
@@ -9,6 +10,7 @@
 #include <cstdio>
 #include <functional>
 #include <list>
+#include <memory>
 #include <set>
 #include <string>
 #include <string_view>
@@ -159,6 +161,9 @@ class RendezvousCommunicator final : public Communicator {
     if (size() == 1) return;
     if (use != Use::kMessages) JoinAll();
     if (use == Use::kMessages) JoinPeer(1 - rank());
+    if (use == Use::kExchanges) {
+      for (int peer = 0; peer < size(); ++peer) joined_.insert(peer);
+    }
     if (use != Use::kWithFirst) return;
     for (int peer = 1; peer < size(); ++peer) {
       if (rank() == 0) JoinPeer(peer);
@@ -181,6 +186,36 @@ class RendezvousCommunicator final : public Communicator {
     return Gather("reduce_scatter", input, [output, rows, first](const at::Tensor& parts) mutable {
       output.copy_(SumInRankOrder(parts.narrow(1, first, rows), ReduceOp::kSum));
     });
+  }
+  // A kernel that occupies the device until all peers that have rows for each other have joined.
+  std::unique_ptr<Work> DoAllToAll(at::Tensor input, at::Tensor output,
+                                   const std::vector<int64_t>& sent,
+                                   const std::vector<int64_t>& received) override {
+    for (int peer = 0; peer < size(); ++peer) {
+      CheckJoined(peer == rank() || joined_.count(peer) > 0);
+    }
+    struct Blocks {
+      std::vector<int> bytes, begins;
+    };
+    const int64_t row_bytes = c10::multiply_integers(input.sizes().slice(1)) * input.element_size();
+    const auto blocks = [row_bytes](const std::vector<int64_t>& rows) {
+      Blocks of;
+      int begin = 0;
+      for (const int64_t each : rows) {
+        of.begins.push_back(begin);
+        of.bytes.push_back(static_cast<int>(each * row_bytes));
+        begin += of.bytes.back();
+      }
+      return of;
+    };
+    const auto from = std::make_shared<Blocks>(blocks(sent));
+    const auto to = std::make_shared<Blocks>(blocks(received));
+    MPI_Request request = MPI_REQUEST_NULL;
+    MPI_Ialltoallv(input.const_data_ptr(), from->bytes.data(), from->begins.data(), MPI_BYTE,
+                   output.mutable_data_ptr(), to->bytes.data(), to->begins.data(), MPI_BYTE, comm_,
+                   &request);
+    return std::make_unique<OpenWork>(this, Name("all_to_all"), request,
+                                      [input, output, from, to] {});
   }
   std::unique_ptr<Work> DoSend(at::Tensor tensor, int peer) override {
     CheckJoined(joined_.count(peer) > 0);

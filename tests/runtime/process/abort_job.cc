@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 #include <thread>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "runtime/comm/backends.h"
@@ -54,6 +55,10 @@ class FailsToConnect final : public Communicator {
   std::unique_ptr<Work> DoAllReduce(at::Tensor, ReduceOp, Mode) override { return nullptr; }
   std::unique_ptr<Work> DoAllGather(at::Tensor, at::Tensor, Mode) override { return nullptr; }
   std::unique_ptr<Work> DoReduceScatter(at::Tensor, at::Tensor, Mode) override { return nullptr; }
+  std::unique_ptr<Work> DoAllToAll(at::Tensor, at::Tensor, const std::vector<int64_t>&,
+                                   const std::vector<int64_t>&) override {
+    return nullptr;
+  }
   std::unique_ptr<Work> DoSend(at::Tensor, int) override { return nullptr; }
   std::unique_ptr<Work> DoRecv(at::Tensor, int) override { return nullptr; }
 
