@@ -82,6 +82,9 @@ struct LinearSpec {
   std::optional<Stack> stack = {};
   LinearRole role = LinearRole::kPlain;
   double token_share = 1.0;  // of a microbatch's tokens, those that pass it, on average
+  // Its weight is in float32 (float64 in float64 compute), here and in files that are written of a
+  // narrower dtype.
+  bool float32 = false;
 
   // What files, adapters and quantisation know it by.
   const std::string& module() const {
@@ -143,8 +146,8 @@ struct MoeSpec {
   int64_t top_k = 1;
   // A token's scores are divided by their sum. That is a softmax over the chosen ones alone.
   bool renormalize = false;
-  bool sigmoid = false;      // a score is the sigmoid of its own logit
-  double scale = 1.0;        // of what comes of the scores
+  bool sigmoid = false;  // a score is the sigmoid of its own logit
+  double scale = 1.0;    // of what comes of the scores
   // Added to scores for the choice alone (arXiv:2408.15664). [experts]
   std::optional<ConstantSpec> correction = {};
   // Experts in `groups` equal runs: chosen are those of the top_groups whose group_best best

@@ -50,8 +50,8 @@ std::vector<LinearSpec> LinearsOf(const LayerSpec& layer);
 std::vector<LinearSpec> ModulesOf(const LayerSpec& layer);
 // Of the residual stream that a block reads and adds to.
 int64_t StreamWidth(const BlockSpec& block);
-// Calls one of them for each part of a block that has tensors, in the order of files; `constant` and
-// `sinks`, of an attention that has them, if they are given.
+// Calls one of them for each part of a block that has tensors, in the order of files; `constant`
+// and `sinks`, of an attention that has them, if they are given.
 void ForEachPart(const BlockSpec& block, const std::function<void(const NormSpec&)>& norm,
                  const std::function<void(const LinearSpec&)>& linear,
                  const std::function<void(const ConstantSpec&)>& constant = {},
@@ -67,6 +67,7 @@ struct TensorSpec {
   std::string module = {};
   LinearRole role = LinearRole::kPlain;
   bool constant = false;  // ConstantSpec: float32 in files of any dtype
+  bool float32 = false;   // LinearSpec's: float32 in files of a narrower dtype
 };
 // Every weight of the model, in file order: embedding, layers, final norm, head (absent when tied).
 std::vector<TensorSpec> ModelTensors(const ModelSpec& model);

@@ -101,7 +101,7 @@ class Converter {
  private:
   // What the output holds of a tensor, also for the report.
   void Declare(const Passage& passage, std::vector<SafetensorsWriter::Tensor>& declared) {
-    const auto& [name, shape, module, role, constant] = passage.tensor;
+    const auto& [name, shape, module, role, constant, float32] = passage.tensor;
     if (passage.adapted) ++done_.adapted_matrices;
     if (!passage.to_nf4) {
       declared.push_back({name, *FloatDtypeOf(passage.dtype), shape});

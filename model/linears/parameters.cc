@@ -93,7 +93,9 @@ void DeclareLinear(const LinearSpec& spec, const ParameterForm& form, TensorRank
                                                                 : AxisGradient::kOwned;
   const ParamSlice weight =
       SliceAlong(names.weight, {spec.out, spec.in}, column ? 0 : 1, mine.range);
-  DeclareMatrix(BaseParameter(weight, sliced, form), form.Nf4Of(spec), set);
+  Parameter matrix = BaseParameter(weight, sliced, form);
+  if (spec.float32) matrix.dtype = FactorDtype(form.compute);
+  DeclareMatrix(std::move(matrix), form.Nf4Of(spec), set);
   if (spec.bias) {
     Parameter bias = BaseParameter(WholeParam(names.bias, {spec.out}),
                                    when_split(AxisGradient::kIdentical), form);
