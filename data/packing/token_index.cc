@@ -7,7 +7,7 @@
 namespace fttrain {
 namespace {
 
-constexpr size_t kBlock = size_t{1} << 16;
+constexpr size_t kBlock = size_t{1} << 20;              // so much goes back to the system at once
 constexpr size_t kLongest = 3 * 10 + sizeof(uint32_t);  // of one entry
 constexpr int kFlagBits = 2;
 
