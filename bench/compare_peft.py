@@ -3,14 +3,22 @@
 
     .venv/bin/python bench/compare_peft.py build/release/fttrain
 
-Both sides train the same random Llama on the same tokens with the same number of threads, one run
+Both sides train the same random model on the same tokens with the same number of threads, one run
 after the other in turns (A, B, A, B, ...); the table shows medians. transformers gets its best
-ordinary settings: sdpa attention, fused AdamW, no checkpointing. The questions:
+ordinary settings: sdpa attention, fused AdamW, no checkpointing. The questions, of a Llama:
   lora-fp32, lora-bf16, full-fp32, full-bf16   fttrain against transformers + PEFT
   qlora-bf16, qlora-fp32                       the same over NF4 weights (bitsandbytes there), with
                                                gradient accumulation 4
   full-bf16-int8                               8-bit optimizer state against PEFT's side as it is
   tp2-lora-fp32, tp2-lora-bf16                 two ranks of half the threads against one rank
+Of another model with its name behind an @:
+  lora-bf16@moe, lora-fp32@moe                 qwen3_moe, 16 experts of which 4 take a token, LoRA on
+                                               attention; transformers' loop over experts (eager)
+                                               and its grouped_mm
+  lora-bf16@gemma3                             a dense model of norms and windows of its own
+These take under six minutes (two cores) and go into a folder of their own:
+    .venv/bin/python bench/compare_peft.py build/release/fttrain --steps 4 --warm-up 1 --repeat 1 \
+        --modes lora-bf16@moe lora-fp32@moe lora-bf16@gemma3 --results build/bench/families
 Memory is what a process takes on top of the loaded weights: its largest resident size in the steps
 minus its resident size when loading had ended (summed over ranks); for one fttrain rank also its
 largest tensor bytes minus the weights', whichever is more.
@@ -37,36 +45,86 @@ MPI_ENVIRONMENT = {
     "OMPI_MCA_hwloc_base_binding_policy": "none",
     "OMPI_MCA_btl_vader_single_copy_mechanism": "none",
 }
-MODEL = {
-    "hidden_size": 1024,
-    "intermediate_size": 2816,
-    "num_hidden_layers": 12,
-    "num_attention_heads": 16,
-    "num_key_value_heads": 4,
-    "vocab_size": 32000,
-    "max_position_embeddings": 2048,
-    "tie_word_embeddings": False,
+VOCABULARY = 32000
+MODELS = {
+    "llama": {
+        "hidden_size": 1024,
+        "intermediate_size": 2816,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 4,
+        "max_position_embeddings": 2048,
+        "tie_word_embeddings": False,
+    },
+    "moe": {  # 0.3 billion parameters
+        "model_type": "qwen3_moe",
+        "hidden_size": 512,
+        "moe_intermediate_size": 1280,
+        "num_experts": 16,
+        "num_experts_per_tok": 4,
+        "norm_topk_prob": True,
+        "num_hidden_layers": 8,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 4,
+        "head_dim": 64,
+        "max_position_embeddings": 2048,
+    },
+    "gemma3": {
+        "model_type": "gemma3_text",
+        "hidden_size": 768,
+        "intermediate_size": 3072,
+        "num_hidden_layers": 8,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 1,
+        "head_dim": 256,
+        "sliding_window": 256,
+        "max_position_embeddings": 2048,
+    },
 }
+QUICK = {"hidden_size": 256, "num_hidden_layers": 2}
+TARGETS = {"moe": ["q_proj", "k_proj", "v_proj", "o_proj"]}
+EXPERTS = ["eager", "grouped_mm"]  # transformers' ways with them
 ROWS, TOKENS, LORA_RANK = 2, 512, 16
 ACCUMULATION = {"qlora": 4}  # microbatches a step; 1 where not named
 PEFT_MODES = ["lora-fp32", "lora-bf16", "full-fp32", "full-bf16", "qlora-bf16"]
 TP_MODES = ["tp2-lora-fp32", "tp2-lora-bf16"]
 
 
-def make_inputs(folder, steps):
-    """The model folder (once; 16-bit, 0.4 GB) and the rows of all steps."""
+def split_mode(mode):
+    """[method, precision, ...] and the model of it."""
+    words, _, model = mode.partition("@")
+    return words.split("-"), model or "llama"
+
+
+def model_folder(folder, mode):
+    name = split_mode(mode)[1]
+    return folder / ("model" if name == "llama" else f"model-{name}")
+
+
+def make_model(folder, mode):
+    """Once; 16-bit, 0.2 to 0.6 GB."""
     import torch
     import transformers
 
-    if not (folder / "model" / "config.json").exists():
-        torch.manual_seed(1)
-        config = transformers.LlamaConfig(**MODEL, bos_token_id=1, eos_token_id=2)
-        model = transformers.LlamaForCausalLM(config).to(torch.bfloat16)
-        model.save_pretrained(folder / "model.part")
-        (folder / "model.part").rename(folder / "model")
+    made = model_folder(folder, mode)
+    if (made / "config.json").exists():
+        return
+    torch.manual_seed(1)
+    keys = {"model_type": "llama", "vocab_size": VOCABULARY, "bos_token_id": 1, "eos_token_id": 2,
+            **MODELS[split_mode(mode)[1]]}
+    config = transformers.AutoConfig.for_model(**keys)
+    model = transformers.AutoModelForCausalLM.from_config(config).to(torch.bfloat16)
+    part = made.with_suffix(".part")
+    model.save_pretrained(part)
+    part.rename(made)
+
+
+def make_rows(folder, steps):
+    import torch
+
     generator = torch.Generator().manual_seed(2)
     rows = steps * ROWS * max(ACCUMULATION.values())
-    ids = torch.randint(0, MODEL["vocab_size"], (rows, TOKENS), generator=generator)
+    ids = torch.randint(0, VOCABULARY, (rows, TOKENS), generator=generator)
     lines = [json.dumps({"input_ids": row, "labels": row}) for row in ids.tolist()]
     (folder / "rows.jsonl").write_text("\n".join(lines) + "\n")
 
@@ -117,32 +175,32 @@ def status_bytes(pid):
     return tuple(int(fields.get(key, "0 kB").split()[0]) * 1024 for key in ("VmRSS", "VmHWM"))
 
 
-def peft_side(folder, mode, steps):
+def peft_side(folder, mode, experts, steps):
     """Runs in a process of its own; prints one JSON line."""
     import peft
     import torch
     import transformers
 
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    method, precision = mode.split("-")[:2]
+    (method, precision, *_), name = split_mode(mode)
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    four_bit = {}
+    more = {"experts_implementation": experts} if experts else {}
     if method == "qlora":
-        four_bit["quantization_config"] = transformers.BitsAndBytesConfig(
+        more["quantization_config"] = transformers.BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=dtype,
         )
     model = transformers.AutoModelForCausalLM.from_pretrained(
-        folder / "model", dtype=dtype, **four_bit
+        model_folder(folder, mode), dtype=dtype, **more
     )
     model.config.use_cache = False
     if method != "full":
         lora = peft.LoraConfig(
             r=LORA_RANK,
             lora_alpha=2 * LORA_RANK,
-            target_modules="all-linear",
+            target_modules=TARGETS.get(name, "all-linear"),
             task_type="CAUSAL_LM",
         )
         model = peft.get_peft_model(model, lora)
@@ -174,8 +232,8 @@ def peft_side(folder, mode, steps):
     print(json.dumps({"seconds": seconds, "loss": losses, "memory_bytes": highest - loaded}))
 
 
-def run_peft(options, mode):
-    command = [sys.executable, __file__, "--peft-side", mode, str(options.folder)]
+def run_peft(options, mode, experts=""):
+    command = [sys.executable, __file__, "--peft-side", mode, experts, str(options.folder)]
     command += ["--steps", str(options.steps)]
     environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads)}
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
@@ -183,17 +241,17 @@ def run_peft(options, mode):
 
 
 def fttrain_config(options, mode, ranks):
-    method, precision, *state = mode.split("-")
+    (method, precision, *state), name = split_mode(mode)
     accumulation = ACCUMULATION.get(method, 1)
     lora = {
         "method": method,
         "r": LORA_RANK,
         "alpha": 2 * LORA_RANK,
         "dropout": 0.0,
-        "target_modules": "all-linear",
+        "target_modules": TARGETS.get(name, "all-linear"),
     }
     return {
-        "model": {"path": str(options.folder / "model")},
+        "model": {"path": str(model_folder(options.folder, mode))},
         "adapter": {"method": "none"} if method == "full" else lora,
         "data": {
             "train": [{"path": str(options.folder / "rows.jsonl"), "format": "tokens"}],
@@ -268,7 +326,7 @@ def run_fttrain(options, mode, ranks=1):
 
 def weight_bytes(options, mode):
     """Bytes of the model's weights as the run stores them."""
-    with open(options.folder / "model" / "model.safetensors", "rb") as file:
+    with open(model_folder(options.folder, mode) / "model.safetensors", "rb") as file:
         header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
     header.pop("__metadata__", None)
     numel = {name: math.prod(tensor["shape"]) for name, tensor in header.items()}
@@ -303,10 +361,11 @@ def sides_of(options, mode):
             ("fttrain, one rank", lambda: run_fttrain(options, plain)),
             ("fttrain, two ranks", lambda: run_fttrain(options, plain, ranks=2)),
         ]
-    return [
-        ("transformers + peft", lambda: run_peft(options, mode)),
-        ("fttrain", lambda: run_fttrain(options, mode)),
-    ]
+    ours = ("fttrain", lambda: run_fttrain(options, mode))
+    if "num_experts" in MODELS[split_mode(mode)[1]]:
+        theirs = [(f"transformers + peft, {way}", lambda way=way: run_peft(options, mode, way)) for way in EXPERTS]
+        return [*theirs, ours]
+    return [("transformers + peft", lambda: run_peft(options, mode)), ours]
 
 
 def compare(options, mode):
@@ -385,18 +444,21 @@ def main():
     parser.add_argument("--folder", type=Path, default=ROOT / "build/bench/compare_peft")
     parser.add_argument("--results", type=Path, default=ROOT / "bench/results")
     parser.add_argument("--quick", action="store_true", help="a tiny model: does the bench work?")
-    parser.add_argument("--peft-side", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--peft-side", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.peft_side:
-        peft_side(Path(options.peft_side[1]), options.peft_side[0], options.steps)
+        mode, experts, folder = options.peft_side
+        peft_side(Path(folder), mode, experts, options.steps)
         return
     if options.quick:
-        MODEL.update(hidden_size=256, intermediate_size=704, num_hidden_layers=2, vocab_size=2000)
+        for model in MODELS.values():
+            model.update(QUICK)
         options.folder = options.folder.with_name("compare_peft_quick")
     options.folder.mkdir(parents=True, exist_ok=True)
-    make_inputs(options.folder, options.steps)
+    make_rows(options.folder, options.steps)
     results = {}
     for mode in options.modes:
+        make_model(options.folder, mode.removeprefix("tp2-"))
         results[mode] = compare(options, mode)
         print(json.dumps({mode: results[mode]}), flush=True)
     write_results(options, results)

@@ -106,7 +106,11 @@ class Reader {
       return;
     }
     if (!of_sections && value.size() == 0) {
-      Report(line, absl::StrCat("'", path, "' is an empty list"));
+      if (field.options().GetExtension(may_be_empty)) {
+        section.GetReflection()->AddString(&section, &field, kNoNames);
+      } else {
+        Report(line, absl::StrCat("'", path, "' is an empty list"));
+      }
     }
     int index = 0;
     for (const YAML::Node& element : value) {

@@ -21,6 +21,9 @@ std::string Word(Enum value) {
 // All words of an enum, without the unspecified one, in the schema's order.
 std::vector<std::string> EnumWords(const google::protobuf::EnumDescriptor& type);
 
+// The only element of a list of names that is written empty ((may_be_empty) in run_config.proto).
+inline constexpr char kNoNames[] = "[]";
+
 // Whether a text in a list of names is none but a regular expression.
 bool IsRegex(const std::string& text);
 

@@ -69,6 +69,7 @@ std::string ListAsYaml(const Message& section, const FieldDescriptor& field) {
                              : absl::StrCat(reflection.GetRepeatedInt32(section, &field, i)));
   }
   const bool alone = words.size() == 1 && or_regex;
+  if (alone && reflection.GetRepeatedString(section, &field, 0) == kNoNames) return kNoNames;
   if (alone &&
       (words[0] == "all-linear" || IsRegex(reflection.GetRepeatedString(section, &field, 0)))) {
     return words[0];

@@ -48,6 +48,27 @@ class KeyFaults {
   Faults faults_;
 };
 
+bool HasNoModules(const AdapterConfig& adapter) {
+  return adapter.target_modules_size() == 1 && adapter.target_modules(0) == kNoNames;
+}
+
+// What is said of modules means nothing where there are none.
+void CheckNoModules(const AdapterConfig& adapter, KeyFaults& faults) {
+  if (adapter.target_parameters().empty() && !adapter.has_init_from()) {
+    faults.Add("adapter.target_modules",
+               "'adapter.target_modules' is an empty list: it may be one beside "
+               "adapter.target_parameters");
+  }
+  const auto meaningless = [&](bool written, const char* key) {
+    if (!written) return;
+    faults.Add(key, absl::StrCat("'", key,
+                                 "' has no meaning with adapter.target_modules []: ", "remove it"));
+  };
+  meaningless(!adapter.exclude_modules().empty(), "adapter.exclude_modules");
+  meaningless(!adapter.layers_to_transform().empty(), "adapter.layers_to_transform");
+  meaningless(!adapter.layers_pattern().empty(), "adapter.layers_pattern");
+}
+
 void CheckTargets(const AdapterConfig& adapter, KeyFaults& faults) {
   std::set<std::string> seen;
   for (int i = 0; i < adapter.target_modules_size(); ++i) {
@@ -105,9 +126,13 @@ void CheckAdapter(const AdapterConfig& adapter, KeyFaults& faults) {
     }
     return;
   }
-  CheckTargets(adapter, faults);
+  if (HasNoModules(adapter)) {
+    CheckNoModules(adapter, faults);
+  } else {
+    CheckTargets(adapter, faults);
+    CheckLayers(adapter, faults);
+  }
   CheckParameters(adapter, faults);
-  CheckLayers(adapter, faults);
   if (!adapter.has_quantization()) return;
   if (adapter.method() != ADAPTER_METHOD_QLORA) {
     faults.Add("adapter.quantization", "'adapter.quantization' needs adapter.method qlora");

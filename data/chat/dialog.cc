@@ -26,9 +26,8 @@ bool IsOneOf(std::string_view key, const std::string_view (&keys)[n]) {
   return std::find(std::begin(keys), std::end(keys), key) != std::end(keys);
 }
 
-bool IsText(const Value& value) {
-  return value.Is(Kind::kString) && !jinja::Strip(value.text(), nullptr, true, true).empty();
-}
+bool IsText(const std::string& text) { return !jinja::Strip(text, nullptr, true, true).empty(); }
+bool IsText(const Value& value) { return value.Is(Kind::kString) && IsText(value.text()); }
 
 bool HasText(const Value& value) {
   if (IsText(value)) return true;
@@ -51,16 +50,26 @@ Value Mapped(const Value& dict, const F& of) {
   return jinja::Dict(std::move(out));
 }
 
+constexpr std::string_view kContentKey = "content";
+
+TextPlace ContentOf(size_t message) { return {message, TextKind::kContent, kContentKey, 0}; }
+
 class DialogMaker {
  public:
   explicit DialogMaker(const Rewrite& rewrite) : rewrite_(rewrite) {}
 
   Value MessageOf(const Message& message, size_t index) const {
+    // Never freed: a value may outlive statics.
+    static const Value* const role = new Value(Value::String("role"));
+    static const Value* const content = new Value(Value::String(std::string(kContentKey)));
     auto dict = std::make_shared<DictObject>();
-    dict->Set(Value::String("role"), Value::String(message.role));
+    dict->entries.reserve(2 + message.more.size());
+    dict->Set(role->Borrowed(), Value::String(message.role));
     if (!message.null_content) {
-      dict->Set(Value::String("content"),
-                Text({index, TextKind::kContent, "content", 0}, Value::String(message.content)));
+      const bool rewritten = rewrite_ != nullptr && IsText(message.content);
+      dict->Set(
+          content->Borrowed(),
+          Value::String(rewritten ? rewrite_(ContentOf(index), message.content) : message.content));
     }
     const Entry* const thought = ReasoningOf(message);
     const Value told =
@@ -175,6 +184,27 @@ class DialogMaker {
 };
 
 }  // namespace
+
+void ForEachText(const Conversation& conversation, const LookAt& look) {
+  const Rewrite rewrite = [&](const TextPlace& place, const std::string& text) {
+    look(place, text);
+    return text;
+  };
+  const DialogMaker maker(rewrite);
+  try {
+    for (size_t i = 0; i < conversation.messages.size(); ++i) {
+      const Message& message = conversation.messages[i];
+      if (!message.more.empty()) {
+        maker.MessageOf(message, i);
+      } else if (!message.null_content && IsText(message.content)) {
+        look(ContentOf(i), message.content);
+      }
+    }
+    maker.ListOf(conversation.tools, TextKind::kTools, "tools");
+    maker.ListOf(conversation.documents, TextKind::kDocuments, "documents");
+  } catch (const jinja::Error&) {  // MakeDialog says it
+  }
+}
 
 absl::StatusOr<Dialog> MakeDialog(const Conversation& conversation, const Rewrite& rewrite) {
   const DialogMaker maker(rewrite);

@@ -48,4 +48,9 @@ using Rewrite = std::function<std::string(const TextPlace& place, const std::str
 // ResourceExhausted where there is more than the interpreter takes.
 absl::StatusOr<Dialog> MakeDialog(const Conversation& conversation, const Rewrite& rewrite);
 
+// The texts that MakeDialog gives to `rewrite`, in its order, up to one it fails at: without the
+// values, which most conversations need not be made into for that.
+using LookAt = std::function<void(const TextPlace& place, const std::string& text)>;
+void ForEachText(const Conversation& conversation, const LookAt& look);
+
 }  // namespace fttrain

@@ -85,16 +85,14 @@ bool IsAssistant(const Conversation& conversation, const TextPlace& place) {
 
 Marker::Marker(const Conversation& conversation, std::string_view text)
     : conversation_(conversation) {
-  const Rewrite collect = [&](const TextPlace& place, const std::string& from) {
+  ForEachText(conversation, [&](const TextPlace& place, const std::string& from) {
     for (const Piece& piece : PiecesOf(place, IsAssistant(conversation, place), from)) {
       const TextKind kind = piece.thought ? TextKind::kReasoning : place.kind;
       probes_.push_back({place.message, kind, std::string(place.key), place.item, false,
                          from.substr(piece.begin, piece.end - piece.begin),
                          from.substr(piece.end, piece.limit - piece.end)});
     }
-    return from;
-  };
-  (void)MakeDialog(conversation, collect);
+  });
   const std::vector<Message>& messages = conversation.messages;
   std::vector<char> speaks(messages.size(), 0);
   for (const Probe& probe : probes_) {
@@ -117,6 +115,8 @@ Marker::Marker(const Conversation& conversation, std::string_view text)
   }
 }
 
+size_t Marker::Length() const { return salt_.size() + kIndexDigits + 1; }
+
 std::string Marker::MarkOf(size_t probe, bool behind) const {
   return salt_ + Digits(probe, kIndexDigits) + (behind ? "1" : "0");
 }
@@ -124,9 +124,11 @@ std::string Marker::MarkOf(size_t probe, bool behind) const {
 absl::StatusOr<Dialog> Marker::Marked(const std::function<bool(size_t probe)>& wanted) const {
   size_t next = 0;
   const Rewrite mark = [&](const TextPlace& place, const std::string& from) {
+    const std::vector<Piece> pieces = PiecesOf(place, IsAssistant(conversation_, place), from);
     std::string out;
+    out.reserve(from.size() + 2 * pieces.size() * Length());
     size_t done = 0;
-    for (const Piece& piece : PiecesOf(place, IsAssistant(conversation_, place), from)) {
+    for (const Piece& piece : pieces) {
       const size_t probe = next++;
       if (!wanted(probe)) continue;
       out.append(from, done, piece.begin - done);
@@ -155,8 +157,9 @@ absl::StatusOr<Dialog> Marker::Marked(const std::function<bool(size_t probe)>& w
 }
 
 Marker::Scanned Marker::Scan(std::string_view text) const {
-  const size_t length = salt_.size() + kIndexDigits + 1;
+  const size_t length = Length();
   Scanned out;
+  out.text.reserve(text.size());
   size_t done = 0;
   for (size_t at; (at = text.find(salt_, done)) != std::string_view::npos;) {
     const std::string_view digits = text.substr(at).substr(0, length).substr(salt_.size());

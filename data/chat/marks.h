@@ -49,6 +49,7 @@ class Marker {
   Scanned Scan(std::string_view text) const;
 
  private:
+  size_t Length() const;  // of a mark
   std::string MarkOf(size_t probe, bool behind) const;
 
   const Conversation& conversation_;

@@ -1,29 +1,14 @@
 #include "data/chat/renderer.h"
 
-#include <memory>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "data/chat/jinja/error.h"
-#include "data/chat/jinja/library.h"
-#include "data/chat/jinja/objects.h"
+#include "data/chat/jinja/given.h"
 
 namespace fttrain {
 
 using jinja::Value;
-
-namespace {
-
-// The interpreter's own strftime_now, which sets *asked where it is called.
-Value Observed(std::shared_ptr<bool> asked) {
-  static const Value* const own = new Value(*jinja::GlobalOf("strftime_now"));
-  return jinja::Function("strftime_now", [asked](jinja::Run& run, jinja::Arguments& arguments) {
-    *asked = true;
-    return own->As<jinja::FunctionObject>().call(run, arguments);
-  });
-}
-
-}  // namespace
 
 Renderer::Renderer(jinja::Template code, std::string name, const std::tm& today)
     : code_(std::move(code)), name_(std::move(name)), today_(today) {}
@@ -55,19 +40,19 @@ absl::StatusOr<Rendering> Renderer::Render(const absl::StatusOr<Dialog>& dialog,
 
 absl::StatusOr<Rendering> Renderer::Render(const Dialog& dialog, size_t messages,
                                            bool prompt) const {
-  const auto asked = std::make_shared<bool>(false);
-  std::map<std::string, Value> variables = variables_;
+  jinja::Given variables{variables_};
+  variables.own.reserve(4);
   const auto begin = dialog.messages.begin();
   try {
-    variables["messages"] =
-        Value::List(std::vector<Value>(begin, begin + static_cast<std::ptrdiff_t>(messages)));
+    variables.own.emplace_back(
+        "messages",
+        Value::List(std::vector<Value>(begin, begin + static_cast<std::ptrdiff_t>(messages))));
   } catch (const jinja::Error& error) {  // there are too many
     return absl::InvalidArgumentError(error.message);
   }
-  variables["tools"] = dialog.tools;
-  variables["documents"] = dialog.documents;
-  variables["add_generation_prompt"] = Value::Bool(prompt);
-  variables.emplace("strftime_now", Observed(asked));
+  variables.own.emplace_back("tools", dialog.tools);
+  variables.own.emplace_back("documents", dialog.documents);
+  variables.own.emplace_back("add_generation_prompt", Value::Bool(prompt));
   auto rendered = code_.Render(variables, today_);
   if (!rendered.ok()) {
     const auto why = rendered.status().message();
@@ -81,7 +66,7 @@ absl::StatusOr<Rendering> Renderer::Render(const Dialog& dialog, size_t messages
     out.generation.push_back({span.begin, span.end});
     out.captured |= span.captured;
   }
-  out.asked_date = *asked;
+  out.asked_date = rendered->asked_date;
   return out;
 }
 

@@ -1,6 +1,8 @@
 #include "data/formats/dataset.h"
 
 #include <algorithm>
+#include <mutex>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -91,14 +93,24 @@ class Loader {
     return Verdict(ended);
   }
 
+  // A row is added as soon as those before it are: what it takes is free for the next ones.
   absl::Status ReadBatch(const std::vector<SourceRow>& rows) {
-    std::vector<Read> read(rows.size());
+    std::vector<std::optional<Read>> read(rows.size());
+    std::mutex mutex;
+    size_t next = 0;  // to be added
+    absl::Status added;
     ForEachIndex(rows.size(), options_.threads, [&](size_t i) {
-      const RowContext context{options_, names_, &read[i].notes};
-      read[i].examples = ReadRow(rows[i], report_.format, context);
+      Read row;
+      const RowContext context{options_, names_, &row.notes};
+      row.examples = ReadRow(rows[i], report_.format, context);
+      const std::lock_guard<std::mutex> lock(mutex);
+      read[i] = std::move(row);
+      for (; next < read.size() && read[next].has_value(); ++next) {
+        if (added.ok()) added = Add(&*read[next]);
+        read[next].reset();
+      }
     });
-    for (Read& row : read) FT_RETURN_IF_ERROR(Add(&row));
-    return absl::OkStatus();
+    return added;
   }
 
   absl::Status Add(Read* row) {

@@ -83,7 +83,8 @@ void NoteSpecialText(const RowObject& row, const Conversation& conversation) {
   const Tokenizer& tokenizer = *row.context().options.tokenizer;
   std::string& note = row.context().notes->special_text;
   const auto end_of_turn = tokenizer.TokenToId(row.context().options.chat->end_of_turn());
-  const auto look = [&](const TextPlace& place, const std::string& text) {
+  // Whether the template takes the conversation shows when it is rendered.
+  ForEachText(conversation, [&](const TextPlace& place, const std::string& text) {
     bool ended = !note.empty();
     for (const int32_t id : tokenizer.AddedTokensIn(text)) {
       if (ended) break;
@@ -96,10 +97,7 @@ void NoteSpecialText(const RowObject& row, const Conversation& conversation) {
       note = absl::StrCat(where, " has ", Printable(tokenizer.IdToToken(id)),
                           ended ? ", where the turn ends for the model" : "");
     }
-    return text;
-  };
-  // Whether the template takes the conversation shows when it is rendered.
-  (void)MakeDialog(conversation, look);
+  });
 }
 
 std::vector<size_t> Learnt(const std::vector<Message>& turns) {

@@ -6,13 +6,12 @@
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
+#include "data/formats/plain_json.h"
 #include "data/text/unicode.h"
 #include "runtime/process/log.h"
 
 namespace fttrain {
 namespace {
-
-constexpr size_t kMaxDepth = 64;
 
 // Builds the value and stops at what it would lose. Not the library's own builder: that one looks
 // for each key among all that an object has, and 40,000 of them take it seconds.
@@ -78,8 +77,8 @@ class Builder : public nlohmann::json_sax<RowJson> {
   }
   bool Begin(RowJson empty) {
     open_.push_back({std::move(empty), {}, ""});
-    if (open_.size() <= kMaxDepth) return true;
-    error_ = absl::StrCat("JSON nested deeper than ", kMaxDepth, " levels");
+    if (open_.size() <= kMaxJsonDepth) return true;
+    error_ = absl::StrCat("JSON nested deeper than ", kMaxJsonDepth, " levels");
     return false;
   }
   bool End() {
@@ -108,6 +107,7 @@ absl::StatusOr<RowJson> ParseRowJson(const std::string& text, const std::string&
         absl::StrCat(where, ": not valid JSON at byte ", nul + 1,
                      ": a NUL: the file is damaged, copy or write it again"));
   }
+  if (RowJson plain; ReadPlainJson(text, &plain)) return plain;
   RowJson out;
   Builder builder(&out);
   if (RowJson::sax_parse(text.begin(), text.end(), &builder)) return out;

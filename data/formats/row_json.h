@@ -12,7 +12,9 @@ namespace fttrain {
 
 using RowJson = nlohmann::ordered_json;
 
-// InvalidArgument "WHERE: ..." for what is not UTF-8, not one JSON value, nested deeper than 64, or
+inline constexpr size_t kMaxJsonDepth = 64;  // of lists and objects in each other
+
+// InvalidArgument "WHERE: ..." for what is not UTF-8, not one JSON value, nested deeper, or
 // would lose something: an object with a key that stands twice, an integer beyond 64 bits.
 absl::StatusOr<RowJson> ParseRowJson(const std::string& text, const std::string& where);
 

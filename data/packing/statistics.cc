@@ -1,8 +1,9 @@
 #include "data/packing/statistics.h"
 
 #include <algorithm>
+#include <compare>
+#include <utility>
 
-#include "absl/container/flat_hash_map.h"
 #include "absl/hash/hash.h"
 #include "runtime/math/ceil_divide.h"
 
@@ -14,23 +15,44 @@ void Count(bool found, size_t example, Finding* finding) {
   if (finding->examples++ == 0) finding->first = static_cast<int64_t>(example);
 }
 
-// Finds examples that were there before. Holds their hashes, not their tokens.
+// Finds examples that were there before, of millions: 12 bytes each, not their tokens.
 class SeenBefore {
  public:
-  explicit SeenBefore(const ExampleList& examples) : examples_(examples) {}
+  explicit SeenBefore(size_t examples) { seen_.reserve(examples); }
 
-  // Of all calls with equal examples but the first.
-  bool operator()(const Example& example, size_t index) {
-    const auto [known, is_new] =
-        first_.emplace(absl::HashOf(example.input_ids, example.labels), index);
-    if (is_new) return false;
-    const Example before = examples_[known->second];
-    return before.input_ids == example.input_ids && before.labels == example.labels;
+  void Add(const Example& example, size_t index) {
+    const auto hash = uint64_t{absl::HashOf(example.input_ids, example.labels)};
+    seen_.push_back({static_cast<uint32_t>(hash >> 32), static_cast<uint32_t>(hash),
+                     static_cast<ExampleIndex>(index)});
+  }
+
+  // Of those that are equal to one before.
+  Finding Find(const ExampleList& examples) && {
+    std::sort(seen_.begin(), seen_.end());
+    Finding found;
+    for (size_t first = 0, end = 0; first < seen_.size(); first = end) {
+      while (end < seen_.size() && SameHash(seen_[first], seen_[end])) ++end;
+      if (end == first + 1) continue;
+      const Example one = examples[seen_[first].index];
+      for (size_t i = first + 1; i < end; ++i) {
+        const Example other = examples[seen_[i].index];
+        if (one.input_ids != other.input_ids || one.labels != other.labels) continue;
+        const auto index = static_cast<int64_t>(seen_[i].index);
+        found.first = found.examples++ == 0 ? index : std::min(found.first, index);
+      }
+    }
+    return found;
   }
 
  private:
-  const ExampleList& examples_;
-  absl::flat_hash_map<size_t, size_t> first_;
+  struct Seen {
+    uint32_t high, low;  // of its hash: halves, for no space is between them and the index
+    ExampleIndex index;
+    auto operator<=>(const Seen&) const = default;
+  };
+  static bool SameHash(const Seen& a, const Seen& b) { return a.high == b.high && a.low == b.low; }
+
+  std::vector<Seen> seen_;
 };
 
 bool IsTarget(const Example& example, int64_t i) {
@@ -60,7 +82,7 @@ Stretches LookAtStretches(const Example& example, int64_t length, const EndToken
 
 }  // namespace
 
-std::vector<LengthBin> LengthBins(const std::vector<int64_t>& lengths) {
+std::vector<LengthBin> LengthBins(const std::vector<int32_t>& lengths) {
   std::vector<LengthBin> bins;
   if (lengths.empty()) return bins;
   const auto [shortest, longest] = std::minmax_element(lengths.begin(), lengths.end());
@@ -80,15 +102,16 @@ DatasetStatistics StatisticsOf(RowStream& rows, int64_t rows_per_step, const End
   out.summary = rows.summary();
   const ExampleList& examples = rows.examples();
   const int64_t sequence_len = rows.options().sequence_len;
-  std::vector<int64_t> lengths;
-  SeenBefore seen(examples);
+  std::vector<int32_t> lengths;
+  lengths.reserve(examples.size());
+  SeenBefore seen(examples.size());
   for (size_t i = 0; i < examples.size(); ++i) {
     const Example example = examples[i];
     const int64_t full = static_cast<int64_t>(example.input_ids.size());
     const int64_t length = std::min(full, sequence_len), all = CountTargets(example, full);
-    lengths.push_back(full);
+    lengths.push_back(static_cast<int32_t>(full));
     Count(all == 0, i, &out.without_target);
-    Count(seen(example, i), i, &out.duplicates);
+    seen.Add(example, i);
     Count(all > CountTargets(example, length), i, &out.cut_targets);
     Count(tokens.bos && full >= 2 && example.input_ids[0] == *tokens.bos &&
               example.input_ids[1] == *tokens.bos,
@@ -97,6 +120,7 @@ DatasetStatistics StatisticsOf(RowStream& rows, int64_t rows_per_step, const End
     Count(stretches.open_end, i, &out.open_ends);
     Count(stretches.empty, i, &out.empty_answers);
   }
+  out.duplicates = std::move(seen).Find(examples);
   out.lengths = LengthBins(lengths);
   std::sort(lengths.begin(), lengths.end());
   out.shortest = lengths.front();

@@ -50,6 +50,6 @@ struct DatasetStatistics {
 DatasetStatistics StatisticsOf(RowStream& rows, int64_t rows_per_step, const EndTokens& tokens);
 
 // Upper ends 16, 32, 64, ...; empty bins between others are there, none at either end.
-std::vector<LengthBin> LengthBins(const std::vector<int64_t>& lengths);
+std::vector<LengthBin> LengthBins(const std::vector<int32_t>& lengths);
 
 }  // namespace fttrain

@@ -28,6 +28,8 @@ namespace {
 
 constexpr char kMagic[9] = "fttokens";
 constexpr uint64_t kVersion = 1;
+constexpr uint64_t kHeaderBytes = 8 + sizeof(kVersion);
+using Entry = TokenIndexEntry;
 constexpr uint32_t kIsTarget = uint32_t{1} << 31;
 constexpr size_t kBlock = size_t{1} << 20;
 constexpr int64_t kMappedAtOnce = int64_t{64} << 10;
@@ -63,7 +65,7 @@ std::vector<uint32_t> WordsOf(const Example& example, bool own_labels) {
 }  // namespace
 
 TokenFileWriter::TokenFileWriter(std::unique_ptr<NewFile> file, std::string source)
-    : file_(std::move(file)), source_(PathInWords(source)) {}
+    : file_(std::move(file)), source_(PathInWords(source)), index_(kHeaderBytes) {}
 
 TokenFileWriter::~TokenFileWriter() = default;
 
@@ -106,7 +108,7 @@ absl::Status TokenFileWriter::Add(Example example) {
                         absl::SimpleAtoi(place, &entry.row);
   FT_CHECK(is_place, "a row's place is ", example.source, " in ", source_);
   entry.flags = (own_labels ? Entry::kOwnLabels : 0) | (brackets ? Entry::kInBrackets : 0);
-  index_.push_back(entry);
+  index_.Add(entry);
   digest_.Add(example);
   use_.Add(example);
   return Append(words.data(), static_cast<int64_t>(words.size() * sizeof(uint32_t)));
@@ -118,7 +120,8 @@ absl::Status TokenFileWriter::Finish(const DatasetReport& report, const std::str
   end.index_begin = static_cast<uint64_t>(bytes_);
   end.count = index_.size();
   Sha256 hash;
-  for (const Entry& entry : index_) {
+  Entry entry;
+  for (TokenIndex::Reader entries(index_); entries.Next(&entry);) {
     FT_RETURN_IF_ERROR(Append(&entry, sizeof(entry)));
     hash.Add(&entry, sizeof(entry));
   }
@@ -155,7 +158,7 @@ absl::Status TokenFile::Check(const std::string& key) {
   const absl::Status damaged = absl::DataLossError("not a whole file of tokens");
   const char* const data = file_->data();
   const auto size = static_cast<uint64_t>(file_->size());
-  if (size < 16 + sizeof(End)) return damaged;
+  if (size < kHeaderBytes + sizeof(End)) return damaged;
   uint64_t version = 0;
   std::memcpy(&version, data + 8, sizeof(version));
   End end;

@@ -12,7 +12,6 @@
 
 #include <atomic>
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <string>
 #include <vector>
@@ -20,13 +19,14 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "data/formats/dataset.h"
+#include "data/packing/token_index.h"
 #include "data/text/example_list.h"
 #include "runtime/files/file_system.h"
 #include "runtime/files/mapped_file.h"
 
 namespace fttrain {
 
-// Writes one, from its beginning to its end. Holds the index: 32 bytes an example.
+// Writes one, from its beginning to its end. Holds the index (token_index.h).
 class TokenFileWriter : public ExampleSink {
  public:
   // `path` is new. `source`: the dataset's path as sources of its examples begin with it.
@@ -40,14 +40,6 @@ class TokenFileWriter : public ExampleSink {
   absl::Status Finish(const DatasetReport& report, const std::string& key);
 
  private:
-  struct Entry {                                                // of an example
-    static constexpr uint32_t kOwnLabels = 1, kInBrackets = 2;  // flags
-    uint64_t begin;                                             // byte of its first word
-    uint64_t row;  // the N of "PATH:N" or, in brackets, "PATH[N]"
-    uint32_t tokens, targets, check_sum, flags;
-
-    uint64_t words() const { return uint64_t{tokens} * (flags & kOwnLabels ? 2 : 1); }
-  };
   struct End;
   friend class TokenFile;
 
@@ -57,8 +49,8 @@ class TokenFileWriter : public ExampleSink {
 
   std::unique_ptr<NewFile> file_;
   std::string source_, buffer_;
-  std::deque<Entry> index_;  // grows in place
-  int64_t bytes_ = 0;        // that are appended
+  TokenIndex index_;
+  int64_t bytes_ = 0;  // that are appended
   ExampleDigest digest_;
   TokenUse use_;
 };
@@ -85,7 +77,7 @@ class TokenFile : public ExampleStore {
   const DatasetReport& report() const { return report_; }  // but path and why
 
  private:
-  using Entry = TokenFileWriter::Entry;
+  using Entry = TokenIndexEntry;
 
   TokenFile() = default;
   absl::Status Check(const std::string& key);

@@ -196,9 +196,10 @@ absl::Status AddedTokens::Index(const Normalizer& normalizer, bool raw) {
 
 void AddedTokens::Split(std::string_view text, bool normalized, std::vector<Section>* out) const {
   out->clear();
+  const PieceTrie& patterns = patterns_[normalized];
   size_t done = 0;
-  for (size_t at = 0; at < text.size();) {
-    const PieceTrie::Match match = patterns_[normalized].LongestAt(text, at);
+  for (size_t at = 0; (at = patterns.NextStart(text, at)) < text.size();) {
+    const PieceTrie::Match match = patterns.LongestAt(text, at);
     if (match.length == 0) {
       ++at;
       continue;

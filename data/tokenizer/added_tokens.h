@@ -85,6 +85,7 @@ class AddedTokens {
   const std::vector<SharedId>& shared() const { return shared_; }
   // The greatest id that a file gives the added token `id` instead; -1 if none does.
   int64_t WrittenId(int32_t id) const {
+    if (written_.empty()) return -1;
     const auto found = written_.find(id);
     return found == written_.end() ? -1 : found->second;
   }

@@ -27,9 +27,15 @@ size_t BpeModel::NextCut(std::string_view word, size_t at) const {
 
 void BpeModel::Encode(std::string_view word, ModelScratch* scratch, std::vector<Piece>* out) const {
   if (word.empty()) return;
+  const bool kept = ignore_merges_ && !cuts_;  // words are: then also those that are tokens
+  if (kept && scratch->cache.Find(word, out)) return;
   if (ignore_merges_) {
     const int32_t whole = byte_level_ ? WordId(word) : vocabulary_.Find(word);
-    if (whole >= 0) return out->push_back({whole, static_cast<uint32_t>(word.size())});
+    if (whole >= 0) {
+      out->push_back({whole, static_cast<uint32_t>(word.size())});
+      if (kept) scratch->cache.Insert(word, &out->back(), 1);
+      return;
+    }
   }
   if (!cuts_) return EncodePart(word, scratch, out);
   for (size_t at = 0; at < word.size();) {

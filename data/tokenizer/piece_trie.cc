@@ -26,7 +26,11 @@ PieceTrie::PieceTrie(std::vector<std::pair<std::string, int32_t>> entries) {
       const char byte = entries[begin].first[depth];
       while (next < end && entries[next].first[depth] == byte) ++next;
       const int32_t child = static_cast<int32_t>(nodes_.size());
-      if (node < 0) roots_[static_cast<unsigned char>(byte)] = child;
+      if (node < 0) {
+        roots_[static_cast<unsigned char>(byte)] = child;
+        only_start_ = byte;
+        ++starts_;
+      }
       nodes_.push_back({-1, 0, 0});
       bytes_.push_back(static_cast<unsigned char>(byte));
       todo.push_back({begin, next, depth + 1, child});
@@ -36,6 +40,13 @@ PieceTrie::PieceTrie(std::vector<std::pair<std::string, int32_t>> entries) {
       nodes_[static_cast<size_t>(node)].count = static_cast<uint32_t>(nodes_.size()) - first;
     }
   }
+}
+
+size_t PieceTrie::NextStart(std::string_view text, size_t at) const {
+  if (starts_ == 0) return text.size();
+  if (starts_ == 1) return std::min(text.find(only_start_, at), text.size());
+  while (at < text.size() && roots_[static_cast<unsigned char>(text[at])] < 0) ++at;
+  return at;
 }
 
 int32_t PieceTrie::Child(const Node& node, unsigned char byte) const {

@@ -18,6 +18,9 @@ class PieceTrie {
 
   bool empty() const { return nodes_.empty(); }
 
+  // The first place from `at` on where a string may begin; the text's size where there is none.
+  size_t NextStart(std::string_view text, size_t at) const;
+
   // f(length, value) for each string that stands at text[at], shortest first.
   template <typename F>
   void ForEachAt(std::string_view text, size_t at, const F& f) const {
@@ -50,6 +53,8 @@ class PieceTrie {
   int32_t Child(const Node& node, unsigned char byte) const;
 
   std::array<int32_t, 256> roots_;
+  int starts_ = 0;       // bytes that begin a string
+  char only_start_ = 0;  // where they are one
   std::vector<Node> nodes_;
   std::vector<unsigned char> bytes_;  // by which a node is reached
 };

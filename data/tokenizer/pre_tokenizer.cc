@@ -39,7 +39,13 @@ std::vector<Part> WithGaps(const std::vector<TextRange>& matches, size_t size, b
 void FindDigits(std::string_view text, std::vector<TextRange>* matches) {
   matches->clear();
   for (size_t i = 0; i < text.size();) {
-    const size_t length = Utf8Length(static_cast<unsigned char>(text[i]));
+    const auto lead = static_cast<unsigned char>(text[i]);
+    if (lead < 0x80) {  // most are: without asking for their properties
+      if (lead >= '0' && lead <= '9') matches->push_back({i, i + 1});
+      ++i;
+      continue;
+    }
+    const size_t length = Utf8Length(lead);
     if (IsUnicodeNumeric(Utf8CodePoint(text, i))) matches->push_back({i, i + length});
     i += length;
   }

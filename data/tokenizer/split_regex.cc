@@ -3,10 +3,13 @@
 
 #include <pcre2.h>
 
+#include <optional>
+
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "data/text/unicode.h"
 #include "data/text/unicode16.h"
+#include "data/tokenizer/ascii_words.h"
 #include "data/tokenizer/text_limit.h"
 #include "runtime/process/check.h"
 #include "runtime/process/log.h"
@@ -167,6 +170,7 @@ class Rewriter {
 struct SplitRegex::Impl {
   std::string literal;  // used when there is no code
   pcre2_code* code = nullptr;
+  std::optional<AsciiWords> ascii;  // of patterns that are known: what the engine need not be asked
   ~Impl() { pcre2_code_free(code); }
 };
 
@@ -212,6 +216,7 @@ absl::StatusOr<std::unique_ptr<SplitRegex>> SplitRegex::Compile(std::string_view
                                                    " at offset ", where));
   }
   pcre2_jit_compile(impl->code, PCRE2_JIT_COMPLETE);  // without JIT, matching is slower and equal
+  impl->ascii = AsciiWords::Of(oniguruma);
   return std::unique_ptr<SplitRegex>(new SplitRegex(std::move(impl)));
 }
 
@@ -231,6 +236,12 @@ absl::Status SplitRegex::FindAll(std::string_view text, RegexScratch* scratch,
   const PCRE2_SIZE* ends = pcre2_get_ovector_pointer(s.match);
   size_t at = 0;
   while (at <= text.size()) {
+    const size_t known = impl_->ascii && at < text.size() ? impl_->ascii->EndOfMatch(text, at) : 0;
+    if (known > 0) {
+      matches->push_back({at, known});
+      at = known;
+      continue;
+    }
     const int found = pcre2_match(impl_->code, reinterpret_cast<PCRE2_SPTR>(text.data()),
                                   text.size(), at, PCRE2_NO_UTF_CHECK, s.match, s.context);
     if (found == PCRE2_ERROR_NOMATCH) break;

@@ -23,13 +23,30 @@ class PieceCache {
  public:
   // Appends the word's pieces; false if it is not known.
   bool Find(std::string_view word, std::vector<Piece>* out) const;
+  // Of a word that is not known.
   void Insert(std::string_view word, const Piece* pieces, size_t count);
 
  private:
   struct Range {
     uint32_t begin, count;
   };
-  absl::flat_hash_map<std::string, Range> ranges_;
+  // A short word in two registers, its length in the last byte: 0 is none.
+  struct Short {
+    uint64_t low = 0, high = 0;
+    bool operator==(const Short&) const = default;
+  };
+  struct Slot {
+    Short word;
+    Range range;
+  };
+  static Short ShortOf(std::string_view word);
+  // The word's slot among `slots`, a power of two of them, or the empty one that is to be its.
+  static size_t PlaceOf(Short word, const std::vector<Slot>& slots);
+  void Grow();
+
+  std::vector<Slot> slots_;  // of words of up to 15 bytes; at most half of them are taken
+  size_t shorts_ = 0;
+  absl::flat_hash_map<std::string, Range> longs_;
   std::vector<Piece> pieces_;
 };
 

@@ -23,6 +23,7 @@ using Texts = google::protobuf::RepeatedPtrField<std::string>;
 
 // As YAML has them: one element that is no name is a regular expression.
 ModuleNames ModulesOf(const Texts& texts) {
+  if (texts.size() == 1 && texts[0] == config::kNoNames) return {};
   if (texts.size() == 1 && config::IsRegex(texts[0])) return {{}, texts[0]};
   return {{texts.begin(), texts.end()}};
 }
@@ -145,6 +146,7 @@ void RecordAdapterForm(const AdapterForm& form, config::RunConfig& run) {
   adapter.set_use_rslora(form.use_rslora);
   if (adapter.target_modules().empty()) {
     AddModules(form.target_modules, *adapter.mutable_target_modules());
+    if (form.target_modules.empty()) adapter.add_target_modules(config::kNoNames);
   }
   if (adapter.target_parameters().empty()) {
     adapter.mutable_target_parameters()->Assign(form.target_parameters.begin(),

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "model/blocks/decoder_layer.h"
+#include "model/files/folder_writer.h"
 #include "model/linears/adapter.h"
 #include "parallel/optimizer/int8_moments.h"
 #include "parallel/storage/disk_source.h"
@@ -192,18 +193,18 @@ int64_t ResultBytes(const Task& task) {
   constexpr int64_t kBytesOfAStep = 300;          // in metrics.jsonl
   constexpr int64_t kBytesOfConfigs = 16 << 10;
   int64_t bytes = kBytesOfConfigs + task.steps * kBytesOfAStep;
-  const auto add = [&](const std::vector<TensorSpec>& tensors, int64_t element_bytes) {
+  const auto add = [&](const std::vector<TensorSpec>& tensors, at::ScalarType dtype) {
     for (const TensorSpec& tensor : tensors) {
-      int64_t tensor_bytes = tensor.constant ? int64_t{sizeof(float)} : element_bytes;
+      auto tensor_bytes = static_cast<int64_t>(c10::elementSize(DtypeInFolder(tensor, dtype)));
       for (const int64_t dim : tensor.shape) tensor_bytes *= dim;
       bytes += tensor_bytes + static_cast<int64_t>(tensor.name.size()) + kHeaderBytesOfATensor;
     }
   };
   if (!task.form.adapter) {
-    add(ModelTensors(task.model), static_cast<int64_t>(c10::elementSize(task.form.compute)));
+    add(ModelTensors(task.model), task.form.compute);
     return bytes;
   }
-  add(AdapterTensors(task.model, *task.form.adapter), sizeof(float));
+  add(AdapterTensors(task.model, *task.form.adapter), at::kFloat);
   return bytes;
 }
 

@@ -23,6 +23,7 @@ double BytesPerElement(const Task& task, const std::optional<Nf4Options>& nf4) {
 }  // namespace
 
 double BytesPerElement(const Task& task, const LinearSpec& linear) {
+  if (linear.float32) return static_cast<double>(c10::elementSize(FactorDtype(task.form.compute)));
   return BytesPerElement(task, task.form.Nf4Of(linear));
 }
 

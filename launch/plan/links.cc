@@ -65,13 +65,14 @@ void AddLinear(const LinearSpec& linear, const Task& task, int tp, GroupBytes& b
   const double in = column ? static_cast<double>(linear.in) : extent;
   const double out = column ? extent : static_cast<double>(linear.out);
   const double elements = in * out + (linear.bias ? out : 0);
+  const double values =
+      BytesPerElement(task, linear) * in * out + (linear.bias ? out * WidthOf(task) : 0);
   if (task.form.train_base) {
-    bytes.trained += elements * WidthOf(task);
+    bytes.trained += values;
     bytes.gradients += elements * kGradientBytes;
     if (tp > 1 && whole) bytes.partial += elements * kGradientBytes;
   } else {
-    bytes.frozen +=
-        BytesPerElement(task, linear) * in * out + (linear.bias ? out * WidthOf(task) : 0);
+    bytes.frozen += values;
   }
   const std::optional<LowRank> adapter = task.form.AdapterOf(linear);
   if (!adapter) return;

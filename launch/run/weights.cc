@@ -215,7 +215,7 @@ absl::Status SaveModel(const ParameterSet& set, ParameterStore& store, const Par
   for (const TensorSpec& spec : specs) {
     const at::Tensor whole = files.Gather(spec.name, holders, set, store);
     if (writer == nullptr || !status.ok()) continue;
-    status = writer->Append(whole, spec.constant ? at::kFloat : save_dtype);
+    status = writer->Append(whole, DtypeInFolder(spec, save_dtype));
   }
   if (writer != nullptr && status.ok()) status = writer->Finish();
   return status;

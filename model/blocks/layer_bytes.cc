@@ -106,10 +106,12 @@ std::string PaddedAttention(const std::vector<LayerSpec>& layers) {
   for (const LayerSpec& layer : layers) {
     for (const BlockSpec& block : layer) {
       const auto* latent = std::get_if<LatentAttentionSpec>(&block.body);
-      if (latent == nullptr || latent->v_dim == latent->qk_dim()) continue;
+      if (latent == nullptr) continue;
+      const int64_t to = PaddedHeadDim(*latent);
+      if (to == latent->qk_dim() && to == latent->v_dim) continue;
       ++padded;
       sizes = absl::StrCat("queries and keys of ", latent->qk_dim(), ", values of ", latent->v_dim,
-                           ", padded to ", PaddedHeadDim(*latent));
+                           ", padded to ", to);
     }
   }
   if (padded == 0) return "";

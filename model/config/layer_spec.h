@@ -82,6 +82,9 @@ struct LinearSpec {
   std::optional<Stack> stack = {};
   LinearRole role = LinearRole::kPlain;
   double token_share = 1.0;  // of a microbatch's tokens, those that pass it, on average
+  // Its weight is in float32 (float64 in float64 compute), here and in files that are written of a
+  // narrower dtype.
+  bool float32 = false;
 
   // What files, adapters and quantisation know it by.
   const std::string& module() const {

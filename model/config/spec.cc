@@ -106,7 +106,11 @@ std::vector<TensorSpec> ModelTensors(const ModelSpec& model) {
       if (spec.bias) tensors.push_back({spec.name + "_bias", {count, spec.out}});
       return;
     }
-    tensors.push_back({spec.name + ".weight", {spec.out, spec.in}, spec.name, spec.role});
+    tensors.push_back({.name = spec.name + ".weight",
+                       .shape = {spec.out, spec.in},
+                       .module = spec.name,
+                       .role = spec.role,
+                       .float32 = spec.float32});
     if (spec.bias) tensors.push_back({spec.name + ".bias", {spec.out}});
   };
   const auto constant = [&](const ConstantSpec& spec) {

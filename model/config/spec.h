@@ -67,6 +67,7 @@ struct TensorSpec {
   std::string module = {};
   LinearRole role = LinearRole::kPlain;
   bool constant = false;  // ConstantSpec: float32 in files of any dtype
+  bool float32 = false;   // LinearSpec's: float32 in files of a narrower dtype
 };
 // Every weight of the model, in file order: embedding, layers, final norm, head (absent when tied).
 std::vector<TensorSpec> ModelTensors(const ModelSpec& model);

@@ -17,6 +17,7 @@
 #include "model/files/mxfp4_folder.h"
 #include "model/files/nf4_folder.h"
 #include "model/files/nf4_loader.h"
+#include "model/files/passage.h"
 #include "model/files/tensor_io.h"
 #include "model/files/weight_loader.h"
 #include "model/kernels/dispatch.h"
@@ -25,45 +26,6 @@
 
 namespace fttrain {
 namespace {
-
-// How a tensor of the source goes into the output.
-struct Passage {
-  TensorSpec tensor;
-  at::ScalarType dtype = at::kFloat;  // of its values
-  bool adapted = false;
-  bool from_nf4 = false, to_nf4 = false;  // 4 bits in the source, in the output
-  bool from_mxfp4 = false;                // written in bfloat16
-  // Of a tensor whose adapter is a parameter's of experts: the expert's linear; of a stack the
-  // first's.
-  std::optional<LinearSpec> expert = {};
-  bool dequantized = false;  // its values are what NF4 makes of them
-};
-
-Passage PassageOf(const TensorSpec& tensor, const SourceFolder& source,
-                  const Conversion& conversion, const AdapterFolder& adapter,
-                  const std::map<std::string, LinearSpec>& experts) {
-  Passage passage{.tensor = tensor};
-  const bool linear = !tensor.module.empty() && tensor.role != LinearRole::kRouter;
-  passage.adapted = linear && adapter.modules.contains(tensor.module);
-  if (const auto expert = experts.find(tensor.name); expert != experts.end()) {
-    passage.adapted = true;
-    passage.expert = expert->second;
-  }
-  passage.from_mxfp4 = source.files->Find(tensor.name) == nullptr;
-  passage.from_nf4 = linear && source.nf4 && IsNf4Tensor(*source.files, tensor.name);
-  passage.dtype = passage.from_nf4     ? source.nf4->rounding
-                  : passage.from_mxfp4 ? at::kBFloat16
-                                       : *FloatTypeOf(source.files->Find(tensor.name)->dtype);
-  // Whether an NF4 base of this conversion has the matrix in 4 bits.
-  const bool in_nf4_base =
-      source.nf4 ? passage.from_nf4
-                 : linear && (tensor.module != kHeadModule || conversion.quantize_head) &&
-                       (tensor.role != LinearRole::kExpert || conversion.quantize_experts);
-  passage.to_nf4 = conversion.write_nf4 && in_nf4_base;
-  passage.dequantized = passage.from_nf4 || (conversion.base == MergeBase::kDequantized &&
-                                             in_nf4_base && (passage.adapted || !passage.to_nf4));
-  return passage;
-}
 
 // One run over a model's tensors, in order.
 class Converter {
@@ -101,7 +63,7 @@ class Converter {
  private:
   // What the output holds of a tensor, also for the report.
   void Declare(const Passage& passage, std::vector<SafetensorsWriter::Tensor>& declared) {
-    const auto& [name, shape, module, role, constant] = passage.tensor;
+    const auto& [name, shape, module, role, constant, float32] = passage.tensor;
     if (passage.adapted) ++done_.adapted_matrices;
     if (!passage.to_nf4) {
       declared.push_back({name, *FloatDtypeOf(passage.dtype), shape});

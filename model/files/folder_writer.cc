@@ -244,17 +244,20 @@ absl::Status FolderWriter::Finish() {
   return MoveFiles(temporary_folder_, folder_, single ? "model.safetensors" : kIndexFile);
 }
 
+at::ScalarType DtypeInFolder(const TensorSpec& tensor, at::ScalarType folder) {
+  const bool narrow = c10::elementSize(folder) < c10::elementSize(at::kFloat);
+  return tensor.constant || (tensor.float32 && narrow) ? at::kFloat : folder;
+}
+
 absl::StatusOr<std::unique_ptr<FolderWriter>> CreateModelFolder(
     const std::string& base_folder, const std::string& folder,
     const std::vector<TensorSpec>& tensors, at::ScalarType dtype, int64_t max_shard_bytes) {
-  const std::optional<SafetensorsDtype> stored = FloatDtypeOf(dtype);
-  if (!stored) {
+  if (!FloatDtypeOf(dtype)) {
     return absl::InvalidArgumentError(absl::StrCat(folder, ": an export needs a floating dtype"));
   }
   std::vector<SafetensorsWriter::Tensor> declared;
   for (const TensorSpec& tensor : tensors) {
-    const SafetensorsDtype mine = tensor.constant ? SafetensorsDtype::kF32 : *stored;
-    declared.push_back({tensor.name, mine, tensor.shape});
+    declared.push_back({tensor.name, *FloatDtypeOf(DtypeInFolder(tensor, dtype)), tensor.shape});
   }
   FT_ASSIGN_OR_RETURN(const std::string config, ConfigWith(base_folder, DtypeWord(dtype), ""));
   return FolderWriter::Create(base_folder, folder, std::move(declared), config, max_shard_bytes);

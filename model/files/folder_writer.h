@@ -3,6 +3,7 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
+#include <c10/core/ScalarType.h>
 
 #include <cstdint>
 #include <memory>
@@ -66,9 +67,13 @@ class FolderWriter {
   std::unique_ptr<SafetensorsWriter> writer_;
 };
 
-// A folder that holds `tensors` (ModelTensors) in a floating dtype, constants in float32: each is
-// appended whole, in their order, as that dtype. config.json is the base's with the new dtype.
-// InvalidArgument for another dtype, else as FolderWriter::Create.
+// What a folder in a floating dtype holds a tensor in: some are in float32 whatever that is, some
+// where it is narrower.
+at::ScalarType DtypeInFolder(const TensorSpec& tensor, at::ScalarType folder);
+
+// A folder that holds `tensors` (ModelTensors) in a floating dtype: each is appended whole, in
+// their order, as DtypeInFolder. config.json is the base's with the new dtype. InvalidArgument for
+// another dtype, else as FolderWriter::Create.
 absl::StatusOr<std::unique_ptr<FolderWriter>> CreateModelFolder(
     const std::string& base_folder, const std::string& folder,
     const std::vector<TensorSpec>& tensors, at::ScalarType dtype,

@@ -97,6 +97,7 @@ void DeclareLinear(const LinearSpec& spec, const ParameterForm& form, TensorRank
       SliceAlong(names.weight, {spec.out, spec.in}, column ? 0 : 1, mine.range);
   Parameter matrix = BaseParameter(weight, sliced, form);
   matrix.placement.ep = over_ep;
+  if (spec.float32) matrix.dtype = FactorDtype(form.compute);
   DeclareMatrix(std::move(matrix), form.Nf4Of(spec), set);
   if (spec.bias) {
     Parameter bias = BaseParameter(WholeParam(names.bias, {spec.out}),

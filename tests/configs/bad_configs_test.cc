@@ -123,8 +123,8 @@ constexpr BadConfig kShapes[] = {
     {"NoRank", "adapter:\n  rank_pattern:\n    q_proj: 0\n    v_proj:\n",
      "run.yaml:3: 'adapter.rank_pattern.q_proj' must be at least 1 and at most 8192, not '0'\n"
      "run.yaml:4: 'adapter.rank_pattern.v_proj' has no value"},
-    {"NoTargets", "adapter: {target_modules: []}\n",
-     "run.yaml:1: 'adapter.target_modules' is an empty list"},
+    {"NothingToExclude", "adapter: {exclude_modules: []}\n",
+     "run.yaml:1: 'adapter.exclude_modules' is an empty list"},
     {"ListInTargets", "adapter: {target_modules: [[q_proj]]}\n",
      "run.yaml:1: 'adapter.target_modules[0]' must be a word"},
     {"NothingInTargets", "adapter:\n  target_modules:\n  - q_proj\n  -\n",

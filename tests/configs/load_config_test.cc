@@ -21,6 +21,7 @@ namespace {
 
 using ::google::protobuf::util::MessageDifferencer;
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 
 RunConfig Load(const std::string& text, const std::vector<std::string>& overrides = {}) {
   const auto loaded = ParseRunConfig(text, "run.yaml", overrides);
@@ -212,6 +213,15 @@ TEST(LoadConfig, ListsOfModulesMayBeARegularExpression) {
                   .adapter()
                   .target_modules(),
               ElementsAre(".*[qv]_proj"));
+}
+
+TEST(LoadConfig, NoModulesAreNotAllOfThem) {
+  const RunConfig none = Load("adapter: {target_modules: [], target_parameters: a.b}\n");
+  EXPECT_THAT(none.adapter().target_modules(), ElementsAre(kNoNames));
+  EXPECT_THAT(ToYaml(none), HasSubstr("  target_modules: []\n"));
+  EXPECT_TRUE(MessageDifferencer::Equals(none, Load(ToYaml(none)))) << ToYaml(none);
+  EXPECT_TRUE(MessageDifferencer::Equals(
+      none, Load("adapter: {target_parameters: a.b}\n", {"adapter.target_modules=[]"})));
 }
 
 TEST(LoadConfig, AnAdapterToStartFromLeavesItsOwnSettingsOpen) {

@@ -101,6 +101,15 @@ const Contradiction kContradictions[] = {
      {"adapter.target_modules=[q_proj, v_proj, q_proj]"},
      "--set adapter.target_modules=[q_proj, v_proj, q_proj]: 'adapter.target_modules' has 'q_proj' "
      "twice"},
+    {"NoModules",
+     {"adapter.target_modules=[]"},
+     "--set adapter.target_modules=[]: 'adapter.target_modules' is an empty list: it may be one "
+     "beside adapter.target_parameters"},
+    {"LayersOfNoModules",
+     {"adapter.target_modules=[]", "adapter.target_parameters=[a.b]",
+      "adapter.layers_to_transform=0"},
+     "--set adapter.layers_to_transform=0: 'adapter.layers_to_transform' has no meaning with "
+     "adapter.target_modules []: remove it"},
     {"ParameterTwice",
      {"adapter.target_parameters=[a.b, a.b]"},
      "--set adapter.target_parameters=[a.b, a.b]: 'adapter.target_parameters' has 'a.b' twice"},

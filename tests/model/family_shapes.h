@@ -100,6 +100,7 @@ inline void LikeDeepseekV2(LlamaShape& shape) {
                .top_k = 2,
                .intermediate_size = 12,
                .in_layer = {false},
+               .float32_router = true,
                .scale = 1.5,
                .groups = 3,
                .top_groups = 2,

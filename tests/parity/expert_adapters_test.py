@@ -25,10 +25,10 @@ def load(model):
     )
 
 
-def save_adapter(folder, targets):
-    """PEFT's folder of an adapter on attention and the parameters, with ranks of their own, no factor zero."""
+def save_adapter(folder, targets, modules):
+    """PEFT's folder of an adapter on modules and the parameters, with ranks of their own, no factor zero."""
     config = peft.LoraConfig(
-        r=4, lora_alpha=8, target_modules=["q_proj", "o_proj"], target_parameters=targets, task_type="CAUSAL_LM",
+        r=4, lora_alpha=8, target_modules=modules, target_parameters=targets, task_type="CAUSAL_LM",
         rank_pattern={DOWN: 3},
     )
     model = peft.get_peft_model(load(folder / "model"), config)
@@ -48,8 +48,8 @@ def same(what, ours, theirs, rows):
     return f"{what} {error:.1e}"
 
 
-def is_pefts(binary, folder, targets, rows):
-    adapter, model = save_adapter(folder, targets)
+def is_pefts(binary, folder, targets, modules, rows):
+    adapter, model = save_adapter(folder, targets, modules)
     said = [same("loaded", harness.logits(binary, folder, rows, adapter=adapter), model, rows)]
     config = harness.run_config(folder, harness.load_golden(), "full", 3, parallel={"tensor": 2})
     config["adapter"] = {"method": "lora", "init_from": str(adapter)}
@@ -64,9 +64,9 @@ def is_pefts(binary, folder, targets, rows):
     return ", ".join(said)
 
 
-def begun_afresh_has_pefts_tensors(binary, folder, rows):
+def begun_afresh_has_pefts_tensors(binary, folder, adapter):
     config = harness.run_config(folder, harness.load_golden(), "full", 3)
-    config["adapter"] = {"method": "qlora", "r": 4, "alpha": 8, "target_parameters": [DOWN, GATE_UP]}
+    config["adapter"] = {"r": 4, "alpha": 8, "target_parameters": [DOWN, GATE_UP], **adapter}
     fresh(Path(config["output_dir"]))
     harness.train(binary, folder, 1, config)
     ours = safetensors.torch.load_file(folder / "out/adapter/adapter_model.safetensors")
@@ -90,9 +90,15 @@ def main():
             folder, rows = Path(scratch) / case, tiny_models.token_rows(case)[:2]
             tiny_models.write_case(case, folder)
             kinds = TARGETS if case == "qwen3_moe" else {"both": TARGETS["both"]}
-            checks += [(f"{case}, {kind}", partial(is_pefts, binary, folder, targets, rows))
+            checks += [(f"{case}, {kind}", partial(is_pefts, binary, folder, targets, ["q_proj", "o_proj"], rows))
                        for kind, targets in kinds.items()]
-            checks.append((f"{case}, afresh", partial(begun_afresh_has_pefts_tensors, binary, folder, rows)))
+            afresh = partial(begun_afresh_has_pefts_tensors, binary, folder, {"method": "qlora"})
+            checks.append((f"{case}, afresh", afresh))
+        alone = Path(scratch) / "qwen3_moe"  # no module has one
+        rows = tiny_models.token_rows("qwen3_moe")[:2]
+        checks.append(("experts alone", partial(is_pefts, binary, alone, TARGETS["both"], [], rows)))
+        none = {"method": "lora", "target_modules": []}
+        checks.append(("experts alone, afresh", partial(begun_afresh_has_pefts_tensors, binary, alone, none)))
         harness.run_checks(checks)
 
 

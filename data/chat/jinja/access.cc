@@ -70,7 +70,7 @@ bool IsInternal(const std::string& name) {
       "__sizeof__",       "__subclasshook__", "__init_subclass__",
       "__format__",       "__lt__",           "__le__",
       "__gt__",           "__ge__",           "__getstate__"};
-  return names.count(name) > 0;
+  return name.starts_with("__") && names.count(name) > 0;
 }
 
 // getattr(object, name), the sandbox's rules applied; nullopt for AttributeError.

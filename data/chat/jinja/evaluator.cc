@@ -19,7 +19,7 @@ Value Evaluator::Eval(const Expr& expr, const FramePtr& frame) {
   run_.Step();
   switch (expr.kind) {
     case ExprKind::kConst:
-      return expr.value;
+      return expr.value.Borrowed();
     case ExprKind::kName: {
       const std::optional<Value>& value = Slot(expr.place, frame);
       return value.has_value() ? *value : UndefinedName(expr.name);
@@ -109,13 +109,24 @@ Value Evaluator::EvalSlice(const Expr& expr, const FramePtr& frame) {
   return Value::Of(Kind::kSlice, std::move(slice));
 }
 
+namespace {
+
+constexpr size_t kReserved = size_t{1} << 20;  // bytes: more is made room for as it is counted
+
+}  // namespace
+
 Value Evaluator::EvalConcat(const Expr& expr, const FramePtr& frame) {
   std::string out;
   const std::vector<Value> values = EvalAll(expr.items, frame);
-  for (const Value& value : values) {
-    const std::string text = Text(run_, value);
+  size_t bytes = 0;
+  for (const Value& value : values) bytes += value.Is(Kind::kString) ? value.text().size() : 0;
+  if (bytes < kReserved) out.reserve(bytes);
+  const auto append = [&](const std::string& text) {
     run_.Make(static_cast<int64_t>(out.size() + text.size()));
     out += text;
+  };
+  for (const Value& value : values) {
+    value.Is(Kind::kString) ? append(value.text()) : append(Text(run_, value));
   }
   return Value::String(std::move(out));
 }

@@ -3,21 +3,19 @@
 
 #include <memory>
 #include <string>
-#include <unordered_map>
 
 #include "data/chat/jinja/ast.h"
+#include "data/chat/jinja/given.h"
 #include "data/chat/jinja/loop.h"
 #include "data/chat/jinja/macro.h"
 #include "data/chat/jinja/run.h"
 
 namespace fttrain::jinja {
 
-using Variables = std::unordered_map<std::string, Value>;
-
 class Evaluator {
  public:
-  // Nothing is copied; `run` collects the spans of `generation`.
-  Evaluator(Run& run, const Variables& variables) : run_(run), variables_(variables) {}
+  // Nothing is copied; `run` collects the spans of `generation`. The template must outlive *this.
+  Evaluator(Run& run, const Given& variables) : run_(run), variables_(variables) {}
 
   std::string Render(const TemplateNode& root);
 
@@ -65,7 +63,7 @@ class Evaluator {
   void BindMacro(const MacroNode& node, Arguments& args, Activation* frame);
 
   Run& run_;
-  const Variables& variables_;
+  const Given& variables_;
   std::string root_;
   std::string* out_ = &root_;  // where text goes: the result, or a block that is captured
 };

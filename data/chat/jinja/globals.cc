@@ -103,6 +103,7 @@ Value RaiseException(Run& run, Arguments& args) {
 }
 
 Value StrftimeNow(Run& run, Arguments& args) {
+  run.asked_date = true;
   const Parameters p("strftime_now", args, {"format"}, 1);
   const std::string format = p.String(0) + " ";  // never empty, so that 0 means: too long
   std::string out(format.size() * 16 + 256, '\0');
@@ -138,7 +139,7 @@ std::optional<Value> GlobalOf(const std::string& name) {
     return all;
   }();
   const auto found = globals->find(name);
-  return found == globals->end() ? std::nullopt : std::optional<Value>(found->second);
+  return found == globals->end() ? std::nullopt : std::optional<Value>(found->second.Borrowed());
 }
 
 }  // namespace fttrain::jinja

@@ -45,8 +45,14 @@ struct DictObject : Object {
   std::vector<std::pair<Value, Value>> entries;
 
  private:
-  int64_t IndexOf(const Value& key, size_t hash) const;
-  std::unordered_multimap<size_t, size_t> index_;  // hash -> entry
+  static constexpr size_t kMostUnindexed = 8;  // so few are looked at one by one
+
+  // The entry with a key, or -1.
+  int64_t IndexOf(const Value& key) const;
+  int64_t IndexOf(std::string_view key) const;
+  template <typename HashOf, typename IsIt>
+  int64_t Search(const HashOf& hash, const IsIt& is_it) const;
+  std::unordered_multimap<size_t, size_t> index_;  // hash -> entry; empty: of few
 };
 Value Dict(std::shared_ptr<DictObject> dict);
 

@@ -178,6 +178,13 @@ int Compare(Run& run, const Value& a, const Value& b, std::string_view op) {
 }
 
 bool Contains(Run& run, const Value& container, const Value& item) {
+  const bool listed = container.Is(Kind::kList) || container.Is(Kind::kTuple);
+  if (listed && container.depth() < kMaxValueDepth) {  // as below, without an iterator
+    return std::any_of(container.items().begin(), container.items().end(), [&](const Value& other) {
+      run.Step();
+      return Equal(run, other, item);
+    });
+  }
   switch (container.kind()) {
     case Kind::kString:
       if (!item.Is(Kind::kString)) {

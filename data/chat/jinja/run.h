@@ -58,6 +58,7 @@ class Run {
     bool captured;
   };
   std::vector<Span> generation;
+  bool asked_date = false;  // strftime_now was called
 
  private:
   [[noreturn]] void TooMany(const char* what);

@@ -24,10 +24,9 @@ void Evaluator::Enter(const FrameNode& node, const FramePtr& frame) {
       slot = Slot(load.from, frame);
     } else if (load.what == Load::kUnset) {
       slot.reset();
-    } else if (const auto found = variables_.find(load.name); found != variables_.end()) {
-      slot = found->second;
     } else {
-      slot = GlobalOf(load.name);
+      slot = variables_.Find(load.name);
+      if (!slot.has_value()) slot = GlobalOf(load.name);
     }
   }
 }
@@ -74,7 +73,10 @@ Evaluator::Flow Evaluator::Exec(const Stmt& stmt, const FramePtr& frame) {
       Write(stmt.text);
       break;
     case StmtKind::kOutput:
-      for (const ExprPtr& expr : stmt.exprs) Write(Text(run_, Eval(*expr, frame)));
+      for (const ExprPtr& expr : stmt.exprs) {
+        const Value value = Eval(*expr, frame);
+        value.Is(Kind::kString) ? Write(value.text()) : Write(Text(run_, value));
+      }
       break;
     case StmtKind::kIf:
       return If(stmt, frame);

@@ -60,20 +60,20 @@ absl::StatusOr<Rendered> Template::Render(const std::map<std::string, std::strin
   } catch (const Error& error) {
     return StatusOf(error);
   }
-  return Render(values, now, limits);
+  return Render(Given{values}, now, limits);
 }
 
-absl::StatusOr<Rendered> Template::Render(const std::map<std::string, Value>& variables,
-                                          const std::tm& now, const Limits& limits) const {
-  const Variables values(variables.begin(), variables.end());
+absl::StatusOr<Rendered> Template::Render(const Given& variables, const std::tm& now,
+                                          const Limits& limits) const {
   Run run(limits, now);
-  Evaluator evaluator(run, values);
+  Evaluator evaluator(run, variables);
   try {
     Rendered rendered;
     rendered.text = evaluator.Render(*root_);
     for (const Run::Span& span : run.generation) {
       rendered.generation.push_back({span.begin, span.end, span.captured});
     }
+    rendered.asked_date = run.asked_date;
     return rendered;
   } catch (const Error& error) {
     return StatusOf(error);

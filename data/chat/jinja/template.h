@@ -19,8 +19,8 @@
 
 namespace fttrain::jinja {
 
-class Value;
 struct TemplateNode;
+struct Given;
 
 struct Rendered {
   // What one {% generation %} block wrote: bytes [begin, end) of the text. As transformers counts
@@ -32,6 +32,7 @@ struct Rendered {
   };
   std::string text;
   std::vector<Span> generation;
+  bool asked_date = false;  // strftime_now was called
 };
 
 class Template {
@@ -48,8 +49,8 @@ class Template {
   // refused by name, ResourceExhausted where a limit is passed. May be called by several threads.
   absl::StatusOr<Rendered> Render(const std::map<std::string, std::string>& variables,
                                   const std::tm& now, const Limits& limits = {}) const;
-  // The same for values made before (value.h).
-  absl::StatusOr<Rendered> Render(const std::map<std::string, Value>& variables, const std::tm& now,
+  // The same for values made before (given.h).
+  absl::StatusOr<Rendered> Render(const Given& variables, const std::tm& now,
                                   const Limits& limits = {}) const;
 
  private:

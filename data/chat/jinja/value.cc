@@ -92,6 +92,11 @@ Value Value::Of(Kind kind, std::shared_ptr<Object> object) {
   return value;
 }
 
+Value Value::Borrowed() const {
+  if (object_ == nullptr) return *this;
+  return Of(kind_, std::shared_ptr<Object>(std::shared_ptr<Object>(), object_.get()));
+}
+
 const std::string& Value::text() const { return As<StringObject>().text; }
 bool Value::markup() const { return kind_ == Kind::kString && As<StringObject>().markup; }
 const std::vector<Value>& Value::items() const { return As<ListObject>().items; }
@@ -112,18 +117,34 @@ void FailUndefined(const Value& undefined) {
   throw Error(object.kind, object.message);
 }
 
-int64_t DictObject::IndexOf(const Value& key, size_t hash) const {
-  const auto [begin, end] = index_.equal_range(hash);
+template <typename HashOf, typename IsIt>
+int64_t DictObject::Search(const HashOf& hash, const IsIt& is_it) const {
+  if (index_.empty()) {
+    const auto found = std::find_if(entries.begin(), entries.end(),
+                                    [&](const auto& entry) { return is_it(entry.first); });
+    return found == entries.end() ? -1 : found - entries.begin();
+  }
+  const auto [begin, end] = index_.equal_range(hash());
   for (auto it = begin; it != end; ++it) {
-    if (Equal(entries[it->second].first, key)) return static_cast<int64_t>(it->second);
+    if (is_it(entries[it->second].first)) return static_cast<int64_t>(it->second);
   }
   return -1;
 }
 
+int64_t DictObject::IndexOf(std::string_view key) const {
+  return Search([&] { return std::hash<std::string_view>()(key); },
+                [&](const Value& other) { return other.Is(Kind::kString) && other.text() == key; });
+}
+
+int64_t DictObject::IndexOf(const Value& key) const {
+  if (key.Is(Kind::kString)) return IndexOf(std::string_view(key.text()));
+  const size_t hash = Hash(key);  // fails for what Python cannot hash
+  return Search([&] { return hash; }, [&](const Value& other) { return Equal(other, key); });
+}
+
 void DictObject::Set(const Value& key, Value value) {
-  const size_t hash = Hash(key);
+  const int64_t found = IndexOf(key);
   SetDepth(std::max({depth - 1, key.depth(), value.depth()}), this);
-  const int64_t found = IndexOf(key, hash);
   if (found >= 0) {
     Value& slot = entries[static_cast<size_t>(found)].second;
     SetWeight(weight - slot.weight() + value.weight(), this);
@@ -131,22 +152,19 @@ void DictObject::Set(const Value& key, Value value) {
     return;
   }
   SetWeight(weight + key.weight() + value.weight(), this);
-  index_.emplace(hash, entries.size());
   entries.emplace_back(key, std::move(value));
+  if (entries.size() <= kMostUnindexed) return;
+  for (size_t i = index_.size(); i < entries.size(); ++i) index_.emplace(Hash(entries[i].first), i);
 }
 
 const Value* DictObject::Find(const Value& key) const {
-  const int64_t found = IndexOf(key, Hash(key));
+  const int64_t found = IndexOf(key);
   return found < 0 ? nullptr : &entries[static_cast<size_t>(found)].second;
 }
 
 const Value* DictObject::Find(std::string_view key) const {
-  const auto [begin, end] = index_.equal_range(std::hash<std::string_view>()(key));
-  for (auto it = begin; it != end; ++it) {
-    const auto& [name, value] = entries[it->second];
-    if (name.Is(Kind::kString) && name.text() == key) return &value;
-  }
-  return nullptr;
+  const int64_t found = IndexOf(key);
+  return found < 0 ? nullptr : &entries[static_cast<size_t>(found)].second;
 }
 
 Value Dict(std::shared_ptr<DictObject> dict) { return Value::Of(Kind::kDict, std::move(dict)); }

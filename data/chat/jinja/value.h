@@ -59,6 +59,9 @@ class Value {
   static Value Tuple(std::vector<Value> items);
   static Value Group(Value grouper, Value list);  // of the filter groupby: a tuple with names
   static Value Of(Kind kind, std::shared_ptr<Object> object);
+  // The same object without a share in it: *this must outlive what comes of it. For what all
+  // threads use, whose count of owners they would else change all the time.
+  Value Borrowed() const;
 
   Kind kind() const { return kind_; }
   bool Is(Kind kind) const { return kind_ == kind; }

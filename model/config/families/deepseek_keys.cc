@@ -31,6 +31,7 @@ void ReadLatent(JsonKeys& keys, LlamaShape& shape) {
 
 void ReadMixture(JsonKeys& keys, const DeepseekDefaults& defaults, LlamaShape& shape) {
   ExpertShape& moe = shape.moe;
+  moe.float32_router = true;
   moe.experts = keys.Int("n_routed_experts", 1, defaults.experts);
   // transformers' other names of it.
   for (const char* name : {"num_experts", "num_local_experts"}) {

@@ -155,6 +155,7 @@ MoeSpec MoeOf(const LayerNames& names) {
   moe.router = names.Column((block + shape.router).c_str(), shape.experts, 1, shape.bias);
   moe.router.split = LinearSplit::kWhole;
   moe.router.role = LinearRole::kRouter;
+  moe.router.float32 = shape.float32_router;
   moe.top_k = shape.top_k;
   moe.renormalize = shape.renormalize;
   moe.sigmoid = shape.sigmoid;

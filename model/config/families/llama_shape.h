@@ -28,6 +28,7 @@ struct ExpertShape {
   std::vector<bool> in_layer = {};  // [num_layers]; missing ones have experts
   // As MoeSpec has them; `corrected`: BLOCK.ROUTER.e_score_correction_bias.
   bool sigmoid = false, corrected = false;
+  bool float32_router = false;  // as transformers keeps it (_keep_in_fp32_modules_strict)
   double scale = 1;
   int64_t groups = 1, top_groups = 1, group_best = 1;
   int64_t shared_size = 0;  // of BLOCK.shared_experts, an MLP beside the experts; 0: none

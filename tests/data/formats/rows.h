@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "data/chat/jinja/given.h"
 #include "data/chat/jinja/template.h"
 #include "data/formats/conversations.h"
 #include "data/formats/dataset.h"
@@ -20,7 +21,8 @@ namespace fttrain {
 
 inline std::string JsonOf(const jinja::Value& value) {
   const auto code = jinja::Template::Parse("{{ value | tojson }}");
-  return code->Render({{"value", value}}, std::tm())->text;
+  const std::map<std::string, jinja::Value> none;
+  return code->Render(jinja::Given{none, {{"value", value}}}, std::tm())->text;
 }
 
 // A line a turn, "assistant*: text", the star where it is learnt, "none" for null content, and

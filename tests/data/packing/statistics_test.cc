@@ -29,7 +29,7 @@ DatasetStatistics Of(std::vector<Example> rows, const RowOptions& options,
 }
 
 // The ends of bins with what is in them, as numbers.
-std::vector<std::vector<int64_t>> Bins(const std::vector<int64_t>& lengths) {
+std::vector<std::vector<int64_t>> Bins(const std::vector<int32_t>& lengths) {
   std::vector<std::vector<int64_t>> out;
   for (const LengthBin& bin : LengthBins(lengths)) out.push_back({bin.from, bin.to, bin.examples});
   return out;
@@ -41,6 +41,14 @@ TEST(LengthBins, AreWholeFromTheShortestToTheLongest) {
   EXPECT_THAT(Bins({17, 200, 32}), ElementsAre(ElementsAre(17, 32, 2), ElementsAre(33, 64, 0),
                                                ElementsAre(65, 128, 0), ElementsAre(129, 256, 1)));
   EXPECT_THAT(Bins({64}), ElementsAre(ElementsAre(33, 64, 1)));
+}
+
+TEST(Statistics, TellTheFirstOfThoseThatAreThereTwice) {
+  const Example one = Row({kBos, 7, 8, kEos}, "--xx"), two = Row({kBos, 8, 7, kEos}, "--xx");
+  const DatasetStatistics got =
+      Of({one, two, Row({kBos, 9, kEos}, "-xx"), two, one, one}, {.sequence_len = 8});
+  EXPECT_EQ(got.duplicates.examples, 3);
+  EXPECT_EQ(got.duplicates.first, 3);
 }
 
 TEST(Statistics, FindWhatIsCutDroppedTwiceThereOrWithoutAnEnd) {

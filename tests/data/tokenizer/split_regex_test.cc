@@ -3,7 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <random>
+
 #include "data/text/unicode.h"
+#include "data/tokenizer/ascii_words.h"
 
 namespace fttrain {
 namespace {
@@ -38,6 +41,75 @@ TEST(SplitRegex, SpaceIsOnigurumasAndNotPcre2s) {
 TEST(SplitRegex, MatchesDoNotOverlapAndEmptyOnesGoOn) {
   EXPECT_THAT(Matches(**SplitRegex::Compile("x*"), "\xC3\xA9xx"), ElementsAre("", "xx", ""));
   EXPECT_THAT(Matches(*SplitRegex::Literal("aa"), "aaaaa"), ElementsAre("aa", "aa"));
+}
+
+// The same pattern in a group is none that is known: the engine finds its matches.
+TEST(SplitRegex, KnownPatternsMatchOnAsciiAsTheEngineDoes) {
+  const std::string letters = R"([\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}])",
+                    small = R"([\p{Ll}\p{Lm}\p{Lo}\p{M}])", begin = R"([^\r\n\p{L}\p{N}]?)",
+                    shorts = "(?i:'s|'t|'re|'ve|'m|'ll|'d)", spaces = R"(\s*[\r\n]+|\s+(?!\S)|\s+)",
+                    signs = R"( ?[^\s\p{L}\p{N}]+)";
+  const std::vector<std::string> patterns = {
+      R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)",
+      shorts + "|" + begin + R"(\p{L}+|\p{N}{1,3}|)" + signs + R"([\r\n]*|)" + spaces,
+      shorts + "|" + begin + R"(\p{L}+|\p{N}|)" + signs + R"([\r\n]*|)" + spaces,
+      begin + letters + "*" + small + "+" + shorts + "?|" + begin + letters + "+" + small + "*" +
+          shorts + R"(?|\p{N}{1,3}|)" + signs + R"([\r\n/]*|)" + spaces,
+      begin + letters + "*" + small + "+|" + begin + letters + "+" + small + R"(*|\p{N}|)" + signs +
+          R"([\r\n/]*|)" + spaces,
+      R"( ?\p{L}+|\s+(?!\S))"};
+  const std::vector<std::string> parts = {"a",
+                                          "b",
+                                          "Z",
+                                          "s",
+                                          "S",
+                                          "t",
+                                          "re",
+                                          "LL",
+                                          "'",
+                                          "'s",
+                                          "'D",
+                                          "'ve",
+                                          "1",
+                                          "22",
+                                          "333",
+                                          "4444",
+                                          " ",
+                                          "  ",
+                                          "\n",
+                                          "\r\n",
+                                          "\t",
+                                          "/",
+                                          ".",
+                                          "-",
+                                          "!?",
+                                          "\x1c",
+                                          "\x7f",
+                                          "\v",
+                                          "\xC3\xA9",
+                                          "\xC5\xBF",
+                                          "\xE9\xAB\x98",
+                                          "\xC2\x85",
+                                          "\xE3\x80\x80",
+                                          "\xCC\x81",
+                                          "\xD9\xA1"};
+  std::mt19937 random(7);
+  const auto below = [&](size_t n) {
+    return std::uniform_int_distribution<size_t>(0, n - 1)(random);
+  };
+  for (const std::string& pattern : patterns) {
+    ASSERT_TRUE(AsciiWords::Of(pattern).has_value()) << pattern;
+    ASSERT_FALSE(AsciiWords::Of("(?:" + pattern + ")").has_value());
+    const auto known = SplitRegex::Compile(pattern),
+               engine = SplitRegex::Compile("(?:" + pattern + ")");
+    ASSERT_TRUE(known.ok() && engine.ok()) << pattern;
+    for (int i = 0; i < 4000; ++i) {
+      std::string text;
+      const size_t most = i % 2 == 0 ? parts.size() : 28;  // half of them of ASCII alone
+      for (size_t n = 1 + below(12); n > 0; --n) text += parts[below(most)];
+      ASSERT_EQ(Matches(**known, text), Matches(**engine, text)) << pattern << "\n" << text;
+    }
+  }
 }
 
 TEST(SplitRegex, ReplacementsDoNotExhaustMemory) {

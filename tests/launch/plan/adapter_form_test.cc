@@ -8,6 +8,7 @@
 
 #include "configs/load_config.h"
 #include "configs/to_yaml.h"
+#include "tests/model/family_shapes.h"
 #include "tests/model/tiny_llama.h"
 #include "tests/status_text.h"
 #include "tests/temp_folder.h"
@@ -131,6 +132,20 @@ TEST(AFreshAdapter, IsOnTheModulesOfItsKeys) {
   EXPECT_EQ(some.target_modules.regex, R"(.*\.[02]\..*[qv]_proj)");
   EXPECT_TRUE(some.On("model.layers.2.self_attn.v_proj").has_value());
   EXPECT_FALSE(some.On("model.layers.2.self_attn.k_proj").has_value());
+}
+
+TEST(AFreshAdapter, MayBeOnExpertsAlone) {
+  LlamaShape shape = TinyLlama();
+  LikeMixtral(shape);
+  const ModelSpec model = LlamaLike(shape);
+  const auto loaded = config::ParseRunConfig(
+      "model: {path: m}\n", "run.yaml",
+      {"adapter.target_modules=[]", "adapter.target_parameters=[mlp.experts.down_proj]"});
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  const AdapterForm form = AdapterFormOf(WithOwnTargets(*loaded, model), model).value();
+  EXPECT_TRUE(form.target_modules.empty());
+  EXPECT_FALSE(form.On("model.layers.0.self_attn.q_proj").has_value());
+  EXPECT_TRUE(form.OnParameter("model.layers.0.mlp.experts.down_proj").has_value());
 }
 
 TEST(AFreshAdapter, IsRefusedByTheKeyThatIsWithoutEffect) {

@@ -328,6 +328,21 @@ TEST(DecoderLayer, KeepsWhatIsCountedInEveryFamily) {
   }
 }
 
+TEST(DecoderLayer, SaysThatHeadsOfLatentsArePadded) {
+  const auto said = [](int64_t nope, int64_t v) {
+    LlamaShape shape = TinyLlama();
+    LikeDeepseekV2(shape);  // 4 of a head turn
+    shape.latent.nope_dim = nope;
+    shape.latent.v_dim = v;
+    return PaddedAttention(LlamaLike(shape).layers);
+  };
+  EXPECT_THAT(said(6, 7),
+              ::testing::HasSubstr("queries and keys of 10, values of 7, padded to 16"));
+  EXPECT_THAT(said(6, 10),
+              ::testing::HasSubstr("queries and keys of 10, values of 10, padded to 16"));
+  EXPECT_EQ(said(12, 16), "");
+}
+
 TEST(DecoderLayer, WhatIsRecomputedIsWorkspaceAndGoneAfterwards) {
   const ModelVariant lora{"", [](LlamaShape&, ModelOptions& o) { UseLora(o, AllLinear()); }};
   for (const Recompute level : {Recompute::kSmart, Recompute::kFull}) {

@@ -211,5 +211,27 @@ INSTANTIATE_TEST_SUITE_P(
         Routing{"EveryOfFourExpertsHasEveryToken", {1, 2, 0, 3}, 4, true, 12, {12, 12, 12, 12}}),
     [](const auto& test) { return test.param.name; });
 
+// A router that is kept in float32 is so in bfloat16 compute, and is trained so.
+TEST(Moe, RouterMayBeInFloat32) {
+  LlamaShape shape = TinyLlama();
+  LikeMixtral(shape);
+  shape.moe.float32_router = true;
+  const LayerSpec layer = {LlamaLike(shape).layers[0][1]};
+  for (const auto& [compute, router] :
+       {std::pair(at::kBFloat16, at::kFloat), std::pair(at::kFloat, at::kFloat),
+        std::pair(at::kDouble, at::kDouble)}) {
+    ModelOptions options;
+    options.compute = compute;
+    options.train_base = true;
+    ParameterSet set;
+    DeclareLayer(layer, options, {}, set);
+    for (const auto& parameter : set.all()) {
+      EXPECT_EQ(parameter->dtype, parameter->slice.name == kRouter ? router : compute)
+          << parameter->slice.name;
+      EXPECT_TRUE(parameter->trainable);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace fttrain

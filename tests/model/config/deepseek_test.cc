@@ -107,6 +107,7 @@ TEST(DeepseekV3, ChoosesExpertsOfGroupsByCorrectedSigmoids) {
   for (const TensorSpec& tensor : ModelTensors(model)) {
     if (tensor.constant) ++constants;
     EXPECT_EQ(tensor.constant, tensor.name.ends_with(".e_score_correction_bias")) << tensor.name;
+    EXPECT_EQ(tensor.float32, tensor.name.ends_with(".mlp.gate.weight")) << tensor.name;
   }
   EXPECT_EQ(constants, 3);
 }

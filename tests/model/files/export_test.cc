@@ -104,6 +104,29 @@ TEST_F(Export, GivesATensorAboveTheLimitAShardOfItsOwn) {
   EXPECT_TRUE(std::filesystem::exists(out_ / "m/model-00020-of-00020.safetensors"));
 }
 
+TEST_F(Export, HasSomeTensorsInFloat32WhateverItsDtype) {
+  const std::vector<TensorSpec> tensors = {{.name = "plain", .shape = {1}},
+                                           {.name = "router", .shape = {1}, .float32 = true},
+                                           {.name = "correction", .shape = {1}, .constant = true}};
+  const auto dtypes = [&](at::ScalarType folder) {
+    auto writer = CreateModelFolder(base_.path(), out_ / "floats", tensors, folder).value();
+    for (const TensorSpec& tensor : tensors) {
+      EXPECT_TRUE(writer->Append(at::full({1}, 1.0009765625), DtypeInFolder(tensor, folder)).ok());
+    }
+    EXPECT_TRUE(writer->Finish().ok());
+    const auto files = SafetensorsFolder::Open(out_ / "floats").value();
+    const auto router = LoadSlice(*files, "router", {1}, -1, 0, 0, at::kFloat, at::kCPU).value();
+    EXPECT_EQ(router.item<double>(), 1.0009765625) << "not rounded";
+    std::vector<SafetensorsDtype> found;
+    for (const TensorSpec& tensor : tensors) found.push_back(files->Find(tensor.name)->dtype);
+    return found;
+  };
+  using enum SafetensorsDtype;
+  EXPECT_THAT(dtypes(at::kBFloat16), ElementsAre(kBF16, kF32, kF32));
+  EXPECT_THAT(dtypes(at::kFloat), ElementsAre(kF32, kF32, kF32));
+  EXPECT_THAT(dtypes(at::kDouble), ElementsAre(kF64, kF64, kF32));
+}
+
 TEST_F(Export, CopiesConfigWithTheNewDtypeAndTokenizerButNothingElse) {
   ASSERT_TRUE(Run(out_ / "m", at::kBFloat16, 1 << 20).ok());
   const auto config = LoadModelConfig(out_ / "m").value();

@@ -81,6 +81,21 @@ TEST(JinjaTemplate, KeysKeepTheirOrder) {
             "{\"z\": 1, \"a\": {\"y\": \"é<\", \"b\": []}} {'z': 1, 'a': {'y': 'é<', 'b': []}}");
 }
 
+TEST(JinjaTemplate, DictsFindTheirKeysHoweverManyThereAre) {
+  std::string few = "'a': 0, 1: 1, 2.5: 2, (3, 'b'): 3";
+  for (int i = 4; i < 20; ++i) {
+    const std::string dict = absl::StrCat("{% set d = {", few, "} %}");
+    EXPECT_EQ(
+        TextOf(dict + "{{ d.a }}{{ d['a'] }}{{ d[1.0] }}{{ d[true] }}{{ d[2.5] }}{{ d[(3, "
+                      "'b')] }} {{ d.z is defined }} {{ 'a' in d }} {{ 9.5 in d }} {{ d|length }}"),
+        absl::StrCat("001123 False True False ", i))
+        << i;
+    absl::StrAppend(&few, ", 'k", i, "': ", i);
+  }
+  EXPECT_EQ(TextOf("{% set d = {1: 'a', true: 'b', 'x': 'c', 'x': 'd'} %}{{ d }}"),
+            "{1: 'b', 'x': 'd'}");
+}
+
 TEST(JinjaTemplate, WhatIsSetInALoopEndsWithItsPass) {
   EXPECT_EQ(
       TextOf("{% set x = 0 %}{% for i in [1, 2] %}{% set x = x + i %}{{ x }}{% endfor %}{{ x }}"),
