@@ -43,7 +43,7 @@ std::string FullRowsDoNotFit(const TrainPlan& plan, int ranks) {
   const auto memory = RehearseFullRows(plan.task, plan.layout, device, /*rank=*/0);
   if (!memory.ok()) return "";
   const int64_t needed =
-      limit > 0 ? memory->device.peak.total : NeedOf(*memory, device, ranks).bytes;
+      limit > 0 ? memory->device.peak.total : NeedOf(*memory, device, plan.layout.mesh).bytes;
   const int64_t room = limit > 0 ? limit : FreeMemoryBytes(device) / (device.is_cpu() ? ranks : 1);
   if (needed <= room) return "";
   return absl::StrCat("rows of data.sequence_len ", WithCommas(plan.task.rows.sequence_len),

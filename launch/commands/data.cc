@@ -86,7 +86,7 @@ absl::StatusOr<Asked> ReadAsked(const CommandLine& line) {
   FT_ASSIGN_OR_RETURN(asked.loaded, ConfigOf(line));
   const config::RunConfig& run = asked.loaded.config;
   const int group = run.parallel().tensor() * run.parallel().pipeline();
-  int64_t ranks = group;
+  int64_t ranks = int64_t{group} * run.parallel().expert();
   if (line.Has("ranks")) {
     FT_ASSIGN_OR_RETURN(ranks, line.Number<int64_t>(
                                    "ranks", [](int64_t n) { return n >= 1 && n <= 1 << 20; },

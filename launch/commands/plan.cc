@@ -102,7 +102,7 @@ absl::StatusOr<config::LoadedConfig> ConfigOf(const CommandLine& line) {
 
 absl::StatusOr<int> RanksOf(const CommandLine& line, const config::RunConfig& run,
                             const std::optional<Rig>& rig, const Process& process) {
-  const int replica = run.parallel().tensor() * run.parallel().pipeline();
+  const int replica = run.parallel().tensor() * run.parallel().pipeline() * run.parallel().expert();
   const int cards = rig ? static_cast<int>(rig->cards.size()) : 0;
   // A search counts a step's rows as the config does, on the rig if its layout is one of it.
   if (IsSearch(line) && !line.Has("ranks")) return cards % replica == 0 ? cards : replica;
@@ -161,23 +161,22 @@ std::string Help(const PlanReport& report, const JobInputs& beside) {
     if (lacks(rank) > lacks(most)) most = rank;
   }
   if (lacks(most) <= 0) return "";
-  const int rank = static_cast<int>(most), ranks = static_cast<int>(report.ranks.size());
+  const int rank = static_cast<int>(most);
   return absl::StrCat(
       "rank ", rank, ": ",
       Levers(report.task, report.layout, report.device, report.room[most], report.ranks[most].bytes,
              [&](const Task& task, const Layout& layout) -> absl::StatusOr<int64_t> {
                FT_ASSIGN_OR_RETURN(const RankMemory memory,
                                    RehearseFullRows(task, layout, report.device, rank, beside));
-               return NeedOf(memory, report.device, ranks).bytes;
+               return NeedOf(memory, report.device, layout.mesh).bytes;
              }));
 }
 
 absl::Status Rehearse(const JobInputs& beside, PlanReport& report) {
-  const int ranks = report.layout.mesh.world_size();
   FT_ASSIGN_OR_RETURN(const std::vector<RankMemory> all,
                       RehearseAllRanks(report.task, report.layout, report.device, beside));
   for (const RankMemory& memory : all) {
-    report.ranks.push_back(NeedOf(memory, report.device, ranks));
+    report.ranks.push_back(NeedOf(memory, report.device, report.layout.mesh));
   }
   return absl::OkStatus();
 }

@@ -84,9 +84,11 @@ const Footprint::LayerWork& Footprint::WorkOf(const Layout& layout) {
                              .documents = layout.micro_batch_rows,
                              .longest = task_.rows.sequence_len};
   attention = AttentionWorkspace(layer, task_.form.compute, tp, shape, task_.deterministic);
-  // A backward of the feed-forward block, or of an expert with all tokens, has five of its width
-  // and four of the model's; of NF4 matrices one is in work and the next being made ready.
-  const int64_t wide = tokens * widest / tp * element, narrow = tokens * task_.model.hidden_size;
+  // A backward of the feed-forward block, or of an expert with all tokens of those who divide them,
+  // has five of its width and four of the model's; of NF4 matrices one is in work and the next
+  // being made ready.
+  const int64_t wide = tokens * layout.mesh.ep * widest / tp * element,
+                narrow = tokens * task_.model.hidden_size;
   work.working = std::max(5 * wide, attention + 2 * wide) + 4 * narrow * element +
                  2 * largest_packed_ / tp * element;
   if (layout.mesh.ep > 1) {  // what comes, what goes back, and gradients or inputs of it

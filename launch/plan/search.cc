@@ -175,7 +175,10 @@ absl::StatusOr<Found> SearchLayouts(const SearchSpace& space, size_t layouts,
   if (candidates.smallest.empty()) {
     return absl::InvalidArgumentError(
         absl::StrCat("no layout of ", space.rig.name,
-                     " is left with the keys that are kept: ", absl::StrJoin(space.kept, ", ")));
+                     " is left with the keys that are kept: ", absl::StrJoin(space.kept, ", "),
+                     space.base.mesh.ep > 1 ? absl::StrCat("; parallel.expert ", space.base.mesh.ep,
+                                                           " must divide the replicas of a layout")
+                                            : ""));
   }
   const Trial trial(space, bytes_of);
   Found found;

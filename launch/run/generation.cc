@@ -9,6 +9,7 @@
 #include "data/text/example.h"
 #include "parallel/pipeline/executor.h"
 #include "runtime/math/ceil_divide.h"
+#include "runtime/memory/rehearsal.h"
 #include "runtime/process/check.h"
 
 namespace fttrain {
@@ -54,7 +55,8 @@ class Generator {
   bool AnyBusy() const {
     bool busy = next_ < prompts_.size();
     for (const Lane& lane : lanes_) busy = busy || !lane.empty();
-    if (replicas_ == 1) return busy;
+    // Of a rehearsal others' numbers are not known; each replica's own rounds are what it has.
+    if (replicas_ == 1 || IsRehearsal()) return busy;
     const at::Tensor any =
         at::full({1}, int64_t{busy}, at::TensorOptions(at::kLong).device(network_.device));
     network_.mesh->AllReduce(any, kDataAxes, ReduceOp::kMax);

@@ -14,6 +14,7 @@
 #include "absl/strings/str_split.h"
 #include "launch/run/numbers.h"
 #include "launch/run/rehearsal.h"
+#include "runtime/comm/communicator.h"
 #include "runtime/process/check.h"
 #include "runtime/process/log.h"
 
@@ -23,6 +24,7 @@ namespace {
 constexpr int64_t kMib = 1 << 20;
 constexpr int64_t kGpuContextBytes = 512 * kMib;
 constexpr int64_t kNcclBytes = 256 * kMib;
+constexpr int64_t kExchangeChannelBytes = 12 * kMib;  // of NCCL to each peer of an all_to_all
 // The caching allocator takes large blocks in steps of 2 MiB, or 20 from 1 to 10: of tensors as
 // large as weights a hundredth.
 constexpr int64_t kRoundedUpOneIn = 100;
@@ -37,8 +39,10 @@ int64_t ResidentBytes() {
 }
 
 // Of a GPU whose context is there.
-int64_t UntrackedOfGpu(const RankMemory& memory, int ranks) {
-  return (ranks > 1 ? kNcclBytes : 0) + memory.device.peak.total / kRoundedUpOneIn;
+int64_t UntrackedOfGpu(const RankMemory& memory, const MeshShape& mesh) {
+  return (mesh.world_size() > 1 ? kNcclBytes : 0) +
+         (mesh.ep - 1) * kExchangeChannels * kExchangeChannelBytes +
+         memory.device.peak.total / kRoundedUpOneIn;
 }
 
 // One way to need less, in the order of what they cost. False where it changes nothing.
@@ -110,15 +114,15 @@ int64_t SumOverHost(int64_t bytes, const Process& process) {
 
 }  // namespace
 
-MemoryNeed NeedOf(const RankMemory& memory, c10::Device device, int ranks) {
+MemoryNeed NeedOf(const RankMemory& memory, c10::Device device, const MeshShape& mesh) {
   MemoryNeed need{.memory = memory, .untracked_bytes = 0};
   if (device.is_cuda()) {
-    need.untracked_bytes = kGpuContextBytes + UntrackedOfGpu(memory, ranks);
+    need.untracked_bytes = kGpuContextBytes + UntrackedOfGpu(memory, mesh);
     need.bytes = memory.device.peak.total + need.untracked_bytes;
   } else {
     ReleaseFreedMemory();
-    need.untracked_bytes = kCodeOfStepsBytes +
-                           std::max<int64_t>(0, ResidentBytes() - TotalMemory().current_bytes);
+    need.untracked_bytes =
+        kCodeOfStepsBytes + std::max<int64_t>(0, ResidentBytes() - TotalMemory().current_bytes);
     need.bytes = memory.device.peak.total + memory.host.peak.total + need.untracked_bytes;
   }
   return need;
@@ -127,7 +131,8 @@ MemoryNeed NeedOf(const RankMemory& memory, c10::Device device, int ranks) {
 std::string UntrackedText(c10::Device device) {
   if (device.is_cuda()) {
     return "assumed: 0.50 GiB for CUDA's context and libraries, 0.25 for NCCL where there are "
-           "several ranks, and a hundredth that the allocator rounds up";
+           "several ranks and 0.09 for each with which experts are divided, and a hundredth that "
+           "the allocator rounds up";
   }
   return "what this process has in memory beside tensors, and 0.06 GiB of libraries' code that "
          "steps come to";
@@ -180,7 +185,6 @@ std::string Levers(const Task& task, const Layout& layout, c10::Device device, i
 
 absl::Status CheckFits(const TrainPlan& plan, const Process& process) {
   const c10::Device device = plan.inputs.device;
-  const int ranks = process.world_size();
   const int64_t limit = plan.output.memory_limit_bytes;
   // Before a rehearsal, whose rows take room for a moment.
   const int64_t host_room = FreeMemoryBytes(c10::Device(c10::kCPU));
@@ -197,7 +201,7 @@ absl::Status CheckFits(const TrainPlan& plan, const Process& process) {
   }
   // The GPU's context is there.
   const auto of_device = [&](const RankMemory& of) {
-    return of.device.peak.total + (device.is_cuda() ? UntrackedOfGpu(of, ranks) : 0);
+    return of.device.peak.total + (device.is_cuda() ? UntrackedOfGpu(of, plan.layout.mesh) : 0);
   };
   const int64_t needed = of_device(*memory);
   // Ranks of a host share its memory.

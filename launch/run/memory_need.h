@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "launch/run/rank_memory.h"
 #include "launch/run/train_plan.h"
+#include "parallel/layout/mesh.h"
 #include "runtime/process/process.h"
 
 namespace fttrain {
@@ -22,11 +23,11 @@ struct MemoryNeed {
   int64_t bytes = 0;  // in all, of the rank's device; on a CPU of the host's memory
 };
 
-// Of one of `ranks` ranks on a machine that is not this one. What is untracked of a GPU is assumed:
+// Of a rank of a mesh on a machine that is not this one. What is untracked of a GPU is assumed:
 // the context with the libraries' code and workspaces, NCCL's buffers, and what the caching
 // allocator rounds up. On a CPU it is what this process has resident beside tensors, and the
 // code that it has not come to.
-MemoryNeed NeedOf(const RankMemory& memory, c10::Device device, int ranks);
+MemoryNeed NeedOf(const RankMemory& memory, c10::Device device, const MeshShape& mesh);
 // What that is, in words.
 std::string UntrackedText(c10::Device device);
 

@@ -20,7 +20,7 @@ BytesOfRank ExactBytes(const JobInputs& beside) {
   return [&beside](const Task& task, const Layout& layout, int rank) -> absl::StatusOr<RankBytes> {
     FT_ASSIGN_OR_RETURN(const RankMemory memory,
                         RehearseFullRows(task, layout, kGpu, rank, beside));
-    return RankBytes{NeedOf(memory, kGpu, layout.mesh.world_size()).bytes, memory.host.peak.total};
+    return RankBytes{NeedOf(memory, kGpu, layout.mesh).bytes, memory.host.peak.total};
   };
 }
 

@@ -109,7 +109,9 @@ void ParameterStore::State::SetFrozenSources() {
       const auto on_device = at::TensorOptions().dtype(at::kByte).device(device);
       source = MakeCopySource(at::zeros({kept}, on_device), std::nullopt);
     }
-    const bool sharded = options.zero_stage == 3;
+    // Where nobody else holds the same (experts that all data-parallel ranks divide) there is
+    // nothing to gather.
+    const bool sharded = options.zero_stage == 3 && ReplicasOf(window).size() > 1;
     window.SetSource(sharded ? MakeGatherSource(std::move(source), ReplicasOf(window))
                              : std::move(source));
   });

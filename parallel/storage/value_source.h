@@ -40,7 +40,8 @@ std::unique_ptr<ValueSource> MakeCopySource(at::Tensor bytes, std::optional<c10:
 
 // This rank's part of the bytes, equal over dp (ZeRO 3), comes from `shard` straight into its place
 // in the window, the others' in one all_gather after it. Start is collective over dp, or Wait if
-// the shard's waits on the host; the rest is not. Store expects the same window on all dp ranks.
+// the shard's waits on the host; the rest is not. Of two ranks or more: an all_gather of one is
+// done before the shard has come. Store expects the same window on all dp ranks.
 std::unique_ptr<ValueSource> MakeGatherSource(std::unique_ptr<ValueSource> shard, Communicator& dp);
 
 }  // namespace fttrain

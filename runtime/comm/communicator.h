@@ -39,6 +39,10 @@ struct Traffic {
 // everywhere. `Process` must outlive it. Two ranks that send to each other must order it, the lower
 // rank sending first, or receive asynchronously before they send: NCCL runs the operations of one
 // axis one after another.
+// Between each two ranks of a communicator with Use::kExchanges, on NCCL, which keeps buffers of
+// about 12 MiB of a GPU for each.
+inline constexpr int kExchangeChannels = 8;
+
 class Communicator {
  public:
   Communicator(std::string axis, const Members& members);

@@ -265,12 +265,15 @@ class NcclCommunicator final : public Communicator, private Activity::Source {
 };
 
 // Messages between stages need little of the GPU: each channel of NCCL is a multiprocessor that a
-// receive occupies until its message comes, and some megabytes.
+// receive occupies until its message comes, and some megabytes. An all_to_all has channels to every
+// peer, by default as many as there are, which take gigabytes of eight GPUs
+// (github.com/NVIDIA/nccl/issues/1685).
 ncclConfig_t ConfigOf(Communicator::Use use) {
   ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
   const bool of_messages =
       use == Communicator::Use::kMessages || use == Communicator::Use::kWithFirst;
   if (of_messages) config.maxCTAs = 2;
+  if (use == Communicator::Use::kExchanges) config.maxCTAs = kExchangeChannels;
   return config;
 }
 

@@ -153,6 +153,20 @@ def times(binary):
     return f"{told['tokens_per_second']:,.0f} tokens/s"
 
 
+def expert_ranks(binary):
+    """Without ranks it is for as many as the layout of the file must have; so is what `data` says."""
+    with harness.scratch_folder() as scratch:
+        folder = Path(scratch)
+        tiny_models.write_case("mixtral", folder)
+        config = harness.run_config(folder, harness.load_golden(), "full", 1, parallel={"expert": 2})
+        path = str(harness.write_config(folder, config))
+        ranks = json.loads(said(binary, path, "--json"))["ranks"]
+        done = harness.mpirun(binary, 1, ["data", path, "--json"], 60)
+        if len(ranks) != 2 or done.returncode != 0:
+            raise harness.Failure(f"{len(ranks)} ranks; data: exit {done.returncode}: {done.stderr[-300:]}")
+    return f"{len(ranks)} ranks"
+
+
 def hosts(binary):
     """What ranks keep in their host's memory, beside what a rig's hosts have."""
     with harness.scratch_folder() as scratch:
@@ -202,6 +216,7 @@ def main():
     checks.append(("what a person reads", lambda: tells(binary)))
     checks.append(("a search on a rig", lambda: searches(binary)))
     checks.append(("how long a step takes", lambda: times(binary)))
+    checks.append(("experts that ranks divide", lambda: expert_ranks(binary)))
     checks.append(("what hosts need", lambda: hosts(binary)))
     checks.append(("beside the steps", lambda: beside_steps(binary)))
     harness.run_checks(checks)
