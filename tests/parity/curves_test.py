@@ -10,6 +10,7 @@ tensor does.
 
 import argparse
 import itertools
+import json
 import shutil
 import sys
 from functools import partial
@@ -43,6 +44,11 @@ MORE_LAYOUTS = {
         "tp4": (4, 4, 1, {"parallel": {"tensor": 4, "sequence_parallel": False}}),
         "tp2-dp2-zero3": (4, 2, 1, {"parallel": {"tensor": 2, "zero_stage": 3}}),
     },
+}
+# Of mixtures of experts.
+EXPERT_LAYOUTS = {
+    "dp2-ep2": (2, 1, 2, {"parallel": {"expert": 2}}),
+    "tp2-dp2-ep2": (4, 2, 1, {"parallel": {"tensor": 2, "sequence_parallel": True, "expert": 2}}),
 }
 # With frozen weights.
 ADAPTER_LAYOUTS = {
@@ -164,6 +170,8 @@ def main():
         if digest != golden["cases"][case]["digest"]:
             sys.exit(f"{case}: the files made here are not those the golden numbers were made from")
         layouts = {**LAYOUTS, **MORE_LAYOUTS.get(case, {})}
+        if any("expert" in key for key in json.loads((folder / "model/config.json").read_text())):
+            layouts |= EXPERT_LAYOUTS
         of_adapters = ADAPTER_LAYOUTS.get(case, {})
         chosen = options.layouts or [*layouts, *of_adapters]
         inputs = (options.binary, folder, golden, case)
