@@ -158,7 +158,7 @@ def expert_ranks(binary):
     with harness.scratch_folder() as scratch:
         folder = Path(scratch)
         tiny_models.write_case("mixtral", folder)
-        config = harness.run_config(folder, harness.load_golden(), "full", 1, parallel={"expert": 2})
+        config = harness.run_config(folder, harness.load_golden(), "full", 3, parallel={"expert": 2})
         path = str(harness.write_config(folder, config))
         ranks = json.loads(said(binary, path, "--json"))["ranks"]
         done = harness.mpirun(binary, 1, ["data", path, "--json"], 60)
