@@ -29,6 +29,10 @@ struct Traffic {
   int64_t wire_bytes = 0;
 };
 
+// Between each two ranks of a communicator with Use::kExchanges, on NCCL, which keeps buffers of
+// about 12 MiB of a GPU for each.
+inline constexpr int kExchangeChannels = 8;
+
 // Collective: every rank of the axis calls the same methods in the same order with equal dtypes and
 // the shapes stated, from the thread that created the Process. Tensors are contiguous
 // (TORCH_CHECK). dtypes: float64, float32, bfloat16, int64, uint8. bfloat16 sums are accumulated in
@@ -39,10 +43,6 @@ struct Traffic {
 // everywhere. `Process` must outlive it. Two ranks that send to each other must order it, the lower
 // rank sending first, or receive asynchronously before they send: NCCL runs the operations of one
 // axis one after another.
-// Between each two ranks of a communicator with Use::kExchanges, on NCCL, which keeps buffers of
-// about 12 MiB of a GPU for each.
-inline constexpr int kExchangeChannels = 8;
-
 class Communicator {
  public:
   Communicator(std::string axis, const Members& members);
