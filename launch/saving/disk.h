@@ -18,8 +18,8 @@ struct Disk {
   int PlaceOf(int rank) const;
 };
 
-// Makes the folder where it is not there; every rank leaves a file there for a moment, and looks for
-// those of the others. Agrees on errors: Unavailable. Collective over the world.
+// Makes the folder where it is not there; every rank leaves a file there for a moment, and looks
+// for those of the others. Agrees on errors: Unavailable. Collective over the world.
 absl::StatusOr<Disk> FindDisk(const std::string& folder, const Process& process);
 
 }  // namespace fttrain

@@ -14,8 +14,8 @@ namespace fttrain {
 inline constexpr int64_t kLargeBlockBytes = 1 << 20;
 
 // Blocks of whole pages. All that is kept, with what is taken, is at no time more than what was
-// taken at most since the last Release: as much of it as does not fit below that goes back to the system, of the blocks
-// kept longest. Of any thread.
+// taken at most since the last Release: as much of it as does not fit below that goes back to the
+// system, of the blocks kept longest. Of any thread.
 class KeptBlocks {
  public:
   // `bytes` at the start of a page; what is in them is anything. A kept block of that size, or one
