@@ -44,6 +44,8 @@ constexpr const char* kOthers[] = {
     "output_dir",
 };
 
+constexpr char kRowsOfAMicrobatch[] = "train.micro_batch_size";
+
 bool Decides(const std::string& key) {
   return std::none_of(std::begin(kOthers), std::end(kOthers), [&](const char* other) {
     return key == other || absl::StartsWith(key, absl::StrCat(other, ".")) ||
@@ -75,11 +77,14 @@ std::map<std::string, std::string> ResultKeys(const RunConfig& config) {
     const absl::string_view value = absl::StripLeadingAsciiWhitespace(parts.second);
     if (!value.empty() && Decides(key)) keys[key] = std::string(value);
   }
+  if (config.train().router_aux_loss_coef() > 0) {
+    keys[kRowsOfAMicrobatch] = absl::StrCat(config.train().micro_batch_size());
+  }
   return keys;
 }
 
 absl::Status CheckResultKey(const std::string& name, const std::string& key) {
-  std::vector<std::string> known = {"data", "model"};
+  std::vector<std::string> known = {"data", "model", kRowsOfAMicrobatch};
   for (const std::string& each : AllKeys(*RunConfig::descriptor())) {
     if (Decides(each) && !absl::StrContains(each, "[]")) known.push_back(each);
   }

@@ -12,7 +12,8 @@ namespace fttrain::config {
 
 // Those that are present, dotted ("data.train" as a whole), with their values as YAML has them. Not
 // among them: how a run is laid out and where it is written, microbatches (of which only the rows
-// of a step count), and paths, whose contents count.
+// of a step count, but with train.router_aux_loss_coef, which is a loss of each), and paths, whose
+// contents count.
 std::map<std::string, std::string> ResultKeys(const RunConfig& config);
 
 // InvalidArgument if `name` is neither a key that ResultKeys may have nor "data" or "model", with

@@ -4,6 +4,7 @@
 
 #include "launch/exit_code.h"
 #include "launch/run/masters.h"
+#include "launch/run/memory_need.h"
 #include "launch/run/samples.h"
 #include "launch/run/weights.h"
 #include "model/linears/adapter.h"
@@ -69,6 +70,7 @@ absl::StatusOr<std::unique_ptr<Job>> Build(const Task& task, const Layout& layou
   AdamWOptions adamw = task.adamw;
   adamw.state_place = layout.state;
   job->optimizer = std::make_unique<Optimizer>(*job->network->store, adamw);
+  FT_RETURN_IF_ERROR(CheckStillFits(inputs.peak_bytes, inputs.device, process));
   FT_RETURN_IF_ERROR(inputs.weights(*job->network, process));
   job->optimizer->MastersFromParameters();
   // Whoever gives other values than the files' gives all there is of them.

@@ -38,6 +38,7 @@ struct JobInputs {
   c10::Device device = c10::Device(c10::kCPU);  // this rank's, selected
   CommBackend backend = nullptr;                // as BuildNetwork
   int64_t timeout_seconds = 0;                  // as Output
+  int64_t peak_bytes = 0;  // of tensors on this rank's device, planned (CheckFits); 0: not known
 };
 
 // Of the longest document that rows, held-out rows and samples have.

@@ -153,12 +153,14 @@ void EventFile::Write(int64_t step, const Scalars& scalars) {
 }
 
 absl::Status EventFile::OnStep(const StepMetrics& metrics) {
-  Write(metrics.step,
-        {{"train/loss", metrics.loss},
-         {"train/grad_norm", metrics.grad_norm},
-         {"train/learning_rate", metrics.learning_rate},
-         {"train/tokens_per_second", metrics.TokensPerSecond()},
-         {"train/peak_memory_gib", static_cast<double>(metrics.peak_bytes) / (int64_t{1} << 30)}});
+  Scalars scalars = {
+      {"train/loss", metrics.loss},
+      {"train/grad_norm", metrics.grad_norm},
+      {"train/learning_rate", metrics.learning_rate},
+      {"train/tokens_per_second", metrics.TokensPerSecond()},
+      {"train/peak_memory_gib", static_cast<double>(metrics.peak_bytes) / (int64_t{1} << 30)}};
+  if (metrics.router_loss) scalars.emplace_back("train/router_loss", *metrics.router_loss);
+  Write(metrics.step, scalars);
   return absl::OkStatus();
 }
 

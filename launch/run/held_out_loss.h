@@ -30,9 +30,9 @@ at::Tensor SumOfLosses(Network& network, std::vector<ModelBatch> batches);
 // The same of the rows that step `step` takes of those that are held out.
 at::Tensor SumOfStep(Network& network, RowStream& rows, int64_t step);
 
-// Of one epoch of `rows`, which ends after it (RowStream::EndAfterEpochs) and has a target. Forwards
-// alone, without dropout, in microbatches and on stages as a step's; of the model nothing changes.
-// Collective over the mesh; every rank has the same numbers.
+// Of one epoch of `rows`, which ends after it (RowStream::EndAfterEpochs) and has a target.
+// Forwards alone, without dropout, in microbatches and on stages as a step's; of the model nothing
+// changes. Collective over the mesh; every rank has the same numbers.
 HeldOutLoss EvaluateHeldOut(Network& network, RowStream& rows);
 // The same; nothing once `goes_on`, which is asked before each step of them and says the same on
 // every rank, says no.

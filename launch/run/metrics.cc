@@ -25,6 +25,7 @@ std::string ToJsonLine(const StepMetrics& metrics) {
   nlohmann::ordered_json json;
   json["step"] = metrics.step;
   json["loss"] = metrics.loss;
+  if (metrics.router_loss) json["router_loss"] = *metrics.router_loss;
   json["grad_norm"] = metrics.grad_norm;
   json["learning_rate"] = metrics.learning_rate;
   json["tokens"] = metrics.tokens;
@@ -56,10 +57,11 @@ std::string ToJsonLine(int64_t step, const HeldOutLoss& held_out) {
 
 std::string ToReadableLine(const StepMetrics& metrics, int64_t total_steps, double eta_seconds) {
   return absl::StrFormat(
-      "step %d/%d  loss %.4f  grad_norm %.3f  lr %.2e  %.0f tok/s  mem %.2f GiB  eta %s",
-      metrics.step, total_steps, metrics.loss, metrics.grad_norm, metrics.learning_rate,
-      metrics.TokensPerSecond(), static_cast<double>(metrics.peak_bytes) / (1 << 30),
-      ClockTime(eta_seconds));
+      "step %d/%d  loss %.4f%s  grad_norm %.3f  lr %.2e  %.0f tok/s  mem %.2f GiB  eta %s",
+      metrics.step, total_steps, metrics.loss,
+      metrics.router_loss ? absl::StrFormat("  router %.4f", *metrics.router_loss) : "",
+      metrics.grad_norm, metrics.learning_rate, metrics.TokensPerSecond(),
+      static_cast<double>(metrics.peak_bytes) / (1 << 30), ClockTime(eta_seconds));
 }
 
 namespace {

@@ -16,8 +16,11 @@
 namespace fttrain {
 
 struct StepMetrics {
-  int64_t step = 0;      // 1 for the first
-  double loss = 0;       // sum of token losses / target tokens, over all ranks
+  int64_t step = 0;  // 1 for the first
+  double loss = 0;   // sum of token losses / target tokens, over all ranks
+  // Of the routers, where it is minimised too: the mean over microbatches by their tokens, without
+  // its coefficient. No part of `loss`.
+  std::optional<double> router_loss = {};
   double grad_norm = 0;  // before clipping
   double learning_rate = 0;
   int64_t tokens = 0;  // over all ranks

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "data/text/example.h"
 #include "launch/exit_code.h"
+#include "launch/run/numbers.h"
 #include "launch/run/output_folder.h"
 #include "model/config/model_config.h"
 #include "runtime/comm/host_board.h"
@@ -76,11 +77,17 @@ absl::Status Connect(Network& network, CommBackend backend, const Process& proce
     FT_ASSIGN_OR_RETURN(backend, AgreeOnBackend(network.device, process));
   }
   network.transport = TransportName(backend, network.device);
+  const bool nccl = backend == CreateNcclCommunicator;
+  const int64_t free = nccl ? FreeMemoryBytes(network.device) : 0;
   FT_ASSIGN_OR_RETURN(network.mesh, Mesh::Create(backend, process, shape));
   FT_ASSIGN_OR_RETURN(
       network.links,
       StageLinks::Create(backend, process, shape, LinksOptionsOf(network.task, network.layout)));
   network.board = OpenHostBoard(process);
+  if (nccl) {
+    LogInfo(absl::StrCat("note       NCCL has taken ",
+                         InWords(free - FreeMemoryBytes(network.device)), " of rank 0's GPU"));
+  }
   return absl::OkStatus();
 }
 
@@ -117,6 +124,23 @@ absl::StatusOr<CommBackend> AgreeOnBackend(c10::Device device, const Process& pr
   return some_cuda && !share ? CreateNcclCommunicator : CreateMpiCommunicator;
 }
 
+absl::Status CheckSameChoice(const ModelSpec& model, const MeshShape& shape,
+                             const std::vector<std::string>& gpus) {
+  if (shape.tp == 1 || !HasExperts(model)) return absl::OkStatus();
+  for (int rank = 0; rank < shape.world_size(); ++rank) {
+    const int first = rank - PositionOfRank(shape, rank).tp;
+    const std::string &mine = gpus.at(static_cast<size_t>(rank)),
+                      &theirs = gpus.at(static_cast<size_t>(first));
+    if (mine == theirs) continue;
+    return absl::InvalidArgumentError(absl::StrCat(
+        "parallel.tensor ", shape.tp, " of a model with experts: ranks ", first, " and ", rank,
+        " have different GPUs, ", theirs, " and ", mine,
+        ", which may choose different experts for a token. Divide a run over such cards by "
+        "parallel.pipeline or parallel.expert; ask a model on fewer ranks"));
+  }
+  return absl::OkStatus();
+}
+
 std::vector<int64_t> LargestOverMesh(const std::vector<int64_t>& values, const Network& network) {
   at::Tensor t = at::tensor(values, at::kLong).to(network.device);
   network.mesh->AllReduce(t, kAllAxes, ReduceOp::kMax);
@@ -148,6 +172,10 @@ absl::StatusOr<std::unique_ptr<Network>> BuildNetwork(const Task& task, const La
   UseDeterministicAlgorithms(task.deterministic);
   network->device = device;
   network->activity = &process.activity();
+  if (layout.mesh.tp > 1 && !IsRehearsal()) {
+    FT_RETURN_IF_ERROR(
+        CheckSameChoice(task.model, layout.mesh, process.GatherStrings(DeviceModel(device))));
+  }
   FT_RETURN_IF_ERROR(Connect(*network, backend, process));
   network->declared = Declare(task);
   network->transformer =

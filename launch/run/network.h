@@ -53,6 +53,12 @@ std::vector<int64_t> LargestOverMesh(const std::vector<int64_t>& values, const N
 // on every rank.
 absl::StatusOr<CommBackend> AgreeOnBackend(c10::Device device, const Process& process);
 
+// InvalidArgument where tensor-parallel ranks of a model with experts have different GPUs: each
+// chooses a token's experts for itself, by scores whose bits only equal cards promise to be equal.
+// `gpus`: each rank's DeviceModel. Pure.
+absl::Status CheckSameChoice(const ModelSpec& model, const MeshShape& shape,
+                             const std::vector<std::string>& gpus);
+
 // Forwards alone of so many microbatches, on all stages. Layer by layer (kLayerMajor) weights
 // arrive once for all of them, as in a step.
 PipelineSchedule ForwardSchedule(const Network& network, int microbatches);

@@ -163,8 +163,10 @@ absl::StatusOr<StepMetrics> Trainer::Step(int64_t step) {
   }
 
   // The loss is the sum of token losses over the targets of the whole step: one scale for all
-  // microbatches and ranks.
-  model.BeginStep(std::move(rows.batches), std::make_unique<TokenLoss>(1.0 / counts[1]));
+  // microbatches and ranks. So is that of routers, of which a microbatch counts by its tokens.
+  const bool balances = task.router_loss > 0;
+  model.BeginStep(std::move(rows.batches), std::make_unique<TokenLoss>(1.0 / counts[1]),
+                  balances ? task.router_loss / counts[0] : 0);
   optimizer.ZeroGradients();
   RunStages();
   At(Phase::kGradients, [&] { optimizer.SyncGradients(); });
@@ -173,10 +175,14 @@ absl::StatusOr<StepMetrics> Trainer::Step(int64_t step) {
 
   StepMetrics metrics;
   metrics.step = step + 1;
-  const at::Tensor loss = model.LossSum();  // the last stages have it
+  // The last stages have them.
+  at::Tensor sums = model.LossSum().view(1);
+  if (balances) sums = at::cat({sums, model.RouterLossSum().view(1)});
   At(Phase::kWait, [&] {
-    mesh.AllReduce(loss, kDataAxes | AxisSet{Axis::kPp});
-    metrics.loss = loss.item<double>() / counts[1];
+    mesh.AllReduce(sums, kDataAxes | AxisSet{Axis::kPp});
+    sums = sums.cpu();
+    metrics.loss = sums[0].item<double>() / counts[1];
+    if (balances) metrics.router_loss = sums[1].item<double>() / counts[0];
   });
   Observe(step, [&](StepObserver& observer) { observer.OnGradients(step, metrics.loss); });
   At(Phase::kWait, [&] { metrics.grad_norm = optimizer.GradientNorm(); });

@@ -55,7 +55,9 @@ absl::StatusOr<Reference> ChooseReference(const Task& task, const Layout& run,
       for (int tp = 1; tp <= size; ++tp) {
         if (size % tp != 0) continue;
         if (asked && (asked->tp != tp || asked->pp != size / tp)) continue;
-        const Reference reference = ReferenceOf(run, tp, size / tp, keeps);
+        Reference reference = ReferenceOf(run, tp, size / tp, keeps);
+        // The routers' loss is one of each microbatch.
+        if (task.router_loss > 0) reference.layout.micro_batch_rows = run.micro_batch_rows;
         const absl::Status possible = CheckLayout(task, reference.layout);
         if (asked) FT_RETURN_IF_ERROR(possible);
         if (!possible.ok()) continue;

@@ -34,7 +34,8 @@ struct Room {
 
 // The first reference, of few ranks first, that fits. `declared`: of Declare(task). `asked`: this
 // one, fitting or not. ResourceExhausted with the arithmetic if none fits, InvalidArgument if the
-// one asked for cannot compute the task. Pure.
+// one asked for cannot compute the task. With the routers' loss, which microbatches are part of, it
+// has the run's. Pure.
 absl::StatusOr<Reference> ChooseReference(const Task& task, const Layout& run,
                                           const ParameterSet& declared, const Room& room,
                                           std::optional<MeshShape> asked);

@@ -10,6 +10,8 @@
 
 namespace fttrain {
 
+class RouterBalance;
+
 // Everything about one microbatch that layers need.
 struct MicrobatchContext {
   SequenceLayout layout;
@@ -20,6 +22,9 @@ struct MicrobatchContext {
   // then those in the whole document; they outlive the forward. Empty: nothing is kept, documents
   // are whole. A null one is of padding, which is a document of one token.
   std::vector<DocumentCache*> caches = {};
+  // Of a step with the routers' loss (router_balance.h), of forwards that a backward follows; it
+  // outlives both. Null: there is none.
+  RouterBalance* balance = nullptr;
 };
 
 // cos and sin [max_positions, R/2] of one of the model's rotary embeddings, times its attention

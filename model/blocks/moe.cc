@@ -3,30 +3,37 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
+#include "model/blocks/router_balance.h"
 #include "model/kernels/dispatch.h"
 
 namespace fttrain {
 
+int64_t MostRows(const MoeSpec& spec, int64_t tokens) {
+  const int64_t own = std::ssize(spec.experts);
+  return spec.num_experts() / own * std::min(spec.top_k, own) * tokens;
+}
+
 MoeSaved::MoeSaved(const MoeSpec& spec, TensorRank tp, at::ScalarType compute)
     : experts_(spec.num_experts()),
       top_k_(spec.top_k),
-      own_(static_cast<int64_t>(spec.experts.size())),
+      divided_(std::ssize(spec.experts) < spec.num_experts()),
+      most_of_token_(MostRows(spec, 1)),
       width_(SliceOf(spec.experts.front().gate, tp).range.extent),
       compute_(compute) {}
 
 std::vector<SavedTensor> MoeSaved::Inner(int64_t tokens) {
   const int64_t places = tokens * top_k_;
-  const int64_t most = experts_ / own_ * tokens * std::min(top_k_, own_);
-  const int64_t came = own_ == experts_ ? places : rows < 0 ? most : rows;
+  const int64_t came = !divided_ ? places : rows < 0 ? most_of_token_ * tokens : rows;
   std::vector<SavedTensor> inner = {
       {"gate", &gate, {came, width_}, compute_},
       {"up", &up, {came, width_}, compute_},
       {"probabilities", &routes.probabilities, {tokens, experts_}, StatisticsType(compute_)},
       {"experts", &routes.experts, {tokens, top_k_}, at::kLong},
       {"order", &routes.order, {places}, at::kLong}};
-  if (own_ < experts_) inner.push_back({"shares", &shares, {came}, compute_});
+  if (divided_) inner.push_back({"shares", &shares, {came}, compute_});
   return inner;
 }
 
@@ -65,6 +72,7 @@ void MoeBlock::ForwardInner(const at::Tensor& x, const BlockContext& context,
                             MemoryCategory category, BlockSaved& base) const {
   auto& saved = static_cast<MoeSaved&>(base);
   saved.routes = router_.Choose(x, category);
+  if (context.batch.balance != nullptr) context.batch.balance->Add(saved.routes);
   const MemoryScope workspace(MemoryCategory::kWorkspace);
   const ExpertRows rows(saved.routes, ep_);
   saved.rows = rows.count();
@@ -138,7 +146,7 @@ at::Tensor MoeBlock::BackwardGateUp(const Expert& expert, const std::vector<at::
   return dx;
 }
 
-at::Tensor MoeBlock::Backward(const at::Tensor& dy, const BlockContext& /*context*/,
+at::Tensor MoeBlock::Backward(const at::Tensor& dy, const BlockContext& context,
                               const MakeInput& make_input, BlockSaved& base, bool need_dx) const {
   auto& saved = static_cast<MoeSaved&>(base);
   at::Tensor dx;
@@ -170,6 +178,9 @@ at::Tensor MoeBlock::Backward(const at::Tensor& dy, const BlockContext& /*contex
     if (need_dx) rows.ReturnTokens(std::move(results), dx);
     const at::Tensor dscores =
         router_.BackwardShares(rows.ReturnPlaces(std::move(dshares)), routes);
+    // All tp ranks have the whole of this, and dscores are summed over them: one adds it.
+    RouterBalance* const balance = context.batch.balance;
+    if (balance != nullptr && region_.tp().rank() == 0) balance->AddGradient(routes, dscores);
     if (router_.trainable()) router_.BackwardParams(dscores, x);
     if (need_dx) dx.add_(router_.BackwardInput(dscores));
   }

@@ -19,10 +19,13 @@
 
 namespace fttrain {
 
+// The most rows that can come to the experts of `spec` (all of a layer or a rank's part), `tokens`
+// on every rank that has others: T K where they are not divided, else ep min(K, E/ep) T.
+int64_t MostRows(const MoeSpec& spec, int64_t tokens);
+
 // A token: 2 K F elements, divided by tp, of the K experts that it has; E probabilities and 2 K
 // indices. Where ranks divide the experts, those of the R rows that came, and a share each. How
-// many come is known when they have: before that Inner has the most, ep min(K, E/ep) T, K T on
-// average.
+// many come is known when they have: before that Inner has MostRows; K T come on average.
 struct MoeSaved : BlockSaved {
   MoeSaved(const MoeSpec& spec, TensorRank tp, at::ScalarType compute);
   std::vector<SavedTensor> Inner(int64_t tokens) override;
@@ -33,7 +36,9 @@ struct MoeSaved : BlockSaved {
   Routes routes;
 
  private:
-  int64_t experts_, top_k_, own_, width_;
+  int64_t experts_, top_k_;
+  bool divided_;
+  int64_t most_of_token_, width_;
   at::ScalarType compute_;
 };
 

@@ -48,8 +48,10 @@ void ForEachPart(const BlockSpec& block, const std::function<void(const NormSpec
                  const std::function<void(const ConstantSpec&)>& constant,
                  const std::function<void(const AttentionSpec&)>& sinks) {
   if (block.before) norm(*block.before);
-  for (const std::vector<LinearSpec>& linears : LinearsByInput(block)) {
-    for (const LinearSpec& each : linears) linear(each);
+  if (linear) {
+    for (const std::vector<LinearSpec>& linears : LinearsByInput(block)) {
+      for (const LinearSpec& each : linears) linear(each);
+    }
   }
   if (const auto* attention = std::get_if<AttentionSpec>(&block.body)) {
     if (attention->q_norm) norm(*attention->q_norm);

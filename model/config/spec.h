@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -34,6 +35,9 @@ struct ModelSpec {
   bool rounds_embedding_scale = false;
   std::vector<LayerSpec> layers;
   HeadSpec head;
+  // Of a model with experts whose routers transformers has a loss for (blocks/router_balance.h):
+  // the coefficient that config.json asks for, 0 where it asks for none.
+  std::optional<double> router_loss;
   bool quantized = false;  // quantization_config: matrices are stored as NF4 (nf4_folder.h)
   bool mxfp4 = false;      // the same: stacked experts are stored as MXFP4 (mxfp4_folder.h)
   std::vector<int64_t> eos_token_ids;  // may be empty
@@ -50,8 +54,8 @@ std::vector<LinearSpec> LinearsOf(const LayerSpec& layer);
 std::vector<LinearSpec> ModulesOf(const LayerSpec& layer);
 // Of the residual stream that a block reads and adds to.
 int64_t StreamWidth(const BlockSpec& block);
-// Calls one of them for each part of a block that has tensors, in the order of files; `constant`
-// and `sinks`, of an attention that has them, if they are given.
+// Calls one of them for each part of a block that has tensors, in the order of files; `linear`,
+// `constant` and `sinks`, of an attention that has them, if they are given.
 void ForEachPart(const BlockSpec& block, const std::function<void(const NormSpec&)>& norm,
                  const std::function<void(const LinearSpec&)>& linear,
                  const std::function<void(const ConstantSpec&)>& constant = {},

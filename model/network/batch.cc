@@ -43,6 +43,7 @@ ModelBatch MakeModelBatch(const std::vector<int32_t>& input_ids,
   batch.input_ids_host = std::move(ids);
   batch.target_rows = Upload(rows, device);
   batch.targets = Upload(row_targets, device);
+  batch.tokens = tokens;
   batch.context.layout = MakeSequenceLayout(std::move(bounds), device);
   batch.context.dropout = {step_key, Upload(index, device)};
   return batch;
@@ -65,6 +66,7 @@ ModelBatch MakeNextBatch(const std::vector<NextTokens>& documents, int64_t pad_t
     bounds.push_back(static_cast<int32_t>(ids.size()));
     batch.context.caches.push_back(document.cache);
   }
+  batch.tokens = static_cast<int64_t>(ids.size());
   while (static_cast<int64_t>(ids.size()) % pad_to_multiple_of != 0) {
     ids.push_back(0);
     positions.push_back(0);

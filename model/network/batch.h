@@ -15,6 +15,7 @@ struct ModelBatch {
   std::vector<int64_t> input_ids_host;  // the same, for an embedding in host memory
   at::Tensor target_rows;               // int64 [M]
   at::Tensor targets;                   // int64 [M]
+  int64_t tokens = 0;                   // of documents: those behind them pad
   MicrobatchContext context;
 };
 // Host vectors as data/ packs them (targets already shifted, -100 where there is none).

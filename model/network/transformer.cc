@@ -7,6 +7,8 @@
 #include <set>
 #include <utility>
 
+#include "model/network/border.h"
+
 namespace fttrain {
 namespace {
 
@@ -65,18 +67,25 @@ class FactorCopies : public Holding {
   bool values_stay_, last_ = false;
 };
 
+at::Tensor CopyOrZero(const at::Tensor& sum, c10::Device device) {
+  if (sum.defined()) return sum.clone();
+  return at::zeros({}, at::TensorOptions(at::kDouble).device(device));
+}
+
 }  // namespace
 
 Transformer::Transformer(const ModelSpec& model, const ModelOptions& options, const Mesh& mesh,
                          ParameterSet& set, int64_t max_positions, c10::Device device)
     : train_base_(options.train_base),
       tied_(model.head.tied),
+      divided_(mesh.pp().size() > 1),
       compute_(options.compute),
       hidden_size_(model.hidden_size),
       device_(device),
       region_(mesh.tp(), options.sequence_parallel),
       // The document that pads a microbatch has up to tp - 1 tokens.
       max_positions_(std::max<int64_t>(max_positions, mesh.tp().size())),
+      routers_(RoutersShape::Of(model)),
       ropes_(MakeRopeTables(model.ropes, max_positions_, options.compute, device)),
       ahead_(options.nf4 && options.weights_stay && device.is_cuda()
                  ? std::make_unique<Nf4Ahead>(device, options.compute)
@@ -125,7 +134,7 @@ void Transformer::UseStore(ParameterStore& store) {
 }
 
 void Transformer::BeginStep(std::vector<ModelBatch> batches,
-                            std::unique_ptr<const Objective> objective) {
+                            std::unique_ptr<const Objective> objective, double router_scale) {
   residency_.Abort();
   batches_ = std::move(batches);
   // Kernels on a GPU look positions up unchecked.
@@ -138,6 +147,13 @@ void Transformer::BeginStep(std::vector<ModelBatch> batches,
   activations_.resize(batches_.size());
   objective_ = std::move(objective);
   loss_sum_.reset();
+  router_loss_sum_.reset();
+  if (router_scale == 0) return;
+  TORCH_CHECK(routers_.layers > 0, "the routers' loss of a model without experts");
+  for (size_t i = 0; i < batches_.size(); ++i) {
+    activations_[i].balance.emplace(routers_, batches_[i].tokens, router_scale);
+    batches_[i].context.balance = &*activations_[i].balance;
+  }
 }
 
 void Transformer::BeginSchedule(const std::vector<PipelineStep>& steps) {
@@ -157,28 +173,32 @@ at::Tensor Transformer::Forward(int chunk, int microbatch, at::Tensor input) {
   constexpr auto kPass = Visit::Pass::kForward;
   const LayerRun& run = chunks_.at(chunk);
   const ModelBatch& batch = batches_.at(microbatch);
-  at::Tensor x = std::move(input);
+  at::Tensor x = TakeIn(microbatch, std::move(input));
   if (run.first) {
+    if (batch.context.balance != nullptr) batch.context.balance->Begin(device_);
     At(kEmbeddingPart, kPass, microbatch, [&](const Visit& visit) {
       const MemoryScope scope(visit.kept ? MemoryCategory::kSaved : MemoryCategory::kWorkspace);
       x = embedding_->Forward(batch.input_ids, batch.input_ids_host);
     });
     if (inspect_) inspect_(kEmbeddingPart, microbatch, x);
   }
+  MemoryCategory category = MemoryCategory::kWorkspace;
   for (int layer = run.begin; layer < run.end; ++layer) {
     At(layer, kPass, microbatch, [&](const Visit& visit) {
       if (visit.kept) {
+        category = MemoryCategory::kSaved;
         TORCH_CHECK(batch.context.adapters, "a backward without adapters");
         x = layers_.at(layer)->Forward(x, batch.context, ropes_, &SavedOf(layer, microbatch));
       } else {
         MicrobatchContext context = batch.context;
         context.dropout = {};
+        context.balance = nullptr;
         x = layers_.at(layer)->Forward(x, context, ropes_, nullptr);
       }
     });
     if (inspect_) inspect_(layer, microbatch, x);
   }
-  if (!run.last) return x;
+  if (!run.last) return HandOn(microbatch, std::move(x), category);
   At(kHeadPart, kPass, microbatch, [&](const Visit& visit) { ForwardHead(visit, x); });
   return {};
 }
@@ -200,6 +220,24 @@ void Transformer::ForwardHead(const Visit& visit, const at::Tensor& x) {
   if (inspect_) inspect_(kHeadPart, visit.microbatch, losses.sum);
   const MemoryScope lasting(MemoryCategory::kOther);  // until the end of the step
   loss_sum_ = loss_sum_.defined() ? loss_sum_ + losses.sum : losses.sum.clone();
+  if (batch.context.balance == nullptr || !visit.kept) return;
+  const at::Tensor of_routers = batch.context.balance->LossOfTokens();
+  router_loss_sum_ =
+      router_loss_sum_.defined() ? router_loss_sum_ + of_routers : of_routers.clone();
+}
+
+at::Tensor Transformer::TakeIn(int microbatch, at::Tensor message) {
+  RouterBalance* const balance = batches_.at(microbatch).context.balance;
+  if (balance == nullptr || !divided_ || !message.defined()) return message;
+  auto [x, sums] = UnpackBorder(message, balance->num_sums());
+  balance->ContinueWith(sums.view({2, -1}));
+  return x;
+}
+
+at::Tensor Transformer::HandOn(int microbatch, at::Tensor x, MemoryCategory category) {
+  const RouterBalance* const balance = batches_.at(microbatch).context.balance;
+  if (balance == nullptr || !divided_) return x;
+  return PackBorder(x, balance->sums(), category);
 }
 
 at::Tensor Transformer::Backward(int chunk, int microbatch, at::Tensor doutput) {
@@ -207,7 +245,9 @@ at::Tensor Transformer::Backward(int chunk, int microbatch, at::Tensor doutput) 
   constexpr auto kPass = Visit::Pass::kBackward;
   const LayerRun& run = chunks_.at(chunk);
   const ModelBatch& batch = batches_.at(microbatch);
-  at::Tensor dx = std::move(doutput);
+  RouterBalance* const balance = batch.context.balance;
+  at::Tensor dx = TakeIn(microbatch, std::move(doutput));
+  if (balance != nullptr) balance->BeginBackward();
   if (run.last) {
     At(kHeadPart, kPass, microbatch, [&](const Visit&) {
       Activations& mine = activations_.at(microbatch);
@@ -223,12 +263,14 @@ at::Tensor Transformer::Backward(int chunk, int microbatch, at::Tensor doutput) 
     });
     activations_.at(microbatch).layers.erase(layer);
   }
-  if (!run.first) return dx;
-  if (train_base_) {
+  if (!run.first) {
+    dx = HandOn(microbatch, std::move(dx), MemoryCategory::kWorkspace);
+  } else if (train_base_) {
     At(kEmbeddingPart, kPass, microbatch,
        [&](const Visit&) { embedding_->Backward(dx, batch.input_ids); });
   }
-  return {};
+  if (balance != nullptr && chunk == 0) balance->End();
+  return run.first ? at::Tensor() : dx;
 }
 
 DecoderLayerSaved& Transformer::SavedOf(int layer, int microbatch) {
@@ -241,15 +283,19 @@ std::vector<int> Transformer::GroupsOf(int part) const {
 }
 
 MessageSpec Transformer::Boundary(int microbatch) const {
-  const at::Tensor& ids = batches_.at(microbatch).input_ids;
-  const int64_t ranks = region_.sequence_parallel() ? region_.tp().size() : 1;
-  return {.sizes = {ids.size(0) / ranks, hidden_size_}, .options = ids.options().dtype(compute_)};
+  const ModelBatch& batch = batches_.at(microbatch);
+  const at::Tensor& ids = batch.input_ids;
+  int64_t rows = ids.size(0) / (region_.sequence_parallel() ? region_.tp().size() : 1);
+  if (const RouterBalance* balance = batch.context.balance; balance != nullptr) {
+    const auto element = static_cast<int64_t>(c10::elementSize(compute_));
+    rows += RowsOfNumbers(balance->num_sums(), hidden_size_ * element);
+  }
+  return {.sizes = {rows, hidden_size_}, .options = ids.options().dtype(compute_)};
 }
 
-at::Tensor Transformer::LossSum() const {
-  if (loss_sum_.defined()) return loss_sum_.clone();
-  return at::zeros({}, at::TensorOptions(at::kDouble).device(device_));
-}
+at::Tensor Transformer::LossSum() const { return CopyOrZero(loss_sum_, device_); }
+
+at::Tensor Transformer::RouterLossSum() const { return CopyOrZero(router_loss_sum_, device_); }
 
 at::Tensor Transformer::TakeLogits(int microbatch) {
   return std::exchange(activations_.at(microbatch).logits, {});

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "model/blocks/decoder_layer.h"
+#include "model/blocks/router_balance.h"
 #include "model/ends/embedding_head.h"
 #include "model/network/batch.h"
 #include "model/network/parameters.h"
@@ -42,8 +43,11 @@ class Transformer : public StageModule {
   void InspectForwards(Inspector inspector) { inspect_ = std::move(inspector); }
 
   // Microbatches of the next schedule, and what it minimises; null: forwards alone, for logits.
-  // What a schedule that failed has left is given up.
-  void BeginStep(std::vector<ModelBatch> batches, std::unique_ptr<const Objective> objective);
+  // What a schedule that failed has left is given up. `router_scale` above 0: it minimises also the
+  // routers' loss of the microbatches, each times its tokens and this (RouterBalance); of a model
+  // with experts, and of microbatches that a backward follows.
+  void BeginStep(std::vector<ModelBatch> batches, std::unique_ptr<const Objective> objective,
+                 double router_scale = 0);
   // Chunk c is the c-th run of layers of this stage.
   int num_chunks() const { return static_cast<int>(chunks_.size()); }
   void BeginSchedule(const std::vector<PipelineStep>& steps) override;
@@ -53,6 +57,8 @@ class Transformer : public StageModule {
   // Sum of the losses of this rank's microbatches since BeginStep, as the objective gives it: a
   // float64 scalar on the device, the caller's own; 0 on all stages but the last.
   at::Tensor LossSum() const;
+  // The same sum of the routers' losses, each times its microbatch's tokens, without the scale.
+  at::Tensor RouterLossSum() const;
   // Without an objective: the logits [M, V] of a microbatch's target_rows, once; undefined on all
   // stages but the last. The same on all its tp ranks.
   at::Tensor TakeLogits(int microbatch);
@@ -72,19 +78,25 @@ class Transformer : public StageModule {
   void At(int part, Visit::Pass pass, int microbatch, const Work& work);
   DecoderLayerSaved& SavedOf(int layer, int microbatch);
   void ForwardHead(const Visit& visit, const at::Tensor& x);
+  // What comes from another run of layers, and goes to one: x itself or, with the routers' loss and
+  // several stages, with its sums behind it.
+  at::Tensor TakeIn(int microbatch, at::Tensor message);
+  at::Tensor HandOn(int microbatch, at::Tensor x, MemoryCategory category);
   std::vector<int> GroupsOf(int part) const;
   struct Activations {
     std::map<int, DecoderLayerSaved> layers;
     Head::Saved head;
     at::Tensor coefficients;  // of the objective, if they are not constant
     at::Tensor logits;        // without one
+    std::optional<RouterBalance> balance;
   };
-  bool train_base_, tied_;
+  bool train_base_, tied_, divided_;  // divided: over several stages
   at::ScalarType compute_;
   int64_t hidden_size_;
   c10::Device device_;
   SequenceRegion region_;
   int64_t max_positions_;
+  RoutersShape routers_;
   RopeTables ropes_;
   std::unique_ptr<Nf4Ahead> ahead_;       // on CUDA, of NF4 weights that stay
   std::unique_ptr<Embedding> embedding_;  // of the first stage
@@ -101,8 +113,8 @@ class Transformer : public StageModule {
   std::optional<KeptActivations> kept_;    // with activations_on_host
   std::unique_ptr<Resident> dequantized_;  // of NF4 weights
   std::unique_ptr<Resident> factors_;      // of adapters, as products read them
-  // float64 scalar on the device: a step asks for it once, at its end.
-  at::Tensor loss_sum_;
+  // float64 scalars on the device: a step asks for them once, at its end.
+  at::Tensor loss_sum_, router_loss_sum_;
 };
 
 }  // namespace fttrain

@@ -81,7 +81,7 @@ train: {max_steps: 9000000000, num_epochs: 1.5, micro_batch_size: 3, gradient_ac
         deterministic: True, log_steps: 10, resume: ~/checkpoints/step-7, allow_changed: [data],
         disk_full_wait: 9, max_skipped_steps: 1, skip_loss_spikes: 6.5, check_replicas_steps: 8,
         load_best_model_at_end: true, early_stopping_patience: 3, early_stopping_threshold: 0.01,
-        sample_prompts: ~/prompts.jsonl, sample_max_new_tokens: 5}
+        sample_prompts: ~/prompts.jsonl, sample_max_new_tokens: 5, router_aux_loss_coef: 0.25}
 optimizer: {name: adamw, learning_rate: 1e-4, weight_decay: 1.0E-2, beta1: .8, beta2: 0.95,
             eps: 3.0000000000000004e-07, max_grad_norm: +0.5, state: int8, device: host}
 schedule: {name: linear, warmup_steps: 3, min_ratio: 0.3}

@@ -43,6 +43,14 @@ TEST(ResultKeys, DoNotHoldLayoutMemoryAndOutput) {
             KeysWith({}));
 }
 
+TEST(ResultKeys, HoldTheRowsOfAMicrobatchWhereRoutersHaveALossOfEach) {
+  const std::string key = "train.micro_batch_size", loss = "train.router_aux_loss_coef";
+  EXPECT_THAT(KeysWith({}), Not(Contains(Key(loss))));
+  EXPECT_THAT(KeysWith({loss + "=0", key + "=3"}), Not(Contains(Key(key))));
+  EXPECT_THAT(KeysWith({loss + "=0.5", key + "=3"}),
+              IsSupersetOf({Pair(key, "3"), Pair(loss, "0.5")}));
+}
+
 TEST(ResultKeys, HoldHowFilesAreReadButNotWhereTheyAre) {
   EXPECT_NE(KeysWith({"data.train.1.fields.text=words"}), KeysWith({}));
   EXPECT_NE(KeysWith({"data.train.0.format=auto"}), KeysWith({}));
@@ -55,7 +63,7 @@ TEST(ResultKeys, DoNotHoldAListThatDecidesNothing) {
 
 TEST(ResultKeys, AKeyMayBeAllowedToChangeThatIsOneOfThem) {
   for (const char* name : {"data", "model", "optimizer.learning_rate", "train.max_steps",
-                           "adapter.quantization.block_size"}) {
+                           "train.micro_batch_size", "adapter.quantization.block_size"}) {
     EXPECT_TRUE(CheckResultKey(name, "train.allow_changed").ok()) << name;
   }
   for (const char* name : {"parallel.tensor", "optimizer", "learning_rate", "", "train.resume"}) {

@@ -15,6 +15,8 @@ the numbers rest on:
   schedule    transformers' cosine with warm-up: step i counts from 0, so the first step has
               learning rate 0
   decay       LoRA: on A and B; full: on every matrix, on no bias and no norm weight
+  router      of families whose routers have a loss: LoRA and full again, a step's four rows in one
+              forward (padded, with a mask), its aux_loss times ROUTER_LOSS added to the loss
   qlora       NF4 with blocks of 64 and double quantisation, as bitsandbytes' format says and its
               CUDA kernels compute it (nearest_nf4.py)
 """
@@ -46,6 +48,8 @@ RECIPE = {
     "weight_decay_lora": 0.02,
     "weight_decay_full": 0.1,
 }
+# transformers' router_aux_loss_coef, large enough that it matters, and who has it.
+ROUTER_LOSS, ROUTER_FAMILIES = 1.0, ["mixtral", "qwen3_moe", "gpt_oss"]
 # Rows whose logits are recorded, at these positions (-1: the last) and vocabulary ids.
 LOGIT_ROWS, LOGIT_POSITIONS, LOGIT_IDS = [0, 1], [0, 3, 9, 11, -1], [0, 1, 100, 255, 256, 500]
 
@@ -127,6 +131,30 @@ def row_loss_sum(model, row):
     return torch.nn.functional.cross_entropy(logits, labels, ignore_index=-100, reduction="sum")
 
 
+def token_losses(model, batch):
+    """Sum of the token losses, and no loss of routers."""
+    return sum(row_loss_sum(model, row) for row in batch), None
+
+
+def losses_with_routers(model, batch):
+    """The same in one forward, and the routers' loss of it."""
+    longest = max(len(row["input_ids"]) for row in batch)
+
+    def padded(key, value):
+        return torch.tensor([row[key] + [value] * (longest - len(row[key])) for row in batch])
+
+    mask = torch.tensor([[i < len(row["input_ids"]) for i in range(longest)] for row in batch])
+    out = model(
+        input_ids=padded("input_ids", 0),
+        attention_mask=mask.long(),
+        use_cache=False,
+        output_router_logits=True,
+    )
+    logits, labels = out.logits[:, :-1].flatten(0, 1), padded("labels", -100)[:, 1:].flatten()
+    loss = torch.nn.functional.cross_entropy(logits, labels, ignore_index=-100, reduction="sum")
+    return loss, out.aux_loss
+
+
 def decay_groups(named, full):
     if not full:
         return [{"params": [p for _, p in named], "weight_decay": RECIPE["weight_decay_lora"]}]
@@ -138,7 +166,7 @@ def decay_groups(named, full):
     ]
 
 
-def train(model, rows, steps, full):
+def train(model, rows, steps, full, losses=token_losses):
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(
         decay_groups(named, full),
@@ -153,8 +181,9 @@ def train(model, rows, steps, full):
     for step in range(steps):
         batch = rows[step * tiny_models.ROWS_PER_STEP : (step + 1) * tiny_models.ROWS_PER_STEP]
         targets = sum(label != -100 for row in batch for label in row["labels"][1:])
-        loss = sum(row_loss_sum(model, row) for row in batch) / targets
-        loss.backward()
+        loss, of_routers = losses(model, batch)
+        loss = loss / targets
+        (loss if of_routers is None else loss + ROUTER_LOSS * of_routers).backward()
         norm = torch.nn.utils.clip_grad_norm_([p for _, p in named], RECIPE["max_grad_norm"])
         for key, value in [
             ("loss", loss.item()),
@@ -163,6 +192,8 @@ def train(model, rows, steps, full):
             ("target_tokens", targets),
         ]:
             curve[key].append(value)
+        if of_routers is not None:
+            curve.setdefault("router_loss", []).append(of_routers.item())
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
@@ -194,6 +225,18 @@ def some_logits(model, rows):
     return [row_logits(model, rows[r])[LOGIT_POSITIONS][:, LOGIT_IDS].tolist() for r in LOGIT_ROWS]
 
 
+def train_with_routers(folder, rows):
+    """Curves of both methods with the routers' loss."""
+    result = {"coefficient": ROUTER_LOSS}
+    model = peft.PeftModel.from_pretrained(load(folder), folder / "adapter_init", is_trainable=True)
+    result["lora"] = train(model, rows, tiny_models.STEPS_LORA, False, losses_with_routers)
+    result["lora"]["final_norms"] = final_norms(model, "lora_")
+    model = load(folder).double()
+    result["full"] = train(model, rows, tiny_models.STEPS_FULL, True, losses_with_routers)
+    result["full"]["final_norms"] = final_norms(model)
+    return result
+
+
 def run_case(case, folder):
     digest = tiny_models.write_case(case, folder)
     rows = tiny_models.token_rows(case)
@@ -213,6 +256,8 @@ def run_case(case, folder):
     model = load(folder).double()
     result["full"] = train(model, rows, tiny_models.STEPS_FULL, full=True)
     result["full"]["final_norms"] = final_norms(model)
+    if model.config.model_type in ROUTER_FAMILIES:
+        result["router"] = train_with_routers(folder, rows)
     return result
 
 

@@ -318,6 +318,7 @@ at::Tensor MoeBranch(const Layer& layer, const at::Tensor& x) {
   const at::Tensor logits = Wide(layer.Linear(block + moe.router, x));
   const at::Tensor probabilities = moe.sigmoid ? logits.sigmoid() : logits.softmax(-1);
   const at::Tensor chosen = ChosenExperts(layer, probabilities);
+  if (layer.model.routes != nullptr) layer.model.routes->push_back({probabilities, chosen});
   at::Tensor shares = probabilities.gather(1, chosen);
   if (moe.renormalize) shares = shares / shares.sum(-1, /*keepdim=*/true);
   shares = shares * moe.scale;
@@ -399,6 +400,18 @@ at::Tensor OracleLayers(const OracleModel& model, const ModelBatch& batch) {
 at::Tensor OracleTransformerLoss(const OracleModel& model, const ModelBatch& batch) {
   const at::Tensor x = OracleLayers(model, batch);
   return -OracleScores(model, x, batch.target_rows, batch.targets).sum();
+}
+
+at::Tensor OracleRouterLoss(const std::vector<OracleRoutes>& layers) {
+  std::vector<at::Tensor> probabilities, experts;
+  for (const OracleRoutes& layer : layers) {
+    probabilities.push_back(layer.probabilities);
+    experts.push_back(layer.experts);
+  }
+  const at::Tensor all = at::cat(probabilities);
+  const at::Tensor chosen = at::one_hot(at::cat(experts), all.size(1)).to(all.scalar_type());
+  // Of each place of a token's experts apart, as there.
+  return (chosen.mean(0) * all.mean(0).unsqueeze(0)).sum() * all.size(1);
 }
 
 void AllocateForTest(ParameterSet& set) {

@@ -8,6 +8,7 @@
 
 #include <map>
 #include <string>
+#include <vector>
 
 #include "model/config/families/llama_shape.h"
 #include "model/network/transformer.h"
@@ -21,10 +22,17 @@ using NamedTensors = std::map<std::string, at::Tensor>;
 // float64, leaves of autograd.
 NamedTensors SeededTensors(const ParameterSet& set);
 
+// What a router made of tokens: probabilities [T, E], and the experts of each, int64 [T, K].
+struct OracleRoutes {
+  at::Tensor probabilities, experts;
+};
+
 struct OracleModel {
   LlamaShape config;
   ModelOptions options;
   NamedTensors params;  // by Hugging Face / PEFT name
+  // Where each layer's are put, one layer behind the other; null: nowhere.
+  std::vector<OracleRoutes>* routes = nullptr;
 };
 
 // x W^T + b + s dropout(x) A^T B^T of module `name`; bias and adapter if their tensors exist.
@@ -42,6 +50,9 @@ at::Tensor OracleScores(const OracleModel& model, const at::Tensor& x,
                         const at::Tensor& target_rows, const at::Tensor& targets);
 // Sum of token losses of embedding, every layer and head, a scalar.
 at::Tensor OracleTransformerLoss(const OracleModel& model, const ModelBatch& batch);
+
+// The routers' loss of a microbatch, a scalar: transformers' load_balancing_loss_func.
+at::Tensor OracleRouterLoss(const std::vector<OracleRoutes>& layers);
 
 // value and grad of every parameter, without an optimizer.
 void AllocateForTest(ParameterSet& set);

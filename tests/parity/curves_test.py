@@ -50,6 +50,13 @@ EXPERT_LAYOUTS = {
     "dp2-ep2": (2, 1, 2, {"parallel": {"expert": 2}}),
     "tp2-dp2-ep2": (4, 2, 1, {"parallel": {"tensor": 2, "sequence_parallel": True, "expert": 2}}),
 }
+# With the routers' loss a step is one microbatch, as there.
+ROUTER_LAYOUTS = {
+    "np1": (1, 4, 1, {}),
+    "tp2": (2, 4, 1, {"parallel": {"tensor": 2, "sequence_parallel": False}}),
+    "tp2-sp": (2, 4, 1, {"parallel": {"tensor": 2, "sequence_parallel": True}}),
+    "pp2": (2, 4, 1, {"parallel": {"pipeline": 2}}),
+}
 # With frozen weights.
 ADAPTER_LAYOUTS = {
     "llama_grouped": {
@@ -106,9 +113,32 @@ def final_tensors(output, method):
     return tensors
 
 
-def curve_check(binary, folder, golden, case, method, layout, device):
+def ask_config_json(folder, coefficient):
+    """The model's config.json asks for the routers' loss."""
+    path = folder / "model/config.json"
+    asks = {"output_router_logits": True, "router_aux_loss_coef": coefficient}
+    path.write_text(json.dumps({**json.loads(path.read_text()), **asks}))
+
+
+def router_check(binary, folder, golden, case, method, layout, device):
+    """The same with the routers' loss: the key asks for it, of full runs config.json."""
+    router = golden["cases"][case]["router"]
     ranks, micro_batch, accumulation, sections = layout
-    want = golden["cases"][case][method]
+    plain = (folder / "model/config.json").read_text()
+    if method == "full":
+        ask_config_json(folder, router["coefficient"])
+    else:
+        sections = {**sections, "train": {"router_aux_loss_coef": router["coefficient"]}}
+    try:
+        layout = (ranks, micro_batch, accumulation, sections)
+        return curve_check(binary, folder, golden, case, method, layout, device, router[method])
+    finally:
+        (folder / "model/config.json").write_text(plain)
+
+
+def curve_check(binary, folder, golden, case, method, layout, device, want=None):
+    ranks, micro_batch, accumulation, sections = layout
+    want = want or golden["cases"][case][method]
     steps = tiny_models.STEPS_FULL if method == "full" else tiny_models.STEPS_LORA
     config = harness.run_config(folder, golden, method, steps, **sections, device=device)
     config["train"].update(micro_batch_size=micro_batch, gradient_accumulation_steps=accumulation)
@@ -119,6 +149,8 @@ def curve_check(binary, folder, golden, case, method, layout, device):
         raise harness.Failure(
             f"target_tokens {[row['target_tokens'] for row in rows]}, not {want['target_tokens']}"
         )
+    if ("router_loss" in rows[0]) != ("router_loss" in want):
+        raise harness.Failure(f"router_loss should {'' if 'router_loss' in want else 'not '}be told")
     said = [
         worst("loss", [row["loss"] for row in rows], want["loss"], LOSS, relative=False),
         worst(
@@ -129,6 +161,9 @@ def curve_check(binary, folder, golden, case, method, layout, device):
             relative=True,
         ),
     ]
+    if "router_loss" in want:
+        got = [row["router_loss"] for row in rows]
+        said.append(worst("router_loss", got, want["router_loss"], LOSS, relative=False))
     worst(
         "learning_rate",
         [row["learning_rate"] for row in rows],
@@ -188,6 +223,13 @@ def main():
             layout = {**layouts, **of_adapters}[name]
             run = partial(curve_check, *inputs, method, layout, options.device)
             checks.append((f"{case} {method} {name}", run))
+        routers = golden["cases"][case].get("router", {})
+        names = [name for name in chosen if name in ROUTER_LAYOUTS] if routers else []
+        for method, name in itertools.product(["lora", "full"], names):
+            if method in options.methods:
+                layout = ROUTER_LAYOUTS[name]
+                run = partial(router_check, *inputs, method, layout, options.device)
+                checks.append((f"{case} {method} {name}, routers' loss", run))
         harness.run_checks(checks)
 
 

@@ -3,6 +3,17 @@
 #include "absl/strings/str_cat.h"
 
 namespace fttrain {
+namespace {
+
+// The coefficient of the routers' loss, which transformers adds with output_router_logits.
+double RouterLoss(JsonKeys& keys) {
+  if (!keys.Bool("output_router_logits", false)) return 0;
+  const auto* coefficient = keys.Find("router_aux_loss_coef");
+  if (coefficient != nullptr && *coefficient == 0) return 0;
+  return keys.Positive("router_aux_loss_coef", 0.001);
+}
+
+}  // namespace
 
 void ReadExperts(JsonKeys& keys, int64_t experts, int64_t top_k, LlamaShape& shape) {
   const int64_t named = keys.Int("num_experts", 1, experts);
@@ -11,10 +22,7 @@ void ReadExperts(JsonKeys& keys, int64_t experts, int64_t top_k, LlamaShape& sha
     keys.Fail("num_experts", absl::StrCat("is ", named, ", num_local_experts ", shape.moe.experts));
   }
   ReadChosenExperts(keys, "num_experts", top_k, shape);
-  if (keys.Bool("output_router_logits", false)) {
-    keys.Fail("output_router_logits",
-              "is true: the router's loss, which transformers then adds, is not computed here");
-  }
+  shape.moe.router_loss = RouterLoss(keys);
 }
 
 void ReadChosenExperts(JsonKeys& keys, const char* key, int64_t absent, LlamaShape& shape) {

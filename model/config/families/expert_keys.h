@@ -7,7 +7,8 @@
 namespace fttrain {
 
 // How many experts there are (num_local_experts, num_experts: two names of one number) and how many
-// a token takes. Refuses the router's loss, which transformers adds with output_router_logits.
+// a token takes; whether transformers adds the routers' loss, and with which coefficient: of
+// families whose class there has one.
 // `intermediate_size` and the layers that have experts are the family's.
 void ReadExperts(JsonKeys& keys, int64_t experts, int64_t top_k, LlamaShape& shape);
 

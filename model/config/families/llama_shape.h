@@ -38,7 +38,8 @@ struct ExpertShape {
   // Files have one tensor of all experts, mlp.experts.gate_up_proj, gate and up in turn by columns,
   // and one mlp.experts.down_proj (LinearSpec::Stack).
   bool stacked = false;
-  bool bias = false;  // of router and experts
+  bool bias = false;                       // of router and experts
+  std::optional<double> router_loss = {};  // as ModelSpec's
 };
 
 // Multi-head latent attention in every layer (LatentAttentionSpec).

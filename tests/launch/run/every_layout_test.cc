@@ -3,6 +3,7 @@
 // subset that has every three values together; all of it with FTTRAIN_WHOLE_MATRIX set.
 #include <gmock/gmock.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 
@@ -26,12 +27,14 @@ Near HowNear(const Task& task) {
 class OneRankCache {
  public:
   const Trained& StepsOf(const Combination& combination, const Task& task) {
+    // The routers' loss is one of each microbatch.
+    const int rows = combination.balances ? combination.rows_of_a_microbatch : 0;
     const std::tuple key(combination[kMethod], combination[kMoments], combination.tied_and_padded,
                          combination.experts, combination.latents, combination.sinks,
-                         combination.adapts_experts, task.model.num_layers());
+                         combination.adapts_experts, task.model.num_layers(), rows);
     const auto [at, fresh] = trained_.try_emplace(key);
     if (fresh) {
-      const auto job = BuildTiny(task, Layout{});
+      const auto job = BuildTiny(task, {.micro_batch_rows = std::max(rows, 1)});
       at->second = Train(*job, task.steps);
       EXPECT_GT(at->second.metrics.front().grad_norm, task.max_grad_norm) << "nothing to clip";
     }
@@ -39,7 +42,7 @@ class OneRankCache {
   }
 
  private:
-  using Key = std::tuple<std::string, std::string, bool, bool, bool, bool, bool, int64_t>;
+  using Key = std::tuple<std::string, std::string, bool, bool, bool, bool, bool, int64_t, int>;
   std::map<Key, Trained> trained_;
 };
 

@@ -75,6 +75,7 @@ Combination Draw(const Combination& walked, uint32_t number, uint32_t attempt) {
   drawn.sinks = drawn.experts && !drawn.latents && bits.x[3] / 8 % 2 == 0;
   drawn.adapts_experts = drawn.experts && !drawn.Is(kMethod, "none") && bits.x[3] / 2 % 2 == 0;
   drawn.divides_experts = drawn.experts && drawn.Is(kData, "2") && bits.x[3] / 16 % 4 > 0;
+  drawn.balances = drawn.experts && !drawn.latents;
   return drawn;
 }
 
@@ -119,6 +120,7 @@ std::vector<std::string> Overrides(const Combination& combination) {
     overrides.push_back("parallel.chunks_per_stage=2");
   }
   if (combination.divides_experts) overrides.push_back("parallel.expert=2");
+  if (combination.balances) overrides.push_back("train.router_aux_loss_coef=0.5");
   return overrides;
 }
 
@@ -129,7 +131,8 @@ std::string ToString(const Combination& combination) {
                      (combination.experts ? ", experts" : "") +
                      (combination.latents ? ", latents" : "") +
                      (combination.sinks ? ", sinks" : "") +
-                     (combination.adapts_experts ? ", adapters on experts" : "");
+                     (combination.adapts_experts ? ", adapters on experts" : "") +
+                     (combination.balances ? ", their routers' loss" : "");
   for (const std::string& override_ : Overrides(combination)) text += " --set " + override_;
   return text;
 }

@@ -47,6 +47,7 @@ struct Combination {
   bool sinks = false;
   bool adapts_experts = false;   // with experts: adapters on these, too
   bool divides_experts = false;  // over the two replicas
+  bool balances = false;         // with experts and without latents: their routers' loss
 
   // The config's word, as a user writes it; of kData, which no key says, the number of replicas.
   const std::string& operator[](int axis) const;

@@ -56,6 +56,31 @@ TEST(LayoutMatrix, TheSubsetThatIsAlwaysTrainedHasEveryThreeValuesTogether) {
       return c.divides_experts && c.Is(kMethod, method);
     })) << method;
   }
+  // Routers with a loss, over pipelines and in every way of sharing a layer (of gpipe:
+  // expert_parallel_test.cc).
+  const auto balanced = [&](MatrixAxis axis, const char* word) {
+    return some([&](const Combination& c) { return c.balances && c.Is(axis, word); });
+  };
+  for (const char* schedule : {"1f1b", "interleaved"}) {
+    EXPECT_TRUE(some([&](const Combination& c) {
+      return c.balances && c.Is(kSchedule, schedule) && !c.Is(kPipeline, "1");
+    })) << schedule;
+  }
+  EXPECT_TRUE(balanced(kSchedule, "layer_major"));
+  EXPECT_TRUE(balanced(kSequenceParallel, "true") && balanced(kSequenceParallel, "false"));
+  for (const char* method : {"lora", "qlora", "none"})
+    EXPECT_TRUE(balanced(kMethod, method)) << method;
+  for (const char* level : {"none", "smart", "full"})
+    EXPECT_TRUE(balanced(kRecompute, level)) << level;
+  for (const char* place : {"device", "host", "disk"})
+    EXPECT_TRUE(balanced(kBaseWeights, place)) << place;
+  EXPECT_TRUE(balanced(kActivations, "host") && balanced(kZeroStage, "3"));
+  EXPECT_TRUE(some([](const Combination& c) { return c.balances && c.divides_experts; }));
+  EXPECT_TRUE(some([](const Combination& c) { return c.balances && c.sinks; }));
+  EXPECT_TRUE(some([](const Combination& c) { return c.balances && c.adapts_experts; }));
+  EXPECT_TRUE(some([](const Combination& c) { return c.balances && c.rows_of_a_microbatch == 2; }));
+  // Without a loss those of latents.
+  EXPECT_TRUE(some([](const Combination& c) { return c.experts && !c.balances; }));
   std::cout << subset.size() << " of " << all.size() << " layouts have all "
             << WorkingTriples().size() << " triples\n";
 }

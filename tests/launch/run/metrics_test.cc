@@ -47,6 +47,17 @@ TEST(Metrics, ReadableLineHasLossNormRateSpeedMemoryAndEta) {
       "step 12/30  loss 1.2346  grad_norm 0.500  lr 1.00e-03  4000 tok/s  mem 1.50 GiB  eta 1:15");
 }
 
+TEST(Metrics, HaveTheRoutersLossBesideThatOfTokensWhereThereIsOne) {
+  StepMetrics metrics = Sample();
+  metrics.router_loss = 2.125;
+  const auto json = nlohmann::json::parse(ToJsonLine(metrics));
+  EXPECT_EQ(json["router_loss"], 2.125);
+  EXPECT_EQ(json["loss"], Sample().loss);
+  EXPECT_FALSE(nlohmann::json::parse(ToJsonLine(Sample())).contains("router_loss"));
+  EXPECT_THAT(ToReadableLine(metrics, 30, 75.4),
+              testing::StartsWith("step 12/30  loss 1.2346  router 2.1250  grad_norm 0.500  "));
+}
+
 TEST(MetricsFile, HasOneLinePerStepAtOnce) {
   const std::string path = ::testing::TempDir() + "/metrics.jsonl";
   auto file = MetricsFile::Create(path).value();

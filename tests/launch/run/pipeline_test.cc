@@ -26,9 +26,10 @@ std::vector<ModelBatch> EqualBatches(int count, int32_t tokens) {
 }
 
 // Runs a step of 16 such microbatches; memory's peaks are the step's.
-std::vector<PipelineStep> RunEqualStep(Job& job) {
+std::vector<PipelineStep> RunEqualStep(Job& job, double router_scale = 0) {
   Network& network = *job.network;
-  network.transformer->BeginStep(EqualBatches(16, kSequence), std::make_unique<TokenLoss>(1.0));
+  network.transformer->BeginStep(EqualBatches(16, kSequence), std::make_unique<TokenLoss>(1.0),
+                                 router_scale);
   ResetMemoryPeaks();
   const PipelineSchedule stages = Trainer(job).Schedule();
   RunSchedule(stages, *network.transformer, *network.links);
@@ -51,6 +52,26 @@ TEST(PipelineBoundaries, SendEachMicrobatchOnceForwardAndOnceBackward) {
     EXPECT_EQ(links.wire_bytes(Flow::kForward), (chunks - (stage == stages - 1 ? 1 : 0)) * each);
     EXPECT_EQ(links.wire_bytes(Flow::kBackward), (chunks - (stage == 0 ? 1 : 0)) * each);
   }
+}
+
+// Two sums of each expert, in whole rows; nothing without the loss.
+TEST(PipelineBoundaries, CarryTheSumsOfRoutersWhereTheyHaveALoss) {
+  const int stages = TestProcess().world_size();
+  const Task task = TinyTask({.layers = 2 * stages, .experts = true});
+  const auto job = BuildTiny(task, {.mesh = {1, stages, 1}});
+  const StageLinks& links = *job->network->links;
+  const int64_t row = task.model.hidden_size * 8, sums = 2 * 4 * 8;
+  const auto sent = [&](double router_scale) {
+    const int64_t before = links.wire_bytes(Flow::kForward);
+    const int64_t backward = links.wire_bytes(Flow::kBackward);
+    RunEqualStep(*job, router_scale);
+    return std::pair(links.wire_bytes(Flow::kForward) - before,
+                     links.wire_bytes(Flow::kBackward) - backward);
+  };
+  const int64_t first = links.stage() == 0 ? 0 : 1, last = links.stage() == stages - 1 ? 0 : 1;
+  const int64_t plain = 16 * kSequence * row, more = 16 * ((sums + row - 1) / row) * row;
+  EXPECT_EQ(sent(0), std::pair(last * plain, first * plain));
+  EXPECT_EQ(sent(0.1), std::pair(last * (plain + more), first * (plain + more)));
 }
 
 struct SavedBytes {

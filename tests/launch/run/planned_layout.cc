@@ -48,6 +48,7 @@ ModelSpec ModelOf(const Combination& combination) {
   if (combination.experts) {
     model.moe = {.experts = 4, .top_k = 2, .intermediate_size = 12, .renormalize = true};
     for (int64_t i = 0; i < model.num_layers; ++i) model.moe.in_layer.push_back(i % 2 == 1);
+    if (!combination.latents) model.moe.router_loss = 0;
   }
   if (combination.latents) UseLatents(model);
   if (combination.sinks) {

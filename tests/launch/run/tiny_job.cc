@@ -249,6 +249,10 @@ void ExpectNear(const Trained& got, const Trained& want, const Mesh& mesh, const
     EXPECT_LE(RelativeDifference(mine.loss, wanted.loss), 1e-3) << step;
     if (wanted.step > near.steps) continue;
     EXPECT_LE(RelativeDifference(mine.loss, wanted.loss), near.numbers) << step;
+    EXPECT_EQ(mine.router_loss.has_value(), wanted.router_loss.has_value());
+    if (wanted.router_loss) {
+      EXPECT_LE(RelativeDifference(*mine.router_loss, *wanted.router_loss), near.numbers) << step;
+    }
     EXPECT_LE(RelativeDifference(mine.grad_norm, wanted.grad_norm), near.numbers) << step;
     ExpectTensorsNear(got.gradients[i], want.gradients[i], near.gradients, step + ", gradient");
   }

@@ -186,6 +186,13 @@ TEST_F(ReferenceChoice, CountsWhatAttentionTakesInWorkOnAGpu) {
   EXPECT_EQ(attention({.mesh = {.tp = 2}}), CudaAttentionWorkspace(shape, true));
 }
 
+TEST_F(ReferenceChoice, HasTheRunsMicrobatchesWhereRoutersHaveALossOfEach) {
+  const int64_t all = std::numeric_limits<int64_t>::max();
+  EXPECT_EQ(Choose(all, false)->layout.micro_batch_rows, 1);
+  task_.router_loss = 0.1;
+  EXPECT_EQ(Choose(all, false)->layout.micro_batch_rows, 2);
+}
+
 TEST(ParseReference, TakesSizesThatTheJobHas) {
   EXPECT_EQ(ParseReference("tp=2,pp=1", 4)->tp, 2);
   EXPECT_EQ(ParseReference("pp=3", 4)->pp, 3);

@@ -51,13 +51,35 @@ TEST(Mixtral, HasExpertsInEveryLayerByTheNamesOfTheHub) {
 }
 
 TEST(Mixtral, RefusesWhatIsNotComputed) {
-  EXPECT_THAT(Complaint(Config("mixtral", {{"output_router_logits", true}})),
-              HasSubstr("'output_router_logits' is true"));
   EXPECT_THAT(Complaint(Config("mixtral", {{"router_jitter_noise", 0.1}})),
               HasSubstr("'router_jitter_noise' is not 0"));
   EXPECT_TRUE(Read(Config("mixtral", {{"router_jitter_noise", 0.0}})).num_layers() == 4);
   EXPECT_THAT(Complaint(Config("mixtral", {{"num_experts_per_tok", 9}})),
               HasSubstr("'num_experts_per_tok' is 9 of 8 experts"));
+}
+
+// As transformers adds it; it has none for other families' routers.
+TEST(RouterLoss, IsWhatConfigJsonAsksForOfFamiliesThatHaveIt) {
+  for (const char* family : {"mixtral", "qwen3_moe", "gpt_oss"}) {
+    const auto loss = [&](const Json& more) { return Read(Config(family, more)).router_loss; };
+    EXPECT_EQ(loss({{"router_aux_loss_coef", 0.5}}), 0) << family;
+    EXPECT_EQ(loss({{"output_router_logits", true}}), 0.001) << family;
+    EXPECT_EQ(loss({{"output_router_logits", true}, {"router_aux_loss_coef", 0.5}}), 0.5);
+    EXPECT_EQ(loss({{"output_router_logits", true}, {"router_aux_loss_coef", 0}}), 0);
+    EXPECT_THAT(
+        Complaint(Config(family, {{"output_router_logits", true}, {"router_aux_loss_coef", -1}})),
+        HasSubstr("'router_aux_loss_coef'"));
+  }
+  const Json asks = {{"output_router_logits", true},
+                     {"router_aux_loss_coef", 0.5},
+                     {"num_key_value_heads", 4},
+                     {"num_experts_per_tok", 2}};
+  for (const char* family : {"llama", "deepseek_v2", "deepseek_v3"}) {
+    EXPECT_EQ(Read(Config(family, asks)).router_loss, std::nullopt) << family;
+  }
+  Json dense = Config("qwen3_moe", asks);
+  dense["mlp_only_layers"] = {0, 1, 2, 3};
+  EXPECT_EQ(Read(dense).router_loss, std::nullopt) << "no layer has experts";
 }
 
 TEST(Qwen3Moe, HasExpertsInSomeLayers) {

@@ -63,14 +63,14 @@ struct TransformerOnMesh : PartOnMesh {
     model->UseStore(*store);
   }
   // Forward and backward of one optimizer step, then sync. Returns this rank's loss sum.
-  double RunStep(double scale) {
+  double RunStep(double scale, double router_scale = 0) {
     std::vector<ModelBatch> mine;
     const MeshShape& shape = mesh->shape();
     for (int i = mesh->position().dp; i < kMicrobatches; i += shape.dp) {
       mine.push_back(OnRank(MakeHostBatch(i, config.vocab_size), shape.tp));
     }
     const int count = static_cast<int>(mine.size()), chunks = model->num_chunks();
-    model->BeginStep(std::move(mine), std::make_unique<TokenLoss>(scale));
+    model->BeginStep(std::move(mine), std::make_unique<TokenLoss>(scale), router_scale);
     RunSchedule(chunks == 1 ? OneForwardOneBackward(0, 1, count) : LayerMajor(chunks, count),
                 *model);
     optimizer->SyncGradients();
@@ -192,6 +192,61 @@ const ModelVariant kFamilyVariants[] = {
        o.adapter->dropout = 0.2;
      }},
 };
+// With a routers' loss as large as the tokens'. Rows that pad a microbatch for tp count nowhere:
+// the oracle has none.
+class TransformerWithRouterLossOn : public TransformerOn {};
+
+TEST_P(TransformerWithRouterLossOn, GradientsOfAStepEqualAutogradInFloat64) {
+  const auto& [variant, tp, sequence_parallel] = GetParam();
+  const int world = TestProcess().world_size();
+  const double scale = 1.0 / 29.0, router_scale = 2.0 / 39.0;
+  for (const Recompute recompute : {Recompute::kNone, Recompute::kSmart, Recompute::kFull}) {
+    for (const std::vector<int>& runs : {std::vector<int>{}, {1, 1}}) {
+      SCOPED_TRACE(testing::Message()
+                   << "level " << static_cast<int>(recompute) << ", runs " << runs.size());
+      TransformerOnMesh rig(variant, tp == 0 ? world : std::min(tp, world), sequence_parallel, runs,
+                            [&](ModelOptions& options) {
+                              options.recompute = recompute;
+                              options.activations_on_host = recompute == Recompute::kSmart;
+                            });
+      OracleModel oracle = rig.Oracle();
+      at::Tensor tokens = at::zeros({}, at::kDouble), routers = at::zeros({}, at::kDouble);
+      for (int i = 0; i < kMicrobatches; ++i) {
+        std::vector<OracleRoutes> routes;
+        oracle.routes = &routes;
+        const HostBatch batch = MakeHostBatch(i, rig.config.vocab_size);
+        tokens = tokens + OracleTransformerLoss(oracle, OnRank(batch, 1));
+        routers = routers + OracleRouterLoss(routes) * static_cast<double>(batch.ids.size());
+      }
+      (tokens * scale + routers * router_scale).backward();
+
+      at::Tensor loss = at::full({1}, rig.RunStep(scale, router_scale), at::kDouble);
+      loss = at::cat({loss, rig.model->RouterLossSum().view(1)});
+      rig.mesh->dp().AllReduce(loss);
+      EXPECT_LE(RelativeError(loss[0], tokens), 1e-10);
+      EXPECT_LE(RelativeError(loss[1], routers), 1e-10);
+      ExpectGradientsNear(rig.set, rig.params, 1e-10);
+    }
+  }
+}
+
+const ModelVariant kBalancedVariants[] = {
+    {"MixtralFull",
+     [](LlamaShape& c, ModelOptions& o) {
+       LikeMixtral(c), c.tie_word_embeddings = o.train_base = true;
+     }},
+    {"Qwen3MoeFull", [](LlamaShape& c, ModelOptions& o) { LikeQwen3Moe(c), o.train_base = true; }},
+    {"Qwen3MoeQlora",
+     [](LlamaShape& c, ModelOptions& o) {
+       LikeQwen3Moe(c), UseNf4(o), UseLora(o, {"q_proj", "k_proj", "v_proj", "o_proj"});
+     }},
+    {"GptOssFull", [](LlamaShape& c, ModelOptions& o) { LikeGptOss(c), o.train_base = true; }},
+    {"GptOssQlora",
+     [](LlamaShape& c, ModelOptions& o) {
+       LikeGptOss(c), UseNf4(o), UseLora(o, {"q_proj", "k_proj", "v_proj", "o_proj"});
+     }},
+};
+
 std::string TestName(const ::testing::TestParamInfo<std::tuple<ModelVariant, int, bool>>& test) {
   const auto& [variant, tp, sequence_parallel] = test.param;
   return variant.name + (tp == 0 ? "TpOfAllRanks" : "Tp" + std::to_string(tp)) +
@@ -205,6 +260,11 @@ INSTANTIATE_TEST_SUITE_P(Layouts, TransformerOn,
 
 INSTANTIATE_TEST_SUITE_P(Families, TransformerOn,
                          ::testing::Combine(::testing::ValuesIn(kFamilyVariants),
+                                            ::testing::Values(0, 1), ::testing::Bool()),
+                         TestName);
+
+INSTANTIATE_TEST_SUITE_P(Families, TransformerWithRouterLossOn,
+                         ::testing::Combine(::testing::ValuesIn(kBalancedVariants),
                                             ::testing::Values(0, 1), ::testing::Bool()),
                          TestName);
 
