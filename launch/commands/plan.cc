@@ -192,6 +192,8 @@ absl::Status Search(const config::LoadedConfig& loaded, const CommandLine& line,
   for (const std::string& key : SearchedKeys()) {
     if (loaded.where.count(key) > 0) space.kept.insert(key);
   }
+  // The routers' loss is one of each microbatch.
+  if (report.task.router_loss > 0) space.kept.insert("train.micro_batch_size");
   report.kept.assign(space.kept.begin(), space.kept.end());
   FT_ASSIGN_OR_RETURN(RigSearch search, SearchRig(space, beside));
   report.found = std::move(search.found);

@@ -1,6 +1,8 @@
 #include "launch/plan/counts.h"
 
 #include <algorithm>
+#include <iterator>
+#include <utility>
 #include <variant>
 
 #include "model/blocks/latent_attention.h"
@@ -28,7 +30,9 @@ class LayerCounter {
         tokens_(MicrobatchTokens(task, layout)),
         width_(static_cast<double>(c10::elementSize(task.form.compute))),
         stream_bytes_(tokens_ / (sequence_parallel_ ? tp_ : 1) *
-                      static_cast<double>(StreamWidth(layer.front())) * width_) {}
+                      static_cast<double>(StreamWidth(layer.front())) * width_) {
+    for (const BlockSpec& block : layer) linears_.push_back(AlikeLinearsByInput(block));
+  }
 
   LayerCounts Count() const {
     LayerCounts counts;
@@ -158,6 +162,12 @@ class LayerCounter {
       const auto hidden = static_cast<double>(moe->router.in);
       counts.streamed = static_cast<double>(moe->top_k) *
                         (ffn * (backward ? 14 : 6) + hidden * (backward ? 7 : 5));
+      // Of each expert with a token: products, the same to expand their matrices, and what is
+      // around them (MoeBlock).
+      const int expands = task_.form.Nf4Of(moe->experts.front().up) ? 3 : 0;
+      counts.launches = std::min(static_cast<double>(moe->num_experts()),
+                                 tokens_ * static_cast<double>(moe->top_k)) /
+                        ep_ * ((backward ? 12 : 7) + expands);
     } else {
       const double ffn = SizesOf(std::get<MlpSpec>(block.body).up).out;
       counts.streamed = ffn * (backward ? 6 : efficiencies_.fused ? 3 : 5);
@@ -174,10 +184,14 @@ class LayerCounter {
     return tokens_ * (window - window * (window - 1) / (2 * length));
   }
 
-  static std::vector<std::vector<LinearSpec>> Split(const BlockSpec& block, bool output) {
-    std::vector<std::vector<LinearSpec>> linears = LinearsByInput(block);
-    std::erase_if(linears, [&](const auto& each) { return each.front().splits_input() != output; });
-    return linears;
+  // Of the linears that end a block, or of all others.
+  Counts Forward(size_t i, bool output) const {
+    Counts counts;
+    for (const auto& [linears, times] : linears_[i]) {
+      if (linears.front().splits_input() != output) continue;
+      counts = counts + static_cast<double>(times) * Forward(linears);
+    }
+    return counts;
   }
 
   // A gather or its mirror image; all_reduce is both.
@@ -199,14 +213,10 @@ class LayerCounter {
       counts = counts + Enter();
       counts.streamed += stream_bytes_ * (!efficiencies_.fused ? 7 : i == 0 ? 2 : 4);
     }
-    for (const auto& linears : Split(layer_[i], /*output=*/false))
-      counts = counts + Forward(linears);
-    return counts;
+    return counts + Forward(i, /*output=*/false);
   }
   Counts ForwardOutput(size_t i) const {
-    Counts counts = Leave() + Exchanged(i, 1, 0, 0);
-    for (const auto& linears : Split(layer_[i], /*output=*/true))
-      counts = counts + Forward(linears);
+    Counts counts = Leave() + Exchanged(i, 1, 0, 0) + Forward(i, /*output=*/true);
     if (layer_[i].after) counts.streamed += stream_bytes_ * (efficiencies_.fused ? 2 : 6);
     return counts;
   }
@@ -216,8 +226,8 @@ class LayerCounter {
     const auto share_bytes = static_cast<double>(c10::elementSize(FactorDtype(task_.form.compute)));
     counts = counts + Exchanged(i, TrainsExperts(i) ? 3 : 2, 1, share_bytes);
     bool adapted = task_.form.train_base;
-    for (const auto& linears : LinearsByInput(layer_[i])) {
-      counts = counts + Backward(linears);
+    for (const auto& [linears, times] : linears_[i]) {
+      counts = counts + static_cast<double>(times) * Backward(linears);
       for (const LinearSpec& linear : linears) adapted |= SizesOf(linear).rank > 0;
     }
     // The normed input is made again for what is trained, and kept where recompute has made it.
@@ -238,6 +248,7 @@ class LayerCounter {
   double Unfused(size_t i) const { return ForwardInner(i).streamed + ForwardOutput(i).streamed; }
 
   const LayerSpec& layer_;
+  std::vector<std::vector<AlikeLinears>> linears_;  // of each block
   const Task& task_;
   const Layout& layout_;
   const Efficiencies& efficiencies_;
@@ -252,7 +263,26 @@ class LayerCounter {
 Counts operator+(const Counts& a, const Counts& b) {
   return {a.products + b.products,       a.attention + b.attention, a.streamed + b.streamed,
           a.dequantized + b.dequantized, a.sent + b.sent,           a.collectives + b.collectives,
-          a.exchanged + b.exchanged,     a.exchanges + b.exchanges};
+          a.exchanged + b.exchanged,     a.exchanges + b.exchanges, a.launches + b.launches};
+}
+
+Counts operator*(double times, const Counts& counts) {
+  return {times * counts.products,    times * counts.attention, times * counts.streamed,
+          times * counts.dequantized, times * counts.sent,      times * counts.collectives,
+          times * counts.exchanged,   times * counts.exchanges, times * counts.launches};
+}
+
+std::vector<AlikeLinears> AlikeLinearsByInput(const BlockSpec& block) {
+  if (const auto* moe = std::get_if<MoeSpec>(&block.body)) {
+    const MlpSpec& expert = moe->experts.front();
+    const int64_t all = std::ssize(moe->experts);
+    return {{{moe->router}, 1}, {{expert.gate, expert.up}, all}, {{expert.down}, all}};
+  }
+  std::vector<AlikeLinears> alike;
+  for (std::vector<LinearSpec>& linears : LinearsByInput(block)) {
+    alike.push_back({std::move(linears)});
+  }
+  return alike;
 }
 
 LayerCounts CountLayer(const LayerSpec& layer, const Task& task, const Layout& layout,

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "launch/plan/efficiencies.h"
 #include "launch/plan/layout.h"
@@ -19,8 +20,18 @@ struct Counts {
   double collectives = 0;  // these, in number
   double exchanged = 0;    // bytes that a rank sends to those of other experts, if all have as many
   double exchanges = 0;    // the all_to_alls of it
+  double launches = 0;     // kernels of experts: many, and small where an expert has few tokens
 };
 Counts operator+(const Counts& a, const Counts& b);
+Counts operator*(double times, const Counts& counts);
+
+// A block's linears, those together that read one input, by what they cost: experts have one shape
+// and one form, and the first one's stand for them all.
+struct AlikeLinears {
+  std::vector<LinearSpec> linears;
+  int64_t times = 1;
+};
+std::vector<AlikeLinears> AlikeLinearsByInput(const BlockSpec& block);
 
 // Of a layer: forward; what recompute repeats of it; backward without that.
 struct LayerCounts {

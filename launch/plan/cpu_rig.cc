@@ -30,6 +30,7 @@ Efficiencies CpuEfficiencies() {
   efficiencies.dequantize = 0.95;
   efficiencies.dequantize_hidden = 0;
   efficiencies.beside = false;
+  efficiencies.issue_seconds = 0;
   return efficiencies;
 }
 

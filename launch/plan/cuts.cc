@@ -19,6 +19,16 @@ bool CardsDiffer(const Rig& rig) {
   });
 }
 
+// Whether some tensor-parallel ranks have different cards, which a run of a model with experts
+// refuses (CheckSameChoice).
+bool CardsDifferAlong(int tp, const Rig& rig) {
+  const auto size = static_cast<size_t>(tp);
+  for (size_t rank = 0; rank < rig.cards.size(); ++rank) {
+    if (rig.cards[rank].name != rig.cards[rank - rank % size].name) return true;
+  }
+  return false;
+}
+
 // `layers` divided as `weights` are, each at least one.
 std::vector<int> Divided(int64_t layers, const std::vector<double>& weights) {
   const double all = std::accumulate(weights.begin(), weights.end(), 0.0);
@@ -101,11 +111,16 @@ std::vector<MeshShape> MeshesOf(const SearchSpace& space) {
   for (int tp = 1; tp <= here; ++tp) {
     if (here % tp != 0 || !CheckTensorParallel(space.task.model, tp).ok()) continue;
     if (space.Keeps("parallel.tensor") && tp != space.base.mesh.tp) continue;
+    if (HasExperts(space.task.model) && CardsDifferAlong(tp, space.rig)) continue;
     for (int pp = 1; pp <= cards / tp; ++pp) {
       if (cards / tp % pp != 0 || pp > space.task.model.num_layers()) continue;
       if (space.Keeps("parallel.pipeline") && pp != space.base.mesh.pp) continue;
-      const int dp = cards / tp / pp, ep = space.base.mesh.ep;
-      if (dp % ep == 0) meshes.push_back({.tp = tp, .pp = pp, .dp = dp, .ep = ep});
+      const int dp = cards / tp / pp;
+      for (int ep = 1; ep <= dp; ++ep) {
+        if (dp % ep != 0 || !CheckExpertParallel(space.task.model, ep).ok()) continue;
+        if (space.Keeps("parallel.expert") && ep != space.base.mesh.ep) continue;
+        meshes.push_back({.tp = tp, .pp = pp, .dp = dp, .ep = ep});
+      }
     }
   }
   return meshes;

@@ -12,6 +12,7 @@ struct Efficiencies {
   // (model/nf4/ahead.h), which takes some of the card all the same.
   double dequantize_hidden = 0.7;
   double launch_seconds = 0;          // that a card waits for the program, of a layer each way
+  double issue_seconds = 5e-6;        // assumed of a host, to launch a kernel: experts have many
   double collective_seconds = 30e-6;  // of any collective, before its bytes
   // Copies and collectives of other streams pass while a card computes. On a CPU the same cores do
   // both.

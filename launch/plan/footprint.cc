@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "model/blocks/decoder_layer.h"
+#include "model/blocks/moe.h"
 #include "parallel/optimizer/int8_moments.h"
 #include "parallel/pipeline/schedule.h"
 #include "runtime/math/ceil_divide.h"
@@ -16,15 +17,12 @@ int64_t ValueBytes(const Parameter& parameter) {
   return parameter.slice.GlobalNumel() * static_cast<int64_t>(c10::elementSize(parameter.dtype));
 }
 
-// Of a layer whose experts are divided, the most that one rank can be sent (MoeSaved).
 int64_t MostArrivingRows(const ModelSpec& part, int64_t tokens) {
   int64_t most = 0;
   for (const LayerSpec& layer : part.layers) {
     for (const BlockSpec& block : layer) {
       const auto* moe = std::get_if<MoeSpec>(&block.body);
-      if (moe == nullptr) continue;
-      const auto own = static_cast<int64_t>(moe->experts.size());
-      most = std::max(most, moe->num_experts() / own * std::min(moe->top_k, own) * tokens);
+      if (moe != nullptr) most = std::max(most, MostRows(*moe, tokens));
     }
   }
   return most;

@@ -2,7 +2,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "launch/plan/words.h"
+#include "model/blocks/router_balance.h"
 #include "model/config/checks.h"
+#include "model/network/border.h"
 #include "runtime/math/ceil_divide.h"
 #include "runtime/process/check.h"
 
@@ -127,8 +129,13 @@ StageLinksOptions LinksOptionsOf(const Task& task, const Layout& layout) {
   const int64_t padded = RoundUp(layout.micro_batch_rows * task.rows.sequence_len, tp);
   const bool ring =
       static_cast<int>(layout.layers_per_run.size()) > layout.mesh.pp && layout.mesh.pp > 1;
-  const auto element = static_cast<int64_t>(c10::elementSize(task.form.compute));
-  return {ring, padded / (layout.sequence_parallel ? tp : 1) * task.model.hidden_size * element};
+  const auto row_bytes =
+      task.model.hidden_size * static_cast<int64_t>(c10::elementSize(task.form.compute));
+  int64_t rows = padded / (layout.sequence_parallel ? tp : 1);
+  if (task.router_loss > 0) {
+    rows += RowsOfNumbers(RouterBalance::NumSums(RoutersShape::Of(task.model)), row_bytes);
+  }
+  return {ring, rows * row_bytes};
 }
 
 std::vector<int> LayersPerRun(const Task& task, const Layout& layout) {

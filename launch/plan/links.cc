@@ -19,12 +19,8 @@ constexpr double kGradientBytes = 4;  // float32
 // Ranks that differ in these axes alone, for every such line of the mesh.
 std::vector<std::vector<int>> LinesAlong(const MeshShape& shape, AxisSet axes) {
   std::map<int, std::vector<int>> lines;
-  AxisSet others = {};
-  for (const Axis each : kEveryAxis) {
-    if (!axes.Has(each)) others = others | AxisSet{each};
-  }
   for (int rank = 0; rank < shape.world_size(); ++rank) {
-    lines[IndexIn(shape, PositionOfRank(shape, rank), others)].push_back(rank);
+    lines[IndexIn(shape, PositionOfRank(shape, rank), Others(axes))].push_back(rank);
   }
   std::vector<std::vector<int>> all;
   for (auto& [index, line] : lines) all.push_back(std::move(line));
@@ -98,6 +94,16 @@ GroupBytes BytesOfTable(const Task& task, const Layout& layout, double bytes_per
   return {.trained = elements * bytes_per_element, .gradients = elements * kGradientBytes};
 }
 
+GroupBytes operator+(const GroupBytes& a, const GroupBytes& b) {
+  return {a.frozen + b.frozen, a.trained + b.trained, a.gradients + b.gradients,
+          a.partial + b.partial, a.kept + b.kept};
+}
+
+GroupBytes operator*(double times, const GroupBytes& bytes) {
+  return {times * bytes.frozen, times * bytes.trained, times * bytes.gradients,
+          times * bytes.partial, times * bytes.kept};
+}
+
 }  // namespace
 
 Links LinksOf(const Layout& layout, const Rig& rig) {
@@ -127,9 +133,14 @@ GroupBytes BytesOfLayer(const LayerSpec& whole, const Task& task, const Layout& 
   const LayerSpec& layer = divided ? part : whole;
   GroupBytes bytes;
   for (const BlockSpec& block : layer) {
+    for (const auto& [linears, times] : AlikeLinearsByInput(block)) {
+      GroupBytes one;
+      for (const LinearSpec& linear : linears) AddLinear(linear, task, tp, one);
+      bytes = bytes + static_cast<double>(times) * one;
+    }
     ForEachPart(
         block, [&](const NormSpec& norm) { AddNorm(static_cast<double>(norm.size), task, bytes); },
-        [&](const LinearSpec& linear) { AddLinear(linear, task, tp, bytes); },
+        /*linear=*/{},
         [&](const ConstantSpec& constant) {
           bytes.frozen += static_cast<double>(constant.size) *
                           static_cast<double>(c10::elementSize(FactorDtype(task.form.compute)));

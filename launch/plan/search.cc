@@ -176,9 +176,10 @@ absl::StatusOr<Found> SearchLayouts(const SearchSpace& space, size_t layouts,
     return absl::InvalidArgumentError(
         absl::StrCat("no layout of ", space.rig.name,
                      " is left with the keys that are kept: ", absl::StrJoin(space.kept, ", "),
-                     space.base.mesh.ep > 1 ? absl::StrCat("; parallel.expert ", space.base.mesh.ep,
-                                                           " must divide the replicas of a layout")
-                                            : ""));
+                     space.Keeps("parallel.expert") && space.base.mesh.ep > 1
+                         ? absl::StrCat("; parallel.expert ", space.base.mesh.ep,
+                                        " must divide the replicas of a layout")
+                         : ""));
   }
   const Trial trial(space, bytes_of);
   Found found;

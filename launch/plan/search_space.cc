@@ -24,13 +24,12 @@ std::vector<T> If(bool condition, T plain, T other) {
 
 const std::vector<std::string>& SearchedKeys() {
   static const std::vector<std::string> keys = {
-      "parallel.tensor",           "parallel.pipeline",
-      "parallel.zero_stage",       "parallel.pipeline_schedule",
-      "parallel.chunks_per_stage", "parallel.layers_per_stage",
-      "train.micro_batch_size",    "memory.recompute",
-      "memory.activations",        "memory.base_weights",
-      "memory.embedding",          "optimizer.state",
-      "optimizer.device"};
+      "parallel.tensor",           "parallel.pipeline",          "parallel.expert",
+      "parallel.zero_stage",       "parallel.pipeline_schedule", "parallel.chunks_per_stage",
+      "parallel.layers_per_stage", "train.micro_batch_size",     "memory.recompute",
+      "memory.activations",        "memory.base_weights",        "memory.embedding",
+      "optimizer.state",           "optimizer.device",
+  };
   return keys;
 }
 

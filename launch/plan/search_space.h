@@ -35,8 +35,8 @@ std::vector<int64_t> RoomByStage(const std::vector<int64_t>& room, const MeshSha
 // "tensor 2 x pipeline 2", "replicas 4", "one card".
 std::string MeshName(const MeshShape& mesh);
 
-// Every way to divide the cards, of which as many replicas divide the experts as in `base`. Tensor
-// parallelism stays within a host.
+// Every way to divide the cards, and the experts over replicas. Tensor parallelism stays within a
+// host.
 std::vector<MeshShape> MeshesOf(const SearchSpace& space);
 // Those of a mesh: its schedules, the layers of its stages, rows of a microbatch.
 std::vector<Layout> CutsOf(const SearchSpace& space, const MeshShape& mesh);

@@ -121,6 +121,8 @@ class Stage {
     if (counts.exchanged > 0) {
       parts.communication += counts.exchanged / links_.ep + counts.exchanges * Latency();
     }
+    // The card waits for the host where its kernels are shorter than launching them takes.
+    parts.work += std::max(0.0, counts.launches * efficiencies_.issue_seconds - parts.Total());
     return parts;
   }
 

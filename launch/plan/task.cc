@@ -78,6 +78,23 @@ std::string RowsWithoutTarget(const RowStream& rows, int64_t sequence_len) {
                       more > 0 ? absl::StrCat(" and ", more, " more") : "");
 }
 
+// What is written or, where nothing is, what config.json asks for.
+absl::StatusOr<double> RouterLossOf(const config::LoadedConfig& loaded, const ModelSpec& model) {
+  constexpr char kKey[] = "train.router_aux_loss_coef";
+  const config::TrainConfig& train = loaded.config.train();
+  if (!train.has_router_aux_loss_coef()) return model.router_loss.value_or(0);
+  const double coefficient = train.router_aux_loss_coef();
+  if (coefficient == 0 || model.router_loss) return coefficient;
+  const auto found = loaded.where.find(kKey);
+  return absl::InvalidArgumentError(absl::StrCat(
+      found == loaded.where.end() ? "" : absl::StrCat(found->second, ": "), "'", kKey, "' ",
+      coefficient, ": ",
+      HasExperts(model) ? absl::StrCat("transformers has no loss of the routers of ", model.family,
+                                       ", whose experts are balanced in other ways")
+                        : "the model has no experts",
+      "; leave the key out"));
+}
+
 }  // namespace
 
 DataTask DataTaskOf(const config::LoadedConfig& loaded) {
@@ -138,6 +155,7 @@ absl::StatusOr<Task> TaskOf(const config::LoadedConfig& loaded, const ModelSpec&
                                 {config::OPTIMIZER_STATE_INT8, MomentStorage::kInt8}});
   task.learning_rate = LearningRateOf(run);
   task.max_grad_norm = run.optimizer().max_grad_norm();
+  FT_ASSIGN_OR_RETURN(task.router_loss, RouterLossOf(loaded, model));
   task.guard = {run.train().max_skipped_steps(), run.train().skip_loss_spikes()};
   task.stopping = {run.train().early_stopping_patience(), run.train().early_stopping_threshold()};
   task.data = DataTaskOf(loaded);
@@ -184,6 +202,14 @@ absl::Status CheckWarmup(const Task& task, const DatasetSummary& data,
                                      " rows, ", task.rows_per_step, " rows a step)")
                       : "",
       "; lower it, or train longer"));
+}
+
+void RecordRouterLoss(const Task& task, config::RunConfig& run) {
+  run.mutable_train()->clear_router_aux_loss_coef();
+  const bool asked = task.model.router_loss.value_or(0) > 0;
+  if (task.router_loss > 0 || asked) {
+    run.mutable_train()->set_router_aux_loss_coef(task.router_loss);
+  }
 }
 
 absl::Status NothingToLearn(int64_t step, int64_t rows) {

@@ -1,4 +1,5 @@
-// What a run computes. It is the same in every layout (layout.h): equal tasks give equal numbers.
+// What a run computes. It is the same in every layout (layout.h): equal tasks give equal numbers,
+// with the routers' loss in microbatches of as many rows.
 #pragma once
 
 #include <cstdint>
@@ -55,6 +56,7 @@ struct Task {
   MomentStorage moments = MomentStorage::kGradientDtype;
   LrSchedule learning_rate;
   double max_grad_norm = 1.0;
+  double router_loss = 0;  // coefficient of the routers' loss (blocks/router_balance.h); 0: none
   GuardOptions guard;
   StoppingOptions stopping;
 
@@ -71,7 +73,7 @@ struct Task {
 
 // The task of a config with defaults filled and validated. The config counts a step's rows in
 // microbatches: `microbatch_rows` are those of one, of all replicas together. Errors as
-// AdapterFormOf and SetBaseForm.
+// AdapterFormOf and SetBaseForm; InvalidArgument for a routers' loss that the model has not.
 absl::StatusOr<Task> TaskOf(const config::LoadedConfig& loaded, const ModelSpec& model,
                             int64_t microbatch_rows);
 // What of a task the rows alone decide on: for commands that look at data without a model. `loaded`
@@ -90,6 +92,10 @@ absl::Status SetSteps(Task& task, RowStream& rows);
 // are known once SetSteps has been called.
 absl::Status CheckWarmup(const Task& task, const DatasetSummary& data,
                          const config::KeyLocations& where);
+
+// train.router_aux_loss_coef becomes what the task has, for the resolved config: a model without
+// such a loss, or one that is asked for none, has no key.
+void RecordRouterLoss(const Task& task, config::RunConfig& run);
 
 // The error of a step without a target, which counts from 0.
 absl::Status NothingToLearn(int64_t step, int64_t rows);

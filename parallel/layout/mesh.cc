@@ -45,14 +45,6 @@ int CoordinateOf(const MeshShape& shape, const MeshPosition& position, Axis axis
   FT_CHECK(false, "axis ", static_cast<int>(axis));
 }
 
-constexpr AxisSet Others(AxisSet axes) {
-  AxisSet others = {};
-  for (const Axis axis : kEveryAxis) {
-    if (!axes.Has(axis)) others = others | AxisSet{axis};
-  }
-  return others;
-}
-
 }  // namespace
 
 int MeshShape::size(Axis axis) const {

@@ -41,6 +41,14 @@ constexpr AxisSet kAllAxes = {Axis::kTp, Axis::kPp, Axis::kEp, Axis::kDp};
 // Whose ranks train on rows of their own.
 constexpr AxisSet kDataAxes = {Axis::kEp, Axis::kDp};
 
+constexpr AxisSet Others(AxisSet axes) {
+  AxisSet others = {};
+  for (const Axis axis : kEveryAxis) {
+    if (!axes.Has(axis)) others = others | AxisSet{axis};
+  }
+  return others;
+}
+
 struct MeshShape {
   int tp = 1;
   int pp = 1;

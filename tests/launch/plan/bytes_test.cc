@@ -70,6 +70,7 @@ TEST(ResultBytes, HaveALineForEachStep) {
   longest.learning_rate = std::numeric_limits<double>::min() / 3;
   longest.peak_bytes = 999'999'999'999;
   longest.reserved_bytes = 999'999'999'999;
+  longest.router_loss = 1.0 / 3;
   EXPECT_GE((ResultBytes(task) - without) / 1000,
             static_cast<int64_t>(ToJsonLine(longest).size()) + 1);
 }

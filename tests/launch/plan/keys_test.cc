@@ -80,6 +80,7 @@ void AddTask(const Task& task, Fields& fields) {
   fields["task.lr.min_ratio"] = Text(task.learning_rate.min_ratio);
   fields["task.guard.max_in_a_row"] = Text(task.guard.max_in_a_row);
   fields["task.guard.spike"] = Text(task.guard.spike);
+  fields["task.router_loss"] = Text(task.router_loss);
   fields["task.max_grad_norm"] = Text(task.max_grad_norm);
   fields["task.stopping.patience"] = Text(task.stopping.patience);
   fields["task.stopping.threshold"] = Text(task.stopping.threshold);
@@ -137,6 +138,7 @@ ModelSpec Layers(int count, bool experts = false) {
   if (experts) {
     shape.moe = {
         .experts = 2, .top_k = 1, .intermediate_size = shape.intermediate_size, .stacked = true};
+    shape.moe.router_loss = 0;
   }
   return LlamaLike(shape);
 }
@@ -190,7 +192,8 @@ std::string ChangeOf(const std::vector<std::string>& overrides) {
   // Some keys only a model with experts can have.
   const bool experts = absl::c_any_of(overrides, [](const std::string& each) {
     return absl::StrContains(each, "target_parameters") ||
-           absl::StrContains(each, "parallel.expert");
+           absl::StrContains(each, "parallel.expert") ||
+           absl::StrContains(each, "router_aux_loss_coef");
   });
   const Fields base = FieldsOf({}, experts);
   std::vector<std::string> changes;
@@ -263,6 +266,7 @@ const Key kKeys[] = {
     {"train.sample_max_new_tokens=7", "output.sample_max_new_tokens=7"},
     {"train.early_stopping_patience=7", "task.stopping.patience=7"},
     {"train.early_stopping_threshold=0.5", "task.stopping.threshold=0.5"},
+    {"train.router_aux_loss_coef=0.5", "task.router_loss=0.5"},
     {"optimizer.learning_rate=0.5", "task.lr.peak=0.5"},
     {"optimizer.weight_decay=0.5", "task.weight_decay=0.5"},
     {"optimizer.beta1=0.5", "task.beta1=0.5"},
@@ -354,6 +358,49 @@ TEST(Keys, EveryWordIsAnotherValue) {
       EXPECT_TRUE(seen.insert(FieldsOf({override_})).second) << override_;
     }
   }
+}
+
+TEST(TaskOf, TakesTheRoutersLossOfConfigJsonWhereNothingIsWritten) {
+  ModelSpec model = Layers(2, /*experts=*/true);
+  const auto loss = [&](const std::vector<std::string>& overrides) {
+    return TaskOf(Load(overrides), model, /*microbatch_rows=*/1)->router_loss;
+  };
+  EXPECT_EQ(loss({}), 0);
+  model.router_loss = 0.25;
+  EXPECT_EQ(loss({}), 0.25);
+  EXPECT_EQ(loss({"train.router_aux_loss_coef=0.5"}), 0.5);
+  EXPECT_EQ(loss({"train.router_aux_loss_coef=0"}), 0);
+}
+
+TEST(TaskOf, RefusesARoutersLossThatTheModelHasNot) {
+  const auto error = [](const ModelSpec& model) {
+    return TaskOf(Load({"train.router_aux_loss_coef=0.5"}), model, 1).status().ToString();
+  };
+  EXPECT_THAT(error(Layers(2)), HasSubstr("'train.router_aux_loss_coef' 0.5: the model has no "
+                                          "experts"));
+  ModelSpec other = Layers(2, /*experts=*/true);
+  other.family = "deepseek_v3";
+  other.router_loss.reset();
+  EXPECT_THAT(error(other), HasSubstr("'train.router_aux_loss_coef' 0.5: transformers has no loss "
+                                      "of the routers of deepseek_v3"));
+  EXPECT_TRUE(TaskOf(Load({"train.router_aux_loss_coef=0"}), other, 1).ok());
+}
+
+TEST(RecordRouterLoss, WritesTheKeyWhereItIsNotWhatTheModelIsWithoutIt) {
+  const auto recorded = [](std::optional<double> of_model, double of_task) {
+    Task task;
+    task.model.router_loss = of_model;
+    task.router_loss = of_task;
+    config::RunConfig run;
+    run.mutable_train()->set_router_aux_loss_coef(7);
+    RecordRouterLoss(task, run);
+    return run.train().has_router_aux_loss_coef() ? run.train().router_aux_loss_coef() : -1;
+  };
+  EXPECT_EQ(recorded(std::nullopt, 0), -1);
+  EXPECT_EQ(recorded(0.0, 0), -1);
+  EXPECT_EQ(recorded(0.0, 0.5), 0.5);
+  EXPECT_EQ(recorded(0.25, 0.25), 0.25);
+  EXPECT_EQ(recorded(0.25, 0), 0);
 }
 
 absl::StatusOr<std::vector<int>> RunsOf(const std::vector<std::string>& overrides) {

@@ -6,11 +6,12 @@
 
 #include <algorithm>
 #include <numeric>
+#include <set>
 
 #include "configs/load_config.h"
 #include "launch/plan/fewer_cards.h"
 #include "launch/plan/layout_keys.h"
-#include "model/config/families/llama_shape.h"
+#include "tests/launch/plan/lora_task.h"
 
 namespace fttrain {
 namespace {
@@ -23,22 +24,20 @@ using ::testing::SizeIs;
 
 constexpr int64_t kGib = int64_t{1} << 30;
 
-// Llama 3 8B by its shape, with as many layers.
-Task LoraTask(int layers, int64_t rows_per_step = 16) {
-  Task task;
-  task.model = LlamaLike({.hidden_size = 4096,
-                          .intermediate_size = 14336,
-                          .num_layers = layers,
-                          .num_heads = 32,
-                          .num_kv_heads = 8,
-                          .head_dim = 128,
-                          .vocab_size = 128256,
-                          .max_position_embeddings = 8192});
-  task.form.compute = at::kBFloat16;
-  task.form.adapter = AdapterForm{.r = 16, .target_modules = {{ModuleNames::kAllLinear}}};
-  task.rows.sequence_len = 2048;
-  task.rows_per_step = rows_per_step;
+// LoraTask with eight experts, of which two take a token, in the place of each MLP.
+Task MixtureTask(int layers) {
+  Task task = LoraTask(layers);
+  LlamaShape shape = ShapeOf8B(layers);
+  shape.moe = {.experts = 8, .top_k = 2, .intermediate_size = 14336};
+  task.model = LlamaLike(shape);
+  task.form.adapter->target_modules = {{"q_proj", "v_proj"}};
   return task;
+}
+
+std::set<std::string> MeshNames(const SearchSpace& space) {
+  std::set<std::string> names;
+  for (const MeshShape& mesh : MeshesOf(space)) names.insert(MeshName(mesh));
+  return names;
 }
 
 // A search on a rig whose cards have all their memory.
@@ -83,6 +82,29 @@ TEST(Candidates, AreLayoutsOfTheTaskOnAllCards) {
                            "tensor 2 x replicas 2", "pipeline 2 x replicas 2"}) {
     EXPECT_THAT(meshes, Contains(mesh));
   }
+}
+
+TEST(Candidates, DivideTheExpertsOfAMixtureOverReplicas) {
+  Searched searched("4x4090", MixtureTask(4));
+  EXPECT_EQ(MeshNames(searched.space),
+            (std::set<std::string>{
+                "tensor 4", "pipeline 4", "tensor 2 x pipeline 2", "replicas 4",
+                "replicas 4 (experts over 2)", "replicas 4 (experts over 4)",
+                "tensor 2 x replicas 2", "tensor 2 x replicas 2 (experts over 2)",
+                "pipeline 2 x replicas 2", "pipeline 2 x replicas 2 (experts over 2)"}));
+  searched.space.kept = {"parallel.expert"};
+  searched.base.mesh = {.dp = 4, .ep = 4};
+  EXPECT_EQ(MeshNames(searched.space), std::set<std::string>{"replicas 4 (experts over 4)"});
+  EXPECT_THAT(MeshNames(Searched("4x4090").space), SizeIs(6)) << "a dense model has none";
+}
+
+// As a run would refuse.
+TEST(Candidates, OfAMixtureCutNoTensorOverUnequalCards) {
+  EXPECT_EQ(MeshNames(Searched("1x3090+1xA6000", MixtureTask(4)).space),
+            (std::set<std::string>{"pipeline 2", "replicas 2", "replicas 2 (experts over 2)"}));
+  EXPECT_TRUE(MeshNames(Searched("1x3090+1xA6000").space).count("tensor 2"));
+  EXPECT_TRUE(
+      MeshNames(Searched("2x3090+2xA6000", MixtureTask(4)).space).count("tensor 2 x pipeline 2"));
 }
 
 TEST(Candidates, PullNoLeverWhereAllFits) {
@@ -261,8 +283,12 @@ TEST(Candidates, OfEqualTimesTheOneThatTakesLessOfTheHostIsCheaper) {
 }
 
 // Pasted into a config they are the layout again.
-TEST(LayoutKeys, MeanTheLayout) {
-  Searched searched("4x4090", LoraTask(8));
+class LayoutKeys : public testing::TestWithParam<bool> {};
+INSTANTIATE_TEST_SUITE_P(OfModels, LayoutKeys, testing::Bool(),
+                         [](const auto& mixture) { return mixture.param ? "Mixture" : "Dense"; });
+
+TEST_P(LayoutKeys, MeanTheLayout) {
+  Searched searched("4x4090", GetParam() ? MixtureTask(8) : LoraTask(8));
   std::vector<Candidate> all = MakeCandidates(searched.space).all;
   for (Candidate& each : MakeCandidates(searched.space).smallest) all.push_back(std::move(each));
   for (const Candidate& each : all) {
@@ -275,6 +301,7 @@ TEST(LayoutKeys, MeanTheLayout) {
     EXPECT_EQ(KeysOf(searched.task, *layout, each.moments), keys) << text;
     EXPECT_EQ(layout->layers_per_run, each.layout.layers_per_run) << text;
     EXPECT_EQ(layout->mesh.dp, each.layout.mesh.dp);
+    EXPECT_EQ(layout->mesh.ep, each.layout.mesh.ep);
     EXPECT_EQ(loaded->config.train().gradient_accumulation_steps(),
               StepShapeOf(searched.task, each.layout).accumulation);
   }

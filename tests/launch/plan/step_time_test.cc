@@ -5,34 +5,12 @@
 #include <cmath>
 
 #include "launch/plan/stage_time.h"
-#include "model/config/families/llama_shape.h"
+#include "tests/launch/plan/lora_task.h"
 
 namespace fttrain {
 namespace {
 
 constexpr double kTiny = 1e-9;
-
-// Llama 3 8B by its shape, with as many layers.
-ModelSpec Model(int layers) {
-  return LlamaLike({.hidden_size = 4096,
-                    .intermediate_size = 14336,
-                    .num_layers = layers,
-                    .num_heads = 32,
-                    .num_kv_heads = 8,
-                    .head_dim = 128,
-                    .vocab_size = 128256,
-                    .max_position_embeddings = 8192});
-}
-
-Task LoraTask(int layers, int64_t rows) {
-  Task task;
-  task.model = Model(layers);
-  task.form.compute = at::kBFloat16;
-  task.form.adapter = AdapterForm{.r = 16, .target_modules = {{ModuleNames::kAllLinear}}};
-  task.rows.sequence_len = 2048;
-  task.rows_per_step = rows;
-  return task;
-}
 
 Task QloraTask(int layers, int64_t rows) {
   Task task = LoraTask(layers, rows);
@@ -111,6 +89,29 @@ TEST(StepTime, OfProductsAloneIsTheModelsFlops) {
   task.form.train_base = true;
   const double trained = flops + 2 * 2 * tokens * layer + 2 * tokens * h * 128256;
   EXPECT_NEAR(TimeOf(task, {}, ProductsAlone(1)).seconds * 1e14 / trained, 1, 1e-6);
+}
+
+// 128 experts of 20 launches there and back each, whose rows are soon multiplied.
+TEST(StepTime, OfManySmallExpertsIsThatOfTheirLaunches) {
+  Task task = LoraTask(1, 1);
+  LlamaShape shape{.hidden_size = 256,
+                   .intermediate_size = 64,
+                   .num_layers = 2,
+                   .num_heads = 4,
+                   .num_kv_heads = 4,
+                   .head_dim = 64,
+                   .vocab_size = 1000,
+                   .max_position_embeddings = 8192};
+  shape.moe = {.experts = 128, .top_k = 8, .intermediate_size = 64};
+  task.model = LlamaLike(shape);
+  task.form.adapter->target_modules = {{"q_proj"}};
+  const Rig rig = RigOf("H100");
+  const double seconds = TimeOf(task, {}, rig).seconds;
+  EXPECT_GT(seconds, 2 * 128 * (7 + 12) * 5e-6);
+  EXPECT_LT(seconds, 3 * 128 * (7 + 12) * 5e-6);
+  Layout divided = {.mesh = {.dp = 2, .ep = 2}};
+  task.rows_per_step = 2;
+  EXPECT_LT(TimeOf(task, divided, RigOf("2xH100")).seconds, 0.7 * seconds) << "half as many each";
 }
 
 TEST(StepTime, CountsOnlyTheKeysThatAWindowShows) {
