@@ -3,7 +3,7 @@
 # the build's version lies (launch/bundle/entry.sh finds it). In it: the program, Open MPI with its plugins, and every other shared library but libc,
 # libstdc++ and torch. Needs the packages that launch/setup.sh installs. Prints the archive's path and size.
 #   launch/bundle.sh                 build/fttrain-VERSION-linux-x86_64.tar.xz
-#   launch/bundle.sh --with-tests    build/fttrain-VERSION-linux-x86_64-tests.tar.xz: also test and bench programs, their golden files, bench/gpu_day.sh
+#   launch/bundle.sh --with-tests    build/fttrain-VERSION-linux-x86_64-tests.tar.xz: also bench programs, those of tests that need a GPU, golden files, bench/gpu_day.sh
 #   --as-built                       packs what is built already (in build/release, or FTTRAIN_BUILD_DIR) instead of building it
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -82,7 +82,6 @@ copy_tests() {
   done < <(python3 launch/bundle/list_tests.py "$BUILD" "$stage/tests/list.json")
   mkdir -p "$stage/tests" "$stage/bench"
   cp -r tests/golden tests/parity "$stage/tests/"
-  install -D -m 755 tests/runtime/process/abort_job_test.sh "$stage/tests/runtime/process/abort_job_test.sh"
   cp -r bench/gpu_day.sh bench/gpu_day "$stage/bench/"
   find "$stage" -name __pycache__ -prune -exec rm -r {} +
 }

@@ -1,4 +1,4 @@
-"""list_tests.py BUILD_FOLDER OUTPUT: what ctest would run, for a bundle.
+"""list_tests.py BUILD_FOLDER OUTPUT: what ctest would run on a GPU, for a bundle.
 
 Writes OUTPUT, a list of {name, labels, timeout, environment, command} in which {root} stands for
 the unpacked bundle, and prints the path of every test program that it takes along: those that are
@@ -11,16 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-# They read the sources, or need packages of Python's that nobody has where a bundle goes.
-STAY = {
-    "include_edges_test",
-    "configs_test",
-    "cuda_backend_of_programs",
-    "benches_without_gpu",
-    "data.tokenizer_differential",
-    "executable_scripts",
-    "parity.pasted",
-}
+LABELS = {"gpu", "gpus"}  # all programs together are twice what a bundle may have
 
 
 def ctest(build):
@@ -54,7 +45,7 @@ def main():
     listed, programs = [], set()
     for test in ctest(build):
         properties = {p["name"]: p["value"] for p in test.get("properties", [])}
-        if test["name"] in STAY or properties.get("LABELS") == ["matrix"] or "command" not in test:
+        if not LABELS & set(properties.get("LABELS", [])) or "command" not in test:
             continue
         needed = set()
         command = [moved(word, build, sources, needed) for word in test["command"]]

@@ -15,6 +15,7 @@
 #include "launch/run/numbers.h"
 #include "launch/run/rehearsal.h"
 #include "runtime/comm/communicator.h"
+#include "runtime/memory/rehearsal.h"
 #include "runtime/process/check.h"
 #include "runtime/process/log.h"
 
@@ -183,7 +184,7 @@ std::string Levers(const Task& task, const Layout& layout, c10::Device device, i
   return kNone;
 }
 
-absl::Status CheckFits(const TrainPlan& plan, const Process& process) {
+absl::Status CheckFits(TrainPlan& plan, const Process& process) {
   const c10::Device device = plan.inputs.device;
   const int64_t limit = plan.output.memory_limit_bytes;
   // Before a rehearsal, whose rows take room for a moment.
@@ -226,6 +227,27 @@ absl::Status CheckFits(const TrainPlan& plan, const Process& process) {
     fits = absl::InvalidArgumentError(
         absl::StrCat("the run does not fit: its ranks on this host need ", InWords(on_host),
                      " of the host's memory, ", InWords(host_room), free_words));
+  }
+  if (limit == 0) plan.inputs.peak_bytes = memory->device.peak.total;
+  return process.AgreeOnStatus(fits);
+}
+
+absl::Status CheckStillFits(int64_t peak_bytes, c10::Device device, const Process& process,
+                            const GpuRuntime& gpus) {
+  absl::Status fits = absl::OkStatus();
+  if (device.is_cuda() && peak_bytes > 0 && !IsRehearsal()) {
+    const int64_t more = peak_bytes + peak_bytes / kRoundedUpOneIn - TotalMemory().current_bytes;
+    const int64_t free = FreeMemoryBytes(device, gpus);
+    if (more > free) {
+      fits = absl::InvalidArgumentError(absl::StrCat(
+          "the run does not fit: before weights are read ", InWords(more), " more are needed and ",
+          InWords(free), " are free: ", InWords(more - free), " too much. ",
+          process.world_size() > 1
+              ? "NCCL's buffers may take more than was reckoned (NCCL_MAX_NCHANNELS=4 makes them "
+                "smaller), or another program has come to the GPU; "
+              : "Another program may have come to the GPU; ",
+          "`fttrain plan` lists the keys that make a run need less"));
+    }
   }
   return process.AgreeOnStatus(fits);
 }

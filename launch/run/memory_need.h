@@ -13,6 +13,7 @@
 #include "launch/run/rank_memory.h"
 #include "launch/run/train_plan.h"
 #include "parallel/layout/mesh.h"
+#include "runtime/process/device.h"
 #include "runtime/process/process.h"
 
 namespace fttrain {
@@ -45,6 +46,14 @@ std::string Levers(const Task& task, const Layout& layout, c10::Device device, i
 // the first steps of the run do not fit what is free of a rank's device, or memory.limit, which
 // goes before. What cannot be judged is said, and goes on: ranks that share a GPU, what cannot be
 // rehearsed. Before any weight is read. Collective over the world.
-absl::Status CheckFits(const TrainPlan& plan, const Process& process);
+// Sets the plan's inputs.peak_bytes where what is free was judged.
+absl::Status CheckFits(TrainPlan& plan, const Process& process);
+
+// The same of a GPU once its ranks are connected, with what stays allocated and before weights are
+// read: what NCCL takes depends on the links between cards, and CheckFits has assumed it. Of the
+// first job of a process, whose kernels are not loaded yet. Agrees on
+// errors. Collective over the world.
+absl::Status CheckStillFits(int64_t peak_bytes, c10::Device device, const Process& process,
+                            const GpuRuntime& gpus = Gpus());
 
 }  // namespace fttrain

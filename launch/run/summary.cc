@@ -148,6 +148,15 @@ std::string ModelName(const std::string& folder) {
   return name == folder ? folder : absl::StrCat(name, " (", folder, ")");
 }
 
+// That there is a routers' loss, and whether it is what config.json asks for.
+std::string RouterLoss(const Task& task, const Layout& layout) {
+  const bool from_model = task.model.router_loss == task.router_loss;
+  return absl::StrFormat(
+      "routers    their loss, over each microbatch (of %s), times %g%s beside the tokens'",
+      Counted(layout.micro_batch_rows, "row"), task.router_loss,
+      from_model ? " (as router_aux_loss_coef of config.json)" : "");
+}
+
 constexpr const char* kRecomputeNames[] = {"none", "smart", "full"};  // by Recompute
 
 // What layers keep for backward; a whole token's share where rows are split over tp ranks.
@@ -198,6 +207,7 @@ std::string StartSummary(const Task& task, const Layout& layout, const Machine& 
   if (!padded.empty()) lines.push_back("attention  " + padded);
   const std::string sinks = machine.device.is_cuda() ? SinkAttention(task.model.layers) : "";
   if (!sinks.empty()) lines.push_back("attention  " + sinks);
+  if (task.router_loss > 0) lines.push_back(RouterLoss(task, layout));
   lines.push_back(Kept(task, layout));
   lines.push_back(absl::StrFormat(
       "data       %d examples, %s tokens, %s with a target (%s), %d rows an epoch%s", data.examples,

@@ -72,6 +72,7 @@ absl::StatusOr<TrainPlan> MakeTrainPlan(config::LoadedConfig loaded, const Proce
   plan.output = OutputOf(loaded.config);
   plan.run = WithOwnTargets(loaded, model);
   RecordBaseForm(plan.task.form, plan.run);
+  RecordRouterLoss(plan.task, plan.run);
   if (plan.task.form.adapter) RecordAdapterForm(*plan.task.form.adapter, plan.run);
   FT_ASSIGN_OR_RETURN(plan.inputs.device, SelectDevice(plan.layout.device, process));
   FT_RETURN_IF_ERROR(CheckInputFolders(plan.task, plan.output));

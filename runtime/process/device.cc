@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <limits>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -23,6 +24,7 @@
 #include "runtime/memory/cuda_ledger.h"
 #include "runtime/process/cuda_check.h"
 #include "runtime/process/near_device.h"
+#include "runtime/process/nvml.h"
 #endif
 
 namespace fttrain {
@@ -47,6 +49,19 @@ void StayNear(int index) {
 class CudaRuntime final : public GpuRuntime {
  public:
   int Count() const override { return c10::cuda::device_count(); }
+
+  std::string WhyNone() const override {
+    const char* visible = std::getenv("CUDA_VISIBLE_DEVICES");
+    if (visible != nullptr && HidesAllGpus(visible)) return "";
+    const std::optional<NvmlCalls> nvml = LoadNvml();
+    if (!nvml) return "";
+    const std::vector<Card> cards = ReadCards(*nvml);
+    if (cards.empty()) return "";
+    return absl::StrCat("this host has ", cards.size(), cards.size() == 1 ? " GPU" : " GPUs", " (",
+                        cards.front().name, "), which CUDA ", CUDART_VERSION / 1000, ".",
+                        CUDART_VERSION % 1000 / 10, " cannot use: its driver, ",
+                        DriverVersion(*nvml), ", may be too old for it");
+  }
 
   Gpu Describe(int index) const override {
     cudaDeviceProp properties;
@@ -85,6 +100,7 @@ constexpr bool kBuiltWithCuda = false;
 class CudaRuntime final : public GpuRuntime {
  public:
   int Count() const override { return 0; }
+  std::string WhyNone() const override { return ""; }
   Gpu Describe(int) const override { return {}; }
   void Open(int index) const override {
     FT_CHECK(false, "GPU ", index, " chosen in a build without CUDA");
@@ -158,6 +174,10 @@ absl::StatusOr<c10::Device> SelectDevice(DeviceKind kind, const Process& process
   if (kind == DeviceKind::kCpu) return cpu;
   const int count = gpus.Count();
   if (count == 0) {
+    const std::string why = gpus.WhyNone();
+    if (!why.empty()) {
+      return absl::FailedPreconditionError(absl::StrCat(why, ". Update it, or set device: cpu"));
+    }
     if (kind == DeviceKind::kAuto) return cpu;
     return absl::FailedPreconditionError(
         kBuiltWithCuda
@@ -175,6 +195,12 @@ absl::StatusOr<c10::Device> SelectDevice(DeviceKind kind, const Process& process
   }
   gpus.Open(index);
   return c10::Device(c10::DeviceType::CUDA, static_cast<c10::DeviceIndex>(index));
+}
+
+std::string DeviceModel(c10::Device device, const GpuRuntime& gpus) {
+  if (!device.is_cuda()) return "";
+  const Gpu gpu = gpus.Describe(device.index());
+  return absl::StrCat(gpu.name, " (", gpu.major, ".", gpu.minor, ")");
 }
 
 bool SomeRanksShareAGpu(c10::Device device, const Process& process, const GpuRuntime& gpus) {

@@ -25,6 +25,9 @@ class GpuRuntime {
  public:
   virtual ~GpuRuntime() = default;
   virtual int Count() const = 0;  // of visible GPUs; 0 in a CPU-only build
+  // What keeps CUDA from the cards that the driver tells of, where Count is 0; empty where there
+  // are none, or they were hidden (CUDA_VISIBLE_DEVICES).
+  virtual std::string WhyNone() const = 0;
   virtual Gpu Describe(int index) const = 0;
   // Makes it the process's current device, with the memory ledger counting it.
   virtual void Open(int index) const = 0;
@@ -33,12 +36,16 @@ class GpuRuntime {
 };
 const GpuRuntime& Gpus();
 
-// kAuto: a GPU if one is visible, else the CPU. kCuda without one (or in a CPU-only build) is an
+// kAuto: a GPU if one is visible, else the CPU; an error where cards are there that CUDA cannot use
+// (FailedPrecondition: nobody means the CPU then). kCuda without one (or in a CPU-only build) is an
 // error that says so. Of several, the one with index local_rank, counted round: ranks of a host may
 // share a GPU. FailedPrecondition, with its name, for a GPU that is too old for the kernels. Not
 // collective: a host may lack what another has, so agree on the status.
 absl::StatusOr<c10::Device> SelectDevice(DeviceKind kind, const Process& process,
                                          const GpuRuntime& gpus = Gpus());
+
+// The GPU's name, and capability; empty of a CPU.
+std::string DeviceModel(c10::Device device, const GpuRuntime& gpus = Gpus());
 
 // Whether two ranks have the same GPU. Collective over the world.
 bool SomeRanksShareAGpu(c10::Device device, const Process& process,

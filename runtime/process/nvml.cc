@@ -117,6 +117,11 @@ std::optional<NvmlCalls> LoadNvml(const char* library) {
   return calls;
 }
 
+bool HidesAllGpus(const std::string& visible) {
+  const bool number = !visible.empty() && visible[0] >= '0' && visible[0] <= '9';
+  return !number && visible.rfind("GPU-", 0) != 0 && visible.rfind("MIG-", 0) != 0;
+}
+
 std::string DriverVersion(const NvmlCalls& nvml) {
   std::array<char, 96> text = {};
   if (nvml.driver_version == nullptr || nvml.driver_version(text.data(), text.size() - 1) != 0) {

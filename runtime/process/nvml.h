@@ -66,6 +66,11 @@ struct NvmlCalls {
 // Null where there is no driver, or it does not answer. The library stays loaded.
 std::optional<NvmlCalls> LoadNvml(const char *library = "libnvidia-ml.so.1");
 
+// Whether a value of CUDA_VISIBLE_DEVICES names no card: CUDA takes those before the first that it
+// does not know, as -1 and the words of schedulers are (CUDA programming guide, environment
+// variables). Schedulers set it to 0,1 where cards are given.
+bool HidesAllGpus(const std::string &visible);
+
 std::string DriverVersion(const NvmlCalls &nvml);  // "580.65.06"
 std::vector<Card> ReadCards(const NvmlCalls &nvml);
 

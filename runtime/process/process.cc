@@ -47,6 +47,11 @@ void SetCudaDefaults() {
   // All of NCCL's algorithms are connected with the communicator, not at the first collective whose
   // size asks for one: in mid-run, from a device whose memory is spoken for.
   setenv("NCCL_RUNTIME_CONNECT", "0", 0);
+  // Operations of a rank's communicators begin on the device in the order in which the host issued
+  // them; they may run side by side. Without, NCCL (user guide, "Using multiple NCCL communicators
+  // concurrently") promises no end where several are at work. That hosts issue them in orders that
+  // fit is the schedules' part (ArrivalsAt, and the double that waits as NCCL does).
+  setenv("NCCL_LAUNCH_ORDER_IMPLICIT", "1", 0);
 }
 
 std::string HostName() {

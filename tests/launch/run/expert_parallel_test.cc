@@ -64,6 +64,40 @@ TEST(ExpertParallel, TrainsAsOneRankDoes) {
   }
 }
 
+// Over all layers with experts of a microbatch, wherever they and its experts are.
+TEST(RouterLoss, TrainsAsOneRankDoes) {
+  const int world = World();
+  for (Task task : {FullTask(), AdaptedTask(/*nf4=*/true)}) {
+    task.router_loss = 0.7;
+    const Trained want = Train(*BuildTiny(task, Layout{}), 2);
+    ASSERT_TRUE(want.metrics.front().router_loss.has_value());
+    std::vector<Layout> layouts = Layouts();
+    for (const PipelineKind kind : {PipelineKind::kGPipe, PipelineKind::kOneForwardOneBackward}) {
+      layouts.push_back({.mesh = {.pp = world}, .schedule = kind});
+    }
+    if (world == 2) {
+      layouts.push_back({.mesh = {.pp = 2},
+                         .schedule = PipelineKind::kInterleaved,
+                         .layers_per_run = {1, 1, 1, 1},
+                         .recompute = Recompute::kFull,
+                         .activations = Place::kHost});
+    }
+    layouts.push_back({.mesh = {.tp = world}, .recompute = Recompute::kSmart});
+    for (const Layout& layout : layouts) {
+      SCOPED_TRACE(ToString(layout));
+      const auto job = BuildTiny(task, layout);
+      ExpectNear(Train(*job, 2), want, *job->network->mesh);
+    }
+    // It is another step than without.
+    task.router_loss = 0;
+    const Trained without = Train(*BuildTiny(task, Layout{}), 2);
+    EXPECT_FALSE(without.metrics.front().router_loss.has_value());
+    EXPECT_EQ(without.metrics.front().loss, want.metrics.front().loss);
+    EXPECT_GT(std::abs(without.metrics.front().grad_norm - want.metrics.front().grad_norm),
+              1e-3 * want.metrics.front().grad_norm);
+  }
+}
+
 // Weights that are streamed, where they are frozen.
 TEST(ExpertParallel, TrainsFromHostMemoryAndDiskAsOneRankDoes) {
   const Task task = AdaptedTask(/*nf4=*/false);

@@ -147,6 +147,20 @@ TEST(StartSummary, SaysHowManyRowsTheLastStepHasWhereTheEpochsEndInIt) {
   EXPECT_THAT(text(0), EndsWith("; 3 steps")) << "train.max_steps";
 }
 
+TEST(StartSummary, SaysThatRoutersHaveALossAndWhoAskedForIt) {
+  Task task = AdapterTask();
+  task.rows_per_step = 2;
+  const auto text = [&] {
+    return StartSummary(task, {.micro_batch_rows = 2}, {at::kCPU}, {1, 2}, {});
+  };
+  EXPECT_THAT(text(), Not(HasSubstr("routers")));
+  task.router_loss = 0.25;
+  EXPECT_THAT(text(), HasSubstr("routers    their loss, over each microbatch (of 2 rows), times "
+                                "0.25 beside the tokens'\n"));
+  task.model.router_loss = 0.25;
+  EXPECT_THAT(text(), HasSubstr("(as router_aux_loss_coef of config.json) beside the tokens'\n"));
+}
+
 TEST(StartSummary, NamesTheDeviceAndHowRanksCommunicate) {
   const auto text = [](const Machine& machine) {
     return StartSummary(AdapterTask(), {}, machine, {1, 2}, {});

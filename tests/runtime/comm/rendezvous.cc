@@ -160,15 +160,17 @@ class RendezvousCommunicator final : public Communicator {
   void Connect(Use use) override {
     if (size() == 1) return;
     if (use != Use::kMessages) JoinAll();
-    if (use == Use::kMessages) JoinPeer(1 - rank());
+    // As NCCL does, one way where messages go one way.
+    if (use == Use::kMessages) Join(0, 1);
     if (use == Use::kExchanges) {
-      for (int peer = 0; peer < size(); ++peer) joined_.insert(peer);
+      for (int peer = 0; peer < size(); ++peer) {
+        sends_to_.insert(peer);
+        receives_from_.insert(peer);
+      }
     }
     if (use != Use::kWithFirst) return;
-    for (int peer = 1; peer < size(); ++peer) {
-      if (rank() == 0) JoinPeer(peer);
-      if (rank() == peer) JoinPeer(0);
-    }
+    for (int peer = 1; peer < size(); ++peer) Join(peer, 0);
+    Join(0, size() - 1);
   }
 
  protected:
@@ -192,7 +194,7 @@ class RendezvousCommunicator final : public Communicator {
                                    const std::vector<int64_t>& sent,
                                    const std::vector<int64_t>& received) override {
     for (int peer = 0; peer < size(); ++peer) {
-      CheckJoined(peer == rank() || joined_.count(peer) > 0);
+      CheckJoined(peer == rank() || (sends_to_.count(peer) > 0 && receives_from_.count(peer) > 0));
     }
     struct Blocks {
       std::vector<int> bytes, begins;
@@ -218,14 +220,14 @@ class RendezvousCommunicator final : public Communicator {
                                       [input, output, from, to] {});
   }
   std::unique_ptr<Work> DoSend(at::Tensor tensor, int peer) override {
-    CheckJoined(joined_.count(peer) > 0);
+    CheckJoined(sends_to_.count(peer) > 0);
     MPI_Request request = MPI_REQUEST_NULL;
     MPI_Issend(tensor.const_data_ptr(), static_cast<int>(tensor.nbytes()), MPI_BYTE, peer, kMessage,
                comm_, &request);
     return std::make_unique<OpenWork>(this, Name("send"), request, [tensor] {});
   }
   std::unique_ptr<Work> DoRecv(at::Tensor tensor, int peer) override {
-    CheckJoined(joined_.count(peer) > 0);
+    CheckJoined(receives_from_.count(peer) > 0);
     MPI_Request request = MPI_REQUEST_NULL;
     MPI_Irecv(tensor.mutable_data_ptr(), static_cast<int>(tensor.nbytes()), MPI_BYTE, peer,
               kMessage, comm_, &request);
@@ -264,8 +266,11 @@ class RendezvousCommunicator final : public Communicator {
     MPI_Ibarrier(comm_, &request);
     Await(request, "connecting the ranks");
   }
-  void JoinPeer(int peer) {
-    joined_.insert(peer);
+  // What `from` sends to `to`: both wait for each other.
+  void Join(int from, int to) {
+    if (rank() != from && rank() != to) return;
+    const int peer = rank() == from ? to : from;
+    (rank() == from ? sends_to_ : receives_from_).insert(peer);
     MPI_Request requests[2];
     MPI_Irecv(nullptr, 0, MPI_BYTE, peer, kJoin, comm_, &requests[0]);
     MPI_Isend(nullptr, 0, MPI_BYTE, peer, kJoin, comm_, &requests[1]);
@@ -283,7 +288,7 @@ class RendezvousCommunicator final : public Communicator {
 
   MPI_Comm comm_;
   bool joined_all_ = false;
-  std::set<int> joined_;
+  std::set<int> sends_to_, receives_from_;
 };
 
 }  // namespace

@@ -4,31 +4,15 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <vector>
-
 #include "absl/strings/str_cat.h"
 #include "tests/mpi_test_main.h"
+#include "tests/runtime/process/fake_gpus.h"
 
 namespace fttrain {
 namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-
-class FakeGpus : public GpuRuntime {
- public:
-  explicit FakeGpus(std::vector<Gpu> gpus, int64_t free_bytes = 0)
-      : gpus_(std::move(gpus)), free_bytes_(free_bytes) {}
-  int Count() const override { return static_cast<int>(gpus_.size()); }
-  Gpu Describe(int index) const override { return gpus_.at(static_cast<size_t>(index)); }
-  void Open(int index) const override { opened.push_back(index); }
-  int64_t FreeBytes() const override { return free_bytes_; }
-  mutable std::vector<int> opened;
-
- private:
-  std::vector<Gpu> gpus_;
-  int64_t free_bytes_;
-};
 
 const Gpu kA6000{"NVIDIA RTX A6000", 8, 6, "a6000"}, k4090{"NVIDIA RTX 4090", 8, 9, "4090"},
     kV100{"Tesla V100", 7, 0, "v100"};
@@ -87,6 +71,24 @@ TEST(SelectDevice, WithoutAGpuIsTheCpuUnlessOneIsAskedFor) {
   EXPECT_TRUE(Selected(DeviceKind::kCpu, FakeGpus({kA6000})).is_cpu());
   EXPECT_THAT(std::string(SelectDevice(DeviceKind::kCuda, TestProcess(), none).status().message()),
               HasSubstr("device cuda"));
+}
+
+// A driver that is too old leaves cards that nobody meant to do without.
+TEST(SelectDevice, RefusesCardsThatCudaCannotUse) {
+  const FakeGpus unusable({}, 0, "this host has 2 GPUs, which CUDA 13.0 cannot use");
+  for (const DeviceKind kind : {DeviceKind::kAuto, DeviceKind::kCuda}) {
+    const absl::Status status = SelectDevice(kind, TestProcess(), unusable).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+    EXPECT_THAT(std::string(status.message()),
+                HasSubstr("2 GPUs, which CUDA 13.0 cannot use. Update it, or set device: cpu"));
+  }
+  EXPECT_TRUE(Selected(DeviceKind::kCpu, unusable).is_cpu());
+}
+
+TEST(DeviceModel, IsTheCardsNameAndCapability) {
+  const c10::Device second(c10::kCUDA, 1);
+  EXPECT_EQ(DeviceModel(second, FakeGpus({k4090, kA6000})), "NVIDIA RTX A6000 (8.6)");
+  EXPECT_EQ(DeviceModel(c10::Device(c10::kCPU), FakeGpus({k4090})), "");
 }
 
 TEST(FreeMemoryBytes, AreTheGpusOwn) {

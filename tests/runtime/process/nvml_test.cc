@@ -134,6 +134,15 @@ TEST(Versions, AreReadFromWhatLibrariesTell) {
   EXPECT_EQ(NcclVersionText(22809), "2.28.9");
 }
 
+TEST(HidesAllGpus, WhereNoCardIsNamed) {
+  for (const char* hides : {"", "-1", "NoDevFiles", "none", "void"}) {
+    EXPECT_TRUE(HidesAllGpus(hides)) << hides;
+  }
+  for (const char* names : {"0", "0,1", "3,-1", "GPU-8932f937", "MIG-1a2b"}) {
+    EXPECT_FALSE(HidesAllGpus(names)) << names;
+  }
+}
+
 TEST(Versions, LoadedAreThoseCompiledFor) {
   const Versions versions = VersionsInUse();
   EXPECT_EQ(versions.torch_loaded, versions.torch_compiled);
