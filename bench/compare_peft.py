@@ -15,6 +15,7 @@ Of another model with its name behind an @:
   lora-bf16@moe, lora-fp32@moe                 qwen3_moe, 16 experts of which 4 take a token, LoRA on
                                                attention; transformers' loop over experts (eager)
                                                and its grouped_mm
+  lora-bf16@moe-experts, lora-fp32@moe-experts the same with LoRA on the experts, too
   lora-bf16@gemma3                             a dense model of norms and windows of its own
 These take under six minutes (two cores) and go into a folder of their own:
     .venv/bin/python bench/compare_peft.py build/release/fttrain --steps 4 --warm-up 1 --repeat 1 \
@@ -82,7 +83,9 @@ MODELS = {
     },
 }
 QUICK = {"hidden_size": 256, "num_hidden_layers": 2}
-TARGETS = {"moe": ["q_proj", "k_proj", "v_proj", "o_proj"]}
+ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
+TARGETS = {"moe": ATTENTION, "moe-experts": ATTENTION}
+PARAMETERS = {"moe-experts": ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]}
 EXPERTS = ["eager", "grouped_mm"]  # transformers' ways with them
 ROWS, TOKENS, LORA_RANK = 2, 512, 16
 ACCUMULATION = {"qlora": 4}  # microbatches a step; 1 where not named
@@ -96,8 +99,12 @@ def split_mode(mode):
     return words.split("-"), model or "llama"
 
 
+def model_name(mode):
+    return split_mode(mode)[1].removesuffix("-experts")
+
+
 def model_folder(folder, mode):
-    name = split_mode(mode)[1]
+    name = model_name(mode)
     return folder / ("model" if name == "llama" else f"model-{name}")
 
 
@@ -111,7 +118,7 @@ def make_model(folder, mode):
         return
     torch.manual_seed(1)
     keys = {"model_type": "llama", "vocab_size": VOCABULARY, "bos_token_id": 1, "eos_token_id": 2,
-            **MODELS[split_mode(mode)[1]]}
+            **MODELS[model_name(mode)]}
     config = transformers.AutoConfig.for_model(**keys)
     model = transformers.AutoModelForCausalLM.from_config(config).to(torch.bfloat16)
     part = made.with_suffix(".part")
@@ -201,6 +208,7 @@ def peft_side(folder, mode, experts, steps):
             r=LORA_RANK,
             lora_alpha=2 * LORA_RANK,
             target_modules=TARGETS.get(name, "all-linear"),
+            target_parameters=PARAMETERS.get(name),
             task_type="CAUSAL_LM",
         )
         model = peft.get_peft_model(model, lora)
@@ -250,6 +258,8 @@ def fttrain_config(options, mode, ranks):
         "dropout": 0.0,
         "target_modules": TARGETS.get(name, "all-linear"),
     }
+    if name in PARAMETERS:
+        lora["target_parameters"] = PARAMETERS[name]
     return {
         "model": {"path": str(model_folder(options.folder, mode))},
         "adapter": {"method": "none"} if method == "full" else lora,
@@ -362,7 +372,7 @@ def sides_of(options, mode):
             ("fttrain, two ranks", lambda: run_fttrain(options, plain, ranks=2)),
         ]
     ours = ("fttrain", lambda: run_fttrain(options, mode))
-    if "num_experts" in MODELS[split_mode(mode)[1]]:
+    if "num_experts" in MODELS[model_name(mode)]:
         theirs = [(f"transformers + peft, {way}", lambda way=way: run_peft(options, mode, way)) for way in EXPERTS]
         return [*theirs, ours]
     return [("transformers + peft", lambda: run_peft(options, mode)), ours]

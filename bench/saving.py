@@ -3,9 +3,10 @@
 
     .venv/bin/python bench/saving.py build/release/fttrain --model=build/bench/compare_peft/model
 
-Runs take turns, and the shortest counts. `saving`: the time from the end of the first step to the end of the last,
-with a checkpoint every 50 steps over without any (a save's own copy, its writing beside the steps and its commit are
-in it). `going on`: the time from the command to the end of its first step, from a checkpoint over fresh.
+`a save`: what the steps about a checkpoint take longer than the median of those between checkpoints, of the same run:
+its copy, what its writing beside the steps costs them, and its commit. `every 50 steps`: the share of 50 steps that is.
+`going on`: the time from the command to the end of its first step, from a checkpoint over fresh; the shortest of
+several runs that take turns.
 A host whose GPUs compute has cores left that write, as two cores with --threads=1 have; with a thread for each core
 writing takes its time from training.
 --model: a folder as compare_peft.py makes it (0.2 B parameters), beside it the rows.jsonl of that benchmark.
@@ -15,6 +16,7 @@ import argparse
 import json
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import time
@@ -23,6 +25,7 @@ from pathlib import Path
 from compare_peft import MPI_ENVIRONMENT, ROOT
 
 EVERY = 50
+ABOUT = 8  # steps, in which a checkpoint is written and committed
 
 
 def config_of(options, method, tokens, steps, save_steps):
@@ -43,12 +46,12 @@ def config_of(options, method, tokens, steps, save_steps):
 
 
 def train(options, method, tokens, steps, save_steps):
-    """Seconds from the command to its first line of metrics, and from that to its last."""
+    """Seconds from the command to the end of each step."""
     path, metrics = options.folder / "run.json", options.folder / "out/metrics.jsonl"
     path.write_text(json.dumps(config_of(options, method, tokens, steps, save_steps)))
     had = len(metrics.read_bytes().splitlines()) if metrics.exists() else 0
     environment = {**os.environ, **MPI_ENVIRONMENT, "OMP_NUM_THREADS": str(options.threads)}
-    begun, first, last = time.monotonic(), None, None
+    begun, ends = time.monotonic(), []
     process = subprocess.Popen(
         [str(options.binary.resolve()), "train", f"--config={path}"],
         env=environment,
@@ -58,25 +61,26 @@ def train(options, method, tokens, steps, save_steps):
     )
     while process.poll() is None:
         lines = metrics.read_bytes().count(b"\n") if metrics.exists() else 0
-        if first is None and lines == had + 1:
-            first = time.monotonic()
-        if last is None and lines == steps:
-            last = time.monotonic()
+        while len(ends) < lines - had:
+            ends.append(time.monotonic() - begun)
         time.sleep(0.002)
-    if process.returncode != 0 or first is None:
+    if process.returncode != 0 or not ends:
         sys.exit(f"{method}: {process.stderr.read()}")
-    return first - begun, (last or first) - first
+    return ends
 
 
 def saving(options, method, tokens):
-    shortest = {0: float("inf"), EVERY: float("inf")}
-    for _ in range(options.repeat):
-        for save_steps in shortest:
-            shutil.rmtree(options.folder / "out", ignore_errors=True)
-            seconds = train(options, method, tokens, 3 * EVERY + 1, save_steps)[1]
-            shortest[save_steps] = min(shortest[save_steps], seconds)
-    step = shortest[0] / (3 * EVERY)
-    return step, shortest[EVERY] / shortest[0] - 1
+    """A step, and what a save adds to those about it, in seconds."""
+    shutil.rmtree(options.folder / "out", ignore_errors=True)
+    ends = train(options, method, tokens, options.saves * EVERY + ABOUT, EVERY)
+    steps = [after - before for before, after in zip(ends, ends[1:])]
+    medians, costs = [], []
+    for save in range(EVERY, options.saves * EVERY + 1, EVERY):
+        # The step from line `save` to the next has index save - 1.
+        medians.append(statistics.median(steps[save - EVERY + ABOUT : save - 2]))
+        about = steps[save - 2 : save - 2 + ABOUT]
+        costs.append(sum(about) - len(about) * medians[-1])
+    return statistics.median(medians), costs
 
 
 def going_on(options, method, tokens):
@@ -96,17 +100,20 @@ def main():
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--saves", type=int, default=3, help="in a run")
     parser.add_argument("--methods", nargs="+", default=["lora", "none"], choices=["lora", "none"])
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
-    print("| method | a step, s | saving every 50 steps costs | fresh, s | going on, s | ratio |")
-    print("|---|---|---|---|---|---|")
+    print("| method | a step, s | a save, s | every 50 steps | fresh, s | going on, s | ratio |")
+    print("|---|---|---|---|---|---|---|")
     for method in options.methods:
-        step, cost = saving(options, method, options.tokens)
+        step, costs = saving(options, method, options.tokens)
         fresh, resumed = going_on(options, method, options.tokens)
         name = "full" if method == "none" else method
+        each = ", ".join(f"{cost:.2f}" for cost in costs)
+        share = statistics.median(costs) / (EVERY * step)
         print(
-            f"| {name} | {step:.3f} | {100 * cost:.2f} % | {fresh:.2f} | {resumed:.2f} | {resumed / fresh:.2f} |",
+            f"| {name} | {step:.3f} | {each} | {100 * share:.2f} % | {fresh:.2f} | {resumed:.2f} | {resumed / fresh:.2f} |",
             flush=True,
         )
 

@@ -14,8 +14,17 @@ VARIANTS = {  # recorded too, since they compute something else
         {**QLORA, "adapter.quantization": {"double_quant": False, "lm_head": True}},
     ),
 }
+ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
+
+
+def how_of(family, method):
+    """PEFT knows no module of an expert: "all-linear" of such a model is refused."""
+    experts = "num_experts" in models.FAMILIES[family] and method != "full"
+    return {**METHODS[method], **({"adapter.target_modules": ATTENTION} if experts else {})}
+
+
 CASES = {
-    **{f"{family} {m}": (family, how) for family in models.FAMILIES for m, how in METHODS.items()},
+    **{f"{family} {m}": (family, how_of(family, m)) for family in models.FAMILIES for m in METHODS},
     **VARIANTS,
 }
 LAYER_MAJOR = {"parallel.pipeline_schedule": "layer_major"}

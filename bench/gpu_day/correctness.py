@@ -110,8 +110,10 @@ def bf16_follows(record):
 
 def training_steps(runs, recorded):
     cases, steps = recorded["cases"], []
-    for family, wanted in recorded["digests"].items():
-        if runs.digests.get(family) != wanted:
+    if set(cases) != set(CASES):
+        raise SystemExit("gpu_day: recorded.json has other cases: bench/gpu_day.sh record")
+    for family, made in runs.digests.items():
+        if recorded["digests"].get(family) != made:
             raise SystemExit(
                 f"gpu_day: the model {family} made here is not the one that was recorded"
             )

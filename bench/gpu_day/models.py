@@ -31,7 +31,7 @@ TINY = {
     "torch_dtype": "bfloat16",
 }
 # Which trap each carries: grouped queries; one matrix for both ends, of an odd size; a window;
-# biases; norms of the heads.
+# biases; norms of the heads; experts; capped scores and logits, norms behind blocks.
 FAMILIES = {
     "llama": {"architectures": ["LlamaForCausalLM"], "model_type": "llama"},
     "llama-tied": {
@@ -54,6 +54,27 @@ FAMILIES = {
         "architectures": ["Qwen3ForCausalLM"],
         "model_type": "qwen3",
         "use_sliding_window": False,
+    },
+    "qwen3-moe": {
+        "architectures": ["Qwen3MoeForCausalLM"],
+        "model_type": "qwen3_moe",
+        "use_sliding_window": False,
+        "num_experts": 8,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 128,
+        "norm_topk_prob": True,
+        "decoder_sparse_step": 1,
+        "mlp_only_layers": [],
+    },
+    "gemma2": {
+        "architectures": ["Gemma2ForCausalLM"],
+        "model_type": "gemma2",
+        "attn_logit_softcapping": 50.0,
+        "final_logit_softcapping": 30.0,
+        "query_pre_attn_scalar": 32,
+        "sliding_window": 24,
+        "hidden_activation": "gelu_pytorch_tanh",
+        "tie_word_embeddings": True,
     },
 }
 GEOMETRY_8B = {
@@ -94,17 +115,25 @@ def layer_shapes(config, layer):
         "self_attn.k_proj": (kv, hidden),
         "self_attn.v_proj": (kv, hidden),
         "self_attn.o_proj": (hidden, q),
-        "mlp.gate_proj": (ffn, hidden),
-        "mlp.up_proj": (ffn, hidden),
-        "mlp.down_proj": (hidden, ffn),
     }
+    mlps = ["mlp"]
+    if "num_experts" in config:
+        ffn = config["moe_intermediate_size"]
+        linears["mlp.gate"] = (config["num_experts"], hidden)
+        mlps = [f"mlp.experts.{i}" for i in range(config["num_experts"])]
+    for mlp in mlps:
+        linears[f"{mlp}.gate_proj"] = linears[f"{mlp}.up_proj"] = (ffn, hidden)
+        linears[f"{mlp}.down_proj"] = (hidden, ffn)
     shapes = {f"{prefix}{name}.weight": shape for name, shape in linears.items()}
-    for norm in ("input_layernorm", "post_attention_layernorm"):
+    norms = ["input_layernorm", "post_attention_layernorm"]
+    if config["model_type"] == "gemma2":
+        norms += ["pre_feedforward_layernorm", "post_feedforward_layernorm"]
+    for norm in norms:
         shapes[f"{prefix}{norm}.weight"] = (hidden,)
     if config["model_type"] == "qwen2":
         for name in "qkv":
             shapes[f"{prefix}self_attn.{name}_proj.bias"] = linears[f"self_attn.{name}_proj"][:1]
-    if config["model_type"] == "qwen3":
+    if config["model_type"] in ("qwen3", "qwen3_moe"):
         for name in "qk":
             shapes[f"{prefix}self_attn.{name}_norm.weight"] = (dim,)
     return shapes
