@@ -14,7 +14,10 @@ ordinary settings: sdpa attention, fused AdamW, no checkpointing. The questions,
 Of another model with its name behind an @:
   lora-bf16@moe, lora-fp32@moe                 qwen3_moe, 16 experts of which 4 take a token, LoRA on
                                                attention; transformers' loop over experts (eager)
-                                               and its grouped_mm
+                                               and its grouped_mm; and the matrix products of a
+                                               step of eager alone, one after the other with nothing
+                                               around them: a roof over whoever forms them by ATen
+  lora-bf16@moe-many, lora-fp32@moe-many       the same of 128 experts of which 8 take a token
   lora-bf16@moe-experts, lora-fp32@moe-experts the same with LoRA on the experts, too
   lora-bf16@gemma3                             a dense model of norms and windows of its own
 These take under six minutes (two cores) and go into a folder of their own:
@@ -70,6 +73,19 @@ MODELS = {
         "head_dim": 64,
         "max_position_embeddings": 2048,
     },
+    "moe-many": {  # 0.3 billion parameters, as narrow as Qwen3-30B-A3B's beside its hidden size
+        "model_type": "qwen3_moe",
+        "hidden_size": 512,
+        "moe_intermediate_size": 192,
+        "num_experts": 128,
+        "num_experts_per_tok": 8,
+        "norm_topk_prob": True,
+        "num_hidden_layers": 8,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 4,
+        "head_dim": 64,
+        "max_position_embeddings": 2048,
+    },
     "gemma3": {
         "model_type": "gemma3_text",
         "hidden_size": 768,
@@ -84,9 +100,10 @@ MODELS = {
 }
 QUICK = {"hidden_size": 256, "num_hidden_layers": 2}
 ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]
-TARGETS = {"moe": ATTENTION, "moe-experts": ATTENTION}
+TARGETS = {"moe": ATTENTION, "moe-experts": ATTENTION, "moe-many": ATTENTION}
 PARAMETERS = {"moe-experts": ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]}
 EXPERTS = ["eager", "grouped_mm"]  # transformers' ways with them
+PRODUCTS = "the products alone"
 ROWS, TOKENS, LORA_RANK = 2, 512, 16
 ACCUMULATION = {"qlora": 4}  # microbatches a step; 1 where not named
 PEFT_MODES = ["lora-fp32", "lora-bf16", "full-fp32", "full-bf16", "qlora-bf16"]
@@ -182,6 +199,38 @@ def status_bytes(pid):
     return tuple(int(fields.get(key, "0 kB").split()[0]) * 1024 for key in ("VmRSS", "VmHWM"))
 
 
+def products_alone(step):
+    """Seconds of the matrix products that a call of `step` forms, each on memory of its own."""
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    places = {torch.ops.aten.mm.default: (0, 1), torch.ops.aten.addmm.default: (1, 2)}
+    like = lambda x: (tuple(x.shape), tuple(x.stride()), x.dtype)
+
+    class Record(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            if function in places:
+                products.append([like(args[i]) for i in places[function]])
+            return function(*args, **(kwargs or {}))
+
+    products, left = [], {}
+    with Record():
+        step()
+    make = lambda shape, stride, dtype: torch.empty_strided(shape, stride, dtype=dtype).fill_(0.5)
+    pairs = []
+    for a, b in products:
+        if a not in left:
+            left[a] = make(*a)
+        pairs.append((left[a], make(*b)))
+    seconds = []
+    for _ in range(4):
+        start = time.perf_counter()
+        for a, b in pairs:
+            torch.mm(a, b)
+        seconds.append(time.perf_counter() - start)
+    return seconds
+
+
 def peft_side(folder, mode, experts, steps):
     """Runs in a process of its own; prints one JSON line."""
     import peft
@@ -191,7 +240,8 @@ def peft_side(folder, mode, experts, steps):
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     (method, precision, *_), name = split_mode(mode)
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    more = {"experts_implementation": experts} if experts else {}
+    alone = experts == PRODUCTS
+    more = {"experts_implementation": EXPERTS[0] if alone else experts} if experts else {}
     if method == "qlora":
         more["quantization_config"] = transformers.BitsAndBytesConfig(
             load_in_4bit=True,
@@ -218,6 +268,11 @@ def peft_side(folder, mode, experts, steps):
     rows = [json.loads(line)["input_ids"] for line in (folder / "rows.jsonl").open()]
     loaded, _ = status_bytes("self")
     Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew
+    if alone:
+        ids = torch.tensor(rows[:ROWS])
+        seconds = products_alone(lambda: model(input_ids=ids, labels=ids).loss.backward())
+        print(json.dumps({"seconds": [min(seconds)] * steps, "loss": [0.0], "memory_bytes": 0}))
+        return
     seconds, losses = [], []
     accumulation = ACCUMULATION.get(method, 1)
     micro = 0
@@ -374,7 +429,8 @@ def sides_of(options, mode):
     ours = ("fttrain", lambda: run_fttrain(options, mode))
     if "num_experts" in MODELS[model_name(mode)]:
         theirs = [(f"transformers + peft, {way}", lambda way=way: run_peft(options, mode, way)) for way in EXPERTS]
-        return [*theirs, ours]
+        roof = (PRODUCTS, lambda: run_peft(options, mode, PRODUCTS))
+        return [*theirs, ours, roof]
     return [("transformers + peft", lambda: run_peft(options, mode)), ours]
 
 

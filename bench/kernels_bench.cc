@@ -1,6 +1,7 @@
 // How fast are the fused kernels? Row kernels: bytes moved (operands read and written once, by
 // formula) per second, as a share of a plain copy on the same device. Attention: on a CPU time
-// against ATen's flash attention per document, on a GPU operations per second.
+// against ATen's flash attention per document, on a GPU operations per second. On a GPU experts'
+// products, too.
 //   kernels_bench [cpu|cuda] [threads]
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
@@ -19,6 +20,7 @@
 #include "bench/seconds.h"
 #include "model/kernels/attention.h"
 #include "model/kernels/kernels.h"
+#include "model/matmul/grouped_gemm.h"
 
 namespace fttrain {
 namespace {
@@ -174,6 +176,30 @@ void AttentionAgainstAten(at::ScalarType type, int64_t length, int64_t heads, in
       (theirs[0] + theirs[1]) / (ours[0] + ours[1]));
 }
 
+// Products of experts of Qwen3-30B-A3B's widths, a batch of them by grouped_gemm.h beside each
+// alone.
+void ExpertsOnGpu(c10::Device device, int64_t experts, int64_t rows) {
+  constexpr int64_t kIn = 2048, kOut = 768;
+  const auto options = at::TensorOptions(device).dtype(at::kBFloat16);
+  std::vector<std::vector<ProductSum>> sums;
+  for (int64_t e = 0; e < experts; ++e) {
+    const at::Tensor x = at::randn({rows, kIn}, options), w = at::randn({kOut, kIn}, options);
+    sums.push_back({{at::empty({rows, kOut}, options), {{x, w.t()}}}});
+  }
+  const double together =
+      Seconds(device, 1, [&](int) { return AddGroupedSums(sums), at::Tensor(); });
+  const double alone = Seconds(device, 1, [&](int) {
+    for (const auto& sum : sums) AddProductSums(sum);
+    return at::Tensor();
+  });
+  const double flops = 2.0 * static_cast<double>(experts * rows * kIn * kOut);
+  std::printf(
+      "  %3ld experts of %4ld rows: together %7.3f ms (%4.0f TFLOP/s), each alone %7.3f ms "
+      "(%4.0f)\n",
+      static_cast<long>(experts), static_cast<long>(rows), together * 1e3, flops / together * 1e-12,
+      alone * 1e3, flops / alone * 1e-12);
+}
+
 }  // namespace
 }  // namespace fttrain
 
@@ -192,6 +218,8 @@ int main(int argc, char** argv) {
     }
     fttrain::AttentionOnGpu(device, 8192, 512, 32, 8, 128);
     fttrain::AttentionOnGpu(device, 4096, 4096, 64, 8, 128);
+    std::printf("experts, bfloat16\n");
+    for (const int64_t rows : {32, 128, 512}) fttrain::ExpertsOnGpu(device, 2048 / rows, rows);
     return 0;
   }
   std::printf("attention, %d threads (ATen's keys and values already repeated per query head)\n",

@@ -96,6 +96,21 @@ GEOMETRY_70B = {
     "num_attention_heads": 64,
     "vocab_size": 64128,  # the half of the head that one of two stages would have
 }
+# Qwen3-30B-A3B, of which a layer is 1.2 GB.
+GEOMETRY_30B_A3B = {
+    **TINY,
+    **FAMILIES["qwen3-moe"],
+    "hidden_size": 2048,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 4,
+    "head_dim": 128,
+    "num_experts": 128,
+    "num_experts_per_tok": 8,
+    "moe_intermediate_size": 768,
+    "vocab_size": 128256,
+    "max_position_embeddings": 8192,
+    "rope_theta": 1000000.0,
+}
 
 
 def end_shapes(config):

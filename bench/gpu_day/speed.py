@@ -31,6 +31,13 @@ class Sizes:
         self.whole = 32
         stage = models.GEOMETRY_70B if gpu else {**self.geometry, "vocab_size": 256}
         self.stage = {**stage, "num_hidden_layers": 40 if gpu else 4}
+        tiny = {**models.TINY, **models.FAMILIES["qwen3-moe"]}
+        mixture = models.GEOMETRY_30B_A3B if gpu else tiny
+        self.mixture = {
+            **mixture,
+            "num_hidden_layers": 2,
+            "vocab_size": min(mixture["vocab_size"], self.stage["vocab_size"]),
+        }
 
 
 def config(model, rows, output, device, tokens, steps, changes):
@@ -64,6 +71,7 @@ class Bench:
         whole = self.scratch / f"layers-{most}"
         models.write_model(whole, {**sizes.geometry, "num_hidden_layers": most}, device=self.device)
         models.fewer_layers(self.scratch / f"layers-{sizes.layers[1]}", whole, sizes.layers[1])
+        models.write_model(self.scratch / "mixture", sizes.mixture, device=self.device)
         lengths = [length for length in sizes.tokens for _ in range(REPEAT)]
         models.write_rows(self.scratch / "all.jsonl", lengths, sizes.geometry["vocab_size"])
         shared = min(sizes.geometry["vocab_size"], sizes.stage["vocab_size"])
@@ -120,7 +128,11 @@ class Bench:
             }
 
         command = [*before, self.root / "bin/fttrain", "train", f"--config={path}"]
-        environment = {"FTTRAIN_NF4_AHEAD": "0"} if "without look-ahead" in name else {}
+        environment = {}
+        if "without look-ahead" in name:
+            environment["FTTRAIN_NF4_AHEAD"] = "0"
+        if "one expert after the other" in name:
+            environment["FTTRAIN_GROUPED_GEMM"] = "0"
         return Step(name, command, limit, check, environment)
 
     def slope(self, name, more, fewer):
@@ -194,6 +206,19 @@ class Bench:
             train("layer major, weights on disk", {**major, "memory.base_weights": "disk"}, 4),
         ]
 
+    def mixture(self):
+        """Two layers of 128 experts, of which a card forms many small products."""
+        folder = self.scratch / "mixture"
+        attention = {"adapter.target_modules": ["q_proj", "k_proj", "v_proj", "o_proj"]}
+        train = lambda name, changes: self.train(
+            f"{name}, a mixture of 2 layers", 2, {**attention, **changes}, "middle", model=folder
+        )
+        return [
+            train("LoRA", {}),
+            train("LoRA, one expert after the other", {}),
+            train("QLoRA", {"adapter.method": "qlora"}),
+        ]
+
     def stage_of_70b(self):
         """Half of a 70B model in NF4, as one of two cards of 24 GB has it: its weights are one
         quantised layer, 40 times."""
@@ -251,6 +276,7 @@ class Bench:
             *self.both_depths("QLoRA", qlora),
             *self.both_depths("QLoRA without look-ahead", qlora),
             *self.both_depths("full", full, rows="middle"),
+            *self.mixture(),
             *self.places(),
             *self.stage_of_70b(),
             *self.beside_peft(),
@@ -261,7 +287,7 @@ def run(day, root, scratch, wanted):
     bench = Bench(root, scratch, day.device)
     if day.device == "cpu":
         print("a tiny geometry, to see that it runs: the numbers say nothing", flush=True)
-    prepare = Step("models and rows", [sys.executable, __file__, day.device, scratch], 90)
+    prepare = Step("models and rows", [sys.executable, __file__, day.device, scratch], 120)
     day.run([prepare, *(step for step in bench.all() if wanted(step))])
 
 

@@ -162,12 +162,19 @@ class LayerCounter {
       const auto hidden = static_cast<double>(moe->router.in);
       counts.streamed = static_cast<double>(moe->top_k) *
                         (ffn * (backward ? 14 : 6) + hidden * (backward ? 7 : 5));
-      // Of each expert with a token: products, the same to expand their matrices, and what is
-      // around them (MoeBlock).
-      const int expands = task_.form.Nf4Of(moe->experts.front().up) ? 3 : 0;
-      counts.launches = std::min(static_cast<double>(moe->num_experts()),
-                                 tokens_ * static_cast<double>(moe->top_k)) /
-                        ep_ * ((backward ? 12 : 7) + expands);
+      // Of each expert with a token its rows are added and, where its matrices are expanded, each
+      // is so and multiplied; all else is of experts together, with about two thirds of as many
+      // rows as there are tokens (MoeBlock).
+      const double experts = std::min(static_cast<double>(moe->num_experts()),
+                                      tokens_ * static_cast<double>(moe->top_k)) /
+                             ep_;
+      const double batches = std::min(experts, 1.5 * static_cast<double>(moe->top_k));
+      const LinearSpec& up = moe->experts.front().up;
+      const bool expands = task_.form.Nf4Of(up).has_value();
+      // Gradients of what is trained are of one expert after the other.
+      const int gradients = task_.form.train_base ? 3 : task_.form.AdapterOf(up) ? 11 : 0;
+      counts.launches = experts * ((expands ? 7 : 1) + (backward ? gradients : 0)) +
+                        batches * ((backward ? 9 : 3) + (expands ? 0 : 6));
     } else {
       const double ffn = SizesOf(std::get<MlpSpec>(block.body).up).out;
       counts.streamed = ffn * (backward ? 6 : efficiencies_.fused ? 3 : 5);

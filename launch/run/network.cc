@@ -178,9 +178,10 @@ absl::StatusOr<std::unique_ptr<Network>> BuildNetwork(const Task& task, const La
   }
   FT_RETURN_IF_ERROR(Connect(*network, backend, process));
   network->declared = Declare(task);
-  network->transformer =
-      std::make_unique<Transformer>(task.model, ModelOptionsOf(task, layout), *network->mesh,
-                                    network->parameters, positions, network->device);
+  ModelOptions options = ModelOptionsOf(task, layout);
+  options.experts_together = device.is_cuda();
+  network->transformer = std::make_unique<Transformer>(
+      task.model, options, *network->mesh, network->parameters, positions, network->device);
   absl::StatusOr<std::unique_ptr<ParameterStore>> store = MakeStore(*network, storage);
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(store.status()));
   network->store = *std::move(store);

@@ -7,18 +7,17 @@
 
 namespace fttrain {
 
-ExpertRows::ExpertRows(const Routes& routes, Communicator* ep)
+ExpertRows::ExpertRows(const Routes& routes, Communicator* ep, bool together)
     : routes_(routes), ep_(ep), tokens_(routes.Tokens()) {
   const size_t ranks = ep == nullptr ? 1 : static_cast<size_t>(ep->size());
+  const int64_t most_rows = together ? static_cast<int64_t>(ranks) * routes.experts.size(0) : 0;
   const size_t own = routes.ends.size() / ranks;
   if (ep == nullptr) {
     int64_t begin = 0;
     for (size_t e = 0; e < own; ++e) {
-      const int64_t end = routes.ends[e];
-      if (end > begin) parts_.push_back({e, begin, end - begin});
-      begin = end;
+      AddPart(e, routes.ends[e] - begin, most_rows);
+      begin = routes.ends[e];
     }
-    count_ = begin;
     return;
   }
   int64_t before = 0;
@@ -41,9 +40,18 @@ ExpertRows::ExpertRows(const Routes& routes, Communicator* ep)
   for (size_t e = 0; e < own; ++e) {
     int64_t count = 0;
     for (const Run& run : runs_[e]) count += run.count;
-    if (count > 0) parts_.push_back({e, count_, count});
-    count_ += count;
+    AddPart(e, count, most_rows);
   }
+}
+
+void ExpertRows::AddPart(size_t expert, int64_t count, int64_t most_rows) {
+  if (count == 0) return;
+  if (batches_.empty() || batches_.back().count + count > most_rows) {
+    batches_.push_back({{}, count_, 0});
+  }
+  batches_.back().parts.push_back({expert, count_, count});
+  batches_.back().count += count;
+  count_ += count;
 }
 
 at::Tensor ExpertRows::Exchange(const at::Tensor& rows, bool back) const {
@@ -64,29 +72,33 @@ at::Tensor ExpertRows::SendPlaces(const at::Tensor& places) const {
   return ep_ == nullptr ? places : Exchange(places, /*back=*/false);
 }
 
-at::Tensor ExpertRows::Arrived(const Part& part, const at::Tensor& sent) const {
+at::Tensor ExpertRows::Arrived(const Batch& batch, const at::Tensor& sent) const {
   std::vector<at::Tensor> runs;
-  for (const Run& run : runs_[part.expert]) {
-    if (run.count > 0) runs.push_back(sent.narrow(0, run.begin, run.count));
+  for (const Part& part : batch.parts) {
+    for (const Run& run : runs_[part.expert]) {
+      if (run.count > 0) runs.push_back(sent.narrow(0, run.begin, run.count));
+    }
   }
   return runs.size() == 1 ? runs.front() : at::cat(runs);
 }
 
-void ExpertRows::PutBack(const Part& part, const at::Tensor& rows, at::Tensor& results) const {
+void ExpertRows::PutBack(const Batch& batch, const at::Tensor& rows, at::Tensor& results) const {
   int64_t begin = 0;
-  for (const Run& run : runs_[part.expert]) {
-    if (run.count == 0) continue;
-    results.narrow(0, run.begin, run.count).copy_(rows.narrow(0, begin, run.count));
-    begin += run.count;
+  for (const Part& part : batch.parts) {
+    for (const Run& run : runs_[part.expert]) {
+      if (run.count == 0) continue;
+      results.narrow(0, run.begin, run.count).copy_(rows.narrow(0, begin, run.count));
+      begin += run.count;
+    }
   }
 }
 
-at::Tensor ExpertRows::TokensOf(const Part& part, const at::Tensor& sent) const {
-  return ep_ == nullptr ? sent.index_select(0, part.In(tokens_)) : Arrived(part, sent);
+at::Tensor ExpertRows::TokensOf(const Batch& batch, const at::Tensor& sent) const {
+  return ep_ == nullptr ? sent.index_select(0, batch.In(tokens_)) : Arrived(batch, sent);
 }
 
-at::Tensor ExpertRows::PlacesOf(const Part& part, const at::Tensor& sent) const {
-  return ep_ == nullptr ? part.In(sent) : Arrived(part, sent);
+at::Tensor ExpertRows::PlacesOf(const Batch& batch, const at::Tensor& sent) const {
+  return ep_ == nullptr ? batch.In(sent) : Arrived(batch, sent);
 }
 
 at::Tensor ExpertRows::NewResults(const at::Tensor& tokens) const {
@@ -96,12 +108,11 @@ at::Tensor ExpertRows::NewResults(const at::Tensor& tokens) const {
   return at::empty(sizes, tokens.options());
 }
 
-void ExpertRows::AddTokens(const Part& part, const at::Tensor& rows, at::Tensor& results) const {
+void ExpertRows::AddTokens(const Batch& batch, const at::Tensor& rows, at::Tensor& results) const {
+  if (ep_ != nullptr) return PutBack(batch, rows, results);
   // A token comes once among an expert's rows, so sums have one order.
-  if (ep_ == nullptr) {
-    results.index_add_(0, part.In(tokens_), rows);
-  } else {
-    PutBack(part, rows, results);
+  for (const Part& part : batch.parts) {
+    results.index_add_(0, tokens_.narrow(0, part.begin, part.count), batch.Of(part, rows));
   }
 }
 
@@ -122,11 +133,11 @@ at::Tensor ExpertRows::NewPlaces(const at::TensorOptions& options) const {
   return at::empty({count_}, options);
 }
 
-void ExpertRows::AddPlaces(const Part& part, const at::Tensor& rows, at::Tensor& results) const {
+void ExpertRows::AddPlaces(const Batch& batch, const at::Tensor& rows, at::Tensor& results) const {
   if (ep_ == nullptr) {
-    part.In(results).copy_(rows);
+    batch.In(results).copy_(rows);
   } else {
-    PutBack(part, rows, results);
+    PutBack(batch, rows, results);
   }
 }
 

@@ -8,6 +8,7 @@
 
 #include "model/blocks/router_balance.h"
 #include "model/kernels/dispatch.h"
+#include "model/matmul/grouped_gemm.h"
 
 namespace fttrain {
 
@@ -42,6 +43,7 @@ MoeBlock::MoeBlock(const MoeSpec& spec, const BlockSetup& setup)
       activation_(spec.experts.front().activation),
       hidden_size_(spec.router.in),
       compute_(setup.options.compute),
+      together_(setup.options.experts_together),
       ep_(setup.ep),
       router_(spec, setup) {
   const auto own = static_cast<int64_t>(spec.experts.size());
@@ -74,7 +76,7 @@ void MoeBlock::ForwardInner(const at::Tensor& x, const BlockContext& context,
   saved.routes = router_.Choose(x, category);
   if (context.batch.balance != nullptr) context.batch.balance->Add(saved.routes);
   const MemoryScope workspace(MemoryCategory::kWorkspace);
-  const ExpertRows rows(saved.routes, ep_);
+  const ExpertRows rows(saved.routes, ep_, together_);
   saved.rows = rows.count();
   const std::vector<SavedTensor> inner = saved.Inner(x.size(0));
   const at::Tensor shares =
@@ -86,10 +88,16 @@ void MoeBlock::ForwardInner(const at::Tensor& x, const BlockContext& context,
     if (ep_ != nullptr) saved.shares = rows.SendPlaces(shares);
   }
   const at::Tensor sent = rows.SendTokens(x);
-  for (const ExpertRows::Part& part : rows.parts()) {
-    experts_[part.expert].gate_up.ForwardInto({part.In(saved.gate), part.In(saved.up)},
-                                              rows.TokensOf(part, sent), /*dropout=*/{},
-                                              context.batch.adapters);
+  for (const ExpertRows::Batch& batch : rows.batches()) {
+    const at::Tensor tokens = rows.TokensOf(batch, sent);
+    const at::Tensor gate = batch.In(saved.gate), up = batch.In(saved.up);
+    std::vector<std::vector<ProductSum>> sums;
+    for (const ExpertRows::Part& part : batch.parts) {
+      sums.push_back(experts_[part.expert].gate_up.ForwardSums(
+          {batch.Of(part, gate), batch.Of(part, up)}, batch.Of(part, tokens), /*dropout=*/{},
+          context.batch.adapters));
+    }
+    AddGroupedSums(sums);
   }
 }
 
@@ -105,15 +113,22 @@ at::Tensor MoeBlock::ForwardOutput(const BlockContext& context, MemoryCategory c
   }
   {
     const MemoryScope workspace(MemoryCategory::kWorkspace);
-    const ExpertRows rows(saved.routes, ep_);
+    const ExpertRows rows(saved.routes, ep_, together_);
     const at::Tensor shares = SharesOf(saved);
     at::Tensor results = rows.NewResults(partial);
-    for (const ExpertRows::Part& part : rows.parts()) {
-      at::Tensor hidden = GluForward(part.In(saved.gate), part.In(saved.up), activation_);
-      const at::Tensor mine = rows.PlacesOf(part, shares).unsqueeze(1);
+    for (const ExpertRows::Batch& batch : rows.batches()) {
+      at::Tensor hidden = GluForward(batch.In(saved.gate), batch.In(saved.up), activation_);
+      const at::Tensor mine = rows.PlacesOf(batch, shares).unsqueeze(1);
       hidden.mul_(mine);
-      const Linears& down = experts_[part.expert].down;
-      rows.AddTokens(part, down.Forward(hidden, {}, context.batch.adapters, mine).front(), results);
+      const at::Tensor made = at::empty({batch.count, hidden_size_}, hidden.options());
+      std::vector<std::vector<ProductSum>> sums;
+      for (const ExpertRows::Part& part : batch.parts) {
+        sums.push_back(experts_[part.expert].down.ForwardSums(
+            {batch.Of(part, made)}, batch.Of(part, hidden), /*dropout=*/{}, context.batch.adapters,
+            batch.Of(part, mine)));
+      }
+      AddGroupedSums(sums);
+      rows.AddTokens(batch, made, results);
     }
     rows.ReturnTokens(std::move(results), partial);
   }
@@ -121,28 +136,62 @@ at::Tensor MoeBlock::ForwardOutput(const BlockContext& context, MemoryCategory c
   return region_.Leave(std::move(partial));
 }
 
-at::Tensor MoeBlock::BackwardDown(const Expert& expert, const at::Tensor& dy,
+at::Tensor MoeBlock::BackwardDown(const ExpertRows::Batch& batch, const at::Tensor& dy,
                                   const at::Tensor& shares, const at::Tensor& gate,
                                   const at::Tensor& up) const {
-  at::Tensor dhidden;
-  const at::Tensor dlow = expert.down.BackwardInput({dy}, {}, dhidden);
+  const at::Tensor dhidden = at::empty(gate.sizes(), gate.options());
+  std::vector<at::Tensor> dlow(batch.parts.size());
+  std::vector<std::vector<ProductSum>> sums;
+  for (size_t i = 0; i < batch.parts.size(); ++i) {
+    const ExpertRows::Part& part = batch.parts[i];
+    sums.push_back(experts_[part.expert].down.BackwardSums(
+        {batch.Of(part, dy)}, batch.Of(part, dhidden), /*accumulate=*/false, dlow[i]));
+  }
+  AddGroupedSums(sums);
   at::Tensor hidden = GluForward(gate, up, activation_);
   at::Tensor dshares = (dhidden * hidden).to(StatisticsType(compute_)).sum(1);
-  expert.down.AddBiasProducts(dy, dshares);
-  if (expert.down.HasTrainable()) {
-    expert.down.BackwardParams({dy}, dlow, hidden.mul_(shares), {}, shares);
+  const bool trains = experts_.front().down.HasTrainable();
+  if (trains) hidden.mul_(shares);
+  for (size_t i = 0; i < batch.parts.size(); ++i) {
+    const ExpertRows::Part& part = batch.parts[i];
+    const Linears& down = experts_[part.expert].down;
+    down.AddBiasProducts(batch.Of(part, dy), batch.Of(part, dshares));
+    if (!trains) continue;
+    down.BackwardParams({batch.Of(part, dy)}, dlow[i], batch.Of(part, hidden), /*dropout=*/{},
+                        batch.Of(part, shares));
   }
   hidden.reset();
   GluBackwardInPlace(dhidden.mul_(shares), gate, up, /*with_hidden=*/false, activation_);
   return dshares;
 }
 
-at::Tensor MoeBlock::BackwardGateUp(const Expert& expert, const std::vector<at::Tensor>& dgate_up,
-                                    const at::Tensor& x, bool need_dx) {
+at::Tensor MoeBlock::BackwardGateUp(const ExpertRows::Batch& batch,
+                                    const std::vector<at::Tensor>& dgate_up, const at::Tensor& x,
+                                    bool need_dx) const {
   at::Tensor dx;
-  const at::Tensor dlow = need_dx ? expert.gate_up.BackwardInput(dgate_up, {}, dx)
-                                  : expert.gate_up.BackwardLow(dgate_up);
-  if (expert.gate_up.HasTrainable()) expert.gate_up.BackwardParams(dgate_up, dlow, x, {});
+  if (need_dx) dx = at::empty({batch.count, hidden_size_}, dgate_up.front().options());
+  std::vector<at::Tensor> dlow(batch.parts.size());
+  std::vector<std::vector<ProductSum>> sums;
+  const auto of = [&](const ExpertRows::Part& part) {
+    return std::vector<at::Tensor>{batch.Of(part, dgate_up[0]), batch.Of(part, dgate_up[1])};
+  };
+  for (size_t i = 0; i < batch.parts.size(); ++i) {
+    const ExpertRows::Part& part = batch.parts[i];
+    const Linears& gate_up = experts_[part.expert].gate_up;
+    if (need_dx) {
+      sums.push_back(
+          gate_up.BackwardSums(of(part), batch.Of(part, dx), /*accumulate=*/false, dlow[i]));
+    } else {
+      dlow[i] = gate_up.BackwardLow(of(part));
+    }
+  }
+  AddGroupedSums(sums);
+  if (!experts_.front().gate_up.HasTrainable()) return dx;
+  for (size_t i = 0; i < batch.parts.size(); ++i) {
+    const ExpertRows::Part& part = batch.parts[i];
+    experts_[part.expert].gate_up.BackwardParams(of(part), dlow[i], batch.Of(part, x),
+                                                 /*dropout=*/{});
+  }
   return dx;
 }
 
@@ -154,7 +203,7 @@ at::Tensor MoeBlock::Backward(const at::Tensor& dy, const BlockContext& context,
     const Routes& routes = saved.routes;
     const at::Tensor dfull = region_.Enter(dy);
     const at::Tensor x = NeedsInput() ? make_input() : at::Tensor();
-    const ExpertRows rows(routes, ep_);
+    const ExpertRows rows(routes, ep_, together_);
     const at::Tensor shares = SharesOf(saved);
     at::Tensor dshares = rows.NewPlaces(routes.probabilities.options());
     if (need_dx) dx = at::zeros(dfull.sizes(), dfull.options());
@@ -163,16 +212,15 @@ at::Tensor MoeBlock::Backward(const at::Tensor& dy, const BlockContext& context,
       const bool reads_x = experts_.front().gate_up.HasTrainable();
       const at::Tensor dsent = rows.SendTokens(dfull);
       const at::Tensor xsent = reads_x ? rows.SendTokens(x) : at::Tensor();
-      for (const ExpertRows::Part& part : rows.parts()) {
-        const Expert& expert = experts_[part.expert];
-        const at::Tensor gate = part.In(saved.gate), up = part.In(saved.up);
-        rows.AddPlaces(part,
-                       BackwardDown(expert, rows.TokensOf(part, dsent),
-                                    rows.PlacesOf(part, shares).unsqueeze(1), gate, up),
+      for (const ExpertRows::Batch& batch : rows.batches()) {
+        const at::Tensor gate = batch.In(saved.gate), up = batch.In(saved.up);
+        rows.AddPlaces(batch,
+                       BackwardDown(batch, rows.TokensOf(batch, dsent),
+                                    rows.PlacesOf(batch, shares).unsqueeze(1), gate, up),
                        dshares);
-        const at::Tensor mine = reads_x ? rows.TokensOf(part, xsent) : at::Tensor();
-        const at::Tensor dx_rows = BackwardGateUp(expert, {gate, up}, mine, need_dx);
-        if (need_dx) rows.AddTokens(part, dx_rows, results);
+        const at::Tensor mine = reads_x ? rows.TokensOf(batch, xsent) : at::Tensor();
+        const at::Tensor dx_rows = BackwardGateUp(batch, {gate, up}, mine, need_dx);
+        if (need_dx) rows.AddTokens(batch, dx_rows, results);
       }
     }
     if (need_dx) rows.ReturnTokens(std::move(results), dx);

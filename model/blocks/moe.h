@@ -59,13 +59,14 @@ class MoeBlock : public Block {
   struct Expert {
     Linears gate_up, down;
   };
-  // dy of an expert's rows -> the gradients of their shares. gate and up become their gradients.
-  at::Tensor BackwardDown(const Expert& expert, const at::Tensor& dy, const at::Tensor& shares,
-                          const at::Tensor& gate, const at::Tensor& up) const;
+  // dy of a batch's rows -> the gradients of their shares. gate and up become their gradients.
+  at::Tensor BackwardDown(const ExpertRows::Batch& batch, const at::Tensor& dy,
+                          const at::Tensor& shares, const at::Tensor& gate,
+                          const at::Tensor& up) const;
   // Those gradients -> dx of the rows (undefined unless needed). `x`: of the rows, where something
   // is trained.
-  static at::Tensor BackwardGateUp(const Expert& expert, const std::vector<at::Tensor>& dgate_up,
-                                   const at::Tensor& x, bool need_dx);
+  at::Tensor BackwardGateUp(const ExpertRows::Batch& batch, const std::vector<at::Tensor>& dgate_up,
+                            const at::Tensor& x, bool need_dx) const;
 
   // The shares of ExpertRows::SendPlaces, in compute dtype.
   at::Tensor SharesOf(const MoeSaved& saved) const;
@@ -73,6 +74,7 @@ class MoeBlock : public Block {
   GluForm activation_;
   int64_t hidden_size_;
   at::ScalarType compute_;
+  bool together_;
   Communicator* ep_;  // null where this rank has all experts
   Router router_;
   std::vector<Expert> experts_;

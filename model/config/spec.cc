@@ -139,12 +139,13 @@ std::vector<TensorSpec> LinearMatrices(const ModelSpec& model) {
 }
 
 LayerSpec PartOfExperts(LayerSpec layer, int rank, int size) {
+  if (size == 1) return layer;
   for (BlockSpec& block : layer) {
     auto* moe = std::get_if<MoeSpec>(&block.body);
     if (moe == nullptr) continue;
     const int64_t all = moe->num_experts(), own = all / size, first = rank * own;
-    const std::vector<MlpSpec> experts = std::move(moe->experts);
-    moe->experts.assign(experts.begin() + first, experts.begin() + first + own);
+    moe->experts.erase(moe->experts.begin() + first + own, moe->experts.end());
+    moe->experts.erase(moe->experts.begin(), moe->experts.begin() + first);
     moe->before = first;
     moe->behind = all - first - own;
   }
@@ -152,7 +153,10 @@ LayerSpec PartOfExperts(LayerSpec layer, int rank, int size) {
 }
 
 ModelSpec PartOfExperts(ModelSpec model, int rank, int size) {
-  for (LayerSpec& layer : model.layers) layer = PartOfExperts(std::move(layer), rank, size);
+  if (size == 1) return model;
+  for (LayerSpec& layer : model.layers.Change()) {
+    layer = PartOfExperts(std::move(layer), rank, size);
+  }
   return model;
 }
 

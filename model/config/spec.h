@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "model/config/layer_spec.h"
+#include "model/config/layers.h"
 #include "model/config/rope.h"
 
 namespace fttrain {
@@ -33,7 +33,7 @@ struct ModelSpec {
   // What a row of it is multiplied by; in the dtype of computation first, if it is rounded.
   double embedding_scale = 1.0;
   bool rounds_embedding_scale = false;
-  std::vector<LayerSpec> layers;
+  Layers layers;
   HeadSpec head;
   // Of a model with experts whose routers transformers has a loss for (blocks/router_balance.h):
   // the coefficient that config.json asks for, 0 where it asks for none.

@@ -124,6 +124,12 @@ std::vector<at::Tensor> Linears::Forward(const at::Tensor& x, const DropoutConte
 void Linears::ForwardInto(const std::vector<at::Tensor>& y, const at::Tensor& x,
                           const DropoutContext& dropout, bool adapters,
                           const at::Tensor& bias_shares) const {
+  AddProductSums(ForwardSums(y, x, dropout, adapters, bias_shares));
+}
+
+std::vector<ProductSum> Linears::ForwardSums(const std::vector<at::Tensor>& y, const at::Tensor& x,
+                                             const DropoutContext& dropout, bool adapters,
+                                             const at::Tensor& bias_shares) const {
   std::vector<ProductSum> sums;
   for (size_t i = 0; i < members_.size(); ++i) {
     const Member& member = members_[i];
@@ -151,7 +157,7 @@ void Linears::ForwardInto(const std::vector<at::Tensor>& y, const at::Tensor& x,
     }
   }
   first.insert(first.end(), sums.begin(), sums.end());
-  AddProductSums(first);
+  return first;
 }
 
 std::vector<ProductSum> Linears::LowGradients(const std::vector<at::Tensor>& dy,
@@ -168,34 +174,50 @@ std::vector<ProductSum> Linears::LowGradients(const std::vector<at::Tensor>& dy,
   return sums;
 }
 
-at::Tensor Linears::BackwardInput(const std::vector<at::Tensor>& dy, const DropoutContext& dropout,
-                                  at::Tensor& dx) const {
-  ProductSum input;
-  input.accumulate = dx.defined();
-  if (!dx.defined()) {
-    dx = at::empty({dy.front().size(0), members_.front().weight.in()}, dy.front().options());
-  }
-  input.out = dx;
+ProductSum Linears::InputGradient(const std::vector<at::Tensor>& dy, const at::Tensor& dx,
+                                  bool accumulate) const {
+  ProductSum input = {dx, {}, accumulate};
   for (size_t i = 0; i < members_.size(); ++i) {
     input.products.push_back({dy[i], members_[i].weight.operand()});
   }
-  if (adapters_.empty()) {
-    AddProductSums(input);
-    return {};
+  return input;
+}
+
+at::Tensor Linears::BackwardInput(const std::vector<at::Tensor>& dy, const DropoutContext& dropout,
+                                  at::Tensor& dx) const {
+  const bool accumulate = dx.defined();
+  if (!accumulate) {
+    dx = at::empty({dy.front().size(0), members_.front().weight.in()}, dy.front().options());
+  }
+  at::Tensor dlow;
+  if (!Drops(dropout)) {
+    AddProductSums(BackwardSums(dy, dx, accumulate, dlow));
+    return dlow;
   }
   const MemoryScope scope(MemoryCategory::kWorkspace);
-  const at::Tensor dlow = EmptyLowRank(dy.front(), rank_);
+  dlow = EmptyLowRank(dy.front(), rank_);
   std::vector<ProductSum> sums = LowGradients(dy, dlow);
-  if (!Drops(dropout)) input.products.push_back({dlow, StackedA()});
-  sums.push_back(std::move(input));
+  sums.push_back(InputGradient(dy, dx, accumulate));
   AddProductSums(sums);
-  if (!Drops(dropout)) return dlow;
   at::Tensor dadapter = at::empty_like(dx);
   for (const Adapter& adapter : adapters_) {
     AddProducts(dadapter, {{adapter.Part(dlow), FactorA(adapter)}}, false);
     dx.add_(Dropped(adapter, dadapter, dropout));
   }
   return dlow;
+}
+
+std::vector<ProductSum> Linears::BackwardSums(const std::vector<at::Tensor>& dy,
+                                              const at::Tensor& dx, bool accumulate,
+                                              at::Tensor& dlow) const {
+  ProductSum input = InputGradient(dy, dx, accumulate);
+  if (adapters_.empty()) return {input};
+  const MemoryScope scope(MemoryCategory::kWorkspace);
+  dlow = EmptyLowRank(dy.front(), rank_);
+  std::vector<ProductSum> sums = LowGradients(dy, dlow);
+  input.products.push_back({dlow, StackedA()});
+  sums.push_back(std::move(input));
+  return sums;
 }
 
 at::Tensor Linears::BackwardLow(const std::vector<at::Tensor>& dy) const {

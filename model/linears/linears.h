@@ -39,11 +39,18 @@ class Linears {
   void ForwardInto(const std::vector<at::Tensor>& y, const at::Tensor& x,
                    const DropoutContext& dropout, bool adapters = true,
                    const at::Tensor& bias_shares = {}) const;
+  // What ForwardInto forms, for those who form it together with other linears' (AddGroupedSums).
+  std::vector<ProductSum> ForwardSums(const std::vector<at::Tensor>& y, const at::Tensor& x,
+                                      const DropoutContext& dropout, bool adapters = true,
+                                      const at::Tensor& bias_shares = {}) const;
   // dy: of each linear, [T, out_local]. The linears' dx summed and added to `dx` if it is defined,
   // else stored there. Returns s_i dy_i B_i side by side, [T, R] (undefined without adapters;
   // float32 where products are formed so), for BackwardParams.
   at::Tensor BackwardInput(const std::vector<at::Tensor>& dy, const DropoutContext& dropout,
                            at::Tensor& dx) const;
+  // What that forms without dropout, added to `dx` or stored; `dlow` becomes what it returns.
+  std::vector<ProductSum> BackwardSums(const std::vector<at::Tensor>& dy, const at::Tensor& dx,
+                                       bool accumulate, at::Tensor& dlow) const;
   // The same without an input gradient, where nothing below needs one.
   at::Tensor BackwardLow(const std::vector<at::Tensor>& dy) const;
   // Adds to the gradients of whatever is trainable. x and bias_shares as given to Forward.
@@ -93,6 +100,8 @@ class Linears {
                      const DropoutContext& dropout) const;
   at::Tensor StackedA() const;                       // [R, in]
   at::Tensor FactorA(const Adapter& adapter) const;  // its rows
+  ProductSum InputGradient(const std::vector<at::Tensor>& dy, const at::Tensor& dx,
+                           bool accumulate) const;
   // s_i dy_i B_i into the columns of dlow.
   std::vector<ProductSum> LowGradients(const std::vector<at::Tensor>& dy,
                                        const at::Tensor& dlow) const;

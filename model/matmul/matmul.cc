@@ -13,7 +13,6 @@
 #include "runtime/memory/uncounted.h"
 
 namespace fttrain {
-namespace {
 
 void CheckShapes(const at::Tensor& out, const MatrixProduct& product) {
   const auto& [a, b, alpha] = product;
@@ -22,6 +21,8 @@ void CheckShapes(const at::Tensor& out, const MatrixProduct& product) {
               "product of ", a.sizes(), " and [", b.rows(), ", ", b.columns(), "] into ",
               out.sizes());
 }
+
+namespace {
 
 bool IsBf16(const at::Tensor& x) { return x.scalar_type() == at::kBFloat16; }
 

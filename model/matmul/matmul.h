@@ -74,6 +74,8 @@ struct MatrixProduct {
   Operand b;
   double alpha = 1.0;
 };
+// Throws c10::Error unless the product is one of out [M, N].
+void CheckShapes(const at::Tensor& out, const MatrixProduct& product);
 
 // out [M, N] = (accumulate ? out : 0) + sum of `products` (at least one). On the CPU, bfloat16
 // operands and outputs may be mixed with float32 ones (adapter factors, float32 gradients); an

@@ -246,7 +246,7 @@ ModelSpec LlamaLike(const LlamaShape& shape) {
   model.embedding = "model.embed_tokens";
   model.embedding_scale = shape.embedding_scale;
   model.rounds_embedding_scale = shape.rounds_embedding_scale;
-  for (int64_t i = 0; i < shape.num_layers; ++i) model.layers.push_back(LayerOf(shape, i));
+  for (int64_t i = 0; i < shape.num_layers; ++i) model.layers.Change().push_back(LayerOf(shape, i));
   if (HasExperts(model)) model.router_loss = shape.moe.router_loss;
   const bool tied = shape.tie_word_embeddings;
   model.head = {.norm = {"model.norm", shape.hidden_size, FormOf(shape)},

@@ -91,7 +91,8 @@ TEST(StepTime, OfProductsAloneIsTheModelsFlops) {
   EXPECT_NEAR(TimeOf(task, {}, ProductsAlone(1)).seconds * 1e14 / trained, 1, 1e-6);
 }
 
-// 128 experts of 20 launches there and back each, whose rows are soon multiplied.
+// 128 experts, whose rows are soon multiplied: dense ones run in 12 batches, and each one's rows
+// are added there and back; of NF4 each is expanded and multiplied for itself.
 TEST(StepTime, OfManySmallExpertsIsThatOfTheirLaunches) {
   Task task = LoraTask(1, 1);
   LlamaShape shape{.hidden_size = 256,
@@ -106,9 +107,13 @@ TEST(StepTime, OfManySmallExpertsIsThatOfTheirLaunches) {
   task.model = LlamaLike(shape);
   task.form.adapter->target_modules = {{"q_proj"}};
   const Rig rig = RigOf("H100");
+  const double dense = TimeOf(task, {}, rig).seconds;
+  EXPECT_GT(dense, 2 * (128 * (1 + 1) + 12 * (9 + 15)) * 5e-6);
+  EXPECT_LT(dense, 3 * (128 * (1 + 1) + 12 * (9 + 15)) * 5e-6);
+  task.form.nf4.emplace();
   const double seconds = TimeOf(task, {}, rig).seconds;
-  EXPECT_GT(seconds, 2 * 128 * (7 + 12) * 5e-6);
-  EXPECT_LT(seconds, 3 * 128 * (7 + 12) * 5e-6);
+  EXPECT_GT(seconds, 2 * 128 * (7 + 7) * 5e-6);
+  EXPECT_LT(seconds, 3 * 128 * (7 + 7) * 5e-6);
   Layout divided = {.mesh = {.dp = 2, .ep = 2}};
   task.rows_per_step = 2;
   EXPECT_LT(TimeOf(task, divided, RigOf("2xH100")).seconds, 0.7 * seconds) << "half as many each";
@@ -116,7 +121,7 @@ TEST(StepTime, OfManySmallExpertsIsThatOfTheirLaunches) {
 
 TEST(StepTime, CountsOnlyTheKeysThatAWindowShows) {
   Task task = LoraTask(1, 1);
-  auto& attention = std::get<AttentionSpec>(task.model.layers[0][0].body);
+  auto& attention = std::get<AttentionSpec>(task.model.layers.Change()[0][0].body);
   const double all = TimeOf(task, {}, ProductsAlone(1)).seconds;
   attention.window = 4096;  // longer than a row
   EXPECT_NEAR(TimeOf(task, {}, ProductsAlone(1)).seconds, all, kTiny);

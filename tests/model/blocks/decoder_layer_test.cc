@@ -145,6 +145,25 @@ const ModelVariant kVariants[] = {
        o.adapter->target_parameters = {"gate_up_proj", "experts.down_proj"};
        o.adapter->use_rslora = true;
      }},
+    {"MixtralExpertsTogether",
+     [](LlamaShape& c, ModelOptions& o) {
+       TrainAll<LikeMixtral>(c, o);
+       c.moe.experts = 6;
+       o.experts_together = true;
+     }},
+    {"GptOssExpertsTogetherAdapted",
+     [](LlamaShape& c, ModelOptions& o) {
+       AdaptNf4<LikeGptOss>(c, o);
+       c.moe.experts = 6;
+       o.experts_together = true;
+       o.adapter->target_parameters = {"gate_up_proj", "experts.down_proj"};
+     }},
+    {"Qwen3MoeExpertsTogetherFrozen",
+     [](LlamaShape& c, ModelOptions& o) {
+       LikeQwen3Moe(c);
+       c.moe.experts = 6;
+       o.experts_together = true;
+     }},
     {"GptOss", TrainAll<LikeGptOss>},
     {"GptOssOneKvHead", TrainAllOfOneKvHead<LikeGptOss>},
     {"GptOssFrozen", [](LlamaShape& c, ModelOptions&) { LikeGptOss(c); }},

@@ -22,6 +22,8 @@ struct Routing {
   bool renormalize;
   int64_t tokens;
   std::vector<int64_t> rows;  // that each expert has
+  // Rows of numbers of either sign: about half of them choose the experts of lowest scores.
+  bool both_ways = false;
 };
 std::ostream& operator<<(std::ostream& out, const Routing& routing) { return out << routing.name; }
 
@@ -30,7 +32,7 @@ std::ostream& operator<<(std::ostream& out, const Routing& routing) { return out
 // Experts read rows of positive numbers, so that the router's rows say who is chosen: `scores` has,
 // of each expert, what all elements of its row are.
 struct MoeOnMesh : PartOnMesh {
-  MoeOnMesh(const Routing& routing, Recompute recompute, int ep)
+  MoeOnMesh(const Routing& routing, Recompute recompute, int ep, bool together)
       : PartOnMesh(TestProcess().world_size() / ep, ep) {
     const std::vector<double>& scores = routing.scores;
     LikeMixtral(config);
@@ -46,6 +48,7 @@ struct MoeOnMesh : PartOnMesh {
       }
     }
     options.recompute = recompute;
+    options.experts_together = together;
     const LayerSpec whole = {LlamaLike(config).layers[0][1]};
     layer_spec = PartOfExperts(whole, mesh->ep().rank(), ep);
     DeclareLayer(layer_spec, options, RankIn(mesh->tp()), set);
@@ -117,16 +120,17 @@ struct Sent {
   int64_t ranks, experts, h, out, in;
 };
 
-void ExpectAutograd(const Routing& routing, Recompute recompute, int ep) {
-  MoeOnMesh rig(routing, recompute, ep);
+void ExpectAutograd(const Routing& routing, Recompute recompute, int ep, bool together) {
+  MoeOnMesh rig(routing, recompute, ep, together);
   int64_t tokens = 0;
   for (const int64_t each : rig.tokens) tokens += each;
   const std::vector<int64_t> shape = {tokens, rig.config.hidden_size};
   // Of other rows a product may round equal scores to unequal ones: there all ranks have the same.
-  const bool ties = routing.rows.empty();
+  const bool ties = routing.rows.empty() && !routing.both_ways;
   const at::Tensor seeded =
       SeededTensor(ties ? std::vector<int64_t>{routing.tokens, shape[1]} : shape, "x");
-  const at::Tensor x = seeded.detach().abs().repeat({ties ? ep : 1, 1}).set_requires_grad(true);
+  const at::Tensor drawn = routing.both_ways ? seeded.detach() : seeded.detach().abs();
+  const at::Tensor x = drawn.repeat({ties ? ep : 1, 1}).set_requires_grad(true);
   const at::Tensor dy = SeededTensor(shape, "dy").detach();
   std::vector<at::Tensor> of_ranks;
   for (const at::Tensor& rows : x.split_with_sizes(rig.tokens))
@@ -190,7 +194,7 @@ TEST_P(MoeRouting, ValuesAndGradientsEqualAutogradInFloat64) {
       const int64_t experts = static_cast<int64_t>(routing.scores.size());
       if (world % ep != 0 || experts % ep != 0) continue;
       SCOPED_TRACE("experts over " + std::to_string(ep) + " ranks");
-      ExpectAutograd(routing, recompute, ep);
+      for (const bool together : {false, true}) ExpectAutograd(routing, recompute, ep, together);
     }
   }
 }
@@ -206,10 +210,44 @@ INSTANTIATE_TEST_SUITE_P(
         Routing{"EqualScoresAtTheBorder", {2, 1, 1, 1}, 2, true, 12, {}},
         Routing{"EveryExpertHasEveryToken", {1, 2, 0}, 3, false, 12, {12, 12, 12}},
         Routing{"EveryExpertHasEveryTokenSumOfOne", {1, 2, 0}, 3, true, 12, {12, 12, 12}},
+        // Batches of several experts, where they run together.
+        Routing{"ExpertsWithHalfTheTokens", {5, 1, 2, -3, -1, 3, -2, -6}, 3, true, 12, {}, true},
         Routing{"OneToken", {1, 2, 0}, 2, true, 1, {1, 1, 0}},
         Routing{"OneTokenOfFourExperts", {1, 2, 0, 3}, 1, false, 1, {0, 0, 0, 1}},
         Routing{"EveryOfFourExpertsHasEveryToken", {1, 2, 0, 3}, 4, true, 12, {12, 12, 12, 12}}),
     [](const auto& test) { return test.param.name; });
+
+std::vector<std::vector<int64_t>> RowsOfBatches(const ExpertRows& rows) {
+  std::vector<std::vector<int64_t>> all;
+  int64_t next = 0;
+  for (const ExpertRows::Batch& batch : rows.batches()) {
+    EXPECT_EQ(batch.begin, next);
+    all.emplace_back();
+    for (const ExpertRows::Part& part : batch.parts) {
+      EXPECT_EQ(part.begin, next);
+      next += part.count;
+      all.back().push_back(part.count);
+    }
+    EXPECT_EQ(next - batch.begin, batch.count);
+  }
+  EXPECT_EQ(next, rows.count());
+  return all;
+}
+
+// A plan knows of one expert with all tokens: together they have no more rows than that.
+TEST(Moe, ABatchHasNoMoreRowsThanOneExpertMayHave) {
+  Routes routes;
+  const std::vector<int64_t> rows = {3, 0, 4, 1, 0, 8, 2, 2, 2, 2, 0};
+  int64_t places = 0;
+  for (const int64_t each : rows) routes.ends.push_back(places += each);
+  routes.experts = at::zeros({8, 3}, at::kLong);  // 8 tokens
+  routes.order = at::arange(places);
+  using Rows = std::vector<std::vector<int64_t>>;
+  EXPECT_EQ(RowsOfBatches(ExpertRows(routes, nullptr, /*together=*/true)),
+            (Rows{{3, 4, 1}, {8}, {2, 2, 2, 2}}));
+  EXPECT_EQ(RowsOfBatches(ExpertRows(routes, nullptr, /*together=*/false)),
+            (Rows{{3}, {4}, {1}, {8}, {2}, {2}, {2}, {2}}));
+}
 
 // A router that is kept in float32 is so in bfloat16 compute, and is trained so.
 TEST(Moe, RouterMayBeInFloat32) {

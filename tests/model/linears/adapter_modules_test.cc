@@ -194,7 +194,7 @@ TEST(CheckAdapterEntries, RefusesWhatIsWithoutEffect) {
 
 TEST(LinearLeaves, AreInTheOrderOfTheLayerThoseOfThisModelAlone) {
   ModelSpec model = Model();
-  for (LayerSpec& layer : model.layers) layer.pop_back();  // no MLP
+  for (LayerSpec& layer : model.layers.Change()) layer.pop_back();  // no MLP
   EXPECT_THAT(LinearLeaves(model), ElementsAre("q_proj", "k_proj", "v_proj", "o_proj"));
 }
 
