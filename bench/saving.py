@@ -37,7 +37,8 @@ def config_of(options, method, tokens, steps, save_steps):
             "sequence_len": tokens,
             "packing": False,
         },
-        "train": {"max_steps": steps, "save_steps": save_steps, "save_total_limit": 1,
+        "train": {"max_steps": steps, "gradient_accumulation_steps": options.rows,
+                  "save_steps": save_steps, "save_total_limit": 1,
                   "allow_changed": ["train.max_steps"]},
         "schedule": {"name": "constant"},
         "device": "cpu",
@@ -98,6 +99,7 @@ def main():
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--folder", type=Path, default=ROOT / "build/bench/saving")
     parser.add_argument("--tokens", type=int, default=64)
+    parser.add_argument("--rows", type=int, default=1, help="of --tokens each, in a step")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--saves", type=int, default=3, help="in a run")

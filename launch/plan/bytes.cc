@@ -4,6 +4,7 @@
 #include <map>
 #include <vector>
 
+#include "launch/plan/expert_parts.h"
 #include "model/blocks/decoder_layer.h"
 #include "model/files/folder_writer.h"
 #include "model/linears/adapter.h"
@@ -82,11 +83,11 @@ int64_t WindowBytes(std::map<int, int64_t> windows, const std::vector<size_t>& s
 int64_t CopyBytes(const Task& task, const Layout& layout, const std::vector<size_t>& stage_of_layer,
                   size_t stage, bool one_layer, c10::Device device) {
   const ModelOptions options = ModelOptionsOf(task, layout);
+  const Layers part = FirstPartOfExperts(task.model.layers, layout.mesh.ep);
   int64_t sum = 0, most = 0;
   for (size_t i = 0; i < stage_of_layer.size(); ++i) {
     if (stage_of_layer[i] != stage) continue;
-    const LayerSpec layer = PartOfExperts(task.model.layers[i], 0, layout.mesh.ep);
-    const int64_t bytes = FactorCopyBytes(layer, options, layout.mesh.tp, device);
+    const int64_t bytes = FactorCopyBytes(part[i], options, layout.mesh.tp, device);
     sum += bytes;
     most = std::max(most, bytes);
   }
@@ -118,8 +119,8 @@ int64_t KeptBytesOf(const Task& task, const Layout& layout, const std::vector<si
     const auto layers = std::count(stages.begin(), stages.end(), static_cast<size_t>(stage));
     most = std::max(most, in_flight * layers / chunks);
   }
-  const ModelSpec part = PartOfExperts(task.model, 0, layout.mesh.ep);
-  return most * MostKeptBytes(part.layers, ModelOptionsOf(task, layout), layout.mesh.tp,
+  const Layers part = FirstPartOfExperts(task.model.layers, layout.mesh.ep);
+  return most * MostKeptBytes(part, ModelOptionsOf(task, layout), layout.mesh.tp,
                               layout.micro_batch_rows * task.rows.sequence_len);
 }
 

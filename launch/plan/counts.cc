@@ -6,6 +6,7 @@
 #include <variant>
 
 #include "model/blocks/latent_attention.h"
+#include "model/config/alike_linears.h"
 #include "model/linears/expert_factors.h"
 
 namespace fttrain {
@@ -277,19 +278,6 @@ Counts operator*(double times, const Counts& counts) {
   return {times * counts.products,    times * counts.attention, times * counts.streamed,
           times * counts.dequantized, times * counts.sent,      times * counts.collectives,
           times * counts.exchanged,   times * counts.exchanges, times * counts.launches};
-}
-
-std::vector<AlikeLinears> AlikeLinearsByInput(const BlockSpec& block) {
-  if (const auto* moe = std::get_if<MoeSpec>(&block.body)) {
-    const MlpSpec& expert = moe->experts.front();
-    const int64_t all = std::ssize(moe->experts);
-    return {{{moe->router}, 1}, {{expert.gate, expert.up}, all}, {{expert.down}, all}};
-  }
-  std::vector<AlikeLinears> alike;
-  for (std::vector<LinearSpec>& linears : LinearsByInput(block)) {
-    alike.push_back({std::move(linears)});
-  }
-  return alike;
 }
 
 LayerCounts CountLayer(const LayerSpec& layer, const Task& task, const Layout& layout,

@@ -25,14 +25,6 @@ struct Counts {
 Counts operator+(const Counts& a, const Counts& b);
 Counts operator*(double times, const Counts& counts);
 
-// A block's linears, those together that read one input, by what they cost: experts have one shape
-// and one form, and the first one's stand for them all.
-struct AlikeLinears {
-  std::vector<LinearSpec> linears;
-  int64_t times = 1;
-};
-std::vector<AlikeLinears> AlikeLinearsByInput(const BlockSpec& block);
-
 // Of a layer: forward; what recompute repeats of it; backward without that.
 struct LayerCounts {
   Counts forward, again, backward;

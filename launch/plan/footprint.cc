@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <numeric>
 
+#include "launch/plan/expert_parts.h"
 #include "model/blocks/decoder_layer.h"
 #include "model/blocks/moe.h"
+#include "model/config/alike_linears.h"
 #include "parallel/optimizer/int8_moments.h"
 #include "parallel/pipeline/schedule.h"
 #include "runtime/math/ceil_divide.h"
@@ -17,9 +19,9 @@ int64_t ValueBytes(const Parameter& parameter) {
   return parameter.slice.GlobalNumel() * static_cast<int64_t>(c10::elementSize(parameter.dtype));
 }
 
-int64_t MostArrivingRows(const ModelSpec& part, int64_t tokens) {
+int64_t MostArrivingRows(const Layers& part, int64_t tokens) {
   int64_t most = 0;
-  for (const LayerSpec& layer : part.layers) {
+  for (const LayerSpec& layer : part) {
     for (const BlockSpec& block : layer) {
       const auto* moe = std::get_if<MoeSpec>(&block.body);
       if (moe != nullptr) most = std::max(most, MostRows(*moe, tokens));
@@ -68,15 +70,19 @@ const Footprint::LayerWork& Footprint::WorkOf(const Layout& layout) {
   const int64_t tokens = layout.micro_batch_rows * task_.rows.sequence_len;
   const auto element = static_cast<int64_t>(c10::elementSize(task_.form.compute));
   ModelOptions options = ModelOptionsOf(task_, layout);
-  const ModelSpec part = PartOfExperts(task_.model, 0, layout.mesh.ep);
+  const Layers part = FirstPartOfExperts(task_.model.layers, layout.mesh.ep);
   for (const Recompute level : {Recompute::kNone, Recompute::kSmart, Recompute::kFull}) {
     options.recompute = level;
-    work.kept[static_cast<size_t>(level)] = MostKeptBytes(part.layers, options, tp, tokens);
+    work.kept[static_cast<size_t>(level)] = MostKeptBytes(part, options, tp, tokens);
   }
   work.copies = FactorCopyBytes(layer, options, tp, c10::Device(c10::kCUDA, 0));
   int64_t widest = 0, attention = 0;
   for (const LayerSpec& each : task_.model.layers) {
-    for (const LinearSpec& linear : LinearsOf(each)) widest = std::max(widest, linear.out);
+    for (const BlockSpec& block : each) {
+      for (const AlikeLinears& alike : AlikeLinearsByInput(block)) {
+        for (const LinearSpec& linear : alike.linears) widest = std::max(widest, linear.out);
+      }
+    }
   }
   const AttentionShape shape{.tokens = RoundUp(tokens, tp),
                              .documents = layout.micro_batch_rows,

@@ -8,6 +8,7 @@
 
 #include "launch/plan/counts.h"
 #include "model/blocks/decoder_layer.h"
+#include "model/config/alike_linears.h"
 #include "model/linears/expert_factors.h"
 #include "runtime/math/ceil_divide.h"
 
@@ -126,11 +127,8 @@ Links LinksOf(const Layout& layout, const Rig& rig) {
   return links;
 }
 
-GroupBytes BytesOfLayer(const LayerSpec& whole, const Task& task, const Layout& layout) {
+GroupBytes BytesOfLayer(const LayerSpec& layer, const Task& task, const Layout& layout) {
   const int tp = layout.mesh.tp;
-  const bool divided = layout.mesh.ep > 1;
-  const LayerSpec part = divided ? PartOfExperts(whole, 0, layout.mesh.ep) : LayerSpec();
-  const LayerSpec& layer = divided ? part : whole;
   GroupBytes bytes;
   for (const BlockSpec& block : layer) {
     for (const auto& [linears, times] : AlikeLinearsByInput(block)) {

@@ -27,6 +27,7 @@ struct GroupBytes {
   double kept = 0;     // for one microbatch's backward
   double values() const { return frozen + trained; }
 };
+// `layer`: the rank's part of it (FirstPartOfExperts).
 GroupBytes BytesOfLayer(const LayerSpec& layer, const Task& task, const Layout& layout);
 GroupBytes BytesOfEmbedding(const Task& task, const Layout& layout);
 GroupBytes BytesOfHead(const Task& task, const Layout& layout);

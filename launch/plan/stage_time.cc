@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "launch/plan/expert_parts.h"
 #include "model/network/runs.h"
 
 namespace fttrain {
@@ -253,7 +254,9 @@ StepCounts CountStep(const Task& task, const Layout& layout, const Efficiencies&
   StepCounts counts;
   for (const LayerSpec& layer : task.model.layers) {
     counts.layers.push_back(CountLayer(layer, task, layout, efficiencies));
-    counts.bytes.push_back(BytesOfLayer(layer, task, layout));
+  }
+  for (const LayerSpec& part : FirstPartOfExperts(task.model.layers, layout.mesh.ep)) {
+    counts.bytes.push_back(BytesOfLayer(part, task, layout));
   }
   counts.head = CountHead(task, layout, efficiencies);
   counts.embedding = CountEmbedding(task, layout);

@@ -148,6 +148,11 @@ std::vector<int64_t> LargestOverMesh(const std::vector<int64_t>& values, const N
   return {t.data_ptr<int64_t>(), t.data_ptr<int64_t>() + t.numel()};
 }
 
+const ParameterSet& Network::Declared() const {
+  if (declared == nullptr) declared = std::make_unique<const ParameterSet>(Declare(task));
+  return *declared;
+}
+
 PipelineSchedule ForwardSchedule(const Network& network, int microbatches) {
   const int stages = network.links->num_stages(), chunks = network.transformer->num_chunks();
   const bool layer_major = network.layout.schedule == PipelineKind::kLayerMajor;
@@ -177,7 +182,6 @@ absl::StatusOr<std::unique_ptr<Network>> BuildNetwork(const Task& task, const La
         CheckSameChoice(task.model, layout.mesh, process.GatherStrings(DeviceModel(device))));
   }
   FT_RETURN_IF_ERROR(Connect(*network, backend, process));
-  network->declared = Declare(task);
   ModelOptions options = ModelOptionsOf(task, layout);
   options.experts_together = device.is_cuda();
   network->transformer = std::make_unique<Transformer>(

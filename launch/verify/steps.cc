@@ -139,7 +139,7 @@ absl::StatusOr<std::vector<Deviation>> WatchSteps(Job& job, const ReplicaMap& re
 absl::StatusOr<StepRecord> RecordSteps(Job& job, int64_t steps, const std::string& scratch_folder,
                                        const Process& process, const StepRecord* follow) {
   const auto make = [&](Quantity quantity) {
-    return MakeStepTensors(job.network->declared, quantity, steps, scratch_folder, process);
+    return MakeStepTensors(job.network->Declared(), quantity, steps, scratch_folder, process);
   };
   StepRecord record;
   if (follow == nullptr) {

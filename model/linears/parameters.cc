@@ -75,6 +75,7 @@ LinearNames::LinearNames(const LinearSpec& spec) {
   };
   weight = rows(spec.module() + ".weight");
   bias = rows(spec.module() + ".bias");
+  if (spec.role != LinearRole::kPlain) return;
   a = PeftName(spec.module(), Factor::kA);
   b = rows(PeftName(spec.module(), Factor::kB));
 }

@@ -57,7 +57,8 @@ LinearSlice SliceOf(const NormSpec& spec, TensorRank tp);
 // One of a stack has what is its in the tensor of all.
 struct LinearNames {
   explicit LinearNames(const LinearSpec& spec);
-  std::string weight, bias, a, b;
+  std::string weight, bias;
+  std::string a, b;  // of a plain linear: an expert's are FactorNames
 };
 
 // Weight, bias, and the adapter's factors if the form adapts the module. Column split: B sliced, A

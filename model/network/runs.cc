@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "model/config/alike_linears.h"
 
 namespace fttrain {
 namespace {
@@ -13,8 +14,13 @@ namespace {
 double LayerCost(const ModelSpec& model) {
   double elements = 0;
   for (const LayerSpec& layer : model.layers) {
-    for (const LinearSpec& linear : LinearsOf(layer))
-      elements += linear.token_share * static_cast<double>(linear.in * linear.out);
+    for (const BlockSpec& block : layer) {
+      for (const auto& [linears, times] : AlikeLinearsByInput(block)) {
+        for (const LinearSpec& linear : linears) {
+          elements += static_cast<double>(times * linear.in * linear.out) * linear.token_share;
+        }
+      }
+    }
   }
   return elements / static_cast<double>(model.num_layers());
 }

@@ -1,0 +1,19 @@
+// A block's linears by what they cost.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "model/config/spec.h"
+
+namespace fttrain {
+
+// Those together that read one input: experts have one shape and one form, and the first one's
+// stand for them all.
+struct AlikeLinears {
+  std::vector<LinearSpec> linears;
+  int64_t times = 1;
+};
+std::vector<AlikeLinears> AlikeLinearsByInput(const BlockSpec& block);
+
+}  // namespace fttrain
