@@ -7,6 +7,7 @@ So do every feature alone, and two ranks that share the card.
 
 import importlib.util
 import json
+import os
 import shlex
 import shutil
 from pathlib import Path
@@ -150,6 +151,10 @@ def test_steps(root, device):
             continue
         command = [word.replace("{root}", str(root)) for word in test["command"]]
         environment = dict(word.split("=", 1) for word in test["environment"])
+        # Ranks whose threads wait for a core that another's spin on take minutes for seconds.
+        ranks = int(command[command.index("-np") + 1]) if "-np" in command else 1
+        threads = max(1, min(4, os.cpu_count() // ranks))
+        environment.setdefault("OMP_NUM_THREADS", str(threads))
         limit = int(min(test["timeout"], 90))
         skip = ""
         if device != "cuda":
@@ -158,7 +163,7 @@ def test_steps(root, device):
             skip = "needs numpy"
         steps.append(Step(f"test {test['name']}", command, limit, None, environment, skip))
         if device != "cuda" and "FTTRAIN_TEST_DEVICE" in environment:
-            on_cpu = {**environment, "FTTRAIN_TEST_DEVICE": "cpu", "OMP_NUM_THREADS": "2"}
+            on_cpu = {**environment, "FTTRAIN_TEST_DEVICE": "cpu"}
             steps.append(
                 Step(
                     f"test {test['name'].removesuffix('.cuda')} on the CPU",
