@@ -1,8 +1,6 @@
 #include "launch/plan/counts.h"
 
 #include <algorithm>
-#include <iterator>
-#include <utility>
 #include <variant>
 
 #include "model/blocks/latent_attention.h"

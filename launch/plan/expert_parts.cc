@@ -1,6 +1,7 @@
 #include "launch/plan/expert_parts.h"
 
 #include <deque>
+#include <utility>
 
 #include "model/config/spec.h"
 
