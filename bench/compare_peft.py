@@ -50,6 +50,16 @@ MPI_ENVIRONMENT = {
     "OMPI_MCA_btl_vader_single_copy_mechanism": "none",
 }
 VOCABULARY = 32000
+MIXTURE = {
+    "model_type": "qwen3_moe",
+    "hidden_size": 512,
+    "norm_topk_prob": True,
+    "num_hidden_layers": 8,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 4,
+    "head_dim": 64,
+    "max_position_embeddings": 2048,
+}
 MODELS = {
     "llama": {
         "hidden_size": 1024,
@@ -60,32 +70,9 @@ MODELS = {
         "max_position_embeddings": 2048,
         "tie_word_embeddings": False,
     },
-    "moe": {  # 0.3 billion parameters
-        "model_type": "qwen3_moe",
-        "hidden_size": 512,
-        "moe_intermediate_size": 1280,
-        "num_experts": 16,
-        "num_experts_per_tok": 4,
-        "norm_topk_prob": True,
-        "num_hidden_layers": 8,
-        "num_attention_heads": 8,
-        "num_key_value_heads": 4,
-        "head_dim": 64,
-        "max_position_embeddings": 2048,
-    },
-    "moe-many": {  # 0.3 billion parameters, as narrow as Qwen3-30B-A3B's beside its hidden size
-        "model_type": "qwen3_moe",
-        "hidden_size": 512,
-        "moe_intermediate_size": 192,
-        "num_experts": 128,
-        "num_experts_per_tok": 8,
-        "norm_topk_prob": True,
-        "num_hidden_layers": 8,
-        "num_attention_heads": 8,
-        "num_key_value_heads": 4,
-        "head_dim": 64,
-        "max_position_embeddings": 2048,
-    },
+    # Both 0.3 billion parameters; the second's experts are as narrow as Qwen3-30B-A3B's beside its hidden size.
+    "moe": {**MIXTURE, "moe_intermediate_size": 1280, "num_experts": 16, "num_experts_per_tok": 4},
+    "moe-many": {**MIXTURE, "moe_intermediate_size": 192, "num_experts": 128, "num_experts_per_tok": 8},
     "gemma3": {
         "model_type": "gemma3_text",
         "hidden_size": 768,

@@ -77,13 +77,9 @@ const Footprint::LayerWork& Footprint::WorkOf(const Layout& layout) {
   }
   work.copies = FactorCopyBytes(layer, options, tp, c10::Device(c10::kCUDA, 0));
   int64_t widest = 0, attention = 0;
-  for (const LayerSpec& each : task_.model.layers) {
-    for (const BlockSpec& block : each) {
-      for (const AlikeLinears& alike : AlikeLinearsByInput(block)) {
-        for (const LinearSpec& linear : alike.linears) widest = std::max(widest, linear.out);
-      }
-    }
-  }
+  ForEachAlikeLinear(task_.model, [&](const LinearSpec& linear, int64_t) {
+    widest = std::max(widest, linear.out);
+  });
   const AttentionShape shape{.tokens = RoundUp(tokens, tp),
                              .documents = layout.micro_batch_rows,
                              .longest = task_.rows.sequence_len};

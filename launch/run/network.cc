@@ -148,11 +148,6 @@ std::vector<int64_t> LargestOverMesh(const std::vector<int64_t>& values, const N
   return {t.data_ptr<int64_t>(), t.data_ptr<int64_t>() + t.numel()};
 }
 
-const ParameterSet& Network::Declared() const {
-  if (declared == nullptr) declared = std::make_unique<const ParameterSet>(Declare(task));
-  return *declared;
-}
-
 PipelineSchedule ForwardSchedule(const Network& network, int microbatches) {
   const int stages = network.links->num_stages(), chunks = network.transformer->num_chunks();
   const bool layer_major = network.layout.schedule == PipelineKind::kLayerMajor;
@@ -173,6 +168,7 @@ absl::StatusOr<std::unique_ptr<Network>> BuildNetwork(const Task& task, const La
   auto network = std::make_unique<Network>();
   network->task = task;
   network->layout = layout;
+  network->declared = Declare(task);
   FT_RETURN_IF_ERROR(AgreeOnModel(task.model_path, process));
   UseDeterministicAlgorithms(task.deterministic);
   network->device = device;
@@ -182,10 +178,9 @@ absl::StatusOr<std::unique_ptr<Network>> BuildNetwork(const Task& task, const La
         CheckSameChoice(task.model, layout.mesh, process.GatherStrings(DeviceModel(device))));
   }
   FT_RETURN_IF_ERROR(Connect(*network, backend, process));
-  ModelOptions options = ModelOptionsOf(task, layout);
-  options.experts_together = device.is_cuda();
-  network->transformer = std::make_unique<Transformer>(
-      task.model, options, *network->mesh, network->parameters, positions, network->device);
+  network->transformer =
+      std::make_unique<Transformer>(task.model, ModelOptionsOf(task, layout), *network->mesh,
+                                    network->parameters, positions, network->device);
   absl::StatusOr<std::unique_ptr<ParameterStore>> store = MakeStore(*network, storage);
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(store.status()));
   network->store = *std::move(store);

@@ -38,15 +38,11 @@ struct Network {
   Activity* activity = nullptr;  // of the process
   std::unique_ptr<Mesh> mesh;
   std::unique_ptr<StageLinks> links;
+  ParameterSet declared;                  // of the whole model, without storage
   ParameterSet parameters;                // of this rank
   std::unique_ptr<ParameterStore> store;  // of `parameters`
   std::unique_ptr<Transformer> transformer;
   std::unique_ptr<Board> board;  // of this host's ranks; null: one rank, or no memory to share
-
-  // Those of the whole model, without storage: made when they are first asked for, which most
-  // rehearsals never do. One thread at a time.
-  const ParameterSet& Declared() const;
-  mutable std::unique_ptr<const ParameterSet> declared;
 };
 
 // Each of the numbers on the rank of the mesh that has most of it. Collective over the mesh.

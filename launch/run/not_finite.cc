@@ -100,7 +100,7 @@ int64_t LastGradient(Job& job) {
     }
   }
   int64_t last = kNothing;
-  const auto& declared = network.Declared().all();
+  const auto& declared = network.declared.all();
   for (size_t i = 0; i < declared.size(); ++i) {
     if (names.count(declared[i]->slice.name) == 0) continue;
     last = static_cast<int64_t>(i) * network.mesh->shape().world_size() + RankOf(*network.mesh);
@@ -123,7 +123,7 @@ std::string FindNotFinite(Job& job, int64_t step, std::vector<ModelBatch> batche
   if (gradient == kNothing) return "in no part that can be found again";
   const int64_t world = network.mesh->shape().world_size();
   return absl::StrCat("all outputs are finite; first in the gradient of ",
-                      network.Declared().all()[static_cast<size_t>(gradient / world)]->slice.name,
+                      network.declared.all()[static_cast<size_t>(gradient / world)]->slice.name,
                       ", rank ", gradient % world);
 }
 

@@ -12,6 +12,7 @@
 #include "launch/run/held_out_loss.h"
 #include "launch/run/samples.h"
 #include "launch/run/trainer.h"
+#include "model/config/alike_linears.h"
 #include "runtime/math/ceil_divide.h"
 #include "runtime/memory/rehearsal.h"
 #include "runtime/process/check.h"
@@ -21,11 +22,12 @@ namespace {
 
 constexpr int64_t kSteps = 2;
 
-// Layers times microbatches from which on a step is made shorter, and microbatches that are enough
-// whatever the pipeline.
-constexpr int64_t kLongStep = 1024, kFewMicrobatches = 8;
+// Linears that a token meets times microbatches, from which on a step is made shorter, and
+// microbatches that are enough whatever the pipeline.
+constexpr double kLongStep = 8192;
+constexpr int64_t kFewMicrobatches = 4;
 
-// The task with a shorter step, unless the schedule keeps all microbatches.
+// The task in shorter steps, unless its are short or the schedule keeps all microbatches.
 Task WithFewMicrobatches(const Task& task, const Layout& layout) {
   const bool keeps_all =
       layout.schedule == PipelineKind::kGPipe || layout.schedule == PipelineKind::kLayerMajor;
@@ -33,24 +35,31 @@ Task WithFewMicrobatches(const Task& task, const Layout& layout) {
   // Of every run of layers one in flight, one behind it, and those of the other stages.
   const auto runs = static_cast<int64_t>(LayersPerRun(task, layout).size());
   const int64_t enough = RoundUp(std::max(kFewMicrobatches, 2 * runs + stages), stages);
-  if (keeps_all || all <= enough || all * task.model.num_layers() <= kLongStep) return task;
+  if (keeps_all || all <= enough) return task;
+  double linears = 0;
+  ForEachAlikeLinear(task.model, [&](const LinearSpec& linear, int64_t times) {
+    linears += static_cast<double>(times) * linear.token_share;
+  });
+  if (linears * static_cast<double>(all) <= kLongStep) return task;
   Task few = task;
   few.rows_per_step = task.rows_per_step / all * enough;
+  few.steps = task.steps * all / enough;
   return few;
 }
 
-// The step, among the first hundred of `steps`, of the microbatch with most tokens and targets;
-// those of the first many tokens.
+// The step, among the first of `steps`, of the microbatch with most tokens and targets.
 int64_t FullestStep(const Task& task, const Layout& layout, RowStream& rows, int64_t steps,
                     int rank) {
-  constexpr int64_t kMostSteps = 100, kMostTokens = int64_t{1} << 24;
+  constexpr int64_t kMostMicrobatches = 1600, kMostTokens = int64_t{1} << 24;
   const int replica = IndexIn(layout.mesh, PositionOfRank(layout.mesh, rank), kDataAxes);
-  int64_t fullest = 0, most = -1, seen = 0;
-  for (int64_t step = 0; step < std::min(steps, kMostSteps) && seen < kMostTokens; ++step) {
+  int64_t fullest = 0, most = -1, seen = 0, tokens_seen = 0;
+  for (int64_t step = 0; step < steps && seen < kMostMicrobatches && tokens_seen < kMostTokens;
+       ++step) {
     for (const Microbatch& each :
          rows.TrainMicrobatches(step, StepShapeOf(task, layout), replica)) {
       const auto tokens = static_cast<int64_t>(each.input_ids.size());
-      seen += tokens;
+      ++seen;
+      tokens_seen += tokens;
       if (tokens + each.num_targets <= most) continue;
       most = tokens + each.num_targets;
       fullest = step;
@@ -155,8 +164,8 @@ absl::StatusOr<std::vector<RankMemory>> RehearseAllRanks(const Task& task, const
 absl::StatusOr<RankMemory> RehearseOwnRows(const Task& task, const Layout& layout,
                                            const JobInputs& inputs, int rank) {
   const Task few = WithFewMicrobatches(task, layout);
-  const int64_t fullest = FullestStep(few, layout, *inputs.rows, task.steps, rank);
-  const int64_t first = std::max<int64_t>(0, std::min(fullest, task.steps - kSteps));
+  const int64_t fullest = FullestStep(few, layout, *inputs.rows, few.steps, rank);
+  const int64_t first = std::max<int64_t>(0, std::min(fullest, few.steps - kSteps));
   return RehearseRank(few, layout, inputs, rank, first);
 }
 

@@ -23,8 +23,8 @@ absl::StatusOr<RankMemory> RehearseRank(const Task& task, const Layout& layout,
                                         int64_t largest_computed = 4096);
 
 // For a plan: of rows of sequence_len tokens, each of one document, of which all are learnt. Of
-// steps of very many microbatches those beyond a pipeline's depth are left out: of each the token
-// ids alone stay on a device. `beside`: samples and saving of such a run.
+// long steps microbatches beyond a pipeline's depth are left out: of each the token ids alone stay
+// on a device. `beside`: samples and saving of such a run.
 absl::StatusOr<RankMemory> RehearseFullRows(const Task& task, const Layout& layout,
                                             c10::Device device, int rank,
                                             const JobInputs& beside = {});

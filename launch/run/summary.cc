@@ -226,7 +226,7 @@ std::string StartSummary(const Job& job) {
   const c10::Device device = network.device;
   const std::string gpu = device.is_cuda() ? Gpus().Describe(device.index()).name : "";
   return StartSummary(job.task(), job.layout(), {device, gpu, network.transport},
-                      CountParameters(job.network->Declared()), job.rows->summary());
+                      CountParameters(job.network->declared), job.rows->summary());
 }
 
 std::string HeldOutSummary(const DatasetSummary& data, int64_t sequence_len, int64_t eval_steps) {

@@ -53,10 +53,10 @@ absl::Status WriteResult(const TrainPlan& plan, const Job& job) {
   const Network& network = *job.network;
   const std::string folder = ResultFolder(plan);
   if (!task.form.adapter) {
-    return SaveModel(network.parameters, *network.store, network.Declared(), task.model_path,
-                     folder, task.model, task.form.compute, plan.taught.generation_config);
+    return SaveModel(network.parameters, *network.store, network.declared, task.model_path, folder,
+                     task.model, task.form.compute, plan.taught.generation_config);
   }
-  return SaveAdapter(network.parameters, *network.store, network.Declared(), folder,
+  return SaveAdapter(network.parameters, *network.store, network.declared, folder,
                      *task.form.adapter, plan.taught.generation_config);
 }
 

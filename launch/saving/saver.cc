@@ -45,7 +45,7 @@ std::vector<AdapterTensor> AdapterOnHost(const Job& job, const Process& process)
   const Network& network = *job.network;
   if (!job.task().form.adapter) return {};
   std::vector<AdapterTensor> tensors =
-      GatherAdapter(network.parameters, *network.store, network.Declared());
+      GatherAdapter(network.parameters, *network.store, network.declared);
   if (process.rank() != 0) return {};
   const MemoryScope scope(MemoryCategory::kAdapters);
   for (AdapterTensor& tensor : tensors) {
@@ -142,7 +142,7 @@ void RehearseSave(Job& job, const Process& process) {
   // copied.
   if (process.rank() != 0) return;
   std::vector<at::Tensor> whole;
-  for (const auto& p : job.network->Declared().all()) {
+  for (const auto& p : job.network->declared.all()) {
     if (!p->trainable || p->category != MemoryCategory::kAdapters) continue;
     const auto options = at::TensorOptions(p->dtype).device(job.network->device);
     whole.push_back(at::empty(p->slice.global_shape, options));

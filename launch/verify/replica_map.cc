@@ -47,9 +47,9 @@ absl::StatusOr<ReplicaMap> ReplicaMap::Create(const Network& network, const Proc
       CreateCommunicator(CreateMpiCommunicator, process,
                          {.axis = "world", .key = process.rank(), .size = process.world_size()}));
 
-  const auto count = static_cast<int64_t>(network.Declared().all().size());
+  const auto count = static_cast<int64_t>(network.declared.all().size());
   std::vector<Words> own;
-  for (size_t i = 0; i < network.Declared().all().size(); ++i) {
+  for (size_t i = 0; i < network.declared.all().size(); ++i) {
     const Parameter* local = map.Local(i);
     own.push_back(local == nullptr
                       ? kNotHeld

@@ -33,9 +33,7 @@ class ReplicaMap {
 
   // By parameter; the same on every rank. Not collective, nor are the three below.
   const std::vector<std::vector<HeldSlice>>& slices() const { return slices_; }
-  const Parameter& Declared(size_t parameter) const {
-    return *network_->Declared().all()[parameter];
-  }
+  const Parameter& Declared(size_t parameter) const { return *network_->declared.all()[parameter]; }
   // This rank's part of it; null if it holds none.
   const Parameter* Local(size_t parameter) const {
     return network_->parameters.Find(Declared(parameter).slice.name);

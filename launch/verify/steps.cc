@@ -128,8 +128,8 @@ absl::StatusOr<std::vector<Deviation>> WatchSteps(Job& job, const ReplicaMap& re
                                                   int64_t steps, const Watch& watch) {
   Watcher watcher(job, replicas, watch);
   watcher.Observe(Quantity::kValues, 0);
-  // Not from the files, in more bits: a master halfway between two values of its parameter would turn
-  // rounding's noise into a difference.
+  // Not from the files, in more bits: a master halfway between two values of its parameter would
+  // turn rounding's noise into a difference.
   job.optimizer->MastersFromParameters();
   Trainer trainer(job);
   for (int64_t step = 0; step < steps; ++step) FT_RETURN_IF_ERROR(trainer.Step(step).status());
@@ -139,7 +139,7 @@ absl::StatusOr<std::vector<Deviation>> WatchSteps(Job& job, const ReplicaMap& re
 absl::StatusOr<StepRecord> RecordSteps(Job& job, int64_t steps, const std::string& scratch_folder,
                                        const Process& process, const StepRecord* follow) {
   const auto make = [&](Quantity quantity) {
-    return MakeStepTensors(job.network->Declared(), quantity, steps, scratch_folder, process);
+    return MakeStepTensors(job.network->declared, quantity, steps, scratch_folder, process);
   };
   StepRecord record;
   if (follow == nullptr) {

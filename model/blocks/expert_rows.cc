@@ -7,10 +7,10 @@
 
 namespace fttrain {
 
-ExpertRows::ExpertRows(const Routes& routes, Communicator* ep, bool together)
+ExpertRows::ExpertRows(const Routes& routes, Communicator* ep)
     : routes_(routes), ep_(ep), tokens_(routes.Tokens()) {
   const size_t ranks = ep == nullptr ? 1 : static_cast<size_t>(ep->size());
-  const int64_t most_rows = together ? static_cast<int64_t>(ranks) * routes.experts.size(0) : 0;
+  const int64_t most_rows = static_cast<int64_t>(ranks) * routes.experts.size(0);
   const size_t own = routes.ends.size() / ranks;
   if (ep == nullptr) {
     int64_t begin = 0;

@@ -16,9 +16,8 @@ namespace fttrain {
 
 class ExpertRows {
  public:
-  // `routes` must outlive it. `ep`: null where this rank has all experts. `together`: whether
-  // experts run in batches.
-  ExpertRows(const Routes& routes, Communicator* ep, bool together);
+  // `routes` must outlive it. `ep`: null where this rank has all experts.
+  ExpertRows(const Routes& routes, Communicator* ep);
 
   // The rows [begin, begin + count) of what is sorted by expert, which are one expert's.
   struct Part {

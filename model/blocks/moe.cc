@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <functional>
 #include <iterator>
 #include <utility>
 
@@ -43,7 +44,6 @@ MoeBlock::MoeBlock(const MoeSpec& spec, const BlockSetup& setup)
       activation_(spec.experts.front().activation),
       hidden_size_(spec.router.in),
       compute_(setup.options.compute),
-      together_(setup.options.experts_together),
       ep_(setup.ep),
       router_(spec, setup) {
   const auto own = static_cast<int64_t>(spec.experts.size());
@@ -54,6 +54,18 @@ MoeBlock::MoeBlock(const MoeSpec& spec, const BlockSetup& setup)
     experts_.push_back({setup.Make({expert.gate, expert.up}), setup.Make({expert.down})});
   }
 }
+
+namespace {
+
+// What `sums` gives of each part of a batch, all formed.
+void AddSums(const ExpertRows::Batch& batch,
+             const std::function<std::vector<ProductSum>(size_t)>& sums) {
+  std::vector<std::vector<ProductSum>> groups;
+  for (size_t i = 0; i < batch.parts.size(); ++i) groups.push_back(sums(i));
+  AddGroupedSums(groups);
+}
+
+}  // namespace
 
 bool MoeBlock::NeedsInput() const {
   return router_.trainable() || experts_.front().gate_up.HasTrainable();
@@ -76,7 +88,7 @@ void MoeBlock::ForwardInner(const at::Tensor& x, const BlockContext& context,
   saved.routes = router_.Choose(x, category);
   if (context.batch.balance != nullptr) context.batch.balance->Add(saved.routes);
   const MemoryScope workspace(MemoryCategory::kWorkspace);
-  const ExpertRows rows(saved.routes, ep_, together_);
+  const ExpertRows rows(saved.routes, ep_);
   saved.rows = rows.count();
   const std::vector<SavedTensor> inner = saved.Inner(x.size(0));
   const at::Tensor shares =
@@ -91,13 +103,12 @@ void MoeBlock::ForwardInner(const at::Tensor& x, const BlockContext& context,
   for (const ExpertRows::Batch& batch : rows.batches()) {
     const at::Tensor tokens = rows.TokensOf(batch, sent);
     const at::Tensor gate = batch.In(saved.gate), up = batch.In(saved.up);
-    std::vector<std::vector<ProductSum>> sums;
-    for (const ExpertRows::Part& part : batch.parts) {
-      sums.push_back(experts_[part.expert].gate_up.ForwardSums(
-          {batch.Of(part, gate), batch.Of(part, up)}, batch.Of(part, tokens), /*dropout=*/{},
-          context.batch.adapters));
-    }
-    AddGroupedSums(sums);
+    AddSums(batch, [&](size_t i) {
+      const ExpertRows::Part& part = batch.parts[i];
+      return experts_[part.expert].gate_up.ForwardSums({batch.Of(part, gate), batch.Of(part, up)},
+                                                       batch.Of(part, tokens), /*dropout=*/{},
+                                                       context.batch.adapters);
+    });
   }
 }
 
@@ -113,7 +124,7 @@ at::Tensor MoeBlock::ForwardOutput(const BlockContext& context, MemoryCategory c
   }
   {
     const MemoryScope workspace(MemoryCategory::kWorkspace);
-    const ExpertRows rows(saved.routes, ep_, together_);
+    const ExpertRows rows(saved.routes, ep_);
     const at::Tensor shares = SharesOf(saved);
     at::Tensor results = rows.NewResults(partial);
     for (const ExpertRows::Batch& batch : rows.batches()) {
@@ -121,13 +132,12 @@ at::Tensor MoeBlock::ForwardOutput(const BlockContext& context, MemoryCategory c
       const at::Tensor mine = rows.PlacesOf(batch, shares).unsqueeze(1);
       hidden.mul_(mine);
       const at::Tensor made = at::empty({batch.count, hidden_size_}, hidden.options());
-      std::vector<std::vector<ProductSum>> sums;
-      for (const ExpertRows::Part& part : batch.parts) {
-        sums.push_back(experts_[part.expert].down.ForwardSums(
-            {batch.Of(part, made)}, batch.Of(part, hidden), /*dropout=*/{}, context.batch.adapters,
-            batch.Of(part, mine)));
-      }
-      AddGroupedSums(sums);
+      AddSums(batch, [&](size_t i) {
+        const ExpertRows::Part& part = batch.parts[i];
+        return experts_[part.expert].down.ForwardSums({batch.Of(part, made)},
+                                                      batch.Of(part, hidden), /*dropout=*/{},
+                                                      context.batch.adapters, batch.Of(part, mine));
+      });
       rows.AddTokens(batch, made, results);
     }
     rows.ReturnTokens(std::move(results), partial);
@@ -141,13 +151,12 @@ at::Tensor MoeBlock::BackwardDown(const ExpertRows::Batch& batch, const at::Tens
                                   const at::Tensor& up) const {
   const at::Tensor dhidden = at::empty(gate.sizes(), gate.options());
   std::vector<at::Tensor> dlow(batch.parts.size());
-  std::vector<std::vector<ProductSum>> sums;
-  for (size_t i = 0; i < batch.parts.size(); ++i) {
+  AddSums(batch, [&](size_t i) {
     const ExpertRows::Part& part = batch.parts[i];
-    sums.push_back(experts_[part.expert].down.BackwardSums(
-        {batch.Of(part, dy)}, batch.Of(part, dhidden), /*accumulate=*/false, dlow[i]));
-  }
-  AddGroupedSums(sums);
+    return experts_[part.expert].down.BackwardSums({batch.Of(part, dy)}, /*dropout=*/{},
+                                                   batch.Of(part, dhidden), /*accumulate=*/false,
+                                                   dlow[i]);
+  });
   at::Tensor hidden = GluForward(gate, up, activation_);
   at::Tensor dshares = (dhidden * hidden).to(StatisticsType(compute_)).sum(1);
   const bool trains = experts_.front().down.HasTrainable();
@@ -171,21 +180,15 @@ at::Tensor MoeBlock::BackwardGateUp(const ExpertRows::Batch& batch,
   at::Tensor dx;
   if (need_dx) dx = at::empty({batch.count, hidden_size_}, dgate_up.front().options());
   std::vector<at::Tensor> dlow(batch.parts.size());
-  std::vector<std::vector<ProductSum>> sums;
   const auto of = [&](const ExpertRows::Part& part) {
     return std::vector<at::Tensor>{batch.Of(part, dgate_up[0]), batch.Of(part, dgate_up[1])};
   };
-  for (size_t i = 0; i < batch.parts.size(); ++i) {
+  AddSums(batch, [&](size_t i) {
     const ExpertRows::Part& part = batch.parts[i];
-    const Linears& gate_up = experts_[part.expert].gate_up;
-    if (need_dx) {
-      sums.push_back(
-          gate_up.BackwardSums(of(part), batch.Of(part, dx), /*accumulate=*/false, dlow[i]));
-    } else {
-      dlow[i] = gate_up.BackwardLow(of(part));
-    }
-  }
-  AddGroupedSums(sums);
+    return experts_[part.expert].gate_up.BackwardSums(of(part), /*dropout=*/{},
+                                                      need_dx ? batch.Of(part, dx) : at::Tensor(),
+                                                      /*accumulate=*/false, dlow[i]);
+  });
   if (!experts_.front().gate_up.HasTrainable()) return dx;
   for (size_t i = 0; i < batch.parts.size(); ++i) {
     const ExpertRows::Part& part = batch.parts[i];
@@ -203,7 +206,7 @@ at::Tensor MoeBlock::Backward(const at::Tensor& dy, const BlockContext& context,
     const Routes& routes = saved.routes;
     const at::Tensor dfull = region_.Enter(dy);
     const at::Tensor x = NeedsInput() ? make_input() : at::Tensor();
-    const ExpertRows rows(routes, ep_, together_);
+    const ExpertRows rows(routes, ep_);
     const at::Tensor shares = SharesOf(saved);
     at::Tensor dshares = rows.NewPlaces(routes.probabilities.options());
     if (need_dx) dx = at::zeros(dfull.sizes(), dfull.options());

@@ -74,7 +74,6 @@ class MoeBlock : public Block {
   GluForm activation_;
   int64_t hidden_size_;
   at::ScalarType compute_;
-  bool together_;
   Communicator* ep_;  // null where this rank has all experts
   Router router_;
   std::vector<Expert> experts_;

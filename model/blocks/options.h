@@ -33,9 +33,6 @@ struct ModelOptions : ParameterForm {
   // Of a full microbatch: those that a rehearsal takes to come from other ranks, whose experts are
   // divided, where it knows its own alone.
   int64_t microbatch_tokens = 0;
-  // Whether experts with few rows run together, up to as many rows as there are tokens (moe.h): on
-  // CUDA, where each alone is less work than its launches.
-  bool experts_together = false;
 };
 
 }  // namespace fttrain

@@ -19,4 +19,15 @@ std::vector<AlikeLinears> AlikeLinearsByInput(const BlockSpec& block) {
   return alike;
 }
 
+void ForEachAlikeLinear(const ModelSpec& model,
+                        const std::function<void(const LinearSpec&, int64_t)>& visit) {
+  for (const LayerSpec& layer : model.layers) {
+    for (const BlockSpec& block : layer) {
+      for (const AlikeLinears& alike : AlikeLinearsByInput(block)) {
+        for (const LinearSpec& linear : alike.linears) visit(linear, alike.times);
+      }
+    }
+  }
+}
+
 }  // namespace fttrain

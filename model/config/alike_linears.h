@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "model/config/spec.h"
@@ -15,5 +16,9 @@ struct AlikeLinears {
   int64_t times = 1;
 };
 std::vector<AlikeLinears> AlikeLinearsByInput(const BlockSpec& block);
+
+// visit(a linear, how many it stands for) for those of all layers.
+void ForEachAlikeLinear(const ModelSpec& model,
+                        const std::function<void(const LinearSpec&, int64_t)>& visit);
 
 }  // namespace fttrain

@@ -174,15 +174,6 @@ std::vector<ProductSum> Linears::LowGradients(const std::vector<at::Tensor>& dy,
   return sums;
 }
 
-ProductSum Linears::InputGradient(const std::vector<at::Tensor>& dy, const at::Tensor& dx,
-                                  bool accumulate) const {
-  ProductSum input = {dx, {}, accumulate};
-  for (size_t i = 0; i < members_.size(); ++i) {
-    input.products.push_back({dy[i], members_[i].weight.operand()});
-  }
-  return input;
-}
-
 at::Tensor Linears::BackwardInput(const std::vector<at::Tensor>& dy, const DropoutContext& dropout,
                                   at::Tensor& dx) const {
   const bool accumulate = dx.defined();
@@ -190,15 +181,9 @@ at::Tensor Linears::BackwardInput(const std::vector<at::Tensor>& dy, const Dropo
     dx = at::empty({dy.front().size(0), members_.front().weight.in()}, dy.front().options());
   }
   at::Tensor dlow;
-  if (!Drops(dropout)) {
-    AddProductSums(BackwardSums(dy, dx, accumulate, dlow));
-    return dlow;
-  }
+  AddProductSums(BackwardSums(dy, dropout, dx, accumulate, dlow));
+  if (!Drops(dropout)) return dlow;
   const MemoryScope scope(MemoryCategory::kWorkspace);
-  dlow = EmptyLowRank(dy.front(), rank_);
-  std::vector<ProductSum> sums = LowGradients(dy, dlow);
-  sums.push_back(InputGradient(dy, dx, accumulate));
-  AddProductSums(sums);
   at::Tensor dadapter = at::empty_like(dx);
   for (const Adapter& adapter : adapters_) {
     AddProducts(dadapter, {{adapter.Part(dlow), FactorA(adapter)}}, false);
@@ -208,22 +193,27 @@ at::Tensor Linears::BackwardInput(const std::vector<at::Tensor>& dy, const Dropo
 }
 
 std::vector<ProductSum> Linears::BackwardSums(const std::vector<at::Tensor>& dy,
-                                              const at::Tensor& dx, bool accumulate,
-                                              at::Tensor& dlow) const {
-  ProductSum input = InputGradient(dy, dx, accumulate);
-  if (adapters_.empty()) return {input};
+                                              const DropoutContext& dropout, const at::Tensor& dx,
+                                              bool accumulate, at::Tensor& dlow) const {
   const MemoryScope scope(MemoryCategory::kWorkspace);
-  dlow = EmptyLowRank(dy.front(), rank_);
-  std::vector<ProductSum> sums = LowGradients(dy, dlow);
-  input.products.push_back({dlow, StackedA()});
+  std::vector<ProductSum> sums;
+  if (!adapters_.empty()) {
+    dlow = EmptyLowRank(dy.front(), rank_);
+    sums = LowGradients(dy, dlow);
+  }
+  if (!dx.defined()) return sums;
+  ProductSum input = {dx, {}, accumulate};
+  for (size_t i = 0; i < members_.size(); ++i) {
+    input.products.push_back({dy[i], members_[i].weight.operand()});
+  }
+  if (!adapters_.empty() && !Drops(dropout)) input.products.push_back({dlow, StackedA()});
   sums.push_back(std::move(input));
   return sums;
 }
 
 at::Tensor Linears::BackwardLow(const std::vector<at::Tensor>& dy) const {
-  if (adapters_.empty()) return {};
-  const at::Tensor dlow = EmptyLowRank(dy.front(), rank_);
-  AddProductSums(LowGradients(dy, dlow));
+  at::Tensor dlow;
+  AddProductSums(BackwardSums(dy, /*dropout=*/{}, /*dx=*/{}, /*accumulate=*/false, dlow));
   return dlow;
 }
 

@@ -48,8 +48,10 @@ class Linears {
   // float32 where products are formed so), for BackwardParams.
   at::Tensor BackwardInput(const std::vector<at::Tensor>& dy, const DropoutContext& dropout,
                            at::Tensor& dx) const;
-  // What that forms without dropout, added to `dx` or stored; `dlow` becomes what it returns.
-  std::vector<ProductSum> BackwardSums(const std::vector<at::Tensor>& dy, const at::Tensor& dx,
+  // What that forms, added to `dx` or stored; `dlow` becomes what it returns. With dropout all but
+  // the adapters' share of `dx`; without a `dx` dlow alone.
+  std::vector<ProductSum> BackwardSums(const std::vector<at::Tensor>& dy,
+                                       const DropoutContext& dropout, const at::Tensor& dx,
                                        bool accumulate, at::Tensor& dlow) const;
   // The same without an input gradient, where nothing below needs one.
   at::Tensor BackwardLow(const std::vector<at::Tensor>& dy) const;
@@ -100,8 +102,6 @@ class Linears {
                      const DropoutContext& dropout) const;
   at::Tensor StackedA() const;                       // [R, in]
   at::Tensor FactorA(const Adapter& adapter) const;  // its rows
-  ProductSum InputGradient(const std::vector<at::Tensor>& dy, const at::Tensor& dx,
-                           bool accumulate) const;
   // s_i dy_i B_i into the columns of dlow.
   std::vector<ProductSum> LowGradients(const std::vector<at::Tensor>& dy,
                                        const at::Tensor& dlow) const;

@@ -26,7 +26,7 @@ bool TilesEnabled() {
   return (low & kTileStates) == kTileStates;
 }
 
-CpuFeatures ThisCpu() {
+CpuFeatures Ask() {
   CpuFeatures features;
   unsigned a = 0, b = 0, c = 0, d = 0;
   features.intel = __builtin_cpu_is("intel") != 0;
@@ -38,10 +38,15 @@ CpuFeatures ThisCpu() {
 }
 #else
 // No comparison has been made on other processors: their library's own choice.
-CpuFeatures ThisCpu() { return {.avx512_bf16 = true}; }
+CpuFeatures Ask() { return {.avx512_bf16 = true}; }
 #endif
 
 }  // namespace
+
+const CpuFeatures& ThisCpu() {
+  static const CpuFeatures features = Ask();
+  return features;
+}
 
 Bf16Gemm PreferredBf16Gemm(const CpuFeatures& features) {
   const bool native = features.amx_bf16 || (features.avx512_bf16 && !features.intel);

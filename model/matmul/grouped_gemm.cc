@@ -3,8 +3,10 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <iterator>
 #include <optional>
 
+#include "model/matmul/cpu_grouped.h"
 #include "model/matmul/cublas_grouped.h"
 #include "runtime/memory/ledger.h"
 #include "runtime/memory/rehearsal.h"
@@ -66,27 +68,8 @@ void Append(const at::Tensor& out, const MatrixProduct& product, bool accumulate
   gemm.c.push_back(out.mutable_data_ptr());
 }
 
-namespace {
-
-struct OneProduct {
-  const at::Tensor& out;
-  const MatrixProduct& product;
-  bool accumulate;
-};
-
-void AddWave(const std::vector<OneProduct>& wave, const RunGrouped& run) {
-  GroupedGemm gemm;
-  for (const OneProduct& each : wave) {
-    if (!CanBeGrouped(each.out, each.product)) break;
-    Append(each.out, each.product, each.accumulate, gemm);
-  }
-  if (gemm.count() == static_cast<int>(wave.size()) && run(gemm)) return;
-  for (const OneProduct& each : wave) AddProducts(each.out, {each.product}, each.accumulate);
-}
-
-}  // namespace
-
-void AddInWaves(c10::ArrayRef<std::vector<ProductSum>> groups, const RunGrouped& run) {
+void ForEachWave(c10::ArrayRef<std::vector<ProductSum>> groups,
+                 const std::function<void(c10::ArrayRef<OneProduct>)>& form) {
   const std::vector<ProductSum>& first = groups.front();
   for (size_t s = 0; s < first.size(); ++s) {
     for (size_t p = 0; p < first[s].products.size(); ++p) {
@@ -97,11 +80,23 @@ void AddInWaves(c10::ArrayRef<std::vector<ProductSum>> groups, const RunGrouped&
             "groups of sums are not alike");
         wave.push_back({group[s].out, group[s].products[p], group[s].accumulate || p > 0});
         if (wave.size() < kMostGrouped && &group != &groups.back()) continue;
-        AddWave(wave, run);
+        form(wave);
         wave.clear();
       }
     }
   }
+}
+
+void AddInWaves(c10::ArrayRef<std::vector<ProductSum>> groups, const RunGrouped& run) {
+  ForEachWave(groups, [&](c10::ArrayRef<OneProduct> wave) {
+    GroupedGemm gemm;
+    for (const OneProduct& each : wave) {
+      if (!CanBeGrouped(each.out, each.product)) break;
+      Append(each.out, each.product, each.accumulate, gemm);
+    }
+    if (gemm.count() == std::ssize(wave) && run(gemm)) return;
+    for (const OneProduct& each : wave) AddProducts(each.out, {each.product}, each.accumulate);
+  });
 }
 
 namespace {
@@ -114,23 +109,25 @@ bool HasPacked(const std::vector<ProductSum>& sums) {
   });
 }
 
+void AddEach(c10::ArrayRef<std::vector<ProductSum>> groups) {
+  for (const std::vector<ProductSum>& group : groups) AddProductSums(group);
+}
+
+void AddGroupedOnCuda(c10::ArrayRef<std::vector<ProductSum>> groups) {
+  const MemoryScope scope(MemoryCategory::kWorkspace);
+  // Also for one group: a rehearsal, which has no more, asks for what a run does.
+  const at::Tensor table =
+      at::empty({3 * kMostGrouped}, groups.front().front().out.options().dtype(at::kLong));
+  if (groups.size() == 1 || IsRehearsal() || HasPacked(groups.front())) return AddEach(groups);
+  AddInWaves(groups, [&](const GroupedGemm& gemm) { return RunOnCublas(gemm, table); });
+}
+
 }  // namespace
 
 void AddGroupedSums(c10::ArrayRef<std::vector<ProductSum>> groups) {
   if (groups.empty() || groups.front().empty()) return;
-  const at::Tensor& out = groups.front().front().out;
-  at::Tensor table;
-  if (out.is_cuda()) {
-    const MemoryScope scope(MemoryCategory::kWorkspace);
-    // Also for one group: a rehearsal, which has no more, asks for what a run does.
-    table = at::empty({3 * kMostGrouped}, out.options().dtype(at::kLong));
-  }
-  if (groups.size() == 1 || !table.defined() || IsRehearsal() || HasPacked(groups.front())) {
-    for (const std::vector<ProductSum>& group : groups) AddProductSums(group);
-    return;
-  }
-  const MemoryScope scope(MemoryCategory::kWorkspace);
-  AddInWaves(groups, [&](const GroupedGemm& gemm) { return RunOnCublas(gemm, table); });
+  if (groups.front().front().out.is_cuda()) return AddGroupedOnCuda(groups);
+  if (!AddGroupedOnCpu(groups)) AddEach(groups);
 }
 
 }  // namespace fttrain

@@ -1,5 +1,6 @@
-// The same sums for each of several experts, whose products with few rows are less work for a GPU
-// than their launches: cuBLAS forms those of all of them in one call.
+// The same sums for each of several experts, whose products with few rows are less work than what
+// goes before each: on a GPU cuBLAS forms those of all of them in one call, on a CPU threads share
+// pieces of them (cpu_grouped.h).
 #pragma once
 
 #include <functional>
@@ -29,13 +30,23 @@ void Append(const at::Tensor& out, const MatrixProduct& product, bool accumulate
             GroupedGemm& gemm);
 
 // AddProductSums of each group. The groups are alike, as many sums of as many products; none reads
-// or writes what another writes. On CUDA sums of several groups without an NF4 matrix are formed
-// product by product, each rounded as a single one is; a table of kMostGrouped products is booked
-// as kWorkspace.
+// or writes what another writes. Where they are formed together it is product by product, each
+// rounded as a single one is. Booked as kWorkspace: on CUDA a table of kMostGrouped products, on a
+// CPU what its threads work in.
 void AddGroupedSums(c10::ArrayRef<std::vector<ProductSum>> groups);
 
-// What that does on CUDA with what `run` does of products that can be grouped: false where it
-// cannot, and has done nothing. For AddGroupedSums and its tests.
+// For it and its tests: `form` gets the products at one place in the sums of each group, place
+// after place, kMostGrouped at most.
+struct OneProduct {
+  const at::Tensor& out;
+  const MatrixProduct& product;
+  bool accumulate;
+};
+void ForEachWave(c10::ArrayRef<std::vector<ProductSum>> groups,
+                 const std::function<void(c10::ArrayRef<OneProduct>)>& form);
+
+// What it does on CUDA with what `run` does of products that can be grouped: false where it
+// cannot, and has done nothing.
 using RunGrouped = std::function<bool(const GroupedGemm&)>;
 void AddInWaves(c10::ArrayRef<std::vector<ProductSum>> groups, const RunGrouped& run);
 

@@ -13,15 +13,9 @@ namespace {
 // Elements of the matrices of a layer that a token meets, on average: what its products cost.
 double LayerCost(const ModelSpec& model) {
   double elements = 0;
-  for (const LayerSpec& layer : model.layers) {
-    for (const BlockSpec& block : layer) {
-      for (const auto& [linears, times] : AlikeLinearsByInput(block)) {
-        for (const LinearSpec& linear : linears) {
-          elements += static_cast<double>(times * linear.in * linear.out) * linear.token_share;
-        }
-      }
-    }
-  }
+  ForEachAlikeLinear(model, [&](const LinearSpec& linear, int64_t times) {
+    elements += static_cast<double>(times * linear.in * linear.out) * linear.token_share;
+  });
   return elements / static_cast<double>(model.num_layers());
 }
 

@@ -48,6 +48,7 @@ namespace FT_ISA {
 #include "model/kernels/cpu/attention_backward_impl.h"
 #include "model/kernels/cpu/decode_attention_impl.h"
 #include "model/kernels/cpu/few_rows_impl.h"
+#include "model/kernels/cpu/block_product_impl.h"
 // clang-format on
 
 template <class T>
@@ -68,7 +69,9 @@ constexpr RowKernels<T> MakeRowKernels() {
           AttentionForward<T>,
           AttentionBackward<T>,
           AttentionDecode<T>,
-          MultiplyFewRows<T>};
+          MultiplyFewRows<T>,
+          BlockProductWorkspace<T>,
+          MultiplyBlock<T>};
 }
 }  // namespace FT_ISA
 

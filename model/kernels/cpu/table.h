@@ -69,6 +69,19 @@ struct FewRows {
   S alpha;
 };
 
+// Some columns of a product, as one thread forms them (matmul/cpu_grouped.h): out = (accumulate ?
+// out : 0) + alpha a b, rounded once. a [rows, inner] and out [rows, columns] by rows; b [inner,
+// columns], at most kProductColumns, by rows or by columns; strides between those.
+template <class T>
+struct BlockProduct {
+  const T *a, *b;
+  T* out;
+  int64_t a_stride, b_stride, out_stride, rows, columns, inner;
+  bool b_by_rows, accumulate;
+  typename StatisticsOf<T>::Type alpha;
+};
+inline constexpr int64_t kProductColumns = 64;
+
 // Operations on rows of T with statistics S. Semantics as in kernels.h.
 template <class T>
 struct RowKernels {
@@ -103,6 +116,9 @@ struct RowKernels {
   // scores: [group, length rounded up to kDecodeUnit].
   void (*attention_decode)(const DecodeHead<T>& head, S* scores);
   void (*few_rows)(const FewRows<T>& product);
+  // workspace: block_product_workspace(inner) bytes, 64-byte aligned; 0: this set does not form it.
+  int64_t (*block_product_workspace)(int64_t inner);
+  void (*block_product)(const BlockProduct<T>& product, void* workspace);
 };
 
 struct CpuKernels {

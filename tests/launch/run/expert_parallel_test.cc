@@ -150,7 +150,7 @@ TEST(ExpertParallel, ARankHoldsItsShareOfTheExpertsAndNoMore) {
       const auto job = BuildTiny(task, layout);
       const int64_t bytes = MemoryOf(MemoryCategory::kWeights).current_bytes - before;
       EXPECT_EQ(BytesOfExperts(job->network->parameters, /*local=*/true) * layout.mesh.ep,
-                BytesOfExperts(job->network->Declared(), /*local=*/false));
+                BytesOfExperts(job->network->declared, /*local=*/false));
       return bytes;
     };
     const Layout whole = {.mesh = {.dp = World()}},
@@ -172,11 +172,11 @@ TEST(ExpertParallel, WhatIsWrittenIsGatheredFromThoseWhoHaveIt) {
       const auto job = BuildTiny(task, layout);
       const Network& network = *job->network;
       std::vector<std::string> names;
-      for (const Parameter* p : network.Declared().Trainable()) names.push_back(p->slice.name);
+      for (const Parameter* p : network.declared.Trainable()) names.push_back(p->slice.name);
       const std::vector<Holders> holders =
           HoldersOf(names, network.parameters, *network.mesh, network.device);
       for (size_t i = 0; i < names.size(); ++i) {
-        const at::Tensor got = GatherOnFirstRank(*network.Declared().Get(names[i]), holders[i],
+        const at::Tensor got = GatherOnFirstRank(*network.declared.Get(names[i]), holders[i],
                                                  network.parameters, *network.store);
         if (TestProcess().rank() > 0) continue;
         EXPECT_TRUE(at::equal(got, alone->network->parameters.Get(names[i])->value)) << names[i];

@@ -141,6 +141,42 @@ TEST(Rehearsal, OfARunsOwnRowsIsNoMoreThanTheRunMeasures) {
   EXPECT_GE(planned->device.peak.total, trained.device.peak.total * 9 / 10);
 }
 
+// A step of more microbatches than the limit beside one of fewer.
+TEST(Rehearsal, OfALongStepLeavesOutTokenIdsAlone) {
+  const int world = TestProcess().world_size();
+  Task task = TinyTask({.layers = 8});
+  std::vector<Layout> layouts = {{.mesh = {.pp = world}}};
+  if (world > 1) {
+    const int runs = 2 * world;
+    layouts.push_back({.mesh = {.pp = world},
+                       .schedule = PipelineKind::kInterleaved,
+                       .layers_per_run = std::vector<int>(static_cast<size_t>(runs), 8 / runs)});
+  }
+  for (const Layout& layout : layouts) {
+    SCOPED_TRACE(ToString(layout));
+    std::vector<RankMemory> of;  // 7 linears of 8 layers each: a step of 146 is short
+    for (const int64_t microbatches : {144, 152}) {
+      task.rows_per_step = microbatches;
+      const auto planned =
+          RehearseFullRows(task, layout, c10::Device(c10::kCPU), TestProcess().rank());
+      ASSERT_TRUE(planned.ok()) << planned.status();
+      of.push_back(*planned);
+    }
+    EXPECT_NE(of[0].device, of[1].device) << "both are short, or both are long";
+    for (const auto place : {&RankMemory::device, &RankMemory::host}) {
+      const PlaceMemory &whole = of[0].*place, &few = of[1].*place;
+      EXPECT_EQ(whole.held, few.held);
+      for (size_t i = 0; i < whole.peak.of.size(); ++i) {
+        if (i == static_cast<size_t>(MemoryCategory::kOther)) continue;
+        EXPECT_EQ(whole.peak.of[i], few.peak.of[i])
+            << MemoryCategoryName(static_cast<MemoryCategory>(i));
+      }
+    }
+    const auto other = static_cast<size_t>(MemoryCategory::kOther);
+    EXPECT_GT(of[0].device.peak.of[other], of[1].device.peak.of[other]);
+  }
+}
+
 TEST(Rehearsal, ThatCannotBeIsAStatus) {
   const Task task = TinyTask();
   JobInputs inputs = TinyInputs(task);

@@ -75,7 +75,7 @@ TEST(Saving, OfAPipelineWritesTheFileOfOneRank) {
   const auto save = [&](Job& job, const std::string& name) {
     const Network& network = *job.network;
     const std::string folder = absl::StrCat(testing::TempDir(), "saved_by_", name, rank);
-    const absl::Status saved = SaveAdapter(network.parameters, *network.store, network.Declared(),
+    const absl::Status saved = SaveAdapter(network.parameters, *network.store, network.declared,
                                            folder, *task.form.adapter);
     EXPECT_TRUE(saved.ok()) << saved;
     return folder + "/adapter_model.safetensors";

@@ -119,7 +119,7 @@ TEST(Zero3, ThePlanCountsTheWindowsOfTheEndsAsTheStoreAllocatesThem) {
       SeeGradients(*job, [] {});
       const auto held = static_cast<double>(MemoryOf(MemoryCategory::kWeights).peak_bytes - before);
       const DeviceBytes planned =
-          ::fttrain::BytesOf(task, layout, job->network->Declared(), /*host_is_apart=*/false);
+          ::fttrain::BytesOf(task, layout, job->network->declared, /*host_is_apart=*/false);
       EXPECT_NEAR(static_cast<double>(planned.values), held, 0.05 * held)
           << ToString(layout) << (tied ? ", tied" : "");
     }
@@ -151,7 +151,7 @@ TEST(AdapterCopies, TakeInAStepWhatThePlanSaysAndNothingAfterIt) {
       }
     });
     const int64_t planned =
-        ::fttrain::BytesOf(task, layout, job->network->Declared(), /*host_is_apart=*/false).copies;
+        ::fttrain::BytesOf(task, layout, job->network->declared, /*host_is_apart=*/false).copies;
     EXPECT_GT(planned, 0);
     const int64_t windows = sharded ? 2 * 8 * store.buffers().front().numel() : 0;
     EXPECT_EQ(adapters().peak_bytes - before, planned + windows) << ToString(layout);
@@ -172,7 +172,7 @@ TEST(AdapterCopies, OfSomeLayersTakeInAStepWhatThePlanSays) {
     ResetMemoryPeaks();
     SeeGradients(*job, [] {});
     const DeviceBytes planned =
-        ::fttrain::BytesOf(task, layout, job->network->Declared(), /*host_is_apart=*/false);
+        ::fttrain::BytesOf(task, layout, job->network->declared, /*host_is_apart=*/false);
     // q, k and v of three layers; gate and up. In float64, stacks alone.
     EXPECT_EQ(planned.copies, 8 * 32 * (2 * (3 + 5 + 3) + (2 + 5 + 2) + 2 * (3 + 3) + (2 + 2)));
     EXPECT_EQ(MemoryOf(MemoryCategory::kAdapters).peak_bytes - before, planned.copies)

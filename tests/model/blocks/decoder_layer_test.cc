@@ -145,24 +145,21 @@ const ModelVariant kVariants[] = {
        o.adapter->target_parameters = {"gate_up_proj", "experts.down_proj"};
        o.adapter->use_rslora = true;
      }},
-    {"MixtralExpertsTogether",
+    {"MixtralSixExperts",
      [](LlamaShape& c, ModelOptions& o) {
        TrainAll<LikeMixtral>(c, o);
        c.moe.experts = 6;
-       o.experts_together = true;
      }},
-    {"GptOssExpertsTogetherAdapted",
+    {"GptOssSixExpertsAdapted",
      [](LlamaShape& c, ModelOptions& o) {
        AdaptNf4<LikeGptOss>(c, o);
        c.moe.experts = 6;
-       o.experts_together = true;
        o.adapter->target_parameters = {"gate_up_proj", "experts.down_proj"};
      }},
-    {"Qwen3MoeExpertsTogetherFrozen",
-     [](LlamaShape& c, ModelOptions& o) {
+    {"Qwen3MoeSixExpertsFrozen",
+     [](LlamaShape& c, ModelOptions&) {
        LikeQwen3Moe(c);
        c.moe.experts = 6;
-       o.experts_together = true;
      }},
     {"GptOss", TrainAll<LikeGptOss>},
     {"GptOssOneKvHead", TrainAllOfOneKvHead<LikeGptOss>},

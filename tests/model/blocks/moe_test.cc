@@ -32,7 +32,7 @@ std::ostream& operator<<(std::ostream& out, const Routing& routing) { return out
 // Experts read rows of positive numbers, so that the router's rows say who is chosen: `scores` has,
 // of each expert, what all elements of its row are.
 struct MoeOnMesh : PartOnMesh {
-  MoeOnMesh(const Routing& routing, Recompute recompute, int ep, bool together)
+  MoeOnMesh(const Routing& routing, Recompute recompute, int ep)
       : PartOnMesh(TestProcess().world_size() / ep, ep) {
     const std::vector<double>& scores = routing.scores;
     LikeMixtral(config);
@@ -48,7 +48,6 @@ struct MoeOnMesh : PartOnMesh {
       }
     }
     options.recompute = recompute;
-    options.experts_together = together;
     const LayerSpec whole = {LlamaLike(config).layers[0][1]};
     layer_spec = PartOfExperts(whole, mesh->ep().rank(), ep);
     DeclareLayer(layer_spec, options, RankIn(mesh->tp()), set);
@@ -120,8 +119,8 @@ struct Sent {
   int64_t ranks, experts, h, out, in;
 };
 
-void ExpectAutograd(const Routing& routing, Recompute recompute, int ep, bool together) {
-  MoeOnMesh rig(routing, recompute, ep, together);
+void ExpectAutograd(const Routing& routing, Recompute recompute, int ep) {
+  MoeOnMesh rig(routing, recompute, ep);
   int64_t tokens = 0;
   for (const int64_t each : rig.tokens) tokens += each;
   const std::vector<int64_t> shape = {tokens, rig.config.hidden_size};
@@ -194,7 +193,7 @@ TEST_P(MoeRouting, ValuesAndGradientsEqualAutogradInFloat64) {
       const int64_t experts = static_cast<int64_t>(routing.scores.size());
       if (world % ep != 0 || experts % ep != 0) continue;
       SCOPED_TRACE("experts over " + std::to_string(ep) + " ranks");
-      for (const bool together : {false, true}) ExpectAutograd(routing, recompute, ep, together);
+      ExpectAutograd(routing, recompute, ep);
     }
   }
 }
@@ -210,7 +209,7 @@ INSTANTIATE_TEST_SUITE_P(
         Routing{"EqualScoresAtTheBorder", {2, 1, 1, 1}, 2, true, 12, {}},
         Routing{"EveryExpertHasEveryToken", {1, 2, 0}, 3, false, 12, {12, 12, 12}},
         Routing{"EveryExpertHasEveryTokenSumOfOne", {1, 2, 0}, 3, true, 12, {12, 12, 12}},
-        // Batches of several experts, where they run together.
+        // Batches of several experts.
         Routing{"ExpertsWithHalfTheTokens", {5, 1, 2, -3, -1, 3, -2, -6}, 3, true, 12, {}, true},
         Routing{"OneToken", {1, 2, 0}, 2, true, 1, {1, 1, 0}},
         Routing{"OneTokenOfFourExperts", {1, 2, 0, 3}, 1, false, 1, {0, 0, 0, 1}},
@@ -243,10 +242,7 @@ TEST(Moe, ABatchHasNoMoreRowsThanOneExpertMayHave) {
   routes.experts = at::zeros({8, 3}, at::kLong);  // 8 tokens
   routes.order = at::arange(places);
   using Rows = std::vector<std::vector<int64_t>>;
-  EXPECT_EQ(RowsOfBatches(ExpertRows(routes, nullptr, /*together=*/true)),
-            (Rows{{3, 4, 1}, {8}, {2, 2, 2, 2}}));
-  EXPECT_EQ(RowsOfBatches(ExpertRows(routes, nullptr, /*together=*/false)),
-            (Rows{{3}, {4}, {1}, {8}, {2}, {2}, {2}, {2}}));
+  EXPECT_EQ(RowsOfBatches(ExpertRows(routes, nullptr)), (Rows{{3, 4, 1}, {8}, {2, 2, 2, 2}}));
 }
 
 // A router that is kept in float32 is so in bfloat16 compute, and is trained so.

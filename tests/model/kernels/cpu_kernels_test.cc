@@ -164,6 +164,70 @@ TEST(CpuKernels, InstructionSetsAgreeToRounding) {
   }
 }
 
+// Matrices with gaps between their rows, sums of one place to several blocks of rows, columns of
+// parts of a vector to all there may be: beside a product in float64, rounded once.
+template <class T>
+void ExpectBlockProducts(const CpuKernels& set, at::ScalarType type, double bound) {
+  using S = typename StatisticsOf<T>::Type;
+  const RowKernels<T>& kernels = RowsOf<T>(set);
+  for (const int64_t inner : {1, 2, 16, 33, 34, 70, 1100}) {
+    const int64_t bytes = kernels.block_product_workspace(inner);
+    if (bytes == 0) continue;
+    EXPECT_EQ(bytes % 64, 0);
+    for (const int64_t rows : {0, 1, 5, 200}) {
+      for (const int64_t columns : {1, 16, 63}) {
+        for (const bool by_rows : {false, true}) {
+          for (const bool accumulate : {false, true}) {
+            SCOPED_TRACE(testing::Message()
+                         << set.name << " [" << rows << ", " << inner << "] [" << inner << ", "
+                         << columns << "]" << (by_rows ? " by rows" : "")
+                         << (accumulate ? " added" : ""));
+            const at::Tensor a = Randn({rows, inner + 3}, type, 1).narrow(1, 1, inner);
+            at::Tensor b = by_rows ? Randn({inner, columns + 5}, type, 2).narrow(1, 2, columns)
+                                   : Randn({columns, inner + 7}, type, 2).narrow(1, 3, inner).t();
+            const at::Tensor all = Randn({rows, columns + 9}, type, 3), before = all.clone();
+            const at::Tensor out = all.narrow(1, 4, columns);
+            const at::Tensor workspace = at::full({bytes}, 0xff, at::kByte);
+            kernels.block_product({.a = Data<T>(a),
+                                   .b = Data<T>(b),
+                                   .out = MutableData<T>(out),
+                                   .a_stride = a.stride(0),
+                                   .b_stride = b.stride(by_rows ? 0 : 1),
+                                   .out_stride = out.stride(0),
+                                   .rows = rows,
+                                   .columns = columns,
+                                   .inner = inner,
+                                   .b_by_rows = by_rows,
+                                   .accumulate = accumulate,
+                                   .alpha = S(0.5)},
+                                  workspace.mutable_data_ptr());
+            const at::Tensor want = before.to(at::kDouble);
+            at::Tensor sum = want.narrow(1, 4, columns);
+            sum.mul_(accumulate ? 1 : 0).add_(a.to(at::kDouble).mm(b.to(at::kDouble)), 0.5);
+            // What lies between the rows of out is as it was.
+            if (rows > 0) {
+              EXPECT_LE(RelativeError(all, want.to(type)), bound);
+            }
+            EXPECT_TRUE(all.narrow(1, 0, 4).equal(before.narrow(1, 0, 4)));
+            EXPECT_TRUE(all.narrow(1, 4 + columns, 5).equal(before.narrow(1, 4 + columns, 5)));
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(CpuKernels, BlockProductsAreRoundedOnce) {
+  for (const CpuKernels* kernels : UsableCpuKernels()) {
+    ExpectBlockProducts<double>(*kernels, at::kDouble, 1e-14);
+    ExpectBlockProducts<float>(*kernels, at::kFloat, 1e-6);
+    ExpectBlockProducts<Bf16>(*kernels, at::kBFloat16, 1.0 / 256);
+    EXPECT_GT(kernels->float32.block_product_workspace(33), 0);
+    EXPECT_GT(kernels->float64.block_product_workspace(33), 0);
+    EXPECT_EQ(kernels->bfloat16.block_product_workspace(33), 0) << "they come in pairs";
+  }
+}
+
 // Attention's loops, which the selected set may take from another one.
 TEST(CpuKernels, AttentionAgreesBetweenInstructionSets) {
   const int64_t tokens = 150, group = 2, dim = 40;

@@ -3,13 +3,17 @@
 #include "model/matmul/grouped_gemm.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <gmock/gmock.h>
 
 #include <set>
 #include <string>
 #include <vector>
 
+#include "model/kernels/dispatch.h"
+#include "model/matmul/cpu_grouped.h"
 #include "model/matmul/cublas_grouped.h"
+#include "runtime/memory/ledger.h"
 #include "tests/model/nf4_matrices.h"
 #include "tests/test_device.h"
 
@@ -229,6 +233,156 @@ TEST(GroupedSums, AddUpInFloat32) {
     const at::Tensor error = (Wide(sum[0].out) - want).abs() / want;
     EXPECT_LE(error.max().item<double>(), 1.01 / 256);
   }
+}
+
+// Rows of each expert, in a dtype, with an NF4 matrix or a dense one, and an adapter's factors.
+struct OfDtype {
+  at::ScalarType type;
+  bool nf4;
+  int64_t rows(size_t i) const { return static_cast<int64_t>(1 + i * 29 % 150); }
+  at::Tensor Of(at::IntArrayRef shape, uint64_t seed) const {
+    return Randn(shape, type, seed).cpu();
+  }
+  std::vector<ProductSum> Sums(size_t expert, bool backward) const {
+    constexpr int64_t kIn = 96, kOut = 136, kRank = 6;
+    const uint64_t seed = 10 * expert;
+    const int64_t count = rows(expert);
+    const at::Tensor dense = Of({kOut, kIn}, seed);
+    const Operand w =
+        nf4 ? Operand(QuantizedNf4(dense.to(at::kFloat), WholeParam("w", {kOut, kIn}), {}), type)
+            : Operand(dense);
+    const at::Tensor x = Of({count, kIn}, seed + 1), low = Of({count, kRank}, seed + 2),
+                     a = Of({kRank, kIn}, seed + 3), b = Of({kOut, kRank}, seed + 4),
+                     y = Of({count, kOut}, seed + 5);
+    if (backward) return {{x, {{y, w}, {low, a, 2.0}}}};
+    return {{low, {{x, a.t()}}}, {y, {{x, w.t()}, {low, b.t(), 0.5}}, /*accumulate=*/true}};
+  }
+};
+
+std::vector<std::vector<ProductSum>> SumsOf(const OfDtype& of, size_t experts, bool backward) {
+  std::vector<std::vector<ProductSum>> sums;
+  for (size_t i = 0; i < experts; ++i) sums.push_back(of.Sums(i, backward));
+  return sums;
+}
+
+// By loops of our own, on one thread and on several, beside each sum alone by the library.
+TEST(GroupedOnCpu, EachIsTheSumThatItIsAlone) {
+  const int threads = at::get_num_threads();
+  const bool has_bf16 =
+      SelectedCpuKernels().bfloat16.block_product_workspace(2) > 0 && !ThisCpu().amx_bf16;
+  for (const at::ScalarType type : {at::kDouble, at::kFloat, at::kBFloat16}) {
+    for (const bool nf4 : {false, true}) {
+      for (const int each : {1, 3}) {
+        for (const size_t experts : {1, each == 1 ? 4 : 70}) {
+          for (const bool backward : {false, true}) {
+            SCOPED_TRACE(testing::Message() << type << (nf4 ? " NF4 " : " ") << experts
+                                            << " experts, " << each << " threads");
+            const OfDtype of = {type, nf4};
+            const std::vector<std::vector<ProductSum>> got = SumsOf(of, experts, backward),
+                                                       want = SumsOf(of, experts, backward);
+            at::set_num_threads(each);
+            const bool taken = AddGroupedOnCpu(got, Bf16Gemm::kNative);
+            at::set_num_threads(threads);
+            // One row alone has loops of its own in what is multiplied by transposes.
+            const bool few = experts == 1 && !backward && type != at::kDouble;
+            EXPECT_EQ(taken, !few && (type != at::kBFloat16 || has_bf16));
+            if (!taken) continue;
+            const double bound = type == at::kDouble ? 1e-13 : type == at::kFloat ? 2e-6 : 1. / 64;
+            for (size_t i = 0; i < experts; ++i) {
+              AddProductSums(want[i], Bf16Gemm::kNative);
+              for (size_t s = 0; s < want[i].size(); ++s) {
+                EXPECT_LE(RelativeError(got[i][s].out, want[i][s].out), bound) << "expert " << i;
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+// An expert's result does not depend on which others come with it, nor on threads; nor does the
+// scratch on the others.
+TEST(GroupedOnCpu, EachHasTheBitsThatItHasInAnotherBatch) {
+  const int threads = at::get_num_threads();
+  const OfDtype of = {at::kFloat, false};
+  const std::vector<std::vector<ProductSum>> many = SumsOf(of, 9, true), few = SumsOf(of, 5, true);
+  at::set_num_threads(3);
+  ASSERT_TRUE(AddGroupedOnCpu(many));
+  at::set_num_threads(1);
+  ASSERT_TRUE(AddGroupedOnCpu(few));
+  at::set_num_threads(threads);
+  for (size_t i = 0; i < few.size(); ++i) EXPECT_TRUE(few[i][0].out.equal(many[i][0].out));
+}
+
+TEST(GroupedOnCpu, ScratchIsThatOfOneGroup) {
+  for (const bool nf4 : {false, true}) {
+    const OfDtype of = {at::kFloat, nf4};
+    std::vector<int64_t> peaks;
+    std::vector<std::vector<ProductSum>> sums = SumsOf(of, 6, true);
+    InstallMemoryLedger();
+    for (const size_t count : {1, 5}) {
+      const MemoryScope scope(MemoryCategory::kWorkspace);
+      ResetMemoryPeaks();
+      const int64_t before = MemoryOf(MemoryCategory::kWorkspace).current_bytes;
+      ASSERT_TRUE(AddGroupedOnCpu(c10::ArrayRef(sums).slice(1, count)));
+      peaks.push_back(MemoryOf(MemoryCategory::kWorkspace).peak_bytes - before);
+    }
+    EXPECT_GT(peaks[0], 0);
+    EXPECT_EQ(peaks[0], peaks[1]);
+  }
+}
+
+// Where some experts' matrices are dense and others' NF4, the scratch is the first one's.
+TEST(GroupedOnCpu, ExpertsMayBeOfTwoForms) {
+  for (const bool first : {false, true}) {
+    std::vector<std::vector<ProductSum>> got, want;
+    for (auto* sums : {&got, &want}) {
+      for (size_t i = 1; i < 5; ++i) {
+        sums->push_back(OfDtype{at::kFloat, (i % 2 == 0) == first}.Sums(i, true));
+      }
+    }
+    ASSERT_TRUE(AddGroupedOnCpu(got));
+    for (size_t i = 0; i < got.size(); ++i) {
+      AddProductSums(want[i]);
+      EXPECT_LE(RelativeError(got[i][0].out, want[i][0].out), 2e-6);
+    }
+  }
+}
+
+// bfloat16 by a float32 GEMM rounds a sum once: not product by product, as these loops do. The
+// first sum of an expert with an adapter is float32 there.
+TEST(GroupedOnCpu, NoBfloat16IsTakenWhereItIsExpanded) {
+  for (const bool nf4 : {false, true}) {
+    const OfDtype of = {at::kBFloat16, nf4};
+    std::vector<std::vector<ProductSum>> sums = SumsOf(of, 3, false);
+    for (std::vector<ProductSum>& each : sums) {
+      const at::Tensor low = each[0].out.to(at::kFloat);
+      each[0].out = low;
+      each[1].products[1].a = low;
+    }
+    EXPECT_FALSE(AddGroupedOnCpu(sums, Bf16Gemm::kFloat32));
+  }
+}
+
+// Operands of two dtypes, and rows by columns, are multiplied as they are alone.
+TEST(GroupedOnCpu, WhatTheLoopsDoNotTakeIsFormedAlone) {
+  std::vector<std::vector<ProductSum>> got, want;
+  for (auto* sums : {&got, &want}) {
+    for (uint64_t e = 0; e < 3; ++e) {
+      const at::Tensor x = Randn({24, 32}, at::kFloat, e).cpu(),
+                       w = Randn({40, 32}, at::kFloat, e + 9).cpu();
+      sums->push_back({{at::zeros({24, 40}), {{x, w.t()}, {x.t().contiguous().t(), w.t()}}}});
+    }
+  }
+  ASSERT_TRUE(AddGroupedOnCpu(got));
+  for (size_t i = 0; i < got.size(); ++i) {
+    AddProductSums(want[i]);
+    EXPECT_LE(RelativeError(got[i][0].out, want[i][0].out), 2e-6);
+  }
+  const at::Tensor x = at::zeros({24, 32}), w = at::zeros({40, 32}, at::kBFloat16);
+  const std::vector<std::vector<ProductSum>> mixed = {{{at::zeros({24, 40}), {{x, w.t()}}}}};
+  EXPECT_FALSE(AddGroupedOnCpu(mixed)) << "no product of theirs is taken";
 }
 
 #ifdef FTTRAIN_WITH_CUDA
