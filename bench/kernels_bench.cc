@@ -176,15 +176,24 @@ void AttentionAgainstAten(at::ScalarType type, int64_t length, int64_t heads, in
       (theirs[0] + theirs[1]) / (ours[0] + ours[1]));
 }
 
-// Products of experts of Qwen3-30B-A3B's widths, a batch of them by grouped_gemm.h beside each
-// alone.
-void ExpertsOnGpu(c10::Device device, int64_t experts, int64_t rows) {
-  constexpr int64_t kIn = 2048, kOut = 768;
-  const auto options = at::TensorOptions(device).dtype(at::kBFloat16);
+// Products of experts [out, in] with some rows each, a batch of them by grouped_gemm.h beside each
+// alone: x W^T, or dy W.
+struct ExpertsShape {
+  int64_t experts, rows, in, out;
+  bool backward = false;
+};
+void Experts(c10::Device device, at::ScalarType type, const ExpertsShape& shape) {
+  const auto options = at::TensorOptions(device).dtype(type);
   std::vector<std::vector<ProductSum>> sums;
-  for (int64_t e = 0; e < experts; ++e) {
-    const at::Tensor x = at::randn({rows, kIn}, options), w = at::randn({kOut, kIn}, options);
-    sums.push_back({{at::empty({rows, kOut}, options), {{x, w.t()}}}});
+  for (int64_t e = 0; e < shape.experts; ++e) {
+    const at::Tensor x = at::randn({shape.rows, shape.in}, options),
+                     y = at::randn({shape.rows, shape.out}, options),
+                     w = at::randn({shape.out, shape.in}, options);
+    if (shape.backward) {
+      sums.push_back({{x, {{y, w}}}});
+    } else {
+      sums.push_back({{y, {{x, w.t()}}}});
+    }
   }
   const double together =
       Seconds(device, 1, [&](int) { return AddGroupedSums(sums), at::Tensor(); });
@@ -192,12 +201,13 @@ void ExpertsOnGpu(c10::Device device, int64_t experts, int64_t rows) {
     for (const auto& sum : sums) AddProductSums(sum);
     return at::Tensor();
   });
-  const double flops = 2.0 * static_cast<double>(experts * rows * kIn * kOut);
+  const double flops = 2.0 * static_cast<double>(shape.experts * shape.rows * shape.in * shape.out);
   std::printf(
-      "  %3ld experts of %4ld rows: together %7.3f ms (%4.0f TFLOP/s), each alone %7.3f ms "
-      "(%4.0f)\n",
-      static_cast<long>(experts), static_cast<long>(rows), together * 1e3, flops / together * 1e-12,
-      alone * 1e3, flops / alone * 1e-12);
+      "  %3ld experts [%4ld, %5ld] of %4ld rows, %s: together %8.3f ms (%8.3f TFLOP/s), each alone "
+      "%8.3f ms (%8.3f)\n",
+      static_cast<long>(shape.experts), static_cast<long>(shape.out), static_cast<long>(shape.in),
+      static_cast<long>(shape.rows), shape.backward ? "dy W" : "x W^T", together * 1e3,
+      flops / together * 1e-12, alone * 1e3, flops / alone * 1e-12);
 }
 
 }  // namespace
@@ -219,8 +229,19 @@ int main(int argc, char** argv) {
     fttrain::AttentionOnGpu(device, 8192, 512, 32, 8, 128);
     fttrain::AttentionOnGpu(device, 4096, 4096, 64, 8, 128);
     std::printf("experts, bfloat16\n");
-    for (const int64_t rows : {32, 128, 512}) fttrain::ExpertsOnGpu(device, 2048 / rows, rows);
+    for (const int64_t rows : {32, 128, 512}) {
+      fttrain::Experts(device, at::kBFloat16, {2048 / rows, rows, 2048, 768});
+    }
     return 0;
+  }
+  for (const at::ScalarType type : {at::kBFloat16, at::kFloat}) {
+    std::printf("experts, %s, %d threads\n", at::toString(type), at::get_num_threads());
+    for (const bool backward : {false, true}) {
+      for (const int64_t rows : {20, 64, 250}) {
+        fttrain::Experts(device, type, {8, rows, 2048, 768, backward});
+      }
+      fttrain::Experts(device, type, {2, 250, 14336, 4096, backward});
+    }
   }
   std::printf("attention, %d threads (ATen's keys and values already repeated per query head)\n",
               at::get_num_threads());

@@ -61,6 +61,7 @@ absl::StatusOr<std::unique_ptr<Job>> Build(const Task& task, const Layout& layou
   job->held_out = inputs.held_out;
   job->samples = inputs.samples;
   job->timeout_seconds = inputs.timeout_seconds;
+  job->left_out = inputs.left_out;
   job->guard = LossGuard(task.guard);
   job->evaluations = Evaluations(task.stopping);
   FT_ASSIGN_OR_RETURN(

@@ -34,6 +34,9 @@ struct JobInputs {
   std::shared_ptr<const Samples> samples = nullptr;  // answered after evaluations; null: none
   // In a rehearsal done after its steps: the copies of a checkpoint (RehearseSave). May be null.
   std::function<void(Job&, const Process&)> saving = nullptr;
+  // Microbatches of a step that a rehearsal does not run: each takes memory as the first one's
+  // rows.
+  int64_t left_out = 0;
   std::string scratch_folder;  // of files without a name; a store that wants some makes it
   c10::Device device = c10::Device(c10::kCPU);  // this rank's, selected
   CommBackend backend = nullptr;                // as BuildNetwork
@@ -63,7 +66,7 @@ struct Job {
   std::shared_ptr<const Samples> samples;
   LossGuard guard;
   Evaluations evaluations;
-  int64_t timeout_seconds = 0;           // as JobInputs
+  int64_t timeout_seconds = 0, left_out = 0;  // as JobInputs
   std::vector<StepObserver*> observers;  // see every step of a trainer, in order; outlive it
 
   const Task& task() const { return network->task; }

@@ -12,7 +12,6 @@
 #include "launch/run/held_out_loss.h"
 #include "launch/run/samples.h"
 #include "launch/run/trainer.h"
-#include "model/config/alike_linears.h"
 #include "runtime/math/ceil_divide.h"
 #include "runtime/memory/rehearsal.h"
 #include "runtime/process/check.h"
@@ -22,30 +21,24 @@ namespace {
 
 constexpr int64_t kSteps = 2;
 
-// Linears that a token meets times microbatches, from which on a step is made shorter, and
-// microbatches that are enough whatever the pipeline.
-constexpr double kLongStep = 8192;
-constexpr int64_t kFewMicrobatches = 4;
-
-// The task in shorter steps, unless its are short or the schedule keeps all microbatches.
-Task WithFewMicrobatches(const Task& task, const Layout& layout) {
-  const bool keeps_all =
-      layout.schedule == PipelineKind::kGPipe || layout.schedule == PipelineKind::kLayerMajor;
-  const int64_t all = StepShapeOf(task, layout).accumulation, stages = layout.mesh.pp;
-  // Of every run of layers one in flight, one behind it, and those of the other stages.
-  const auto runs = static_cast<int64_t>(LayersPerRun(task, layout).size());
-  const int64_t enough = RoundUp(std::max(kFewMicrobatches, 2 * runs + stages), stages);
-  if (keeps_all || all <= enough) return task;
-  double linears = 0;
-  ForEachAlikeLinear(task.model, [&](const LinearSpec& linear, int64_t times) {
-    linears += static_cast<double>(times) * linear.token_share;
-  });
-  if (linears * static_cast<double>(all) <= kLongStep) return task;
-  Task few = task;
-  few.rows_per_step = task.rows_per_step / all * enough;
-  few.steps = task.steps * all / enough;
-  return few;
-}
+// A task in shorter steps of as many microbatches as hold the most, unless the schedule keeps all:
+// of every run of layers one in flight, one behind it, and those of the other stages.
+struct FewMicrobatches {
+  Task task;
+  int64_t left_out = 0;  // of each step
+  FewMicrobatches(const Task& whole, const Layout& layout) : task(whole) {
+    constexpr int64_t kFewest = 4;
+    const bool keeps_all =
+        layout.schedule == PipelineKind::kGPipe || layout.schedule == PipelineKind::kLayerMajor;
+    const int64_t all = StepShapeOf(whole, layout).accumulation, stages = layout.mesh.pp;
+    const auto runs = static_cast<int64_t>(LayersPerRun(whole, layout).size());
+    const int64_t enough = RoundUp(std::max(kFewest, 2 * runs + stages), stages);
+    if (keeps_all || all <= enough) return;
+    task.rows_per_step = whole.rows_per_step / all * enough;
+    task.steps = whole.steps * all / enough;
+    left_out = all - enough;
+  }
+};
 
 // The step, among the first of `steps`, of the microbatch with most tokens and targets.
 int64_t FullestStep(const Task& task, const Layout& layout, RowStream& rows, int64_t steps,
@@ -109,7 +102,8 @@ absl::StatusOr<RankMemory> RehearseRank(const Task& task, const Layout& layout,
 
 absl::StatusOr<RankMemory> RehearseFullRows(const Task& task, const Layout& layout,
                                             c10::Device device, int rank, const JobInputs& beside) {
-  Task full = WithFewMicrobatches(task, layout);
+  FewMicrobatches few(task, layout);
+  Task& full = few.task;
   full.steps = kSteps;
   full.epochs = 0;
   const std::vector<int32_t> ids(static_cast<size_t>(task.rows.sequence_len), 0);
@@ -118,6 +112,7 @@ absl::StatusOr<RankMemory> RehearseFullRows(const Task& task, const Layout& layo
   JobInputs inputs = beside;
   inputs.rows = std::make_shared<RowStream>(std::move(rows));
   inputs.device = device;
+  inputs.left_out = few.left_out;
   return RehearseRank(full, layout, inputs, rank);
 }
 
@@ -163,10 +158,11 @@ absl::StatusOr<std::vector<RankMemory>> RehearseAllRanks(const Task& task, const
 
 absl::StatusOr<RankMemory> RehearseOwnRows(const Task& task, const Layout& layout,
                                            const JobInputs& inputs, int rank) {
-  const Task few = WithFewMicrobatches(task, layout);
-  const int64_t fullest = FullestStep(few, layout, *inputs.rows, few.steps, rank);
-  const int64_t first = std::max<int64_t>(0, std::min(fullest, few.steps - kSteps));
-  return RehearseRank(few, layout, inputs, rank, first);
+  const FewMicrobatches few(task, layout);
+  const int64_t steps = few.task.steps;
+  const int64_t fullest = FullestStep(few.task, layout, *inputs.rows, steps, rank);
+  const int64_t first = std::max<int64_t>(0, std::min(fullest, steps - kSteps));
+  return RehearseRank(few.task, layout, inputs, rank, first);
 }
 
 }  // namespace fttrain

@@ -22,9 +22,8 @@ absl::StatusOr<RankMemory> RehearseRank(const Task& task, const Layout& layout,
                                         const JobInputs& inputs, int rank, int64_t first_step = 0,
                                         int64_t largest_computed = 4096);
 
-// For a plan: of rows of sequence_len tokens, each of one document, of which all are learnt. Of
-// long steps microbatches beyond a pipeline's depth are left out: of each the token ids alone stay
-// on a device. `beside`: samples and saving of such a run.
+// For a plan: of rows of sequence_len tokens, each of one document, of which all are learnt.
+// Microbatches beyond a pipeline's depth are not run. `beside`: samples and saving of such a run.
 absl::StatusOr<RankMemory> RehearseFullRows(const Task& task, const Layout& layout,
                                             c10::Device device, int rank,
                                             const JobInputs& beside = {});
@@ -36,7 +35,7 @@ absl::StatusOr<std::vector<RankMemory>> RehearseAllRanks(const Task& task, const
                                                          const JobInputs& beside = {});
 
 // For a run: of its own rows, from the step with this rank's fullest microbatch among its first
-// ones. Later rows may ask for more.
+// ones, without what is left out of a step: no more than the run asks for. Later rows may.
 absl::StatusOr<RankMemory> RehearseOwnRows(const Task& task, const Layout& layout,
                                            const JobInputs& inputs, int rank);
 

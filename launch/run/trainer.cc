@@ -81,13 +81,17 @@ StepRows ToDevice(const Job& job, int64_t step, const std::vector<Microbatch>& m
   const Network& network = *job.network;
   StepRows rows;
   rows.step = step;
-  for (const Microbatch& m : microbatches) {
+  const auto add = [&](const Microbatch& m) {
     rows.batches.push_back(MakeModelBatch(m.input_ids, m.targets, m.cu_seqlens, m.token_index,
                                           StepKey(network.task.seed, step), network.layout.mesh.tp,
                                           network.device));
+  };
+  for (const Microbatch& m : microbatches) {
+    add(m);
     rows.tokens += static_cast<double>(m.input_ids.size());
     rows.targets += static_cast<double>(m.num_targets);
   }
+  for (int64_t i = 0; i < job.left_out; ++i) add(microbatches.front());
   return rows;
 }
 
