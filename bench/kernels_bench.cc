@@ -1,7 +1,7 @@
 // How fast are the fused kernels? Row kernels: bytes moved (operands read and written once, by
 // formula) per second, as a share of a plain copy on the same device. Attention: on a CPU time
-// against ATen's flash attention per document, on a GPU operations per second. On a GPU experts'
-// products, too.
+// against ATen's flash attention per document, on a GPU operations per second. Experts'
+// products: together against each alone.
 //   kernels_bench [cpu|cuda] [threads]
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>

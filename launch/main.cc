@@ -84,9 +84,13 @@ int Report(const absl::Status& status, const Process& process) {
 }  // namespace
 }  // namespace fttrain
 
+// The C library calls what stands here first of all.
+__attribute__((section(".preinit_array"),
+               used)) static void (*choose_wait_policy)(int, char**,
+                                                        char**) = &fttrain::ChooseWaitPolicy;
+
 int main(int argc, char** argv) {
   using namespace fttrain;
-  ChooseWaitPolicy(argv);
   InstallMemoryLedger();
   // A full quota or a closed pipe is an error of the write that meets it, not the end of the
   // process.

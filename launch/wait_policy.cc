@@ -1,11 +1,10 @@
 #include "launch/wait_policy.h"
 
+#include <alloca.h>
 #include <unistd.h>
 
-#include <cstdlib>
-
-#include "absl/strings/string_view.h"
-#include "runtime/process/program_path.h"
+#include <climits>
+#include <cstring>
 
 namespace fttrain {
 namespace {
@@ -13,19 +12,34 @@ namespace {
 // Looks of a thread before it sleeps, each a pause instruction: about 0.05 ms, which is enough from
 // one loop to the next. A fifth of it costs a quarter of the speed where nothing else runs; three
 // times as many give what is beside other programs away (bench/results/neighbour.md).
-constexpr char kSpinCount[] = "1000";
+char spin_count[] = "GOMP_SPINCOUNT=1000";
 
-bool IsSet(const char* name) { return std::getenv(name) != nullptr; }
+const char* ValueOf(const char* name, char** environment) {
+  const size_t length = std::strlen(name);
+  for (; *environment != nullptr; ++environment) {
+    if (std::strncmp(*environment, name, length) == 0 && (*environment)[length] == '=') {
+      return *environment + length + 1;
+    }
+  }
+  return nullptr;
+}
 
 }  // namespace
 
-void ChooseWaitPolicy(char** argv) {
-  if (IsSet("OMP_WAIT_POLICY") || IsSet("GOMP_SPINCOUNT")) return;
-  const char* threads = std::getenv("OMP_NUM_THREADS");
-  if (threads != nullptr && absl::string_view(threads) == "1") return;
-  setenv("GOMP_SPINCOUNT", kSpinCount, 0);
-  // By its path, so that lists of processes call it by its name. Where that fails, threads spin.
-  execv(ProgramPath().c_str(), argv);
+void ChooseWaitPolicy(int, char** argv, char** environment) {
+  if (ValueOf("OMP_WAIT_POLICY", environment) || ValueOf("GOMP_SPINCOUNT", environment)) return;
+  const char* threads = ValueOf("OMP_NUM_THREADS", environment);
+  if (threads != nullptr && std::strcmp(threads, "1") == 0) return;
+  // By its path, so that lists of processes call it by its name.
+  char program[PATH_MAX] = {};
+  if (readlink("/proc/self/exe", program, sizeof(program) - 1) <= 0) return;
+  size_t count = 0;
+  while (environment[count] != nullptr) ++count;
+  auto* const chosen = static_cast<char**>(alloca((count + 2) * sizeof(char*)));
+  std::memcpy(chosen, environment, count * sizeof(char*));
+  chosen[count] = spin_count;
+  chosen[count + 1] = nullptr;
+  execve(program, argv, chosen);  // where that fails, threads spin
 }
 
 }  // namespace fttrain

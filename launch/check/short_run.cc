@@ -65,14 +65,10 @@ config::LoadedConfig WithSteps(config::LoadedConfig loaded) {
 }
 
 std::string ShortenSteps(TrainPlan& plan) {
-  constexpr int64_t kMicrobatches = 4;
-  const Layout& layout = plan.layout;
-  const int64_t all = StepShapeOf(plan.task, layout).accumulation, stages = layout.mesh.pp;
-  const bool keeps_all =
-      layout.schedule == PipelineKind::kGPipe || layout.schedule == PipelineKind::kLayerMajor;
-  const int64_t few = RoundUp(std::max(kMicrobatches, 2 * stages), stages);
-  if (keeps_all || all <= few)
-    return absl::StrCat("steps of ", Counted(all, "microbatch", "microbatches"));
+  constexpr int64_t kFewest = 4;
+  const int64_t all = StepShapeOf(plan.task, plan.layout).accumulation;
+  const int64_t few = std::max(kFewest, EnoughMicrobatches(plan.task, plan.layout));
+  if (all <= few) return absl::StrCat("steps of ", Counted(all, "microbatch", "microbatches"));
   plan.task.rows_per_step = plan.task.rows_per_step / all * few;
   return absl::StrCat("steps of ", few, " of the run's ", all, " microbatches");
 }

@@ -17,8 +17,8 @@ inline constexpr int64_t kTrialSteps = 3;
 // rows do not tell, those and the warm-up.
 config::LoadedConfig WithSteps(config::LoadedConfig loaded);
 
-// Steps of so few microbatches as fill the pipeline, unless its schedule keeps all of them, which
-// is what memory is asked for. In words: "steps of 4 of the run's 16 microbatches".
+// Steps of so few microbatches as ask for as much memory (EnoughMicrobatches). In words: "steps of
+// 4 of the run's 16 microbatches".
 std::string ShortenSteps(TrainPlan& plan);
 
 // What of a plan that fits may surprise: full rows that would not, an adapter of another base, end

@@ -50,6 +50,10 @@ absl::Status CheckLayout(const Task& task, const Layout& layout);
 
 // The rows of a step, as `layout` takes them.
 StepShape StepShapeOf(const Task& task, const Layout& layout);
+// Microbatches of a step after which more of them ask for no more memory, but for their token ids:
+// the fewest that have as much in flight on every stage, and one behind them (of an interleaved
+// pipeline a group of one a stage). All of them where the schedule keeps all.
+int64_t EnoughMicrobatches(const Task& task, const Layout& layout);
 ModelOptions ModelOptionsOf(const Task& task, const Layout& layout);
 // Messages as long as what a stage hands on of a full microbatch, which tp pads.
 StageLinksOptions LinksOptionsOf(const Task& task, const Layout& layout);

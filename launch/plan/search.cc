@@ -25,29 +25,6 @@ Task WithMoments(const Task& task, MomentStorage moments) {
   return with;
 }
 
-std::vector<int> InFlight(const Layout& layout, int64_t accumulation) {
-  const int pp = layout.mesh.pp, chunks = static_cast<int>(layout.layers_per_run.size()) / pp;
-  std::vector<int> in_flight;
-  for (int stage = 0; stage < pp; ++stage) {
-    in_flight.push_back(MostInFlight(
-        MakePipelineSchedule(layout.schedule, stage, pp, chunks, static_cast<int>(accumulation))));
-  }
-  return in_flight;
-}
-
-// The task with the shortest step that has as much in flight at once, and one microbatch (of an
-// interleaved pipeline a group of them) behind it: a rehearsal takes as long as its step.
-Task WithShortStep(const Task& task, const Layout& layout) {
-  const int64_t all = StepShapeOf(task, layout).accumulation;
-  const int64_t unit = layout.schedule == PipelineKind::kInterleaved ? layout.mesh.pp : 1;
-  const std::vector<int> whole = InFlight(layout, all);
-  int64_t enough = unit;
-  while (enough < all && InFlight(layout, enough) != whole) enough += unit;
-  Task shorter = task;
-  shorter.rows_per_step = task.rows_per_step / all * std::min(all, enough + unit);
-  return shorter;
-}
-
 double Share(int64_t bytes, int64_t room) {
   return static_cast<double>(bytes) / static_cast<double>(room);
 }
@@ -74,7 +51,6 @@ class Trial {
     const Layout& layout = candidate.layout;
     Task task = WithMoments(space_.task, candidate.moments);
     task.rows.sequence_len = sequence_len;
-    task = WithShortStep(task, layout);
     const std::vector<int64_t> room = RoomByStage(space_.room, layout.mesh);
     FoundLayout found{candidate, std::vector<RankBytes>(room.size()), /*fits=*/true};
     for (const size_t stage : FullestFirst(candidate, room)) {

@@ -12,8 +12,7 @@
 
 namespace fttrain {
 
-// What a rank of a task in a layout needs, exactly (launch/run/memory_need.h). The task may have a
-// shorter step than the search's, with as much in flight.
+// What a rank of a task in a layout needs, exactly (launch/run/memory_need.h).
 using BytesOfRank = std::function<absl::StatusOr<RankBytes>(const Task&, const Layout&, int rank)>;
 
 struct FoundLayout {

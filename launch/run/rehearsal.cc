@@ -21,24 +21,11 @@ namespace {
 
 constexpr int64_t kSteps = 2;
 
-// A task in shorter steps of as many microbatches as hold the most, unless the schedule keeps all:
-// of every run of layers one in flight, one behind it, and those of the other stages.
-struct FewMicrobatches {
-  Task task;
-  int64_t left_out = 0;  // of each step
-  FewMicrobatches(const Task& whole, const Layout& layout) : task(whole) {
-    constexpr int64_t kFewest = 4;
-    const bool keeps_all =
-        layout.schedule == PipelineKind::kGPipe || layout.schedule == PipelineKind::kLayerMajor;
-    const int64_t all = StepShapeOf(whole, layout).accumulation, stages = layout.mesh.pp;
-    const auto runs = static_cast<int64_t>(LayersPerRun(whole, layout).size());
-    const int64_t enough = RoundUp(std::max(kFewest, 2 * runs + stages), stages);
-    if (keeps_all || all <= enough) return;
-    task.rows_per_step = whole.rows_per_step / all * enough;
-    task.steps = whole.steps * all / enough;
-    left_out = all - enough;
-  }
-};
+Task WithMicrobatches(const Task& task, const Layout& layout, int64_t microbatches) {
+  Task with = task;
+  with.rows_per_step = task.rows_per_step / StepShapeOf(task, layout).accumulation * microbatches;
+  return with;
+}
 
 // The step, among the first of `steps`, of the microbatch with most tokens and targets.
 int64_t FullestStep(const Task& task, const Layout& layout, RowStream& rows, int64_t steps,
@@ -102,8 +89,8 @@ absl::StatusOr<RankMemory> RehearseRank(const Task& task, const Layout& layout,
 
 absl::StatusOr<RankMemory> RehearseFullRows(const Task& task, const Layout& layout,
                                             c10::Device device, int rank, const JobInputs& beside) {
-  FewMicrobatches few(task, layout);
-  Task& full = few.task;
+  const int64_t enough = EnoughMicrobatches(task, layout);
+  Task full = WithMicrobatches(task, layout, enough);
   full.steps = kSteps;
   full.epochs = 0;
   const std::vector<int32_t> ids(static_cast<size_t>(task.rows.sequence_len), 0);
@@ -112,7 +99,7 @@ absl::StatusOr<RankMemory> RehearseFullRows(const Task& task, const Layout& layo
   JobInputs inputs = beside;
   inputs.rows = std::make_shared<RowStream>(std::move(rows));
   inputs.device = device;
-  inputs.left_out = few.left_out;
+  inputs.left_out = StepShapeOf(task, layout).accumulation - enough;
   return RehearseRank(full, layout, inputs, rank);
 }
 
@@ -158,11 +145,16 @@ absl::StatusOr<std::vector<RankMemory>> RehearseAllRanks(const Task& task, const
 
 absl::StatusOr<RankMemory> RehearseOwnRows(const Task& task, const Layout& layout,
                                            const JobInputs& inputs, int rank) {
-  const FewMicrobatches few(task, layout);
-  const int64_t steps = few.task.steps;
-  const int64_t fullest = FullestStep(few.task, layout, *inputs.rows, steps, rank);
-  const int64_t first = std::max<int64_t>(0, std::min(fullest, steps - kSteps));
-  return RehearseRank(few.task, layout, inputs, rank, first);
+  // Steps that the run's steps are made of: none has rows of two.
+  const int64_t all = StepShapeOf(task, layout).accumulation;
+  const int64_t unit = layout.schedule == PipelineKind::kInterleaved ? layout.mesh.pp : 1;
+  int64_t few = task.steps < kSteps ? all : EnoughMicrobatches(task, layout);
+  while (all % few != 0) few += unit;
+  Task parts = WithMicrobatches(task, layout, few);
+  parts.steps = task.steps * (all / few);
+  const int64_t fullest = FullestStep(parts, layout, *inputs.rows, parts.steps, rank);
+  const int64_t first = std::max<int64_t>(0, std::min(fullest, parts.steps - kSteps));
+  return RehearseRank(parts, layout, inputs, rank, first);
 }
 
 }  // namespace fttrain

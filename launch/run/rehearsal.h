@@ -23,7 +23,8 @@ absl::StatusOr<RankMemory> RehearseRank(const Task& task, const Layout& layout,
                                         int64_t largest_computed = 4096);
 
 // For a plan: of rows of sequence_len tokens, each of one document, of which all are learnt.
-// Microbatches beyond a pipeline's depth are not run. `beside`: samples and saving of such a run.
+// Microbatches beyond EnoughMicrobatches are not run; they have the memory of their token ids.
+// `beside`: samples and saving of such a run.
 absl::StatusOr<RankMemory> RehearseFullRows(const Task& task, const Layout& layout,
                                             c10::Device device, int rank,
                                             const JobInputs& beside = {});

@@ -122,7 +122,7 @@ void FormWave(c10::ArrayRef<OneProduct> wave, const Scratch& scratch) {
     work += one.out.numel() * one.product.b.rows();
   }
   const int64_t threads =
-      std::min<int64_t>({at::get_num_threads(), std::ssize(pieces), 1 + work / kWorthAThread});
+      std::min<int64_t>({scratch.workspaces.size(0), std::ssize(pieces), 1 + work / kWorthAThread});
   std::atomic<size_t> next{0};
   at::parallel_for(0, threads, 1, [&](int64_t thread, int64_t) {
     WithElementType(wave.front().out, [&]<class T>(T) {

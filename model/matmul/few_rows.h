@@ -7,7 +7,7 @@
 
 namespace fttrain {
 
-// Rows of the result, at most. Training has more.
+// Rows of the result, at most. Training has more, but of experts.
 inline constexpr int64_t kFewRows = 16;
 
 // Whether MultiplyFewRows takes the sum: of bfloat16 and float32, on the CPU, with at most kFewRows

@@ -38,8 +38,8 @@ const char* Bf16GemmName(Bf16Gemm backend);  // "native", "float32"
 
 // The right side of a product, [K, N]: a matrix of any strides (transposes are free), or one stored
 // as NF4, or its transpose. Of an NF4 matrix the values are those of DequantizeNf4 in `dtype`; no
-// more than a block of them exists at a time where a float32 GEMM or the loops of cpu_grouped.h run
-// on the CPU, else the whole of it while its product is formed.
+// more than a block of them, by the loops of cpu_grouped.h one a thread, exists at a time where a
+// float32 GEMM or those run on the CPU, else the whole of it while its product is formed.
 class Operand {
  public:
   Operand(at::Tensor dense) : dense_(std::move(dense)) {}  // NOLINT: meant to be implicit

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -83,11 +84,32 @@ def refuses(binary):
     return f"{len(cases)} ways"
 
 
+def chooses_how_threads_wait(binary):
+    """Started again before libraries are, unless the environment has chosen or there is one thread."""
+    plain = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "GOMP_"))}
+    for chosen, again in [({}, True), ({"OMP_NUM_THREADS": "1"}, False), ({"OMP_WAIT_POLICY": "passive"}, False)]:
+        with harness.scratch_folder() as folder:
+            command = [binary, "doctor", "--device=cpu", f"--output={folder}"]
+            process = subprocess.Popen(command, env={**plain, **chosen}, stdout=subprocess.DEVNULL)
+            variables = b""
+            while process.poll() is None:
+                try:
+                    variables = Path(f"/proc/{process.pid}/environ").read_bytes() or variables
+                except OSError:
+                    break
+                time.sleep(0.05)
+        if process.wait(120) != 0:
+            raise harness.Failure(f"exit {process.returncode} with {chosen}")
+        if (b"GOMP_SPINCOUNT=" in variables) != again or b"PATH=" not in variables:
+            raise harness.Failure(f"with {chosen} its environment was {variables}")
+    return "in 3 environments"
+
+
 def main():
     binary = Path(sys.argv[1])
     harness.run_checks(
         [(f"an examination on {ranks} ranks", lambda r=ranks: examines(binary, r)) for ranks in (1, 2, 3)]
-        + [("what a person reads", lambda: is_read(binary)), ("what is broken", lambda: refuses(binary))]
+        + [("what a person reads", lambda: is_read(binary)), ("what is broken", lambda: refuses(binary)), ("how threads wait", lambda: chooses_how_threads_wait(binary))]
     )
 
 
