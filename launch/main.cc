@@ -85,9 +85,8 @@ int Report(const absl::Status& status, const Process& process) {
 }  // namespace fttrain
 
 // The C library calls what stands here first of all.
-__attribute__((section(".preinit_array"),
-               used)) static void (*choose_wait_policy)(int, char**,
-                                                        char**) = &fttrain::ChooseWaitPolicy;
+__attribute__((section(".preinit_array"), used)) static auto* choose_wait_policy =
+    &fttrain::ChooseWaitPolicy;
 
 int main(int argc, char** argv) {
   using namespace fttrain;

@@ -11,7 +11,6 @@
 #include "launch/run/numbers.h"
 #include "launch/run/rehearsal.h"
 #include "model/files/adapter_config.h"
-#include "runtime/math/ceil_divide.h"
 #include "runtime/process/check.h"
 #include "runtime/process/device.h"
 
@@ -69,7 +68,7 @@ std::string ShortenSteps(TrainPlan& plan) {
   const int64_t all = StepShapeOf(plan.task, plan.layout).accumulation;
   const int64_t few = std::max(kFewest, EnoughMicrobatches(plan.task, plan.layout));
   if (all <= few) return absl::StrCat("steps of ", Counted(all, "microbatch", "microbatches"));
-  plan.task.rows_per_step = plan.task.rows_per_step / all * few;
+  plan.task = WithMicrobatches(plan.task, plan.layout, few);
   return absl::StrCat("steps of ", few, " of the run's ", all, " microbatches");
 }
 

@@ -8,7 +8,6 @@
 #include "model/blocks/moe.h"
 #include "model/config/alike_linears.h"
 #include "parallel/optimizer/int8_moments.h"
-#include "parallel/pipeline/schedule.h"
 #include "runtime/math/ceil_divide.h"
 
 namespace fttrain {
@@ -106,10 +105,7 @@ const std::vector<int64_t>& Footprint::InFlight(const Layout& layout) {
   const auto [found, is_new] =
       in_flight_.try_emplace({static_cast<int>(layout.schedule), pp, chunks, all});
   if (!is_new) return found->second;
-  for (int stage = 0; stage < pp; ++stage) {
-    found->second.push_back(MostInFlight(
-        MakePipelineSchedule(layout.schedule, stage, pp, chunks, static_cast<int>(all))));
-  }
+  found->second = MostInFlight(task_, layout, all);
   return found->second;
 }
 

@@ -109,23 +109,31 @@ StepShape StepShapeOf(const Task& task, const Layout& layout) {
   return {layout.micro_batch_rows, task.rows_per_step / rows, replicas};
 }
 
+Task WithMicrobatches(const Task& task, const Layout& layout, int64_t microbatches) {
+  Task with = task;
+  with.rows_per_step = task.rows_per_step / StepShapeOf(task, layout).accumulation * microbatches;
+  return with;
+}
+
+std::vector<int64_t> MostInFlight(const Task& task, const Layout& layout, int64_t microbatches) {
+  const int pp = layout.mesh.pp;
+  const int chunks = static_cast<int>(LayersPerRun(task, layout).size()) / pp;
+  std::vector<int64_t> most;
+  for (const auto& steps :
+       MakeAllStages(layout.schedule, pp, chunks, static_cast<int>(microbatches))) {
+    most.push_back(MostInFlight(steps));
+  }
+  return most;
+}
+
 int64_t EnoughMicrobatches(const Task& task, const Layout& layout) {
   const int64_t all = StepShapeOf(task, layout).accumulation;
   const PipelineKind kind = layout.schedule;
   if (kind == PipelineKind::kGPipe || kind == PipelineKind::kLayerMajor) return all;
-  const int pp = layout.mesh.pp;
-  const int chunks = static_cast<int>(LayersPerRun(task, layout).size()) / pp;
-  const auto in_flight = [&](int64_t microbatches) {
-    std::vector<int> most;
-    for (const auto& steps : MakeAllStages(kind, pp, chunks, static_cast<int>(microbatches))) {
-      most.push_back(MostInFlight(steps));
-    }
-    return most;
-  };
-  const std::vector<int> whole = in_flight(all);
-  const int64_t unit = kind == PipelineKind::kInterleaved ? pp : 1;
+  const std::vector<int64_t> whole = MostInFlight(task, layout, all);
+  const int64_t unit = kind == PipelineKind::kInterleaved ? layout.mesh.pp : 1;
   int64_t enough = unit;
-  while (enough < all && in_flight(enough) != whole) enough += unit;
+  while (enough < all && MostInFlight(task, layout, enough) != whole) enough += unit;
   return std::min(all, enough + unit);
 }
 

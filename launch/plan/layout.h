@@ -54,6 +54,10 @@ StepShape StepShapeOf(const Task& task, const Layout& layout);
 // the fewest that have as much in flight on every stage, and one behind them (of an interleaved
 // pipeline a group of one a stage). All of them where the schedule keeps all.
 int64_t EnoughMicrobatches(const Task& task, const Layout& layout);
+// The task with steps of so many microbatches.
+Task WithMicrobatches(const Task& task, const Layout& layout, int64_t microbatches);
+// How many of so many are in flight at most, by stage.
+std::vector<int64_t> MostInFlight(const Task& task, const Layout& layout, int64_t microbatches);
 ModelOptions ModelOptionsOf(const Task& task, const Layout& layout);
 // Messages as long as what a stage hands on of a full microbatch, which tp pads.
 StageLinksOptions LinksOptionsOf(const Task& task, const Layout& layout);

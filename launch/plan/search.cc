@@ -8,7 +8,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "parallel/pipeline/schedule.h"
 #include "runtime/process/check.h"
 
 namespace fttrain {

@@ -21,12 +21,6 @@ namespace {
 
 constexpr int64_t kSteps = 2;
 
-Task WithMicrobatches(const Task& task, const Layout& layout, int64_t microbatches) {
-  Task with = task;
-  with.rows_per_step = task.rows_per_step / StepShapeOf(task, layout).accumulation * microbatches;
-  return with;
-}
-
 // The step, among the first of `steps`, of the microbatch with most tokens and targets.
 int64_t FullestStep(const Task& task, const Layout& layout, RowStream& rows, int64_t steps,
                     int rank) {

@@ -150,15 +150,14 @@ bool AddGroupedOnCpu(c10::ArrayRef<std::vector<ProductSum>> groups, Bf16Gemm bac
   const MemoryScope scope(MemoryCategory::kWorkspace);
   const Scratch scratch = MakeScratch(groups.front(), backend);
   if (scratch.workspaces.numel() == 0) return false;
-  ForEachWave(groups, [&](c10::ArrayRef<OneProduct> wave) {
+  const auto form = [&](c10::ArrayRef<OneProduct> wave) {
     const bool taken = std::all_of(wave.begin(), wave.end(), [&](const OneProduct& one) {
       return IsTaken(one, scratch, backend);
     });
-    if (taken) return FormWave(wave, scratch);
-    for (const OneProduct& one : wave) {
-      AddProducts(one.out, {one.product}, one.accumulate, backend);
-    }
-  });
+    if (taken) FormWave(wave, scratch);
+    return taken;
+  };
+  ForEachWave(groups, form, backend);
   return true;
 }
 

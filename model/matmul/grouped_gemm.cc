@@ -3,7 +3,6 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <iterator>
 #include <optional>
 
 #include "model/matmul/cpu_grouped.h"
@@ -69,7 +68,7 @@ void Append(const at::Tensor& out, const MatrixProduct& product, bool accumulate
 }
 
 void ForEachWave(c10::ArrayRef<std::vector<ProductSum>> groups,
-                 const std::function<void(c10::ArrayRef<OneProduct>)>& form) {
+                 const std::function<bool(c10::ArrayRef<OneProduct>)>& form, Bf16Gemm backend) {
   const std::vector<ProductSum>& first = groups.front();
   for (size_t s = 0; s < first.size(); ++s) {
     for (size_t p = 0; p < first[s].products.size(); ++p) {
@@ -80,7 +79,11 @@ void ForEachWave(c10::ArrayRef<std::vector<ProductSum>> groups,
             "groups of sums are not alike");
         wave.push_back({group[s].out, group[s].products[p], group[s].accumulate || p > 0});
         if (wave.size() < kMostGrouped && &group != &groups.back()) continue;
-        form(wave);
+        if (!form(wave)) {
+          for (const OneProduct& one : wave) {
+            AddProducts(one.out, {one.product}, one.accumulate, backend);
+          }
+        }
         wave.clear();
       }
     }
@@ -91,11 +94,10 @@ void AddInWaves(c10::ArrayRef<std::vector<ProductSum>> groups, const RunGrouped&
   ForEachWave(groups, [&](c10::ArrayRef<OneProduct> wave) {
     GroupedGemm gemm;
     for (const OneProduct& each : wave) {
-      if (!CanBeGrouped(each.out, each.product)) break;
+      if (!CanBeGrouped(each.out, each.product)) return false;
       Append(each.out, each.product, each.accumulate, gemm);
     }
-    if (gemm.count() == std::ssize(wave) && run(gemm)) return;
-    for (const OneProduct& each : wave) AddProducts(each.out, {each.product}, each.accumulate);
+    return run(gemm);
   });
 }
 

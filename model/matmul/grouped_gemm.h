@@ -36,14 +36,15 @@ void Append(const at::Tensor& out, const MatrixProduct& product, bool accumulate
 void AddGroupedSums(c10::ArrayRef<std::vector<ProductSum>> groups);
 
 // For it and its tests: `form` gets the products at one place in the sums of each group, place
-// after place, kMostGrouped at most.
+// after place, kMostGrouped at most. False where it has done nothing: each is then formed alone.
 struct OneProduct {
   const at::Tensor& out;
   const MatrixProduct& product;
   bool accumulate;
 };
 void ForEachWave(c10::ArrayRef<std::vector<ProductSum>> groups,
-                 const std::function<void(c10::ArrayRef<OneProduct>)>& form);
+                 const std::function<bool(c10::ArrayRef<OneProduct>)>& form,
+                 Bf16Gemm backend = DefaultBf16Gemm());
 
 // What it does on CUDA with what `run` does of products that can be grouped: false where it
 // cannot, and has done nothing.
