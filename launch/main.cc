@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <cstdio>
 #include <cstdlib>
 #include <thread>
 
@@ -103,5 +104,9 @@ int main(int argc, char** argv) {
   static_assert(PeerLostError::kExitCode == kExitPeerLost);
   (*process)->AbortJobOnUncaught(kExitInternal);
   SetThreads(**process);
-  return Report(Run(argc, argv, **process), **process);
+  const int code = Report(Run(argc, argv, **process), **process);
+  process->reset();
+  // The libraries take tables of theirs apart on exit, for longer than a small plan takes.
+  std::fflush(nullptr);
+  std::_Exit(code);
 }

@@ -21,26 +21,36 @@ LinearSpec WholeModule(LinearSpec linear) {
   return linear;
 }
 
-}  // namespace
-
-std::vector<std::vector<LinearSpec>> LinearsByInput(const BlockSpec& block) {
+// LinearsByInput, of the block's own: a model with experts has tens of thousands.
+std::vector<std::vector<const LinearSpec*>> GroupsByInput(const BlockSpec& block) {
   if (const auto* attention = std::get_if<AttentionSpec>(&block.body)) {
-    return {{attention->q, attention->k, attention->v}, {attention->o}};
+    return {{&attention->q, &attention->k, &attention->v}, {&attention->o}};
   }
   if (const auto* latent = std::get_if<LatentAttentionSpec>(&block.body)) {
-    if (!latent->q_a) return {{latent->q, latent->kv_a}, {latent->kv_b}, {latent->o}};
-    return {{*latent->q_a, latent->kv_a}, {latent->q}, {latent->kv_b}, {latent->o}};
+    if (!latent->q_a) return {{&latent->q, &latent->kv_a}, {&latent->kv_b}, {&latent->o}};
+    return {{&*latent->q_a, &latent->kv_a}, {&latent->q}, {&latent->kv_b}, {&latent->o}};
   }
   if (const auto* moe = std::get_if<MoeSpec>(&block.body)) {
-    std::vector<std::vector<LinearSpec>> linears = {{moe->router}};
+    std::vector<std::vector<const LinearSpec*>> linears = {{&moe->router}};
     for (const MlpSpec& expert : moe->experts) {
-      linears.push_back({expert.gate, expert.up});
-      linears.push_back({expert.down});
+      linears.push_back({&expert.gate, &expert.up});
+      linears.push_back({&expert.down});
     }
     return linears;
   }
   const auto& mlp = std::get<MlpSpec>(block.body);  // throws for a kind that is not listed here
-  return {{mlp.gate, mlp.up}, {mlp.down}};
+  return {{&mlp.gate, &mlp.up}, {&mlp.down}};
+}
+
+}  // namespace
+
+std::vector<std::vector<LinearSpec>> LinearsByInput(const BlockSpec& block) {
+  std::vector<std::vector<LinearSpec>> linears;
+  for (const std::vector<const LinearSpec*>& group : GroupsByInput(block)) {
+    std::vector<LinearSpec>& copies = linears.emplace_back();
+    for (const LinearSpec* linear : group) copies.push_back(*linear);
+  }
+  return linears;
 }
 
 void ForEachPart(const BlockSpec& block, const std::function<void(const NormSpec&)>& norm,
@@ -49,8 +59,8 @@ void ForEachPart(const BlockSpec& block, const std::function<void(const NormSpec
                  const std::function<void(const AttentionSpec&)>& sinks) {
   if (block.before) norm(*block.before);
   if (linear) {
-    for (const std::vector<LinearSpec>& linears : LinearsByInput(block)) {
-      for (const LinearSpec& each : linears) linear(each);
+    for (const std::vector<const LinearSpec*>& group : GroupsByInput(block)) {
+      for (const LinearSpec* each : group) linear(*each);
     }
   }
   if (const auto* attention = std::get_if<AttentionSpec>(&block.body)) {
@@ -80,15 +90,19 @@ std::vector<LinearSpec> LinearsOf(const LayerSpec& layer) {
 
 std::vector<LinearSpec> ModulesOf(const LayerSpec& layer) {
   std::vector<LinearSpec> modules;
-  for (const LinearSpec& linear : LinearsOf(layer)) {
-    if (linear.stands_for_module()) modules.push_back(WholeModule(linear));
+  for (const BlockSpec& block : layer) {
+    ForEachPart(
+        block, [](const NormSpec&) {},
+        [&](const LinearSpec& linear) {
+          if (linear.stands_for_module()) modules.push_back(WholeModule(linear));
+        });
   }
   return modules;
 }
 
 int64_t StreamWidth(const BlockSpec& block) {
   if (const auto* moe = std::get_if<MoeSpec>(&block.body)) return moe->router.in;
-  return LinearsByInput(block).front().front().in;
+  return GroupsByInput(block).front().front()->in;
 }
 
 std::string LeafName(const std::string& module) { return module.substr(module.rfind('.') + 1); }

@@ -54,11 +54,14 @@ std::string ParameterFactorName(const std::string& parameter, const AdapterForm&
 
 std::vector<LinearSpec> ExpertParameters(const LayerSpec& layer) {
   std::vector<LinearSpec> first;
-  for (const LinearSpec& linear : LinearsOf(layer)) {
+  const auto add_first = [&](const LinearSpec& linear) {
     const bool stands = linear.role == LinearRole::kExpert && linear.stack &&
                         linear.stack->index == 0 && linear.stack->first == 0;
     if (stands) first.push_back(linear);
-  }
+  };
+  for (const BlockSpec& block : layer)
+    ForEachPart(
+        block, [](const NormSpec&) {}, add_first);
   return first;
 }
 

@@ -5,25 +5,25 @@
 namespace fttrain {
 namespace {
 
-// The model's linears, but only those of which `wanted` is true.
-template <typename Wanted>
-std::vector<std::string> ModulesIf(const ModelSpec& model, const Wanted& wanted) {
-  std::vector<std::string> names;
+// visit(name, role) for the model's linears as files know them, in their order.
+template <typename Visit>
+void ForEachModule(const ModelSpec& model, const Visit& visit) {
+  const auto linear = [&](const LinearSpec& part) {
+    if (part.stands_for_module()) visit(part.module(), part.role);
+  };
   for (const LayerSpec& layer : model.layers) {
-    for (const LinearSpec& linear : ModulesOf(layer)) {
-      if (wanted(linear)) names.push_back(linear.name);
-    }
+    for (const BlockSpec& block : layer)
+      ForEachPart(
+          block, [](const NormSpec&) {}, linear);
   }
-  return names;
 }
 
 // Last names of experts' linears and of routers.
 std::set<std::string> ExpertLeaves(const ModelSpec& model) {
   std::set<std::string> leaves;
-  for (const std::string& name : ModulesIf(
-           model, [](const LinearSpec& linear) { return linear.role != LinearRole::kPlain; })) {
-    leaves.insert(LeafName(name));
-  }
+  ForEachModule(model, [&](const std::string& name, LinearRole role) {
+    if (role != LinearRole::kPlain) leaves.insert(LeafName(name));
+  });
   return leaves;
 }
 
@@ -31,9 +31,11 @@ std::set<std::string> ExpertLeaves(const ModelSpec& model) {
 
 std::vector<std::string> LinearModules(const ModelSpec& model) {
   const std::set<std::string> of_experts = ExpertLeaves(model);
-  return ModulesIf(model, [&](const LinearSpec& linear) {
-    return of_experts.empty() || of_experts.count(LeafName(linear.name)) == 0;
+  std::vector<std::string> names;
+  ForEachModule(model, [&](const std::string& name, LinearRole) {
+    if (of_experts.count(LeafName(name)) == 0) names.push_back(name);
   });
+  return names;
 }
 
 std::set<std::string> OtherModules(const ModelSpec& model) {
@@ -45,12 +47,15 @@ std::set<std::string> OtherModules(const ModelSpec& model) {
     }
   }
   const std::set<std::string> of_experts = ExpertLeaves(model);
-  for (const std::string& linear : ModulesIf(model, [](const LinearSpec&) { return true; })) {
-    if (of_experts.count(LeafName(linear)) > 0) others.insert(linear);
-    for (size_t dot = linear.find('.'); dot != std::string::npos; dot = linear.find('.', dot + 1)) {
-      others.insert(linear.substr(0, dot));
+  ForEachModule(model, [&](const std::string& name, LinearRole) {
+    if (of_experts.count(LeafName(name)) > 0) others.insert(name);
+    // What holds it, from the innermost to the first that is known, and so what holds that.
+    std::string holder = name;
+    for (size_t dot = holder.rfind('.'); dot != std::string::npos; dot = holder.rfind('.')) {
+      holder.resize(dot);
+      if (!others.insert(holder).second) break;
     }
-  }
+  });
   return others;
 }
 

@@ -55,12 +55,15 @@ class SumsAsAten {
   cublasHandle_t handle_;
 };
 
-// From the first refusal on nothing is asked for.
-std::atomic<bool> refused{false};
-bool Refuse(const char* why) {
-  if (!refused.exchange(true)) {
+// From the first refusal on none of its kind is asked for: those with adapters' factors, which are
+// narrow, or those with weights.
+std::atomic<bool> refused[2] = {false, false};
+bool IsNarrow(const GroupedGemm& gemm) { return std::min(gemm.m.front(), gemm.k.front()) <= 64; }
+bool Refuse(const GroupedGemm& gemm, const std::string& why) {
+  if (!refused[IsNarrow(gemm) ? 1 : 0].exchange(true)) {
     LogInfo(absl::StrCat("note       cuBLAS does not form products of several experts together (",
-                         why, "): one after the other, which takes longer"));
+                         why, ", of ", gemm.m.front(), " x ", gemm.k.front(),
+                         "): one after the other, which takes longer"));
   }
   return false;
 }
@@ -84,10 +87,10 @@ std::vector<cublasOperation_t> Operations(const std::vector<bool>& transpose) {
 bool CublasHasGroupedGemm() { return GroupedCall() != nullptr; }
 
 bool RunOnCublas(const GroupedGemm& gemm, const at::Tensor& table) {
-  if (refused || !IsWanted()) return false;
-  if (!CublasHasGroupedGemm()) return Refuse("it is older than 12.5");
-  const UncountedScope workspace;
   const int count = gemm.count();
+  if (count == 0 || !IsWanted() || refused[IsNarrow(gemm) ? 1 : 0]) return false;
+  if (!CublasHasGroupedGemm()) return Refuse(gemm, "it is older than 12.5");
+  const UncountedScope workspace;
   TORCH_CHECK(count <= kMostGrouped, count, " products in one call");
   cuda::Addresses addresses = {};
   std::copy(gemm.a.begin(), gemm.a.end(), addresses.at);
@@ -106,8 +109,10 @@ bool RunOnCublas(const GroupedGemm& gemm, const at::Tensor& table) {
       on_device, CUDA_R_16BF, gemm.lda.data(), on_device + count, CUDA_R_16BF, gemm.ldb.data(),
       gemm.beta.data(), const_cast<void**>(on_device + 2 * count), CUDA_R_16BF, gemm.ldc.data(),
       count, ones.data(), CUBLAS_COMPUTE_32F);
-  if (status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_ARCH_MISMATCH) {
-    return Refuse("not on this card");
+  // These come of looking at the arguments and the card, before anything is formed.
+  if (status == CUBLAS_STATUS_NOT_SUPPORTED || status == CUBLAS_STATUS_ARCH_MISMATCH ||
+      status == CUBLAS_STATUS_INVALID_VALUE) {
+    return Refuse(gemm, absl::StrCat("status ", static_cast<int>(status), " on this card"));
   }
   TORCH_CHECK(status == CUBLAS_STATUS_SUCCESS, "cublasGemmGroupedBatchedEx: status ",
               static_cast<int>(status), " for ", count,
