@@ -64,7 +64,7 @@ class Runs:
 
     def equal_bits(self, name, case, changes):
         """Two runs of one config, whose losses and norms are equal to the last digit."""
-        found = [self.config(f"deterministic-{i}", case, changes) for i in (1, 2)]
+        found = [self.config(f"{case}-{i}".replace(" ", "_"), case, changes) for i in (1, 2)]
         train = [
             shlex.join([str(self.root / "bin/fttrain"), "train", f"--config={path}"])
             for path, _ in found
@@ -131,11 +131,9 @@ def training_steps(runs, recorded):
                 f"two ranks: {layout} ({case})", case, changes, bf16_follows(cases[case]), ranks=2
             )
         )
-    steps.append(
-        runs.equal_bits(
-            "deterministic: two runs are equal", "llama full", {"train.deterministic": True}
-        )
-    )
+    for case in ("llama full", "qwen3-moe full"):
+        name = f"deterministic: two runs are equal ({case})"
+        steps.append(runs.equal_bits(name, case, {"train.deterministic": True}))
     for layout, ranks in (("recompute full", 1), ("tp 2", 2)):
         changes = {"train.max_steps": 3, **({"memory.recompute": "full"} if ranks == 1 else TP)}
         steps.append(runs.step(f"verify {layout}", "llama lora", changes, None, ranks, "verify"))

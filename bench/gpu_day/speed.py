@@ -210,6 +210,7 @@ class Bench:
         """Two layers of 128 experts, of which a card forms many small products."""
         folder = self.scratch / "mixture"
         attention = {"adapter.target_modules": ["q_proj", "k_proj", "v_proj", "o_proj"]}
+        experts = ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]
         train = lambda name, changes: self.train(
             f"{name}, a mixture of 2 layers", 2, {**attention, **changes}, "middle", model=folder
         )
@@ -217,6 +218,7 @@ class Bench:
             train("LoRA", {}),
             train("LoRA, one expert after the other", {}),
             train("QLoRA", {"adapter.method": "qlora"}),
+            train("LoRA on experts", {"adapter.target_parameters": experts, "adapter.r": 8}),
         ]
 
     def stage_of_70b(self):

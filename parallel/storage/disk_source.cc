@@ -66,6 +66,8 @@ class DiskReader {
 
  private:
   void Run() {
+    // A thread that has chosen no device would open the first one, which is another rank's.
+    const c10::OptionalStreamGuard chosen(stream_);
     for (;;) {
       std::unique_lock lock(mutex_);
       wake_.wait(lock, [this] { return ended_ || !jobs_.empty(); });
