@@ -10,7 +10,7 @@
 namespace fttrain {
 namespace {
 
-void Count(bool found, size_t example, Finding* finding) {
+void Count(bool found, size_t example, FoundIn* finding) {
   if (!found) return;
   if (finding->examples++ == 0) finding->first = static_cast<int64_t>(example);
 }
@@ -27,9 +27,9 @@ class SeenBefore {
   }
 
   // Of those that are equal to one before.
-  Finding Find(const ExampleList& examples) && {
+  FoundIn Find(const ExampleList& examples) && {
     std::sort(seen_.begin(), seen_.end());
-    Finding found;
+    FoundIn found;
     for (size_t first = 0, end = 0; first < seen_.size(); first = end) {
       while (end < seen_.size() && SameHash(seen_[first], seen_[end])) ++end;
       if (end == first + 1) continue;

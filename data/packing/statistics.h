@@ -11,7 +11,7 @@
 namespace fttrain {
 
 // How many examples something was found in, and the first of them.
-struct Finding {
+struct FoundIn {
   int64_t examples = 0;
   int64_t first = -1;  // index into RowStream::examples()
 };
@@ -32,14 +32,14 @@ struct DatasetStatistics {
   DatasetSummary summary;
   int64_t shortest = 0, median = 0;  // tokens of an example before cutting
   std::vector<LengthBin> lengths;    // powers of two, from the shortest to the longest
-  Finding without_target;            // nothing to learn, even before cutting
-  Finding duplicates;                // ids and labels of an earlier example
-  Finding cut_targets;               // tokens to learn behind sequence_len
-  Finding double_bos;                // BOS twice in front
+  FoundIn without_target;            // nothing to learn, even before cutting
+  FoundIn duplicates;                // ids and labels of an earlier example
+  FoundIn cut_targets;               // tokens to learn behind sequence_len
+  FoundIn double_bos;                // BOS twice in front
   // Stretches of tokens to learn that end in none of EndTokens::ends, within sequence_len. Examples
   // in which all is learnt, such as texts, are not looked at.
-  Finding open_ends;
-  Finding empty_answers;  // stretches of one of EndTokens::ends alone, likewise
+  FoundIn open_ends;
+  FoundIn empty_answers;  // stretches of one of EndTokens::ends alone, likewise
 
   int64_t rows_per_step = 0;
   int64_t steps_per_epoch = 0;  // of the first

@@ -129,9 +129,11 @@ class Examination {
     });
     // Once copies have woken the cards up.
     std::string cards;
-    if (process_.local_rank() == 0) cards = ToText(nvml_ ? ReadCards(*nvml_) : std::vector<Card>{});
+    if (process_.local_rank() == 0) {
+      cards = ToText(nvml_ ? ReadCards(*nvml_) : std::vector<CardState>{});
+    }
     ForEachHost(process_.GatherStrings(cards), [](HostFacts& host, const std::string& text) {
-      TakeClocks(FactsFrom<std::vector<Card>>(text), host.cards);
+      TakeClocks(FactsFrom<std::vector<CardState>>(text), host.cards);
     });
     TellPaths();
   }

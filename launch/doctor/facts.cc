@@ -14,9 +14,10 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RankFacts, rank, local_rank, local_size, host
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(DiskFacts, folder, tested, error, free_bytes, written_bytes,
                                    write_rate, fsync_seconds)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CardHolder, pid, bytes, graphics)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Card, name, uuid, total_bytes, free_bytes, holders, sm_mhz,
-                                   max_sm_mhz, memory_mhz, max_memory_mhz, held_back,
-                                   link_generation, max_link_generation, link_width, max_link_width)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CardState, name, uuid, total_bytes, free_bytes, reserved_bytes,
+                                   holders, sm_mhz, max_sm_mhz, memory_mhz, max_memory_mhz,
+                                   held_back, link_generation, max_link_generation, link_width,
+                                   max_link_width)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(HolderFacts, pid, bytes, graphics, name)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CardFacts, card, holders)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(GpuPath, from, to, direct)
@@ -43,7 +44,7 @@ std::string TextOf(const T& facts) {
 std::string ToText(const RankFacts& facts) { return TextOf(facts); }
 std::string ToText(const HostFacts& facts) { return TextOf(facts); }
 std::string ToText(const DiskFacts& facts) { return TextOf(facts); }
-std::string ToText(const std::vector<Card>& cards) { return TextOf(cards); }
+std::string ToText(const std::vector<CardState>& cards) { return TextOf(cards); }
 std::string ToText(const DirectionFacts& facts) { return TextOf(facts); }
 
 template <typename T>
@@ -53,7 +54,7 @@ T FactsFrom(const std::string& text) {
 template RankFacts FactsFrom(const std::string&);
 template HostFacts FactsFrom(const std::string&);
 template DiskFacts FactsFrom(const std::string&);
-template std::vector<Card> FactsFrom(const std::string&);
+template std::vector<CardState> FactsFrom(const std::string&);
 template DirectionFacts FactsFrom(const std::string&);
 
 nlohmann::json ToJson(const Facts& facts) { return facts; }

@@ -49,7 +49,7 @@ struct HolderFacts {
 };
 
 struct CardFacts {
-  Card card;  // before a rank opened a device; clocks and link after copies have warmed it
+  CardState card;  // before a rank opened a device; clocks and link after copies have warmed it
   std::vector<HolderFacts> holders;
 };
 
@@ -111,7 +111,7 @@ struct Facts {
 std::string ToText(const RankFacts& facts);
 std::string ToText(const HostFacts& facts);
 std::string ToText(const DiskFacts& facts);
-std::string ToText(const std::vector<Card>& cards);
+std::string ToText(const std::vector<CardState>& cards);
 std::string ToText(const DirectionFacts& facts);
 template <typename T>
 T FactsFrom(const std::string& text);

@@ -110,9 +110,9 @@ HostFacts LookAtHost(const std::string& name, const HostRoots& roots) {
   return facts;
 }
 
-std::vector<CardFacts> WithNames(std::vector<Card> cards, const HostRoots& roots) {
+std::vector<CardFacts> WithNames(std::vector<CardState> cards, const HostRoots& roots) {
   std::vector<CardFacts> named;
-  for (Card& card : cards) {
+  for (CardState& card : cards) {
     CardFacts facts;
     for (const CardHolder& holder : card.holders) {
       std::string name = Read(absl::StrCat(roots.proc, "/", holder.pid, "/cmdline"));
@@ -127,9 +127,9 @@ std::vector<CardFacts> WithNames(std::vector<Card> cards, const HostRoots& roots
   return named;
 }
 
-void TakeClocks(const std::vector<Card>& after, std::vector<CardFacts>& before) {
+void TakeClocks(const std::vector<CardState>& after, std::vector<CardFacts>& before) {
   for (CardFacts& facts : before) {
-    for (const Card& card : after) {
+    for (const CardState& card : after) {
       if (card.uuid != facts.card.uuid) continue;
       facts.card.sm_mhz = card.sm_mhz;
       facts.card.memory_mhz = card.memory_mhz;

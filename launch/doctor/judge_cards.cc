@@ -11,8 +11,10 @@ namespace {
 
 // A desktop without programs takes less.
 constexpr int64_t kMuchTaken = int64_t{512} << 20;
+// Where what the driver has reserved is not told apart, and nobody is seen to hold any.
+constexpr int64_t kMuchReserved = int64_t{2} << 30;
 
-std::string NameOf(const HostFacts& host, const Card& card) {
+std::string NameOf(const HostFacts& host, const CardState& card) {
   return absl::StrCat(card.name, " (", card.uuid.substr(0, 8), ") of ", host.host);
 }
 
@@ -23,10 +25,11 @@ std::string HolderText(const HolderFacts& holder) {
 }
 
 void JudgeTaken(const HostFacts& host, const CardFacts& facts, Findings& findings) {
-  const Card& card = facts.card;
+  const CardState& card = facts.card;
   if (card.total_bytes < 0) return;
-  const int64_t taken = card.total_bytes - card.free_bytes;
-  const bool much = taken > kMuchTaken;
+  const bool apart = card.reserved_bytes >= 0;
+  const int64_t taken = card.total_bytes - card.free_bytes - (apart ? card.reserved_bytes : 0);
+  const bool much = taken > (apart || !facts.holders.empty() ? kMuchTaken : kMuchReserved);
   std::vector<std::string> holders;
   for (const HolderFacts& holder : facts.holders) holders.push_back(HolderText(holder));
   std::string by = absl::StrJoin(holders, ", ");
@@ -39,7 +42,7 @@ void JudgeTaken(const HostFacts& host, const CardFacts& facts, Findings& finding
        much ? "end those processes, or use another card (CUDA_VISIBLE_DEVICES)" : ""});
 }
 
-void JudgeClocks(const HostFacts& host, const Card& card, Findings& findings) {
+void JudgeClocks(const HostFacts& host, const CardState& card, Findings& findings) {
   std::vector<std::string> why;
   if (card.held_back & (HeldBack::kHeat | HeldBack::kHardwareHeat)) why.emplace_back("heat");
   if (card.held_back & HeldBack::kPowerBrake) why.emplace_back("a power brake from outside");
@@ -62,7 +65,7 @@ void JudgeClocks(const HostFacts& host, const Card& card, Findings& findings) {
   }
 }
 
-void JudgePcie(const HostFacts& host, const Card& card, Findings& findings) {
+void JudgePcie(const HostFacts& host, const CardState& card, Findings& findings) {
   if (card.link_width < 0 || card.max_link_width < 0) return;
   const bool narrow = card.link_width < card.max_link_width;
   const bool old = card.link_generation < card.max_link_generation;

@@ -13,7 +13,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 // "3 examples (the first: train.jsonl:12)"
-std::string Told(const Finding& finding, const ExampleList& examples) {
+std::string Told(const FoundIn& finding, const ExampleList& examples) {
   const std::string source = examples.SourceOf(static_cast<size_t>(finding.first));
   return finding.examples == 1
              ? absl::StrCat("1 example (", source, ")")
@@ -108,7 +108,7 @@ std::vector<DataWarning> WarningsOf(const DatasetStatistics& statistics,
                                     absl::Span<const std::string> notes, bool pad_is_eos) {
   std::vector<DataWarning> out;
   const auto add = [&](const char* kind, const std::string& text) { out.push_back({kind, text}); };
-  const auto found = [&](const char* kind, const Finding& finding, const char* what) {
+  const auto found = [&](const char* kind, const FoundIn& finding, const char* what) {
     if (finding.examples > 0) add(kind, absl::StrCat(Told(finding, examples), what));
   };
   int64_t skipped = 0, rows = 0, reasoning = 0, straddling = 0;

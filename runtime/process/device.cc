@@ -55,7 +55,7 @@ class CudaRuntime final : public GpuRuntime {
     if (visible != nullptr && HidesAllGpus(visible)) return "";
     const std::optional<NvmlCalls> nvml = LoadNvml();
     if (!nvml) return "";
-    const std::vector<Card> cards = ReadCards(*nvml);
+    const std::vector<CardState> cards = ReadCards(*nvml);
     if (cards.empty()) return "";
     return absl::StrCat("this host has ", cards.size(), cards.size() == 1 ? " GPU" : " GPUs", " (",
                         cards.front().name, "), which CUDA ", CUDART_VERSION / 1000, ".",

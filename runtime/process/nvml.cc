@@ -41,7 +41,8 @@ std::string PlainUuid(const std::string& text) {
   return absl::AsciiStrToLower(absl::StrReplaceAll(text, {{"GPU-", ""}, {"-", ""}}));
 }
 
-void AddHolders(NvmlCalls::Processes* call, NvmlCalls::Device device, bool graphics, Card& card) {
+void AddHolders(NvmlCalls::Processes* call, NvmlCalls::Device device, bool graphics,
+                CardState& card) {
   std::array<NvmlCalls::Process, kMostHolders> found = {};
   unsigned int count = kMostHolders;
   if (call == nullptr || call(device, &count, found.data()) != 0) return;
@@ -55,15 +56,28 @@ void AddHolders(NvmlCalls::Processes* call, NvmlCalls::Device device, bool graph
   }
 }
 
-Card ReadCard(const NvmlCalls& nvml, NvmlCalls::Device device) {
-  Card card;
-  card.name = TextOf(nvml.name, device);
-  card.uuid = PlainUuid(TextOf(nvml.uuid, device));
-  NvmlCalls::Memory memory = {};
-  if (nvml.memory != nullptr && nvml.memory(device, &memory) == 0) {
+void ReadMemory(const NvmlCalls& nvml, NvmlCalls::Device device, CardState& card) {
+  NvmlCalls::MemoryV2 memory = {};
+  memory.version = NvmlCalls::kMemoryV2;
+  if (nvml.memory_v2 != nullptr && nvml.memory_v2(device, &memory) == 0) {
     card.total_bytes = static_cast<int64_t>(memory.total);
     card.free_bytes = static_cast<int64_t>(memory.free);
+    // So that what counts as taken is `used` and nothing else.
+    card.reserved_bytes = std::max<int64_t>(
+        card.total_bytes - card.free_bytes - static_cast<int64_t>(memory.used), 0);
+    return;
   }
+  NvmlCalls::Memory older = {};
+  if (nvml.memory == nullptr || nvml.memory(device, &older) != 0) return;
+  card.total_bytes = static_cast<int64_t>(older.total);
+  card.free_bytes = static_cast<int64_t>(older.free);
+}
+
+CardState ReadCard(const NvmlCalls& nvml, NvmlCalls::Device device) {
+  CardState card;
+  card.name = TextOf(nvml.name, device);
+  card.uuid = PlainUuid(TextOf(nvml.uuid, device));
+  ReadMemory(nvml, device, card);
   AddHolders(nvml.compute, device, /*graphics=*/false, card);
   AddHolders(nvml.graphics, device, /*graphics=*/true, card);
   std::stable_sort(card.holders.begin(), card.holders.end(),
@@ -98,6 +112,7 @@ std::optional<NvmlCalls> LoadNvml(const char* library) {
   Find(loaded, {"nvmlDeviceGetName"}, calls.name);
   Find(loaded, {"nvmlDeviceGetUUID"}, calls.uuid);
   Find(loaded, {"nvmlDeviceGetMemoryInfo"}, calls.memory);
+  Find(loaded, {"nvmlDeviceGetMemoryInfo_v2"}, calls.memory_v2);
   // Older forms of these two write a smaller struct.
   Find(loaded,
        {"nvmlDeviceGetComputeRunningProcesses_v3", "nvmlDeviceGetComputeRunningProcesses_v2"},
@@ -130,8 +145,8 @@ std::string DriverVersion(const NvmlCalls& nvml) {
   return text.data();
 }
 
-std::vector<Card> ReadCards(const NvmlCalls& nvml) {
-  std::vector<Card> cards;
+std::vector<CardState> ReadCards(const NvmlCalls& nvml) {
+  std::vector<CardState> cards;
   unsigned int count = 0;
   if (nvml.count == nullptr || nvml.device == nullptr || nvml.count(&count) != 0) return cards;
   for (unsigned int index = 0; index < count; ++index) {

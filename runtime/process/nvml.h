@@ -16,11 +16,14 @@ struct CardHolder {
   bool graphics = false;  // a desktop, a browser
 };
 
-// -1 and empty: not told.
-struct Card {
+// -1 and empty: not told. A Card is a kind of them (launch/plan/cards.h).
+struct CardState {
   std::string name;
   std::string uuid;  // as Gpu::uuid of device.h
   int64_t total_bytes = -1, free_bytes = -1;
+  // What the driver keeps for itself, on a card of a data centre more than a desktop takes: neither
+  // free nor any process's. -1: an older driver counts it as taken.
+  int64_t reserved_bytes = -1;
   std::vector<CardHolder> holders = {};  // those with most memory first
   int sm_mhz = -1, max_sm_mhz = -1, memory_mhz = -1, max_memory_mhz = -1;
   uint64_t held_back = 0;                              // why clocks are low: bits of HeldBack
@@ -28,7 +31,7 @@ struct Card {
   int link_width = -1, max_link_width = -1;            // lanes
 };
 
-// Bits of Card::held_back (NVML API reference, nvmlClocksEventReasons).
+// Bits of CardState::held_back (NVML API reference, nvmlClocksEventReasons).
 struct HeldBack {
   static constexpr uint64_t kPowerCap = 0x4, kHardware = 0x8, kHeat = 0x20, kHardwareHeat = 0x40,
                             kPowerBrake = 0x80;
@@ -41,6 +44,11 @@ struct NvmlCalls {
   struct Memory {
     unsigned long long total, free, used;
   };
+  struct MemoryV2 {
+    unsigned int version;  // kMemoryV2, before the call
+    unsigned long long total, reserved, free, used;
+  };
+  static constexpr unsigned int kMemoryV2 = sizeof(MemoryV2) | (2U << 24);
   struct Process {  // the form of its _v2 and _v3 functions
     unsigned int pid;
     unsigned long long used_bytes;
@@ -56,6 +64,7 @@ struct NvmlCalls {
   int (*device)(unsigned int index, Device *) = nullptr;
   Text *name = nullptr, *uuid = nullptr;
   int (*memory)(Device, Memory *) = nullptr;
+  int (*memory_v2)(Device, MemoryV2 *) = nullptr;
   Processes *compute = nullptr, *graphics = nullptr;
   NumberOf *clock = nullptr, *max_clock = nullptr;  // which: 1 SM, 2 memory
   int (*held_back)(Device, unsigned long long *) = nullptr;
@@ -72,6 +81,6 @@ std::optional<NvmlCalls> LoadNvml(const char *library = "libnvidia-ml.so.1");
 bool HidesAllGpus(const std::string &visible);
 
 std::string DriverVersion(const NvmlCalls &nvml);  // "580.65.06"
-std::vector<Card> ReadCards(const NvmlCalls &nvml);
+std::vector<CardState> ReadCards(const NvmlCalls &nvml);
 
 }  // namespace fttrain

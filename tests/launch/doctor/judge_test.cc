@@ -172,6 +172,13 @@ INSTANTIATE_TEST_SUITE_P(
              "end those processes"},
         Case{"TakenByNobody", [](Facts& f) { f.hosts[0].cards[1].card.free_bytes = 8 * kGib; },
              Severity::kWarning, "by processes that cannot be seen", "end those processes"},
+        Case{"TakenBesideWhatIsReserved",
+             [](Facts& f) {
+               f.hosts[0].cards[1].card.reserved_bytes = 600 << 20;
+               f.hosts[0].cards[1].card.free_bytes = 22 * kGib;
+             },
+             Severity::kWarning, "1.41 GiB taken before this run: by processes that cannot be seen",
+             "end those processes"},
         Case{"Hot",
              [](Facts& f) {
                f.hosts[1].cards[0].card.held_back = HeldBack::kHeat | HeldBack::kHardware;
@@ -365,6 +372,19 @@ TEST(Judge, BothDirectionsOfAPairAloneCanBeSlow) {
   EXPECT_FALSE(slow(2e9, 1e9));
   EXPECT_TRUE(slow(2e9, 1.9e8));
   EXPECT_TRUE(slow(5e7, 5e7));
+}
+
+// Of an idle card, by an older driver too.
+TEST(Cards, WhatTheDriverReservesIsNobodys) {
+  for (const int64_t reserved : {int64_t{600} << 20, int64_t{-1}}) {
+    Facts facts = Good();
+    CardState& card = facts.hosts[0].cards[1].card;
+    card.reserved_bytes = reserved;
+    card.free_bytes = card.total_bytes - (600 << 20);
+    EXPECT_THAT(BadOf(facts), IsEmpty()) << reserved;
+    facts.hosts[0].cards[1].holders = {{77, 1 << 20, false, "python"}};
+    EXPECT_EQ(BadOf(facts).empty(), reserved >= 0) << "who holds some may hold it";
+  }
 }
 
 TEST(Report, FindingsAreGroupedWithTheirFixBeneath) {

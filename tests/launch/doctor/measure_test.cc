@@ -62,7 +62,7 @@ TEST(Host, NamesWhoHoldsACardsMemory) {
   const TempFolder folder;
   const HostRoots roots = RootsIn(folder);
   Put(folder / "proc/77/cmdline", std::string("python\0train.py\0", 16));
-  Card card;
+  CardState card;
   card.holders = {{77, 5, false}, {78, 4, true}};
   const std::vector<CardFacts> cards = WithNames({card}, roots);
   EXPECT_EQ(cards[0].holders[0].name, "python train.py");
@@ -73,7 +73,7 @@ TEST(Host, NamesWhoHoldsACardsMemory) {
 }
 
 TEST(Host, ClocksAreThoseOfACardAtWork) {
-  Card before, after;
+  CardState before, after;
   before.uuid = after.uuid = "a";
   before.free_bytes = 10;
   after.free_bytes = 5;

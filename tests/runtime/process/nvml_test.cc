@@ -43,6 +43,11 @@ int Memory(NvmlCalls::Device device, NvmlCalls::Memory* memory) {
   *memory = {24000, 20000, 4000};
   return IsFirst(device) ? 0 : 999;
 }
+int MemoryV2(NvmlCalls::Device device, NvmlCalls::MemoryV2* memory) {
+  EXPECT_EQ(memory->version, (2U << 24) + 40) << "its size, and 2";
+  *memory = {memory->version, 24000, 600, 23000, 400};
+  return IsFirst(device) ? 0 : 999;
+}
 int Compute(NvmlCalls::Device device, unsigned int* count, NvmlCalls::Process* processes) {
   if (!IsFirst(device)) return 3;
   EXPECT_GE(*count, 2u);
@@ -90,9 +95,9 @@ NvmlCalls Fake() {
 TEST(Nvml, CardsAreReadWithWhoHoldsTheirMemory) {
   const NvmlCalls nvml = Fake();
   EXPECT_EQ(DriverVersion(nvml), "580.65.06");
-  const std::vector<Card> cards = ReadCards(nvml);
+  const std::vector<CardState> cards = ReadCards(nvml);
   ASSERT_EQ(cards.size(), 2);
-  const Card& card = cards[0];
+  const CardState& card = cards[0];
   EXPECT_EQ(card.name, "NVIDIA GeForce RTX 4090");
   EXPECT_EQ(card.uuid, "1a2b3c4d00000000000000000000000f");
   EXPECT_EQ(card.total_bytes, 24000);
@@ -109,8 +114,26 @@ TEST(Nvml, CardsAreReadWithWhoHoldsTheirMemory) {
   EXPECT_EQ(card.link_width, 8);
 }
 
+// An idle card of a data centre: nobody has taken what the driver reserves.
+TEST(Nvml, WhatTheDriverReservesIsToldApartWhereItSays) {
+  NvmlCalls nvml = Fake();
+  EXPECT_EQ(ReadCards(nvml)[0].reserved_bytes, -1);
+  nvml.memory_v2 = MemoryV2;
+  const std::vector<CardState> cards = ReadCards(nvml);
+  ASSERT_EQ(cards.size(), 2);
+  EXPECT_EQ(cards[0].total_bytes, 24000);
+  EXPECT_EQ(cards[0].free_bytes, 23000);
+  EXPECT_EQ(cards[0].reserved_bytes, 600);
+  EXPECT_EQ(cards[1].total_bytes, -1);
+  EXPECT_EQ(cards[1].reserved_bytes, -1);
+  // The newer function may be there and refuse.
+  nvml.memory_v2 = [](NvmlCalls::Device, NvmlCalls::MemoryV2*) { return 25; };
+  EXPECT_EQ(ReadCards(nvml)[0].free_bytes, 20000);
+  EXPECT_EQ(ReadCards(nvml)[0].reserved_bytes, -1);
+}
+
 TEST(Nvml, WhatADriverCannotTellIsNotKnown) {
-  const std::vector<Card> cards = ReadCards(Fake());
+  const std::vector<CardState> cards = ReadCards(Fake());
   EXPECT_EQ(cards[1].total_bytes, -1);
   EXPECT_TRUE(cards[1].holders.empty());
   EXPECT_EQ(cards[1].max_sm_mhz, -1);
