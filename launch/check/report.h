@@ -18,7 +18,7 @@ struct StageSeen {
 struct PeakSeen {
   int rank = 0;
   int64_t planned = -1, measured = 0;  // planned -1: it could not be rehearsed
-  bool equal = false;  // on a CPU in every category and to the byte; on a GPU to 1 %
+  bool equal = false;                  // IsAsPlanned (trial.h)
 };
 
 struct CheckReport {

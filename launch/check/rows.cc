@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "configs/validate_config.h"
+#include "data/chat/source.h"
 #include "launch/check/tokenizer_fit.h"
 #include "launch/exit_code.h"
 #include "launch/plan/paths.h"
@@ -76,16 +78,42 @@ absl::Status CheckTokenizer(const Source& source, RowsSeen& seen) {
   return absl::DataLossError(absl::StrCat(source.folder(), ": ", fit.fault));
 }
 
-// That the model's own template, if it has one, writes the same.
+// Whether `ours` is `theirs` but for `end`, which is learnt where `theirs` has none or does not
+// learn it.
+bool AddsEndsAlone(const Example& ours, const Example& theirs, int32_t end) {
+  const size_t size = theirs.input_ids.size();
+  size_t j = 0;
+  for (size_t i = 0; i < ours.input_ids.size(); ++i) {
+    const bool is_end = ours.input_ids[i] == end && ours.labels[i] == end;
+    const bool same = j < size && ours.input_ids[i] == theirs.input_ids[j];
+    if (same && (is_end || ours.labels[i] == theirs.labels[j])) {
+      ++j;
+    } else if (!is_end) {
+      return false;
+    }
+  }
+  return j == size;
+}
+
+// The token that ends answers where the model's own template writes none, as GLM-4's, whose next
+// turn begins with it. Without it the model would not learn to stop.
+std::optional<int32_t> AddedEnd(const TrainingData& data, const ChatTemplate& own) {
+  if (data.tokenizer == nullptr || !own.end_of_turn().empty()) return std::nullopt;
+  return data.tokenizer->TokenToId(data.chat->end_of_turn());
+}
+
+// That the model's own template, if it has one, writes the same, or the same without an end.
 absl::Status CheckTemplate(const Source& source, const TrainingData& data) {
   if (data.chat == nullptr || source.task.chat.name == "auto") return absl::OkStatus();
   DataTask own = source.task;
   own.chat.name = "auto";
   const absl::StatusOr<TrainingData> written = source.Read(own);
   if (!written.ok() || written->chat == nullptr) return absl::OkStatus();
+  const std::optional<int32_t> end = AddedEnd(data, *written->chat);
   for (size_t i = 0; i < data.examples.size() && i < written->examples.size(); ++i) {
     const Example ours = data.examples[i], theirs = written->examples[i];
     if (ours.input_ids == theirs.input_ids && ours.labels == theirs.labels) continue;
+    if (end && AddsEndsAlone(ours, theirs, *end)) continue;
     return absl::InvalidArgumentError(
         absl::StrCat("data.chat_template ", source.task.chat.name, " writes ", ours.source,
                      " otherwise than the model's own template: ", ours.input_ids.size(),
@@ -96,19 +124,23 @@ absl::Status CheckTemplate(const Source& source, const TrainingData& data) {
 }
 
 // That some answer of conversations ends as answers end.
-absl::Status CheckEnds(const TrainingData& data, const EndTokens& ends,
+absl::Status CheckEnds(const Source& source, const TrainingData& data, const EndTokens& ends,
                        const DatasetStatistics& statistics) {
   const DatasetSummary& rows = statistics.summary;
   const int64_t learnt = rows.examples - statistics.cut_targets.examples;
   const bool looked_at = data.chat != nullptr && !ends.ends.empty() && learnt > 0;
   if (!looked_at || statistics.open_ends.examples < learnt) return absl::OkStatus();
+  // What is the model's own cannot be advised again.
+  const std::string why =
+      source.task.chat.name == "auto"
+          ? " writes none, though it is the model's own: set data.chat_template to one that does ("
+          : " is a wrong one for this model: set data.chat_template to another (auto is the "
+            "model's own, others are ";
   return absl::InvalidArgumentError(absl::StrCat(
       "no answer of the first ", Counted(rows.examples, "example"),
       " ends with a token that ends a turn or a text: the model would not learn to stop. Chat "
       "template ",
-      data.chat->name(),
-      " is a wrong one for this model: set data.chat_template to "
-      "another (auto is the model's own)"));
+      data.chat->name(), why, BuiltinChatNames(), ")"));
 }
 
 std::string TextOf(const std::vector<DatasetReport>& files, const DatasetStatistics& statistics,
@@ -175,7 +207,7 @@ absl::StatusOr<RowsSeen> LookAtRows(config::LoadedConfig loaded, int world_size,
                       FromFile(RowStream::Create(data->examples, source.rows, PartsOf(*data))));
   const EndTokens ends = EndTokensOf(*data, source.task);
   const DatasetStatistics statistics = StatisticsOf(rows, /*rows_per_step=*/1, ends);
-  FT_RETURN_IF_ERROR(judge("ends", CheckEnds(*data, ends, statistics)));
+  FT_RETURN_IF_ERROR(judge("ends", CheckEnds(source, *data, ends, statistics)));
   for (DataWarning& warning : WarningsOf(statistics, data->reports, rows.examples(), data->notes,
                                          /*pad_is_eos=*/false)) {
     seen.warnings.push_back(std::move(warning.text));

@@ -12,7 +12,9 @@ namespace fttrain {
 
 // What would spoil a run though it would train. Each is an error unless it is accepted by its word.
 inline constexpr const char* kAcceptable[] = {
-    "template",   // conversations are written otherwise than by the model's own template
+    // Conversations are written otherwise than by the model's own template, but for an end of
+    // answers that it lacks.
+    "template",
     "ends",       // no answer ends with a token that ends a turn or a text
     "tokenizer",  // the folder's tokenizer cannot be its model's
 };

@@ -3,6 +3,8 @@
 // errors or leaves that to its caller.
 #pragma once
 
+#include <c10/core/Device.h>
+
 #include <memory>
 #include <optional>
 #include <string>
@@ -16,6 +18,12 @@
 #include "launch/saving/run_identity.h"
 
 namespace fttrain {
+
+// Whether a rank's steps took the memory that was planned: on a CPU to the byte in every category,
+// on a GPU, whose allocator rounds up, to 1 %. With `experts` the plan is of the worst choice of
+// them, and less than that is as planned, too. Pure.
+bool IsAsPlanned(const RankMemory& planned, const RankMemory& measured, c10::Device device,
+                 bool experts);
 
 class Trial {
  public:

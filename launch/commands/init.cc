@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 
@@ -10,6 +11,7 @@
 #include "launch/init/fit_to_rows.h"
 #include "launch/init/starter.h"
 #include "launch/plan/paths.h"
+#include "launch/run/network.h"
 #include "launch/run/planned_model.h"
 #include "launch/run/train_plan.h"
 #include "model/linears/module_names.h"
@@ -80,7 +82,12 @@ absl::StatusOr<std::string> ConfigFor(const CommandLine& line) {
   } else {
     FT_RETURN_IF_ERROR(FitToRows(folder, model, starter));
   }
+  FT_RETURN_IF_ERROR(CheckPositions(model, std::min(starter.sequence_len, starter.longest),
+                                    "the longest of the first rows has",
+                                    "give a --sequence_len of at most that, so that rows are cut"));
   FT_ASSIGN_OR_RETURN(const CheckedRun plain, Checked(starter, folder, model));
+  const std::string positions = PositionsNote(model, plain.task.rows);
+  if (!positions.empty()) LogInfo(absl::StrCat("note       ", positions));
   FT_ASSIGN_OR_RETURN(ChosenLayout layout, ChooseLayout(plain.task, plain.layout, line.Get("rig")));
   starter.ranks = layout.ranks;
   starter.layout = std::move(layout.keys);

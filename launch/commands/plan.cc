@@ -11,6 +11,7 @@
 #include "launch/commands/color.h"
 #include "launch/commands/commands.h"
 #include "launch/report/plan_report.h"
+#include "launch/run/network.h"
 #include "launch/run/numbers.h"
 #include "launch/run/planned_model.h"
 #include "launch/run/rehearsal.h"
@@ -256,6 +257,8 @@ absl::StatusOr<PlanReport> MakeReport(const CommandLine& line, const Process& pr
   report.task = std::move(run.task);
   report.layout = std::move(run.layout);
   report.device = DeviceOf(report.layout);
+  const std::string positions = PositionsNote(model.spec, report.task.rows);
+  if (!positions.empty()) report.notes.push_back(positions);
   if (report.rig && report.device.is_cpu()) {
     return absl::InvalidArgumentError("--rig is of GPUs and the config has device: cpu");
   }

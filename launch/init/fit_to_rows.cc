@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -23,11 +24,12 @@ constexpr int64_t kShortestLength = 256;  // likewise
 constexpr double kFewPackedRows = 64;     // of an epoch: then an example is a row
 constexpr double kGoodSteps = 30;         // of a run, at least
 
-absl::StatusOr<RowsSeen> Look(const Starter& starter) {
+absl::StatusOr<RowsSeen> Look(const Starter& starter,
+                              const std::vector<std::string>& accepted = {}) {
   FT_ASSIGN_OR_RETURN(config::LoadedConfig loaded,
                       config::ParseRunConfig(StarterYaml(starter), "run.yaml", {}));
   ExpandPaths(loaded.config);
-  return LookAtRows(std::move(loaded), /*world_size=*/1, kRows, /*accepted=*/{});
+  return LookAtRows(std::move(loaded), /*world_size=*/1, kRows, accepted);
 }
 
 // The project's templates, those before whose tokens the tokenizer must have.
@@ -41,18 +43,40 @@ std::vector<std::string> Builtins() {
   return names;
 }
 
-// With the model's own template or, where it has none, the first of the project's that will do.
+// With the first of the project's templates that will do; null where none does.
+std::optional<RowsSeen> LookWithBuiltins(const std::vector<std::string>& accepted, const char* why,
+                                         Starter& starter) {
+  for (const std::string& name : Builtins()) {
+    starter.chat_template = name;
+    starter.template_why = why;
+    absl::StatusOr<RowsSeen> seen = Look(starter, accepted);
+    if (seen.ok()) return *std::move(seen);
+  }
+  return std::nullopt;
+}
+
+// With the model's own template or, where it has none or one that ends no answer, the first of the
+// project's that will do.
 absl::StatusOr<RowsSeen> LookWithTemplate(const std::string& folder, Starter& starter) {
   starter.chat_template = "auto";
   absl::StatusOr<RowsSeen> seen = Look(starter);
   if (seen.ok() && !seen->uses_template) starter.chat_template.clear();
-  if (seen.ok() || !absl::IsNotFound(FolderChatTemplates(folder).status())) return seen;
-  for (const std::string& name : Builtins()) {
-    starter.chat_template = name;
-    starter.template_why = "the model has none of its own: one whose tokens it has";
-    absl::StatusOr<RowsSeen> with = Look(starter);
-    if (with.ok()) return with;
+  if (seen.ok()) return seen;
+  std::optional<RowsSeen> with;
+  if (absl::IsNotFound(FolderChatTemplates(folder).status())) {
+    with = LookWithBuiltins({}, "the model has none of its own: one whose tokens it has", starter);
+  } else if (Look(starter, {"ends"}).ok()) {
+    with = LookWithBuiltins(
+        {}, "the model's own ends no answer with a token: this one writes the same, and an end",
+        starter);
+    if (!with) {
+      with = LookWithBuiltins({"template"},
+                              "the model's own ends no answer with a token, and this one writes "
+                              "otherwise: `check` wants --accept=template",
+                              starter);
+    }
   }
+  if (with) return *std::move(with);
   return seen;
 }
 

@@ -42,11 +42,28 @@ class Hosts {
         if (from != to) ++leaving[static_cast<size_t>(from)];
       }
     }
-    const int most = *std::max_element(leaving.begin(), leaving.end());
-    return most == 0 ? within : std::min(within, rig_.between_hosts / most);
+    return Slower(*std::max_element(leaving.begin(), leaving.end()), within);
+  }
+
+  // Each rank sends as much to every other of its line.
+  double ExchangeRate(const std::vector<std::vector<int>>& lines, double within) const {
+    std::vector<double> leaving(static_cast<size_t>(rig_.hosts));
+    for (const std::vector<int>& line : lines) {
+      std::vector<int> at(leaving.size());  // ranks of the line, by host
+      for (const int rank : line) ++at[static_cast<size_t>(HostOf(rank))];
+      const auto size = static_cast<int>(line.size());
+      for (size_t host = 0; host < at.size(); ++host) {
+        leaving[host] += static_cast<double>(at[host] * (size - at[host])) / (size - 1);
+      }
+    }
+    return Slower(*std::max_element(leaving.begin(), leaving.end()), within);
   }
 
  private:
+  // What leaves a host, over what one of its ranks sends.
+  double Slower(double leaving, double within) const {
+    return leaving == 0 ? within : std::min(within, rig_.between_hosts / leaving);
+  }
   int HostOf(int rank) const { return rank / rig_.cards_per_host(); }
   const Rig& rig_;
 };
@@ -120,7 +137,9 @@ Links LinksOf(const Layout& layout, const Rig& rig) {
   };
   links.tp = along({Axis::kTp}, /*closed=*/true, rig.collective);
   links.dp = along(kDataAxes, /*closed=*/true, rig.collective);
-  links.ep = along({Axis::kEp}, /*closed=*/true, rig.collective);
+  if (mesh.ep > 1) {
+    links.ep = hosts.ExchangeRate(LinesAlong(mesh, {Axis::kEp}), rig.collective);
+  }
   // Several chunks a stage: the last stage sends to the first.
   const bool ring = static_cast<int>(layout.layers_per_run.size()) > mesh.pp;
   links.pp = along({Axis::kPp}, ring, rig.neighbour);

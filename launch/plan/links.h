@@ -6,9 +6,10 @@
 
 namespace fttrain {
 
-// Bytes a second of each rank, while all ranks do the same: of rings along tp, dp and ep, from
-// stage to stage, from its host's memory and disk, which that many ranks share. 0 where nothing is
-// sent. An all_to_all is taken for a ring.
+// Bytes a second of each rank, while all ranks do the same: of rings along tp and dp, of an
+// all_to_all along ep, from stage to stage, from its host's memory and disk, which that many ranks
+// share. 0 where nothing is sent. Of an all_to_all a rank's bytes go to all others alike: those to
+// ranks elsewhere pass its host's network, which all its ranks share.
 struct Links {
   double tp = 0, dp = 0, pp = 0, ep = 0;
   double host = 0, disk = 0;

@@ -41,7 +41,7 @@ absl::StatusOr<Found> SearchLayouts(const SearchSpace& space, size_t layouts,
                                     const BytesOfRank& bytes_of);
 
 // Rows, in tokens, that fit in a layout, and the shortest that were tried and do not; 0: all that
-// the model has positions for fit.
+// the model has positions for fit, or the task's rows, which are longer than that.
 struct LongestFit {
   int64_t tokens = 0, too_long = 0;
 };

@@ -65,7 +65,7 @@ constexpr Family kPhi4Mini = {"phi3", "Phi3ForCausalLM", 200064, 131072,
 constexpr Family kOlmo2 = {"olmo2", "Olmo2ForCausalLM", 100352, 4096,
                            R"({"rope_theta": 500000, "rms_norm_eps": 1e-6,
                                "eos_token_id": 100257})"};
-constexpr Family kGranite = {"granite", "GraniteForCausalLM", 49155, 131072,
+constexpr Family kGranite = {"granite", "GraniteForCausalLM", 49159, 131072,
                              R"({"embedding_multiplier": 12.0, "residual_multiplier": 0.22,
                                  "rope_theta": 10000000})"};
 constexpr Family kSmolLm3 = {"smollm3", "SmolLM3ForCausalLM", 128256, 65536,

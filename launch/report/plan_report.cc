@@ -91,6 +91,11 @@ std::string LongestWords(const PlanReport& report) {
     return absl::StrCat(words, "; ", WithCommas(longest.too_long),
                         " do not fit, what is between was not tried");
   }
+  const int64_t positions = report.task.model.max_position_embeddings;
+  if (longest.tokens > positions) {
+    return absl::StrCat(words, ", as asked for; longer ones were not tried, for the model has ",
+                        WithCommas(positions), " positions");
+  }
   return absl::StrCat(words, ", as many as the model has positions");
 }
 

@@ -23,7 +23,7 @@ struct PlanReport {
   std::vector<MemoryNeed> ranks;
   std::vector<int64_t> room;       // of each rank's device; empty: not known
   std::string help;                // where a rank has too little
-  std::vector<std::string> notes;  // of what is not counted
+  std::vector<std::string> notes;  // of what is not counted, and PositionsNote
 
   // With a rig.
   std::optional<Rig> rig;

@@ -30,6 +30,15 @@ absl::Status CheckPositions(const ModelSpec& model, int64_t tokens, const std::s
                    model.max_position_embeddings, "; ", remedy));
 }
 
+std::string PositionsNote(const ModelSpec& model, const RowOptions& rows) {
+  if (rows.sequence_len <= model.max_position_embeddings) return "";
+  return absl::StrCat(
+      "rows of ", WithCommas(rows.sequence_len), " tokens are longer than the ",
+      WithCommas(model.max_position_embeddings), " that the model has positions for: ",
+      rows.packing ? "several examples may share one" : "without packing each is one example",
+      ", and `train` refuses data with an example of more positions");
+}
+
 int64_t MostAnswerTokens(const ModelSpec& model) {
   int64_t most = model.max_position_embeddings;
   for (const RopeSpec& rope : model.ropes) {

@@ -23,6 +23,9 @@ absl::StatusOr<ModelSpec> ReadModel(const std::string& folder);
 // ends the sentence.
 absl::Status CheckPositions(const ModelSpec& model, int64_t tokens, const std::string& what,
                             const std::string& remedy);
+// Of rows that are longer than the model has positions for, what a person should know, for a plan
+// that reads none: packed ones of shorter examples are trained. Empty where rows are not.
+std::string PositionsNote(const ModelSpec& model, const RowOptions& rows);
 // Tokens that a question and its answer have at most: the model's positions, but no more than those
 // before its rotary embedding changes (longrope), with which what is kept of their tokens would.
 int64_t MostAnswerTokens(const ModelSpec& model);

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import harness
 import tiny_models
+from recipes_test import GLM4, template_of, with_tokens
 
 USAGE, BAD_FILE, CANNOT_CREATE, CANNOT_WRITE = 64, 65, 73, 74
 CASE = "llama_grouped"
@@ -38,10 +39,10 @@ def conversations(count):
     return [{"messages": turns(i)} for i in range(count)]
 
 
-def prepare(scratch, name, method="lora", rows=None, **keys):
+def prepare(scratch, name, method="lora", rows=None, case=CASE, **keys):
     folder = Path(scratch) / name
     folder.mkdir()
-    tiny_models.write_case(CASE, folder)
+    tiny_models.write_case(case, folder)
     if rows is not None:
         tiny_models.write_rows(folder / "rows.jsonl", rows)
     config = harness.run_config(folder, harness.load_golden(), method, 20, **keys)
@@ -67,7 +68,7 @@ def run(binary, folder, config, ranks, *flags):
     return done
 
 
-def passes(binary, folder, config, ranks, *flags):
+def passes(binary, folder, config, ranks, *flags, exact=True):
     done = run(binary, folder, config, ranks, "--json", *flags)
     if done.returncode != 0:
         raise harness.Failure(f"exit {done.returncode}: {done.stderr[-1500:]}")
@@ -76,7 +77,7 @@ def passes(binary, folder, config, ranks, *flags):
     if not report["passed"] or stages != STAGES:
         raise harness.Failure(f"stages {stages}, passed {report['passed']}")
     for peak in report["memory"]["ranks"]:
-        if not peak["equal"] or peak["planned"] != peak["measured"]:
+        if not peak["equal"] or peak["planned"] < peak["measured"] or exact and peak["planned"] != peak["measured"]:
             raise harness.Failure(f"memory is not as planned: {peak}, {report['warnings']}")
     if len(report["memory"]["ranks"]) != ranks:
         raise harness.Failure(f"{len(report['memory']['ranks'])} ranks of {ranks}")
@@ -106,6 +107,15 @@ def layouts(binary, scratch):
         if report["run"]["steps"] != 20 or report["run"]["seconds"] <= 0:
             raise harness.Failure(f"of the run: {report['run']}")
     return f"{len(LAYOUTS)} layouts, bytes as planned"
+
+
+def experts(binary, scratch):
+    """A plan is of the worst choice of experts; that a run makes a better one is no warning."""
+    folder, config = prepare(scratch, "experts", "full", case="mixtral")
+    report = passes(binary, folder, config, 2, exact=False)
+    if any("not as planned" in warning for warning in report["warnings"]):
+        raise harness.Failure(f"warnings: {report['warnings']}")
+    return f"{report['memory']['ranks'][0]}"
 
 
 def short_steps(binary, scratch):
@@ -154,6 +164,27 @@ def wrong_template(binary, scratch):
     if sum("template" in warning for warning in report["warnings"]) < 2:
         raise harness.Failure(f"warnings: {report['warnings']}")
     return said[-1]
+
+
+def template_without_ends(binary, scratch):
+    """Where the model's own template ends no answer, as GLM-4's, init takes one that does and else writes the same."""
+    folder, config = prepare(scratch, "glm4", rows=conversations(40))
+    model = folder / "model"
+    tokenizer = json.loads((model / "tokenizer.json").read_text())
+    tiny_models.write_json(model / "tokenizer.json", with_tokens(tokenizer, GLM4))
+    (model / "chat_template.jinja").write_text(template_of("glm4"))
+    done = init(binary, folder, f"--model={model}", "--data=rows.jsonl", f"--output_dir={folder / 'out'}")
+    want = "  chat_template: glm4  # the model's own ends no answer with a token: this one writes the same, and an end\n"
+    if done.returncode != 0 or want not in done.stdout:
+        raise harness.Failure(f"exit {done.returncode}: {done.stdout}{done.stderr}")
+    config["data"]["chat_template"] = "glm4"
+    passes(binary, folder, config, 1)
+    # Another's ends are no excuse for another's headers.
+    config["data"]["chat_template"] = "chatml"
+    refused(binary, folder, config, 1, USAGE, r"chatml writes .*otherwise than the model's own template")
+    config["data"]["chat_template"] = "auto"
+    return refused(binary, folder, config, 1, USAGE,
+                   r"no answer .*though it is the model's own: set data\.chat_template to one that does \(.*glm4")
 
 
 def all_masked(binary, scratch):
@@ -278,6 +309,28 @@ def laid_out_for_a_rig(binary, scratch):
     return re.search(r"# Layout: .*", (folder / "run.yaml").read_text())[0]
 
 
+def longer_rows_than_positions(binary, scratch):
+    """Examples that share a row may have positions that it has not; a longer example may not."""
+    rows = [{"text": "abc " * 9}] * 600
+    folder, _ = prepare(scratch, "positions", rows=rows)
+    flags = [f"--model={folder / 'model'}", "--data=rows.jsonl", "--sequence_len=300", f"--output_dir={folder / 'out'}"]
+    done = init(binary, folder, *flags)
+    if done.returncode != 0 or "rows of 300 tokens are longer than the 256 " not in done.stderr:
+        raise harness.Failure(f"exit {done.returncode}: {done.stderr}")
+    if "packing: true" not in done.stdout:
+        raise harness.Failure(done.stdout)
+    (folder / "run.yaml").write_text(done.stdout)
+    harness.run_or_fail(binary, 1, ["check", folder / "run.yaml", f"data.train.0.path={folder / 'rows.jsonl'}"])
+    noted = json.loads(harness.run_or_fail(binary, 1, ["plan", folder / "run.yaml", "--ranks=1", "--json"]).stdout)["notes"]
+    if not any("longer than the 256 " in note for note in noted):
+        raise harness.Failure(f"plan notes {noted}")
+    tiny_models.write_rows(folder / "rows.jsonl", [{"text": "abc " * 99}, *rows])
+    done = init(binary, folder, *flags)
+    if done.returncode != USAGE or done.stdout or "max_position_embeddings 256" not in done.stderr:
+        raise harness.Failure(f"exit {done.returncode}: {done.stdout}{done.stderr}")
+    return noted[0]
+
+
 def first_config_refused(binary, scratch):
     folder, _ = prepare(scratch, "init-bad", rows=[{"foo": 1}])
     model, data = f"--model={folder / 'model'}", f"--data={folder / 'rows.jsonl'}"
@@ -293,9 +346,9 @@ def first_config_refused(binary, scratch):
 
 def main():
     binary = Path(sys.argv[1]).resolve()
-    checks = [layouts, short_steps, text, wrong_template, all_masked, tokenizer_of_another_model, does_not_fit,
-              unwritable, adapter_of_another_model, disk_is_full, wrong_flags, first_config,
-              laid_out_for_a_rig, first_config_refused]
+    checks = [layouts, experts, short_steps, text, wrong_template, template_without_ends, all_masked,
+              tokenizer_of_another_model, does_not_fit, unwritable, adapter_of_another_model, disk_is_full, wrong_flags, first_config,
+              laid_out_for_a_rig, longer_rows_than_positions, first_config_refused]
     with harness.scratch_folder() as scratch:
         harness.run_checks([(check.__name__, lambda check=check: check(binary, scratch)) for check in checks
                             if not sys.argv[2:] or any(word in check.__name__ for word in sys.argv[2:])])

@@ -52,7 +52,7 @@ COMMAND = ["<BOS_TOKEN>", "<EOS_TOKEN>", "<|START_OF_TURN_TOKEN|>", "<|END_OF_TU
 
 GPT_OSS = ["<|startoftext|>", "<|endoftext|>", "<|return|>", "<|channel|>", "<|start|>", "<|end|>", "<|message|>"]
 
-# Templates of families for which the program brings none: before all, before and behind a turn, and before and
+# Templates of families for which the program brings none, or one that writes more: before all, before and behind a turn, and before and
 # behind an answer.
 FORMS = {
     "olmo2": ("{{ bos_token }}", "<|{{ role }}|>\n", "\n", "", "{{ eos_token }}"),
@@ -65,6 +65,8 @@ FORMS = {
                 "<|END_OF_TURN_TOKEN|>", "<|START_RESPONSE|>", "<|END_RESPONSE|>"),
     "deepseek_v2": ("{{ bos_token }}", "{{ {'user': 'User: ', 'assistant': 'Assistant: '}.get(role, '') }}",
                     "{% if role != 'assistant' %}\n\n{% endif %}", "", "{{ eos_token }}"),
+    # It ends no answer: the next turn does.
+    "glm4": ("[gMASK]<sop>", "<|{{ role }}|>{{ '\\n' }}", "", "", ""),
     "smollm3": ("", "<|im_start|>{{ role }}\n{% if role == 'system' %}Reasoning Mode: /no_think\n\n{% endif %}",
                 "<|im_end|>\n", "", ""),
 }
@@ -109,7 +111,7 @@ RECIPES = {
                        ["A heron.<|endoftext|>", "A wagtail, I think.<|endoftext|>"]),
     "granite3.3-8b-lora": ("qwen2", GRANITE, 0, 0, "granite", ROWS,
                            ["A heron.<|end_of_text|>", "A wagtail, I think.<|end_of_text|>"]),
-    "glm4-9b-lora": ("qwen2", GLM4, None, 2, None, ROWS, ["A heron.<|user|>", "A wagtail, I think.<|user|>"]),
+    "glm4-9b-lora": ("qwen2", GLM4, None, 2, "glm4", ROWS, ["A heron.<|user|>", "A wagtail, I think.<|user|>"]),
     "command-r7b-lora": ("qwen2", COMMAND, 0, 3, "command", ROWS,
                          ["A heron.<|END_RESPONSE|><|END_OF_TURN_TOKEN|>",
                           "A wagtail, I think.<|END_RESPONSE|><|END_OF_TURN_TOKEN|>"]),
@@ -210,7 +212,7 @@ def check(binary, scratch, name, real):
     if not learnt or told["learnt_tokens"] == 0:
         raise harness.Failure(text[:1000])
     named = re.search(r"^ +chat_template: (\S+)", (CONFIGS / f"{name}.yaml").read_text(), re.M)
-    must_have(text, "template   of " if recipe[4] else f"template   {named[1]}")
+    must_have(text, "template   of " if named is None or named[1] == "auto" else f"template   {named[1]}")
     return " ".join(learnt).replace("\n", "")[:70] + planned(binary, name)
 
 

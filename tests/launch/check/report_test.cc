@@ -4,6 +4,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "launch/check/trial.h"
+
 namespace fttrain {
 namespace {
 
@@ -49,6 +51,36 @@ TEST(CheckReport, TellsMemoryThatIsNotAsPlanned) {
   report.peaks[1].planned = -1;
   EXPECT_THAT(CheckText(report), HasSubstr("on rank 1, which could not be foretold"));
   EXPECT_FALSE(nlohmann::json::parse(CheckJson(report))["memory"]["ranks"][1].contains("planned"));
+}
+
+// A rehearsal takes the worst choice of experts.
+TEST(IsAsPlanned, OfExpertsLessThanThePlanToo) {
+  const c10::Device cpu(c10::kCPU), gpu(c10::kCUDA, 0);
+  RankMemory planned;
+  planned.device.held.total = 5000;
+  planned.device.peak.total = 10'000;
+  planned.host.peak.total = 300;
+  EXPECT_TRUE(IsAsPlanned(planned, planned, cpu, /*experts=*/false));
+  EXPECT_TRUE(IsAsPlanned(planned, planned, cpu, /*experts=*/true));
+  RankMemory less = planned;
+  less.device.peak.total = 7000;
+  less.host.peak.total = 200;
+  for (const c10::Device device : {cpu, gpu}) {
+    EXPECT_FALSE(IsAsPlanned(planned, less, device, /*experts=*/false));
+    EXPECT_TRUE(IsAsPlanned(planned, less, device, /*experts=*/true));
+    EXPECT_FALSE(IsAsPlanned(less, planned, device, /*experts=*/true)) << "more is not";
+  }
+  RankMemory other = less;
+  other.device.held.total = 4999;
+  EXPECT_FALSE(IsAsPlanned(planned, other, cpu, /*experts=*/true));
+  other = less;
+  other.host.peak.total = 301;
+  EXPECT_FALSE(IsAsPlanned(planned, other, cpu, /*experts=*/true));
+  RankMemory rounded = planned;
+  rounded.device.peak.total = 10'090;
+  EXPECT_TRUE(IsAsPlanned(planned, rounded, gpu, /*experts=*/false));
+  EXPECT_TRUE(IsAsPlanned(planned, rounded, gpu, /*experts=*/true));
+  EXPECT_FALSE(IsAsPlanned(planned, rounded, cpu, /*experts=*/true));
 }
 
 TEST(CheckReport, IndentsTheLinesOfAWarning) {

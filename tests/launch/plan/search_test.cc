@@ -11,6 +11,8 @@
 #include "configs/load_config.h"
 #include "launch/plan/fewer_cards.h"
 #include "launch/plan/layout_keys.h"
+#include "launch/report/plan_report.h"
+#include "launch/run/network.h"
 #include "tests/launch/plan/lora_task.h"
 
 namespace fttrain {
@@ -235,6 +237,38 @@ TEST(LongestRows, AreFoundToASixteenth) {
       EXPECT_LE(rows->too_long, rows->tokens + std::max<int64_t>(128, rows->tokens / 15));
     }
   }
+}
+
+// Packed rows may be: none that the model has positions for is longer.
+TEST(LongestRows, AreTheTasksWhereTheModelHasFewerPositions) {
+  Searched searched("1x24GB");
+  searched.task.rows.sequence_len = 16'384;
+  const auto found = SearchLayouts(searched.space, 1, Nothing);
+  ASSERT_TRUE(found.ok());
+  const auto rows = LongestRows(searched.space, found->fits[0], Nothing);
+  ASSERT_TRUE(rows.ok());
+  EXPECT_EQ(rows->tokens, 16'384);
+  EXPECT_EQ(rows->too_long, 0);
+  PlanReport report;
+  report.task = searched.task;
+  report.longest = *rows;
+  EXPECT_EQ(LongestWords(report),
+            "16,384 tokens, as asked for; longer ones were not tried, for the model has 8,192 "
+            "positions");
+  report.longest.tokens = 8192;
+  EXPECT_EQ(LongestWords(report), "8,192 tokens, as many as the model has positions");
+}
+
+TEST(PositionsNote, IsOfRowsThatAreLongerAlone) {
+  Task task = LoraTask(1);
+  task.rows.sequence_len = 8192;
+  EXPECT_EQ(PositionsNote(task.model, task.rows), "");
+  task.rows.sequence_len = 8193;
+  EXPECT_THAT(PositionsNote(task.model, task.rows),
+              HasSubstr("rows of 8,193 tokens are longer than the 8,192 that the model has "
+                        "positions for: several examples may share one"));
+  task.rows.packing = false;
+  EXPECT_THAT(PositionsNote(task.model, task.rows), HasSubstr("each is one example"));
 }
 
 TEST(FewerCards, AreThoseOfFasterKindsAndPowersOfTwo) {

@@ -314,6 +314,22 @@ TEST(StepTime, OfANetworkIsSharedByTheRanksOfAHost) {
   EXPECT_GT(TimeOf(task, layout, slow).seconds, TimeOf(task, layout, fast).seconds);
 }
 
+// Of what each of 8 ranks of a host sends to 15 others, that to 8 of them leaves it.
+TEST(StepTime, OfExpertsOverHostsIsThatOfAllThatLeavesAHost) {
+  const Rig one = RigOf("16xH100"), two = RigOf("16xH100/2nodes"), four = RigOf("16xH100/4nodes");
+  const Layout all = {.mesh = {.dp = 16, .ep = 16}};
+  EXPECT_DOUBLE_EQ(LinksOf(all, one).ep, one.collective);
+  EXPECT_DOUBLE_EQ(LinksOf(all, two).ep, two.between_hosts / (8 * 8 / 15.0));
+  EXPECT_DOUBLE_EQ(LinksOf(all, four).ep, four.between_hosts / (4 * 12 / 15.0));
+  EXPECT_DOUBLE_EQ(LinksOf(all, two).dp, two.between_hosts) << "a ring leaves a host once";
+  const Layout within = {.mesh = {.dp = 16, .ep = 8}};
+  EXPECT_DOUBLE_EQ(LinksOf(within, two).ep, two.collective);
+  // Two lines of eight, each with four ranks of a host.
+  const Layout across = {.mesh = {.tp = 2, .dp = 8, .ep = 8}};
+  EXPECT_DOUBLE_EQ(LinksOf(across, two).ep, two.between_hosts / (2 * 4 * 4 / 7.0));
+  EXPECT_EQ(LinksOf({.mesh = {.dp = 16}}, two).ep, 0);
+}
+
 TEST(StepTime, UpdatesOnAHostThatNoOtherHostsRanksSlowDown) {
   const Task task = FullTask(8, 16);
   Layout layout = {.mesh = {.dp = 8}, .zero_stage = 1};
