@@ -44,19 +44,26 @@ constexpr const char* kOthers[] = {
     "output_dir",
 };
 
+// Paths, which may be others on another host; contents are compared.
+constexpr const char* kOfAHost[] = {"model.path", "adapter.init_from", "data.eval",
+                                    "data.cache_dir", "memory.scratch_folder"};
+
 constexpr char kRowsOfAMicrobatch[] = "train.micro_batch_size";
 
-bool Decides(const std::string& key) {
-  return std::none_of(std::begin(kOthers), std::end(kOthers), [&](const char* other) {
-    return key == other || absl::StartsWith(key, absl::StrCat(other, ".")) ||
-           absl::StartsWith(key, absl::StrCat(other, "["));
+// Whether it is one of them, or in a section that is.
+template <size_t n>
+bool IsOneOf(const std::string& key, const char* const (&names)[n]) {
+  return std::any_of(std::begin(names), std::end(names), [&](const char* name) {
+    return key == name || absl::StartsWith(key, absl::StrCat(name, ".")) ||
+           absl::StartsWith(key, absl::StrCat(name, "["));
   });
 }
 
-}  // namespace
+bool Decides(const std::string& key) { return !IsOneOf(key, kOthers); }
 
 // Of ToYaml's lines, two blanks a level: "section:", "key: value", "- {element}".
-std::map<std::string, std::string> ResultKeys(const RunConfig& config) {
+template <typename Wanted>
+std::map<std::string, std::string> KeysIf(const RunConfig& config, const Wanted& wanted) {
   RunConfig without_paths = config;
   for (DataSource& source : *without_paths.mutable_data()->mutable_train()) source.clear_path();
   std::map<std::string, std::string> keys;
@@ -67,7 +74,7 @@ std::map<std::string, std::string> ResultKeys(const RunConfig& config) {
     line.remove_prefix(indent);
     if (absl::ConsumePrefix(&line, "- ")) {
       const std::string list = absl::StrJoin(path, ".");
-      if (Decides(list)) absl::StrAppend(&keys[list], line, " ");
+      if (wanted(list)) absl::StrAppend(&keys[list], line, " ");
       continue;
     }
     const std::pair<std::string, std::string> parts = absl::StrSplit(line, absl::MaxSplits(':', 1));
@@ -75,16 +82,27 @@ std::map<std::string, std::string> ResultKeys(const RunConfig& config) {
     path.push_back(parts.first);
     const std::string key = absl::StrJoin(path, ".");
     const absl::string_view value = absl::StripLeadingAsciiWhitespace(parts.second);
-    if (!value.empty() && Decides(key)) keys[key] = std::string(value);
+    if (!value.empty() && wanted(key)) keys[key] = std::string(value);
   }
+  return keys;
+}
+
+}  // namespace
+
+std::map<std::string, std::string> ResultKeys(const RunConfig& config) {
+  std::map<std::string, std::string> keys = KeysIf(config, Decides);
   if (config.train().router_aux_loss_coef() > 0) {
     keys[kRowsOfAMicrobatch] = absl::StrCat(config.train().micro_batch_size());
   }
   return keys;
 }
 
+std::map<std::string, std::string> KeysOfAllRanks(const RunConfig& config) {
+  return KeysIf(config, [](const std::string& key) { return !IsOneOf(key, kOfAHost); });
+}
+
 absl::Status CheckResultKey(const std::string& name, const std::string& key) {
-  std::vector<std::string> known = {"data", "model", kRowsOfAMicrobatch};
+  std::vector<std::string> known = {"data", "model", "adapter.init_from", kRowsOfAMicrobatch};
   for (const std::string& each : AllKeys(*RunConfig::descriptor())) {
     if (Decides(each) && !absl::StrContains(each, "[]")) known.push_back(each);
   }

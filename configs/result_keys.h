@@ -16,8 +16,11 @@ namespace fttrain::config {
 // contents count.
 std::map<std::string, std::string> ResultKeys(const RunConfig& config);
 
-// InvalidArgument if `name` is neither a key that ResultKeys may have nor "data" or "model", with
-// the nearest of them. `key` is what to call the list of names.
+// Those that all ranks must have alike: all but paths, whose contents are compared.
+std::map<std::string, std::string> KeysOfAllRanks(const RunConfig& config);
+
+// InvalidArgument if `name` is neither a key that ResultKeys may have nor "data", "model" or
+// "adapter.init_from", with the nearest of them. `key` is what to call the list of names.
 absl::Status CheckResultKey(const std::string& name, const std::string& key);
 
 }  // namespace fttrain::config

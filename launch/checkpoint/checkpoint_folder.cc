@@ -58,7 +58,7 @@ std::string CheckpointFolder::TrashPath(int64_t step, const std::string& nonce) 
   return absl::StrCat(path_, "/", kTrashPrefix, StepName(step), ".", nonce);
 }
 
-absl::StatusOr<Staging> CheckpointFolder::MakeStaging(int64_t step, const std::string& nonce) {
+absl::StatusOr<StagedStep> CheckpointFolder::MakeStaging(int64_t step, const std::string& nonce) {
   FT_RETURN_IF_ERROR(CheckAttempt(step, nonce));
   const absl::Status made = files_.MakeFolder(path_);
   if (!made.ok() && !absl::IsAlreadyExists(made)) return made;
@@ -69,7 +69,7 @@ absl::StatusOr<Staging> CheckpointFolder::MakeStaging(int64_t step, const std::s
   if (ReadCommitted(files_, StepPath(step), step).ok()) {
     return absl::AlreadyExistsError(absl::StrCat(StepPath(step), ": is committed already"));
   }
-  Staging staging{step, nonce, StagingPath(step, nonce)};
+  StagedStep staging{step, nonce, StagingPath(step, nonce)};
   absl::Status status = files_.MakeFolder(staging.path);
   if (absl::IsAlreadyExists(status)) return status;
   if (status.ok()) status = files_.SyncFolder(path_);
@@ -78,10 +78,10 @@ absl::StatusOr<Staging> CheckpointFolder::MakeStaging(int64_t step, const std::s
   return status;
 }
 
-absl::StatusOr<Staging> CheckpointFolder::OpenStaging(int64_t step, const std::string& nonce,
-                                                      std::chrono::milliseconds patience) {
+absl::StatusOr<StagedStep> CheckpointFolder::OpenStaging(int64_t step, const std::string& nonce,
+                                                         std::chrono::milliseconds patience) {
   FT_RETURN_IF_ERROR(CheckAttempt(step, nonce));
-  Staging staging{step, nonce, StagingPath(step, nonce)};
+  StagedStep staging{step, nonce, StagingPath(step, nonce)};
   const std::string name = staging.path.substr(path_.size() + 1);
   const auto end = std::chrono::steady_clock::now() + patience;
   for (std::chrono::milliseconds pause(1);; pause = std::min(2 * pause, decltype(pause)(250))) {
@@ -104,7 +104,7 @@ absl::StatusOr<Staging> CheckpointFolder::OpenStaging(int64_t step, const std::s
       patience.count() / 1000, " s; output_dir must be one folder for all hosts"));
 }
 
-absl::Status CheckpointFolder::Commit(const Staging& staging, const Manifest& manifest) {
+absl::Status CheckpointFolder::Commit(const StagedStep& staging, const Manifest& manifest) {
   FT_RETURN_IF_ERROR(CheckAttempt(staging.step, staging.nonce));
   if (manifest.step != staging.step) {
     return absl::InvalidArgumentError(
@@ -135,7 +135,13 @@ absl::Status CheckpointFolder::Commit(const Staging& staging, const Manifest& ma
   return lasting;
 }
 
-absl::Status CheckpointFolder::PointLatest(const Staging& committed) {
+absl::Status CheckpointFolder::TakeBack(const StagedStep& committed) {
+  FT_RETURN_IF_ERROR(CheckAttempt(committed.step, committed.nonce));
+  FT_RETURN_IF_ERROR(files_.Rename(StepPath(committed.step), committed.path));
+  return files_.SyncFolder(path_);
+}
+
+absl::Status CheckpointFolder::PointLatest(const StagedStep& committed) {
   FT_RETURN_IF_ERROR(CheckAttempt(committed.step, committed.nonce));
   const std::string tmp = absl::StrCat(path_, "/", kTmpPrefix, kLatestName, ".", committed.nonce);
   absl::Status status = WriteNewFile(files_, tmp, StepName(committed.step) + "\n");
@@ -145,7 +151,7 @@ absl::Status CheckpointFolder::PointLatest(const Staging& committed) {
   return status;
 }
 
-absl::Status CheckpointFolder::Abandon(const Staging& staging) {
+absl::Status CheckpointFolder::Abandon(const StagedStep& staging) {
   FT_RETURN_IF_ERROR(CheckAttempt(staging.step, staging.nonce));
   return RemoveTree(files_, StagingPath(staging.step, staging.nonce));
 }

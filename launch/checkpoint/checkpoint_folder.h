@@ -27,7 +27,7 @@
 
 namespace fttrain {
 
-struct Staging {
+struct StagedStep {
   int64_t step = 0;
   std::string nonce;
   std::string path;
@@ -43,21 +43,24 @@ class CheckpointFolder {
   // Creates the folder of one attempt, and OUT/checkpoints if there is none, and makes both last.
   // `nonce`: 1 to 64 letters and digits that no earlier attempt had. InvalidArgument if
   // OUT/checkpoints is a link, AlreadyExists if step-N is committed or the nonce was used.
-  absl::StatusOr<Staging> MakeStaging(int64_t step, const std::string& nonce);
+  absl::StatusOr<StagedStep> MakeStaging(int64_t step, const std::string& nonce);
   // The same folder as another rank sees it, on a network file system later than rank 0 does.
   // NotFound if it has not appeared in time.
-  absl::StatusOr<Staging> OpenStaging(
+  absl::StatusOr<StagedStep> OpenStaging(
       int64_t step, const std::string& nonce,
       std::chrono::milliseconds patience = std::chrono::seconds(30));
 
   // The staging folder becomes step-N. Every rank has written and all agree on it. A step-N that is
   // no checkpoint moves aside; AlreadyExists if it is one. After an error step-N is what it was, or
   // nothing (if the disk fails twice, it may be the new one: complete, but not known to last).
-  absl::Status Commit(const Staging& staging, const Manifest& manifest);
+  absl::Status Commit(const StagedStep& staging, const Manifest& manifest);
+  // What Commit made is no checkpoint any more, where another disk's part of it failed: it is what
+  // Abandon removes.
+  absl::Status TakeBack(const StagedStep& committed);
   // LATEST names step-N, for people and scripts; nothing here reads it. Its failure costs nothing.
-  absl::Status PointLatest(const Staging& committed);
+  absl::Status PointLatest(const StagedStep& committed);
   // Removes what an attempt wrote. Never an error of the run: CleanUp removes what is left.
-  absl::Status Abandon(const Staging& staging);
+  absl::Status Abandon(const StagedStep& staging);
 
   // Removes .tmp-* and .trash-*, which an earlier run left. Before the first attempt. What stays
   // after an error costs nothing but its bytes.

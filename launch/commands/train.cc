@@ -26,25 +26,28 @@
 namespace fttrain {
 namespace {
 
-// Before weights are read: the folder is this run's alone, and the result will fit. Rank 0's only.
-absl::Status OpenOutput(const TrainPlan& plan, const Process& process,
+// Before weights are read: the folder is this run's alone, and the result, which rank 0 writes,
+// will fit. On rank 0, and on the leaders of other disks.
+absl::Status OpenOutput(const TrainPlan& plan, bool leads, const Process& process,
                         std::unique_ptr<OutputFolder>& output) {
-  if (process.rank() != 0) return absl::OkStatus();
+  if (!leads || output != nullptr) return absl::OkStatus();
   FT_ASSIGN_OR_RETURN(output, OutputFolder::Open(plan.output.folder));
-  return CheckRoom(plan, *output);
+  return process.rank() == 0 ? CheckRoom(plan, *output) : absl::OkStatus();
 }
 
 // When all is ready to train. What is in scratch files now may have taken the result's room. A run
 // that goes on leaves all where it is.
-absl::Status BeginOutput(const TrainPlan& plan, OutputFolder* output, bool goes_on) {
+absl::Status BeginOutput(const TrainPlan& plan, const Process& process, OutputFolder* output,
+                         bool goes_on) {
   if (output == nullptr) return absl::OkStatus();
-  FT_RETURN_IF_ERROR(CheckRoom(plan, *output));
+  if (process.rank() == 0) FT_RETURN_IF_ERROR(CheckRoom(plan, *output));
   if (!goes_on) {
     FT_ASSIGN_OR_RETURN(const std::string previous, output->KeepEarlierResults());
     if (!previous.empty()) {
       LogInfo(absl::StrCat("output     an earlier run was moved to ", previous));
     }
   }
+  if (process.rank() != 0) return absl::OkStatus();
   return WriteFileAtomically(absl::StrCat(plan.output.folder, "/config.yaml"),
                              config::ToYaml(plan.run));
 }
@@ -88,19 +91,23 @@ struct Start {
   std::optional<Committed> checkpoint;  // from which the run goes on
 };
 
-// Says so where there is nothing left to train. Collective.
+bool GoesOnInItsFolder(const Start& start) {
+  return start.checkpoint && IsIn(start.plan.output.folder, start.checkpoint->path);
+}
+
+// Says so where there is nothing left to do. A run whose last checkpoint is there has its result to
+// write still, unless it said that it was done. Collective.
 bool IsFinished(const Start& start, const Process& process) {
   const TrainPlan& plan = start.plan;
-  const bool at_the_end = start.checkpoint && start.checkpoint->step >= plan.task.steps;
   std::optional<int64_t> steps;
-  if (process.rank() == 0 && plan.output.resume == "auto" &&
+  if (process.rank() == 0 && (plan.output.resume == "auto" || GoesOnInItsFolder(start)) &&
       std::filesystem::exists(ResultFolder(plan))) {
-    steps = at_the_end ? start.checkpoint->step
-                       : StepsOfDone(plan.output.folder, DigestOf(start.identity));
+    steps = StepsOfDone(plan.output.folder, DigestOf(start.identity));
   }
   if (!process.AnyRank(steps.has_value())) return false;
   LogInfo(absl::StrCat("finished   this run is done, its ", steps.value_or(0), " steps made ",
-                       ResultFolder(plan), "; to train it again: train.resume=never"));
+                       ResultFolder(plan), "; to train it again: ",
+                       plan.output.resume == "auto" ? "train.resume=never" : "another output_dir"));
   return true;
 }
 
@@ -145,8 +152,8 @@ absl::Status TrainFrom(const Start& start, Job& job, StopSignals& signals, RunSt
   if (start.checkpoint) {
     const std::string& from = start.checkpoint->path;
     FT_RETURN_IF_ERROR(GoOnFrom(*start.checkpoint, job, RealFileSystem(), process));
-    if (!IsIn(plan.output.folder, from)) job.evaluations.BestIsIn(CheckpointsAround(from));
-    saver.BeganFrom(steps_done);
+    if (!GoesOnInItsFolder(start)) job.evaluations.BestIsIn(CheckpointsAround(from));
+    saver.BeganFrom(steps_done, BegunWith(plan, *start.checkpoint));
     saved = steps_done;
   }
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(status.Begin(steps_done, saved)));
@@ -181,11 +188,14 @@ absl::Status TrainCommand(const CommandLine& line, const Process& process) {
   if (plan->output.saves()) plan->inputs.saving = RehearseSave;
   const absl::StatusOr<RunIdentity> identity = IdentityOf(*plan);
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(identity.status()));
-  FT_RETURN_IF_ERROR(CheckSameOnAllRanks(*identity, process));
+  FT_RETURN_IF_ERROR(CheckSameOnAllRanks(*identity, plan->run, process));
   std::unique_ptr<OutputFolder> output;  // until the result is saved
-  FT_RETURN_IF_ERROR(process.AgreeOnStatus(OpenOutput(*plan, process, output)));
+  const bool first = process.rank() == 0;
+  FT_RETURN_IF_ERROR(process.AgreeOnStatus(OpenOutput(*plan, first, process, output)));
   Start start{*plan, *identity, {}, {}};
   FT_ASSIGN_OR_RETURN(start.disk, FindDisk(plan->output.folder, process));
+  const bool leads = start.disk.leader() == process.rank();
+  FT_RETURN_IF_ERROR(process.AgreeOnStatus(OpenOutput(*plan, leads, process, output)));
   FT_ASSIGN_OR_RETURN(start.checkpoint,
                       FindCheckpoint(*plan, *identity, RealFileSystem(), start.disk, process));
   if (IsFinished(start, process)) return absl::OkStatus();
@@ -205,8 +215,8 @@ absl::Status TrainCommand(const CommandLine& line, const Process& process) {
     LimitMemory(plan->inputs.device, limit);  // loading takes more for a moment
   }
   LogInfo(HeldSummary());
-  const bool goes_on = start.checkpoint && IsIn(plan->output.folder, start.checkpoint->path);
-  FT_RETURN_IF_ERROR(process.AgreeOnStatus(BeginOutput(*plan, output.get(), goes_on)));
+  FT_RETURN_IF_ERROR(
+      process.AgreeOnStatus(BeginOutput(*plan, process, output.get(), GoesOnInItsFolder(start))));
   RunStatusFile status(plan->output.folder, process, plan->task.steps, DigestOf(*identity));
   const absl::Status trained = TrainFrom(start, *job, signals, status, process);
   status.End(trained);

@@ -3,8 +3,12 @@
 #include <torch/headeronly/version.h>
 
 #include <filesystem>
+#include <functional>
+#include <set>
 #include <utility>
 
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
@@ -21,12 +25,21 @@ namespace fttrain {
 namespace fs = std::filesystem;
 namespace {
 
-// Folders to try, the best first, and what is said of others. Names in the output folder's
-// checkpoints/, of which each host may have its own, or paths.
-struct Candidates {
-  std::vector<std::string> paths;
+// What one disk has to try, in its checkpoints/, and what is said of the rest.
+struct OnDisk {
+  std::vector<Committed> committed;  // newest first
+  std::vector<std::string> steps;    // those of them that this run may go on from
   std::vector<std::string> damaged;
 };
+
+bool IsPath(const std::string& resume) { return resume != "auto" && resume != "never"; }
+
+// However it is written.
+std::string Plain(const std::string& path) {
+  std::error_code error;
+  const fs::path plain = fs::weakly_canonical(fs::path(path) / ".", error);
+  return (plain.has_filename() ? plain : plain.parent_path()).string();
+}
 
 // The step of a folder step-N.
 absl::StatusOr<int64_t> StepOfFolder(const std::string& path) {
@@ -50,44 +63,66 @@ absl::Status CheckIsThere(const std::string& path, FileSystem& files) {
 }
 
 // InvalidArgument where the run would come to steps that are there already.
-absl::Status CheckIsNewest(const TrainPlan& plan, const Listing& listing) {
-  if (!IsIn(plan.output.folder, plan.output.resume) || listing.committed.empty()) {
+absl::Status CheckIsNewest(const TrainPlan& plan, const std::vector<Committed>& committed) {
+  if (!IsIn(plan.output.folder, plan.output.resume) || committed.empty()) {
     return absl::OkStatus();
   }
   // By the name: whether that one is sound is found when it is opened.
   FT_ASSIGN_OR_RETURN(const int64_t step, StepOfFolder(plan.output.resume));
-  const Committed& newest = listing.committed.front();
+  const Committed& newest = committed.front();
   if (newest.step <= step) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat(
       "'train.resume' ", plan.output.resume, ": output_dir has newer checkpoints (", newest.path,
       "), which this run would come to again; choose another output_dir, or remove them"));
 }
 
-absl::StatusOr<Candidates> LookInto(const TrainPlan& plan, FileSystem& files) {
-  Candidates found;
-  if (plan.output.resume == "never") return found;
+// Of this disk, whose leader calls it.
+absl::StatusOr<OnDisk> LookInto(const TrainPlan& plan, FileSystem& files) {
+  OnDisk found;
   CheckpointFolder folder(files, plan.output.folder);
   const absl::Status usable = folder.CleanUp();
   if (absl::IsInvalidArgument(usable)) return WithExitCode(usable, kExitCannotCreate);
-  FT_RETURN_IF_ERROR(usable);
-  FT_ASSIGN_OR_RETURN(const Listing listing, folder.List());
-  if (plan.output.resume != "auto") {
-    FT_RETURN_IF_ERROR(CheckIsThere(plan.output.resume, files));
-    found.paths.push_back(plan.output.resume);
-    FT_RETURN_IF_ERROR(CheckIsNewest(plan, listing));
-    return found;
-  }
+  if (!usable.ok()) LogInfo(absl::StrCat("note       ", std::string(usable.message())));
+  FT_ASSIGN_OR_RETURN(Listing listing, folder.List());
+  const std::string& resume = plan.output.resume;
   for (const Committed& each : listing.committed) {
-    found.paths.push_back(StepName(each.step));
+    // Of a run that was told to go on from PATH and was started again: its own.
+    const auto origin = each.manifest.notes.find(kOriginNote);
+    const bool own = origin != each.manifest.notes.end() && origin->second == Plain(resume);
+    if (!IsPath(resume) || own) found.steps.push_back(absl::StrCat(each.step));
   }
+  found.committed = std::move(listing.committed);
+  if (IsPath(resume)) return found;
   for (const Rejected& each : listing.rejected) {
     found.damaged.push_back(std::string(each.why.message()));
   }
   return found;
 }
 
+// Lines that leaders have, of all disks.
+std::vector<std::string> OfAllDisks(const std::vector<std::string>& lines, const Process& process) {
+  std::vector<std::string> all;
+  for (const std::string& of_rank : process.GatherStrings(absl::StrJoin(lines, "\n"))) {
+    for (absl::string_view line : absl::StrSplit(of_rank, '\n', absl::SkipEmpty())) {
+      all.emplace_back(line);
+    }
+  }
+  return all;
+}
+
+// Newest first; those of every disk, for one that only one has is there to be told of.
+std::vector<int64_t> StepsOf(const std::vector<std::string>& texts) {
+  std::set<int64_t, std::greater<>> steps;
+  for (const std::string& text : texts) {
+    int64_t step = 0;
+    if (absl::SimpleAtoi(text, &step)) steps.insert(step);
+  }
+  return {steps.begin(), steps.end()};
+}
+
 // What is damaged stays to be looked at, where no later checkpoint of its step needs the name.
 void SetAside(const std::string& path, FileSystem& files) {
+  if (files.Kind(path).value_or(std::nullopt) == std::nullopt) return;  // on another disk only
   const fs::path from(path);
   const fs::path to = from.parent_path() / absl::StrCat("damaged-", from.filename().string());
   const absl::Status moved = files.Rename(path, to.string());
@@ -122,36 +157,50 @@ absl::StatusOr<std::optional<Committed>> FindCheckpoint(const TrainPlan& plan,
                                                         const RunIdentity& identity,
                                                         FileSystem& files, const Disk& disk,
                                                         const Process& process) {
-  Candidates found;
+  const std::string& resume = plan.output.resume;
+  if (resume == "never") return std::nullopt;
+  OnDisk found;
   absl::Status looked;
-  if (process.rank() == 0) {
-    absl::StatusOr<Candidates> candidates = LookInto(plan, files);
-    looked = candidates.status();
-    if (candidates.ok()) found = *std::move(candidates);
+  if (disk.leader() == process.rank()) {
+    absl::StatusOr<OnDisk> on_disk = LookInto(plan, files);
+    looked = on_disk.status();
+    if (on_disk.ok()) found = *std::move(on_disk);
   }
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(looked));
-  const std::string paths = process.BroadcastString(absl::StrJoin(found.paths, "\n"));
-  std::vector<std::string> damaged = absl::StrSplit(
-      process.BroadcastString(absl::StrJoin(found.damaged, "\n")), '\n', absl::SkipEmpty());
-  for (const std::string& text : damaged) LogInfo("checkpoint " + text + "; it is not used");
   const std::string own = CheckpointFolder(files, plan.output.folder).path();
-  const bool is_auto = plan.output.resume == "auto";
+  std::vector<std::string> paths;
+  for (const int64_t step : StepsOf(OfAllDisks(found.steps, process))) {
+    paths.push_back(absl::StrCat(own, "/", StepName(step)));
+  }
+  const bool is_asked = IsPath(resume) && paths.empty();
+  if (is_asked) {
+    absl::Status usable = process.rank() == 0 ? CheckIsThere(resume, files) : absl::OkStatus();
+    if (usable.ok()) usable = CheckIsNewest(plan, found.committed);
+    FT_RETURN_IF_ERROR(process.AgreeOnStatus(usable));
+    paths.push_back(resume);
+  }
+  std::vector<std::string> damaged = OfAllDisks(found.damaged, process);
+  for (const std::string& text : damaged) LogInfo("checkpoint " + text + "; it is not used");
+  const bool several_disks = static_cast<int>(disk.ranks.size()) < process.world_size();
+  const std::string first_host = process.BroadcastString(process.host());
   std::vector<std::string> to_set_aside;
-  for (absl::string_view name : absl::StrSplit(paths, '\n', absl::SkipEmpty())) {
-    const std::string path = is_auto ? absl::StrCat(own, "/", name) : std::string(name);
+  for (const std::string& path : paths) {
     absl::StatusOr<Committed> checkpoint = Open(path, files, disk, process);
-    if (!checkpoint.ok() && !is_auto) return checkpoint.status();
+    if (!checkpoint.ok() && is_asked) return checkpoint.status();
     if (!checkpoint.ok()) {
-      damaged.push_back(std::string(checkpoint.status().message()));
+      const absl::string_view why = checkpoint.status().message();
+      const bool says_where = !several_disks || absl::StartsWith(why, "rank ");
+      damaged.push_back(says_where ? std::string(why)
+                                   : absl::StrCat("rank 0 on host ", first_host, ": ", why));
       LogInfo("checkpoint " + damaged.back() + "; an older one is looked for");
       const bool may_pass =
           absl::IsUnavailable(checkpoint.status()) || absl::IsPermissionDenied(checkpoint.status());
       if (disk.leader() == process.rank() && !may_pass) to_set_aside.push_back(path);
       continue;
     }
-    FT_RETURN_IF_ERROR(CheckSameRun(IdentityIn(checkpoint->manifest), identity,
-                                    plan.output.allow_changed,
-                                    absl::StrCat("the checkpoint ", checkpoint->path)));
+    FT_RETURN_IF_ERROR(process.AgreeOnStatus(
+        CheckSameRun(IdentityIn(checkpoint->manifest), identity, plan.output.allow_changed,
+                     absl::StrCat("the checkpoint ", checkpoint->path))));
     // Only now: where none can be used they keep their names, or the next start would find no
     // checkpoint at all and begin anew.
     for (const std::string& each : to_set_aside) SetAside(each, files);
@@ -169,6 +218,12 @@ bool IsIn(const std::string& output_folder, const std::string& checkpoint) {
   const fs::path own =
       fs::weakly_canonical(CheckpointFolder(RealFileSystem(), output_folder).path(), error);
   return !error && fs::weakly_canonical(checkpoint, error).parent_path() == own && !error;
+}
+
+std::string BegunWith(const TrainPlan& plan, const Committed& checkpoint) {
+  if (IsPath(plan.output.resume)) return Plain(plan.output.resume);
+  const auto note = checkpoint.manifest.notes.find(kOriginNote);
+  return note == checkpoint.manifest.notes.end() ? "" : note->second;
 }
 
 std::string CheckpointsAround(const std::string& checkpoint) {

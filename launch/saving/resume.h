@@ -13,11 +13,12 @@
 
 namespace fttrain {
 
-// By train.resume: the newest checkpoint of the output folder that can be used, the one of a
-// folder, or none. What is damaged is told and passed over for an older one. DataLoss where all
-// that is there is damaged: a run does not begin anew by itself where it had been saved.
-// InvalidArgument as CheckSameRun. Every file has been read and hashed by a rank. Rank 0 has the
-// folder's lock. Collective over the world; agrees on errors.
+// By train.resume: the newest checkpoint of the output folder that can be used, the one of a folder
+// (or the newest that this run has made since it went on from there), or none. What is damaged, or
+// on some of several disks only, is told and passed over for an older one. DataLoss where all that
+// is there is so: a run does not begin anew by itself where it had been saved. InvalidArgument as
+// CheckSameRun. Every file has been read and hashed by a rank. Each disk's leader has its folder's
+// lock. Collective over the world; agrees on errors.
 absl::StatusOr<std::optional<Committed>> FindCheckpoint(const TrainPlan& plan,
                                                         const RunIdentity& identity,
                                                         FileSystem& files, const Disk& disk,
@@ -25,6 +26,10 @@ absl::StatusOr<std::optional<Committed>> FindCheckpoint(const TrainPlan& plan,
 
 // Whether a checkpoint's folder is one of the output folder's own.
 bool IsIn(const std::string& output_folder, const std::string& checkpoint);
+
+// The checkpoint that train.resume told a run to go on from, of those that it has made since, too;
+// "": it was not told.
+std::string BegunWith(const TrainPlan& plan, const Committed& checkpoint);
 
 // The folder that it is in, whole: a later start may be made from elsewhere.
 std::string CheckpointsAround(const std::string& checkpoint);

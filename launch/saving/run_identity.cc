@@ -14,7 +14,9 @@
 #include "absl/strings/strip.h"
 #include "configs/defaults.h"
 #include "configs/result_keys.h"
+#include "data/packing/token_cache.h"
 #include "launch/exit_code.h"
+#include "model/files/adapter_config.h"
 #include "runtime/files/file_system.h"
 #include "runtime/files/sha256.h"
 #include "runtime/process/check.h"
@@ -24,6 +26,7 @@ namespace fttrain {
 namespace fs = std::filesystem;
 namespace {
 
+constexpr char kModel[] = "model", kInitFrom[] = "adapter.init_from";
 constexpr char kRowsNote[] = "rows_per_step";
 constexpr char kKeyNote[] = "key ";
 
@@ -46,13 +49,14 @@ absl::Status AddFile(FileSystem& files, const std::string& path, Sha256& hash) {
   return absl::OkStatus();
 }
 
-// The config, and the weights in the order of their names.
-absl::StatusOr<std::string> ModelDigest(const std::string& folder) {
+// A model's or an adapter's config, and the weights in the order of their names.
+absl::StatusOr<std::string> WeightsDigest(const std::string& folder) {
   std::set<fs::path> names;
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(folder, error)) {
     const fs::path name = entry.path().filename();
-    if (name.extension() == ".safetensors" || name == "config.json") names.insert(name);
+    const bool config = name == "config.json" || name == kAdapterConfigFile;
+    if (name.extension() == ".safetensors" || config) names.insert(name);
   }
   Sha256 hash;
   for (const fs::path& name : names) {
@@ -103,7 +107,11 @@ absl::StatusOr<RunIdentity> IdentityOf(const TrainPlan& plan) {
   RunIdentity identity;
   identity.keys = config::ResultKeys(plan.run);
   identity.rows_per_step = plan.task.rows_per_step;
-  FT_ASSIGN_OR_RETURN(identity.digests["model"], FromFile(ModelDigest(plan.task.model_path)));
+  FT_ASSIGN_OR_RETURN(identity.digests[kModel], FromFile(WeightsDigest(plan.task.model_path)));
+  if (plan.run.adapter().has_init_from()) {
+    FT_ASSIGN_OR_RETURN(identity.digests[kInitFrom],
+                        FromFile(WeightsDigest(plan.run.adapter().init_from())));
+  }
   const std::vector<std::string> data = DataDigests(plan);
   for (size_t i = 0; i < data.size(); ++i) {
     identity.digests[absl::StrCat("data.train[", i, "]")] = data[i];
@@ -168,9 +176,10 @@ absl::Status CheckSameRun(const RunIdentity& saved, const RunIdentity& now,
     add(key, Was(key, values.first, values.second));
   }
   for (const auto& [key, values] : Different(saved.digests, now.digests)) {
-    const bool model = key == "model";
-    add(model ? "model" : "data",
-        model                   ? "the files of model.path are others"
+    const bool adapter = key == kInitFrom, set = !values.first.empty() && !values.second.empty();
+    add(key == kModel || adapter ? key : "data",
+        key == kModel           ? "the files of model.path are others"
+        : adapter && set        ? absl::StrCat("the files of ", key, " are others")
         : values.first.empty()  ? absl::StrCat(key, " was not there")
         : values.second.empty() ? absl::StrCat(key, " is gone")
                                 : absl::StrCat("what the rows of ", key, " become is another"));
@@ -190,9 +199,15 @@ absl::Status CheckSameRun(const RunIdentity& saved, const RunIdentity& now,
                    "], or begin anew with train.resume: never"));
 }
 
-absl::Status CheckSameOnAllRanks(const RunIdentity& identity, const Process& process) {
+absl::Status CheckSameOnAllRanks(const RunIdentity& identity, const config::RunConfig& run,
+                                 const Process& process) {
   std::vector<std::string> lines;
-  for (const auto& [key, value] : identity.keys) lines.push_back(absl::StrCat(key, "=", value));
+  for (const auto& [key, value] : config::KeysOfAllRanks(run)) {
+    lines.push_back(absl::StrCat(key, "=", value));
+  }
+  const absl::StatusOr<std::string> program = DigestOfProgram();
+  FT_RETURN_IF_ERROR(process.AgreeOnStatus(program.status()));
+  lines.push_back(absl::StrCat("the program=", *program));
   for (const auto& [key, value] : identity.digests) lines.push_back(absl::StrCat(key, "=", value));
   lines.push_back(absl::StrCat("rows of a step=", identity.rows_per_step));
   lines.push_back(absl::StrCat("held-out rows=", identity.held_out));

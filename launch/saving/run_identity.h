@@ -14,12 +14,12 @@ namespace fttrain {
 
 struct RunIdentity {
   std::map<std::string, std::string> keys;  // config::ResultKeys
-  // "model": of the base's files; "data.train[i]": of what its rows became, so also of tokenizer
-  // and template.
+  // "model": of the base's files; "adapter.init_from", where there is one; "data.train[i]": of what
+  // its rows became, so also of tokenizer and template.
   std::map<std::string, std::string> digests;
   int64_t rows_per_step = 0;
-  // Of what held-out rows became; empty: there are none. In `digests`, too, where evaluations decide
-  // the result.
+  // Of what held-out rows became; empty: there are none. In `digests`, too, where evaluations
+  // decide the result.
   std::string held_out = {};
 };
 
@@ -38,8 +38,9 @@ RunIdentity IdentityIn(const Manifest& manifest);
 absl::Status CheckSameRun(const RunIdentity& saved, const RunIdentity& now,
                           const std::vector<std::string>& allowed, const std::string& where);
 
-// InvalidArgument, with the ranks that have each, where ranks read different configs or files.
-// Collective over the world; agreed on.
-absl::Status CheckSameOnAllRanks(const RunIdentity& identity, const Process& process);
+// FailedPrecondition, with the ranks that have each, where ranks read different configs or files or
+// are different programs. Collective over the world; agreed on.
+absl::Status CheckSameOnAllRanks(const RunIdentity& identity, const config::RunConfig& run,
+                                 const Process& process);
 
 }  // namespace fttrain

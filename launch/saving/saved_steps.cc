@@ -83,19 +83,24 @@ class SavedSteps {
   }
 
   // Whether the loss of what is held out was asked for and is the lowest so far. `asked` may become
-  // a stop, for which an evaluation that decides nothing is given up.
+  // a stop, for which an evaluation that decides nothing and is not the last is given up.
   absl::StatusOr<bool> EvaluateWhatIsDue(int64_t steps_done, Requests& asked) {
     const int64_t every = run_.plan.output.eval_steps;
     const bool due = steps_done == run_.plan.task.steps || (every > 0 && steps_done % every == 0);
     Job& job = run_.job;
     if (job.held_out == nullptr || !due) return false;
     absl::Status heard;
+    const bool last = steps_done == run_.plan.task.steps;
     const auto goes_on = [&] {
-      if (EvaluationsDecide()) return true;
+      if (EvaluationsDecide() || last) return true;
       if (asked.stop || !heard.ok()) return false;
       const absl::StatusOr<Requests> now = Exchange(absl::OkStatus());
       heard = now.status();
-      if (now.ok() && now->stop) asked = *now;
+      if (now.ok()) {
+        const bool save = asked.save || now->save;
+        asked = *now;
+        asked.save = save;
+      }
       return now.ok() && !now->stop;
     };
     const auto held_out = EvaluateHeldOut(*job.network, *job.held_out, goes_on);
@@ -179,7 +184,10 @@ class SavedSteps {
     run_.status.SetStoppedBy(asked.by);
     return WithExitCode(absl::CancelledError(absl::StrCat(
                             "stopped by ", asked.by.empty() ? "request" : asked.by, " after step ",
-                            steps_done, ", which is saved: the same command goes on from there")),
+                            steps_done, ", which is saved: ",
+                            run_.plan.output.resume == "never" ? "with train.resume: auto the run"
+                                                               : "the same command",
+                            " goes on from there")),
                         kExitPreempted);
   }
 

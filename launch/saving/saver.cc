@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
+#include <ATen/Version.h>
 #include <torch/headeronly/version.h>
 
 #include <chrono>
@@ -16,10 +17,12 @@
 #include "launch/run/weights.h"
 #include "model/config/generation_config.h"
 #include "model/files/adapter_config.h"
+#include "model/matmul/matmul.h"
 #include "runtime/files/sha256.h"
 #include "runtime/memory/host.h"
 #include "runtime/memory/ledger.h"
 #include "runtime/process/check.h"
+#include "runtime/process/device.h"
 #include "runtime/process/failpoint.h"
 #include "runtime/process/log.h"
 
@@ -56,6 +59,12 @@ std::vector<AdapterTensor> AdapterOnHost(const Job& job, const Process& process)
   return tensors;
 }
 
+// What decides which kernels compute.
+std::string DeviceText(const Network& network) {
+  if (network.device.is_cuda()) return Gpus().Describe(network.device.index()).name;
+  return absl::StrCat("CPU with ", at::get_cpu_capability(), ThisCpu().amx_bf16 ? " and AMX" : "");
+}
+
 }  // namespace
 
 std::string LayoutText(const Job& job) {
@@ -66,8 +75,11 @@ std::string LayoutText(const Job& job) {
       mesh.ep > 1 ? absl::StrCat(", expert ", mesh.ep) : "", "), zero_stage ", layout.zero_stage,
       ", ", layout.micro_batch_rows, " rows a microbatch, ", layout.sequence_parallel ? "" : "no ",
       "sequence_parallel, schedule ", static_cast<int>(layout.schedule), ", recompute ",
-      static_cast<int>(layout.recompute), ", ", job.network->device.is_cuda() ? "CUDA" : "CPU",
-      ", ", at::get_num_threads(), " threads");
+      static_cast<int>(layout.recompute), ", layers of a stage ",
+      layout.layers_per_run.empty() ? "balanced" : absl::StrJoin(layout.layers_per_run, "+"),
+      ", state ", static_cast<int>(layout.state),
+      job.task().deterministic ? ", deterministic, " : ", ", DeviceText(*job.network), ", ",
+      at::get_num_threads(), " threads");
 }
 
 Saver::Saver(Job& job, const TrainPlan& plan, const RunIdentity& identity, FileSystem& files,
@@ -90,7 +102,7 @@ Saver::~Saver() {
 // A folder on each disk, which all its ranks see.
 absl::Status Saver::MakeFolder(int64_t steps_done) {
   const std::string nonce = process_.BroadcastString(NewNonce());
-  const auto take = [&](absl::StatusOr<Staging> staging) {
+  const auto take = [&](absl::StatusOr<StagedStep> staging) {
     if (staging.ok()) staging_ = *std::move(staging);
     return staging.status();
   };
@@ -189,8 +201,9 @@ Saver::Part Saver::Write(const Copies& state) const {
   return manifest;
 }
 
-void Saver::BeganFrom(int64_t step) {
+void Saver::BeganFrom(int64_t step, std::string origin) {
   committed_ = began_from_ = step;
+  origin_ = std::move(origin);
   if (job_.evaluations.best()) saved_best_ = job_.evaluations.best()->step;
 }
 
@@ -208,13 +221,16 @@ absl::Status Saver::Finish() {
   absl::Status status = process_.AgreeOnStatus(part.status());
   if (status.ok()) {
     const std::vector<std::string> parts = process_.GatherStrings(*part);
-    if (leads()) status = Commit(parts);
-    status = process_.AgreeOnStatus(status);
+    const absl::Status mine = leads() ? Commit(parts) : absl::OkStatus();
+    status = process_.AgreeOnStatus(mine);
+    if (!status.ok() && leads() && mine.ok()) (void)folder_.TakeBack(staging_);
   }
   if (!status.ok()) {
     if (leads()) (void)folder_.Abandon(staging_);
     return status;
   }
+  // On every disk there is the new one: older ones may go.
+  if (leads()) Tidy();
   committed_ = step;
   FT_FAILPOINT("ckpt.saved");
   return status;
@@ -233,26 +249,29 @@ absl::Status Saver::Commit(const std::vector<std::string>& parts) {
   AddIdentity(identity_, whole);
   whole.layout = LayoutText(job_);
   whole.versions["torch"] = TORCH_VERSION;
+  if (!origin_.empty()) whole.notes[kOriginNote] = origin_;
   if (static_cast<int>(disk_.ranks.size()) < process_.world_size()) {
     whole.notes[kPartNote] = absl::StrCat("ranks ", absl::StrJoin(disk_.ranks, ", "));
   }
   FT_FAILPOINT_OR_RETURN("ckpt.commit");
   FT_RETURN_IF_ERROR(folder_.Commit(staging_, whole));
   FT_FAILPOINT("ckpt.committed");
-  std::set<int64_t> also_keep;
+  return absl::OkStatus();
+}
+
+void Saver::Tidy() {
+  std::set<int64_t> also_keep = {staging_.step};
   if (committed_ == began_from_) also_keep.insert(began_from_);
   if (best_ == staging_.step) saved_best_ = best_;
   for (const std::optional<int64_t>& best : {best_, saved_best_}) {
     if (plan_.output.keeps_best && best) also_keep.insert(*best);
   }
-  // It exists: what follows cannot lose it.
   for (const absl::Status& tidied :
        {folder_.PointLatest(staging_),
         folder_.Retain(plan_.output.keep_checkpoints, also_keep, staging_.nonce)}) {
     if (!tidied.ok()) LogInfo(absl::StrCat("note       ", std::string(tidied.message())));
   }
   FT_FAILPOINT("ckpt.retained");
-  return absl::OkStatus();
 }
 
 }  // namespace fttrain

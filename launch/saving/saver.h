@@ -45,7 +45,8 @@ class Saver {
 
   // Of the newest that is committed by this saver or that the run began from.
   std::optional<int64_t> committed() const { return committed_; }
-  void BeganFrom(int64_t step);
+  // `origin`: BegunWith, of that checkpoint.
+  void BeganFrom(int64_t step, std::string origin);
 
  private:
   // What a rank has written: a manifest of its own files and tensors.
@@ -63,6 +64,7 @@ class Saver {
   absl::Status MakeFolder(int64_t steps_done);
   Part Write(const Copies& copies) const;
   absl::Status Commit(const std::vector<std::string>& parts);
+  void Tidy();  // what fails in it is no more than said
 
   Job& job_;
   const TrainPlan& plan_;
@@ -76,19 +78,21 @@ class Saver {
   // Where the result is to be the best evaluation's: that up to the step in flight, and that of
   // which there is a checkpoint, which a later one's loss must not cost.
   std::optional<int64_t> best_, saved_best_;
-  Staging staging_;
+  StagedStep staging_;
   std::future<Part> written_;
   double seconds_ = 0;  // by the thread, until what it has written is asked for
   std::optional<int64_t> committed_;
   int64_t began_from_ = -1;
+  std::string origin_;
 };
 
 // In a rehearsal: asks for the memory that Begin does. What several tensor ranks have is counted on
 // each, though the first alone saves it.
 void RehearseSave(Job& job, const Process& process);
 
-inline constexpr char kPartNote[] = "part";         // whose state it is, where it is not all ranks'
-inline constexpr char kGuardNote[] = "loss_guard";  // LossGuard::State
+inline constexpr char kPartNote[] = "part";  // whose state it is, where it is not all ranks'
+inline constexpr char kOriginNote[] = "begun_with";        // BegunWith, if it has one
+inline constexpr char kGuardNote[] = "loss_guard";         // LossGuard::State
 inline constexpr char kEvaluationsNote[] = "evaluations";  // Evaluations::State
 
 // How a job is laid out, in words: where a checkpoint's differ from a run's, so may the last bits

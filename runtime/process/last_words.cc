@@ -1,12 +1,18 @@
 #include "runtime/process/last_words.h"
 
+#include <chrono>
+#include <future>
+#include <memory>
 #include <mutex>
+#include <thread>
 #include <utility>
 
 namespace fttrain {
 namespace {
 
 // Whoever ends the process knows nothing of the run: an uncaught exception has no arguments.
+constexpr std::chrono::seconds kPatience{3};
+
 std::mutex g_mutex;
 LastWords g_words;
 std::atomic<bool>* g_said = nullptr;
@@ -28,9 +34,19 @@ void SayLastWords(int exit_code, const std::string& message) noexcept {
   if (g_said != nullptr) *g_said = true;
   const LastWords words = std::exchange(g_words, nullptr);
   if (words == nullptr) return;
+  // On a thread of its own: a disk that does not answer keeps that one, not the end.
   try {
-    words(exit_code, message);
-  } catch (...) {  // the process ends either way
+    const auto said = std::make_shared<std::promise<void>>();
+    const std::future<void> end = said->get_future();
+    std::thread([said, words, exit_code, message] {
+      try {
+        words(exit_code, message);
+      } catch (...) {  // the process ends either way
+      }
+      said->set_value();
+    }).detach();
+    end.wait_for(kPatience);
+  } catch (...) {  // no thread
   }
 }
 

@@ -99,6 +99,7 @@ def ranks_disagree(binary, scratch):
     said = []
     for setting, words in (
         ("train.seed=6", "train.seed: 5 on rank 0; 6 on rank 1"),
+        ("train.save_steps=3", "train.save_steps: 0 on rank 0; 3 on rank 1"),
         (f"data.train.0.path={folder / 'other.jsonl'}", "data.train[0]: "),
     ):
         done = harness.mpirun(
@@ -190,6 +191,41 @@ def finished_run(binary, scratch, save_steps):
     return said
 
 
+def killed_at_its_end(binary, scratch):
+    """A run that ended between its last checkpoint and its result writes that, and trains nothing."""
+    folder, config = prepare(scratch)
+    config["train"].update(resume="auto", save_steps=1)
+    output = Path(config["output_dir"])
+    harness.train(binary, folder, 2, config)
+    adapter, metrics = contents(output / "adapter"), (output / "metrics.jsonl").read_bytes()
+    for file in (output / "adapter").iterdir():
+        file.unlink()
+    status = output / "run_status.json"
+    status.write_text(status.read_text().replace('"done"', '"running"').replace('"exit_code": 0', '"exit_code": null'))
+    again = harness.run_or_fail(binary, 2, arguments(folder, config))
+    if contents(output / "adapter") != adapter:
+        raise harness.Failure(f"in adapter/: {sorted(contents(output / 'adapter'))}")
+    if (output / "metrics.jsonl").read_bytes() != metrics:
+        raise harness.Failure("it has trained again")
+    return next(line for line in again.stdout.splitlines() if line.startswith("saved"))
+
+
+def another_beginning(binary, scratch):
+    """A run that goes on from an adapter is another one once that adapter is."""
+    folder, config = prepare(scratch)
+    output, first = Path(config["output_dir"]), folder / "first"
+    harness.train(binary, folder, 1, config)
+    (output / "adapter").rename(first)
+    config["adapter"]["init_from"] = str(first)
+    config["train"].update(resume="auto", save_steps=1)
+    harness.run_or_fail(binary, 1, arguments(folder, config))
+    weights = first / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x3c")
+    refused_words = ("is of another run: the files of adapter.init_from are others", "[adapter.init_from]")
+    done = harness.mpirun(binary, 1, arguments(folder, config), LIMIT_SECONDS)
+    return refused(done, USAGE, *refused_words)
+
+
 def longer_run(binary, scratch):
     """A finished run with more steps goes on, as if it had had them from the start."""
     folder, config = prepare(scratch)
@@ -246,6 +282,8 @@ def main():
                 ("a folder in which a run trains", run(one_run_at_a_time)),
                 ("a finished run, saved at its end", run(finished_run, 0)),
                 ("a finished run with checkpoints", run(finished_run, 1)),
+                ("a run killed before its result", run(killed_at_its_end)),
+                ("a run from an adapter that changed", run(another_beginning)),
                 ("a finished run with more steps", run(longer_run)),
                 ("checkpoints that are all damaged", run(all_damaged)),
                 ("a checkpoint's adapter", run(peft_loads_a_checkpoint)),

@@ -98,7 +98,7 @@ TEST_F(OnDisk, TensorsOfAllWidthsAreAlignedAndInTheOrderGiven) {
 }
 
 TEST_F(OnDisk, RanksWriteAtOnce) {
-  const absl::StatusOr<Staging> staging = folder_.MakeStaging(1, "n");
+  const absl::StatusOr<StagedStep> staging = folder_.MakeStaging(1, "n");
   ASSERT_EQ(staging.status(), absl::OkStatus());
   const std::vector<float> values(1 << 16, 1.5f);
   Manifest manifest;
@@ -156,7 +156,7 @@ TEST_F(OnDisk, OtherRanksWaitForTheStagingFolder) {
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
     CheckpointFolder(files_, output_.path()).MakeStaging(1, "n").IgnoreError();
   });
-  const absl::StatusOr<Staging> staging = folder_.OpenStaging(1, "n");
+  const absl::StatusOr<StagedStep> staging = folder_.OpenStaging(1, "n");
   rank0.join();
   ASSERT_EQ(staging.status(), absl::OkStatus());
   EXPECT_EQ(staging->path, In(".tmp-step-1.n"));
@@ -166,7 +166,7 @@ TEST_F(OnDisk, AStepIsCommittedOnce) {
   SaveSteps({1});
   EXPECT_THAT(folder_.MakeStaging(1, "again"), IsError(kAlreadyExists, In("step-1")));
   EXPECT_THAT(folder_.MakeStaging(2, "no/nonce"), IsError(kInvalidArgument, "letters and digits"));
-  const absl::StatusOr<Staging> staging = folder_.MakeStaging(2, "n");
+  const absl::StatusOr<StagedStep> staging = folder_.MakeStaging(2, "n");
   ASSERT_EQ(staging.status(), absl::OkStatus());
   EXPECT_THAT(folder_.MakeStaging(2, "n"), IsError(kAlreadyExists, staging->path));
   EXPECT_THAT(folder_.Commit(*staging, Manifest{}), IsError(kInvalidArgument, "of step 0"));

@@ -50,7 +50,7 @@ void Record(Story& run) {
   run.Expect(folder.CleanUp(), "clean up");
   run.SaveStep(1, "a", {});
   run.SaveStep(2, "b", {});
-  const absl::StatusOr<Staging> given_up = HalfSave(run.files, kOutput, {3, "c"});
+  const absl::StatusOr<StagedStep> given_up = HalfSave(run.files, kOutput, {3, "c"});
   run.Expect(given_up.status(), "half a save");
   run.Expect(folder.Abandon(*given_up), "abandon");
   run.SaveStep(3, "d", {});
@@ -58,7 +58,7 @@ void Record(Story& run) {
   run.Expect(HalfSave(run.files, kOutput, {5, "f"}).status(), "half a save");
   run.Expect(folder.CleanUp(), "clean up");
   run.SaveStep(5, "g", {4});
-  const absl::StatusOr<Staging> junk = HalfSave(run.files, kOutput, {6, "h"});
+  const absl::StatusOr<StagedStep> junk = HalfSave(run.files, kOutput, {6, "h"});
   run.Expect(run.files.Rename(junk->path, absl::StrCat(folder.path(), "/step-6")), "junk");
   run.SaveStep(6, "i", {4});
 }

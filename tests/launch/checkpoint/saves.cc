@@ -55,8 +55,8 @@ std::string ExtraOf(const Attempt& attempt) {
   return absl::StrCat("{\"r\": 8, \"attempt\": \"", attempt.nonce, "\"}\n");
 }
 
-absl::Status WriteRank(FileSystem& files, const Staging& staging, const Attempt& attempt, int rank,
-                       bool read_back, Manifest* manifest) {
+absl::Status WriteRank(FileSystem& files, const StagedStep& staging, const Attempt& attempt,
+                       int rank, bool read_back, Manifest* manifest) {
   const std::vector<Part> parts = PartsOf(attempt, rank);
   std::vector<ShardTensor> tensors;
   for (const Part& part : parts) tensors.push_back({part.about, part.values.data()});
@@ -68,7 +68,7 @@ absl::Status WriteRank(FileSystem& files, const Staging& staging, const Attempt&
   return absl::OkStatus();
 }
 
-absl::Status WriteAndCommit(FileSystem& files, CheckpointFolder& folder, const Staging& staging,
+absl::Status WriteAndCommit(FileSystem& files, CheckpointFolder& folder, const StagedStep& staging,
                             const Attempt& attempt, bool read_back) {
   Manifest manifest;
   manifest.step = attempt.step;
@@ -91,17 +91,17 @@ absl::Status WriteAndCommit(FileSystem& files, CheckpointFolder& folder, const S
 absl::Status Save(FileSystem& files, const std::string& output_folder, const Attempt& attempt,
                   bool read_back) {
   CheckpointFolder folder(files, output_folder);
-  const absl::StatusOr<Staging> staging = folder.MakeStaging(attempt.step, attempt.nonce);
+  const absl::StatusOr<StagedStep> staging = folder.MakeStaging(attempt.step, attempt.nonce);
   FT_RETURN_IF_ERROR(staging.status());
   const absl::Status saved = WriteAndCommit(files, folder, *staging, attempt, read_back);
   if (!saved.ok()) folder.Abandon(*staging).IgnoreError();
   return saved;
 }
 
-absl::StatusOr<Staging> HalfSave(FileSystem& files, const std::string& output_folder,
-                                 const Attempt& attempt) {
+absl::StatusOr<StagedStep> HalfSave(FileSystem& files, const std::string& output_folder,
+                                    const Attempt& attempt) {
   CheckpointFolder folder(files, output_folder);
-  FT_ASSIGN_OR_RETURN(const Staging staging, folder.MakeStaging(attempt.step, attempt.nonce));
+  FT_ASSIGN_OR_RETURN(const StagedStep staging, folder.MakeStaging(attempt.step, attempt.nonce));
   Manifest manifest;
   FT_RETURN_IF_ERROR(WriteRank(files, staging, attempt, 0, true, &manifest));
   return staging;

@@ -27,8 +27,8 @@ absl::Status Save(FileSystem& files, const std::string& output_folder, const Att
                   bool read_back = true);
 
 // Writes rank 0's shard alone, as far as a run comes that is then killed.
-absl::StatusOr<Staging> HalfSave(FileSystem& files, const std::string& output_folder,
-                                 const Attempt& attempt);
+absl::StatusOr<StagedStep> HalfSave(FileSystem& files, const std::string& output_folder,
+                                    const Attempt& attempt);
 
 // Why a checkpoint does not hold exactly what Save wrote at its step, in one attempt; empty if it
 // does.

@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <map>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -292,14 +293,17 @@ TEST(Resume, KeepsTheNewestAndTheOneItBeganFrom) {
   for (const int64_t step : {1, 2}) {
     ASSERT_TRUE(saver.Begin(step).ok());
     ASSERT_TRUE(saver.Finish().ok());
+    TestProcess().Barrier();  // the first rank removes older ones
   }
   EXPECT_FALSE(there(1));
   EXPECT_TRUE(there(2));
-  saver.BeganFrom(2);
+  saver.BeganFrom(2, "");
   for (const int64_t step : {3, 4}) {
     ASSERT_TRUE(saver.Begin(step).ok());
     ASSERT_TRUE(saver.Finish().ok());
+    TestProcess().Barrier();
     EXPECT_EQ(there(2), step == 3);
+    TestProcess().Barrier();
   }
   EXPECT_TRUE(there(4));
   EXPECT_FALSE(there(3));
@@ -347,7 +351,6 @@ TEST(Resume, PassesOverADamagedCheckpointAndSetsItAside) {
   EXPECT_EQ(Found(plan).step, 2);
 }
 
-// Every rank with a disk of its own, as on a cluster without a shared one.
 // Exact, but for what tensor ranks have in common: then no more than what is foretold.
 TEST(Saver, WhatItCopiesIsForetold) {
   const int world = TestProcess().world_size();
@@ -387,6 +390,31 @@ TEST(Saver, WhatItCopiesIsForetold) {
   }
 }
 
+// A run that is told to go on from another's checkpoint, stopped, and started by the same command.
+TEST(Resume, OfAFolderGoesOnFromItsOwnOnceItHasSome) {
+  const Task task = TaskOf(/*full=*/false);
+  const SharedFolder first, second;
+  const Outcome run = Straight(task, Layouts()[3], 1);
+  const std::string from = Save(*run.job, PlanOf(task, first.path()), 1);
+  const std::string other = Save(*run.job, PlanOf(task, first.path()), 2);
+  TrainPlan plan = PlanOf(task, second.path());
+  plan.output.resume = from + "/";
+  const Committed begun = Found(plan, plan.output.resume);
+  EXPECT_EQ(begun.path, from + "/");
+  const RunIdentity identity = Identity();
+  Saver saver(*run.job, plan, identity, RealFileSystem(), DiskOf(plan), TestProcess());
+  saver.BeganFrom(1, BegunWith(plan, begun));
+  ASSERT_TRUE(saver.Begin(3).ok());
+  ASSERT_TRUE(saver.Finish().ok());
+  const Committed own = Found(plan, from);
+  EXPECT_EQ(own.path, plan.output.folder + "/checkpoints/step-3");
+  EXPECT_EQ(Found(plan, "auto").path, own.path);
+  EXPECT_EQ(Found(plan, other).path, other);
+  plan.output.resume = "auto";
+  EXPECT_EQ(BegunWith(plan, own), std::filesystem::canonical(from).string());
+}
+
+// Every rank with a disk of its own, as on a cluster without a shared one.
 TEST(ResumeWithoutASharedDisk, GoesOnInTheSameLayoutAndRefusesAnother) {
   for (const Layout& layout : Layouts()) {
     const Task task = TaskOf(/*full=*/true);
@@ -417,6 +445,61 @@ TEST(ResumeWithoutASharedDisk, SaysWhichHostLacksWhat) {
       FindCheckpoint(plan, Identity(), RealFileSystem(), DiskOf(plan), TestProcess()).status();
   EXPECT_THAT(ErrorText(missing),
               HasSubstr("rank " + std::to_string(world - 1) + " on host " + TestProcess().host()));
+}
+
+// A new host in the place of the first, which has all that decides.
+TEST(ResumeWithoutASharedDisk, DoesNotBeginAnewWhereTheFirstHasNone) {
+  const int world = TestProcess().world_size();
+  const Task task = TaskOf(/*full=*/true);
+  const TempFolder mine;
+  const TrainPlan plan = PlanOf(task, mine.path());
+  Save(*Straight(task, {.mesh = {world, 1, 1}}, 1).job, plan, 1);
+  if (TestProcess().rank() == 0) std::filesystem::remove_all(mine / "checkpoints");
+  const absl::Status found =
+      FindCheckpoint(plan, Identity(), RealFileSystem(), DiskOf(plan), TestProcess()).status();
+  EXPECT_THAT(found, IsError(absl::StatusCode::kDataLoss, "step-1"));
+  EXPECT_THAT(ErrorText(found), HasSubstr("rank 0 on host " + TestProcess().host()));
+}
+
+TEST(ResumeWithoutASharedDisk, WhatOneDiskAloneHasIsSetAside) {
+  const int world = TestProcess().world_size();
+  const Task task = TaskOf(/*full=*/true);
+  const TempFolder mine;
+  const TrainPlan plan = PlanOf(task, mine.path());
+  const Outcome run = Straight(task, {.mesh = {world, 1, 1}}, 1);
+  for (const int64_t step : {1, 2}) Save(*run.job, plan, step);
+  if (TestProcess().rank() == 0) std::filesystem::remove_all(mine / "checkpoints/step-2");
+  EXPECT_EQ(Found(plan).step, 1);
+  EXPECT_EQ(std::filesystem::exists(mine / "checkpoints/damaged-step-2"), TestProcess().rank() > 0);
+  Save(*run.job, plan, 2);
+  EXPECT_EQ(Found(plan).step, 2);
+}
+
+TEST(ResumeWithoutASharedDisk, ASaveThatOneDiskLacksCostsNoOlderOne) {
+  const int world = TestProcess().world_size();
+  const Task task = TaskOf(/*full=*/true);
+  const TempFolder mine;
+  TrainPlan plan = PlanOf(task, mine.path());
+  plan.output.keep_checkpoints = 1;
+  const Outcome run = Straight(task, {.mesh = {world, 1, 1}}, 1);
+  const RunIdentity identity = Identity();
+  Saver saver(*run.job, plan, identity, RealFileSystem(), DiskOf(plan), TestProcess());
+  ASSERT_TRUE(saver.Begin(1).ok());
+  ASSERT_TRUE(saver.Finish().ok());
+  ASSERT_TRUE(saver.Begin(2).ok());
+  while (!saver.Written()) std::this_thread::yield();
+  if (TestProcess().rank() + 1 == world) {
+    for (const auto& entry : std::filesystem::directory_iterator(mine / "checkpoints")) {
+      if (entry.path().filename().string()[0] == '.') std::filesystem::remove_all(entry.path());
+    }
+  }
+  EXPECT_THAT(ErrorText(saver.Finish()),
+              HasSubstr("rank " + std::to_string(world - 1) + " on host"));
+  EXPECT_EQ(Found(plan).step, 1);
+  ASSERT_TRUE(saver.Begin(2).ok());
+  ASSERT_TRUE(saver.Finish().ok());
+  EXPECT_EQ(Found(plan).step, 2);
+  EXPECT_FALSE(std::filesystem::exists(mine / "checkpoints/step-1"));
 }
 
 }  // namespace

@@ -142,6 +142,18 @@ TEST(LastWords, ThatFailDoNotHoldUpTheEnd) {
   SayLastWords(70, "text");
 }
 
+// A file server that does not answer must not keep a process that has to end.
+TEST(LastWords, ThatHangDoNotHoldUpTheEnd) {
+  static std::atomic<bool> ended{false};
+  SetLastWords([](int, const std::string&) {
+    while (!ended) std::this_thread::sleep_for(milliseconds(10));
+  });
+  const auto start = std::chrono::steady_clock::now();
+  SayLastWords(81, "text");
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(30));
+  ended = true;
+}
+
 // So that the run whose words they are may go.
 TEST(LastWords, AreSaidToTheEndBeforeOthersTakeTheirPlace) {
   std::atomic<bool> begun{false}, ended{false};
