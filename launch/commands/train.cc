@@ -182,7 +182,9 @@ absl::Status TrainCommand(const CommandLine& line, const Process& process) {
     LogInfo(config::ToYaml(loaded->config, config::Comments::kSchema));
     return absl::OkStatus();
   }
-  StopSignals signals;  // one that comes early is heard at the first step's end
+  // One that comes early is heard at the first step's end; one that comes when all is done must not
+  // end the process otherwise than the run has: they are there as long as it is.
+  StopSignals& signals = *new StopSignals;
   absl::StatusOr<TrainPlan> plan = MakeTrainPlan(*loaded, process);
   FT_RETURN_IF_ERROR(process.AgreeOnStatus(plan.status()));
   if (plan->output.saves()) plan->inputs.saving = RehearseSave;
