@@ -38,11 +38,6 @@ stopping=no
 trap 'stopping=yes; [ -z "${!:-}" ] || kill -USR1 "$!" 2>/dev/null' TERM INT USR1
 trap '[ -z "${!:-}" ] || kill -USR2 "$!" 2>/dev/null' USR2
 
-# The value of a key of run_status.json, which has one a line; nothing where it is null.
-status_of() { sed -n "s/^  \"$1\": \"\{0,1\}\([A-Za-z0-9]*\)\"\{0,1\},\{0,1\}\$/\1/p" "$output/run_status.json" | sed 's/^null$//'; }
-# Which file it is: each time it is written it is another.
-stamp() { [ -z "$output" ] || stat -c '%i %y' "$output/run_status.json" 2>/dev/null; }
-
 # A process group of its own: Ctrl-C in a terminal reaches this script alone. Leaves the exit code in `code`.
 run() {
   set -m
@@ -51,30 +46,17 @@ run() {
   fttrain_wait
 }
 
-# Of a command that ended with `code`: the run's own.
-true_code() {
-  case $code in
-    0 | 64 | 65 | 66 | 70 | 73 | 74 | 75 | 76 | 77 | 80 | 81 | 82 | 83) return ;;
-  esac
-  # Without a file of this run's nothing is known.
-  [ -n "$output" ] && [ "$(stamp)" != "$before" ] || return
-  local told
-  told=$(status_of exit_code)
-  say "exit code $code; run_status.json says ${told:-that the run goes on, so it was killed}"
-  code=${told:-137}
-}
-
 restarts=0
 while true; do
-  before=$(stamp)
+  before=$(fttrain_stamp "$output")
   run "$@"
-  true_code
+  fttrain_true_code "$output" "$before"
   case $code in
     75 | 81 | 82 | 137) ;;
     *) exit "$code" ;;
   esac
   [ "$stopping" = no ] || exit "$code"
-  if [ -n "$output" ] && [ "$code" -eq 75 ] && [ "$(status_of stopped_by)" = STOP ]; then
+  if fttrain_ended_by_file "$output" "$before"; then
     say "the file STOP ended the run"
     exit "$code"
   fi

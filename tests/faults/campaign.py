@@ -4,12 +4,13 @@
 A run is started by one command, over and over, until it says that it is finished. Meanwhile ranks, mpirun
 or all of them are killed at random times (--kills), or the run is asked to stop by signals and files
 (--stops: it must leave with 75). What it comes to must be what the same run comes to that nobody touched:
-every step's loss and gradient norm, parameters and optimizer state, to the last bit; and no restart may
-begin before the newest checkpoint that the run had told of. Half of the runs save after every step, so that
-most of their kills meet a save.
+every step's loss and gradient norm, parameters, optimizer state and result, to the last bit; and no restart
+may begin before the newest checkpoint that the run had told of. Half of the runs save after every step, so
+that most of their kills meet a save. N counts kills that ended a run, and stops that it left with 75.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import random
@@ -38,6 +39,20 @@ LAYOUTS = [
     (4, {"tensor": 2, "zero_stage": 2}),
 ]
 METHODS = ["lora", "full"]
+KILLS = ["rank", "mpirun", "everything"]
+STOPS = ["SIGUSR1", "STOP file", "one rank"]
+# Which part of a run is met, and how often of ten.
+PARTS = {"start": 2, "steps": 7, "end": 1}
+# A run that goes on from where it was would else spend most of its harm near its end.
+STEPS_BETWEEN = 12
+
+
+def case(index):
+    """Of six in a row each has another layout; of twelve each layout saves after every step and seldom; of 24
+    it does so with both methods."""
+    ranks, parallel = LAYOUTS[index % 6]
+    save_steps = (7, 1)[(index + index // 6) % 2]
+    return ranks, parallel, METHODS[(index // 2 + index // 12) % 2], save_steps
 
 
 class Run:
@@ -45,6 +60,7 @@ class Run:
 
     def __init__(self, binary, folder, ranks, parallel, method, save_steps):
         self.binary, self.ranks, self.folder = binary, ranks, Path(folder)
+        self.full = method == "full"
         shutil.rmtree(self.folder, ignore_errors=True)
         tiny_models.write_case("llama_grouped", self.folder)
         golden = harness.load_golden()
@@ -68,12 +84,25 @@ class Run:
                 start_new_session=True,
             )
 
+    def status(self):
+        """run_status.json, or nothing."""
+        try:
+            return json.loads((self.out / "run_status.json").read_text())
+        except FileNotFoundError:
+            return {}
+
     def told(self):
         """The newest checkpoint that the run has told of; 0: none."""
-        try:
-            return json.loads((self.out / "run_status.json").read_text())["checkpoint"] or 0
-        except FileNotFoundError:
-            return 0
+        return self.status().get("checkpoint") or 0
+
+    def had_begun(self):
+        """Whether it said what it trains or from where, or trained; before that it may be deaf to signals."""
+        return re.search(r"^(model |resumed |step \d)", self.log.read_text(errors="replace"), re.MULTILINE) is not None
+
+    def last_step(self):
+        """The last step that it has told since it was started; 0: none."""
+        told = re.findall(r"^step (\d+)/", self.log.read_text(errors="replace"), re.MULTILINE)
+        return int(told[-1]) if told else 0
 
     def began_from(self):
         """The steps it went on from, of which it says so before its first; None: it did not come so far."""
@@ -92,6 +121,18 @@ class Run:
         manifest = json.loads((self.out / f"checkpoints/step-{STEPS}/manifest.json").read_text())
         files = {f["name"]: f["sha256"] for f in manifest["files"]}
         return {name: digest for name, digest in files.items() if name.endswith(".safetensors")}
+
+    def result(self):
+        """Digests of all that it leaves to be used. PEFT's config names the base, which lies in this folder."""
+        folder, own = self.out / ("model" if self.full else "adapter"), str(self.folder).encode()
+        files = {
+            str(path.relative_to(folder)): hashlib.sha256(path.read_bytes().replace(own, b"")).hexdigest()
+            for path in folder.rglob("*")
+            if path.is_file()
+        }
+        if not any(name.endswith(".safetensors") for name in files):
+            raise harness.Failure(f"no result in {folder}: {sorted(files)}")
+        return files
 
 
 def end(process):
@@ -122,90 +163,163 @@ def ranks_of_group(group):
     return sorted(found)
 
 
-def kill(process, how, draw):
-    ranks = ranks_of_group(process.pid)
-    try:
-        if how == "rank" and ranks:
-            os.kill(draw.choice(ranks), signal.SIGKILL)
-        elif how == "everything":
-            os.killpg(process.pid, signal.SIGKILL)
-        else:
-            os.kill(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
+def wait_for_step(process, run, step):
+    """Whether it runs and has told that step."""
+    deadline = time.monotonic() + LIMIT_SECONDS
+    while process.poll() is None and time.monotonic() < deadline:
+        if run.last_step() >= step:
+            return True
+        time.sleep(0.005)
+    return False
 
 
-def ask_to_stop(process, how, run, draw):
-    ranks = ranks_of_group(process.pid)
-    try:
-        if how == "STOP file" and run.out.exists():
-            (run.out / "STOP").touch()
-        elif how == "one rank" and ranks:
-            os.kill(draw.choice(ranks), signal.SIGUSR1)
-        else:
-            os.kill(process.pid, signal.SIGUSR1)
-    except ProcessLookupError:
-        pass
+class Pace:
+    """How long the parts of a run take that is left alone."""
 
-
-def finish(run, draw, harm, budget, counts, seconds, asked):
-    """Starts the run until it is done. `harm` meets it while `budget` lasts."""
-    for _ in range(10 * STEPS):
-        told = run.told()
+    def __init__(self, run):
+        times = [time.monotonic()]
         process = run.start()
-        harmed = budget > 0
-        if harmed:
-            time.sleep(draw.uniform(0, 1.2 * seconds))
-            harmed = process.poll() is None
-        if harmed:
-            budget -= 1
-            harm(process)
+        for step in (1, STEPS):
+            wait_for_step(process, run, step)
+            times.append(time.monotonic())
+        if end(process) != 0:
+            raise harness.Failure(run.log.read_text()[-800:])
+        times.append(time.monotonic())
+        self.start, steps, self.end = (after - before for before, after in zip(times, times[1:]))
+        self.step = steps / (STEPS - 1)
+
+    def wait(self, process, run, draw):
+        """Until a random moment of the run. The part that is met: a name of PARTS; nothing: none is to be, or
+        it has ended."""
+        part, told = draw.choices(list(PARTS), list(PARTS.values()))[0], run.told()
+        if told >= STEPS - 1:  # only the result is left to be made
+            if part == "steps":
+                return None
+            time.sleep(draw.uniform(0, self.start + self.end))
+        elif part == "start":
+            time.sleep(draw.uniform(0, self.start))
+        elif part == "end":
+            if wait_for_step(process, run, STEPS):
+                time.sleep(draw.uniform(0, self.end))
+        elif wait_for_step(process, run, draw.randint(told + 1, min(told + STEPS_BETWEEN, STEPS - 1))):
+            time.sleep(draw.uniform(0, self.step))
+        if process.poll() is not None:
+            return None
+        done = run.last_step()
+        return "start" if done == 0 else "end" if done >= STEPS else "steps"
+
+
+def send(number, *processes):
+    """Whether any of them was still there."""
+    met = False
+    for process in processes:
+        try:
+            os.kill(process, number)
+            met = True
+        except ProcessLookupError:
+            pass
+    return met
+
+
+def kill(process, run, how, draw):
+    """What was done: `how` may need what is not there yet. Nothing: all had ended."""
+    ranks = ranks_of_group(process.pid)
+    if how == "rank" and ranks:
+        return how if send(signal.SIGKILL, draw.choice(ranks)) else None
+    if how == "everything" and ranks:
+        return how if send(signal.SIGKILL, process.pid, *ranks) else None
+    return "mpirun" if send(signal.SIGKILL, process.pid) else None
+
+
+def ask_to_stop(process, run, how, draw):
+    """What was done, as `kill` says it."""
+    ranks = ranks_of_group(process.pid)
+    if how == "STOP file" and run.out.exists():
+        (run.out / "STOP").touch()
+        return how
+    if how == "one rank" and ranks:
+        return how if send(signal.SIGUSR1, draw.choice(ranks)) else None
+    return "SIGUSR1" if send(signal.SIGUSR1, process.pid) else None
+
+
+def judge(run, code, stopped):
+    """What came of harm: "met", "too early", "too late"; Failure where it ended in no way it may.
+    `stopped`: by what it was asked to stop; nothing: something was killed."""
+    if stopped is None:
+        return "met" if code != 0 else "too late"
+    status, mpirun_itself = run.status(), -signal.SIGUSR1
+    # mpirun cannot hear either once its ranks have left.
+    if code in (0, mpirun_itself) and status.get("state") == "done":
+        return "too late"
+    # Before there are handlers, which are there before anything is said, a signal ends the program.
+    if code in (128 + signal.SIGUSR1, 128 + signal.SIGTERM, mpirun_itself) and not run.had_begun():
+        return "too early"
+    by = "STOP" if stopped == "STOP file" else "SIGUSR1"
+    if code != PREEMPTED or status["stopped_by"] != by or status["checkpoint"] != status["step"]:
+        said = f"{status} {run.log.read_text()[-600:]}"
+        raise harness.Failure(f"exit {code} of a run that was asked to stop by {stopped}: {said}")
+    return "met"
+
+
+class Campaign:
+    """What meets the runs of a scenario, until `number` of it have: kills that end them, or stops."""
+
+    def __init__(self, draw, means, number):
+        self.draw, self.means, self.left, self.counts = draw, means, number, Counter()
+        self.starts_left = 60 + 8 * number
+
+    def start(self, run, pace):
+        """Starts it once, meets it while there is harm left, and judges its end. Whether it is finished."""
+        self.starts_left -= 1
+        if self.starts_left < 0:
+            raise harness.Failure(f"{self.left} are left after all those starts: {dict(self.counts)}")
+        process = run.start()
+        part = pace.wait(process, run, self.draw) if self.left > 0 else None
+        stops = self.means is STOPS
+        done = part and (ask_to_stop if stops else kill)(process, run, self.draw.choice(self.means), self.draw)
         code = end(process)
-        began = run.began_from()
-        if began is not None and began < told:
-            raise harness.Failure(f"told of step {told}, began from {began}: {run.log.read_text()[-2500:]}")
-        if code == 0:
-            return budget
-        if not harmed:
+        self.counts["starts"] += 1
+        if done is None and code != 0:
             raise harness.Failure(f"exit {code} of a run that nobody touched: {run.log.read_text()[-600:]}")
-        if asked and code not in (PREEMPTED, 128 + signal.SIGUSR1, 128 + signal.SIGTERM):
-            raise harness.Failure(f"exit {code} of a run that was asked to stop: {run.log.read_text()[-600:]}")
-        if asked and code == PREEMPTED:
-            counts["left with 75"] += 1
-        counts["met by it"] += 1
-        counts["of these after a checkpoint"] += run.told() > 0
-    raise harness.Failure("it never came to its end")
+        if done is not None:
+            self.count(run, done, part, judge(run, code, done if stops else None))
+        return code == 0
+
+    def count(self, run, done, part, judged):
+        if judged != "met":
+            self.counts[judged] += 1
+            return
+        self.left -= 1
+        for what in (done, f"in its {part}"):
+            self.counts[what] += 1
+        self.counts["after a checkpoint"] += run.told() > 0
+
+
+def finish(run, campaign, pace):
+    """Starts the run until it is finished. No start may lose what any before it had told of."""
+    told, finished = 0, False
+    while not finished:
+        finished = campaign.start(run, pace)
+        began, now = run.began_from(), run.told()
+        if (began is not None and began < told) or now < told:
+            raise harness.Failure(f"told of step {told}, then began from {began}, tells {now}: {run.log.read_text()[-2500:]}")
+        told = now
 
 
 def scenario(binary, scratch, index, draw, means, number):
-    """`number` kills or stops of one run in one layout, beside the same run left alone."""
-    ranks, parallel = LAYOUTS[index % len(LAYOUTS)]
-    method, save_steps = METHODS[index // 2 % 2], 1 if index % 2 else 7
-    arguments = (ranks, parallel, method, save_steps)
+    """`number` kills or stops of runs in one layout, beside the same run left alone."""
+    ranks, parallel, method, save_steps = arguments = case(index)
     straight = Run(binary, Path(scratch) / "straight", *arguments)
-    begun = time.monotonic()
-    if end(straight.start()) != 0:
-        raise harness.Failure(straight.log.read_text()[-800:])
-    seconds = time.monotonic() - begun
-    counts = Counter()
-    while number > 0:
+    pace = Pace(straight)
+    campaign = Campaign(draw, means, number)
+    while campaign.left > 0:
         harmed = Run(binary, Path(scratch) / "harmed", *arguments)
-
-        def harm(process):
-            how = draw.choice(means)
-            counts[how] += 1
-            if how in ("rank", "mpirun", "everything"):
-                kill(process, how, draw)
-            else:
-                ask_to_stop(process, how, harmed, draw)
-
-        number = finish(harmed, draw, harm, number, counts, seconds, means[0] == "SIGUSR1")
-        if harmed.metrics() != straight.metrics():
-            raise harness.Failure("losses differ from the run that was left alone")
-        if harmed.state() != straight.state():
-            raise harness.Failure("state differs from the run that was left alone")
-        counts["runs"] += 1
-    words = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
+        finish(harmed, campaign, pace)
+        for what in ("metrics", "state", "result"):
+            if getattr(harmed, what)() != getattr(straight, what)():
+                raise harness.Failure(f"{what} differs from that of the run that was left alone")
+        campaign.counts["runs"] += 1
+    words = ", ".join(f"{name} {count}" for name, count in sorted(campaign.counts.items()))
     return f"{method} on {ranks} {parallel}, save_steps {save_steps}: {words}"
 
 
@@ -218,11 +332,9 @@ def main():
     parser.add_argument("--scenarios", type=int, default=4)
     options = parser.parse_args()
     draw = random.Random(options.seed)
-    kills = ["rank", "mpirun", "everything"]
-    stops = ["SIGUSR1", "STOP file", "one rank"]
     checks = []
     with harness.scratch_folder() as scratch:
-        for what, means, number in (("kills", kills, options.kills), ("stops", stops, options.stops)):
+        for what, means, number in (("kills", KILLS, options.kills), ("stops", STOPS, options.stops)):
             for i in range(options.scenarios if number else 0):
                 share = number // options.scenarios + (i < number % options.scenarios)
                 checks.append(

@@ -209,8 +209,16 @@ usr1"
   [ "$(grep -c usr1 calls)" -eq 1 ] || fail "told more than once"
 }
 
+# queues CODE yes|no COMMAND ...: ends with the code, and is queued again or not.
+queues() {
+  local code=$1 again=$2
+  shift 2
+  ends "$code" "$@"
+  [ "$(sed -n 's/^scontrol requeue 17$/yes/p' calls)" = "${again/no/}" ] || fail "queued again by $*: expected $again"
+}
+
 test_slurm() {
-  local code
+  local code sent
   mkdir -p submit/launch
   cp "$launch/env.sh" submit/launch
   # The copy that SLURM runs lies elsewhere.
@@ -222,20 +230,44 @@ END
   # shellcheck disable=SC2016 # expanded by the stand-in
   printf '#!/bin/sh\necho "begun $*" >>"$CALLS"\nexit $CODE\n' >submit/launch/mpirun.sh
   chmod +x submit/launch/mpirun.sh
-  for code in 75 81 82; do
+  for code in 75 81 82 137; do
     CODE=$code ends "$code" ./spooled --config=a.yaml
     calls_are "begun build/release/fttrain train --config=a.yaml
 scontrol requeue 17"
   done
-  for code in 0 64 65 66 70 73 74 76 77 80 83 137; do
-    CODE=$code ends "$code" ./spooled
-    calls_are "begun build/release/fttrain train"
-  done
-  SLURM_RESTART_COUNT=20 CODE=81 ends 81 ./spooled
-  calls_are "begun build/release/fttrain train"
-  SLURM_RESTART_COUNT=20 CODE=75 ends 75 ./spooled
-  calls_are "begun build/release/fttrain train
+  # Killed by a signal that the job was not sent: an error.
+  for code in 0 1 64 65 66 70 73 74 76 77 80 83 138 143; do CODE=$code queues "$code" no ./spooled; done
+  for code in 81 82 137; do SLURM_RESTART_COUNT=20 CODE=$code queues "$code" no ./spooled; done
+  SLURM_RESTART_COUNT=19 CODE=137 queues 137 yes ./spooled
+  SLURM_RESTART_COUNT=20 CODE=75 queues 75 yes ./spooled
+
+  # Its output_dir tells of a run that the file STOP ended, and what mpirun's code does not.
+  # shellcheck disable=SC2016
+  printf '#!/bin/sh\nshift 2\nexec job "$@"\n' >submit/launch/mpirun.sh
+  sed "s|^output=|&$work/out|" spooled >of_output && chmod +x of_output
+  rm -f "$OUT"
+  queues 75 yes ./spooled '75:75:"STOP"'
+  queues 75 no ./of_output '75:75:"STOP"'
+  log_has 'the file STOP ended the run'
+  queues 75 yes ./of_output 75 # that file is an earlier run's
+  queues 75 yes ./of_output '75:75:"SIGUSR1"'
+  queues 75 yes ./of_output 1:75:null
+  queues 137 yes ./of_output 1:null:null
+  queues 65 no ./of_output 137:65:null
+
+  # Told to stop before the program could hear it.
+  # shellcheck disable=SC2016
+  printf '#!/usr/bin/env bash\ntrap "exit $CODE" USR1\necho begun >>"$CALLS"\nwhile true; do sleep 0.05; done\n' \
+    >submit/launch/mpirun.sh
+  for code in 138 143; do
+    for sent in USR1 TERM; do
+      CODE=$code SLURM_RESTART_COUNT=20 begin ./of_output
+      kill "-$sent" "$!"
+      ended "$code"
+      calls_are "begun
 scontrol requeue 17"
+    done
+  done
   # Told to stop, it waits for the save; with the true mpirun.sh.
   rm submit/launch/mpirun.sh
   cp "$launch/mpirun.sh" submit/launch
