@@ -26,7 +26,7 @@ fttrain_wait() {
   [ "$last" -eq 127 ] || code=$last
 }
 
-# What run_status.json says of a run that ended just now. OUTPUT is its output_dir (empty: not known, nothing is said), BEFORE
+# What run_status.json says of a run that ended just now. OUTPUT is its output_dir (empty: unknown, nothing is said), BEFORE
 # the fttrain_stamp from before it began: a file that is still the same one is an earlier run's.
 # fttrain_stamp OUTPUT: which file it is; each time it is written it is another.
 fttrain_stamp() { [ -z "$1" ] || stat -c '%i %y' "$1/run_status.json" 2>/dev/null; }

@@ -302,7 +302,8 @@ def finish(run, campaign, pace):
         finished = campaign.start(run, pace)
         began, now = run.began_from(), run.told()
         if (began is not None and began < told) or now < told:
-            raise harness.Failure(f"told of step {told}, then began from {began}, tells {now}: {run.log.read_text()[-2500:]}")
+            said = f"then began from {began} and tells of {now}: {run.log.read_text()[-2500:]}"
+            raise harness.Failure(f"told of step {told}, {said}")
         told = now
 
 
