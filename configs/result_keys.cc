@@ -44,9 +44,9 @@ constexpr const char* kOthers[] = {
     "output_dir",
 };
 
-// Paths, which may be others on another host; contents are compared.
-constexpr const char* kOfAHost[] = {"model.path", "adapter.init_from", "data.eval",
-                                    "data.cache_dir", "memory.scratch_folder"};
+// Paths that may be others on another host. What is in the first is compared.
+constexpr const char* kOfAHost[] = {"model.path",     "adapter.init_from",     "data.eval",
+                                    "data.cache_dir", "memory.scratch_folder", "output_dir"};
 
 constexpr char kRowsOfAMicrobatch[] = "train.micro_batch_size";
 
@@ -98,7 +98,11 @@ std::map<std::string, std::string> ResultKeys(const RunConfig& config) {
 }
 
 std::map<std::string, std::string> KeysOfAllRanks(const RunConfig& config) {
-  return KeysIf(config, [](const std::string& key) { return !IsOneOf(key, kOfAHost); });
+  std::map<std::string, std::string> keys =
+      KeysIf(config, [](const std::string& key) { return !IsOneOf(key, kOfAHost); });
+  const std::string& resume = config.train().resume();
+  if (resume != "auto" && resume != "never") keys["train.resume"] = "a folder";
+  return keys;
 }
 
 absl::Status CheckResultKey(const std::string& name, const std::string& key) {

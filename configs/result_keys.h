@@ -16,7 +16,7 @@ namespace fttrain::config {
 // contents count.
 std::map<std::string, std::string> ResultKeys(const RunConfig& config);
 
-// Those that all ranks must have alike: all but paths, whose contents are compared.
+// Those that all ranks must have alike: all but paths of folders and data, which are a host's own.
 std::map<std::string, std::string> KeysOfAllRanks(const RunConfig& config);
 
 // InvalidArgument if `name` is neither a key that ResultKeys may have nor "data", "model" or

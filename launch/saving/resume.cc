@@ -76,8 +76,16 @@ absl::Status CheckIsNewest(const TrainPlan& plan, const std::vector<Committed>& 
       "), which this run would come to again; choose another output_dir, or remove them"));
 }
 
+// Whether a run that was told to go on from PATH has made it: this one, which was started again.
+bool IsOfRunFrom(const std::string& path, const RunIdentity& identity, const Manifest& manifest) {
+  const auto origin = manifest.notes.find(kOriginNote);
+  return origin != manifest.notes.end() && origin->second == Plain(path) &&
+         CheckSameRun(IdentityIn(manifest), identity, /*allowed=*/{}, path).ok();
+}
+
 // Of this disk, whose leader calls it.
-absl::StatusOr<OnDisk> LookInto(const TrainPlan& plan, FileSystem& files) {
+absl::StatusOr<OnDisk> LookInto(const TrainPlan& plan, const RunIdentity& identity,
+                                FileSystem& files) {
   OnDisk found;
   CheckpointFolder folder(files, plan.output.folder);
   const absl::Status usable = folder.CleanUp();
@@ -86,13 +94,10 @@ absl::StatusOr<OnDisk> LookInto(const TrainPlan& plan, FileSystem& files) {
   FT_ASSIGN_OR_RETURN(Listing listing, folder.List());
   const std::string& resume = plan.output.resume;
   for (const Committed& each : listing.committed) {
-    // Of a run that was told to go on from PATH and was started again: its own.
-    const auto origin = each.manifest.notes.find(kOriginNote);
-    const bool own = origin != each.manifest.notes.end() && origin->second == Plain(resume);
-    if (!IsPath(resume) || own) found.steps.push_back(absl::StrCat(each.step));
+    const bool counts = !IsPath(resume) || IsOfRunFrom(resume, identity, each.manifest);
+    if (counts) found.steps.push_back(absl::StrCat(each.step));
   }
   found.committed = std::move(listing.committed);
-  if (IsPath(resume)) return found;
   for (const Rejected& each : listing.rejected) {
     found.damaged.push_back(std::string(each.why.message()));
   }
@@ -162,7 +167,7 @@ absl::StatusOr<std::optional<Committed>> FindCheckpoint(const TrainPlan& plan,
   OnDisk found;
   absl::Status looked;
   if (disk.leader() == process.rank()) {
-    absl::StatusOr<OnDisk> on_disk = LookInto(plan, files);
+    absl::StatusOr<OnDisk> on_disk = LookInto(plan, identity, files);
     looked = on_disk.status();
     if (on_disk.ok()) found = *std::move(on_disk);
   }
@@ -172,12 +177,13 @@ absl::StatusOr<std::optional<Committed>> FindCheckpoint(const TrainPlan& plan,
   for (const int64_t step : StepsOf(OfAllDisks(found.steps, process))) {
     paths.push_back(absl::StrCat(own, "/", StepName(step)));
   }
-  const bool is_asked = IsPath(resume) && paths.empty();
-  if (is_asked) {
+  if (IsPath(resume)) {  // where the run has made none since, or none that can be used
     absl::Status usable = process.rank() == 0 ? CheckIsThere(resume, files) : absl::OkStatus();
-    if (usable.ok()) usable = CheckIsNewest(plan, found.committed);
-    FT_RETURN_IF_ERROR(process.AgreeOnStatus(usable));
-    paths.push_back(resume);
+    if (usable.ok() && paths.empty()) usable = CheckIsNewest(plan, found.committed);
+    usable = process.AgreeOnStatus(usable);
+    if (paths.empty()) FT_RETURN_IF_ERROR(usable);
+    const bool outside = process.AnyRank(process.rank() == 0 && !IsIn(plan.output.folder, resume));
+    if (usable.ok() && (outside || paths.empty())) paths.push_back(resume);
   }
   std::vector<std::string> damaged = OfAllDisks(found.damaged, process);
   for (const std::string& text : damaged) LogInfo("checkpoint " + text + "; it is not used");
@@ -186,7 +192,7 @@ absl::StatusOr<std::optional<Committed>> FindCheckpoint(const TrainPlan& plan,
   std::vector<std::string> to_set_aside;
   for (const std::string& path : paths) {
     absl::StatusOr<Committed> checkpoint = Open(path, files, disk, process);
-    if (!checkpoint.ok() && is_asked) return checkpoint.status();
+    if (!checkpoint.ok() && path == resume) return checkpoint.status();
     if (!checkpoint.ok()) {
       const absl::string_view why = checkpoint.status().message();
       const bool says_where = !several_disks || absl::StartsWith(why, "rank ");

@@ -83,16 +83,15 @@ class SavedSteps {
   }
 
   // Whether the loss of what is held out was asked for and is the lowest so far. `asked` may become
-  // a stop, for which an evaluation that decides nothing and is not the last is given up.
+  // a stop, for which an evaluation that decides nothing is given up.
   absl::StatusOr<bool> EvaluateWhatIsDue(int64_t steps_done, Requests& asked) {
     const int64_t every = run_.plan.output.eval_steps;
     const bool due = steps_done == run_.plan.task.steps || (every > 0 && steps_done % every == 0);
     Job& job = run_.job;
     if (job.held_out == nullptr || !due) return false;
     absl::Status heard;
-    const bool last = steps_done == run_.plan.task.steps;
     const auto goes_on = [&] {
-      if (EvaluationsDecide() || last) return true;
+      if (EvaluationsDecide()) return true;
       if (asked.stop || !heard.ok()) return false;
       const absl::StatusOr<Requests> now = Exchange(absl::OkStatus());
       heard = now.status();

@@ -34,19 +34,23 @@ void SayLastWords(int exit_code, const std::string& message) noexcept {
   if (g_said != nullptr) *g_said = true;
   const LastWords words = std::exchange(g_words, nullptr);
   if (words == nullptr) return;
+  const auto say = [words, exit_code, message] {
+    try {
+      words(exit_code, message);
+    } catch (...) {  // the process ends either way
+    }
+  };
   // On a thread of its own: a disk that does not answer keeps that one, not the end.
   try {
     const auto said = std::make_shared<std::promise<void>>();
     const std::future<void> end = said->get_future();
-    std::thread([said, words, exit_code, message] {
-      try {
-        words(exit_code, message);
-      } catch (...) {  // the process ends either way
-      }
+    std::thread([said, say] {
+      say();
       said->set_value();
     }).detach();
     end.wait_for(kPatience);
-  } catch (...) {  // no thread
+  } catch (...) {  // there may be no more threads
+    say();
   }
 }
 

@@ -11,8 +11,8 @@ using LastWords = std::function<void(int exit_code, const std::string& message)>
 
 // Called once, for the thread that ends this process: that of an uncaught exception or a
 // watchdog's, never a signal's handler. It may write files, not call MPI. Null: nothing is left.
-// Waits for words that are being said, so that what they use may be destroyed afterwards. Any
-// thread.
+// Waits for words that are being said, as SayLastWords does, so that what they use may be destroyed
+// afterwards. Any thread.
 void SetLastWords(LastWords words);
 
 // Where others can read (board.h) that this process has said why it ends; null: nowhere. Any

@@ -43,8 +43,6 @@ KILLS = ["rank", "mpirun", "everything"]
 STOPS = ["SIGUSR1", "STOP file", "one rank"]
 # Which part of a run is met, and how often of ten.
 PARTS = {"start": 2, "steps": 7, "end": 1}
-# A run that goes on from where it was would else spend most of its harm near its end.
-STEPS_BETWEEN = 12
 
 
 def case(index):
@@ -176,7 +174,8 @@ def wait_for_step(process, run, step):
 class Pace:
     """How long the parts of a run take that is left alone."""
 
-    def __init__(self, run):
+    def __init__(self, run, between):
+        self.between = between
         times = [time.monotonic()]
         process = run.start()
         for step in (1, STEPS):
@@ -201,7 +200,7 @@ class Pace:
         elif part == "end":
             if wait_for_step(process, run, STEPS):
                 time.sleep(draw.uniform(0, self.end))
-        elif wait_for_step(process, run, draw.randint(told + 1, min(told + STEPS_BETWEEN, STEPS - 1))):
+        elif wait_for_step(process, run, draw.randint(told + 1, min(told + self.between, STEPS - 1))):
             time.sleep(draw.uniform(0, self.step))
         if process.poll() is not None:
             return None
@@ -307,11 +306,11 @@ def finish(run, campaign, pace):
         told = now
 
 
-def scenario(binary, scratch, index, draw, means, number):
+def scenario(binary, scratch, index, draw, means, number, between):
     """`number` kills or stops of runs in one layout, beside the same run left alone."""
     ranks, parallel, method, save_steps = arguments = case(index)
     straight = Run(binary, Path(scratch) / "straight", *arguments)
-    pace = Pace(straight)
+    pace = Pace(straight, between)
     campaign = Campaign(draw, means, number)
     while campaign.left > 0:
         harmed = Run(binary, Path(scratch) / "harmed", *arguments)
@@ -331,6 +330,9 @@ def main():
     parser.add_argument("--stops", type=int, default=0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--scenarios", type=int, default=4)
+    # A run that goes on from where it was would else spend most of its harm near its end.
+    between = "steps at most from where a run began to what meets it: 2 and it is met some twenty times"
+    parser.add_argument("--between", type=int, default=12, help=between)
     options = parser.parse_args()
     draw = random.Random(options.seed)
     checks = []
@@ -342,7 +344,7 @@ def main():
                     (
                         f"{share} {what}",
                         lambda i=i, means=means, share=share: scenario(
-                            options.binary.resolve(), scratch, i + options.seed, draw, means, share
+                            options.binary.resolve(), scratch, i + options.seed, draw, means, share, options.between
                         ),
                     )
                 )

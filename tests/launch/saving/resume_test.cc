@@ -410,6 +410,19 @@ TEST(Resume, OfAFolderGoesOnFromItsOwnOnceItHasSome) {
   EXPECT_EQ(own.path, plan.output.folder + "/checkpoints/step-3");
   EXPECT_EQ(Found(plan, "auto").path, own.path);
   EXPECT_EQ(Found(plan, other).path, other);
+  // Not another run's that began there, whatever may differ from the checkpoint.
+  RunIdentity another = Identity();
+  another.keys["train.seed"] = "12";
+  plan.output.allow_changed = {"train.seed"};
+  const auto found =
+      FindCheckpoint(plan, another, RealFileSystem(), DiskOf(plan), TestProcess()).value();
+  ASSERT_TRUE(found.has_value());
+  EXPECT_EQ(found->path, plan.output.resume);
+  // And from there once more where what it has made is damaged.
+  TestProcess().Barrier();
+  if (TestProcess().rank() == 0) std::filesystem::remove(own.path + "/COMMIT");
+  TestProcess().Barrier();
+  EXPECT_EQ(Found(plan, from).path, from);
   plan.output.resume = "auto";
   EXPECT_EQ(BegunWith(plan, own), std::filesystem::canonical(from).string());
 }
