@@ -161,6 +161,9 @@ absl::StatusOr<CachedDataset> LoadCached(const DatasetSpec& spec, const DatasetO
   return Builder(spec, options, cache).Load();
 }
 
-absl::StatusOr<std::string> DigestOfProgram() { return DigestOfFile("/proc/self/exe", 1); }
+absl::StatusOr<std::string> DigestOfProgram() {
+  static const auto digest = new absl::StatusOr<std::string>(DigestOfFile("/proc/self/exe", 1));
+  return *digest;
+}
 
 }  // namespace fttrain

@@ -56,11 +56,13 @@ class SumsAsAten {
 };
 
 // From the first refusal on none of its kind is asked for: those with adapters' factors, which are
-// narrow, or those with weights.
-std::atomic<bool> refused[2] = {false, false};
-bool IsNarrow(const GroupedGemm& gemm) { return std::min(gemm.m.front(), gemm.k.front()) <= 64; }
+// narrow (an expert's few tokens may be, too), or those with weights.
+std::atomic<bool>& Refused(const GroupedGemm& gemm) {
+  static std::atomic<bool> narrow{false}, wide{false};
+  return std::min(gemm.m.front(), gemm.k.front()) <= 64 ? narrow : wide;
+}
 bool Refuse(const GroupedGemm& gemm, const std::string& why) {
-  if (!refused[IsNarrow(gemm) ? 1 : 0].exchange(true)) {
+  if (!Refused(gemm).exchange(true)) {
     LogInfo(absl::StrCat("note       cuBLAS does not form products of several experts together (",
                          why, ", of ", gemm.m.front(), " x ", gemm.k.front(),
                          "): one after the other, which takes longer"));
@@ -88,7 +90,7 @@ bool CublasHasGroupedGemm() { return GroupedCall() != nullptr; }
 
 bool RunOnCublas(const GroupedGemm& gemm, const at::Tensor& table) {
   const int count = gemm.count();
-  if (count == 0 || !IsWanted() || refused[IsNarrow(gemm) ? 1 : 0]) return false;
+  if (count == 0 || !IsWanted() || Refused(gemm)) return false;
   if (!CublasHasGroupedGemm()) return Refuse(gemm, "it is older than 12.5");
   const UncountedScope workspace;
   TORCH_CHECK(count <= kMostGrouped, count, " products in one call");

@@ -10,9 +10,9 @@
 namespace fttrain {
 namespace {
 
-// Whoever ends the process knows nothing of the run: an uncaught exception has no arguments.
 constexpr std::chrono::seconds kPatience{3};
 
+// Whoever ends the process knows nothing of the run: an uncaught exception has no arguments.
 std::mutex g_mutex;
 LastWords g_words;
 std::atomic<bool>* g_said = nullptr;
